@@ -1,0 +1,43 @@
+"""The HTTP side: one blueprint a route, over the same store, kinds and engine."""
+
+from dataclasses import dataclass
+
+from flask import Flask
+
+from agent.api import errors
+from agent.api.available import bp as available
+from agent.api.cancel import bp as cancel
+from agent.api.finished import bp as finished
+from agent.api.info import bp as info
+from agent.api.queue import bp as queue
+from agent.api.schedule import bp as schedule
+from agent.api.waiting import Waiters
+from agent.config import Settings
+from agent.engine.scheduler import Engine
+from agent.kinds.registry import Registry
+from agent.store import Store
+
+PREFIX = "/api/unstable/actions"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the routes work on."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    engine: Engine
+
+
+def init_app(app: Flask, context: Context) -> None:
+    """Give the application its routes, limits and errors."""
+    app.extensions["agent"] = context
+    app.extensions["agent.waiters"] = Waiters(context.engine.changes, context.settings)
+    app.config["MAX_CONTENT_LENGTH"] = context.settings.api.max_body
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    # A kind or an id is looked up as it was sent: no redirect to a tidier address.
+    app.url_map.merge_slashes = False
+    errors.init_app(app)
+    for blueprint in (finished, queue, info, schedule, available, cancel):
+        app.register_blueprint(blueprint, url_prefix=PREFIX)

@@ -1,0 +1,25 @@
+"""`POST /cancel/<id>`: end an action that waits, ask one that runs to stop."""
+
+from flask import Blueprint, Response, jsonify
+
+from agent import log
+from agent.api.current import context
+from agent.errors import NotCancellable
+from agent.models import State
+from agent.store import actions
+
+bp = Blueprint("cancel", __name__)
+
+
+@bp.post("/cancel/<path:action_id>")
+def cancel(action_id: str) -> Response:
+    agent = context()
+    action, _ = actions.info(agent.store, action_id)
+    kind = agent.registry.offered.get(action.kind)
+    if action.state is State.RUNNING and kind is not None and not kind.cancellable:
+        raise NotCancellable(f"a running {action.kind} cannot be interrupted")
+    action = actions.cancel(agent.store, action_id)
+    log.cancel_asked(action.id, action.kind)
+    agent.engine.tell_changed()
+    agent.engine.look_after()
+    return jsonify({"id": action.id, "state": action.state})

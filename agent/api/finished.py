@@ -1,0 +1,14 @@
+"""`GET /finished`: what ended, newest first."""
+
+from flask import Blueprint, Response, jsonify
+
+from agent.api.current import context
+from agent.store import actions
+
+bp = Blueprint("finished", __name__)
+
+
+@bp.get("/finished")
+def finished() -> Response:
+    agent = context()
+    return jsonify(actions.finished(agent.store, agent.settings.actions.finished_limit))

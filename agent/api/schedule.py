@@ -1,0 +1,43 @@
+"""`POST /schedule/<kind>`: write an action down; 200 means that it is on disk and will run."""
+
+from flask import Blueprint, Response, jsonify
+
+from agent import clock, log
+from agent.api import requesting
+from agent.api.body import json_body
+from agent.api.current import context
+from agent.models import Json, Request, Requester
+from agent.store import actions
+
+bp = Blueprint("schedule", __name__)
+
+
+@bp.post("/schedule/<path:kind>")
+def schedule(kind: str) -> Response:
+    """The whole JSON body is the action's arguments."""
+    wanted = context().registry.get(kind)  # an unknown kind is told before its body is read
+    return jsonify({"id": accept(wanted.name, json_body(), Requester.API)})
+
+
+def accept(kind_name: str, args: Json, requester: Requester) -> str:
+    """Check a request of any channel, write it down and wake the engine; returns the action's id."""
+    created_ts = clock.now()
+    agent = context()
+    kind = agent.registry.get(kind_name)
+    loaded = kind.load(args)
+    public, secrets = kind.conceal(args)
+    request = Request(
+        kind=kind.name,
+        args=public,
+        secrets=secrets,
+        headers=requesting.headers(),
+        requester=requester,
+        user=requesting.user(),
+        resource=kind.resource(loaded),
+        created_ts=created_ts,
+        idempotency_key=requesting.idempotency_key(),
+    )
+    action_id = actions.schedule(agent.store, request, agent.settings.actions.queue_limit)
+    agent.engine.wake()
+    log.scheduled(action_id, kind.name, request.user, requester)
+    return action_id

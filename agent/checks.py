@@ -1,0 +1,129 @@
+"""The checks of option values: each returns the value in its final form or raises `Wrong`."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+NOTHING = object()
+"""Stands for a value that was not given."""
+
+Check = Callable[[Any], Any]
+
+
+class Wrong(ValueError):
+    """An option has a value that it cannot have: what was expected, what was found, and where."""
+
+    def __init__(self, expected: str, found: Any, *, at: str = "", unknown: bool = False) -> None:
+        self.expected, self.found, self.at, self.unknown = expected, found, at, unknown
+        super().__init__(expected)
+
+    def inside(self, name: str) -> "Wrong":
+        """The same, seen from the table or list that `name` is."""
+        at = f"{name}.{self.at}" if self.at else name
+        return Wrong(self.expected, self.found, at=at, unknown=self.unknown)
+
+    def __str__(self) -> str:
+        if self.unknown:
+            return f"{self.at}: unknown option, expected {self.expected}"
+        found = "nothing" if self.found is NOTHING else json.dumps(self.found, default=str)
+        prefix = f"{self.at}: " if self.at else ""
+        return f"{prefix}expected {self.expected}, got {found}"
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise Wrong("a text", value)
+    return value
+
+
+def path(value: Any) -> Path:
+    return Path(text(value)).expanduser()
+
+
+def positive_integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise Wrong("a positive integer", value)
+    return value
+
+
+def natural(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Wrong("an integer of 0 or more", value)
+    return value
+
+
+def positive_number(value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not isfinite(value) or value <= 0:
+        raise Wrong("a positive number", value)
+    return float(value)
+
+
+def one_of(*allowed: str) -> Check:
+    def check(value: Any) -> str:
+        if value not in allowed:
+            raise Wrong("one of " + ", ".join(json.dumps(each) for each in allowed), value)
+        return str(value)
+
+    return check
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        raise Wrong("a list of texts", value)
+    return tuple(value)
+
+
+def command(value: Any) -> tuple[str, ...]:
+    """A command as a list of its words: nothing here ever goes through a shell."""
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value) or not value[0]:
+        raise Wrong('a command as a list of words, such as ["/bin/true"]', value)
+    return tuple(value)
+
+
+def table_of(check: Check) -> Check:
+    def check_each(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise Wrong("a table", value)
+        return {key: _inside(key, check, each) for key, each in value.items()}
+
+    return check_each
+
+
+def name(value: str) -> str:
+    """The name of a table of yours: it becomes part of a kind, and so of a URL."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", value):
+        raise Wrong("a name of letters, digits, dots, dashes, slashes and underscores", value)
+    return value
+
+
+def local_address(value: Any) -> str:
+    """A unix socket, or a port on loopback: there is no authentication that would make any other safe."""
+    if isinstance(value, str) and re.fullmatch(r"unix:/.+", value):
+        return value
+    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]+):(\d{1,5})", value) if isinstance(value, str) else None
+    if not found or int(found[2]) > 65535:
+        raise Wrong("host:port or unix:/path", value)
+    if not _is_loopback(found[1].strip("[]")):
+        raise Wrong("a loopback address or unix:/path, as callers are not authenticated", value)
+    return str(value)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _inside(key: str, check: Check, value: Any) -> Any:
+    try:
+        return check(value)
+    except Wrong as wrong:
+        raise wrong.inside(key) from None

@@ -1,0 +1,1 @@
+"""Runs the queue: one action at a time, in order, by one process."""

@@ -1,0 +1,36 @@
+"""Who executes: at most one process for a database, as long as it lives."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class ExecutorLock:
+    """An `flock` on `<db>.lock`. The kernel gives it up with the process, however that ends."""
+
+    def __init__(self, db: Path) -> None:
+        self.path = db.with_name(f"{db.name}.lock")
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        return self._fd is not None
+
+    def take(self) -> bool:
+        """Try once; false while another process has it. Raises `OSError`."""
+        fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return True
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

@@ -1,0 +1,145 @@
+"""One running action: its steps, the reasons to stop it, and what its end is called."""
+
+import traceback
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from agent import clock, log
+from agent.errors import ActionNotAvailable, AgentError
+from agent.hosts import command
+from agent.kinds.base import MASK, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.registry import Registry
+from agent.models import Action, Claimed, Json
+from agent.stop import Stop
+from agent.store import actions
+
+O = TypeVar("O", bound=Outcome)
+
+
+class Performance:
+    """What an executor knows of the action that it runs."""
+
+    def __init__(self, claimed: Claimed, kind: Kind, timeout: float, *, interrupted: bool = False) -> None:
+        self.action = claimed.action
+        self.kind = kind
+        self.payload = claimed.action.state_payload
+        self.stop = Stop()
+        self._secrets = claimed.secrets
+        self.interrupted = interrupted
+        self._timeout = timeout
+        self._deadline = clock.monotonic() + timeout - claimed.elapsed
+        if claimed.cancel_requested:
+            self.cancel()
+
+    def cancel(self) -> None:
+        self.stop.request("cancelled")
+
+    def check_deadline(self) -> None:
+        if clock.monotonic() > self._deadline:
+            self.stop.request(f"timed out after {self._timeout:g} s")
+
+    @property
+    def seconds_left(self) -> float:
+        return self._deadline - clock.monotonic()
+
+    def next(self) -> Outcome:
+        """Take the next step, or end the action where there is a reason to; never raises."""
+        if self.interrupted and (ended := command.end_left_over(self.action.id)):
+            log.left_over_ended(self.action.id, ended)
+        self.check_deadline()
+        if self.stop.requested:
+            return self._stopped()
+        outcome = self._masked(self._step())
+        self.payload = outcome.payload
+        if self.stop.requested and not isinstance(outcome, Done):
+            return self._stopped()
+        return outcome
+
+    def _step(self) -> Outcome:
+        try:
+            return self._take_step()
+        except AgentError as error:
+            return Failed({"message": error.message, "layers": error.layers}, error.message)
+        except Exception as error:
+            log.step_raised(self.action.id, self.action.kind, type(error), _where(error))
+            return Failed({"message": str(error), "error": type(error).__name__}, str(error) or type(error).__name__)
+
+    def _take_step(self) -> Outcome:
+        if self.interrupted:
+            self.interrupted = False
+            return _storable(self.kind.resume(self._now()))
+        return _storable(self.kind.step(self._now()))
+
+    def _stopped(self) -> Failed:
+        """The end of an action that was cancelled or ran out of time."""
+        reason = self.stop.reason or "stopped"
+        try:
+            self.kind.cancel(self._now())
+        except Exception as error:
+            log.step_raised(self.action.id, self.action.kind, type(error), _where(error))
+        payload = {"cancelled" if reason == "cancelled" else "timed_out": True, "payload": self.payload}
+        if self.interrupted:
+            payload["interrupted"] = True
+        return self._masked(Failed(payload, reason))
+
+    def _now(self) -> Step:
+        args = self.action.args | self._secrets if self._secrets else self.action.args
+        return Step(self.action, self.kind.load(args), self.payload, self.stop)
+
+    def _masked(self, outcome: O) -> O:
+        """The outcome without the secrets of the action, should a server or command have repeated one."""
+        secrets = [value for value in self._secrets.values() if isinstance(value, str) and value]
+        if not secrets:
+            return outcome
+        changes = {"payload": mask(outcome.payload, secrets)}
+        if not isinstance(outcome, Running):
+            changes["message"] = mask(outcome.message, secrets)
+        return replace(outcome, **changes)
+
+
+class UnknownKind(Kind):
+    """Stands for a kind that this node no longer offers: its actions fail, saying so."""
+
+    def __init__(self, reason: ActionNotAvailable) -> None:
+        self.reason = reason
+
+    def load(self, args: Json) -> Any:
+        return args
+
+    def step(self, step: Step) -> Outcome:
+        raise self.reason
+
+    resume = step
+
+
+def kind_of(action: Action, registry: Registry) -> Kind:
+    try:
+        return registry.get(action.kind)
+    except ActionNotAvailable as reason:
+        return UnknownKind(reason)
+
+
+def mask(value: Json, secrets: list[str]) -> Json:
+    """The value with every secret in any of its texts masked."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, MASK)
+        return value
+    if isinstance(value, list | tuple):
+        return [mask(each, secrets) for each in value]
+    if isinstance(value, dict):
+        return {mask(name, secrets): mask(each, secrets) for name, each in value.items()}
+    return value
+
+
+def _storable(outcome: Outcome) -> Outcome:
+    """The outcome, if the protocol can carry its payload. Raises `TypeError` or `ValueError`."""
+    if not isinstance(outcome, Running | Done | Failed):
+        raise TypeError("the step returned neither Running, Done nor Failed")
+    actions.dumps(outcome.payload)
+    return outcome
+
+
+def _where(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno} in {frame.name}"

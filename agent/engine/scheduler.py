@@ -1,0 +1,80 @@
+"""The life of the engine in one process: started with the worker, woken by schedule calls, stopped with it."""
+
+import threading
+from datetime import UTC, datetime
+from logging import getLogger
+
+from gunicorn import systemd
+
+from agent import log
+from agent.config import Settings
+from agent.engine.executor import Executor
+from agent.engine.timer import Every, timer
+from agent.errors import StoreUnavailable
+from agent.kinds.registry import Registry
+from agent.store import Store, actions
+
+PRUNE_PIECE = 50
+"""Actions removed by one commit, so that no schedule call waits long for it."""
+
+
+class Engine:
+    """Drains the queue in the background: at every tick, and at once when woken."""
+
+    def __init__(self, store: Store, registry: Registry, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self.changes = threading.Condition()
+        self._executor = Executor(store, registry, settings, self.tell_changed)
+        self._timer = timer()
+
+    def start(self) -> None:
+        interval, prune_interval = (
+            self._settings.actions.execute_interval,
+            self._settings.actions.prune_interval,
+        )
+        self._timer.add_job(self._tick, Every(interval), id="drain", next_run_time=_now())
+        self._timer.add_job(self._prune, Every(prune_interval), id="prune", max_instances=1)
+        self._timer.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the ticks and wait for the step under way, `timeout` seconds at most."""
+        if self._timer.running:
+            self._timer.shutdown(wait=False)
+        self._executor.stop(timeout)
+
+    def wake(self) -> None:
+        """There is something new in the queue."""
+        if self._executor.want() and self._timer.running:
+            self._timer.modify_job("drain", next_run_time=_now())
+
+    def look_after(self) -> None:
+        """The running action may have been asked to stop."""
+        self._executor.look_after()
+
+    def tell_changed(self) -> None:
+        """Wake whoever waits for a change of an action."""
+        with self.changes:
+            self.changes.notify_all()
+
+    def _tick(self) -> None:
+        systemd.sd_notify("WATCHDOG=1", getLogger("agent"))
+        self._executor.drain()
+
+    def _prune(self) -> None:
+        keep, limit = self._settings.actions.prune_keep, self._settings.actions.prune_limit
+        count = 0
+        try:
+            while count < limit:
+                removed = actions.prune(self._store, keep, min(PRUNE_PIECE, limit - count))
+                count += removed
+                if removed < PRUNE_PIECE:
+                    break
+        except StoreUnavailable as error:
+            log.store_unavailable(error.layers)
+        if count:
+            log.pruned(count)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

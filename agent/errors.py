@@ -1,0 +1,107 @@
+"""What can go wrong, named for the fact, with the HTTP status that tells it (PROTOCOL "Errors")."""
+
+from collections.abc import Mapping, Sequence
+
+
+class AgentError(Exception):
+    """A refusal or failure that a caller is told about in one sentence.
+
+    `variant` is the class name, `layers` the causes from the nearest to the deepest.
+    """
+
+    status = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        layers: Sequence[str] = (),
+        details: Mapping[str, Sequence[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.layers = list(layers)
+        self.details = details
+        self.headers = dict(headers or {})
+
+    @property
+    def variant(self) -> str:
+        return type(self).__name__
+
+
+class InvalidBody(AgentError):
+    """The body is not the JSON that the protocol accepts."""
+
+    status = 400
+
+
+class InvalidArgs(AgentError):
+    """The kind does not accept these arguments; `details` says which and why."""
+
+    status = 400
+
+
+class InvalidHeader(AgentError):
+    """A header that the agent understands has a value that it does not."""
+
+    status = 400
+
+
+class UnsupportedMediaType(AgentError):
+    """The body is not `application/json`."""
+
+    status = 415
+
+
+class BodyTooLarge(AgentError):
+    """The body is larger than `api.max_body`."""
+
+    status = 413
+
+
+class ActionNotAvailable(AgentError):
+    """No such kind here, or what it needs is not configured or installed."""
+
+    status = 404
+
+
+class ActionNotFound(AgentError):
+    """No action has this id (any more)."""
+
+    status = 404
+
+
+class NotCancellable(AgentError):
+    """The action is final, or its kind cannot be interrupted."""
+
+    status = 409
+
+
+class IdempotencyKeyReused(AgentError):
+    """The key came before with another kind or other arguments."""
+
+    status = 409
+
+
+class QueueFull(AgentError):
+    """As many actions wait as `actions.queue_limit` allows."""
+
+    status = 429
+
+
+class StoreUnavailable(AgentError):
+    """The database cannot be read or written now; nothing was half done."""
+
+    status = 503
+
+    def __init__(self, message: str, *, layers: Sequence[str] = ()) -> None:
+        super().__init__(message, layers=layers, headers={"Retry-After": "5"})
+
+
+class StoreUnusable(Exception):
+    """The database file cannot be served by this agent at all: it does not start."""
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message is the sentence that the start ends with."""

@@ -1,0 +1,87 @@
+"""Fields for the arguments of kinds, and the JSON Schema that tells callers what a kind takes."""
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+TYPES: dict[type[fields.Field[Any]], dict[str, Any]] = {
+    fields.Boolean: {"type": "boolean"},
+    fields.Integer: {"type": "integer"},
+    fields.Float: {"type": "number"},
+    fields.String: {"type": "string"},
+    fields.Dict: {"type": "object"},
+    fields.Raw: {},
+}
+
+
+class Number(fields.Float):
+    """A JSON number; a text that looks like one is refused."""
+
+    def _validated(self, value: Any) -> float:
+        if not isinstance(value, int | float):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class Flag(fields.Boolean):
+    """A JSON true or false and nothing that looks like one."""
+
+    truthy = {True}
+    falsy = {False}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+def json_schema(schema: Schema) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of what the marshmallow schema loads."""
+    described: dict[str, Any] = {
+        "type": "object",
+        "properties": {name: _field(field) for name, field in schema.load_fields.items()},
+        "additionalProperties": schema.unknown != "raise",
+    }
+    if required := [name for name, field in schema.load_fields.items() if field.required]:
+        described["required"] = required
+    return described
+
+
+def _field(field: "fields.Field[Any]") -> dict[str, Any]:
+    described = _type(field)
+    if text := field.metadata.get("description"):
+        described["description"] = text
+    if field.metadata.get("secret"):
+        described["writeOnly"] = True
+    if isinstance(field.load_default, bool | int | float | str | list):
+        described["default"] = field.load_default
+    for validator in field.validators:
+        described |= _limits(validator)
+    if field.allow_none and "type" in described:
+        described["type"] = [described["type"], "null"]
+    return described
+
+
+def _type(field: "fields.Field[Any]") -> dict[str, Any]:
+    if isinstance(field, fields.List):
+        return {"type": "array", "items": _field(field.inner)}
+    if isinstance(field, fields.Nested):
+        return json_schema(field.schema)
+    for cls, described in TYPES.items():
+        if isinstance(field, cls):
+            return dict(described)
+    return {}
+
+
+def _limits(validator: Any) -> dict[str, Any]:
+    if isinstance(validator, validate.Range):
+        limits = {"minimum": validator.min, "maximum": validator.max}
+    elif isinstance(validator, validate.Length):
+        limits = {"minLength": validator.min, "maxLength": validator.max}
+    elif isinstance(validator, validate.OneOf):
+        limits = {"enum": list(validator.choices)}
+    elif isinstance(validator, validate.Regexp):
+        limits = {"pattern": validator.regex.pattern}
+    else:
+        limits = {}
+    return {name: value for name, value in limits.items() if value is not None}

@@ -1,0 +1,148 @@
+"""What a kind of action is: it checks arguments, and does its work in short steps that tell what became of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from marshmallow import Schema, ValidationError
+
+from agent.config import Settings
+from agent.errors import InvalidArgs
+from agent.kinds.arguments import json_schema
+from agent.models import Action, Json
+from agent.stop import Stop
+
+MASK = "********"
+"""What a secret looks like wherever it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The action goes on: the next step is due `after` seconds."""
+
+    payload: Json = None
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The action has reached what it was asked for; `message` says so to a person."""
+
+    payload: Json = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The action ended without; `message` says why to a person."""
+
+    payload: Json = None
+    message: str = ""
+
+
+Outcome = Running | Done | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a running action, as its kind sees it.
+
+    `args` are the loaded arguments, secrets included. `payload` is what the step before returned,
+    None in the first. `stop` tells that the action is to end now.
+    """
+
+    action: Action
+    args: Any
+    payload: Json = None
+    stop: Stop = field(default_factory=Stop)
+
+
+class NotOffered(Exception):
+    """This node cannot do it; the message says what to configure or install."""
+
+
+class Args(Schema):
+    """The arguments of a kind: exactly the members declared, `{}` where none are.
+
+    A field with `metadata={"secret": True}` is kept until the action is final and never shown;
+    `metadata={"description": …}` is shown by `available`.
+    """
+
+
+class Kind:
+    """A kind of action. Subclasses say `name`, `args`, and what a `step` does; the docstring is its description."""
+
+    name: ClassVar[str]
+    args: ClassVar[type[Schema]] = Args
+    timeout: ClassVar[float] = 3600.0
+    """Seconds it may run, unless `actions.timeouts` says otherwise."""
+    cancellable: ClassVar[bool] = True
+    """Whether it may be stopped between two steps, or by ending the command of one."""
+    resource_type: ClassVar[str] = "Server"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.schema = self.args()
+        self.secret_fields = frozenset(
+            name for name, field in self.schema.fields.items() if field.metadata.get("secret")
+        )
+
+    @classmethod
+    def offered(cls, settings: Settings) -> "Iterator[Kind]":
+        """The kinds of this class that the node offers, most often the one. Raises `NotOffered`."""
+        yield cls(settings)
+
+    @property
+    def description(self) -> str:
+        """What it does, in a sentence or two."""
+        return " ".join((type(self).__doc__ or "").split())
+
+    def args_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the arguments."""
+        return json_schema(self.schema)
+
+    def load(self, args: Json) -> Any:
+        """The arguments as the steps get them. Raises `InvalidArgs` with what is wrong by member."""
+        try:
+            return self.schema.load(args)
+        except ValidationError as error:
+            raise InvalidArgs(f"{self.name} does not accept these arguments", details=_flat(error.messages)) from None
+
+    def conceal(self, args: Json) -> tuple[Json, dict[str, Json]]:
+        """The arguments with their secrets masked, and the secrets."""
+        if not self.secret_fields or not isinstance(args, dict):
+            return args, {}
+        secrets = {name: value for name, value in args.items() if name in self.secret_fields}
+        return args | dict.fromkeys(secrets, MASK), secrets
+
+    def resource(self, args: Any) -> tuple[str, str]:
+        """Type and name of what these (loaded) arguments act on."""
+        return self.resource_type, self.settings.agent.node
+
+    def step(self, step: Step) -> Outcome:
+        """Do the next short piece of work. An exception is a failure with its message."""
+        raise NotImplementedError
+
+    def resume(self, step: Step) -> Outcome:
+        """The first step after an executor died in the middle of one, so that what that one did is not known.
+
+        Look at the world, then go on, finish or fail honestly. A kind that cannot look says so here.
+        """
+        return Failed(
+            {"interrupted": True, "payload": step.payload},
+            "interrupted by a stop of the agent in the middle of a step; it may or may not have taken effect",
+        )
+
+    def cancel(self, step: Step) -> None:
+        """Undo or end what the steps began, after a cancel or a timeout; what runs in a step has been ended."""
+
+
+def _flat(messages: Any, prefix: str = "") -> dict[str, list[str]]:
+    """marshmallow's messages, nested as the fields are, as `{"a.0.b": [...]}`."""
+    if not isinstance(messages, dict):
+        texts = messages if isinstance(messages, list) else [messages]
+        return {prefix or "_schema": [str(text) for text in texts]}
+    flat: dict[str, list[str]] = {}
+    for name, inner in messages.items():
+        flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return flat

@@ -1,0 +1,86 @@
+"""The kinds of this node, found in their modules; what is not offered is kept with the reason."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+
+from agent import kinds
+from agent.config import Settings
+from agent.errors import ActionNotAvailable, ConfigError
+from agent.kinds.base import Kind, NotOffered
+
+LONGEST_NAME = 200
+"""Characters of a kind that was asked for that an answer repeats or compares."""
+
+
+class Registry:
+    """Kinds by name."""
+
+    def __init__(self) -> None:
+        self.offered: dict[str, Kind] = {}
+        self.missing: dict[str, str] = {}
+
+    def add(self, kind: Kind) -> None:
+        """Raises `ConfigError` for a second kind of the same name: one of the two would never run."""
+        if other := self.offered.get(kind.name):
+            raise ConfigError(
+                f"the kind {kind.name} is defined twice, by {type(other).__module__} and {type(kind).__module__}"
+            )
+        self.offered[kind.name] = kind
+
+    def get(self, name: str) -> Kind:
+        """Raises `ActionNotAvailable`, saying what is missing or which kinds are close."""
+        try:
+            return self.offered[name]
+        except KeyError:
+            raise ActionNotAvailable(self._why_not(name)) from None
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(sorted(self.offered.values(), key=lambda kind: kind.name))
+
+    def _why_not(self, name: str) -> str:
+        if reason := self.missing.get(name):
+            return f"{name} is not available on this node: {reason}"
+        # Imported here: it is needed by mistakes alone.
+        from difflib import get_close_matches
+
+        shown = name[:LONGEST_NAME]
+        close = get_close_matches(shown, self.offered, n=3, cutoff=0.4)
+        hint = f"the closest are {', '.join(close)}" if close else "GET available lists the kinds"
+        return f"no kind is called {shown!r}; {hint}"
+
+
+def discover(settings: Settings) -> Registry:
+    """All kinds of the package and of the modules that `agent.kinds` names. Raises `ConfigError`."""
+    registry = Registry()
+    for module in _modules(settings):
+        for cls in _kinds_of(module):
+            try:
+                for kind in cls.offered(settings):
+                    registry.add(kind)
+            except NotOffered as reason:
+                registry.missing[cls.name] = str(reason)
+    return registry
+
+
+def _modules(settings: Settings) -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(kinds.__path__, f"{kinds.__name__}."):
+        yield importlib.import_module(found.name)
+    for name in settings.agent.kinds:
+        try:
+            yield importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(f"agent.kinds: cannot import {name}: {error}") from None
+
+
+def _kinds_of(module: ModuleType) -> Iterator[type[Kind]]:
+    """The classes that the module defines and names; what it imports, and bases without a name, are not kinds."""
+    for cls in vars(module).values():
+        if (
+            isinstance(cls, type)
+            and issubclass(cls, Kind)
+            and cls.__module__ == module.__name__
+            and "name" in vars(cls)
+        ):
+            yield cls

@@ -1,0 +1,83 @@
+"""`replicante.test.*`: kinds that do nothing to the node, to try the agent itself."""
+
+from marshmallow import fields, validate
+
+from agent import clock
+from agent.kinds.arguments import Number
+from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
+
+
+class PingArgs(Args):
+    count = fields.Integer(
+        strict=True,
+        load_default=1,
+        validate=validate.Range(1, 100),
+        metadata={"description": "How many pongs."},
+    )
+
+
+class LoopArgs(Args):
+    target = fields.Integer(
+        strict=True,
+        load_default=10,
+        validate=validate.Range(1, 100_000),
+        metadata={"description": "Where to stop."},
+    )
+    delay = Number(
+        load_default=1.0,
+        validate=validate.Range(0, 3600),
+        metadata={"description": "Seconds between two numbers."},
+    )
+
+
+class HarmlessKind(Kind):
+    """Nothing outside the agent changes, so that an interrupted step can simply be taken again."""
+
+    def resume(self, step: Step) -> Outcome:
+        return self.step(step)
+
+
+class Ping(HarmlessKind):
+    """Answer with one pong a step, as many as asked for."""
+
+    name = "replicante.test.ping"
+    args = PingArgs
+
+    def step(self, step: Step) -> Outcome:
+        pongs = [*(step.payload or []), f"Pong at {clock.rfc3339(clock.now())}"]
+        if len(pongs) < step.args["count"]:
+            return Running(pongs)
+        return Done(pongs, f"{len(pongs)} of {step.args['count']} pongs")
+
+
+class Success(HarmlessKind):
+    """Succeed at once."""
+
+    name = "replicante.test.success"
+
+    def step(self, step: Step) -> Outcome:
+        return Done(message="succeeded, as it always does")
+
+
+class Fail(HarmlessKind):
+    """Fail at once."""
+
+    name = "replicante.test.fail"
+
+    def step(self, step: Step) -> Outcome:
+        return Failed(message="failed, as it always does")
+
+
+class Loop(HarmlessKind):
+    """Count to a target, with a delay between two numbers."""
+
+    name = "replicante.test.loop"
+    args = LoopArgs
+    timeout = 100_000.0
+
+    def step(self, step: Step) -> Outcome:
+        count = (step.payload or {"count": 0})["count"] + 1
+        payload = {"count": count, "target": step.args["target"]}
+        if count < step.args["target"]:
+            return Running(payload, after=step.args["delay"])
+        return Done(payload, f"counted to {count}")

@@ -1,0 +1,91 @@
+"""An action, its states and the transitions that the protocol draws."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+Json = Any
+"""Whatever `json.loads` returns."""
+
+
+class State(StrEnum):
+    """Where an action stands. `DONE` and `FAILED` are final."""
+
+    NEW = "NEW"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+    @property
+    def final(self) -> bool:
+        return self in (State.DONE, State.FAILED)
+
+
+class Requester(StrEnum):
+    """The channel through which an action was asked for."""
+
+    API = "API"
+    WEB = "WEB"
+    HOOK = "HOOK"
+    CLI = "CLI"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller asks for, checked, before it is written down.
+
+    `args` hold no secret: those are in `secrets`, by member name, until the action is final.
+    """
+
+    kind: str
+    args: Json
+    secrets: dict[str, Json]
+    headers: dict[str, str]
+    requester: Requester
+    user: str
+    resource: tuple[str, str]
+    created_ts: int
+    idempotency_key: str | None = None
+    user_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One row of the queue. Times are microseconds since the epoch; `seq` is the order of execution."""
+
+    seq: int
+    id: str
+    kind: str
+    args: Json
+    headers: dict[str, str]
+    requester: str
+    state: State
+    state_payload: Json
+    created_ts: int
+    scheduled_ts: int
+    finished_ts: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An action that this executor runs, with what only the executor may know.
+
+    `elapsed` is how many seconds it has been running (since this boot), `handed_over` whether the
+    executor before left it between two steps.
+    """
+
+    action: Action
+    secrets: dict[str, Json]
+    elapsed: float = 0.0
+    cancel_requested: bool = False
+    handed_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One line of an action's history."""
+
+    seq: int
+    timestamp: int
+    state: State
+    state_payload: Json

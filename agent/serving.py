@@ -1,0 +1,53 @@
+"""What gunicorn's configuration asks of the agent: its settings, and the engine's start and stop with the worker."""
+
+import sys
+from typing import Any, NoReturn
+
+from agent import config, log
+from agent.config import Settings
+from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
+
+
+def settings() -> Settings:
+    """Read the configuration, at the start and at each reload; a wrong one stops the start, never a running agent."""
+    before = config.loaded()
+    try:
+        return config.reload()
+    except ConfigError as error:
+        if before is None:
+            _refuse_to_start(str(error))
+        log.configuration_kept(str(error))
+        return before
+
+
+def on_starting(arbiter: Any) -> None:
+    """Find out before any worker starts whether the database can be used."""
+    from agent.store import Store
+
+    store = Store(config.current().agent.db)
+    try:
+        store.open()
+    except StoreUnusable as error:
+        _refuse_to_start(str(error))
+    except StoreUnavailable as error:
+        _refuse_to_start(f"agent.db: {store.path} cannot be opened: {'; '.join(error.layers)}")
+    finally:
+        # SQLite's connections must not cross a fork.
+        store.close()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the engine in the worker, where its threads live."""
+    log.set_up()
+    worker.wsgi.extensions["agent"].engine.start()
+
+
+def worker_exit(arbiter: Any, worker: Any) -> None:
+    """Let the step under way end; also called after a boot that failed, and in the master for a lost worker."""
+    app = getattr(worker, "wsgi", None)
+    if app is not None:
+        app.extensions["agent"].engine.stop(timeout=24 * 3600)
+
+
+def _refuse_to_start(reason: str) -> NoReturn:
+    sys.exit(f"agent: {reason}")

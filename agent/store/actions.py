@@ -1,0 +1,298 @@
+"""The queue's statements by name, then the functions that run them: one short write per transition."""
+
+import json
+import sqlite3
+from typing import Any
+from uuid import uuid4
+
+from agent import clock
+from agent.errors import ActionNotFound, IdempotencyKeyReused, NotCancellable, QueueFull
+from agent.models import Action, Claimed, Json, Request, State, Transition
+from agent.store import Store
+
+COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts"
+
+INSERT = """
+    INSERT INTO actions (id, kind, args, secrets, headers, requester, user, user_reference, resource_id,
+                         idempotency_key, created_ts, scheduled_ts, state, state_ts)
+    VALUES (:id, :kind, :args, :secrets, :headers, :requester, :user, :user_reference, :resource_id,
+            :idempotency_key, :created_ts, :now, 'NEW', :now)
+    ON CONFLICT (idempotency_key) DO NOTHING
+"""
+BY_KEY = "SELECT id, kind, args FROM actions WHERE idempotency_key = ?"
+
+# As the queue is executed in order, the span of its seqs is hardly more than its length: the count,
+# which grows with the queue, is only taken where the span leaves doubt.
+SPAN = """
+    SELECT (SELECT max(seq) FROM actions) - min(seq) + 1 FROM actions WHERE finished_ts IS NULL
+"""
+LENGTH = "SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW'"
+
+RESOURCE = "SELECT id FROM resources WHERE type = ? AND name = ?"
+NEW_RESOURCE = "INSERT INTO resources (type, name) VALUES (?, ?)"
+
+HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
+CLAIM = """
+    UPDATE actions SET state = 'RUNNING', state_ts = :now, running_boot = :boot, running_since = :since
+    WHERE seq = :seq AND state = 'NEW'
+"""
+RUNNING = f"""
+    SELECT {COLUMNS}, secrets, running_boot, running_since, cancel_requested, handed_over
+    FROM actions WHERE state = 'RUNNING'
+"""
+RECORD = """
+    UPDATE actions SET state = 'RUNNING', state_payload = :payload, state_ts = :now
+    WHERE seq = :seq AND state = 'RUNNING'
+"""
+FINISH = """
+    UPDATE actions
+    SET state = :state, state_payload = :payload, state_ts = :now, finished_ts = :now, secrets = NULL,
+        finished_message = :message,
+        finished_order = (SELECT 1 + ifnull(max(finished_order), 0) FROM actions)
+    WHERE seq = :seq AND finished_ts IS NULL
+"""
+HAND_OVER = "UPDATE actions SET handed_over = :handed_over WHERE seq = :seq AND state = 'RUNNING'"
+ASK_TO_CANCEL = "UPDATE actions SET cancel_requested = 1 WHERE seq = :seq AND state = 'RUNNING'"
+CANCEL_REQUESTED = "SELECT cancel_requested FROM actions WHERE seq = ?"
+
+FINISHED = """
+    SELECT kind, id, state FROM actions WHERE finished_order IS NOT NULL
+    ORDER BY finished_order DESC LIMIT ?
+"""
+QUEUE = "SELECT kind, id, state FROM actions WHERE finished_ts IS NULL ORDER BY state = 'RUNNING' DESC, seq"
+BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
+HISTORY = "SELECT seq, timestamp, state, state_payload FROM history WHERE action_seq = ? ORDER BY seq DESC"
+VERSION = """
+    SELECT (SELECT max(seq) FROM history WHERE action_seq = actions.seq), state FROM actions WHERE id = ?
+"""
+
+PRUNE = """
+    DELETE FROM actions WHERE seq IN (
+        SELECT seq FROM actions
+        WHERE finished_order <= (
+            SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
+            ORDER BY finished_order DESC LIMIT 1 OFFSET :keep)
+        ORDER BY finished_order LIMIT :limit)
+"""
+
+
+def schedule(store: Store, request: Request, queue_limit: int) -> str:
+    """Write the request down and return the action's id; on disk when this returns.
+
+    Raises `QueueFull`, and `IdempotencyKeyReused` where the key came before with something else.
+    """
+    action_id = str(uuid4())
+    row = {
+        "id": action_id,
+        "kind": request.kind,
+        "args": dumps(request.args),
+        "secrets": dumps(request.secrets) if request.secrets else None,
+        "headers": dumps(request.headers),
+        "requester": request.requester,
+        "user": request.user,
+        "user_reference": request.user_reference,
+        "idempotency_key": request.idempotency_key,
+        "created_ts": request.created_ts,
+        "now": clock.now(),
+    }
+
+    def work(connection: sqlite3.Connection) -> str:
+        row["resource_id"] = _resource_id(connection, request.resource)
+        if connection.execute(INSERT, row).rowcount == 0:
+            return _same_as_before(connection, request)
+        if _queue_length(connection, queue_limit) > queue_limit:
+            raise QueueFull(
+                f"{queue_limit} actions are waiting already, as many as actions.queue_limit allows",
+                headers={"Retry-After": "5"},
+            )
+        return action_id
+
+    return store.write(work)
+
+
+def claim(store: Store) -> Claimed | None:
+    """Make the head of the queue RUNNING, on disk before it is returned; None where nothing waits."""
+    return store.write(_claim)
+
+
+def running(store: Store) -> Claimed | None:
+    """The action that an executor before this one left RUNNING."""
+    rows = store.read(RUNNING)
+    return _left_running(rows[0]) if rows else None
+
+
+def record(store: Store, seq: int, payload: Json) -> None:
+    """Write down that a running action goes on, with a new payload."""
+    row = {"seq": seq, "payload": _payload(payload), "now": clock.now()}
+    store.write(lambda connection: _one(connection.execute(RECORD, row)))
+
+
+def finish(store: Store, seq: int, state: State, payload: Json, message: str, *, claim_next: bool) -> Claimed | None:
+    """Write down how an action ended and, in the same commit, claim the next one."""
+    row = _final(seq, state, payload, message)
+
+    def work(connection: sqlite3.Connection) -> Claimed | None:
+        _one(connection.execute(FINISH, row | {"now": clock.now()}))
+        return _claim(connection) if claim_next else None
+
+    return store.write(work)
+
+
+def hand_over(store: Store, seq: int, handed_over: bool) -> None:
+    """Note (or take back) that a running action was left between two steps, by a clean stop."""
+    row = {"seq": seq, "handed_over": handed_over}
+    store.write(lambda connection: _one(connection.execute(HAND_OVER, row)))
+
+
+def cancel(store: Store, action_id: str) -> Action:
+    """End a NEW action, ask a RUNNING one to stop; returns the action as it is then.
+
+    Raises `ActionNotFound`, and `NotCancellable` for a final one.
+    """
+
+    def work(connection: sqlite3.Connection) -> Action:
+        action = _by_id(connection, action_id)
+        if action.state.final:
+            raise NotCancellable(f"the action is {action.state} already")
+        if action.state is State.NEW:
+            final = _final(action.seq, State.FAILED, {"cancelled": True}, "cancelled before it started")
+            _one(connection.execute(FINISH, final | {"now": clock.now()}))
+        else:
+            _one(connection.execute(ASK_TO_CANCEL, {"seq": action.seq}))
+        return _by_id(connection, action_id)
+
+    return store.write(work)
+
+
+def cancel_requested(store: Store, seq: int) -> bool:
+    return any(row[0] for row in store.read(CANCEL_REQUESTED, (seq,)))
+
+
+def finished(store: Store, limit: int) -> list[dict[str, str]]:
+    """Kind, id and state of the newest `limit` final actions, newest first."""
+    return [dict(row) for row in store.read(FINISHED, (limit,))]
+
+
+def queue(store: Store) -> list[dict[str, str]]:
+    """Kind, id and state of what is running or waits, in the order of execution."""
+    return [dict(row) for row in store.read(QUEUE)]
+
+
+def info(store: Store, action_id: str) -> tuple[Action, list[Transition]]:
+    """An action and its history, newest first, as of one moment. Raises `ActionNotFound`."""
+    with store.snapshot() as connection:
+        action = _by_id(connection, action_id)
+        rows = connection.execute(HISTORY, (action.seq,)).fetchall()
+    return action, [
+        Transition(row["seq"], row["timestamp"], State(row["state"]), _loads(row["state_payload"])) for row in rows
+    ]
+
+
+def version(store: Store, action_id: str) -> tuple[int, State]:
+    """A number that grows with every change of state or payload, and the state. Raises `ActionNotFound`."""
+    rows = store.read(VERSION, (action_id,))
+    if not rows:
+        raise _not_found(action_id)
+    return rows[0][0], State(rows[0][1])
+
+
+def prune(store: Store, keep: int, limit: int) -> int:
+    """Remove the oldest final actions beyond the newest `keep`, at most `limit`; returns how many."""
+    row = {"keep": keep, "limit": limit}
+    return store.write(lambda connection: connection.execute(PRUNE, row).rowcount)
+
+
+def dumps(value: Json) -> str:
+    """The JSON that is stored: ASCII, so that a lone surrogate passes; raises ValueError for NaN."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _claim(connection: sqlite3.Connection) -> Claimed | None:
+    row = connection.execute(HEAD).fetchone()
+    if row is None:
+        return None
+    now = {"now": clock.now(), "boot": clock.boot_id(), "since": clock.monotonic()}
+    _one(connection.execute(CLAIM, {"seq": row["seq"], **now}))
+    return Claimed(_action(row, State.RUNNING), json.loads(row["secrets"] or "{}"))
+
+
+def _left_running(row: sqlite3.Row) -> Claimed:
+    # The clock of another boot says nothing: a reboot starts an action's time again.
+    same_boot = row["running_boot"] == clock.boot_id()
+    return Claimed(
+        _action(row),
+        json.loads(row["secrets"] or "{}"),
+        elapsed=clock.monotonic() - row["running_since"] if same_boot else 0.0,
+        cancel_requested=bool(row["cancel_requested"]),
+        handed_over=bool(row["handed_over"]),
+    )
+
+
+def _same_as_before(connection: sqlite3.Connection, request: Request) -> str:
+    row = connection.execute(BY_KEY, (request.idempotency_key,)).fetchone()
+    if row["kind"] != request.kind or _canonical(json.loads(row["args"])) != _canonical(request.args):
+        raise IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
+    same: str = row["id"]
+    return same
+
+
+def _queue_length(connection: sqlite3.Connection, enough: int) -> int:
+    """How many actions wait; exact where there may be more than `enough`."""
+    length: int = connection.execute(SPAN).fetchone()[0]
+    if length > enough:
+        length = connection.execute(LENGTH).fetchone()[0]
+    return length
+
+
+def _resource_id(connection: sqlite3.Connection, resource: tuple[str, str]) -> int | None:
+    row = connection.execute(RESOURCE, resource).fetchone()
+    return row[0] if row else connection.execute(NEW_RESOURCE, resource).lastrowid
+
+
+def _final(seq: int, state: State, payload: Json, message: str) -> dict[str, Any]:
+    return {"seq": seq, "state": state, "payload": _payload(payload), "message": message}
+
+
+def _payload(payload: Json) -> str | None:
+    return None if payload is None else dumps(payload)
+
+
+def _loads(text: str | None) -> Json:
+    return None if text is None else json.loads(text)
+
+
+def _canonical(value: Json) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _by_id(connection: sqlite3.Connection, action_id: str) -> Action:
+    row = connection.execute(BY_ID, (action_id,)).fetchone()
+    if row is None:
+        raise _not_found(action_id)
+    return _action(row)
+
+
+def _not_found(action_id: str) -> ActionNotFound:
+    return ActionNotFound(f"no action has the id {action_id[:100]!r}")
+
+
+def _action(row: sqlite3.Row, state: State | None = None) -> Action:
+    return Action(
+        seq=row["seq"],
+        id=row["id"],
+        kind=row["kind"],
+        args=json.loads(row["args"]),
+        headers=json.loads(row["headers"]),
+        requester=row["requester"],
+        state=state or State(row["state"]),
+        state_payload=_loads(row["state_payload"]),
+        created_ts=row["created_ts"],
+        scheduled_ts=row["scheduled_ts"],
+        finished_ts=row["finished_ts"],
+    )
+
+
+def _one(cursor: sqlite3.Cursor) -> None:
+    # Somebody else finished or claimed it: only possible where two executors run, which the lock forbids.
+    if cursor.rowcount != 1:
+        raise RuntimeError("the action is not in the state that this executor left it in")
