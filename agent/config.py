@@ -82,7 +82,7 @@ class Service:
     """The datastore's own service, and what supervises it."""
 
     supervisor: str = option("systemd", checks.one_of("systemd", "commands"), "Who starts and stops it.")
-    unit: str | None = option(None, checks.text, "The unit, for systemd.", "postgresql@15-main.service")
+    unit: str | None = option(None, checks.text, "The unit, for systemd.", '"postgresql@15-main.service"')
     pid: tuple[str, ...] = option(
         (),
         checks.command,
@@ -109,7 +109,7 @@ class Datastore:
     kind: str = required(checks.one_of("redis"), "Which server it is.", '"redis"')
     url: str = required(checks.text, "How the agent connects to it.", '"unix:///run/redis/redis.sock"')
     password_file: Path | None = option(
-        None, checks.path, "A file that holds the password alone.", "/etc/agent/redis.password"
+        None, checks.path, "A file that holds the password alone.", '"/etc/agent/redis.password"'
     )
     timeout: float = option(30.0, checks.positive_number, "Seconds one command to it may take.")
 
@@ -124,7 +124,7 @@ class ExternalAction:
     check: tuple[str, ...] = required(
         checks.command, "Prints how it stands, as JSON.", '["/usr/local/bin/vacuum", "check"]'
     )
-    description: str = option("", checks.text, "What it does, for people.", "Vacuum every table")
+    description: str = option("", checks.text, "What it does, for people.", '"Vacuum every table"')
     timeout: float = option(60.0, checks.positive_number, "Seconds each of the two commands may take.")
     interval: float = option(1.0, checks.positive_number, "Seconds between two checks.")
 
@@ -176,6 +176,11 @@ def loaded() -> Settings | None:
 def current() -> Settings:
     """The settings to run with. Raises `ConfigError`."""
     return _loaded or reload()
+
+
+def origin(environ: Mapping[str, str] = os.environ) -> str:
+    """Where `load` takes the options from, for messages."""
+    return str(_file(environ) or "the defaults")
 
 
 def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
@@ -254,9 +259,16 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
     agent, api = settings.agent, settings.api
     try:
         if db := environ.get("AGENT_DB"):
-            agent = replace(agent, db=checks.path(db))
+            agent = replace(agent, db=_override("AGENT_DB", checks.path, db))
         if bind := environ.get("AGENT_BIND"):
-            api = replace(api, bind=checks.local_address(bind))
+            api = replace(api, bind=_override("AGENT_BIND", checks.local_address, bind))
     except Wrong as wrong:
-        raise ConfigError(f"AGENT_BIND: {wrong}") from None
+        raise ConfigError(str(wrong)) from None
     return replace(settings, agent=agent, api=api)
+
+
+def _override(variable: str, check: Callable[[Any], Any], value: str) -> Any:
+    try:
+        return check(value)
+    except Wrong as wrong:
+        raise wrong.inside(variable) from None

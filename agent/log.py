@@ -12,6 +12,8 @@ def set_up() -> None:
     log.handlers = [handler]
     log.propagate = False
     log.setLevel(logging.INFO)
+    # What neither our lines nor gunicorn's show is not collected.
+    logging.logThreads = logging.logMultiprocessing = False
     # A tick that is skipped because one is under way is how the drain is meant to work.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 

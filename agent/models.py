@@ -83,9 +83,9 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One line of an action's history."""
+    """One line of an action's history; `version` counts them from 1."""
 
-    seq: int
+    version: int
     timestamp: int
     state: State
     state_payload: Json

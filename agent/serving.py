@@ -1,5 +1,6 @@
 """What gunicorn's configuration asks of the agent: its settings, and the engine's start and stop with the worker."""
 
+import gc
 import sys
 from typing import Any, NoReturn
 
@@ -39,6 +40,9 @@ def on_starting(arbiter: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Start the engine in the worker, where its threads live."""
     log.set_up()
+    # What is loaded by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     worker.wsgi.extensions["agent"].engine.start()
 
 

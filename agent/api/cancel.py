@@ -4,8 +4,6 @@ from flask import Blueprint, Response, jsonify
 
 from agent import log
 from agent.api.current import context
-from agent.errors import NotCancellable
-from agent.models import State
 from agent.store import actions
 
 bp = Blueprint("cancel", __name__)
@@ -16,9 +14,7 @@ def cancel(action_id: str) -> Response:
     agent = context()
     action, _ = actions.info(agent.store, action_id)
     kind = agent.registry.offered.get(action.kind)
-    if action.state is State.RUNNING and kind is not None and not kind.cancellable:
-        raise NotCancellable(f"a running {action.kind} cannot be interrupted")
-    action = actions.cancel(agent.store, action_id)
+    action = actions.cancel(agent.store, action_id, running=kind is None or kind.cancellable)
     log.cancel_asked(action.id, action.kind)
     agent.engine.tell_changed()
     agent.engine.look_after()

@@ -25,7 +25,7 @@ def info(action_id: str) -> Response:
             "history": [transition_fields(action, transition) for transition in history],
         }
     )
-    response.set_etag(str(history[0].seq))
+    response.set_etag(str(history[0].version))
     response.headers["Cache-Control"] = FOR_EVER if action.state.final else "no-cache"
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"

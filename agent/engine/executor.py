@@ -100,13 +100,16 @@ class Executor:
     def _perform(self, performance: Performance) -> Performance | None:
         """Step an action until it is final; returns the next one, claimed by the same commit."""
         self._current = performance
-        while not self._stopping.is_set():
-            outcome = performance.next()
-            if not isinstance(outcome, Running):
-                return self._finish(performance, outcome)
-            self._record(performance)
-            self._wait(min(outcome.after, performance.seconds_left))
-        self._leave(performance)
+        # What it was set for was the action before; a stop that comes now is seen by the loop.
+        self._rest.clear()
+        with performance.stop:
+            while not self._stopping.is_set():
+                outcome = performance.next()
+                if not isinstance(outcome, Running):
+                    return self._finish(performance, outcome)
+                self._record(performance)
+                self._wait(min(outcome.after, performance.seconds_left))
+            self._leave(performance)
         return None
 
     def _take_lock(self) -> bool:

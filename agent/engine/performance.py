@@ -13,7 +13,7 @@ from agent.models import Action, Claimed, Json
 from agent.stop import Stop
 from agent.store import actions
 
-O = TypeVar("O", bound=Outcome)
+Ended = TypeVar("Ended", bound=Outcome)
 
 
 class Performance:
@@ -86,7 +86,7 @@ class Performance:
         args = self.action.args | self._secrets if self._secrets else self.action.args
         return Step(self.action, self.kind.load(args), self.payload, self.stop)
 
-    def _masked(self, outcome: O) -> O:
+    def _masked(self, outcome: Ended) -> Ended:
         """The outcome without the secrets of the action, should a server or command have repeated one."""
         secrets = [value for value in self._secrets.values() if isinstance(value, str) and value]
         if not secrets:
@@ -133,9 +133,14 @@ def mask(value: Json, secrets: list[str]) -> Json:
 
 
 def _storable(outcome: Outcome) -> Outcome:
-    """The outcome, if the protocol can carry its payload. Raises `TypeError` or `ValueError`."""
+    """The outcome, if it can be written down. Raises `TypeError` or `ValueError`."""
     if not isinstance(outcome, Running | Done | Failed):
         raise TypeError("the step returned neither Running, Done nor Failed")
+    if isinstance(outcome, Running):
+        if not isinstance(outcome.after, int | float):
+            raise TypeError("the step returned seconds that are no number")
+    elif not isinstance(outcome.message, str):
+        raise TypeError("the step returned a message that is no text")
     actions.dumps(outcome.payload)
     return outcome
 

@@ -26,7 +26,7 @@ class Every(BaseTrigger):  # type: ignore[misc]
 
 
 class SteadyJobStore(MemoryJobStore):  # type: ignore[misc]
-    """Moves the jobs along with the wall clock when that is set, as APScheduler knows no other clock.
+    """Moves the jobs along with the wall clock when that is set back, as APScheduler knows no other clock.
 
     Without it a clock set back by a day would stop the ticks for a day.
     """
@@ -37,7 +37,8 @@ class SteadyJobStore(MemoryJobStore):  # type: ignore[misc]
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         jump = self._jump(now)
-        if abs(jump) > TOLERANCE:
+        # Set forward it makes every job due, once; moving one that was woken since would put it off as far.
+        if jump < -TOLERANCE:
             for job in self.get_all_jobs():
                 job.modify(next_run_time=job.next_run_time + jump)
         due: list[Job] = super().get_due_jobs(now)

@@ -72,7 +72,7 @@ class Args(Schema):
 class Kind:
     """A kind of action. Subclasses say `name`, `args`, and what a `step` does; the docstring is its description."""
 
-    name: ClassVar[str]
+    name: str
     args: ClassVar[type[Schema]] = Args
     timeout: ClassVar[float] = 3600.0
     """Seconds it may run, unless `actions.timeouts` says otherwise."""

@@ -87,29 +87,33 @@ class Store:
 
     def _commit_waiting(self) -> None:
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not self._commit(batch):
+            # One of them raised, which undid them all: each gets a transaction of its own.
+            for write in batch:
+                self._commit([write])
+
+    def _commit(self, batch: "list[_Write[Any]]") -> bool:
+        """Do the work of all in one transaction; False where one of several raised and nothing was done."""
         try:
             with told_as_unavailable():
-                self._commit(batch)
+                connection = self._writing()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    values = [write.work(connection) for write in batch]
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
         except BaseException as error:
+            if len(batch) > 1 and not isinstance(error, StoreUnavailable):
+                return False
             for write in batch:
-                write.fail(error)
-
-    def _commit(self, batch: "list[_Write[Any]]") -> None:
-        connection = self._writing()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for write in batch:
-                connection.execute("SAVEPOINT one")
-                if not write.run(connection):
-                    connection.execute("ROLLBACK TO one")
-                connection.execute("RELEASE one")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        for write in batch:
-            write.over = True
+                write.end(error=error)
+        else:
+            for write, value in zip(batch, values, strict=True):
+                write.end(value)
+        return True
 
     def _writing(self) -> sqlite3.Connection:
         if self._writer is None:
@@ -135,27 +139,16 @@ class Store:
 
 
 class _Write(Generic[T]):
-    """One piece of work on its way through a shared commit."""
+    """One piece of work on its way through a shared commit; may be done twice, where the first time was undone."""
 
     def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
-        self._work = work
+        self.work = work
+        self.over = False
         self._value: T | None = None
         self._error: BaseException | None = None
-        self.over = False
 
-    def run(self, connection: sqlite3.Connection) -> bool:
-        """Do the work; False where it raised. An error of the file itself concerns everybody: raised."""
-        try:
-            self._value = self._work(connection)
-        except (sqlite3.OperationalError, sqlite3.InternalError):
-            raise
-        except Exception as error:
-            self._error = error
-        return self._error is None
-
-    def fail(self, error: BaseException) -> None:
-        self._error = error
-        self.over = True
+    def end(self, value: T | None = None, error: BaseException | None = None) -> None:
+        self._value, self._error, self.over = value, error, True
 
     def result(self) -> T:
         if self._error is not None:

@@ -12,28 +12,28 @@ from agent.store import Store
 
 COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts"
 
+# One statement for all that a schedule call most often needs: where it inserts nothing, `_second_look`
+# finds out why. As the queue is executed in order, the span of its seqs is hardly more than its
+# length: the count, which takes longer the more wait, is only taken where the span leaves doubt.
 INSERT = """
     INSERT INTO actions (id, kind, args, secrets, headers, requester, user, user_reference, resource_id,
                          idempotency_key, created_ts, scheduled_ts, state, state_ts)
-    VALUES (:id, :kind, :args, :secrets, :headers, :requester, :user, :user_reference, :resource_id,
-            :idempotency_key, :created_ts, :now, 'NEW', :now)
-    ON CONFLICT (idempotency_key) DO NOTHING
+    SELECT :id, :kind, :args, :secrets, :headers, :requester, :user, :user_reference, resources.id,
+           :idempotency_key, :created_ts, :now, 'NEW', :now
+    FROM resources
+    WHERE type = :resource_type AND name = :resource_name
+      AND ((SELECT max(seq) FROM actions)
+           - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < :queue_limit
+           OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') < :queue_limit)
+    ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
 BY_KEY = "SELECT id, kind, args FROM actions WHERE idempotency_key = ?"
-
-# As the queue is executed in order, the span of its seqs is hardly more than its length: the count,
-# which grows with the queue, is only taken where the span leaves doubt.
-SPAN = """
-    SELECT (SELECT max(seq) FROM actions) - min(seq) + 1 FROM actions WHERE finished_ts IS NULL
-"""
-LENGTH = "SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW'"
-
-RESOURCE = "SELECT id FROM resources WHERE type = ? AND name = ?"
-NEW_RESOURCE = "INSERT INTO resources (type, name) VALUES (?, ?)"
+NEW_RESOURCE = "INSERT INTO resources (type, name) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
 CLAIM = """
-    UPDATE actions SET state = 'RUNNING', state_ts = :now, running_boot = :boot, running_since = :since
+    UPDATE actions
+    SET state = 'RUNNING', state_ts = :now, version = version + 1, running_boot = :boot, running_since = :since
     WHERE seq = :seq AND state = 'NEW'
 """
 RUNNING = f"""
@@ -41,14 +41,16 @@ RUNNING = f"""
     FROM actions WHERE state = 'RUNNING'
 """
 RECORD = """
-    UPDATE actions SET state = 'RUNNING', state_payload = :payload, state_ts = :now
+    UPDATE actions SET state = 'RUNNING', state_payload = :payload, state_ts = :now, version = version + 1
     WHERE seq = :seq AND state = 'RUNNING'
 """
 FINISH = """
     UPDATE actions
-    SET state = :state, state_payload = :payload, state_ts = :now, finished_ts = :now, secrets = NULL,
-        finished_message = :message,
-        finished_order = (SELECT 1 + ifnull(max(finished_order), 0) FROM actions)
+    SET state = :state, state_payload = :payload, state_ts = :now, version = version + 1,
+        finished_ts = :now, secrets = NULL, finished_message = :message,
+        finished_order = 1 + ifnull((
+            SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
+            ORDER BY finished_order DESC LIMIT 1), 0)
     WHERE seq = :seq AND finished_ts IS NULL
 """
 HAND_OVER = "UPDATE actions SET handed_over = :handed_over WHERE seq = :seq AND state = 'RUNNING'"
@@ -61,10 +63,8 @@ FINISHED = """
 """
 QUEUE = "SELECT kind, id, state FROM actions WHERE finished_ts IS NULL ORDER BY state = 'RUNNING' DESC, seq"
 BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
-HISTORY = "SELECT seq, timestamp, state, state_payload FROM history WHERE action_seq = ? ORDER BY seq DESC"
-VERSION = """
-    SELECT (SELECT max(seq) FROM history WHERE action_seq = actions.seq), state FROM actions WHERE id = ?
-"""
+HISTORY = "SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = ? ORDER BY version DESC"
+VERSION = "SELECT version, state FROM actions WHERE id = ?"
 
 PRUNE = """
     DELETE FROM actions WHERE seq IN (
@@ -91,21 +91,17 @@ def schedule(store: Store, request: Request, queue_limit: int) -> str:
         "requester": request.requester,
         "user": request.user,
         "user_reference": request.user_reference,
+        "resource_type": request.resource[0],
+        "resource_name": request.resource[1],
         "idempotency_key": request.idempotency_key,
         "created_ts": request.created_ts,
         "now": clock.now(),
+        "queue_limit": queue_limit,
     }
 
     def work(connection: sqlite3.Connection) -> str:
-        row["resource_id"] = _resource_id(connection, request.resource)
-        if connection.execute(INSERT, row).rowcount == 0:
-            return _same_as_before(connection, request)
-        if _queue_length(connection, queue_limit) > queue_limit:
-            raise QueueFull(
-                f"{queue_limit} actions are waiting already, as many as actions.queue_limit allows",
-                headers={"Retry-After": "5"},
-            )
-        return action_id
+        inserted = connection.execute(INSERT, row).rowcount
+        return action_id if inserted else _second_look(connection, row, request)
 
     return store.write(work)
 
@@ -144,10 +140,10 @@ def hand_over(store: Store, seq: int, handed_over: bool) -> None:
     store.write(lambda connection: _one(connection.execute(HAND_OVER, row)))
 
 
-def cancel(store: Store, action_id: str) -> Action:
+def cancel(store: Store, action_id: str, *, running: bool = True) -> Action:
     """End a NEW action, ask a RUNNING one to stop; returns the action as it is then.
 
-    Raises `ActionNotFound`, and `NotCancellable` for a final one.
+    Raises `ActionNotFound`, and `NotCancellable` for a final one, or a running one unless `running`.
     """
 
     def work(connection: sqlite3.Connection) -> Action:
@@ -157,6 +153,8 @@ def cancel(store: Store, action_id: str) -> Action:
         if action.state is State.NEW:
             final = _final(action.seq, State.FAILED, {"cancelled": True}, "cancelled before it started")
             _one(connection.execute(FINISH, final | {"now": clock.now()}))
+        elif not running:
+            raise NotCancellable(f"a running {action.kind} cannot be interrupted")
         else:
             _one(connection.execute(ASK_TO_CANCEL, {"seq": action.seq}))
         return _by_id(connection, action_id)
@@ -184,7 +182,7 @@ def info(store: Store, action_id: str) -> tuple[Action, list[Transition]]:
         action = _by_id(connection, action_id)
         rows = connection.execute(HISTORY, (action.seq,)).fetchall()
     return action, [
-        Transition(row["seq"], row["timestamp"], State(row["state"]), _loads(row["state_payload"])) for row in rows
+        Transition(row["version"], row["timestamp"], State(row["state"]), _loads(row["state_payload"])) for row in rows
     ]
 
 
@@ -198,8 +196,14 @@ def version(store: Store, action_id: str) -> tuple[int, State]:
 
 def prune(store: Store, keep: int, limit: int) -> int:
     """Remove the oldest final actions beyond the newest `keep`, at most `limit`; returns how many."""
-    row = {"keep": keep, "limit": limit}
-    return store.write(lambda connection: connection.execute(PRUNE, row).rowcount)
+
+    def work(connection: sqlite3.Connection) -> int:
+        count = connection.execute(PRUNE, {"keep": keep, "limit": limit}).rowcount
+        if count:
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+        return count
+
+    return store.write(work)
 
 
 def dumps(value: Json) -> str:
@@ -228,29 +232,32 @@ def _left_running(row: sqlite3.Row) -> Claimed:
     )
 
 
-def _same_as_before(connection: sqlite3.Connection, request: Request) -> str:
-    row = connection.execute(BY_KEY, (request.idempotency_key,)).fetchone()
-    if row["kind"] != request.kind or _canonical(json.loads(row["args"])) != _canonical(request.args):
+def _second_look(connection: sqlite3.Connection, row: dict[str, Any], request: Request) -> str:
+    """Why nothing was inserted: the key came before, the resource is new, or the queue is full."""
+    before = connection.execute(BY_KEY, (request.idempotency_key,)).fetchone()
+    if before is not None:
+        return _same_as_before(before, request)
+    connection.execute(NEW_RESOURCE, request.resource)
+    if connection.execute(INSERT, row).rowcount == 0:
+        raise QueueFull(
+            f"{row['queue_limit']} actions are waiting already, as many as actions.queue_limit allows",
+            headers={"Retry-After": "5"},
+        )
+    inserted: str = row["id"]
+    return inserted
+
+
+def _same_as_before(before: sqlite3.Row, request: Request) -> str:
+    if before["kind"] != request.kind or _canonical(json.loads(before["args"])) != _canonical(request.args):
         raise IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
-    same: str = row["id"]
+    same: str = before["id"]
     return same
 
 
-def _queue_length(connection: sqlite3.Connection, enough: int) -> int:
-    """How many actions wait; exact where there may be more than `enough`."""
-    length: int = connection.execute(SPAN).fetchone()[0]
-    if length > enough:
-        length = connection.execute(LENGTH).fetchone()[0]
-    return length
-
-
-def _resource_id(connection: sqlite3.Connection, resource: tuple[str, str]) -> int | None:
-    row = connection.execute(RESOURCE, resource).fetchone()
-    return row[0] if row else connection.execute(NEW_RESOURCE, resource).lastrowid
-
-
 def _final(seq: int, state: State, payload: Json, message: str) -> dict[str, Any]:
-    return {"seq": seq, "state": state, "payload": _payload(payload), "message": message}
+    # What a program printed or a caller sent may hold what is no text in SQLite.
+    text = message.encode(errors="backslashreplace").decode()
+    return {"seq": seq, "state": state, "payload": _payload(payload), "message": text}
 
 
 def _payload(payload: Json) -> str | None:

@@ -21,13 +21,14 @@ CREATE TABLE actions (
     user             TEXT NOT NULL,
     user_reference   TEXT,
     resource_id      INTEGER NOT NULL REFERENCES resources (id),
-    idempotency_key  TEXT UNIQUE,
+    idempotency_key  TEXT,
     created_ts       INTEGER NOT NULL,
     scheduled_ts     INTEGER NOT NULL,
 
     state            TEXT NOT NULL CHECK (state IN ('NEW', 'RUNNING', 'DONE', 'FAILED')),
     state_payload    TEXT CHECK (state_payload IS NULL OR json_valid(state_payload)),
     state_ts         INTEGER NOT NULL,
+    version          INTEGER NOT NULL DEFAULT 1,
     finished_ts      INTEGER,
     finished_order   INTEGER,
     finished_message TEXT,
@@ -44,19 +45,22 @@ CREATE TABLE actions (
     CHECK (finished_ts IS NULL OR secrets IS NULL)
 );
 
+-- A key is an action's as long as that is kept.
+CREATE UNIQUE INDEX actions_idempotency ON actions (idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- One at a time is a fact of this file.
 CREATE UNIQUE INDEX actions_one_running ON actions (state) WHERE state = 'RUNNING';
 CREATE INDEX actions_pending ON actions (seq) WHERE finished_ts IS NULL;
 CREATE UNIQUE INDEX actions_finished ON actions (finished_order) WHERE finished_order IS NOT NULL;
 
+-- Every state an action was in, by the number of the change that led to it.
 CREATE TABLE history (
-    seq           INTEGER PRIMARY KEY AUTOINCREMENT,
     action_seq    INTEGER NOT NULL REFERENCES actions (seq) ON DELETE CASCADE,
+    version       INTEGER NOT NULL,
     timestamp     INTEGER NOT NULL,
     state         TEXT NOT NULL,
-    state_payload TEXT
-);
-CREATE INDEX history_of_action ON history (action_seq, seq);
+    state_payload TEXT,
+    PRIMARY KEY (action_seq, version)
+) WITHOUT ROWID;
 
 CREATE TRIGGER actions_begin_new BEFORE INSERT ON actions
 WHEN NEW.state <> 'NEW' OR NEW.state_payload IS NOT NULL
@@ -85,14 +89,14 @@ END;
 -- The history is written by the change of state itself, so that none can be forgotten.
 CREATE TRIGGER history_begins AFTER INSERT ON actions
 BEGIN
-    INSERT INTO history (action_seq, timestamp, state, state_payload)
-    VALUES (NEW.seq, NEW.state_ts, NEW.state, NEW.state_payload);
+    INSERT INTO history (action_seq, version, timestamp, state, state_payload)
+    VALUES (NEW.seq, NEW.version, NEW.state_ts, NEW.state, NEW.state_payload);
 END;
 
 CREATE TRIGGER history_goes_on AFTER UPDATE OF state, state_payload ON actions
 BEGIN
-    INSERT INTO history (action_seq, timestamp, state, state_payload)
-    VALUES (NEW.seq, NEW.state_ts, NEW.state, NEW.state_payload);
+    INSERT INTO history (action_seq, version, timestamp, state, state_payload)
+    VALUES (NEW.seq, NEW.version, NEW.state_ts, NEW.state, NEW.state_payload);
 END;
 
 CREATE TRIGGER history_never_changes BEFORE UPDATE ON history

@@ -1,0 +1,35 @@
+"""The documented file says what the options are."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+from agent import config, config_file
+
+CHECKOUT = Path(__file__).parent.parent
+SHIPPED = CHECKOUT / "systemd" / "agent.toml"
+
+
+def test_the_shipped_file_is_the_one_that_the_options_give() -> None:
+    assert SHIPPED.read_text() == config_file.document()
+
+
+def test_read_back_it_gives_the_defaults() -> None:
+    assert config.parse(tomllib.loads(SHIPPED.read_text())) == config.Settings()
+
+
+def test_with_all_that_is_commented_out_it_is_still_a_configuration() -> None:
+    whole = re.sub(r"^#(?=[a-z\[])", "", SHIPPED.read_text(), flags=re.MULTILINE)
+    settings = config.parse(tomllib.loads(whole))
+    assert settings.service is not None
+    assert settings.datastore is not None
+    assert list(settings.external_actions) == ["vacuum.full"]
+
+
+def test_every_option_stands_in_it_with_its_help() -> None:
+    text = SHIPPED.read_text()
+    for section in (config.TABLES | config.NAMED_TABLES).values():
+        for option in fields(section):
+            assert f"# {option.metadata['help']}\n" in text
+            assert re.search(rf"^#?{option.name} = ", text, re.MULTILINE)
