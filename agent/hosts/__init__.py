@@ -1,0 +1,1 @@
+"""What the host itself does for an action: commands, long jobs, processes."""

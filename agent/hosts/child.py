@@ -1,0 +1,255 @@
+"""One started command: one selector, in the calling thread, serves its pipes and awaits its end."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import IO, Protocol
+
+from .process import KILL_WAIT, LOOK_EVERY, Group, Process
+
+CHUNK = 65536  # bytes moved at a time
+HOUR = 3600.0  # seconds; a selector cannot wait for ever so long
+
+Sink = Callable[[bytes], object]
+
+
+class CommandError(Exception):
+    """A command could not do its work."""
+
+
+class CommandNotStarted(CommandError):
+    """The program did not even start; the message says which and why."""
+
+
+class Stopping(Protocol):
+    """What a child must know of a request to stop (see `Stop`)."""
+
+    @property
+    def requested(self) -> bool: ...
+
+    @property
+    def reason(self) -> str | None: ...
+
+    def fileno(self) -> int: ...
+
+
+class Child:
+    """A command in a process group of its own, which `close` must be called for.
+
+    It stays in our session on purpose: a daemon that it starts opens a session of its own, and that
+    is how the two are told apart later. `stdout` and `stderr` are given what it prints; without
+    `stderr` both go to `stdout`. `before_exec` runs in the child: not for a caller with threads.
+    Raises CommandNotStarted.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes,
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str] | None,
+        stdout: Sink,
+        stderr: Sink | None = None,
+        before_exec: Callable[[], None] | None = None,
+    ) -> None:
+        self.exited = False
+        self._unwritten = memoryview(stdin)
+        self._selector = selectors.DefaultSelector()
+        self._process = self._start(argv, stdin, env, cwd, stderr is None, before_exec)
+        self._pidfd: int | None = None
+        try:
+            self.group = Group(_identity(self._process.pid))
+            self._pidfd = os.pidfd_open(self._process.pid)
+            self._watch(stdout, stderr)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(
+        self,
+        argv: Sequence[str],
+        stdin: bytes,
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str] | None,
+        one_pipe: bool,
+        before_exec: Callable[[], None] | None,
+    ) -> subprocess.Popen[bytes]:
+        if not argv:
+            raise CommandNotStarted("no command was given")
+        try:
+            return subprocess.Popen(
+                argv,
+                bufsize=0,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if one_pipe else subprocess.PIPE,
+                cwd=cwd,
+                env=env,
+                process_group=0,
+                preexec_fn=before_exec,
+            )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self._selector.close()
+            raise CommandNotStarted(f"{argv[0]} {_why_not(argv[0], cwd, error)}") from error
+
+    def _watch(self, stdout: Sink, stderr: Sink | None) -> None:
+        process, read, write = self._process, selectors.EVENT_READ, selectors.EVENT_WRITE
+        assert self._pidfd is not None
+        self._selector.register(self._pidfd, read, self._note_exit)
+        for pipe, sink in ((process.stdout, stdout), (process.stderr, stderr)):
+            if pipe is not None and sink is not None:
+                os.set_blocking(pipe.fileno(), False)
+                self._selector.register(pipe, read, partial(self._read, pipe, sink))
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            self._selector.register(process.stdin, write, partial(self._write, process.stdin))
+
+    # Following it
+
+    def follow(self, timeout: float | None, stop: Stopping | None) -> str | None:
+        """Serve it until it has exited (None), `timeout` seconds are over ("timeout") or a stop is
+        requested (its reason). Does not wait for others that hold its pipes open."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._noticing(stop):
+            while not self.exited:
+                if stop is not None and stop.requested:
+                    return stop.reason
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return "timeout"
+                self._serve(left)
+        self._read_the_rest()
+        return None
+
+    def end(self, grace: float) -> None:
+        """SIGTERM to its group, after `grace` seconds SIGKILL; its last words are heard.
+
+        It may still run afterwards, if it hangs in the kernel or is not ours to kill.
+        """
+        self.group.ask_to_end()
+        if not self._gone_within(grace):
+            self.group.signal(signal.SIGKILL)
+            self._gone_within(KILL_WAIT)
+        self._read_the_rest()
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def close(self) -> None:
+        """Give back all that it held. It is killed if it still runs."""
+        if self._process.poll() is None:
+            with suppress(PermissionError, ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            threading.Thread(target=self._process.wait, daemon=True).start()
+        self._selector.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+
+    @contextmanager
+    def _noticing(self, stop: Stopping | None) -> Iterator[None]:
+        if stop is None:
+            yield
+            return
+        self._selector.register(stop.fileno(), selectors.EVENT_READ, _nothing)
+        try:
+            yield
+        finally:
+            self._selector.unregister(stop.fileno())
+
+    def _gone_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.group.members():
+            if time.monotonic() >= deadline:
+                return False
+            self._serve_for(LOOK_EVERY)
+        return True
+
+    def _serve_for(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._serve(left)
+
+    def _serve(self, seconds: float | None) -> None:
+        for key, _ in self._selector.select(None if seconds is None else min(seconds, HOUR)):
+            key.data()
+
+    # What the selector calls
+
+    def _note_exit(self) -> None:
+        assert self._pidfd is not None
+        self.exited = True
+        self._selector.unregister(self._pidfd)
+
+    def _write(self, pipe: IO[bytes]) -> None:
+        try:
+            written = os.write(pipe.fileno(), self._unwritten[:CHUNK])
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # It does not want the rest.
+            written = len(self._unwritten)
+        self._unwritten = self._unwritten[written:]
+        if not self._unwritten:
+            self._hang_up(pipe)
+
+    def _read(self, pipe: IO[bytes], sink: Sink) -> int:
+        try:
+            data = os.read(pipe.fileno(), CHUNK)
+        except BlockingIOError:
+            return 0
+        if data:
+            sink(data)
+        else:
+            self._hang_up(pipe)
+        return len(data)
+
+    def _hang_up(self, pipe: IO[bytes]) -> None:
+        self._selector.unregister(pipe)
+        pipe.close()
+
+    def _read_the_rest(self) -> None:
+        """What is in the pipes now and no more: a daemon it left behind may write for ever."""
+        for key in list(self._selector.get_map().values()):
+            if key.fileobj in (self._process.stdout, self._process.stderr):
+                left = fcntl.fcntl(key.fd, fcntl.F_GETPIPE_SZ)
+                while left > 0 and (got := key.data()):
+                    left -= got
+
+
+def _identity(pid: int) -> Process:
+    found = Process.of(pid)
+    if found is None:  # Nobody else waits for our children.
+        raise CommandError(f"process {pid} was taken from us")
+    return found
+
+
+def _why_not(program: str, cwd: str | os.PathLike[str] | None, error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return f"could not be started: {error}"
+    if cwd is not None and not os.path.isdir(cwd):
+        return f"could not be started: there is no directory {os.fspath(cwd)}"
+    if error.errno == errno.ENOENT:
+        there = "/" in program and os.path.exists(program)
+        return "names an interpreter that was not found" if there else "was not found"
+    if error.errno in (errno.EACCES, errno.ENOEXEC):
+        return "is not executable"
+    return f"could not be started: {error.strerror}"
+
+
+def _nothing() -> None:
+    """Being woken is enough."""

@@ -1,0 +1,158 @@
+"""Run one command to its end: with a timeout, a way to stop it, and bounded memory."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .child import Child, CommandError, CommandNotStarted, Stopping
+from .output import TAIL, Tail
+from .process import GONE, Group, Process, all_pids, boot_id, stat_of
+
+__all__ = ["CommandError", "CommandNotStarted", "Outcome", "end_left_over", "environment", "run"]
+
+MARK = "AGENT_ACTION"
+# What the service manager says to the agent alone; a command must not answer in its name.
+OURS_ALONE = (
+    "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    status: exit status, negative = killed by that signal; None if it could not be got rid of.
+    stdout, stderr: the end of what it printed.
+    ended: None if it ended by itself, else why we ended it: "timeout" or the reason of the stop.
+    """
+
+    argv: tuple[str, ...]
+    status: int | None
+    stdout: str
+    stderr: str
+    ended: str | None
+
+    @property
+    def ok(self) -> bool:
+        return self.ended is None and self.status == 0
+
+    def describe(self) -> str:
+        """One sentence for a person: which command, and how it ended."""
+        return f"{_shown(self.argv)} {self._ending()}"
+
+    def _ending(self) -> str:
+        if self.status is None:
+            return f"was killed ({self.ended}) but has not gone away"
+        if self.ended == "timeout":
+            return "took too long and was ended"
+        if self.ended is not None:
+            return f"was ended: {self.ended}"
+        if self.status < 0:
+            return f"was killed by {_signal_name(-self.status)}"
+        return "succeeded" if self.status == 0 else f"failed with exit status {self.status}"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout: float,
+    stop: Stopping | None = None,
+    action: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    grace: float = 5.0,
+    tail: int = TAIL,
+) -> Outcome:
+    """Run `argv` until it exits, and say how.
+
+    timeout, grace: seconds; when the time is over or `stop` is requested its process group gets
+        SIGTERM, and after `grace` SIGKILL. A stop that came before prevents the start.
+    action: the action it works for, so that `end_left_over` finds it if we are killed meanwhile.
+    env: its whole environment; ours if None.
+    tail: how many bytes of each of its outputs are kept, the last ones.
+
+    Returns as soon as the command itself has exited: what it left in the background is neither
+    awaited nor ended. (Such a daemon must not go on writing into the pipe that it inherited: nobody
+    reads that any more.)
+    Raises CommandNotStarted.
+    """
+    if stop is not None and stop.requested:
+        return Outcome(tuple(argv), -signal.SIGTERM, "", "", stop.reason)
+    out, err = Tail(tail), Tail(tail)
+    child = Child(argv, stdin=stdin, env=environment(env, action), cwd=cwd, stdout=out.add, stderr=err.add)
+    try:
+        ended = child.follow(timeout, stop)
+        if ended is not None:
+            child.end(grace)
+        return Outcome(tuple(argv), child.status, out.text(), err.text(), ended)
+    finally:
+        child.close()
+
+
+def end_left_over(action: str, grace: float = 5.0) -> list[int]:
+    """End the commands that were in flight for `action` when an earlier agent was killed.
+
+    Returns their pids. What a finished command left in the background is not touched.
+    """
+    left = _in_flight(action)
+    for group in left:
+        group.end(grace)
+    return [group.leader.pid for group in left]
+
+
+def environment(env: Mapping[str, str] | None, action: str | None = None) -> dict[str, str]:
+    """The environment for a command: `env`, or our own without what is meant for us alone, and
+    marked with the action it works for."""
+    result = dict(os.environ if env is None else env)
+    for name in (MARK, *(OURS_ALONE if env is None else ())):
+        result.pop(name, None)
+    return result if action is None else {**result, MARK: action}
+
+
+def _in_flight(action: str) -> list[Group]:
+    mark, boot = os.fsencode(f"{MARK}={action}"), boot_id()
+    return [
+        Group(Process(pid, started, boot))
+        for pid in all_pids()
+        if (started := _start_of_leader(pid)) is not None and mark in _environ(pid)
+    ]
+
+
+def _start_of_leader(pid: int) -> int | None:
+    """When `pid` started, if it can be a command of ours: it leads its group, but not a session as
+    a daemon does that detached itself."""
+    stat = stat_of(pid)
+    ours = stat is not None and stat.group == pid != stat.session and pid != os.getpid()
+    return stat.started if stat is not None and ours and _is_ours(pid) else None
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+    except GONE:
+        return False
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (*GONE, PermissionError):
+        return []
+
+
+def _shown(argv: Sequence[str]) -> str:
+    text = shlex.join(argv)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

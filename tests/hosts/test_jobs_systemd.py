@@ -1,0 +1,160 @@
+"""Where systemd runs a job is a unit of its own: it outlives the agent's unit, not its host."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.agent_process import CHECKOUT, eventually
+from tests.servers.node import Node
+
+JOBS = "/var/lib/agent-test/jobs"
+WORK = f"cat; while [ ! -e {JOBS}.go ]; do sleep 0.05; done; id -u; echo done >>{JOBS}.effect"
+
+START = f"""
+from pathlib import Path
+from agent.hosts.jobs import Jobs
+job = Jobs(Path({JOBS!r})).start("one", ["sh", "-c", {WORK!r}], stdin=b"given$HOME ")
+"""
+LOOK = f"""
+import json
+from dataclasses import asdict
+from pathlib import Path
+from agent.hosts.jobs import Jobs
+status = Jobs(Path({JOBS!r})).find("one").look()
+print(json.dumps({{"is": type(status).__name__, **asdict(status)}}))
+"""
+UNIT = """
+[Service]
+Environment=PYTHONPATH={checkout}
+ExecStart=/usr/bin/python3 /etc/starter.py
+"""
+ALLOWED = """
+polkit.addRule(function(action, subject) {
+    if (action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "daemon")
+        return polkit.Result.YES;
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def host(start_node: Callable[..., Node]) -> Node:
+    """A node with a service that starts a job and stays."""
+    node = start_node("jobs")
+    node.write("/etc/starter.py", START + "import time; time.sleep(600)\n")
+    node.write("/etc/systemd/system/starter.service", UNIT.format(checkout=CHECKOUT))
+    node.systemctl("daemon-reload")
+    return node
+
+
+@pytest.fixture
+def node(host: Node) -> Iterator[Node]:
+    """The same, without any job."""
+    host.run("sh", "-c", f"mkdir -p {JOBS}; chown -R daemon {JOBS}/..; chmod 755 {JOBS}/..")
+    yield host
+    host.systemctl("stop", "starter")
+    host.run("touch", f"{JOBS}.go")
+    eventually(lambda: not units(host), "the end of the jobs")
+    host.run("sh", "-c", f"rm -rf {JOBS}*")
+
+
+def python(node: Node, script: str, user: str | None = None) -> str:
+    done = node.run("env", f"PYTHONPATH={CHECKOUT}", "/usr/bin/python3", "-c", script, user=user)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def look(node: Node) -> dict[str, Any]:
+    return dict(json.loads(python(node, LOOK)))
+
+
+def units(node: Node) -> str:
+    return node.systemctl("list-units", "--all", "--plain", "--no-legend", "agent-job-*")
+
+
+def start_in_the_service(node: Node) -> None:
+    """Let the service start the job, and await that it works."""
+    node.systemctl("start", "starter")
+    eventually(lambda: units(node), "the job's unit")
+    eventually(lambda: look(node)["output"] == "given$HOME ", "the first output")
+
+
+def finish(node: Node) -> dict[str, Any]:
+    node.run("touch", f"{JOBS}.go")
+    eventually(lambda: look(node)["is"] != "Running", "the end of the job")
+    return look(node)
+
+
+@pytest.mark.parametrize("end", ["stop", "restart", "kill -9"])
+def test_a_job_outlives_the_unit_that_started_it(node: Node, end: str) -> None:
+    start_in_the_service(node)
+    before = look(node)
+    cgroup = node.run("cat", f"/proc/{before['pid']}/cgroup").stdout
+    assert "/system.slice/agent-job-one-" in cgroup and "starter" not in cgroup
+    if end == "kill -9":
+        node.systemctl("kill", "--signal=KILL", "starter")
+        eventually(lambda: node.show("starter", "ActiveState") == "failed", "the death")
+    else:
+        node.systemctl(end, "starter")
+    assert look(node) == before and before["is"] == "Running"
+    assert finish(node) == {
+        "is": "Exited", "status": 0, "ended": None, "note": "", "output": "given$HOME 0\n"
+    }  # fmt: skip
+    assert node.read(f"{JOBS}.effect") == "done\n"
+    eventually(lambda: not units(node), "the end of the unit")
+
+
+def test_an_operator_can_end_it_as_a_unit(node: Node) -> None:
+    start_in_the_service(node)
+    node.systemctl("stop", units(node).split()[0])
+    status = look(node)
+    assert (status["is"], status["ended"], status["status"]) == ("Exited", "stopped", -15)
+
+
+def test_a_power_cut_loses_it_and_it_is_not_started_again(node: Node) -> None:
+    start_in_the_service(node)
+    node.power_cut()
+    node.boot()
+    assert look(node)["is"] == "Lost"
+    assert look(node)["why"] == "the host was restarted while it ran"
+    python(node, START)
+    assert look(node)["is"] == "Lost" and not units(node)
+
+
+def test_refused_by_systemd_it_runs_as_a_child_and_says_so(node: Node) -> None:
+    python(node, START, user="daemon")
+    status = finish(node)
+    assert (status["is"], status["output"]) == ("Exited", "given$HOME 1\n")
+    assert status["note"].startswith("runs as a child of the agent, systemd refused: ")
+    assert "authentication required" in status["note"]
+
+
+def test_allowed_to_make_units_a_plain_user_gets_its_job_as_itself(node: Node) -> None:
+    node.write("/etc/polkit-1/rules.d/50-test.rules", ALLOWED)
+    try:
+        eventually(
+            lambda: (
+                node.run("systemd-run", "--no-ask-password", "true", user="daemon").returncode == 0
+            ),
+            "the new rule",
+        )
+        python(node, START, user="daemon")
+        assert units(node)
+        status = finish(node)
+    finally:
+        node.run("rm", "/etc/polkit-1/rules.d/50-test.rules")
+    assert (status["output"], status["note"]) == ("given$HOME 1\n", "")
+
+
+def test_a_directory_with_an_odd_name_is_passed_on_as_it_is(node: Node) -> None:
+    odd = f"{JOBS}/a $HOME %n ${{X}} 'q'"
+    script = START.replace(repr(JOBS), repr(odd)) + (
+        "import time\nfor _ in range(200): time.sleep(0.05 if type(job.look()).__name__ =="
+        " 'Running' else 0)\nprint(job.look().note, job.look().output)"
+    )
+    node.run("touch", f"{JOBS}.go")
+    assert python(node, script) == " given$HOME 0\n\n", shlex.quote(odd)
