@@ -106,12 +106,29 @@ class Service:
 class Datastore:
     """The datastore itself."""
 
-    kind: str = required(checks.one_of("redis"), "Which server it is.", '"redis"')
+    kind: str = required(
+        checks.one_of("postgresql", "mysql", "redis", "mongodb"), "Which server it is; mysql is MariaDB too.", '"redis"'
+    )
     url: str = required(checks.text, "How the agent connects to it.", '"unix:///run/redis/redis.sock"')
     password_file: Path | None = option(
         None, checks.path, "A file that holds the password alone.", '"/etc/agent/redis.password"'
     )
     timeout: float = option(30.0, checks.positive_number, "Seconds one command to it may take.")
+    primary: str | None = option(
+        None, checks.text, "Whom a resync follows, where the replica does not know it.", '"redis://10.0.0.2:6379"'
+    )
+    primary_password_file: Path | None = option(
+        None, checks.path, "A file that holds the password for the primary alone.", '"/etc/agent/primary.password"'
+    )
+    data_directory: Path | None = option(
+        None,
+        checks.path,
+        "Where its data lies, for a resync of a server that is down.",
+        '"/var/lib/postgresql/15/main"',
+    )
+    programs: Path | None = option(
+        None, checks.path, "Where its programs lie, where PATH does not tell.", '"/usr/lib/postgresql/15/bin"'
+    )
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,8 @@ class Kind:
 
     name: str
     args: ClassVar[type[Schema]] = Args
+    result: ClassVar[type[Schema] | None] = None
+    """The payload of the final DONE, and so the AsyncAction's `finished_result`; None: as the docstring says."""
     timeout: ClassVar[float] = 3600.0
     """Seconds it may run, unless `actions.timeouts` says otherwise."""
     cancellable: ClassVar[bool] = True

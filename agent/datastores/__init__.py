@@ -1,0 +1,17 @@
+"""The datastore of this node, as its own clients see it."""
+
+from agent.config import Datastore as DatastoreSettings
+from agent.datastores.base import Datastore
+from agent.datastores.redis import Redis
+
+KINDS: dict[str, type[Datastore]] = {"redis": Redis}
+
+
+def of(settings: DatastoreSettings) -> Datastore:
+    """The datastore that `[datastore]` names.
+
+    Raises `DriverMissing`, and `ConfigError` for a url that its kind does not understand.
+    """
+    cls = KINDS[settings.kind]
+    cls.require_driver()
+    return cls(settings)

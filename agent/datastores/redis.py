@@ -1,0 +1,142 @@
+"""Redis, and what speaks its protocol and commands (Valkey)."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from agent.datastores.base import (
+    Datastore,
+    DatastoreDown,
+    DatastoreError,
+    DatastoreRefused,
+    DatastoreUnreachable,
+)
+from agent.stop import Stop
+
+if TYPE_CHECKING:
+    import redis
+
+LOOK_EVERY = 0.05
+"""Seconds between looks at whether it is gone, or ours to wait for no longer."""
+
+
+class Redis(Datastore):
+    """One Redis. Needs to be allowed INFO, PING and SHUTDOWN."""
+
+    driver = "redis"
+    schemes = ("redis", "rediss", "unix")
+
+    def is_up(self) -> bool:
+        try:
+            with self._client() as client:
+                client.ping()
+        except DatastoreDown:
+            return False
+        except DatastoreRefused:
+            return True
+        return True
+
+    def shut_down(self, timeout: float, stop: Stop) -> str:
+        deadline = time.monotonic() + timeout
+        with self._client() as client:
+            server: dict[str, Any] = client.info("server")
+            self._ask_to_shut_down(client, deadline, stop)
+        while self._still_runs(server["run_id"]):
+            self._check_patience(deadline, stop)
+            stop.wait(LOOK_EVERY)
+        return f"Redis at {self.address} (pid {server['process_id']}) has shut down"
+
+    def _ask_to_shut_down(self, client: redis.Redis, deadline: float, stop: Stop) -> None:
+        """Send SHUTDOWN and await the answer: an error, or the end of the connection.
+
+        With neither option it saves where persistence is configured, and waits for its replicas. It
+        is asked on a bare connection: a client takes its end for a fault.
+        """
+        connection: Any = client.connection_pool.make_connection()
+        connection.connect()
+        try:
+            connection.send_command("SHUTDOWN")
+            while not connection.can_read(timeout=LOOK_EVERY):
+                self._check_patience(deadline, stop)
+            connection.read_response()
+        except _errors().ConnectionError:
+            return
+        finally:
+            connection.disconnect()
+        raise DatastoreRefused(f"Redis at {self.address} answered SHUTDOWN and did not shut down")
+
+    def _check_patience(self, deadline: float, stop: Stop) -> None:
+        """Raise where it is time to give up: what can be is called off then."""
+        if stop.requested:
+            self._call_off()
+            raise DatastoreRefused(f"the shutdown of Redis at {self.address} was called off: {stop.reason}")
+        if time.monotonic() > deadline:
+            raise DatastoreUnreachable(f"Redis at {self.address} has not shut down in the time it has; it still may")
+
+    def _call_off(self) -> None:
+        """From Redis 7 on a shutdown that still waits for its replicas can be taken back."""
+        with suppress(DatastoreError), self._client() as client:
+            client.shutdown(abort=True)
+
+    def _still_runs(self, run_id: str) -> bool:
+        """Whether the server of this run answers; one that a supervisor has started since does not count."""
+        try:
+            with self._client() as client:
+                now: dict[str, Any] = client.info("server")
+        except DatastoreDown:
+            return False
+        except DatastoreUnreachable:
+            return True  # on its way, or in doubt
+        return bool(now["run_id"] == run_id)
+
+    @contextmanager
+    def _client(self) -> Iterator[redis.Redis]:
+        """A connection that tries everything once, and whose errors are ours."""
+        errors = _errors()
+        try:
+            with closing(self._connect()) as client:
+                yield client
+        except (errors.AuthenticationError, errors.AuthorizationError, errors.BusyLoadingError) as error:
+            raise DatastoreRefused(f"Redis at {self.address} refuses: {error}") from error
+        except errors.ConnectionError as error:
+            if self._nobody_listens(error):
+                raise DatastoreDown(f"nothing listens at {self.address}") from error
+            raise DatastoreUnreachable(f"Redis at {self.address} cannot be reached: {error}") from error
+        except errors.TimeoutError as error:
+            raise DatastoreUnreachable(f"Redis at {self.address} does not answer: {error}") from error
+        except errors.RedisError as error:
+            raise DatastoreRefused(f"Redis at {self.address} refuses: {error}") from error
+
+    def _connect(self) -> redis.Redis:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        password = self.password()
+        return redis.Redis.from_url(
+            self.settings.url,
+            **({} if password is None else {"password": password}),
+            protocol=2,
+            decode_responses=True,
+            socket_timeout=self.settings.timeout,
+            socket_connect_timeout=self.settings.timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def _nobody_listens(self, error: BaseException) -> bool:
+        """Whether a connection was refused, or its unix socket is not there."""
+        cause = error.__cause__ or error.__context__
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        number = None if cause is None else cause.errno
+        return number == errno.ECONNREFUSED or (number == errno.ENOENT and self.address.startswith("unix:"))
+
+
+def _errors() -> Any:
+    from redis import exceptions
+
+    return exceptions

@@ -1,0 +1,29 @@
+"""The job of `resync_slave_db`: rebuilds this node's datastore, and prints a JSON object a line of how it goes."""
+
+import json
+import sys
+
+from agent import config, datastores, supervisors
+from agent.datastores.base import DatastoreError
+from agent.supervisors.base import SupervisorFailed
+
+
+def main() -> int:
+    settings = config.load()
+    assert settings.datastore is not None  # the kind is not offered without
+    service = supervisors.of(settings.service) if settings.service else None
+    try:
+        result = datastores.of(settings.datastore).resync(service, lambda phase: _tell(phase=phase))
+    except (DatastoreError, SupervisorFailed, OSError) as error:
+        _tell(error=str(error))
+        return 1
+    _tell(result=result)
+    return 0
+
+
+def _tell(**said: object) -> None:
+    print(json.dumps(said), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

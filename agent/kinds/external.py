@@ -1,0 +1,125 @@
+"""`external.<name>`: actions of the configuration, each a command that starts it and one that tells how it stands."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from agent.config import ExternalAction, Settings
+from agent.hosts import command
+from agent.hosts.command import CommandNotStarted
+from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
+from agent.models import Json
+
+PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+"""What the commands get of the agent's environment: nothing that is meant for the agent alone."""
+TAIL = 16384
+"""Bytes of each output that are kept; a report is read from them, and so must be shorter."""
+STATUSES = ("running", "finished", "failed")
+
+
+class External(Kind):
+    """An action of the configuration. What its commands leave running goes on when it is cancelled or times out.
+
+    `action` is run once, then `check` until it says something else than "running". The payload is
+    `{"status": "started"}`, then the report of `check`, and on failure the command's end and output.
+    """
+
+    name = "external"
+
+    def __init__(self, settings: Settings, name: str, declared: ExternalAction) -> None:
+        super().__init__(settings)
+        self.name = f"external.{name}"
+        self._declared = declared
+
+    @classmethod
+    def offered(cls, settings: Settings) -> Iterator[Kind]:
+        for name, declared in settings.external_actions.items():
+            yield cls(settings, name, declared)
+
+    @property
+    def description(self) -> str:
+        return self._declared.description or f"Run {self._declared.action[0]}, an action of this node's own."
+
+    def args_schema(self) -> dict[str, Any]:
+        """Any JSON at all: the commands know what they want."""
+        return {}
+
+    def load(self, args: Json) -> Any:
+        return args
+
+    def step(self, step: Step) -> Outcome:
+        try:
+            return self._check(step) if step.payload else self._act(step)
+        except _CommandFailed as failed:
+            return Failed(failed.payload, str(failed))
+
+    def resume(self, step: Step) -> Outcome:
+        """Checking again is harmless; whether `action` took effect is known only once that was recorded."""
+        return self.step(step) if step.payload else super().resume(step)
+
+    def _act(self, step: Step) -> Outcome:
+        self._run(self._declared.action, step)
+        return Running({"status": "started"})
+
+    def _check(self, step: Step) -> Outcome:
+        outcome = self._run(self._declared.check, step)
+        report = _report(outcome)
+        if report["status"] == "running":
+            return Running(report, after=self._declared.interval)
+        if report["status"] == "finished":
+            return Done(report, f"{self.name} has finished")
+        raise _CommandFailed(str(report.get("error") or f"{self.name} has failed"), outcome)
+
+    def _run(self, argv: Sequence[str], step: Step) -> command.Outcome:
+        """Run one of the two commands. Raises `_CommandFailed` unless it succeeds."""
+        try:
+            outcome = command.run(
+                argv,
+                stdin=_stdin(step),
+                timeout=self._declared.timeout,
+                stop=step.stop,
+                action=step.action.id,
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+                tail=TAIL,
+            )
+        except CommandNotStarted as error:
+            raise _CommandFailed(str(error), command.Outcome(tuple(argv), None, "", "", None)) from error
+        if not outcome.ok:
+            raise _CommandFailed(outcome.describe(), outcome)
+        return outcome
+
+
+class _CommandFailed(Exception):
+    """The end of an external action, with what there is to see of its last command."""
+
+    def __init__(self, error: str, outcome: command.Outcome) -> None:
+        super().__init__(error)
+        self.payload = {
+            "error": error,
+            "command": list(outcome.argv),
+            "status": outcome.status,
+            "stdout": outcome.stdout,
+            "stderr": outcome.stderr,
+        }
+
+
+def _stdin(step: Step) -> bytes:
+    action = step.action
+    told = {"args": step.args, "headers": action.headers, "id": action.id, "kind": action.kind}
+    return json.dumps(told).encode()
+
+
+def _report(outcome: command.Outcome) -> dict[str, Any]:
+    """What `check` printed. Raises `_CommandFailed` for anything but a report of the protocol."""
+    try:
+        report = json.loads(outcome.stdout, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise _CommandFailed(f"the report of {outcome.argv[0]} cannot be read: {error}", outcome) from None
+    if not isinstance(report, dict) or report.get("status") not in STATUSES:
+        raise _CommandFailed(f"the report of {outcome.argv[0]} has no status of {', '.join(STATUSES)}", outcome)
+    return report
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

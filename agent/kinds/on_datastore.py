@@ -1,0 +1,89 @@
+"""What the kinds that act on the datastore of `[datastore]` share."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from marshmallow import fields
+
+from agent import datastores
+from agent.config import Settings
+from agent.datastores.base import Datastore, DatastoreError, DriverMissing
+from agent.errors import InvalidArgs
+from agent.kinds.base import Args, Failed, Kind, NotOffered, Outcome, Step
+from agent.models import Json
+
+NAME_LENGTH = 255
+
+
+class ServerArgs(Args):
+    """The server to act on, which must be this one; callers that know only one leave it out."""
+
+    server = fields.String(metadata={"description": "The name of this node."})
+    server_group = fields.String(metadata={"description": "The kind of this node's datastore."})
+
+
+class OnDatastore(Kind):
+    """A kind that acts on the datastore; what that refuses fails the action with its own words."""
+
+    resource_type = "Server"
+    needs: ClassVar[str | None] = None
+    """The method of the contract without which a datastore does not offer this kind."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.datastore = datastore_of(settings)
+
+    @classmethod
+    def offered(cls, settings: Settings) -> Iterator[Kind]:
+        datastore = datastore_of(settings)
+        if (reason := cls.not_offered_by(datastore)) is not None:
+            raise NotOffered(reason)
+        yield cls(settings)
+
+    @classmethod
+    def not_offered_by(cls, datastore: Datastore) -> str | None:
+        """Why this datastore cannot do it; None where it can."""
+        if cls.needs is None or getattr(type(datastore), cls.needs) is not getattr(Datastore, cls.needs):
+            return None
+        return f"the agent cannot do this on {datastore.settings.kind}"
+
+    def load(self, args: Json) -> Any:
+        loaded = super().load(args)
+        details = {}
+        if "server" in loaded and loaded["server"] != self.settings.agent.node:
+            details["server"] = [f"this is {self.settings.agent.node}"]
+        if "server_group" in loaded and loaded["server_group"] != self.datastore.settings.kind:
+            details["server_group"] = [f"this node runs {self.datastore.settings.kind}"]
+        if details:
+            raise InvalidArgs(f"{self.name} is not meant for this server", details=details)
+        return loaded
+
+    def step(self, step: Step) -> Outcome:
+        return self._told(lambda: self.act(step))
+
+    def resume(self, step: Step) -> Outcome:
+        return self._told(lambda: self.act_again(step))
+
+    def act(self, step: Step) -> Outcome:
+        raise NotImplementedError
+
+    def act_again(self, step: Step) -> Outcome:
+        """After an interruption; where the first step only looked, nothing had been done."""
+        raise NotImplementedError
+
+    def _told(self, act: Any) -> Outcome:
+        try:
+            outcome: Outcome = act()
+        except DatastoreError as error:
+            return Failed({"message": str(error)}, str(error))
+        return outcome
+
+
+def datastore_of(settings: Settings) -> Datastore:
+    """The datastore of this node. Raises `NotOffered`, saying what to set or install."""
+    if settings.datastore is None:
+        raise NotOffered("set [datastore] in the configuration")
+    try:
+        return datastores.of(settings.datastore)
+    except DriverMissing as error:
+        raise NotOffered(str(error)) from None

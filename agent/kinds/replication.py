@@ -1,0 +1,170 @@
+"""`promote_slave_db`, `disable_replication_slave_db` and `resync_slave_db`."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from marshmallow import fields
+
+import agent
+from agent.config import Settings
+from agent.datastores.base import Datastore
+from agent.hosts.jobs import Exited, Job, Jobs, Lost
+from agent.hosts.jobs import Running as JobRunning
+from agent.kinds.arguments import Flag
+from agent.kinds.base import Args, Done, Failed, Outcome, Running, Step
+from agent.kinds.on_datastore import OnDatastore, ServerArgs
+from agent.models import Json
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at a resync."""
+END_GRACE = 10.0
+
+
+class ResyncArgs(ServerArgs):
+    force = Flag(load_default=False, metadata={"description": "Rebuild it even where it is a primary now."})
+
+
+class RoleResult(Args):
+    """What the server is after a change of its replication."""
+
+    role = fields.Dict(required=True, metadata={"description": "What it is now: name, primary, streaming, writable."})
+    server = fields.Dict(required=True, metadata={"description": "What the server says; depends on the server."})
+
+
+class OnReplica(OnDatastore):
+    """A kind that acts on this server's replication."""
+
+    args = ServerArgs
+    result = RoleResult
+
+    def _done(self, message: str, server: Json = None) -> Done:
+        return Done({"role": asdict(self.datastore.role()), "server": server or {}}, message)
+
+
+class Promote(OnReplica):
+    """Make this replica a writable primary. Done at once where it is one."""
+
+    name = "promote_slave_db"
+    needs = "promote"
+
+    def act(self, step: Step) -> Outcome:
+        if self.datastore.role().name != "replica":
+            return self._done("this server is a primary already")
+        return self._done("this server is the primary now", self.datastore.promote(step.stop))
+
+    # A promotion that took effect is a primary, one that did not can be asked for again.
+    act_again = act
+
+
+class DisableReplication(OnReplica):
+    """Let this replica follow nobody any more. Done at once where it follows nobody."""
+
+    name = "disable_replication_slave_db"
+    needs = "disable_replication"
+
+    def act(self, step: Step) -> Outcome:
+        role = self.datastore.role()
+        if role.name == "primary":
+            return _failed("this server is a primary and follows nobody")
+        if role.name == "standalone":
+            return self._done("this server follows nobody already")
+        return self._done("this server follows nobody any more", self.datastore.disable_replication(step.stop))
+
+    act_again = act
+
+
+class Resync(OnReplica):
+    """Rebuild this replica from its primary, in a job that outlives the agent, and wait until it follows again."""
+
+    name = "resync_slave_db"
+    args = ResyncArgs
+    needs = "resync"
+    timeout = 24 * 3600.0
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._jobs_directory = settings.agent.db.with_name(f"{settings.agent.db.name}.jobs")
+
+    @classmethod
+    def not_offered_by(cls, datastore: Datastore) -> str | None:
+        return super().not_offered_by(datastore) or (None if datastore.resyncs else "it is not possible on this server")
+
+    def act(self, step: Step) -> Outcome:
+        if step.payload is None:
+            return self._refusal(step.args["force"]) or Running({"phase": "beginning"})
+        # Started once by its name, found again by it: also by an agent that was started since.
+        job = self._jobs().start(
+            self._job_name(step), [sys.executable, "-m", "agent.datastores.resync"], env=_environment()
+        )
+        return self._look(job, step)
+
+    act_again = act
+
+    def cancel(self, step: Step) -> None:
+        if job := self._jobs().find(self._job_name(step)):
+            job.end(END_GRACE)
+            job.forget()
+
+    def _refusal(self, force: bool) -> Failed | None:
+        """Why not to begin: a primary has what its replicas are rebuilt from."""
+        if force or self.datastore.is_dirty() or not self.datastore.is_up():
+            return None
+        if self.datastore.role().name != "primary":
+            return None
+        return _failed("this server is a primary; force is needed to rebuild it from another")
+
+    def _look(self, job: Job, step: Step) -> Outcome:
+        status = job.look()
+        told = _lines(status.output)
+        if isinstance(status, JobRunning):
+            return Running(_phase(told), after=LOOK_EVERY)
+        outcome = self._ended(status, told)
+        job.forget()
+        return outcome
+
+    def _ended(self, status: Exited | Lost, told: list[dict[str, Any]]) -> Outcome:
+        last = told[-1] if told else {}
+        if isinstance(status, Exited) and status.ok and "result" in last:
+            return self._done("this server was rebuilt and follows its primary", last["result"])
+        reason = status.why if isinstance(status, Lost) else last.get("error", "the resync ended without a word")
+        dirty = self.datastore.is_dirty()
+        message = f"{reason}; the data is not whole, resync it again" if dirty else str(reason)
+        return Failed({"message": message, "dirty": dirty, "phase": _phase(told)["phase"]}, message)
+
+    def _jobs(self) -> Jobs:
+        return Jobs(self._jobs_directory)
+
+    def _job_name(self, step: Step) -> str:
+        return f"resync-{step.action.id}"
+
+
+def _environment() -> dict[str, str]:
+    """Ours, so that the job reads the same configuration, and with the package wherever it was imported from."""
+    package = str(Path(agent.__file__).resolve().parent.parent)
+    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
+
+
+def _failed(message: str) -> Failed:
+    return Failed({"message": message}, message)
+
+
+def _lines(output: str) -> list[dict[str, Any]]:
+    """What the job told: a JSON object a line; what else its commands printed is not for us."""
+    told = []
+    for line in output.splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict):
+            told.append(said)
+    return told
+
+
+def _phase(told: list[dict[str, Any]]) -> dict[str, Any]:
+    phases = [said["phase"] for said in told if "phase" in said]
+    return {"phase": phases[-1] if phases else "beginning", "phases": phases}

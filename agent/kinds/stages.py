@@ -1,0 +1,62 @@
+"""A kind made of other kinds, run one after the other as its stages."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+from agent.config import Settings
+from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
+from agent.models import Json
+
+
+class Staged(Kind):
+    """Its payload is `{"stage": n, "state": <of that stage>, "payload": <the stage's own>}`.
+
+    The end of each stage is a transition of its own; the first that fails fails the action. The
+    stages take the same arguments as the whole.
+    """
+
+    stages: ClassVar[tuple[type[Kind], ...]]
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `NotOffered` where one of the stages is not."""
+        super().__init__(settings)
+        self._stages = [kind for stage in self.stages for kind in stage.offered(settings)]
+
+    def step(self, step: Step) -> Outcome:
+        number, own = _in_flight(step)
+        return self._outcome(number, self._stages[number].step(own))
+
+    def resume(self, step: Step) -> Outcome:
+        number, own = _in_flight(step)
+        return self._outcome(number, self._stages[number].resume(own))
+
+    def cancel(self, step: Step) -> None:
+        number, own = _in_flight(step)
+        if number < len(self._stages):
+            self._stages[number].cancel(own)
+
+    def _outcome(self, number: int, outcome: Outcome) -> Outcome:
+        """What the outcome of a stage is to the whole."""
+        if isinstance(outcome, Running):
+            return Running(_payload(number, "RUNNING", outcome.payload), outcome.after)
+        if isinstance(outcome, Failed):
+            return Failed(_payload(number, "FAILED", outcome.payload), self._why(number, outcome.message))
+        payload = _payload(number, "DONE", outcome.payload)
+        return Done(payload, outcome.message) if number == len(self._stages) - 1 else Running(payload)
+
+    def _why(self, number: int, message: str) -> str:
+        return f"stage {number + 1} of {len(self._stages)}, {self._stages[number].name}: {message}"
+
+
+def _in_flight(step: Step) -> tuple[int, Step]:
+    """The number of the stage that is due, and its step as the stage itself sees it."""
+    if step.payload is None:
+        return 0, step
+    number, state, payload = (step.payload[member] for member in ("stage", "state", "payload"))
+    if state == "DONE":
+        return number + 1, replace(step, payload=None)
+    return number, replace(step, payload=payload)
+
+
+def _payload(number: int, state: str, payload: Json) -> Json:
+    return {"stage": number, "state": state, "payload": payload}

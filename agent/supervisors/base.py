@@ -1,0 +1,78 @@
+"""The contract of a supervisor: it tells how the one service stands, and is asked to start or stop it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.hosts import command
+from agent.hosts.command import CommandNotStarted, Outcome
+from agent.stop import Stop
+
+SAID = 500
+"""Characters of a command's last words that a message repeats."""
+
+
+class SupervisorFailed(Exception):
+    """The supervisor could not be asked or refused; the message is a sentence with what it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the service stands.
+
+    `running` and `stopped` are both false on the way from one to the other: while it starts or
+    stops, or waits to be started again. `pid` is the main process, if the supervisor knows it.
+    `message` is how the supervisor puts it.
+    """
+
+    running: bool
+    stopped: bool
+    pid: str | None
+    message: str
+
+
+class Supervisor(ABC):
+    """Starts and stops one service. Every call ends early where `stop` is requested.
+
+    `action` is the id of the action it is done for. All calls raise `SupervisorFailed`.
+    """
+
+    subject: str
+    """What it supervises or how, for messages."""
+
+    @abstractmethod
+    def status(self, stop: Stop, action: str | None = None) -> Status:
+        """How the service stands now."""
+
+    @abstractmethod
+    def start(self, stop: Stop, action: str | None = None) -> None:
+        """Ask for a start; it may not have come up yet when this returns."""
+
+    @abstractmethod
+    def stop(self, stop: Stop, action: str | None = None) -> None:
+        """Ask for a stop; it may still run when this returns."""
+
+
+def run(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> Outcome:
+    """Run a command that ends by itself, whatever its status. Raises `SupervisorFailed` for any other."""
+    try:
+        outcome = command.run(argv, timeout=timeout, stop=stop, action=action)
+    except CommandNotStarted as error:
+        raise SupervisorFailed(str(error)) from error
+    if outcome.ended is not None or outcome.status is None or outcome.status < 0:
+        raise SupervisorFailed(told(outcome))
+    return outcome
+
+
+def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> Outcome:
+    """Run a command that must succeed. Raises `SupervisorFailed` with what it printed."""
+    outcome = run(argv, timeout, stop, action)
+    if not outcome.ok:
+        raise SupervisorFailed(told(outcome))
+    return outcome
+
+
+def told(outcome: Outcome) -> str:
+    """How a command ended and its last words."""
+    said = (outcome.stderr.strip() or outcome.stdout.strip())[-SAID:]
+    return f"{outcome.describe()}: {said}" if said else outcome.describe()

@@ -1,0 +1,34 @@
+"""The supervisor of a host without systemd: three commands of the configuration."""
+
+import shlex
+from collections.abc import Sequence
+
+from agent.stop import Stop
+from agent.supervisors.base import Status, Supervisor, SupervisorFailed, run, run_ok, told
+
+
+class Commands(Supervisor):
+    """`pid` prints the main pid and ends with 0 while the service runs; `start` and `stop` do what they say.
+
+    Each may take `timeout` seconds.
+    """
+
+    def __init__(self, pid: Sequence[str], start: Sequence[str], stop: Sequence[str], timeout: float) -> None:
+        self._pid, self._start, self._stop = pid, start, stop
+        self._timeout = timeout
+        self.subject = shlex.join(start)
+
+    def status(self, stop: Stop, action: str | None = None) -> Status:
+        outcome = run(self._pid, self._timeout, stop, action)
+        words = outcome.stdout.split()
+        if not outcome.ok or not words:
+            return Status(running=False, stopped=True, pid=None, message=told(outcome))
+        if not (words[0].isascii() and words[0].isdigit()):
+            raise SupervisorFailed(f"{shlex.join(self._pid)} printed {words[0][:100]!r} instead of a pid")
+        return Status(running=True, stopped=False, pid=words[0], message=f"pid {words[0]}")
+
+    def start(self, stop: Stop, action: str | None = None) -> None:
+        run_ok(self._start, self._timeout, stop, action)
+
+    def stop(self, stop: Stop, action: str | None = None) -> None:
+        run_ok(self._stop, self._timeout, stop, action)
