@@ -13,7 +13,7 @@ wsgi_app = "wsgi:app"
 bind = _settings.api.bind
 # One worker: the queue is executed by one process, and one is enough for an agent's callers.
 workers = 1
-worker_class = "gthread"
+worker_class = "agent.worker.Worker"
 threads = _settings.api.threads
 # Seconds. The arbiter would kill a worker that waits for its last step after a reload.
 timeout = 0

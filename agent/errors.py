@@ -72,6 +72,12 @@ class ActionNotFound(AgentError):
     status = 404
 
 
+class StackNotFound(AgentError):
+    """The node belongs to another stack."""
+
+    status = 404
+
+
 class NotCancellable(AgentError):
     """The action is final, or its kind cannot be interrupted."""
 

@@ -75,5 +75,9 @@ def request_failed(method: str, route: str, error: type[BaseException], where: s
     log.error("%s %s raised %s at %s", method, route, error.__name__, where)
 
 
+def request_refused(status: int, error: str) -> None:
+    log.warning("a request was refused with %d: %s", status, error)
+
+
 def configuration_kept(reason: str) -> None:
     log.error("reload: %s; the configuration of before stays in force", reason)

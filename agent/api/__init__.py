@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from agent.api import errors
+from agent.api import addresses, errors
+from agent.api.async_actions import bp as async_actions
 from agent.api.available import bp as available
 from agent.api.cancel import bp as cancel
 from agent.api.finished import bp as finished
@@ -34,10 +35,9 @@ def init_app(app: Flask, context: Context) -> None:
     """Give the application its routes, limits and errors."""
     app.extensions["agent"] = context
     app.extensions["agent.waiters"] = Waiters(context.engine.changes, context.settings)
-    app.config["MAX_CONTENT_LENGTH"] = context.settings.api.max_body
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    # A kind or an id is looked up as it was sent: no redirect to a tidier address.
-    app.url_map.merge_slashes = False
+    addresses.init_app(app)
     errors.init_app(app)
     for blueprint in (finished, queue, info, schedule, available, cancel):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
+    app.register_blueprint(async_actions)

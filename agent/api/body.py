@@ -1,29 +1,35 @@
-"""The JSON body of a request, as strictly as the protocol reads it."""
+"""The body of a request, as strictly as the protocol reads it."""
 
 import json
-import re
 from typing import Any, NoReturn
+from urllib.parse import parse_qs
 
 from flask import request
 
-from agent.errors import InvalidBody, UnsupportedMediaType
+from agent.api.current import context
+from agent.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from agent.models import Json
+from agent.nesting import DEPTH, too_deep
 
-DEPTH = 64
-"""How deep objects and lists may be nested."""
 
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-BRACKET = re.compile(rb"[\[\]{}]")
+def read() -> bytes:
+    """The bytes of the body. Raises `BodyTooLarge`, also for one that comes in chunks and does not say its length."""
+    limit = context().settings.api.max_body
+    body = b"" if (request.content_length or 0) > limit else request.stream.read(limit + 1)
+    if max(len(body), request.content_length or 0) > limit:
+        raise BodyTooLarge(f"the body is larger than {limit} bytes")
+    return body
 
 
 def json_body() -> Json:
-    """The body of this request. Raises `InvalidBody` or `UnsupportedMediaType`."""
-    body = request.get_data(cache=False)
+    """The body of this request. Raises `InvalidBody`, `BodyTooLarge` or `UnsupportedMediaType`."""
+    body = read()
     if not body.strip():
         raise InvalidBody("a JSON body is required; send {} where there are no arguments")
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("the body must be application/json", layers=_named(request.content_type))
-    _refuse_deep(body)
+    if too_deep(body):
+        raise InvalidBody(f"the body is nested deeper than {DEPTH} levels")
     try:
         return _decoder.decode(body.decode())
     except UnicodeDecodeError as error:
@@ -32,15 +38,13 @@ def json_body() -> Json:
         raise InvalidBody("the body is not JSON", layers=[str(error)]) from None
 
 
-def _refuse_deep(body: bytes) -> None:
-    # Fewer brackets than levels allowed: nothing to measure, as in all but a few bodies.
-    if body.count(b"[") + body.count(b"{") <= DEPTH:
-        return
-    depth = 0
-    for bracket in BRACKET.finditer(STRING.sub(b"", body)):
-        depth += 1 if bracket[0] in b"[{" else -1
-        if depth > DEPTH:
-            raise InvalidBody(f"the body is nested deeper than {DEPTH} levels")
+def form_body() -> dict[str, str | list[str]]:
+    """The fields of a form; one that comes several times is a list. Raises `InvalidBody` or `BodyTooLarge`."""
+    try:
+        fields = parse_qs(read().decode(), keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise InvalidBody("the form cannot be read", layers=[str(error)]) from None
+    return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
 
 
 def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

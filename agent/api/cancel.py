@@ -9,7 +9,7 @@ from agent.store import actions
 bp = Blueprint("cancel", __name__)
 
 
-@bp.post("/cancel/<path:action_id>")
+@bp.post("/cancel/<anything:action_id>")
 def cancel(action_id: str) -> Response:
     agent = context()
     action, _ = actions.info(agent.store, action_id)

@@ -12,7 +12,7 @@ bp = Blueprint("info", __name__)
 FOR_EVER = "private, max-age=31536000, immutable"
 
 
-@bp.get("/info/<path:action_id>")
+@bp.get("/info/<anything:action_id>")
 def info(action_id: str) -> Response:
     store = context().store
     seconds = preferred_wait()
@@ -36,4 +36,4 @@ def info(action_id: str) -> Response:
 def _is_new(store: Store, action_id: str) -> bool:
     """Whether the caller has not seen this state of the action, or there is nothing more to come."""
     version, state = actions.version(store, action_id)
-    return state.final or not request.if_none_match.contains(str(version))
+    return state.final or not request.if_none_match.contains_weak(str(version))

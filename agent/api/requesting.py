@@ -1,5 +1,7 @@
 """Who asks for an action and with which headers, as it is written on the action's row."""
 
+import re
+
 from flask import request
 
 from agent.api.current import context
@@ -20,6 +22,7 @@ TRANSPORT = frozenset(
 )
 CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
 LONGEST_KEY = 255
+ADDRESS = re.compile(r"[^\s<>@]{1,64}@[^\s<>@]{1,190}")
 
 
 def headers() -> dict[str, str]:
@@ -33,7 +36,8 @@ def headers() -> dict[str, str]:
 
 def user() -> str:
     """The e-mail that the action is recorded under: the `From` header of this unauthenticated caller."""
-    return request.headers.get("From") or f"agent@{context().settings.agent.node}"
+    given = ADDRESS.search(request.headers.get("From", ""))
+    return given[0] if given else f"agent@{context().settings.agent.node}"
 
 
 def idempotency_key() -> str | None:

@@ -6,24 +6,27 @@ from agent import clock, log
 from agent.api import requesting
 from agent.api.body import json_body
 from agent.api.current import context
+from agent.kinds.arguments import spelled_as_declared
 from agent.models import Json, Request, Requester
 from agent.store import actions
 
 bp = Blueprint("schedule", __name__)
 
 
-@bp.post("/schedule/<path:kind>")
+@bp.post("/schedule/<anything:kind>")
 def schedule(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = context().registry.get(kind)  # an unknown kind is told before its body is read
     return jsonify({"id": accept(wanted.name, json_body(), Requester.API)})
 
 
-def accept(kind_name: str, args: Json, requester: Requester) -> str:
+def accept(kind_name: str, args: Json, requester: Requester, *, user_reference: str | None = None) -> str:
     """Check a request of any channel, write it down and wake the engine; returns the action's id."""
     created_ts = clock.now()
     agent = context()
     kind = agent.registry.get(kind_name)
+    if isinstance(args, dict):
+        args = spelled_as_declared(kind.schema, args)
     loaded = kind.load(args)
     public, secrets = kind.conceal(args)
     request = Request(
@@ -36,6 +39,7 @@ def accept(kind_name: str, args: Json, requester: Requester) -> str:
         resource=kind.resource(loaded),
         created_ts=created_ts,
         idempotency_key=requesting.idempotency_key(),
+        user_reference=user_reference,
     )
     action_id = actions.schedule(agent.store, request, agent.settings.actions.queue_limit)
     agent.engine.wake()

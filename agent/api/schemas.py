@@ -3,7 +3,8 @@
 from typing import Any
 
 from agent.clock import rfc3339
-from agent.models import Action, Transition
+from agent.models import Action, State, Transition
+from agent.store.async_actions import AsyncAction
 
 
 def action_fields(action: Action) -> dict[str, Any]:
@@ -29,3 +30,38 @@ def transition_fields(action: Action, transition: Transition) -> dict[str, Any]:
         "state": transition.state,
         "state_payload": transition.state_payload,
     }
+
+
+def async_action_fields(action: AsyncAction) -> dict[str, Any]:
+    """The twelve members of an AsyncAction; the `finished_` ones are null until it is final."""
+    final = action.state.final
+    return {
+        "id": action.seq,
+        "user": action.user,
+        "resource_type": action.resource_type,
+        "action": action.kind,
+        "resource_id": action.resource_id,
+        "started_via": action.requester.lower(),
+        "started_at": rfc3339(action.scheduled_ts),
+        "finished_at": rfc3339(action.finished_ts),
+        "finished_success": action.state is State.DONE if final else None,
+        "finished_message": _message(action) if final else None,
+        "finished_result": _object(action.state_payload, "payload") if final else None,
+        "metadata": _metadata(action),
+    }
+
+
+def _message(action: AsyncAction) -> str:
+    return action.finished_message or f"{action.kind} {'succeeded' if action.state is State.DONE else 'failed'}"
+
+
+def _metadata(action: AsyncAction) -> dict[str, Any]:
+    metadata = _object(action.args, "args")
+    return metadata if action.user_reference is None else metadata | {"user_reference": action.user_reference}
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    """The value as an object: itself, `{}` for nothing, else as the member `name` of one."""
+    if isinstance(value, dict):
+        return value
+    return {} if value is None else {name: value}

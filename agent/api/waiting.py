@@ -11,6 +11,7 @@ from agent.config import Settings
 
 LONGEST = 60.0
 """Seconds; a longer wish is capped."""
+WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]+)"?\s*(;.*)?', re.IGNORECASE)
 
 
 class Waiters:
@@ -40,6 +41,7 @@ class Waiters:
 def preferred_wait() -> float:
     """The seconds that this request would wait; 0 where it says none or nothing that can be read."""
     for preference in request.headers.get("Prefer", "").split(","):
-        if found := re.fullmatch(r'\s*wait\s*=\s*"?(\d{1,9})"?\s*(;.*)?', preference, re.IGNORECASE):
-            return min(float(found[1]), LONGEST)
+        if found := WAIT.fullmatch(preference):
+            digits = found[1].lstrip("0")
+            return min(float(digits or 0), LONGEST) if len(digits) < 10 else LONGEST
     return 0.0

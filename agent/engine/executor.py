@@ -142,7 +142,11 @@ class Executor:
         return Performance(claimed, kind, timeout, interrupted=interrupted)
 
     def _record(self, performance: Performance) -> None:
+        """A payload that says nothing new is no transition."""
+        if performance.payload == performance.recorded:
+            return
         self._written(lambda: actions.record(self._store, performance.action.seq, performance.payload))
+        performance.recorded = performance.payload
         self._changed()
 
     def _finish(self, performance: Performance, outcome: Done | Failed) -> Performance | None:

@@ -10,6 +10,7 @@ from agent.hosts import command
 from agent.kinds.base import MASK, Done, Failed, Kind, Outcome, Running, Step
 from agent.kinds.registry import Registry
 from agent.models import Action, Claimed, Json
+from agent.nesting import DEPTH, too_deep
 from agent.stop import Stop
 from agent.store import actions
 
@@ -22,7 +23,7 @@ class Performance:
     def __init__(self, claimed: Claimed, kind: Kind, timeout: float, *, interrupted: bool = False) -> None:
         self.action = claimed.action
         self.kind = kind
-        self.payload = claimed.action.state_payload
+        self.payload = self.recorded = claimed.action.state_payload
         self.stop = Stop()
         self._secrets = claimed.secrets
         self.interrupted = interrupted
@@ -141,7 +142,8 @@ def _storable(outcome: Outcome) -> Outcome:
             raise TypeError("the step returned seconds that are no number")
     elif not isinstance(outcome.message, str):
         raise TypeError("the step returned a message that is no text")
-    actions.dumps(outcome.payload)
+    if too_deep(actions.dumps(outcome.payload).encode()):
+        raise ValueError(f"the step returned a payload nested deeper than {DEPTH} levels")
     return outcome
 
 

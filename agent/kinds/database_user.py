@@ -75,6 +75,7 @@ class CreateUser(OnUser):
         """A user is created whole or not at all; what exists now did not when this action looked."""
         name = step.args["name"]
         if step.payload == CREATING and self.datastore.user_exists(name):
+            self.datastore.keep_users()
             return Done(_result(name, {}), f"the user {name} was created before the interruption")
         return self.act(step)
 
@@ -101,6 +102,7 @@ class DeleteUser(OnUser):
         """Whom this action saw and who is gone now was deleted."""
         name = step.args["name"]
         if step.payload == DELETING and not self.datastore.user_exists(name):
+            self.datastore.keep_users()
             return Done(_result(name, {}), f"the user {name} was deleted before the interruption")
         return self.act(step)
 

@@ -23,11 +23,11 @@ INSERT = """
     FROM resources
     WHERE type = :resource_type AND name = :resource_name
       AND ((SELECT max(seq) FROM actions)
-           - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < :queue_limit
+           - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) + 1 < :queue_limit
            OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') < :queue_limit)
     ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 """
-BY_KEY = "SELECT id, kind, args FROM actions WHERE idempotency_key = ?"
+BY_KEY = "SELECT id, kind, args, secrets, finished_ts FROM actions WHERE idempotency_key = ?"
 NEW_RESOURCE = "INSERT INTO resources (type, name) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
@@ -199,8 +199,9 @@ def prune(store: Store, keep: int, limit: int) -> int:
 
     def work(connection: sqlite3.Connection) -> int:
         count = connection.execute(PRUNE, {"keep": keep, "limit": limit}).rowcount
-        if count:
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+        # sqlite3 takes one step of a statement without columns, and one step gives back one page.
+        for _ in range(connection.execute("PRAGMA freelist_count").fetchone()[0]):
+            connection.execute("PRAGMA incremental_vacuum")
         return count
 
     return store.write(work)
@@ -248,10 +249,14 @@ def _second_look(connection: sqlite3.Connection, row: dict[str, Any], request: R
 
 
 def _same_as_before(before: sqlite3.Row, request: Request) -> str:
-    if before["kind"] != request.kind or _canonical(json.loads(before["args"])) != _canonical(request.args):
+    same_kind = before["kind"] == request.kind
+    same_args = _canonical(json.loads(before["args"])) == _canonical(request.args)
+    # Those of a final action are erased, and so cannot be compared any more.
+    same_secrets = before["finished_ts"] is not None or json.loads(before["secrets"] or "{}") == request.secrets
+    if not (same_kind and same_args and same_secrets):
         raise IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
-    same: str = before["id"]
-    return same
+    action_id: str = before["id"]
+    return action_id
 
 
 def _final(seq: int, state: State, payload: Json, message: str) -> dict[str, Any]:

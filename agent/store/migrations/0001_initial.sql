@@ -50,6 +50,7 @@ CREATE UNIQUE INDEX actions_idempotency ON actions (idempotency_key) WHERE idemp
 -- One at a time is a fact of this file.
 CREATE UNIQUE INDEX actions_one_running ON actions (state) WHERE state = 'RUNNING';
 CREATE INDEX actions_pending ON actions (seq) WHERE finished_ts IS NULL;
+CREATE INDEX actions_by_reference ON actions (user_reference, seq) WHERE user_reference IS NOT NULL;
 CREATE UNIQUE INDEX actions_finished ON actions (finished_order) WHERE finished_order IS NOT NULL;
 
 -- Every state an action was in, by the number of the change that led to it.

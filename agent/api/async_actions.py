@@ -1,0 +1,106 @@
+"""The AsyncAction resource: the same queue, as the vendor's own clients call it."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from marshmallow import Schema, ValidationError, fields, validate
+
+from agent.api.body import form_body, json_body
+from agent.api.current import context
+from agent.api.form import form_args
+from agent.api.schedule import accept
+from agent.api.schemas import async_action_fields
+from agent.errors import InvalidArgs, StackNotFound
+from agent.models import Json, Requester
+from agent.store import async_actions
+
+PREFIX = "/api/3/stacks/<stack>/actions"
+LONGEST_REFERENCE = 255
+LARGEST_PAGE = 2**40
+"""A page further than any list is long, whose offset SQLite still has room for."""
+
+bp = Blueprint("async_actions", __name__)
+
+
+class PageArgs(Schema):
+    page = fields.Integer(load_default=1, validate=validate.Range(1, LARGEST_PAGE))
+    per_page = fields.Integer(load_default=30, validate=validate.Range(1, 100))
+    user_reference = fields.String(validate=validate.Length(max=LONGEST_REFERENCE))
+
+    class Meta:
+        unknown = "exclude"  # a client's own marks in the address are not ours to refuse
+
+
+class CommandArgs(Schema):
+    command = fields.String(required=True)
+    user_reference = fields.String(validate=validate.Length(max=LONGEST_REFERENCE))
+
+    class Meta:
+        unknown = "include"
+
+
+@bp.get(PREFIX)
+@bp.get(f"{PREFIX}.json")
+def page(stack: str) -> Response:
+    _check(stack)
+    wanted = _loaded(PageArgs(), request.args.to_dict())
+    number, per_page = wanted["page"], wanted["per_page"]
+    found, count = async_actions.page(context().store, number, per_page, wanted.get("user_reference"))
+    return jsonify(
+        {
+            "response": [async_action_fields(action) for action in found],
+            "count": len(found),
+            "pagination": pagination(number, per_page, count),
+        }
+    )
+
+
+@bp.get(f"{PREFIX}/<int:seq>")
+@bp.get(f"{PREFIX}/<int:seq>.json")
+def one(stack: str, seq: int) -> Response:
+    _check(stack)
+    return jsonify({"response": async_action_fields(async_actions.by_seq(context().store, seq))})
+
+
+@bp.post(PREFIX)
+@bp.post(f"{PREFIX}.json")
+def begin(stack: str) -> Response:
+    """Schedule the kind that `command` names; the other parameters are its arguments."""
+    _check(stack)
+    parameters = _loaded(CommandArgs(), form_body() if _is_form() else json_body())
+    command = parameters.pop("command")
+    user_reference = parameters.pop("user_reference", None)
+    args: Json = form_args(context().registry.get(command).schema, parameters) if _is_form() else parameters
+    action_id = accept(command, args, Requester.API, user_reference=user_reference)
+    return jsonify({"response": async_action_fields(async_actions.by_id(context().store, action_id))})
+
+
+def pagination(page: int, per_page: int, count: int) -> dict[str, Any]:
+    """Where a page lies among the others; the neighbours are null where there is none."""
+    pages = max(1, -(-count // per_page))
+    return {
+        "previous": min(page - 1, pages) or None,
+        "next": page + 1 if page < pages else None,
+        "current": page,
+        "per_page": per_page,
+        "count": count,
+        "pages": pages,
+    }
+
+
+def _check(stack: str) -> None:
+    if stack != (own := context().settings.agent.stack):
+        raise StackNotFound(f"this node belongs to the stack {own}")
+
+
+def _is_form() -> bool:
+    return request.mimetype == "application/x-www-form-urlencoded"
+
+
+def _loaded(schema: Schema, parameters: Json) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(parameters)
+    except ValidationError as error:
+        details = error.messages if isinstance(error.messages, dict) else {"_schema": error.messages}
+        raise InvalidArgs("these parameters are not accepted", details=details) from None
+    return loaded

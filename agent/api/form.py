@@ -1,0 +1,37 @@
+"""Arguments that came as a form, where all is text: each becomes what its field would take."""
+
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from agent.kinds.arguments import spelled_as_declared
+
+WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+
+
+def form_args(schema: Schema, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What cannot be read as its field's type stays text, for the field itself to refuse."""
+    declared = schema.load_fields
+    return {
+        name: _read(declared[name], value) if name in declared else value
+        for name, value in spelled_as_declared(schema, parameters).items()
+    }
+
+
+def _read(field: "fields.Field[Any]", value: Any) -> Any:
+    if isinstance(field, fields.List):
+        return [_read(field.inner, each) for each in (value if isinstance(value, list) else [value])]
+    if isinstance(field, fields.Boolean):
+        return WORDS.get(str(value).lower(), value)
+    if isinstance(field, fields.Integer | fields.Float):
+        return _number(value)
+    return value
+
+
+def _number(value: Any) -> Any:
+    for read in (int, float):
+        try:
+            return read(value)
+        except (TypeError, ValueError):
+            continue
+    return value

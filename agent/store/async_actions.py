@@ -1,0 +1,89 @@
+"""The same rows as AsyncActions: the statements by name, then the functions that run them."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from agent.errors import ActionNotFound
+from agent.models import Json, State
+from agent.store import Store
+
+ROWS = """
+    SELECT actions.seq, user, user_reference, resources.type AS resource_type, resource_id, kind, requester,
+           scheduled_ts, finished_ts, state, state_payload, finished_message, args
+    FROM actions JOIN resources ON resources.id = resource_id
+"""
+BY_SEQ = f"{ROWS} WHERE actions.seq = ?"
+SEQ = "SELECT seq FROM actions WHERE id = ?"
+
+# Oldest first: what arrives while somebody turns the pages comes after the last one.
+PAGE = f"{ROWS} ORDER BY actions.seq LIMIT :limit OFFSET :offset"
+COUNT = "SELECT count(*) FROM actions"
+PAGE_OF_REFERENCE = f"""
+    {ROWS} WHERE user_reference = :user_reference ORDER BY actions.seq LIMIT :limit OFFSET :offset
+"""
+COUNT_OF_REFERENCE = "SELECT count(*) FROM actions WHERE user_reference = :user_reference"
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncAction:
+    """One row seen the other way; `seq` is its id. Times are microseconds since the epoch."""
+
+    seq: int
+    user: str
+    user_reference: str | None
+    resource_type: str
+    resource_id: int
+    kind: str
+    requester: str
+    scheduled_ts: int
+    finished_ts: int | None
+    state: State
+    state_payload: Json
+    finished_message: str | None
+    args: Json
+
+
+def by_seq(store: Store, seq: int) -> AsyncAction:
+    """Raises `ActionNotFound`."""
+    # A number that SQLite has no room for is nobody's.
+    rows = store.read(BY_SEQ, (seq,)) if seq < 2**63 else []
+    if not rows:
+        raise ActionNotFound(f"no action has the id {str(seq)[:100]}")
+    return _async_action(rows[0])
+
+
+def by_id(store: Store, action_id: str) -> AsyncAction:
+    """The AsyncAction of the Actions API's id. Raises `ActionNotFound`."""
+    rows = store.read(SEQ, (action_id,))
+    if not rows:
+        raise ActionNotFound(f"no action has the id {action_id!r}")
+    return by_seq(store, rows[0]["seq"])
+
+
+def page(store: Store, number: int, per_page: int, user_reference: str | None) -> tuple[list[AsyncAction], int]:
+    """One page, counted from 1, of all actions or of those with a reference; and how many there are in all."""
+    parameters = {"limit": per_page, "offset": (number - 1) * per_page, "user_reference": user_reference}
+    some = user_reference is not None
+    with store.snapshot() as connection:
+        rows = connection.execute(PAGE_OF_REFERENCE if some else PAGE, parameters).fetchall()
+        count: int = connection.execute(COUNT_OF_REFERENCE if some else COUNT, parameters).fetchone()[0]
+    return [_async_action(row) for row in rows], count
+
+
+def _async_action(row: sqlite3.Row) -> AsyncAction:
+    return AsyncAction(
+        seq=row["seq"],
+        user=row["user"],
+        user_reference=row["user_reference"],
+        resource_type=row["resource_type"],
+        resource_id=row["resource_id"],
+        kind=row["kind"],
+        requester=row["requester"],
+        scheduled_ts=row["scheduled_ts"],
+        finished_ts=row["finished_ts"],
+        state=State(row["state"]),
+        state_payload=None if row["state_payload"] is None else json.loads(row["state_payload"]),
+        finished_message=row["finished_message"],
+        args=json.loads(row["args"]),
+    )

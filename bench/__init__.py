@@ -1,0 +1,1 @@
+"""Measure what the agent promises about its speed and size: `python -m bench`."""

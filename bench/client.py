@@ -1,0 +1,65 @@
+"""The agent's HTTP calls over one kept connection."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from typing import Any
+
+from bench.figure import Unmeasured
+
+PREFIX = "/api/unstable/actions"
+SUCCESS = "replicante.test.success"
+LOOP = "replicante.test.loop"
+
+
+class Client:
+    """One connection to an agent; any answer but 200 is Unmeasured."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def close(self) -> None:
+        """Give the connection up."""
+        self.connection.close()
+
+    def get(self, path: str) -> Any:
+        """The JSON that a route under the prefix answers."""
+        return json.loads(self.read("GET", path))
+
+    def schedule(self, kind: str, args: object) -> str:
+        """Schedule an action; its id."""
+        answer = json.loads(self.read("POST", f"/schedule/{kind}", args))
+        return str(answer["id"])
+
+    def cancel(self, action_id: str) -> None:
+        """Ask for an action to be cancelled."""
+        self.read("POST", f"/cancel/{action_id}", {})
+
+    def read(self, method: str, path: str, body: object = None) -> bytes:
+        """The bytes of an answer."""
+        headers = {"Content-Type": "application/json"} if method == "POST" else {}
+        data = json.dumps(body).encode() if method == "POST" else None
+        self.connection.request(method, PREFIX + path, data, headers)
+        response = self.connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            raise Unmeasured(f"{method} {path}: {response.status} {content[:300]!r}")
+        return content
+
+    def hold_queue(self) -> str:
+        """Put an action that does not end by itself at the head of the queue; its id."""
+        held = self.schedule(LOOP, {"target": 100_000, "delay": 60})
+        wait_for(lambda: self.get("/queue")[0]["state"] == "RUNNING", 10, "the loop to run")
+        return held
+
+
+def wait_for(fact: Callable[[], bool], seconds: float, what: str, every: float = 0.02) -> None:
+    """Look at a fact until it holds; Unmeasured after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > deadline:
+            raise Unmeasured(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(every)

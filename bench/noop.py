@@ -1,0 +1,14 @@
+"""The least that a Flask application can do with a POST: read the JSON, answer some."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, jsonify, request
+
+app = Flask(__name__)
+
+
+@app.post("/api/unstable/actions/schedule/<kind>")
+def schedule(kind: str) -> Response:
+    """An answer of the same size as the agent's, with nothing behind it."""
+    request.get_json()
+    return jsonify(id="308fb8bc-79a1-49d9-bf71-1191d7d6c5d2")

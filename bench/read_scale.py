@@ -1,0 +1,85 @@
+"""(d) The same reads, and one execution, with a million finished actions as with a thousand."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import closing
+
+from bench import rows
+from bench.client import SUCCESS, Client, wait_for
+from bench.figure import Bench, Row, Target, compared
+from bench.fill import filled_database
+from bench.server import Server, agent
+
+FEW, MANY = 1_000, 1_000_000
+REQUESTS = 600
+WARM_UP = 100
+QUEUED = 20
+EXECUTIONS = 40
+
+
+def measure(bench: Bench) -> list[Row]:
+    """Two agents side by side, asked in turn, each over one kept connection."""
+    bench.say(f"d: filling a database with {MANY:,} finished actions")
+    many = filled_database(bench, MANY)
+    few = filled_database(bench, FEW)
+    with agent(bench, database=many) as large, agent(bench, database=few) as small:
+        bench.say("d: executing, then reading")
+        executed = _compare_executions(large, small)
+        with closing(Reader(large)) as many_reader, closing(Reader(small)) as few_reader:
+            reads = [
+                _compare(name, many_reader, few_reader) for name in ("finished", "queue", "info")
+            ]
+    return [*reads, executed]
+
+
+class Reader:
+    """One agent's kept connection, and the paths that are asked of it."""
+
+    def __init__(self, server: Server) -> None:
+        self.client = Client(server.port)
+        self.client.hold_queue()
+        for _ in range(QUEUED):
+            self.client.schedule(SUCCESS, {})
+        with rows.opened(server.database) as connection:
+            self.ids = rows.some_finished_ids(connection, REQUESTS)
+
+    def close(self) -> None:
+        """Give the connection up."""
+        self.client.close()
+
+    def milliseconds(self, name: str) -> float:
+        """The time of one read; for info, of an action anywhere in the table."""
+        path = f"/info/{random.choice(self.ids)}" if name == "info" else f"/{name}"
+        start = time.perf_counter()
+        self.client.read("GET", path)
+        return (time.perf_counter() - start) * 1000
+
+
+def _compare(name: str, large: Reader, small: Reader) -> Row:
+    for reader in (large, small) * WARM_UP:
+        reader.milliseconds(name)
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(REQUESTS):
+        times[0].append(large.milliseconds(name))
+        times[1].append(small.milliseconds(name))
+    target = Target("ratio", "<=", 1.2)
+    return compared("d", f"{name}, {MANY:,} finished against {FEW:,}", "ms", *times, target=target)
+
+
+def _compare_executions(large: Server, small: Server) -> Row:
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(EXECUTIONS):
+        for server, taken in zip((large, small), times, strict=True):
+            taken.append(_execution_milliseconds(server))
+    return compared("d", "one action from its schedule to its end, the same", "ms", *times)
+
+
+def _execution_milliseconds(server: Server) -> float:
+    with rows.opened(server.database) as connection, closing(Client(server.port)) as client:
+        # By the clock on the wall: the file's own timestamps leave the last commit out.
+        start = time.perf_counter()
+        client.schedule(SUCCESS, {})
+        wait_for(lambda: rows.unfinished(connection) == 0, 30, "the action to end", every=0.001)
+        return (time.perf_counter() - start) * 1000

@@ -1,0 +1,1 @@
+"""Tests of the agent, through its front door and against real servers."""

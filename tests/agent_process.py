@@ -1,0 +1,323 @@
+"""A real agent, gunicorn and all, in a process of its own, driven over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPMessage
+from json import dumps, loads
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PREFIX = "/api/unstable/actions"
+FINAL = ("DONE", "FAILED")
+UNSET: Any = object()
+Fact = TypeVar("Fact")
+
+
+def eventually(fact: Callable[[], Fact], what: str, timeout: float = 10.0) -> Fact:
+    """Ask for a fact until it is true and return it; `AssertionError` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (found := fact()):
+        assert time.monotonic() < deadline, f"not within {timeout} seconds: {what}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the agent answered; `json` is the decoded body, None unless it says to be JSON."""
+
+    status: int
+    headers: HTTPMessage
+    json: Any
+    body: bytes
+
+
+class UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class AgentProcess:
+    """One agent on the state in `directory`: started, asked, killed, started again on the same.
+
+    `config` is the text of its agent.toml, `env` is added to its environment. It listens on a
+    free port of the loopback, or with `unix` on a socket in the directory.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        config: str = "",
+        env: Mapping[str, str] | None = None,
+        unix: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.log = directory / "agent.log"
+        self.db = directory / "agent.db"
+        self.socket = str(directory / "agent.sock") if unix else None
+        self.port = 0 if unix else free_port()
+        self.env = self._environment(env or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        (directory / "agent.toml").write_text(config, encoding="utf-8")
+
+    # Life
+
+    def start(self) -> Self:
+        """Start it and wait until it answers; `AssertionError` with its log when it does not."""
+        command = [sys.executable, "-m", "gunicorn", "-c", str(CHECKOUT / "gunicorn.conf.py")]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self.await_ready()
+        except BaseException:
+            self.kill_all()
+            raise
+        return self
+
+    def stop(self, timeout: float = 35.0) -> None:
+        """End it with TERM and assert that it left with exit code 0 within `timeout` seconds."""
+        process = self._started()
+        process.terminate()
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill_all()
+            raise AssertionError(f"still there {timeout} seconds after TERM") from None
+        self.process = None
+        assert code == 0, f"left with exit code {code} after TERM"
+
+    def close(self) -> None:
+        """Stop it unless that has happened already."""
+        if self.process is not None:
+            self.stop()
+
+    def kill_worker(self) -> None:
+        """SIGKILL the workers and wait until they are gone; the master will start new ones."""
+        killed = self.workers()
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not killed & self.workers(), f"workers {killed} are gone")
+
+    def kill_all(self) -> None:
+        """SIGKILL the master and its workers at once, as a crash of the host does."""
+        process = self._started()
+        if process.poll() is None:
+            # A stopped master cannot start another worker between the look and the kill.
+            process.send_signal(signal.SIGSTOP)
+            for pid in self.workers():
+                os.kill(pid, signal.SIGKILL)
+            process.kill()
+        process.wait()
+        self.process = None
+
+    def reload(self) -> None:
+        """HUP: wait until other workers have replaced the present ones and answer."""
+        replaced = self.workers()
+        self._started().send_signal(signal.SIGHUP)
+        eventually(lambda: self.workers() - replaced, "a new worker", 20)
+        eventually(lambda: not replaced & self.workers(), "the old workers are gone", 40)
+        self.await_ready()
+
+    def workers(self) -> set[int]:
+        """The process ids of the workers: the master's children."""
+        master = self._started().pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii")
+        return {int(pid) for pid in children.split()}
+
+    def await_ready(self, timeout: float = 30.0) -> None:
+        """Wait until it answers a call."""
+        eventually(self._answers, "the agent answers", timeout)
+
+    def log_text(self) -> str:
+        """Everything it has logged so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+    # Calls
+
+    def connect(self, timeout: float = 10.0) -> HTTPConnection:
+        """A connection to keep over several calls; it connects with the first one."""
+        if self.socket is not None:
+            return UnixConnection(self.socket, timeout)
+        return HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = UNSET,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        connection: HTTPConnection | None = None,
+        timeout: float = 10.0,
+    ) -> Response:
+        """Make one call, on a fresh connection unless one is given.
+
+        A body, whether `json` or bytes, is sent as application/json unless `headers` say
+        otherwise under the very name `Content-Type`; None leaves a header out.
+        """
+        used = connection or self.connect(timeout)
+        content = body if json is UNSET else dumps(json).encode()
+        try:
+            # One that refuses a large body does not read it; its answer is there all the same.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                used.request(method, path, content, _sent_headers(content, headers or {}))
+            answer = used.getresponse()
+            return _response(answer.status, answer.headers, answer.read())
+        finally:
+            if connection is None:
+                used.close()
+
+    def get(self, path: str, **options: Any) -> Response:
+        """GET; the options are those of `request`."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Response:
+        """POST; the options are those of `request`."""
+        return self.request("POST", path, **options)
+
+    def post_schedule(self, kind: str, args: Any, **options: Any) -> Response:
+        """The answer to a schedule call, whatever it is."""
+        return self.post(f"{PREFIX}/schedule/{quote(kind, safe='')}", json=args, **options)
+
+    def schedule(self, kind: str, args: Any, **options: Any) -> str:
+        """Schedule an action that must be accepted; its id."""
+        answer = self.post_schedule(kind, args, **options)
+        assert answer.status == 200, answer
+        return str(answer.json["id"])
+
+    def cancel(self, action_id: str) -> Response:
+        """The answer to a cancel call."""
+        return self.post(f"{PREFIX}/cancel/{quote(action_id, safe='')}")
+
+    def get_info(self, action_id: str, **options: Any) -> Response:
+        """The answer to an info call, whatever it is."""
+        return self.get(f"{PREFIX}/info/{quote(action_id, safe='')}", **options)
+
+    def info(self, action_id: str) -> Any:
+        """`{"action", "history"}` of an action that must be known."""
+        return self._read(f"{PREFIX}/info/{quote(action_id, safe='')}")
+
+    def state(self, action_id: str) -> str:
+        """The present state of an action."""
+        return str(self.info(action_id)["action"]["state"])
+
+    def queue(self) -> Any:
+        """The queue, as answered."""
+        return self._read(f"{PREFIX}/queue")
+
+    def finished(self) -> Any:
+        """The finished actions, as answered."""
+        return self._read(f"{PREFIX}/finished")
+
+    def await_state(self, action_id: str, *states: str, timeout: float = 10.0) -> Any:
+        """The info of an action as soon as it is in one of these states."""
+
+        def there() -> Any:
+            info = self.info(action_id)
+            return info if info["action"]["state"] in states else None
+
+        return eventually(there, f"{action_id} is {' or '.join(states)}", timeout)
+
+    def await_final(self, action_id: str, timeout: float = 10.0) -> Any:
+        """The info of an action once it is final, waited for with `Prefer: wait`."""
+        deadline = time.monotonic() + timeout
+        seen: dict[str, str] = {}
+        while (left := deadline - time.monotonic()) > 0:
+            wait = {"Prefer": f"wait={max(1, min(5, int(left)))}"} if seen else {}
+            answer = self.get_info(action_id, headers=seen | wait, timeout=15)
+            assert answer.status in (200, 304), answer
+            if answer.status == 200:
+                if answer.json["action"]["state"] in FINAL:
+                    return answer.json
+                seen = {"If-None-Match": answer.headers["ETag"]}
+            time.sleep(0.01)  # an agent with too many waiters answers at once
+        raise AssertionError(f"not final within {timeout} seconds: {self.info(action_id)}")
+
+    def occupy(self) -> str:
+        """The id of an action that runs, for ten minutes yet: whatever follows stays queued."""
+        action_id = self.schedule("replicante.test.loop", {"target": 600, "delay": 1})
+        self.await_state(action_id, "RUNNING")
+        return action_id
+
+    # Inside
+
+    def _environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not _is_agents(name)}
+        own = {
+            "PYTHONPATH": str(CHECKOUT),
+            "HOME": str(self.directory),
+            "AGENT_CONFIG": str(self.directory / "agent.toml"),
+            "AGENT_DB": str(self.db),
+            "AGENT_BIND": f"unix:{self.socket}" if self.socket else f"127.0.0.1:{self.port}",
+        }
+        return kept | own | dict(extra)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None, "the agent is not started"
+        return self.process
+
+    def _answers(self) -> bool:
+        code = self._started().poll()
+        assert code is None, f"the agent left with exit code {code}:\n{self.log_text()}"
+        try:
+            return self.get(f"{PREFIX}/queue", timeout=5).status < 500
+        except (OSError, HTTPException):
+            return False
+
+    def _read(self, path: str) -> Any:
+        answer = self.get(path)
+        assert answer.status == 200, answer
+        return answer.json
+
+
+StartAgent = Callable[..., AgentProcess]
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_agents(name: str) -> bool:
+    return name.startswith(("AGENT_", "GUNICORN_")) or name in ("STATE_DIRECTORY", "NOTIFY_SOCKET")
+
+
+def _sent_headers(content: Any, given: Mapping[str, str | None]) -> dict[str, str]:
+    default: dict[str, str | None] = {} if content is None else {"Content-Type": "application/json"}
+    return {name: value for name, value in (default | dict(given)).items() if value is not None}
+
+
+def _response(status: int, headers: HTTPMessage, body: bytes) -> Response:
+    is_json = headers.get_content_type() == "application/json" and body
+    return Response(status, headers, loads(body) if is_json else None, body)

@@ -1,0 +1,1 @@
+"""The Actions API checked from outside, against its protocol and not against the code."""

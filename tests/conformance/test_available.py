@@ -1,0 +1,44 @@
+"""GET available: the kinds that can be scheduled, and what they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.agent_process import PREFIX, AgentProcess
+from tests.conformance.shapes import FAIL, LOOP, PING, SUCCESS, assert_json
+
+
+@pytest.fixture
+def available(shared_agent: AgentProcess) -> Any:
+    answer = shared_agent.get(f"{PREFIX}/available")
+    assert_json(answer)
+    return answer.json
+
+
+def test_every_item_says_kind_description_and_args(available: Any) -> None:
+    for item in available:
+        assert set(item) == {"kind", "description", "args"}
+        assert isinstance(item["kind"], str)
+        assert isinstance(item["description"], str)
+        assert item["description"].strip()
+        assert isinstance(item["args"], dict)
+
+
+def test_kinds_are_sorted_and_named_once(available: Any) -> None:
+    kinds = [item["kind"] for item in available]
+    assert kinds == sorted(set(kinds))
+
+
+def test_the_test_kinds_are_there(available: Any) -> None:
+    assert {FAIL, LOOP, PING, SUCCESS} <= {item["kind"] for item in available}
+
+
+@pytest.mark.parametrize(("kind", "args"), [(PING, {"count"}), (LOOP, {"target", "delay"})])
+def test_args_is_a_json_schema_of_the_arguments(available: Any, kind: str, args: set[str]) -> None:
+    schema = next(item["args"] for item in available if item["kind"] == kind)
+    assert schema["type"] == "object"
+    assert set(schema["properties"]) == args
+    assert set(schema.get("required", [])) <= args
+    assert schema["additionalProperties"] is False

@@ -1,0 +1,32 @@
+"""Kinds driven without an agent: their steps one after the other, as an executor takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.kinds.base import Kind, Outcome, Running, Step
+from agent.models import Action, State
+from agent.stop import Stop
+
+NO_ARGS: Any = {}
+
+
+def step_of(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS) -> Step:
+    """The step of an action of this kind after one that returned `payload`."""
+    action = Action(
+        seq=1, id="a-1", kind=kind.name, args=args, headers={}, requester="API", state=State.RUNNING,
+        state_payload=payload, created_ts=0, scheduled_ts=0, finished_ts=None,
+    )  # fmt: skip
+    return Step(action, kind.load(args), payload)
+
+
+def perform(kind: Kind, payload: Any = None, *, most: int = 100) -> list[Outcome]:
+    """All outcomes from the step after `payload` to the final one; what is to be waited for is waited for."""
+    outcomes: list[Outcome] = []
+    while len(outcomes) < most:
+        outcomes.append(outcome := kind.step(step_of(kind, payload)))
+        if not isinstance(outcome, Running):
+            return outcomes
+        Stop().wait(outcome.after)
+        payload = outcome.payload
+    raise AssertionError(f"not final after {most} steps: {outcomes[-3:]}")

@@ -1,0 +1,72 @@
+"""The store is stopped by its own means; one that is down already is no failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.config import Settings
+from agent.datastores.redis import Redis
+from agent.kinds.base import Done, Failed, NotOffered
+from agent.kinds.store import StopStore
+from tests.agent_process import AgentProcess
+from tests.kinds.configuring import over, settings, toml
+from tests.kinds.performing import perform, step_of
+from tests.servers.process import await_that
+from tests.servers.redis import RedisServer
+
+StartAgent = Callable[..., AgentProcess]
+
+
+def test_the_store_is_down_afterwards_with_its_data_safe(redis_server: RedisServer) -> None:
+    redis_server.cli("set", "kept", "1")
+    kind, pid = StopStore(settings(over(redis_server))), redis_server.pid
+    message = f"Redis at unix://{redis_server.socket} (pid {pid}) has shut down"
+    assert perform(kind) == [Done({"message": message}, message)]
+    await_that(lambda: redis_server.pid is None, 1, "the end of the process")
+    message = f"the store is down already: nothing listens at unix://{redis_server.socket}"
+    assert perform(kind) == [Done({"message": message}, message)]
+    redis_server.start()
+    assert redis_server.cli("get", "kept") == "1"
+
+
+def test_an_interrupted_stop_looks_and_goes_on(redis_server: RedisServer) -> None:
+    kind = StopStore(settings(over(redis_server)))
+    assert isinstance(kind.resume(step_of(kind)), Done)
+    await_that(lambda: redis_server.pid is None, 1, "the end of the process")
+    assert isinstance(kind.resume(step_of(kind)), Done)
+
+
+def test_a_refusal_is_told_in_the_servers_words_without_the_password(server_dir: Path) -> None:
+    (server_dir / "password").write_text("wrong-horse\n")
+    with RedisServer(server_dir / "redis", password="correct-horse") as server:
+        document = over(server)
+        document["datastore"]["password_file"] = str(server_dir / "password")
+        [outcome] = perform(StopStore(settings(document)))
+        assert isinstance(outcome, Failed) and outcome.payload == {"message": outcome.message}
+        assert "invalid username-password pair" in outcome.message and "horse" not in outcome.message
+        assert server.pid is not None
+
+
+def test_the_password_of_its_file_stays_with_the_agent(server_dir: Path, start_agent: StartAgent) -> None:
+    (server_dir / "password").write_text("correct-horse\n")
+    with RedisServer(server_dir / "redis", password="correct-horse") as server:
+        document = over(server)
+        document["datastore"]["password_file"] = str(server_dir / "password")
+        agent = start_agent(config=toml(document))
+        info = agent.await_final(agent.schedule("replicante.store.stop", {}))
+        assert info["action"]["state"] == "DONE"
+        assert "horse" not in str(info) + agent.log_text()
+        assert b"horse" not in b"".join(file.read_bytes() for file in agent.directory.glob("agent.db*"))
+
+
+def test_it_is_not_offered_without_a_datastore_or_its_driver(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotOffered, match=r"set \[datastore\] in the configuration"):
+        list(StopStore.offered(Settings()))
+    monkeypatch.setattr(Redis, "driver", "a_driver_that_nobody_installed")
+    with pytest.raises(NotOffered, match=r"pip install 'agent\[redis\]'"):
+        list(StopStore.offered(settings(over(redis_server))))

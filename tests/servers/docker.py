@@ -1,0 +1,81 @@
+"""A real Docker Engine of its own: no bridge, no firewall rules, on a unix socket."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+from tests.servers.leftovers import mounts_below, unmount
+from tests.servers.process import program, run
+from tests.servers.server import Server, in_background
+
+IDLE = ("sh", "-c", "trap exit TERM; sleep 1000 & wait")  # PID 1 ignores what it does not trap
+BUSYBOX_TOOLS = ("sh", "sleep", "echo", "cat", "true", "false")
+
+
+class DockerEngine(Server):
+    """One dockerd with all its state in `dir`; its containers have the host's network or none."""
+
+    name = "dockerd"
+
+    def __init__(self, dir: Path) -> None:
+        self.dir = dir
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.socket = dir / "docker.sock"
+        self.pidfile = dir / "docker.pid"
+        self.log = dir / "dockerd.log"
+
+    @property
+    def url(self) -> str:
+        """The address for clients."""
+        return f"unix://{self.socket}"
+
+    @property
+    def start_command(self) -> list[str]:
+        """Starts it in the background; it writes its pidfile."""
+        options = [
+            f"--host={self.url}", f"--data-root={self.dir}/root", f"--exec-root={self.dir}/exec",
+            f"--pidfile={self.pidfile}", "--bridge=none", "--iptables=false", "--ip6tables=false",
+            "--ip-forward=false", "--ip-masq=false", "--shutdown-timeout=2",
+        ]  # fmt: skip
+        argv = [program("dockerd"), *options]
+        return in_background(argv, pidfile=self.pidfile, log=self.log)
+
+    def answers(self) -> bool:
+        """Whether its API answers."""
+        try:
+            return bool(self.cli("version", "--format", "{{.Server.Version}}"))
+        except RuntimeError:
+            return False
+
+    def cli(self, *args: str) -> str:
+        """What the docker client prints, without the last newline; RuntimeError if it fails."""
+        return run([program("docker"), "--host", self.url, *args]).rstrip("\n")
+
+    def import_busybox(self, tag: str = "busybox:1") -> str:
+        """Make an image of Debian's static busybox, with no registry, and return its tag."""
+        busybox = self.dir / "busybox.tar"
+        with tarfile.open(busybox, "w") as image:
+            image.add(program("busybox"), "bin/busybox")
+            for tool in BUSYBOX_TOOLS:
+                link = tarfile.TarInfo(f"bin/{tool}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                image.addfile(link)
+        self.cli("import", str(busybox), tag)
+        busybox.unlink()
+        return tag
+
+    def run_container(self, name: str, *argv: str, image: str = "busybox:1") -> str:
+        """Start a container without a network that runs argv or waits for TERM; return its id."""
+        options = ["--detach", "--network=none", "--name", name]
+        return self.cli("run", *options, image, *(argv or IDLE))
+
+    def close(self) -> None:
+        """End its containers and itself, unmount what it mounted, and remove all its files."""
+        if self.pid is not None and (containers := self.cli("ps", "--all", "--quiet").split()):
+            self.cli("rm", "--force", *containers)
+        self.stop()
+        for mount in mounts_below(f"{self.dir}/"):
+            unmount(Path(mount))
+        shutil.rmtree(self.dir)

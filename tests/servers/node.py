@@ -1,0 +1,269 @@
+"""A throw-away host with a booted systemd: nspawn over an overlay of this machine's own root."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import IO, Self
+
+from tests.servers.leftovers import CGROUPS, remove_cgroup, unmount
+from tests.servers.netns import InsideConnection
+from tests.servers.process import await_that, kill_pid, program, run
+
+REBOOT_ASKED = 133  # what nspawn ends with when the host inside asked for a reboot
+POWER_OFF = signal.SIGRTMIN + 4
+NAMESPACES = ("-m", "-p", "-u", "-i", "-n", "-C")
+
+# nspawn runs in cgroups of its own and on a /run/systemd/nspawn of its own, so that nodes do not
+# meet; both must be in place before it starts.
+ENTER = """
+for cgroup in $CGROUPS; do echo $$ > "$cgroup/cgroup.procs"; done
+mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn && exec "$@"
+"""
+
+
+class Node:
+    """A Debian host with what this machine has installed and a disk of its own; needs root.
+
+    Of the installed services only `keep_units` start. `binds` are directories of this machine
+    shown inside read-only, `shares` the same but writable, each "HERE" or "HERE:INSIDE". `disk`
+    limits what the node writes. /tmp and /run inside are its own. Its disk survives reboots and
+    power cuts, and goes with `close`.
+    """
+
+    def __init__(
+        self,
+        name: str = "node",
+        *,
+        binds: Sequence[str] = (),
+        shares: Sequence[str] = (),
+        keep_units: Sequence[str] = (),
+        netns: str | None = None,
+        disk: str = "2g",
+    ) -> None:
+        self.name = name
+        self.binds, self.shares, self.netns = list(binds), list(shares), netns
+        cgroup = f"t-{name}-{secrets.token_hex(3)}"
+        # the same in both hierarchies: nspawn looks in one for what it is in in the other
+        self.cgroups = [parent / cgroup for parent in cgroup_parents()]
+        self.dir = Path(tempfile.mkdtemp(prefix=f"node-{name}-"))
+        self.root = self.dir / "root"
+        self.console = self.dir / "console.log"
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        try:
+            self._make_disk(disk)
+            self._make_host(keep_units)
+        except BaseException:
+            self.close()
+            raise
+
+    def boot(self, timeout: float = 30) -> Self:
+        """Switch it on and await that systemd has started what it should.
+
+        RuntimeError with the end of its console, and a node switched off, if it does not.
+        """
+        with self.console.open("ab") as console:
+            self._nspawn = self._start_nspawn(console)
+        try:
+            await_that(self._settled, timeout, f"the boot of {self.name}")
+            if self._nspawn.poll() is not None:
+                raise RuntimeError(f"nspawn ended with {self._nspawn.returncode}")
+        except (RuntimeError, TimeoutError) as error:
+            tail = self.console.read_text(errors="replace")[-2000:]
+            self.power_cut()
+            raise RuntimeError(f"{error}\n{tail}") from error
+        return self
+
+    def run(
+        self, *argv: str, timeout: float = 30, user: str | None = None, input: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run argv inside, as root or as `user`; its exit status is the caller's to judge.
+
+        RuntimeError when the node is off, and never a command on this machine instead.
+        """
+        as_user = ["runuser", "-u", user, "--"] if user else []
+        return subprocess.run(
+            [program("nsenter"), "-t", str(self._inside()), *NAMESPACES, "--", *as_user, *argv],
+            capture_output=True, text=True, timeout=timeout, input=input or "",
+        )  # fmt: skip
+
+    def systemctl(self, *args: str) -> str:
+        """What systemctl prints inside; RuntimeError if it fails."""
+        done = self.run("systemctl", *args)
+        if done.returncode:
+            raise RuntimeError(f"systemctl {' '.join(args)}: {done.returncode}: {done.stderr}")
+        return done.stdout.strip()
+
+    def show(self, unit: str, what: str) -> str:
+        """One property of a unit, such as ActiveState or MainPID."""
+        return self.systemctl("show", unit, "-p", what, "--value")
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file of root's inside, on or off; the directories above it are made."""
+        file = self.path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    def read(self, path: str) -> str:
+        """The text of a file inside."""
+        return self.path(path).read_text()
+
+    def path(self, inside: str) -> Path:
+        """Where this machine finds a file, directory or unix socket of the node.
+
+        Symbolic links inside that are absolute lead astray: name the file itself.
+        """
+        leader = self.leader
+        return (Path(f"/proc/{leader}/root") if leader else self.root) / inside.lstrip("/")
+
+    def http(self, port: int, timeout: float = 10) -> HTTPConnection:
+        """A connection to the HTTP server on 127.0.0.1:port inside, used from the test itself."""
+        return InsideConnection(self._inside(), port, timeout)
+
+    def curl(self, *args: str) -> str:
+        """What curl prints inside; RuntimeError if it fails (HTTP errors included)."""
+        done = self.run("curl", "--silent", "--show-error", "--fail-with-body", *args)
+        if done.returncode:
+            raise RuntimeError(f"curl ended with {done.returncode}: {done.stderr}{done.stdout}")
+        return done.stdout
+
+    @property
+    def leader(self) -> int | None:
+        """The pid, here, of the systemd inside; None while the node is off."""
+        if self._nspawn is None or self._nspawn.poll() is not None:
+            return None
+        nspawn = self._nspawn.pid
+        try:
+            children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
+            leader = int(children[0])
+            its, ours = (Path(f"/proc/{who}/ns/pid").readlink() for who in (leader, "self"))
+        except (OSError, IndexError):
+            return None
+        return leader if its != ours else None  # early on it is a child that is still out here
+
+    def reboot(self, timeout: float = 60) -> Self:
+        """Let systemd reboot it cleanly and await that it is up again, its disk kept."""
+        self.run("systemctl", "reboot")
+        return self.boot_after_reboot(timeout)
+
+    def boot_after_reboot(self, timeout: float = 60) -> Self:
+        """Await the end of a reboot asked for inside, and boot it again as firmware does."""
+        status = self.wait_off(timeout)
+        if status != REBOOT_ASKED:
+            raise RuntimeError(f"{self.name} did not ask for a reboot: nspawn ended with {status}")
+        return self.boot(timeout)
+
+    def wait_off(self, timeout: float = 30) -> int:
+        """Await that it is off; 0 is a power-off, 133 a wish to be booted again."""
+        if self._nspawn is None:
+            raise RuntimeError(f"{self.name} was never on")
+        return self._nspawn.wait(timeout)
+
+    def power_off(self, timeout: float = 20) -> None:
+        """Let systemd stop everything and end; a power cut if it takes longer than `timeout`."""
+        leader = self.leader
+        if self._nspawn is None or leader is None:
+            return self.power_cut()
+        os.kill(leader, POWER_OFF)
+        try:
+            self._nspawn.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.power_cut()
+
+    def power_cut(self) -> None:
+        """Switch it off this instant: nothing inside learns of it."""
+        kill_pid(self.leader)
+        if self._nspawn is None:
+            return
+        try:
+            self._nspawn.wait(10)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait(10)
+
+    def close(self) -> None:
+        """Switch it off and remove its disk, its mounts and its cgroups; may be called twice."""
+        try:
+            self.power_off()
+        finally:
+            for mount in (self.root, self.dir):
+                unmount(mount)
+            for cgroup in self.cgroups:
+                remove_cgroup(cgroup)
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.boot()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _make_disk(self, size: str) -> None:
+        """Lay an empty writable layer over this machine's root."""
+        run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", self.dir])
+        for part in ("root", "upper", "work"):
+            (self.dir / part).mkdir()
+        layers = f"lowerdir=/,upperdir={self.dir}/upper,workdir={self.dir}/work"
+        run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root])
+
+    def _make_host(self, keep_units: Sequence[str]) -> None:
+        """Give it an identity of its own and only the wished services."""
+        self.write("/etc/machine-id", "")
+        self.write("/etc/hostname", f"{self.name}\n")
+        for unit in (self.root / "etc/systemd/system/multi-user.target.wants").glob("*.service"):
+            if unit.name not in keep_units:
+                unit.unlink()
+
+    def _start_nspawn(self, console: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start nspawn in mounts and cgroups of its own."""
+        for cgroup in self.cgroups:
+            cgroup.mkdir(exist_ok=True)
+        network = f"--network-namespace-path=/run/netns/{self.netns}"
+        nspawn = [
+            program("systemd-nspawn"), "--quiet", f"--directory={self.root}", "--boot",
+            "--register=no", "--keep-unit", "--console=pipe", f"--machine={self.name}",
+            network if self.netns else "--private-network",
+            *(f"--bind-ro={bind}" for bind in self.binds),
+            *(f"--bind={share}" for share in self.shares),
+        ]  # fmt: skip
+        return subprocess.Popen(
+            ["unshare", "-m", "--propagation", "private", "sh", "-ec", ENTER, "enter", *nspawn],
+            env={
+                "PATH": os.environ["PATH"],
+                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",  # without it freeze is not supported
+                "CGROUPS": " ".join(map(str, self.cgroups)),
+            },
+            stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+        )  # fmt: skip
+
+    def _settled(self) -> bool:
+        """Whether the boot has ended, one way or the other."""
+        if self._nspawn is None or self._nspawn.poll() is not None:
+            return True
+        if not self.leader or not self.path("/run/dbus/system_bus_socket").exists():
+            return False
+        return self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
+
+    def _inside(self) -> int:
+        leader = self.leader
+        if leader is None:
+            raise RuntimeError(f"{self.name} is off")
+        return leader
+
+
+def cgroup_parents() -> list[Path]:
+    """Systemd's own hierarchy and the unified one, or the one there is."""
+    hybrid = [CGROUPS / "systemd", CGROUPS / "unified"]
+    return hybrid if hybrid[1].is_dir() else [CGROUPS]

@@ -1,0 +1,134 @@
+"""A real PostgreSQL server, and its streaming replicas."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.servers.process import await_that, free_port, is_root, open_to, run
+from tests.servers.server import Server
+
+OWNER = "postgres"  # whom the server runs as when root starts it, for it refuses root
+DEBIAN = Path("/usr/lib/postgresql")
+
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+wal_level = replica
+wal_log_hints = on
+wal_keep_size = 128MB
+max_wal_senders = 5
+hot_standby = on
+fsync = off
+shared_buffers = 16MB
+"""
+
+
+class PostgresServer(Server):
+    """One PostgreSQL on a unix socket in `dir` (no password) and 127.0.0.1 (scram passwords).
+
+    Port and socket stand in `start_command`, not in the data directory: they stay its own when
+    `data` is copied from another server. `bin` takes another version's programs. The roles are
+    postgres, with `password`, and replicator, with `replication_password`.
+    """
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # "fast": sessions are ended, not waited for
+
+    def __init__(self, dir: Path, *, bin: Path | None = None) -> None:
+        self.dir = open_to(OWNER, dir)
+        self.bin = bin or newest_debian()
+        self.data = dir / "data"
+        self.pidfile = self.data / "postmaster.pid"
+        self.log = dir / "server.log"
+        self.port = free_port()
+        self.password = secrets.token_urlsafe()
+        self.replication_password = secrets.token_urlsafe()
+
+    def create(self) -> PostgresServer:
+        """Make an empty cluster, still down."""
+        pwfile = self.dir / "password"
+        pwfile.write_text(self.password)
+        pwfile.chmod(0o644)  # read once, by the owner-to-be
+        run(self.tool(
+            "initdb", "-D", str(self.data), "-U", "postgres", "--pwfile", str(pwfile),
+            "--auth-local=trust", "--auth-host=scram-sha-256",
+            "--no-sync", "--data-checksums", "--encoding=UTF8", "--locale=C",
+        ))  # fmt: skip
+        pwfile.unlink()
+        with (self.data / "postgresql.conf").open("a") as config:
+            config.write(SETTINGS)
+        return self
+
+    def start(self) -> PostgresServer:
+        """Start it, made first if there is nothing yet; RuntimeError with its log if it fails."""
+        if self.data.exists():
+            return super().start()
+        self.create()
+        super().start()
+        self.psql(
+            "create role replicator replication login password "
+            f"'{self.replication_password}'; grant pg_read_all_data to replicator"
+        )
+        return self
+
+    def replica(self, dir: Path, slot: str = "replica") -> PostgresServer:
+        """A running replica of this running server, by pg_basebackup through a slot of its own."""
+        replica = PostgresServer(dir, bin=self.bin)
+        replica.password = self.password
+        replica.replication_password = self.replication_password
+        env = {**os.environ, "PGPASSWORD": self.replication_password}
+        copy = replica.tool(
+            "pg_basebackup", "-h", "127.0.0.1", "-p", str(self.port), "-U", "replicator",
+            "-D", str(replica.data), "-R", "-X", "stream", "-c", "fast", "-C", "-S", slot,
+            "--no-sync",
+        )  # fmt: skip
+        with replica.closed_on_error():
+            run(copy, env=env)
+            return replica.start()
+
+    def await_streaming(self, timeout: float = 10) -> None:
+        """Await that this replica receives what its primary writes."""
+        streaming = "select status = 'streaming' from pg_stat_wal_receiver"
+        await_that(lambda: self.psql(streaming) == "t", timeout, "the replica's stream")
+
+    def dsn(self, user: str = "postgres", database: str = "postgres", *, password: str | None = None) -> str:
+        """The address for clients: 127.0.0.1 with a password, else the socket."""
+        if password is not None:
+            return f"postgresql://{user}:{quote(password)}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}@/{database}?host={quote(str(self.dir), '')}&port={self.port}"
+
+    def psql(self, sql: str, database: str = "postgres") -> str:
+        """What psql prints for sql as superuser, unaligned; RuntimeError if it fails."""
+        argv = [str(self.bin / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]
+        return run([*argv, self.dsn(database=database)]).rstrip("\n")
+
+    def tool(self, name: str, *args: str) -> list[str]:
+        """The command that runs one of this version's programs as the server's owner."""
+        as_owner = ["runuser", "-u", OWNER, "--"] if is_root() else []
+        return [*as_owner, str(self.bin / name), *args]
+
+    @property
+    def start_command(self) -> list[str]:
+        """Starts it with pg_ctl and returns when it accepts connections."""
+        return self.tool(
+            "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-s", "-w",
+            "-o", f"-p {self.port} -k {self.dir}",
+        )  # fmt: skip
+
+    def answers(self) -> bool:
+        """Whether it accepts connections."""
+        try:
+            return self.psql("select 1") == "1"
+        except RuntimeError:
+            return False
+
+
+def newest_debian() -> Path:
+    """The programs of the newest PostgreSQL that Debian has installed here."""
+    versions = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if not versions:
+        raise FileNotFoundError("postgresql is not installed: .ci/servers installs it")
+    return versions[-1].parent

@@ -1,0 +1,102 @@
+"""A real Redis (or Valkey) server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.servers.process import await_that, free_port, kill_pid, program, run
+from tests.servers.server import Server
+
+
+class RedisServer(Server):
+    """One Redis on 127.0.0.1 and a unix socket, its configuration a file in `dir`.
+
+    `replica_of` is the server to follow. It must ask for the same password, or none. Other
+    binaries of the same make (`valkey-server`) can be given by name or path.
+    """
+
+    stop_timeout = 5.0
+
+    def __init__(
+        self,
+        dir: Path,
+        *,
+        password: str | None = None,
+        replica_of: RedisServer | None = None,
+        appendonly: bool = True,
+        binary: str = "redis-server",
+    ) -> None:
+        self.dir = dir
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.password = password
+        self.binary = program(binary)
+        self.name = Path(self.binary).name[:15]
+        self.port = free_port()
+        self.socket = dir / "redis.sock"
+        self.pidfile = dir / "redis.pid"
+        self.log = dir / "redis.log"
+        self.config = dir / "redis.conf"
+        self.config.write_text(self._settings(replica_of, appendonly))
+        self.config.chmod(0o600)
+
+    @property
+    def url(self) -> str:
+        """The address for clients, with the password if there is one."""
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
+
+    @property
+    def start_command(self) -> list[str]:
+        """Starts the server as a daemon that writes its pidfile."""
+        return [self.binary, str(self.config)]
+
+    def answers(self) -> bool:
+        """Whether it says PONG; it does not while it loads its data."""
+        try:
+            return self.cli("ping") == "PONG"
+        except RuntimeError:
+            return False
+
+    def close(self) -> None:
+        """End it at once and remove its files."""
+        kill_pid(self.pid)
+        super().close()
+
+    def cli(self, *args: str) -> str:
+        """What redis-cli prints for a command, less the last newline; RuntimeError if it fails."""
+        # -e: an error reply ends with 1 instead of 0
+        env = {"REDISCLI_AUTH": self.password} if self.password else {}
+        return run([program("redis-cli"), "-e", "-s", self.socket, *args], env=env).rstrip("\n")
+
+    def await_replica(self, timeout: float = 10) -> None:
+        """Await that this replica has its primary's data, also in its own append-only file.
+
+        Until that is written first, Redis takes TERM for an error and goes on.
+        """
+        facts = ("master_link_status:up", "aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0")
+
+        def in_sync() -> bool:
+            info = self.cli("info", "replication") + self.cli("info", "persistence")
+            return all(fact in info for fact in facts)
+
+        await_that(in_sync, timeout, "the replica's link to its primary")
+
+    def _settings(self, replica_of: RedisServer | None, appendonly: bool) -> str:
+        """The configuration file's text."""
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f'unixsocket "{self.socket}"',
+            f'dir "{self.dir}"',
+            f'pidfile "{self.pidfile}"',
+            f'logfile "{self.log}"',
+            "daemonize yes",
+            f"appendonly {'yes' if appendonly else 'no'}",
+            'save ""',
+            "repl-diskless-sync-delay 0",
+        ]
+        if self.password:
+            lines += [f'requirepass "{self.password}"', f'masterauth "{self.password}"']
+        if replica_of:
+            lines.append(f"replicaof 127.0.0.1 {replica_of.port}")
+        return "\n".join(lines) + "\n"

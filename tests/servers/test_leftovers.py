@@ -1,0 +1,35 @@
+"""The look for leftovers finds what is left, and only that."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.servers.leftovers import left_in
+
+
+def test_it_finds_a_process_by_directory_argument_and_open_file(server_dir: Path) -> None:
+    held = server_dir / "held"
+    with held.open("w") as output:
+        ways = [
+            subprocess.Popen(["sleep", "100"], cwd=server_dir),
+            subprocess.Popen(["tail", "-f", held], stdout=subprocess.DEVNULL),
+            subprocess.Popen(["sleep", "100"], stdout=output),
+        ]
+    try:
+        left = left_in(str(server_dir))
+        assert [any(f"process {way.pid}:" in line for line in left) for way in ways] == [True] * 3
+    finally:
+        for way in ways:
+            way.kill()
+            way.wait()
+    assert left_in(str(server_dir)) == []
+
+
+def test_it_finds_a_mount(server_dir: Path) -> None:
+    (server_dir / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", server_dir / "disk"], check=True)
+    try:
+        assert left_in(str(server_dir)) == [f"mount {server_dir}/disk"]
+    finally:
+        subprocess.run(["umount", server_dir / "disk"], check=True)

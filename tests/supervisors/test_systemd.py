@@ -1,0 +1,263 @@
+"""A real systemd is asked, on a host of its own: the agent is one of its units and drives others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import pytest
+
+from tests.agent_process import CHECKOUT, PREFIX, AgentProcess, eventually
+from tests.kinds.configuring import toml
+from tests.servers.node import Node
+
+PORT = 8000
+REDIS = "redis-server.service"
+RUNNING, NOT_RUNNING = "the service is running", "the service is not running"
+DATASTORE = {"kind": "redis", "url": "redis://127.0.0.1:6379"}
+
+AGENT_UNIT = f"""
+[Service]
+Environment=PYTHONPATH={CHECKOUT} AGENT_CONFIG=/etc/agent.toml AGENT_BIND=127.0.0.1:{PORT}
+StateDirectory=agent
+ExecStart={sys.executable} -m gunicorn -c {CHECKOUT}/gunicorn.conf.py
+"""
+FAILING = """
+[Service]
+ExecStart=/bin/sh -c "exit 3"
+"""
+CRASHING = """
+[Unit]
+StartLimitBurst={0}
+[Service]
+Restart=always
+RestartSec=50ms
+ExecStart=/bin/sh -c "exit {1}"
+"""
+NEVER_READY = """
+[Service]
+Type=notify
+ExecStart=/bin/sleep 1000
+"""
+SLOW_TO_STOP = """
+[Service]
+TimeoutStopSec=1
+ExecStart=/bin/sh -c "trap '' TERM; while :; do sleep 0.1; done"
+"""
+AS_ANOTHER_USER = """
+from agent.stop import Stop
+from agent.supervisors.base import SupervisorFailed
+from agent.supervisors.systemd import Systemd
+supervisor = Systemd("redis-server.service", 10)
+print(supervisor.status(Stop()).running)
+try:
+    supervisor.stop(Stop())
+except SupervisorFailed as error:
+    print(error)
+"""
+
+
+class AgentInside(AgentProcess):
+    """An agent that is a unit of a node; each configuration begins with an empty state."""
+
+    def __init__(self, node: Node) -> None:
+        self.node, self.directory = node, node.dir
+        node.write("/etc/systemd/system/agent.service", AGENT_UNIT)
+        node.systemctl("daemon-reload")
+
+    def configure(self, document: dict[str, Any]) -> AgentInside:
+        self.close()
+        self.node.run("rm", "-rf", "/var/lib/agent")
+        self.node.write("/etc/agent.toml", toml(document))
+        self.node.systemctl("start", "agent")
+        eventually(self._answers, f"an answer of the agent:\n{self.log_text()}", 30)
+        return self
+
+    def over(self, unit: str, **service: Any) -> AgentInside:
+        return self.configure({"service": {"unit": unit, "interval": 0.2} | service, "datastore": DATASTORE})
+
+    def perform(self, kind: str) -> Any:
+        return self.await_final(self.schedule(f"replicante.service.{kind}", {}), timeout=30)
+
+    def connect(self, timeout: float = 10.0) -> HTTPConnection:
+        return self.node.http(PORT, timeout)
+
+    def close(self) -> None:
+        self.node.systemctl("stop", "agent")
+
+    def log_text(self) -> str:
+        return self.node.run("journalctl", "--unit=agent", "--no-pager", "--lines=100").stdout
+
+    def _answers(self) -> bool:
+        try:
+            return self.get(f"{PREFIX}/queue").status < 500
+        except (OSError, HTTPException):
+            return False
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Node]) -> Node:
+    return start_node("supervised", binds=[str(CHECKOUT), sys.prefix], keep_units=[REDIS])
+
+
+@pytest.fixture(scope="module")
+def inside(node: Node) -> AgentInside:
+    return AgentInside(node)
+
+
+@pytest.fixture
+def agent(inside: AgentInside) -> Iterator[AgentInside]:
+    """The agent of the node; the caller configures it."""
+    yield inside
+    inside.close()
+
+
+@pytest.fixture
+def redis(node: Node) -> str:
+    """The unit of a Redis that runs."""
+    node.systemctl("start", REDIS)
+    return REDIS
+
+
+@pytest.fixture
+def unit(node: Node) -> Iterator[Callable[[str], str]]:
+    """Gives the node a unit `tried.service` with the text given."""
+
+    def give(text: str) -> str:
+        node.write("/etc/systemd/system/tried.service", text)
+        node.systemctl("daemon-reload")
+        return "tried.service"
+
+    yield give
+    node.run("systemctl", "stop", "tried.service")
+    node.run("systemctl", "reset-failed", "tried.service")
+    node.run("rm", "/etc/systemd/system/tried.service")
+
+
+def service(attempt: int, message: str, pid: str | None) -> dict[str, Any]:
+    return {"attempt": attempt, "message": message, "pid": pid}
+
+
+def final(info: Any) -> tuple[str, Any]:
+    return info["action"]["state"], info["action"]["state_payload"]
+
+
+def shown(info: Any) -> list[Any]:
+    """The payloads that the action had on its way, oldest first."""
+    return [each["state_payload"] for each in reversed(info["history"]) if each["state_payload"]]
+
+
+def test_a_graceful_restart_of_a_unit_that_restarts_by_itself(agent: AgentInside, node: Node, redis: str) -> None:
+    node.run("redis-cli", "set", "kept", "1")
+    before = node.show(redis, "MainPID")
+    *stages, last = shown(agent.over(redis).perform("gracefulrestart"))
+    pid = node.show(redis, "MainPID")
+    assert pid != before
+    assert last == {"stage": 2, "state": "DONE", "payload": service(0, RUNNING, pid)}
+    assert [(each["stage"], each["state"]) for each in stages] == [(0, "DONE"), (1, "DONE")]
+    assert f"(pid {before}) has shut down" in stages[0]["payload"]["message"]
+    assert stages[1]["payload"] == service(0, NOT_RUNNING, None)
+    assert node.run("redis-cli", "get", "kept").stdout == "1\n"
+
+
+def test_a_graceful_stop_leaves_it_down_though_it_would_restart(agent: AgentInside, node: Node, redis: str) -> None:
+    assert node.show(redis, "Restart") == "always"
+    state, payload = final(agent.over(redis).perform("gracefulstop"))
+    assert (state, payload["stage"], payload["payload"]) == ("DONE", 1, service(0, NOT_RUNNING, None))
+    # neither running nor waiting for its restart
+    assert (node.show(redis, "ActiveState"), node.show(redis, "SubState")) == ("inactive", "dead")
+
+
+def test_it_is_stopped_started_and_restarted(agent: AgentInside, node: Node, redis: str) -> None:
+    agent.over(redis)
+    for _ in range(2):
+        assert final(agent.perform("stop")) == ("DONE", service(0, NOT_RUNNING, None))
+        assert node.show(redis, "ActiveState") == "inactive"
+    for _ in range(2):
+        state, payload = final(agent.perform("start"))
+        pid = node.show(redis, "MainPID")
+        assert (state, payload["pid"], payload["message"]) == ("DONE", pid, RUNNING)
+    state, payload = final(agent.perform("restart"))
+    assert state == "DONE" and payload["payload"]["pid"] == node.show(redis, "MainPID") != pid
+
+
+@pytest.mark.parametrize("kind", ["start", "stop"])
+def test_a_unit_that_is_not_there_fails_at_once_by_its_name(kind: str, agent: AgentInside) -> None:
+    info = agent.over("nosuch.service", attempts=1000).perform(kind)
+    assert final(info) == ("FAILED", service(0, "systemd has no unit nosuch.service", None))
+
+
+def test_a_masked_unit_fails_with_the_words_of_systemd(
+    agent: AgentInside, node: Node, unit: Callable[[str], str]
+) -> None:
+    masked = unit(FAILING)
+    node.run("ln", "-sf", "/dev/null", f"/etc/systemd/system/{masked}")
+    node.systemctl("daemon-reload")
+    state, payload = final(agent.over(masked).perform("start"))
+    assert state == "FAILED" and f"Unit {masked} is masked" in payload["message"]
+
+
+def test_a_unit_that_fails_is_told_with_its_result(agent: AgentInside, unit: Callable[[str], str]) -> None:
+    state, payload = final(agent.over(unit(FAILING), attempts=2).perform("start"))
+    assert (state, payload["attempt"], payload["pid"]) == ("FAILED", 2, None)
+    assert payload["message"] == (
+        "tried.service was asked to start, but after 2 looks over 0.4 s the service is not running: "
+        "failed (failed), Result: exit-code"
+    )
+
+
+def test_a_unit_that_crashes_again_and_again_is_neither_running_nor_stopped(
+    agent: AgentInside, node: Node, unit: Callable[[str], str]
+) -> None:
+    crashing = unit(CRASHING.format(10_000, 3))
+    agent.over(crashing, attempts=2)
+    assert final(agent.perform("start"))[0] == "FAILED"
+    assert int(node.show(crashing, "NRestarts")) > 2
+    assert final(agent.perform("stop")) == ("DONE", service(0, NOT_RUNNING, None))
+    # neither running nor waiting for its restart
+    assert node.show(crashing, "ActiveState") in ("inactive", "failed")
+
+
+@pytest.mark.parametrize("exit_status, result", [(3, "exit-code"), (0, "start-limit-hit")])
+def test_a_unit_that_systemd_has_given_up_is_told_with_its_result(
+    exit_status: int, result: str, agent: AgentInside, unit: Callable[[str], str]
+) -> None:
+    crashing = unit(CRASHING.format(3, exit_status))
+    state, payload = final(agent.over(crashing, attempts=5).perform("start"))
+    assert state == "FAILED" and payload["message"].endswith(f"failed (failed), Result: {result}")
+
+
+def test_a_unit_that_is_never_ready_is_looked_at_until_it_is_given_up(
+    agent: AgentInside, node: Node, unit: Callable[[str], str]
+) -> None:
+    *before, last = shown(agent.over(unit(NEVER_READY), attempts=2).perform("start"))
+    pid = node.show("tried.service", "MainPID")
+    assert before == [service(number, f"{NOT_RUNNING}: activating (start)", pid) for number in (0, 1)]
+    assert last["message"].endswith("the service is not running: activating (start)")
+
+
+def test_a_start_that_is_waited_for_can_be_cancelled(agent: AgentInside, unit: Callable[[str], str]) -> None:
+    agent.over(unit(NEVER_READY), attempts=1000, interval=60)
+    action_id = agent.schedule("replicante.service.start", {})
+    eventually(lambda: agent.info(action_id)["action"]["state_payload"], "the first look")
+    assert agent.cancel(action_id).status == 200
+    assert agent.await_final(action_id)["action"]["state_payload"]["cancelled"] is True
+
+
+def test_a_slow_stop_is_waited_for_whatever_its_result(agent: AgentInside, unit: Callable[[str], str]) -> None:
+    agent.over(unit(SLOW_TO_STOP))
+    pid = final(agent.perform("start"))[1]["pid"]
+    first, *_, last = shown(agent.perform("stop"))
+    assert first == service(0, "the service has not stopped: deactivating (stop-sigterm)", pid)
+    assert last["attempt"] > 1 and (last["message"], last["pid"]) == (NOT_RUNNING, None)
+
+
+def test_a_user_who_may_not_manage_units_is_told_so_and_never_asked(node: Node, redis: str) -> None:
+    told = node.run("env", f"PYTHONPATH={CHECKOUT}", "/usr/bin/python3", "-c", AS_ANOTHER_USER, user="daemon")
+    running, refusal = told.stdout.splitlines()[0], told.stdout
+    assert running == "True", told.stderr
+    assert "systemctl --no-block --no-ask-password stop -- redis-server.service failed" in refusal
+    assert "authentication required" in refusal or "Access denied" in refusal
+    assert node.show(redis, "ActiveState") == "active"
