@@ -22,9 +22,11 @@ def create_app(settings: Settings) -> Flask:
     from agent.engine.scheduler import Engine
     from agent.kinds.registry import discover
     from agent.store import Store
+    from agent.store.intake import Intake
 
     registry = discover(settings)
     store = Store(settings.agent.db)
     app = Flask("agent", static_folder=None)
-    api.init_app(app, api.Context(settings, store, registry, Engine(store, registry, settings)))
+    intake = Intake(store, settings.actions.queue_limit)
+    api.init_app(app, api.Context(settings, store, intake, registry, Engine(store, registry, settings)))
     return app

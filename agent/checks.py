@@ -4,12 +4,14 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 NOTHING = object()
 """Stands for a value that was not given."""
+
+LONGEST = 1e9
+"""Seconds, some thirty years: more than a timer can be set to is hardly meant."""
 
 Check = Callable[[Any], Any]
 
@@ -41,7 +43,10 @@ def text(value: Any) -> str:
 
 
 def path(value: Any) -> Path:
-    return Path(text(value)).expanduser()
+    try:
+        return Path(text(value)).expanduser()
+    except RuntimeError:
+        raise Wrong("a path, in a home directory that exists if it begins with ~", value) from None
 
 
 def positive_integer(value: Any) -> int:
@@ -58,7 +63,7 @@ def natural(value: Any) -> int:
 
 def positive_number(value: Any) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not isfinite(value) or value <= 0:
+    if not number or not 0 < value < LONGEST:
         raise Wrong("a positive number", value)
     return float(value)
 

@@ -1,6 +1,8 @@
 """What gunicorn's configuration asks of the agent: its settings, and the engine's start and stop with the worker."""
 
 import gc
+import os
+import subprocess
 import sys
 from typing import Any, NoReturn
 
@@ -13,12 +15,26 @@ def settings() -> Settings:
     """Read the configuration, at the start and at each reload; a wrong one stops the start, never a running agent."""
     before = config.loaded()
     try:
+        if before is not None:
+            _try_apart()
         return config.reload()
     except ConfigError as error:
         if before is None:
             _refuse_to_start(str(error))
         log.configuration_kept(str(error))
         return before
+
+
+def _try_apart() -> None:
+    """Find out in a process of its own whether a worker could start; raises `ConfigError`.
+
+    The master never imports kinds, so that each new worker reads them anew; one that could not would end it.
+    """
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "agent.cli", "config", "check"]
+    tried = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise ConfigError(tried.stderr.strip().rpartition("\n")[2] or "it cannot be read")
 
 
 def on_starting(arbiter: Any) -> None:

@@ -17,6 +17,7 @@ from agent.config import Settings
 from agent.engine.scheduler import Engine
 from agent.kinds.registry import Registry
 from agent.store import Store
+from agent.store.intake import Intake
 
 PREFIX = "/api/unstable/actions"
 
@@ -27,6 +28,7 @@ class Context:
 
     settings: Settings
     store: Store
+    intake: Intake
     registry: Registry
     engine: Engine
 

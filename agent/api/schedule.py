@@ -2,13 +2,13 @@
 
 from flask import Blueprint, Response, jsonify
 
-from agent import clock, log
+from agent import clock
 from agent.api import requesting
 from agent.api.body import json_body
 from agent.api.current import context
+from agent.errors import InvalidArgs
 from agent.kinds.arguments import spelled_as_declared
 from agent.models import Json, Request, Requester
-from agent.store import actions
 
 bp = Blueprint("schedule", __name__)
 
@@ -28,6 +28,8 @@ def accept(kind_name: str, args: Json, requester: Requester, *, user_reference: 
     if isinstance(args, dict):
         args = spelled_as_declared(kind.schema, args)
     loaded = kind.load(args)
+    resource = kind.resource(loaded)
+    _refuse_what_is_no_text(user_reference=user_reference or "", name=resource[1])
     public, secrets = kind.conceal(args)
     request = Request(
         kind=kind.name,
@@ -35,13 +37,21 @@ def accept(kind_name: str, args: Json, requester: Requester, *, user_reference: 
         secrets=secrets,
         headers=requesting.headers(),
         requester=requester,
-        user=requesting.user(),
-        resource=kind.resource(loaded),
+        user=requesting.user(agent.settings.agent.node),
+        resource=resource,
         created_ts=created_ts,
         idempotency_key=requesting.idempotency_key(),
         user_reference=user_reference,
     )
-    action_id = actions.schedule(agent.store, request, agent.settings.actions.queue_limit)
+    action_id = agent.intake.schedule(request)
     agent.engine.wake()
-    log.scheduled(action_id, kind.name, request.user, requester)
     return action_id
+
+
+def _refuse_what_is_no_text(**texts: str) -> None:
+    """Raises `InvalidArgs` for half of a surrogate pair, which JSON can write and no file can hold."""
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgs("half a surrogate pair is no text", details={name: ["Not a valid text."]}) from None

@@ -14,18 +14,22 @@ TYPES: dict[type[fields.Field[Any]], dict[str, Any]] = {
 }
 
 
-TWINS = (("container", "container_id"), ("process_name", "process-name"), ("server", "server_uid"),
-         ("server_group", "db_type"))
+TWINS = (
+    ("container", "container_id"),
+    ("process_name", "process-name"),
+    ("server", "server_uid"),
+    ("server_group", "db_type"),
+)
 """Arguments that the clients of the AsyncAction resource spell in two ways."""
+TWIN_OF = {name: twin for pair in TWINS for name, twin in (pair, pair[::-1])}
 
 
 def spelled_as_declared(schema: Schema, args: dict[str, Any]) -> dict[str, Any]:
     """The arguments with each spelling that the schema does not know replaced by its twin that it does."""
-    other = {name: twin for pair in TWINS for name, twin in (pair, pair[::-1])}
     declared = schema.load_fields
     spelled = {}
     for name, value in args.items():
-        twin = other.get(name)
+        twin = TWIN_OF.get(name)
         known = name in declared or twin not in declared or twin in args
         spelled[name if known else str(twin)] = value
     return spelled

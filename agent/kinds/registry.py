@@ -70,7 +70,7 @@ def _modules(settings: Settings) -> Iterator[ModuleType]:
     for name in settings.agent.kinds:
         try:
             yield importlib.import_module(name)
-        except ImportError as error:
+        except Exception as error:
             raise ConfigError(f"agent.kinds: cannot import {name}: {error}") from None
 
 

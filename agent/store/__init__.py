@@ -1,13 +1,12 @@
-"""The file of state: connections, the shared commit, and what SQLite's errors mean here."""
+"""The file of state: connections, transactions, and what SQLite's errors mean here."""
 
 import os
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from agent.errors import StoreUnavailable, StoreUnusable
 from agent.store.migrate import migrate, migrations
@@ -18,7 +17,6 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for somebody else's lock on the file."""
 
 PRAGMAS = (
-    "PRAGMA auto_vacuum = INCREMENTAL",  # only counts before the first table: prune gives space back
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
@@ -40,7 +38,6 @@ class Store:
         self._opening = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._turn = threading.Lock()
-        self._waiting: deque[_Write[Any]] = deque()
 
     def read(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """All rows of one SELECT, as of one moment."""
@@ -59,17 +56,23 @@ class Store:
                 connection.execute("ROLLBACK")
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` inside a transaction; on disk when this returns.
+        """Run `work` inside a transaction; on disk when this returns, undone where `work` raises."""
+        with self._turn, told_as_unavailable():
+            connection = self._writing()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                value = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        return value
 
-        Threads that write at the same moment share one transaction, and with it one fsync: whoever
-        gets the turn does the work of all that wait. An exception of `work` undoes that work alone.
-        """
-        write = _Write(work)
-        self._waiting.append(write)
-        with self._turn:
-            if not write.over:
-                self._commit_waiting()
-        return write.result()
+    def write_one(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...]) -> int:
+        """Run one statement that is a transaction by itself; how many rows it wrote."""
+        with self._turn, told_as_unavailable():
+            return self._writing().execute(sql, parameters).rowcount
 
     def open(self) -> None:
         """Open and migrate now, to hear of a file that cannot be used before anything depends on it."""
@@ -84,36 +87,6 @@ class Store:
                     connection.close()
             self._writer = None
             self._local = threading.local()
-
-    def _commit_waiting(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not self._commit(batch):
-            # One of them raised, which undid them all: each gets a transaction of its own.
-            for write in batch:
-                self._commit([write])
-
-    def _commit(self, batch: "list[_Write[Any]]") -> bool:
-        """Do the work of all in one transaction; False where one of several raised and nothing was done."""
-        try:
-            with told_as_unavailable():
-                connection = self._writing()
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    values = [write.work(connection) for write in batch]
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-        except BaseException as error:
-            if len(batch) > 1 and not isinstance(error, StoreUnavailable):
-                return False
-            for write in batch:
-                write.end(error=error)
-        else:
-            for write, value in zip(batch, values, strict=True):
-                write.end(value)
-        return True
 
     def _writing(self) -> sqlite3.Connection:
         if self._writer is None:
@@ -132,28 +105,12 @@ class Store:
             # Any thread may close a connection or take its turn as the writer, one at a time.
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
+            if not connection.execute("PRAGMA schema_version").fetchone()[0]:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             for pragma in PRAGMAS:
                 connection.execute(pragma)
             migrate(connection, migrations())
         return connection
-
-
-class _Write(Generic[T]):
-    """One piece of work on its way through a shared commit; may be done twice, where the first time was undone."""
-
-    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
-        self.work = work
-        self.over = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
-
-    def end(self, value: T | None = None, error: BaseException | None = None) -> None:
-        self._value, self._error, self.over = value, error, True
-
-    def result(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
 
 
 @contextmanager
@@ -185,4 +142,6 @@ def _told_as_unusable(path: Path) -> Iterator[None]:
 
 def _create_private(path: Path) -> None:
     # SQLite gives its -wal and -shm files the mode of the database: secrets pass through all three.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # Only a new file: closing any descriptor of it would drop the locks that our connections hold on it.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -3,32 +3,15 @@
 import json
 import sqlite3
 from typing import Any
-from uuid import uuid4
 
 from agent import clock
-from agent.errors import ActionNotFound, IdempotencyKeyReused, NotCancellable, QueueFull
-from agent.models import Action, Claimed, Json, Request, State, Transition
+from agent.errors import ActionNotFound, NotCancellable
+from agent.models import Action, Claimed, Json, State, Transition
 from agent.store import Store
 
-COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts"
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-# One statement for all that a schedule call most often needs: where it inserts nothing, `_second_look`
-# finds out why. As the queue is executed in order, the span of its seqs is hardly more than its
-# length: the count, which takes longer the more wait, is only taken where the span leaves doubt.
-INSERT = """
-    INSERT INTO actions (id, kind, args, secrets, headers, requester, user, user_reference, resource_id,
-                         idempotency_key, created_ts, scheduled_ts, state, state_ts)
-    SELECT :id, :kind, :args, :secrets, :headers, :requester, :user, :user_reference, resources.id,
-           :idempotency_key, :created_ts, :now, 'NEW', :now
-    FROM resources
-    WHERE type = :resource_type AND name = :resource_name
-      AND ((SELECT max(seq) FROM actions)
-           - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) + 1 < :queue_limit
-           OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') < :queue_limit)
-    ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-"""
-BY_KEY = "SELECT id, kind, args, secrets, finished_ts FROM actions WHERE idempotency_key = ?"
-NEW_RESOURCE = "INSERT INTO resources (type, name) VALUES (?, ?) ON CONFLICT DO NOTHING"
+COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts"
 
 HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
 CLAIM = """
@@ -74,36 +57,6 @@ PRUNE = """
             ORDER BY finished_order DESC LIMIT 1 OFFSET :keep)
         ORDER BY finished_order LIMIT :limit)
 """
-
-
-def schedule(store: Store, request: Request, queue_limit: int) -> str:
-    """Write the request down and return the action's id; on disk when this returns.
-
-    Raises `QueueFull`, and `IdempotencyKeyReused` where the key came before with something else.
-    """
-    action_id = str(uuid4())
-    row = {
-        "id": action_id,
-        "kind": request.kind,
-        "args": dumps(request.args),
-        "secrets": dumps(request.secrets) if request.secrets else None,
-        "headers": dumps(request.headers),
-        "requester": request.requester,
-        "user": request.user,
-        "user_reference": request.user_reference,
-        "resource_type": request.resource[0],
-        "resource_name": request.resource[1],
-        "idempotency_key": request.idempotency_key,
-        "created_ts": request.created_ts,
-        "now": clock.now(),
-        "queue_limit": queue_limit,
-    }
-
-    def work(connection: sqlite3.Connection) -> str:
-        inserted = connection.execute(INSERT, row).rowcount
-        return action_id if inserted else _second_look(connection, row, request)
-
-    return store.write(work)
 
 
 def claim(store: Store) -> Claimed | None:
@@ -182,7 +135,7 @@ def info(store: Store, action_id: str) -> tuple[Action, list[Transition]]:
         action = _by_id(connection, action_id)
         rows = connection.execute(HISTORY, (action.seq,)).fetchall()
     return action, [
-        Transition(row["version"], row["timestamp"], State(row["state"]), _loads(row["state_payload"])) for row in rows
+        Transition(row["version"], row["timestamp"], State(row["state"]), loads(row["state_payload"])) for row in rows
     ]
 
 
@@ -209,7 +162,12 @@ def prune(store: Store, keep: int, limit: int) -> int:
 
 def dumps(value: Json) -> str:
     """The JSON that is stored: ASCII, so that a lone surrogate passes; raises ValueError for NaN."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _encode(value)
+
+
+def loads(text: str | None) -> Json:
+    """What `dumps` made; null for NULL."""
+    return None if text is None else json.loads(text)
 
 
 def _claim(connection: sqlite3.Connection) -> Claimed | None:
@@ -233,32 +191,6 @@ def _left_running(row: sqlite3.Row) -> Claimed:
     )
 
 
-def _second_look(connection: sqlite3.Connection, row: dict[str, Any], request: Request) -> str:
-    """Why nothing was inserted: the key came before, the resource is new, or the queue is full."""
-    before = connection.execute(BY_KEY, (request.idempotency_key,)).fetchone()
-    if before is not None:
-        return _same_as_before(before, request)
-    connection.execute(NEW_RESOURCE, request.resource)
-    if connection.execute(INSERT, row).rowcount == 0:
-        raise QueueFull(
-            f"{row['queue_limit']} actions are waiting already, as many as actions.queue_limit allows",
-            headers={"Retry-After": "5"},
-        )
-    inserted: str = row["id"]
-    return inserted
-
-
-def _same_as_before(before: sqlite3.Row, request: Request) -> str:
-    same_kind = before["kind"] == request.kind
-    same_args = _canonical(json.loads(before["args"])) == _canonical(request.args)
-    # Those of a final action are erased, and so cannot be compared any more.
-    same_secrets = before["finished_ts"] is not None or json.loads(before["secrets"] or "{}") == request.secrets
-    if not (same_kind and same_args and same_secrets):
-        raise IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
-    action_id: str = before["id"]
-    return action_id
-
-
 def _final(seq: int, state: State, payload: Json, message: str) -> dict[str, Any]:
     # What a program printed or a caller sent may hold what is no text in SQLite.
     text = message.encode(errors="backslashreplace").decode()
@@ -267,14 +199,6 @@ def _final(seq: int, state: State, payload: Json, message: str) -> dict[str, Any
 
 def _payload(payload: Json) -> str | None:
     return None if payload is None else dumps(payload)
-
-
-def _loads(text: str | None) -> Json:
-    return None if text is None else json.loads(text)
-
-
-def _canonical(value: Json) -> str:
-    return json.dumps(value, sort_keys=True)
 
 
 def _by_id(connection: sqlite3.Connection, action_id: str) -> Action:
@@ -297,7 +221,7 @@ def _action(row: sqlite3.Row, state: State | None = None) -> Action:
         headers=json.loads(row["headers"]),
         requester=row["requester"],
         state=state or State(row["state"]),
-        state_payload=_loads(row["state_payload"]),
+        state_payload=loads(row["state_payload"]),
         created_ts=row["created_ts"],
         scheduled_ts=row["scheduled_ts"],
         finished_ts=row["finished_ts"],

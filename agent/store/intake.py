@@ -1,0 +1,142 @@
+"""Where requests become actions: those that come at the same moment share one statement, and with it one fsync."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from agent import clock, log
+from agent.errors import IdempotencyKeyReused, QueueFull
+from agent.models import Request
+from agent.store import Store
+from agent.store.actions import dumps, loads
+from agent.store.resources import Resources
+from agent.store.together import Together
+
+COLUMNS = (
+    "id, kind, args, secrets, headers, requester, user, user_reference, resource_id, idempotency_key, created_ts, "
+    "scheduled_ts, state_ts, state"
+)
+BY_KEY = "SELECT id, kind, args, secrets, finished_ts FROM actions WHERE idempotency_key = ?"
+
+Row = tuple[Any, ...]
+
+
+@cache
+def insert(count: int) -> str:
+    """The statement that inserts so many rows, all or none, if the queue has room for them.
+
+    After the values comes twice how many may wait before. As the queue is executed in order the span
+    of its seqs is hardly more than its length: the count, which takes longer the more wait, is
+    only taken where the span leaves doubt.
+    """
+    row = f"({', '.join('?' * len(COLUMNS.split(', ')))})"
+    return f"""
+        INSERT INTO actions ({COLUMNS})
+        SELECT * FROM (VALUES {", ".join([row] * count)})
+        WHERE (SELECT max(seq) FROM actions)
+              - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < ?
+           OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') <= ?
+    """
+
+
+INSERT_ONE = f"{insert(1)} ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+
+
+class Intake:
+    """Writes requests down, for callers on many threads."""
+
+    def __init__(self, store: Store, queue_limit: int) -> None:
+        self._store = store
+        self._queue_limit = queue_limit
+        self._resources = Resources(store)
+        self._schedule: Together[tuple[Request, int], str] = Together(self._schedule_all)
+
+    def schedule(self, request: Request) -> str:
+        """The id of the action, which is on disk when this returns.
+
+        Raises `QueueFull`, `StoreUnavailable`, and `IdempotencyKeyReused` where the key came before with
+        something else; a key that came before with the same gives the id of then.
+        """
+        return self._schedule((request, self._resources.id_of(request.resource)))
+
+    def _schedule_all(self, requests: Sequence[tuple[Request, int]]) -> Sequence[str | Exception]:
+        ids = new_ids(len(requests))
+        rows = [_row(action_id, *request) for action_id, request in zip(ids, requests, strict=True)]
+        results = self._write(ids, rows)
+        told = zip(ids, requests, results, strict=True)
+        log.scheduled([(action_id, request) for action_id, (request, _), result in told if result == action_id])
+        return results
+
+    def _write(self, ids: Sequence[str], rows: Sequence[Row]) -> Sequence[str | Exception]:
+        room = self._queue_limit - len(rows)
+        values = [value for row in rows for value in row]
+
+        # One statement that is a transaction by itself: all rows or none. Where it is none, by a key that came
+        # before, for want of room or by a text that no file can hold, each is looked at by itself.
+        with suppress(sqlite3.IntegrityError, UnicodeEncodeError):
+            if self._store.write_one(insert(len(rows)), (*values, room, room)):
+                return ids
+        return self._store.write(lambda connection: [self._insert(connection, row) for row in rows])
+
+    def _insert(self, connection: sqlite3.Connection, row: Row) -> str | Exception:
+        """The id of the action that a row became or was already, or why it is none."""
+        action_id: str = row[0]
+        room = self._queue_limit - 1
+        try:
+            if connection.execute(INSERT_ONE, (*row, room, room)).rowcount:
+                return action_id
+        except UnicodeEncodeError as error:
+            return error
+        named = dict(zip(COLUMNS.split(", "), row, strict=True))
+        if before := connection.execute(BY_KEY, (named["idempotency_key"],)).fetchone():
+            return _same_as_before(before, named)
+        return QueueFull(
+            f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows",
+            headers={"Retry-After": "5"},
+        )
+
+
+def new_ids(count: int) -> list[str]:
+    """Random UUIDs; the randomness comes by one call for all, as each lets go of the GIL."""
+    random = os.urandom(16 * count)
+    return [str(UUID(bytes=random[start : start + 16], version=4)) for start in range(0, len(random), 16)]
+
+
+def _row(action_id: str, request: Request, resource_id: int) -> Row:
+    now = clock.now()
+    return (
+        action_id,
+        request.kind,
+        dumps(request.args),
+        dumps(request.secrets) if request.secrets else None,
+        dumps(request.headers),
+        request.requester,
+        request.user,
+        request.user_reference,
+        resource_id,
+        request.idempotency_key,
+        request.created_ts,
+        now,
+        now,
+        "NEW",
+    )
+
+
+def _same_as_before(before: sqlite3.Row, row: dict[str, Any]) -> str | Exception:
+    same_kind = before["kind"] == row["kind"]
+    same_args = _canonical(before["args"]) == _canonical(row["args"])
+    # Those of a final action are erased, and so cannot be compared any more.
+    same_secrets = before["finished_ts"] is not None or _canonical(before["secrets"]) == _canonical(row["secrets"])
+    if not (same_kind and same_args and same_secrets):
+        return IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
+    action_id: str = before["id"]
+    return action_id
+
+
+def _canonical(text: str | None) -> str:
+    return json.dumps(loads(text), sort_keys=True)

@@ -1,0 +1,78 @@
+"""Kinds that leave a trace outside the database: which step of which action ran when, and whether alone."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from marshmallow import fields
+
+from agent.hosts import command
+from agent.kinds.arguments import Number
+from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
+
+HERE = Path(os.environ["WITNESS"])
+
+
+class MarkArgs(Args):
+    steps = fields.Integer(strict=True, load_default=1)
+    pause = Number(load_default=0.0)
+    after = Number(load_default=0.0)
+
+
+class Mark(Kind):
+    """Append a line as each step begins and another as it ends."""
+
+    name = "witness.mark"
+    args = MarkArgs
+
+    def step(self, step: Step) -> Outcome:
+        number = (step.payload or 0) + 1
+        with alone(step.action.id):
+            note("begin", step.action.id, number)
+            time.sleep(step.args["pause"])
+            note("end", step.action.id, number)
+        if number < step.args["steps"]:
+            return Running(number, after=step.args["after"])
+        return Done(number)
+
+    def resume(self, step: Step) -> Outcome:
+        note("interrupted", step.action.id)
+        return self.step(step)
+
+
+class Command(Kind):
+    """Wait for a command that never ends by itself."""
+
+    name = "witness.command"
+
+    def step(self, step: Step) -> Outcome:
+        note("begin", step.action.id, 1)
+        outcome = command.run(["sleep", "600"], timeout=600, stop=step.stop, action=step.action.id)
+        note("end", step.action.id, 1)
+        return Failed(outcome.describe(), outcome.describe())
+
+
+def note(what: str, action_id: str, number: int = 0) -> None:
+    """One line, whole or not at all whoever else writes at the same time."""
+    fd = os.open(HERE / "trace", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    try:
+        os.write(fd, f"{what} {action_id} {number}\n".encode())
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def alone(action_id: str) -> Iterator[None]:
+    """Hold a lock that the kernel gives back with the process, and note when it was not free."""
+    fd = os.open(HERE / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note("overlap", action_id)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,178 @@
+"""The wall clock jumps while an agent runs: ticks, order, waits and timeouts know nothing of it."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent import clock
+from agent.models import Request, Requester
+from agent.store import Store
+from agent.store.intake import Intake
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.chaos.witnesses import (
+    MARK,
+    await_begun,
+    begun,
+    complete,
+    ids_by_seq,
+    never_two_at_once,
+    trace,
+    witness_environment,
+)
+
+LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+STEADY_SLEEP = Path(__file__).parent / "steady_sleep"
+CONFIG = """
+[agent]
+kinds = ["witness"]
+[actions]
+execute_interval = 0.5
+timeouts = { "replicante.test.loop" = 4 }
+"""
+JUMPS = ["-1d", "+365d", "-365d", "+1h", "-10"]
+TICK, ROOM = 0.5, 0.7
+
+
+class Clock:
+    """The wall clock of an agent, as an offset from the true one that can be set while it runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "offset"
+        self.set("+0")
+
+    def set(self, offset: str) -> None:
+        """Such as `-1d`; whoever reads at the same time sees the old one or the new one."""
+        draft = self.path.with_suffix(".new")
+        draft.write_text(f"{offset}\n")
+        draft.rename(self.path)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": LIBRARY,
+            "FAKETIME_TIMESTAMP_FILE": str(self.path),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
+
+
+@pytest.fixture
+def wall(tmp_path: Path) -> Clock:
+    return Clock(tmp_path)
+
+
+@pytest.fixture
+def agent(start_agent: StartAgent, tmp_path: Path, wall: Clock) -> AgentProcess:
+    """An agent that lives by the clock `wall`."""
+    environment = witness_environment(tmp_path, **wall.environment)
+    environment["PYTHONPATH"] += f":{STEADY_SLEEP}"
+    return start_agent(config=CONFIG, env=environment)
+
+
+@pytest.fixture
+def slip_in(agent: AgentProcess) -> Callable[[], str]:
+    """Schedule past the agent, as another one on the same database does: only a tick can notice."""
+    intake = Intake(Store(agent.db), 1000)
+    request = Request(MARK, {}, {}, {}, Requester.API, "tests@here", ("Server", "here"), clock.now())
+    return lambda: intake.schedule(request)
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_kilobytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def test_the_clock_of_the_agent_can_be_set_while_it_runs(agent: AgentProcess, wall: Clock) -> None:
+    """Else the tests below would show nothing."""
+    wall.set("+365d")
+    later = agent.info(agent.schedule(MARK, {}))["action"]["created_ts"]
+    wall.set("-365d")
+    sooner = agent.info(agent.schedule(MARK, {}))["action"]["created_ts"]
+    assert int(later[:4]) - int(sooner[:4]) == 2
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_ticks_go_on_when_the_clock_is_set(
+    agent: AgentProcess, wall: Clock, slip_in: Callable[[], str], tmp_path: Path, jump: str
+) -> None:
+    await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)
+    wall.set(jump)
+    for _ in range(3):
+        await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_a_call_just_after_the_clock_was_set_starts_its_action_at_once(
+    agent: AgentProcess, wall: Clock, slip_in: Callable[[], str], tmp_path: Path, jump: str
+) -> None:
+    await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)  # so that a tick is just over
+    wall.set(jump)
+    await_begun(tmp_path, agent.schedule(MARK, {}), TICK)
+    await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)
+
+
+def test_order_and_history_are_kept_while_the_clock_goes_mad(agent: AgentProcess, wall: Clock, tmp_path: Path) -> None:
+    ids = []
+    for number in range(60):
+        wall.set(JUMPS[number % len(JUMPS)])
+        ids.append(agent.schedule(MARK, {"steps": 2, "pause": 0.005}))
+        queue = [each["id"] for each in agent.queue()]
+        assert queue == sorted(queue, key=ids.index)
+    infos = [agent.await_final(action_id) for action_id in ids]
+    assert ids_by_seq(agent.db) == ids == begun(tmp_path)
+    assert [each["id"] for each in agent.finished()] == ids[::-1]
+    assert never_two_at_once(trace(tmp_path))
+    assert all(complete(info) for info in infos)
+    assert all(info["history"][0]["state"] == "DONE" for info in infos)
+
+
+@pytest.mark.parametrize("jump", ["-1d", "+365d"])
+def test_a_wait_between_steps_is_as_long_as_it_was_to_be(agent: AgentProcess, wall: Clock, jump: str) -> None:
+    begin = time.monotonic()
+    action_id = agent.schedule("replicante.test.loop", {"target": 2, "delay": 2})
+    agent.await_state(action_id, "RUNNING")
+    wall.set(jump)
+    assert agent.await_final(action_id)["action"]["state"] == "DONE"
+    assert 2 <= time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("jump", ["-1d", "+365d"])
+def test_a_timeout_comes_when_it_is_due(agent: AgentProcess, wall: Clock, jump: str) -> None:
+    begin = time.monotonic()
+    action_id = agent.schedule("replicante.test.loop", {"target": 600, "delay": 0.5})
+    agent.await_state(action_id, "RUNNING")
+    wall.set(jump)
+    assert agent.await_final(action_id)["action"]["state_payload"]["timed_out"] is True
+    assert 4 <= time.monotonic() - begin < 5.5
+
+
+def test_a_caller_waits_as_long_as_it_asked_to(agent: AgentProcess, wall: Clock) -> None:
+    action_id = agent.schedule(MARK, {"pause": 4})
+    agent.await_state(action_id, "RUNNING")
+    seen = agent.get_info(action_id).headers["ETag"]
+    for jump in ("-1d", "+365d"):
+        begin = time.monotonic()
+        wall.set(jump)
+        answer = agent.get_info(action_id, headers={"If-None-Match": seen, "Prefer": "wait=1"})
+        assert answer.status == 304
+        assert 1 <= time.monotonic() - begin < 1.5
+
+
+@pytest.mark.parametrize("jump", ["-1d", "+365d"])
+def test_nothing_is_made_up_for_after_a_jump(agent: AgentProcess, wall: Clock, jump: str) -> None:
+    [worker] = agent.workers()
+    before, used = resident_kilobytes(worker), processor_seconds(worker)
+    wall.set(jump)
+    begin = time.monotonic()
+    eventually(lambda: time.monotonic() - begin > 3, "six ticks are over")
+    assert processor_seconds(worker) - used < 0.5
+    assert resident_kilobytes(worker) - before < 5000

@@ -1,0 +1,77 @@
+"""SIGKILL in the middle of a load, of the worker and of the whole agent: nothing is lost, nothing silently repeated."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.chaos.witnesses import (
+    CONFIG,
+    Clients,
+    begun,
+    complete,
+    ids_by_seq,
+    never_two_at_once,
+    seeded,
+    trace,
+    whole,
+    witness_environment,
+)
+
+KILLS = 10
+
+
+def worker_killed(agent: AgentProcess) -> None:
+    agent.kill_worker()
+
+
+def agent_killed(agent: AgentProcess) -> None:
+    agent.kill_all()
+    agent.start()
+
+
+@pytest.mark.parametrize("kill", [worker_killed, agent_killed])
+def test_what_was_accepted_is_run_once_and_in_order_whatever_is_killed(
+    start_agent: StartAgent, tmp_path: Path, kill: Any
+) -> None:
+    random = seeded()
+    agent = start_agent(config=CONFIG, env=witness_environment(tmp_path))
+    clients = Clients(agent, args=lambda: {"steps": random.choice([1, 2]), "pause": 0.01}, pause=0.02)
+    clients.start(4, 1_000_000)
+    try:
+        for _ in range(KILLS):
+            await_steps(tmp_path, 10)
+            time.sleep(random.random() * 0.05)
+            kill(agent)
+    finally:
+        clients.over.set()
+        clients.join(60)
+    eventually(lambda: not agent.queue(), "the queue is empty", 60)
+    assert clients.wrong == [], "a call was answered with something else than 200"
+    order = ids_by_seq(agent.db)
+    assert sorted(order) == sorted(clients.answered), "each accepted call is one action, and no other was made"
+    assert all(complete(agent.info(action_id)) for action_id in order)
+    assert {each["state"] for each in agent.finished()} == {"DONE"}
+    runs_once_unless_told(tmp_path)
+    assert begun(tmp_path) == order
+    assert never_two_at_once(trace(tmp_path))
+    assert whole(agent.db)
+
+
+def await_steps(directory: Path, count: int) -> None:
+    """Wait until so many lines were noted from now on: the queue is drained again."""
+    seen = len(trace(directory))
+    eventually(lambda: len(trace(directory)) > seen + count, "the queue is drained again", 20)
+
+
+def runs_once_unless_told(directory: Path) -> None:
+    """Assert that no step ran again but by a `resume`, and that the kills did interrupt some."""
+    lines = trace(directory)
+    told = Counter(line.action_id for line in lines if line.what == "interrupted")
+    runs = Counter((line.action_id, line.number) for line in lines if line.what == "begin")
+    again = {step: count - 1 for step, count in runs.items() if count > 1}
+    assert all(count <= told[action_id] for (action_id, _), count in again.items()), again
+    assert 0 < sum(told.values()) <= KILLS

@@ -1,0 +1,105 @@
+"""Two agents on one database by mistake: one of them executes, the other serves, and takes over when it must."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.chaos.witnesses import (
+    CONFIG,
+    MARK,
+    Clients,
+    await_begun,
+    begun,
+    ids_by_seq,
+    never_two_at_once,
+    trace,
+    witness_environment,
+)
+
+TICK = 0.5
+ROOM = 0.7
+"""Seconds for the call itself and the steps, on a busy machine."""
+
+
+@pytest.fixture
+def two(start_agent: StartAgent, tmp_path: Path) -> tuple[AgentProcess, AgentProcess]:
+    """The agent that executes, and one on the same database that does not."""
+    environment = witness_environment(tmp_path, AGENT_DB=str(tmp_path / "agent.db"))
+    first = start_agent(config=CONFIG, env=environment)
+    eventually(lambda: "executes the queue" in first.log_text(), "the first executes")
+    return first, start_agent(config=CONFIG, env=environment)
+
+
+def test_only_one_of_two_agents_executes_and_both_tell_the_same(
+    two: tuple[AgentProcess, AgentProcess], tmp_path: Path
+) -> None:
+    first, second = two
+    clients = [Clients(agent, args=lambda: {"pause": 0.002}) for agent in two]
+    for each in clients:
+        each.start(4, 20)
+    for each in clients:
+        each.join(60)
+    eventually(lambda: not second.queue(), "all are final", 60)
+    order = ids_by_seq(tmp_path / "agent.db")
+    assert len(order) == 4 * 20, "the clients of both use the same keys"
+    assert clients[0].wrong == clients[1].wrong == []
+    assert begun(tmp_path) == order
+    assert never_two_at_once(trace(tmp_path))
+    assert first.finished() == second.finished()
+    assert "executes the queue" not in second.log_text()
+
+
+def test_what_is_scheduled_at_the_idle_agent_starts_within_two_ticks(
+    two: tuple[AgentProcess, AgentProcess], tmp_path: Path
+) -> None:
+    _, second = two
+    for _ in range(3):
+        action_id = second.schedule(MARK, {})
+        await_begun(tmp_path, action_id, 2 * TICK + ROOM)
+
+
+@pytest.mark.parametrize(
+    ("kind", "args"), [("witness.command", {}), ("replicante.test.loop", {"target": 100, "delay": 600})]
+)
+def test_a_cancel_at_the_idle_agent_ends_what_the_other_one_runs(
+    two: tuple[AgentProcess, AgentProcess], kind: str, args: object
+) -> None:
+    first, second = two
+    action_id = first.schedule(kind, args)
+    first.await_state(action_id, "RUNNING")
+    assert second.cancel(action_id).status == 200
+    info = second.await_final(action_id, timeout=2 * TICK + ROOM)
+    assert info["action"]["state"] == "FAILED"
+    assert info["action"]["state_payload"]["cancelled"] is True
+
+
+def test_the_other_agent_takes_over_within_two_ticks_of_a_kill(
+    two: tuple[AgentProcess, AgentProcess], tmp_path: Path
+) -> None:
+    first, second = two
+    interrupted = first.schedule(MARK, {"steps": 2, "pause": 0.3})
+    waiting = second.schedule(MARK, {})
+    eventually(lambda: interrupted in begun(tmp_path), "it runs")
+    first.kill_all()
+    killed = time.monotonic()
+    eventually(lambda: "interrupted" in [line.what for line in trace(tmp_path)], "the other goes on", 2 * TICK + ROOM)
+    assert time.monotonic() - killed < 2 * TICK + ROOM
+    assert second.await_final(waiting)["action"]["state"] == "DONE"
+    assert second.info(interrupted)["action"]["state"] == "DONE"
+    assert begun(tmp_path) == [interrupted, waiting]
+    assert never_two_at_once(trace(tmp_path))
+
+
+def test_an_agent_that_is_stopped_hands_over_what_runs_between_steps(
+    two: tuple[AgentProcess, AgentProcess], tmp_path: Path
+) -> None:
+    first, second = two
+    action_id = first.schedule(MARK, {"steps": 8, "after": 0.2})
+    eventually(lambda: len(trace(tmp_path)) >= 4, "it runs")
+    first.stop()
+    assert second.await_final(action_id)["action"]["state"] == "DONE"
+    lines = [(line.what, line.number) for line in trace(tmp_path)]
+    assert lines == [(what, number) for number in range(1, 9) for what in ("begin", "end")]
+    assert len(second.info(action_id)["history"]) == 10

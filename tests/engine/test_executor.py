@@ -1,0 +1,328 @@
+"""The loop: in order, one at a time, by one process; what it leaves behind when it is stopped or cannot write."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.engine.lock import ExecutorLock
+from agent.kinds.base import Done, Outcome, Running, Step
+from agent.store import Store, actions
+from tests.agent_process import CHECKOUT, eventually
+from tests.engine.fakes import Scene, count_to
+
+HOLD = """
+import pathlib, sys
+from agent.engine.lock import ExecutorLock
+lock = ExecutorLock(pathlib.Path(sys.argv[1]))
+print(lock.take(), flush=True)
+sys.stdin.readline()
+"""
+
+
+class Gate:
+    """A step that waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def step(self, step: Step) -> Outcome:
+        self.entered.set()
+        assert self.open.wait(10)
+        return Running(1) if step.payload is None else Done(2)
+
+
+# Order
+
+
+def test_actions_run_in_the_order_in_which_they_were_scheduled(scene: Scene) -> None:
+    ran: list[str] = []
+
+    def step(step: Step) -> Outcome:
+        ran.append(step.action.id)
+        return count_to(2)(step)
+
+    scene.kind(step)
+    ids = [scene.schedule() for _ in range(10)]
+    scene.drain()
+    assert ran == [action_id for action_id in ids for _ in range(2)]
+
+
+def test_what_is_scheduled_during_a_drain_is_run_by_it(scene: Scene) -> None:
+    later: list[str] = []
+
+    def step(step: Step) -> Outcome:
+        if len(later) < 3:
+            later.append(scene.schedule())
+        return Done()
+
+    scene.kind(step)
+    scene.schedule()
+    scene.drain()
+    assert [scene.told(action_id).state for action_id in later] == ["DONE"] * 3
+
+
+def test_what_was_left_running_goes_before_what_waits(scene: Scene) -> None:
+    ran: list[str] = []
+
+    def step(step: Step) -> Outcome:
+        ran.append(step.action.id)
+        return Done()
+
+    scene.kind(step, resume=step)
+    left, waiting = scene.crash(), scene.schedule()
+    scene.drain()
+    assert ran == [left, waiting]
+
+
+def test_a_second_thread_that_drains_returns_at_once_and_its_wish_is_heard(scene: Scene) -> None:
+    gate = Gate()
+    scene.kind(gate.step)
+    first = scene.schedule()
+    executor = scene.executor()
+    thread = scene.start(executor)
+    assert gate.entered.wait(5)
+    second = scene.schedule()
+    begin = time.monotonic()
+    executor.drain()
+    assert time.monotonic() - begin < 1
+    gate.open.set()
+    thread.join(10)
+    assert [scene.told(each).state for each in (first, second)] == ["DONE", "DONE"]
+
+
+def test_every_change_is_told_to_those_who_wait_for_one(scene: Scene) -> None:
+    scene.run(count_to(3))
+    assert scene.changes >= 4, "claimed, two payloads, final"
+
+
+# One executor
+
+
+def test_only_one_of_two_executors_runs_anything(scene: Scene) -> None:
+    scene.kind(count_to(1))
+    first, second = scene.executor(), scene.executor()
+    first.drain()
+    action_id = scene.schedule()
+    second.drain()
+    assert scene.told(action_id).state == "NEW"
+    scene.stop(first)
+    second.drain()
+    assert scene.told(action_id).state == "DONE"
+
+
+def test_the_lock_is_one_process_s_and_ends_with_it_however_that_ends(tmp_path: Path) -> None:
+    lock = ExecutorLock(tmp_path / "agent.db")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "agent.db")],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"True\n"
+    assert not lock.take()
+    assert not lock.held
+    holder.kill()
+    holder.communicate()
+    assert lock.take()
+    assert lock.held
+
+
+def test_the_lock_is_not_passed_on_to_commands(tmp_path: Path) -> None:
+    lock = ExecutorLock(tmp_path / "agent.db")
+    assert lock.take()
+    command = subprocess.Popen(["sleep", "60"], close_fds=False)
+    try:
+        lock.release()
+        assert ExecutorLock(tmp_path / "agent.db").take()
+    finally:
+        command.kill()
+        command.wait()
+
+
+def test_a_lock_that_cannot_be_taken_or_not_even_made_is_tried_again(scene: Scene) -> None:
+    scene.kind(count_to(1))
+    action_id = scene.schedule()
+    path = scene.settings.agent.db.with_name("agent.db.lock")
+    path.mkdir()
+    executor = scene.executor()
+    executor.drain()
+    assert scene.told(action_id).state == "NEW"
+    path.rmdir()
+    executor.drain()
+    assert scene.told(action_id).state == "DONE"
+
+
+# Stop
+
+
+def test_a_stop_lets_the_step_end_and_hands_the_action_over(scene: Scene) -> None:
+    gate = Gate()
+    kind = scene.kind(gate.step)
+    action_id = scene.schedule()
+    executor = scene.executor()
+    thread = scene.start(executor)
+    assert gate.entered.wait(5)
+    assert not executor.stop(0.05), "it does not end within the time"
+    threading.Timer(0.1, gate.open.set).start()
+    assert executor.stop(10)
+    thread.join(10)
+    scene.executors.remove(executor)
+    assert (scene.told(action_id).state, scene.told(action_id).payload) == ("RUNNING", 1)
+    scene.drain()
+    assert scene.told(action_id).state == "DONE"
+    assert kind.seen == [("step", None), ("step", 1)], "nothing was interrupted"
+
+
+def test_a_stop_ends_the_wait_between_two_steps(scene: Scene) -> None:
+    kind = scene.kind(count_to(2, after=600))
+    action_id = scene.schedule()
+    executor = scene.executor()
+    scene.start(executor)
+    eventually(lambda: scene.told(action_id).payload == 1, "it waits")
+    begin = time.monotonic()
+    scene.stop(executor)
+    assert time.monotonic() - begin < 2
+    scene.drain()
+    assert scene.told(action_id).state == "DONE"
+    assert kind.seen == [("step", None), ("step", 1)]
+
+
+def test_a_stopped_executor_begins_nothing(scene: Scene) -> None:
+    scene.kind(count_to(1))
+    action_id = scene.schedule()
+    executor = scene.executor()
+    scene.stop(executor)
+    executor.drain()
+    assert scene.told(action_id).state == "NEW"
+
+
+def test_an_action_that_was_handed_over_once_is_interrupted_by_a_later_crash(scene: Scene) -> None:
+    kind = scene.kind(count_to(2), resume=lambda step: Done("resumed"))
+    action_id = scene.crash()
+    [seq] = scene.store.read("SELECT seq FROM actions")[0]
+    actions.hand_over(scene.store, seq, True)
+
+    def dies(step: Step) -> Outcome:
+        raise SystemExit  # no failure of the step: the process ends
+
+    kind._step = dies
+    executor = scene.executor()
+    with pytest.raises(SystemExit):
+        executor.drain()
+    scene.stop(executor)
+    scene.drain()
+    assert scene.told(action_id).payload == "resumed"
+    assert [what for what, _ in kind.seen] == ["step", "resume"]
+
+
+def test_an_interrupted_action_that_was_not_looked_at_yet_stays_interrupted(scene: Scene) -> None:
+    kind = scene.kind(count_to(2), resume=lambda step: Done("resumed"))
+    action_id = scene.crash()
+    executor = scene.executor()
+    left = actions.running(scene.store)
+    assert left is not None
+    performance = executor._take_over(left)
+    scene.stop(executor)
+    assert executor._perform(performance) is None
+    scene.drain()
+    assert scene.told(action_id).payload == "resumed"
+    assert [what for what, _ in kind.seen] == ["resume"]
+
+
+# A file that cannot be written
+
+
+class Locked:
+    """Somebody else's lock on the file, as a backup tool's."""
+
+    def __init__(self, store: Store) -> None:
+        self._connection = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+
+    def begin(self) -> None:
+        self._connection.execute("BEGIN EXCLUSIVE")
+
+    def end(self) -> None:
+        self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.store.BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("agent.engine.executor.RETRY", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_a_step_did_is_written_down_when_there_is_room_again_and_not_done_again(scene: Scene, steps: int) -> None:
+    locked = Locked(scene.store)
+
+    def step(step: Step) -> Outcome:
+        if step.payload is None:
+            locked.begin()
+            threading.Timer(0.5, locked.end).start()
+        return count_to(steps)(step)
+
+    kind = scene.kind(step)
+    action_id = scene.schedule()
+    scene.executor().drain()
+    assert scene.told(action_id).state == "DONE"
+    assert scene.told(action_id).history == ["NEW", *["RUNNING"] * steps, "DONE"]
+    assert kind.seen == [("step", None), ("step", 1)][:steps]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_stop_that_cannot_be_written_down_is_an_interruption(scene: Scene) -> None:
+    locked = Locked(scene.store)
+    entered = threading.Event()
+
+    def step(step: Step) -> Outcome:
+        locked.begin()
+        entered.set()
+        return Done("perhaps")
+
+    kind = scene.kind(step, resume=lambda step: Done("looked"))
+    action_id = scene.schedule()
+    executor = scene.executor()
+    thread = scene.start(executor)
+    assert entered.wait(5)
+    scene.stop(executor)
+    thread.join(5)
+    locked.end()
+    assert scene.told(action_id).state == "RUNNING"
+    scene.drain()
+    assert scene.told(action_id).payload == "looked"
+    assert [what for what, _ in kind.seen] == ["step", "resume"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_queue_that_cannot_be_read_or_claimed_is_tried_by_the_next_drain(scene: Scene) -> None:
+    scene.kind(count_to(1))
+    action_id = scene.schedule()
+    executor = scene.executor()
+    locked = Locked(scene.store)
+    locked.begin()
+    executor.drain()
+    assert scene.told(action_id).state == "NEW"
+    locked.end()
+    executor.drain()
+    assert scene.told(action_id).state == "DONE"
+
+
+def test_a_bug_in_the_engine_does_not_silently_repeat_a_step(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = scene.kind(count_to(1))
+    action_id = scene.schedule()
+    executor = scene.executor()
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError):
+        broken.setattr(actions, "finish", lambda *args, **options: (_ for _ in ()).throw(RuntimeError("bug")))
+        executor.drain()
+    executor.drain()
+    assert scene.told(action_id).state == "FAILED"
+    assert scene.told(action_id).payload["interrupted"] is True
+    assert [what for what, _ in kind.seen] == ["step", "resume"]

@@ -1,0 +1,190 @@
+"""A call is heard at once: ticks come so seldom here that a lost wake is seen."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.engine.scheduler import Engine
+from agent.kinds.base import Done, Outcome, Step
+from agent.store import actions
+from tests.agent_process import eventually
+from tests.engine.fakes import Scene, count_to
+
+SEED = 20190830
+TICK = 30.0
+AT_ONCE = 5.0
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path, execute_interval=TICK)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def engine(scene: Scene) -> Iterator[Engine]:
+    """An engine that has had its first tick."""
+    made = Engine(scene.store, scene.registry, scene.settings)
+    made.start()
+    eventually(lambda: made._executor._lock.held, "the first tick is over")
+    yield made
+    made.stop(10)
+
+
+def await_done(scene: Scene, action_id: str) -> None:
+    eventually(lambda: scene.told(action_id).state == "DONE", "it is done without waiting for a tick", AT_ONCE)
+
+
+def test_one_call_is_heard(scene: Scene, engine: Engine) -> None:
+    scene.kind(count_to(1))
+    action_id = scene.schedule()
+    engine.wake()
+    await_done(scene, action_id)
+
+
+def test_none_of_thousands_of_calls_waits_for_a_tick(scene: Scene, engine: Engine) -> None:
+    """Each call comes at a random moment after the drain for the one before it, most often as that ends."""
+    print(f"seed {SEED}")
+    rng = random.Random(SEED)
+    done = threading.Semaphore(0)
+
+    def step(step: Step) -> Outcome:
+        done.release()
+        return Done()
+
+    scene.kind(step)
+    for number in range(2000):
+        time.sleep(rng.choice([0, 0.00005, 0.0002, 0.0005, 0.001]) * rng.random())
+        scene.schedule()
+        engine.wake()
+        assert done.acquire(timeout=AT_ONCE), f"call {number} was not heard"
+
+
+def test_none_of_the_calls_of_many_threads_waits_for_a_tick(scene: Scene, engine: Engine) -> None:
+    scene.kind(count_to(1))
+
+    def caller(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(100):
+            scene.schedule()
+            engine.wake()
+            time.sleep(rng.random() * 0.003)
+
+    threads = [threading.Thread(target=caller, args=(SEED + number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    eventually(lambda: not actions.queue(scene.store), "the queue is empty without a tick", AT_ONCE)
+
+
+def test_a_call_while_a_step_is_under_way_is_heard_after_it(scene: Scene, engine: Engine) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def step(step: Step) -> Outcome:
+        entered.set()
+        assert go_on.wait(10)
+        return Done()
+
+    scene.kind(step)
+    scene.schedule()
+    engine.wake()
+    assert entered.wait(AT_ONCE)
+    later = scene.schedule()
+    engine.wake()
+    go_on.set()
+    await_done(scene, later)
+
+
+def test_a_call_is_heard_while_drains_before_it_are_just_ending(
+    scene: Scene, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held here between their last look at the queue and the moment in which the timer knows that they are over."""
+    scene.kind(count_to(1))
+    first = scene.schedule()
+    engine.wake()
+    await_done(scene, first)  # the drain that the engine begins with has looked
+    ending, go_on = threading.Semaphore(0), threading.Event()
+    drain = engine._executor.drain
+
+    def held() -> None:
+        drain()
+        ending.release()
+        assert go_on.wait(20)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(engine._executor, "drain", held)
+        for _ in range(2):
+            engine.wake()
+            assert ending.acquire(timeout=AT_ONCE)
+        slow.setattr(engine._executor, "drain", drain)
+        action_id = scene.schedule()
+        engine.wake()
+        try:
+            await_done(scene, action_id)
+        finally:
+            go_on.set()
+
+
+def test_a_call_in_which_nothing_waits_costs_no_second_drain(scene: Scene, engine: Engine) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def step(step: Step) -> Outcome:
+        entered.set()
+        assert go_on.wait(10)
+        return Done()
+
+    scene.kind(step)
+    scene.schedule()
+    engine.wake()
+    assert entered.wait(AT_ONCE)
+    assert engine._executor.want()
+    assert not engine._executor.want(), "one that will look is on its way"
+    go_on.set()
+
+
+def test_an_engine_that_is_stopped_or_was_not_started_is_woken_without_harm(scene: Scene) -> None:
+    scene.kind(count_to(1))
+    made = Engine(scene.store, scene.registry, scene.settings)
+    action_id = scene.schedule()
+    made.wake()
+    assert scene.told(action_id).state == "NEW"
+    made.start()
+    await_done(scene, action_id)
+    made.stop(10)
+    made.wake()
+
+
+def test_ticks_alone_run_what_nobody_was_woken_for(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, execute_interval=0.1)
+    scene.kind(count_to(1))
+    made = Engine(scene.store, scene.registry, scene.settings)
+    made.start()
+    try:
+        for _ in range(3):
+            await_done(scene, scene.schedule())
+    finally:
+        made.stop(10)
+        scene.close()
+
+
+def test_old_actions_are_pruned_on_their_own_time(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, execute_interval=0.1, prune_interval=0.2, prune_keep=3, prune_limit=120)
+    scene.kind(count_to(1))
+    for _ in range(200):
+        scene.schedule()
+    scene.drain()
+    assert len(actions.finished(scene.store, 1000)) == 200
+    made = Engine(scene.store, scene.registry, scene.settings)
+    made.start()
+    try:
+        eventually(lambda: len(actions.finished(scene.store, 1000)) == 80, "as many as the limit are gone")
+        eventually(lambda: len(actions.finished(scene.store, 1000)) == 3, "only the newest are kept")
+    finally:
+        made.stop(10)
+        scene.close()

@@ -1,0 +1,109 @@
+"""Fields take JSON and nothing that looks like it, and callers are told in JSON Schema what a kind takes."""
+
+from typing import Any
+
+import pytest
+from marshmallow import ValidationError, fields, validate
+
+from agent.kinds.arguments import Flag, Number, json_schema, spelled_as_declared
+from agent.kinds.base import Args
+
+
+class NumberArgs(Args):
+    value = Number(validate=validate.Range(0, 10))
+
+
+class FlagArgs(Args):
+    value = Flag(load_default=False)
+
+
+class Item(Args):
+    size = fields.Integer(strict=True, required=True)
+
+
+class FullArgs(Args):
+    name = fields.String(required=True, validate=validate.Length(1, 63), metadata={"description": "Whose."})
+    password = fields.String(required=True, metadata={"secret": True})
+    mode = fields.String(load_default="soft", validate=validate.OneOf(["soft", "hard"]))
+    code = fields.String(validate=validate.Regexp(r"^[a-z]+$"))
+    count = fields.Integer(strict=True, load_default=1, validate=validate.Range(1, 100), allow_none=True)
+    ratio = Number(validate=validate.Range(min=0))
+    force = Flag(load_default=False)
+    tags = fields.List(fields.String(), load_default=list)
+    items = fields.List(fields.Nested(Item))
+    whole = fields.Nested(Item)
+    free = fields.Dict()
+    anything = fields.Raw()
+    shown = fields.String(dump_only=True)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2.5, 10, 1e-9])
+def test_a_number_is_a_number(value: float) -> None:
+    assert NumberArgs().load({"value": value}) == {"value": float(value)}
+
+
+@pytest.mark.parametrize("value", ["1", "", None, True, False, [], {}, -1, 11, float("nan"), float("inf"), 10**400])
+def test_what_is_no_number_within_the_limits_is_refused(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        NumberArgs().load({"value": value})
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_flag_is_true_or_false(value: bool) -> None:
+    assert FlagArgs().load({"value": value}) == {"value": value}
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", "false", "", None, [], {}])
+def test_what_only_looks_like_a_flag_is_refused(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        FlagArgs().load({"value": value})
+
+
+def test_the_schema_tells_all_that_a_caller_must_know() -> None:
+    size = {
+        "type": "object",
+        "properties": {"size": {"type": "integer"}},
+        "additionalProperties": False,
+        "required": ["size"],
+    }
+    assert json_schema(FullArgs()) == {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "password"],
+        "properties": {
+            "name": {"type": "string", "description": "Whose.", "minLength": 1, "maxLength": 63},
+            "password": {"type": "string", "writeOnly": True},
+            "mode": {"type": "string", "default": "soft", "enum": ["soft", "hard"]},
+            "code": {"type": "string", "pattern": "^[a-z]+$"},
+            "count": {"type": ["integer", "null"], "default": 1, "minimum": 1, "maximum": 100},
+            "ratio": {"type": "number", "minimum": 0},
+            "force": {"type": "boolean", "default": False},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "items": {"type": "array", "items": size},
+            "whole": size,
+            "free": {"type": "object"},
+            "anything": {},
+        },
+    }
+
+
+def test_no_arguments_are_an_empty_object() -> None:
+    assert json_schema(Args()) == {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("args", "spelled"),
+    [
+        ({"container": 1}, {"container_id": 1}),
+        ({"container_id": 1}, {"container_id": 1}),
+        ({"container": 1, "container_id": 2}, {"container": 1, "container_id": 2}),
+        ({"process_name": 1}, {"process_name": 1}),
+        ({"other": 1}, {"other": 1}),
+        ({}, {}),
+    ],
+)
+def test_an_argument_may_be_spelled_as_its_twin(args: dict[str, Any], spelled: dict[str, Any]) -> None:
+    class Declared(Args):
+        container_id = fields.Raw()
+
+    assert spelled_as_declared(Declared(), args) == spelled

@@ -1,0 +1,1 @@
+"""The file of state: its promises, whatever the code above it does."""

@@ -1,0 +1,43 @@
+"""Requests and states to begin with, written as briefly as a test wants to read them."""
+
+from typing import Any
+
+from agent import clock
+from agent.models import Claimed, Request, Requester, State
+from agent.store import Store, actions
+from agent.store.intake import Intake
+
+NO_LIMIT = 1_000_000
+
+
+def request(
+    kind: str = "test", args: Any = None, *, secrets: dict[str, Any] | None = None, key: str | None = None, **more: Any
+) -> Request:
+    """What a caller asks for."""
+    resource = more.pop("resource", ("Server", "here"))
+    return Request(
+        kind, {} if args is None else args, secrets or {}, {}, Requester.API, "a@b", resource, clock.now(), key, **more
+    )
+
+
+def schedule(store: Store, *args: Any, limit: int = NO_LIMIT, **options: Any) -> str:
+    """The id of a new action."""
+    return Intake(store, limit).schedule(request(*args, **options))
+
+
+def claim(store: Store) -> Claimed:
+    """The head of the queue, running."""
+    claimed = actions.claim(store)
+    assert claimed is not None
+    return claimed
+
+
+def finish(store: Store, state: State = State.DONE, payload: Any = None) -> str:
+    """Run the head of the queue to its end; its id."""
+    claimed = claim(store)
+    actions.finish(store, claimed.action.seq, state, payload, "over", claim_next=False)
+    return claimed.action.id
+
+
+def ids(rows: list[dict[str, str]]) -> list[str]:
+    return [row["id"] for row in rows]

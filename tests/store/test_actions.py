@@ -1,0 +1,321 @@
+"""The statements of the queue: limits, keys, what is shown and what is kept."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from agent import clock
+from agent.errors import ActionNotFound, IdempotencyKeyReused, NotCancellable, QueueFull
+from agent.models import State
+from agent.store import Store, actions
+from tests.store.scenes import claim, finish, ids, schedule
+
+LIMIT = 5
+
+
+def fill(store: Store) -> None:
+    for _ in range(LIMIT):
+        schedule(store, limit=LIMIT)
+
+
+def full(store: Store) -> bool:
+    before = len(actions.queue(store))
+    try:
+        schedule(store, limit=LIMIT)
+    except QueueFull as error:
+        assert error.headers["Retry-After"]
+        assert len(actions.queue(store)) == before
+        return True
+    return False
+
+
+# The limit
+
+
+def test_as_many_as_the_limit_may_wait_and_not_one_more(store: Store) -> None:
+    fill(store)
+    assert full(store)
+
+
+def test_what_runs_does_not_wait(store: Store) -> None:
+    fill(store)
+    claim(store)
+    assert not full(store)
+    assert full(store)
+
+
+def test_a_hole_in_the_queue_is_room_for_one(store: Store) -> None:
+    claimed = [schedule(store, limit=LIMIT) for _ in range(LIMIT)]
+    actions.cancel(store, claimed[2])
+    assert not full(store)
+    assert full(store)
+
+
+def test_a_long_past_does_not_count(store: Store) -> None:
+    for _ in range(3 * LIMIT):
+        schedule(store)
+        finish(store)
+    fill(store)
+    assert full(store)
+
+
+def test_a_running_action_that_is_far_behind_does_not_count_for_what_lies_between(store: Store) -> None:
+    schedule(store)
+    claim(store)
+    for _ in range(2 * LIMIT):
+        actions.cancel(store, schedule(store))
+    fill(store)
+    assert full(store)
+
+
+def test_a_limit_of_one_is_one(store: Store) -> None:
+    schedule(store, limit=1)
+    with pytest.raises(QueueFull):
+        schedule(store, limit=1)
+
+
+def test_the_limit_is_exact_for_callers_at_once(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        refused = sum(pool.map(lambda _: full(store), range(0)))
+        results = list(pool.map(lambda _: attempt(store), range(40)))
+    assert refused == 0
+    assert results.count(True) == LIMIT == len(actions.queue(store))
+
+
+def attempt(store: Store) -> bool:
+    try:
+        schedule(store, limit=LIMIT)
+    except QueueFull:
+        return False
+    return True
+
+
+def test_a_refused_call_uses_up_no_seq(store: Store) -> None:
+    fill(store)
+    assert full(store)
+    for _ in range(LIMIT):
+        finish(store)
+    schedule(store)
+    assert claim(store).action.seq == LIMIT + 1
+
+
+# Keys
+
+
+def test_the_same_key_and_arguments_are_the_same_action(store: Store) -> None:
+    first = schedule(store, args={"a": 1, "b": 2}, key="k")
+    assert schedule(store, args={"b": 2, "a": 1}, key="k") == first
+    assert len(actions.queue(store)) == 1
+
+
+@pytest.mark.parametrize("state", ["NEW", "RUNNING", "DONE"])
+def test_a_key_lives_as_long_as_its_action_is_kept(store: Store, state: str) -> None:
+    first = schedule(store, key="k")
+    if state == "RUNNING":
+        claim(store)
+    if state == "DONE":
+        finish(store)
+    assert schedule(store, key="k") == first
+    if state == "DONE":
+        actions.prune(store, 0, 1)
+        assert schedule(store, key="k") != first
+
+
+@pytest.mark.parametrize("other", [("test", {"a": 2}), ("test", {}), ("else", {"a": 1}), ("test", {"a": True})])
+def test_a_key_is_not_used_again_for_something_else(store: Store, other: tuple[str, object]) -> None:
+    schedule(store, "test", {"a": 1}, key="k")
+    with pytest.raises(IdempotencyKeyReused):
+        schedule(store, *other, key="k")
+    assert len(actions.queue(store)) == 1
+
+
+def test_a_key_that_is_known_is_answered_by_a_full_queue(store: Store) -> None:
+    first = schedule(store, key="k", limit=1)
+    assert schedule(store, key="k", limit=1) == first
+    with pytest.raises(QueueFull):
+        schedule(store, key="l", limit=1)
+
+
+def test_a_refused_key_is_still_free(store: Store) -> None:
+    schedule(store, limit=1)
+    with pytest.raises(QueueFull):
+        schedule(store, key="k", limit=1)
+    finish(store)
+    schedule(store, "else", key="k", limit=1)
+
+
+def test_callers_at_once_with_one_key_are_one_action(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: schedule(store, key="k"), range(40)))
+    assert found == set(ids(actions.queue(store)))
+    assert len(found) == 1
+
+
+def test_calls_without_a_key_are_all_different(store: Store) -> None:
+    assert len({schedule(store, args={}) for _ in range(3)}) == 3
+
+
+# The lists
+
+
+def test_the_queue_is_in_the_order_of_seq_with_the_running_one_first(store: Store) -> None:
+    scheduled = [schedule(store) for _ in range(4)]
+    claim(store)
+    assert ids(actions.queue(store)) == scheduled
+    assert [row["state"] for row in actions.queue(store)] == ["RUNNING", "NEW", "NEW", "NEW"]
+
+
+def test_finished_is_in_the_order_in_which_they_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = (schedule(store) for _ in range(3))
+    for number, action_id in enumerate((second, third)):
+        monkeypatch.setattr(clock, "now", lambda number=number: 5000 - number)  # the clock runs backwards
+        actions.cancel(store, action_id)
+    assert finish(store) == first
+    assert ids(actions.finished(store, 10)) == [first, third, second]
+    assert ids(actions.finished(store, 2)) == [first, third]
+
+
+def test_only_the_head_is_claimed_and_only_once(store: Store) -> None:
+    first = schedule(store)
+    schedule(store)
+    assert claim(store).action.id == first
+    with pytest.raises(sqlite3.IntegrityError):
+        actions.claim(store)
+    assert ids(actions.queue(store))[0] == first
+
+
+def test_finishing_one_claims_the_next_in_the_same_commit(store: Store) -> None:
+    _, second = schedule(store), schedule(store)
+    claimed = actions.finish(store, claim(store).action.seq, State.DONE, None, "", claim_next=True)
+    assert claimed is not None
+    assert (claimed.action.id, claimed.action.state) == (second, State.RUNNING)
+    assert actions.finish(store, claimed.action.seq, State.DONE, None, "", claim_next=True) is None
+
+
+def test_what_is_final_is_neither_recorded_nor_finished_again(store: Store) -> None:
+    schedule(store)
+    seq = claim(store).action.seq
+    actions.finish(store, seq, State.DONE, 1, "", claim_next=False)
+    with pytest.raises(RuntimeError):
+        actions.record(store, seq, 2)
+    with pytest.raises(RuntimeError):
+        actions.finish(store, seq, State.FAILED, 2, "", claim_next=False)
+    with pytest.raises(RuntimeError):
+        actions.hand_over(store, seq, True)
+    assert actions.finished(store, 1)[0]["state"] == "DONE"
+
+
+def test_a_message_that_is_no_text_for_sqlite_does_not_stop_the_queue(store: Store) -> None:
+    schedule(store)
+    actions.finish(store, claim(store).action.seq, State.FAILED, "\ud800", "bad name \udcff", claim_next=False)
+    assert store.read("SELECT finished_message FROM actions")[0][0] == "bad name \\udcff"
+
+
+def test_an_unknown_id_is_not_found(store: Store) -> None:
+    for ask in (actions.info, actions.version, actions.cancel):
+        with pytest.raises(ActionNotFound):
+            ask(store, "nobody")
+
+
+# Cancel
+
+
+def test_what_waits_is_cancelled_at_once_and_never_claimed(store: Store) -> None:
+    first, second = schedule(store), schedule(store)
+    action = actions.cancel(store, first)
+    assert (action.state, action.state_payload) == (State.FAILED, {"cancelled": True})
+    assert claim(store).action.id == second
+
+
+def test_what_runs_is_asked_and_a_final_one_refuses(store: Store) -> None:
+    action_id = schedule(store)
+    seq = claim(store).action.seq
+    assert not actions.cancel_requested(store, seq)
+    assert actions.cancel(store, action_id).state is State.RUNNING
+    assert actions.cancel_requested(store, seq)
+    actions.finish(store, seq, State.DONE, None, "", claim_next=False)
+    with pytest.raises(NotCancellable):
+        actions.cancel(store, action_id)
+
+
+def test_a_kind_that_cannot_be_interrupted_is_cancelled_only_while_it_waits(store: Store) -> None:
+    """Decided where the state is, for it may begin to run between a look and the request."""
+    running, waiting = schedule(store), schedule(store)
+    seq = claim(store).action.seq
+    with pytest.raises(NotCancellable):
+        actions.cancel(store, running, running=False)
+    assert not actions.cancel_requested(store, seq)
+    assert actions.cancel(store, waiting, running=False).state is State.FAILED
+
+
+# Prune
+
+
+def test_prune_keeps_the_newest_in_the_order_in_which_they_ended(store: Store) -> None:
+    scheduled = [schedule(store) for _ in range(6)]
+    for number in (5, 3, 1):
+        actions.cancel(store, scheduled[number])
+    for _ in range(2):
+        finish(store)
+    assert actions.prune(store, 2, 100) == 3
+    assert ids(actions.finished(store, 10)) == [scheduled[2], scheduled[0]]
+    assert ids(actions.queue(store)) == [scheduled[4]]
+
+
+def test_prune_takes_the_oldest_and_at_most_its_limit(store: Store) -> None:
+    scheduled = [schedule(store) for _ in range(10)]
+    for _ in range(10):
+        finish(store)
+    assert actions.prune(store, 3, 4) == 4
+    assert ids(actions.finished(store, 10)) == scheduled[:3:-1]
+    assert actions.prune(store, 3, 4) == 3
+    assert actions.prune(store, 3, 4) == 0
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 10])
+def test_prune_never_touches_what_waits_or_runs(store: Store, keep: int) -> None:
+    kept = [schedule(store) for _ in range(3)]
+    claim(store)
+    assert actions.prune(store, keep, 100) == 0
+    assert ids(actions.queue(store)) == kept
+
+
+def test_history_goes_with_its_action_and_with_no_other(store: Store) -> None:
+    gone, kept = schedule(store), schedule(store)
+    finish(store)
+    finish(store)
+    actions.prune(store, 1, 100)
+    assert len(actions.info(store, kept)[1]) == 3
+    assert store.read("SELECT count(*) FROM history")[0][0] == 3
+    with pytest.raises(ActionNotFound):
+        actions.info(store, gone)
+
+
+def test_order_goes_on_after_all_were_pruned(store: Store) -> None:
+    for _ in range(3):
+        schedule(store)
+        finish(store)
+    actions.prune(store, 0, 100)
+    scheduled = [schedule(store) for _ in range(3)]
+    for _ in range(3):
+        finish(store)
+    assert ids(actions.finished(store, 10)) == scheduled[::-1]
+
+
+def test_prune_gives_the_space_back(store: Store, tmp_path: Path) -> None:
+    for _ in range(20):
+        schedule(store, args={"text": "x" * 200_000})
+        finish(store)
+    size = checkpointed(store)
+    assert size > 4_000_000
+    assert actions.prune(store, 1, 100) == 19
+    assert checkpointed(store) < size / 5
+
+
+def checkpointed(store: Store) -> int:
+    other = sqlite3.connect(store.path)
+    assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    other.close()
+    return store.path.stat().st_size

@@ -1,0 +1,307 @@
+"""A write is on disk when it returns or undone; requests that come at once share a commit, and nothing else."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
+from agent.models import Request
+from agent.store import Store, actions
+from agent.store.intake import Intake
+from agent.store.together import Together
+from tests.agent_process import eventually
+from tests.store.scenes import finish, ids, request, schedule
+
+THREADS = 24
+
+
+@pytest.fixture
+def table(store: Store) -> Store:
+    """The store with a table to write numbers into."""
+    store.write(lambda connection: connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY)"))
+    return store
+
+
+def numbers(store: Store) -> list[int]:
+    return [row[0] for row in store.read("SELECT number FROM numbers ORDER BY number")]
+
+
+def insert(number: int) -> Callable[[sqlite3.Connection], int]:
+    def work(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+        return number
+
+    return work
+
+
+def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -> list[Any]:
+    """The id or error of each request; all but the first wait while the file is kept busy, and so go together."""
+    intake, busy, go_on = Intake(store, limit), threading.Event(), threading.Event()
+
+    def occupy(connection: sqlite3.Connection) -> None:
+        busy.set()
+        assert go_on.wait(10)
+
+    def call(each: Request) -> Any:
+        try:
+            return intake.schedule(each)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(requests) + 1) as pool:
+        pool.submit(store.write, occupy)
+        assert busy.wait(10)
+        calls = []
+        try:
+            for number, each in enumerate(requests):  # one after the other, so that their order is known
+                calls.append(pool.submit(call, each))
+                eventually(lambda number=number: waiting(intake) == number, "it waits", 2)  # type: ignore[misc]
+        finally:
+            go_on.set()
+        return [each.result(30) for each in calls]
+
+
+def waiting(intake: Intake) -> int:
+    """How many wait for the one that is under way; -1 while none is."""
+    together = intake._schedule
+    return len(together._waiting) if together._led else -1
+
+
+@pytest.fixture
+def known(store: Store) -> Store:
+    """The store with a resource that is known, so that a request is one write."""
+    schedule(store)
+    finish(store)
+    return store
+
+
+# One write
+
+
+def test_what_write_returned_for_is_there_for_everybody(table: Store, tmp_path: Path) -> None:
+    assert table.write(insert(1)) == 1
+    other = sqlite3.connect(tmp_path / "agent.db")
+    assert other.execute("SELECT number FROM numbers").fetchall() == [(1,)]
+    other.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(), sqlite3.IntegrityError("no")])
+def test_an_exception_undoes_the_work_that_raised_it(table: Store, error: BaseException) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO numbers VALUES (1000)")
+        raise error
+
+    with pytest.raises(type(error)):
+        table.write(fails)
+    assert numbers(table) == []
+    assert table.write(insert(5)) == 5
+
+
+def test_an_error_of_the_file_is_told_with_its_cause_and_leaves_nothing_half_done(table: Store) -> None:
+    def file_breaks(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO numbers VALUES (1000)")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        table.write(file_breaks)
+    assert caught.value.layers == ["disk I/O error"]
+    assert numbers(table) == []
+    assert table.write(insert(5)) == 5
+
+
+def test_an_error_in_the_commit_itself_leaves_nothing_half_done(table: Store) -> None:
+    """A deferred constraint is the one fault of a COMMIT that can be ordered."""
+    child = "CREATE TABLE child (number INTEGER REFERENCES numbers DEFERRABLE INITIALLY DEFERRED)"
+    table.write(lambda connection: connection.execute(child))
+    with pytest.raises(sqlite3.IntegrityError):
+        table.write(lambda connection: connection.execute("INSERT INTO child VALUES (1000)"))
+    assert table.read("SELECT * FROM child") == []
+    assert table.write(insert(5)) == 5
+
+
+def test_a_thousand_writes_of_many_threads_are_a_thousand_rows(table: Store) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(lambda number: table.write(insert(number)), range(1000)))
+    assert results == list(range(1000)) == numbers(table)
+
+
+def test_a_read_sees_one_moment(table: Store) -> None:
+    table.write(insert(1))
+    with table.snapshot() as connection:
+        count = "SELECT count(*) FROM numbers"
+        assert connection.execute(count).fetchone()[0] == 1
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(table.write, insert(2)).result(10)
+        assert connection.execute(count).fetchone()[0] == 1
+    assert len(numbers(table)) == 2
+
+
+def test_a_store_that_was_locked_works_again_when_the_lock_is_gone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.store.BUSY_TIMEOUT", 0.1)
+    schedule(store)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnavailable) as caught:
+        schedule(store)
+    assert caught.value.headers["Retry-After"]
+    with ThreadPoolExecutor(1) as pool:  # a thread that has no connection yet
+        rows = pool.submit(store.read, "SELECT * FROM actions").result(10)
+    assert len(rows) == 1, "reads go on"
+    other.execute("ROLLBACK")
+    other.close()
+    schedule(store)
+    assert len(store.read("SELECT * FROM actions")) == 2
+
+
+def test_every_connection_writes_through_to_the_disk(store: Store) -> None:
+    def pragma(name: str) -> Any:
+        return store.write(lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    assert pragma("synchronous") == 2
+    assert pragma("journal_mode") == "wal"
+    assert pragma("foreign_keys") == 1
+    assert pragma("secure_delete") == 1
+    assert pragma("auto_vacuum") == 2
+
+
+# Many requests, one commit
+
+
+def test_requests_that_come_at_once_are_in_their_order_with_an_id_each(known: Store) -> None:
+    results = at_once(known, [request(args={"number": number}) for number in range(THREADS)])
+    assert ids(actions.queue(known)) == results
+    assert [actions.info(known, each)[0].args for each in results] == [{"number": number} for number in range(THREADS)]
+    assert all(len(actions.info(known, each)[1]) == 1 for each in results), "each has its history"
+
+
+def test_requests_that_come_at_once_share_one_commit(known: Store) -> None:
+    seen: list[str] = []
+    known.write(lambda connection: connection.set_trace_callback(seen.append))
+    at_once(known, [request() for _ in range(THREADS)])
+    begun = {statement for statement in seen if "INSERT INTO actions" in statement}  # a trigger shows it again
+    assert len(begun) == 2, "one for the first, one for all the others"
+
+
+def test_what_one_request_is_refused_for_concerns_no_other(known: Store) -> None:
+    before = schedule(known, args={"a": 1}, key="old")
+    requests = [request(args={"number": number}) for number in range(6)]
+    requests[2] = request(args={"a": 2}, key="old")
+    requests[3] = request(args={"a": 1}, key="old")
+    requests[4] = request(args={"a": 1}, key="new")
+    requests.append(request(args={"a": 1}, key="new"))
+    results = at_once(known, requests)
+    assert isinstance(results[2], IdempotencyKeyReused)
+    assert results[3] == before
+    assert results[4] == results[6]
+    expected = [before, results[0], results[1], results[4], results[5]]
+    assert ids(actions.queue(known)) == expected
+    assert len(set(expected)) == 5
+
+
+def test_the_limit_is_exact_within_one_commit(known: Store) -> None:
+    results = at_once(known, [request() for _ in range(THREADS)], limit=5)
+    assert ids(actions.queue(known)) == results[:5]
+    assert all(isinstance(result, QueueFull) for result in results[5:])
+
+
+def test_secrets_and_strange_texts_pass_through_a_shared_commit(known: Store) -> None:
+    strange = 'a "quoted" \\ text \x7f ümlaut \U0001f512 \ud800 \x00'
+    results = at_once(known, [request(args={"text": strange}, secrets={"password": strange}) for _ in range(3)])
+    assert actions.info(known, results[2])[0].args == {"text": strange}
+    claimed = actions.claim(known)
+    assert claimed is not None
+    assert claimed.secrets == {"password": strange}
+
+
+def test_a_request_that_sqlite_cannot_hold_is_refused_alone(known: Store) -> None:
+    requests = [request() for _ in range(6)]
+    requests[3] = request(user_reference="no text: \ud800")
+    results = at_once(known, requests)
+    assert isinstance(results[3], Exception)
+    assert ids(actions.queue(known)) == results[:3] + results[4:]
+
+
+def test_an_error_of_the_file_fails_all_and_none_is_written(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one of them cannot simply be inserted: it is all or nothing for those who are told 503."""
+    schedule(known, args={"a": 1}, key="old")
+    requests = [request() for _ in range(THREADS)]
+    requests[7] = request(args={"a": 1}, key="old")
+    monkeypatch.setattr(Intake, "_insert", broken_file)
+    results = at_once(known, requests)
+    assert isinstance(results[0], str), "it went alone"
+    assert all(isinstance(result, StoreUnavailable) for result in results[1:])
+    assert len(actions.queue(known)) == 2
+
+
+def broken_file(*args: Any) -> str:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_what_ran_and_was_pruned_meanwhile_is_not_scheduled_again(
+    known: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a first and a second look at a batch the queue goes on, if it can."""
+    schedule(known, args={"a": 1}, key="old")
+    ran: list[str] = []
+    write = known.write
+
+    def much_happens_before(work: Callable[[sqlite3.Connection], Any]) -> Any:
+        monkeypatch.setattr(known, "write", write)
+        while actions.queue(known):
+            ran.append(finish(known))
+        actions.prune(known, 0, 1000)
+        return write(work)
+
+    monkeypatch.setattr(known, "write", much_happens_before)
+    accepted = Intake(known, 1000)._schedule_all([(request(), 1), (request(args={"a": 1}, key="old"), 1)])
+    while actions.queue(known):
+        ran.append(finish(known))
+    assert len(ran) == len(set(ran)), "one ran twice"
+    assert accepted[0] in ran
+
+
+# Together
+
+
+def test_each_caller_gets_its_own_result_or_error() -> None:
+    def do(items: Sequence[int]) -> list[int | Exception]:
+        return [ValueError(str(item)) if item % 3 == 0 else item * 2 for item in items]
+
+    together = Together(do)
+
+    def call(item: int) -> int | str:
+        try:
+            return together(item)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(call, range(2000)))
+    assert results == [str(item) if item % 3 == 0 else item * 2 for item in range(2000)]
+
+
+@pytest.mark.parametrize("error", [OSError("all"), SystemExit("all")])
+def test_what_fails_for_all_is_raised_by_all_and_the_next_go_on(error: BaseException) -> None:
+    broken = [True]
+
+    def do(items: Sequence[int]) -> list[int | Exception]:
+        if broken[0]:
+            raise error
+        return list(items)
+
+    together = Together(do)
+    with pytest.raises(type(error)):
+        together(1)
+    broken[0] = False
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.append(together(2)), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert results == [2], "the next waits for ever"

@@ -1,0 +1,99 @@
+"""A step of the schema is applied whole or not at all, and only by those who know it."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import StoreUnusable
+from agent.store import Store
+from agent.store.migrate import Migration, migrate, migrations, version
+from tests.store.scenes import schedule
+
+FIRST = Migration(1, "0001_first.sql", "CREATE TABLE a (x);\n-- why\nINSERT INTO a VALUES (1);\n")
+SECOND = Migration(
+    2,
+    "0002_second.sql",
+    """ALTER TABLE a ADD COLUMN y DEFAULT 2;
+CREATE TRIGGER t AFTER INSERT ON a
+BEGIN
+    UPDATE a SET y = 3 WHERE x = NEW.x;
+    DELETE FROM a WHERE x = 0;
+END;
+INSERT INTO a (x) VALUES (5);
+""",
+)
+FAILING = Migration(
+    2, "0002_failing.sql", "ALTER TABLE a ADD COLUMN z;\nINSERT INTO a VALUES (8, 8);\nDROP TABLE no;\n"
+)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    made = sqlite3.connect(tmp_path / "agent.db", isolation_level=None)
+    yield made
+    made.close()
+
+
+def rows(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    return connection.execute("SELECT * FROM a").fetchall()
+
+
+def test_an_old_file_is_brought_to_the_new_schema_with_its_rows(connection: sqlite3.Connection) -> None:
+    migrate(connection, [FIRST])
+    assert (version(connection), rows(connection)) == (1, [(1,)])
+    migrate(connection, [FIRST, SECOND])
+    assert (version(connection), rows(connection)) == (2, [(1, 2), (5, 3)])
+
+
+def test_a_new_file_gets_all_steps_at_once_and_each_only_once(connection: sqlite3.Connection) -> None:
+    for _ in range(2):
+        migrate(connection, [FIRST, SECOND])
+    assert (version(connection), rows(connection)) == (2, [(1, 2), (5, 3)])
+
+
+def test_a_failing_step_leaves_the_version_before_and_nothing_half_done(connection: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="no such table: no"):
+        migrate(connection, [FIRST, FAILING])
+    assert (version(connection), rows(connection)) == (1, [(1,)])
+    assert not connection.in_transaction
+    migrate(connection, [FIRST, SECOND])
+    assert version(connection) == 2
+
+
+def test_a_step_that_forgets_its_last_semicolon_is_not_taken_for_applied(connection: sqlite3.Connection) -> None:
+    migrate(connection, [Migration(1, "0001.sql", "CREATE TABLE a (x);\nINSERT INTO a VALUES (1)")])
+    assert rows(connection) == [(1,)]
+
+
+def test_a_file_of_a_newer_agent_is_refused_with_a_sentence(store: Store) -> None:
+    schedule(store)
+    newest = migrations()[-1].number
+    store.write(lambda connection: connection.execute("SELECT 1"))
+    other = sqlite3.connect(store.path)
+    other.execute(f"PRAGMA user_version = {newest + 1}")
+    other.close()
+    newcomer = Store(store.path)
+    with pytest.raises(StoreUnusable) as caught:
+        newcomer.open()
+    said = str(caught.value)
+    assert str(store.path) in said
+    assert f"schema {newest + 1}" in said
+    assert f"up to {newest}" in said
+    assert "\n" not in said
+    count = "SELECT count(*) FROM actions"
+    assert store.write(lambda connection: connection.execute(count).fetchone()[0]) == 1, "it was not touched"
+
+
+def test_the_steps_are_numbered_from_one_without_a_gap() -> None:
+    assert [step.number for step in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    path.write_bytes(b"something of great value to somebody\n" * 200)
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable, match="not a database"):
+        Store(path).open()
+    assert path.read_bytes() == before

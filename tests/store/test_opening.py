@@ -1,0 +1,87 @@
+"""The file as it is opened: private, by many at once, and without doing harm to those who have it open."""
+
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from agent.errors import StoreUnavailable
+from agent.store import Store
+from tests.agent_process import CHECKOUT
+from tests.store.scenes import schedule
+
+OPEN = """
+import sys, pathlib
+from agent.store import Store
+store = Store(pathlib.Path(sys.argv[1]))
+sys.stdin.readline()
+store.open()
+store.close()
+"""
+
+
+def processes(path: Path, count: int) -> list["subprocess.Popen[bytes]"]:
+    """Processes that are about to open the file, at a word on their standard input."""
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, str(path)],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(count)
+    ]
+
+
+def let_open(opening: list["subprocess.Popen[bytes]"]) -> None:
+    for process in opening:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    errors = [process.communicate(timeout=30)[1].decode() for process in opening]
+    assert errors == [""] * len(opening)
+
+
+def test_the_file_and_what_sqlite_puts_beside_it_are_for_their_owner_alone(store: Store) -> None:
+    schedule(store)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in store.path.parent.iterdir()}
+    assert modes == {"agent.db": 0o600, "agent.db-wal": 0o600, "agent.db-shm": 0o600}
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_processes_that_open_a_new_file_at_once_all_find_it_whole(tmp_path: Path, attempt: int) -> None:
+    path = tmp_path / "agent.db"
+    let_open(processes(path, 4))
+    store = Store(path)
+    schedule(store)
+    assert store.read("PRAGMA auto_vacuum")[0][0] == 2
+    store.close()
+
+
+def test_threads_that_open_a_new_file_at_once_all_find_it_whole(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: schedule(store), range(8)))) == 8
+
+
+def test_another_process_that_opens_and_closes_the_file_does_no_harm(store: Store) -> None:
+    """SQLite's locks are lost with any descriptor of the file: then the log would be deleted under us."""
+    schedule(store)
+    with ThreadPoolExecutor(4) as pool:  # threads with connections of their own, as a server has
+        list(pool.map(lambda _: store.read("SELECT 1"), range(8)))
+        log = store.path.with_name("agent.db-wal").stat()
+        let_open(processes(store.path, 1))
+        assert store.path.with_name("agent.db-wal").stat().st_ino == log.st_ino, "the log was taken away"
+        schedule(store)
+    assert len(store.read("SELECT * FROM actions")) == 2
+    other = sqlite3.connect(store.path)
+    assert other.execute("SELECT count(*) FROM actions").fetchone() == (2,)
+    other.close()
+
+
+def test_a_file_that_cannot_be_made_is_unavailable_with_the_cause(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        Store(tmp_path / "no such directory" / "agent.db").open()
+    assert "No such file or directory" in caught.value.layers[0]

@@ -1,0 +1,202 @@
+"""What the file itself promises: each test is a bug that some code above it might have."""
+
+import sqlite3
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from agent.models import State
+from agent.store import Store, actions
+from tests.store.scenes import claim, finish, schedule
+
+
+def broken(store: Store, sql: str, *parameters: object) -> str:
+    """What the file says to a statement that it must refuse."""
+    with pytest.raises(sqlite3.IntegrityError) as caught:
+        store.write(lambda connection: connection.execute(sql, parameters))
+    return str(caught.value)
+
+
+def rows_of(store: Store) -> list[tuple[object, ...]]:
+    found = store.read("SELECT * FROM actions ORDER BY seq") + store.read(
+        "SELECT * FROM history ORDER BY action_seq, version"
+    )
+    return [tuple(row) for row in found]
+
+
+def test_two_actions_never_run_at_once(store: Store) -> None:
+    schedule(store)
+    schedule(store)
+    claim(store)
+    assert "UNIQUE" in broken(store, "UPDATE actions SET state = 'RUNNING', version = version + 1 WHERE state = 'NEW'")
+
+
+@pytest.mark.parametrize("state", ["NEW", "RUNNING", "DONE", "FAILED"])
+def test_a_finished_action_never_changes_its_state(store: Store, state: str) -> None:
+    schedule(store)
+    finish(store)
+    before = rows_of(store)
+    assert broken(store, "UPDATE actions SET state = ?, version = version + 1", state)
+    assert rows_of(store) == before
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["state_payload", "args", "headers", "secrets", "created_ts", "scheduled_ts", "finished_ts", "finished_order",
+     "finished_message", "state_ts", "id", "kind", "requester", "user", "seq", "version", "idempotency_key"],
+)  # fmt: skip
+def test_nothing_of_a_finished_action_ever_changes(store: Store, column: str) -> None:
+    schedule(store)
+    finish(store)
+    before = rows_of(store)
+    assert "never changes" in broken(store, f"UPDATE actions SET {column} = '1'")  # noqa: S608
+    assert rows_of(store) == before
+
+
+@pytest.mark.parametrize("begin", ["NEW", "RUNNING"])
+def test_an_action_never_becomes_new_again(store: Store, begin: str) -> None:
+    schedule(store)
+    if begin == "RUNNING":
+        claim(store)
+    assert "transition" in broken(store, "UPDATE actions SET state = 'NEW', version = version + 1")
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "DONE", "FAILED"])
+def test_an_action_begins_as_new(store: Store, state: str) -> None:
+    schedule(store)
+    copied = "args, headers, requester, user, resource_id, created_ts, scheduled_ts, state_ts"
+    final = ", 1, 9" if state != "RUNNING" else ", NULL, NULL"
+    sql = f"""INSERT INTO actions (id, kind, {copied}, state, finished_ts, finished_order)
+              SELECT 'x', 'test', {copied}, '{state}'{final} FROM actions"""  # noqa: S608
+    assert "begins as NEW" in broken(store, sql)
+
+
+@pytest.mark.parametrize(("begin", "state"), [("NEW", "PAUSED"), ("RUNNING", ""), ("RUNNING", "done")])
+def test_there_are_four_states_and_no_other(store: Store, begin: str, state: str) -> None:
+    schedule(store)
+    if begin == "RUNNING":
+        claim(store)
+    assert "CHECK" in broken(store, "UPDATE actions SET state = ?, version = version + 1", state)
+
+
+def test_a_final_state_and_its_time_come_together(store: Store) -> None:
+    schedule(store)
+    claim(store)
+    assert "CHECK" in broken(store, "UPDATE actions SET state = 'DONE', version = version + 1")
+    assert "CHECK" in broken(store, "UPDATE actions SET finished_ts = 1, finished_order = 1")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_what_waits_or_runs_is_never_deleted(store: Store, running: bool) -> None:
+    schedule(store)
+    if running:
+        claim(store)
+    before = rows_of(store)
+    assert "never deleted" in broken(store, "DELETE FROM actions")
+    assert "never deleted" in broken(store, "DELETE FROM history")
+    assert rows_of(store) == before
+
+
+def test_history_never_changes(store: Store) -> None:
+    schedule(store)
+    finish(store)
+    for column in ("state", "state_payload", "timestamp", "version", "action_seq"):
+        assert "never changes" in broken(store, f"UPDATE history SET {column} = '7'")  # noqa: S608
+
+
+def test_history_is_written_by_the_change_itself(store: Store) -> None:
+    """Also by a statement that does not think of it."""
+    schedule(store)
+    for change in (
+        "state = 'RUNNING', version = version + 1",
+        "state_payload = '1', version = version + 1",
+        "state = 'RUNNING', state_payload = '2', version = version + 1",
+        "state = 'DONE', version = version + 1, finished_ts = 1, finished_order = 1",
+    ):
+        store.write_one(f"UPDATE actions SET {change}", {})  # noqa: S608
+    history = store.read("SELECT state, state_payload FROM history ORDER BY version")
+    assert [tuple(row) for row in history] == [
+        ("NEW", None),
+        ("RUNNING", None),
+        ("RUNNING", "1"),
+        ("RUNNING", "2"),
+        ("DONE", "2"),
+    ]
+
+
+def test_a_change_of_state_without_a_line_of_history_is_impossible(store: Store) -> None:
+    schedule(store)
+    assert "UNIQUE" in broken(store, "UPDATE actions SET state = 'RUNNING'")
+
+
+def test_a_full_life_leaves_a_full_history(store: Store) -> None:
+    action_id = schedule(store)
+    seq = claim(store).action.seq
+    actions.record(store, seq, {"count": 1})
+    actions.record(store, seq, {"count": 1})
+    actions.finish(store, seq, State.FAILED, [None], "no", claim_next=False)
+    action, history = actions.info(store, action_id)
+    assert [(line.state, line.state_payload) for line in reversed(history)] == [
+        (State.NEW, None),
+        (State.RUNNING, None),
+        (State.RUNNING, {"count": 1}),
+        (State.RUNNING, {"count": 1}),
+        (State.FAILED, [None]),
+    ]
+    assert (action.state, action.state_payload) == (State.FAILED, [None])
+    assert all(then.version - line.version == 1 for line, then in pairwise(reversed(history)))
+
+
+def test_secrets_are_kept_until_the_action_is_final_and_not_a_byte_longer(store: Store, tmp_path: Path) -> None:
+    secret = "correct horse battery staple"
+    schedule(store, secrets={"password": secret})
+    assert claim(store).secrets == {"password": secret}
+    left = actions.running(store)
+    assert left is not None
+    assert left.secrets == {"password": secret}
+    assert "CHECK" in broken(
+        store,
+        "UPDATE actions SET state = 'DONE', version = version + 1, finished_ts = 1, finished_order = 1",
+    )
+    actions.finish(store, left.action.seq, State.DONE, None, "", claim_next=False)
+    assert store.read("SELECT secrets FROM actions")[0][0] is None
+    store.write(lambda connection: connection.execute("SELECT 1"))
+    store.close()  # the last connection folds the log of changes into the file
+    assert not [file for file in tmp_path.iterdir() if secret.encode() in file.read_bytes()]
+
+
+def test_a_cancel_erases_the_secrets_too(store: Store) -> None:
+    actions.cancel(store, schedule(store, secrets={"password": "x"}))
+    assert store.read("SELECT secrets FROM actions")[0][0] is None
+
+
+def test_seq_is_never_used_again_not_even_when_all_are_gone(store: Store) -> None:
+    for _ in range(3):
+        schedule(store)
+        finish(store)
+    assert actions.prune(store, 0, 10) == 3
+    schedule(store)
+    assert claim(store).action.seq == 4
+
+
+def test_the_same_resource_has_the_same_id_for_ever(store: Store) -> None:
+    for name in ("a", "b", "a"):
+        schedule(store, resource=("Database", name))
+        finish(store)
+    actions.prune(store, 0, 10)
+    schedule(store, resource=("Database", "a"))
+    rows = store.read("SELECT resource_id, type, name FROM actions JOIN resources ON resources.id = resource_id")
+    assert [tuple(row) for row in rows] == [(1, "Database", "a")]
+    assert "FOREIGN KEY" in broken(store, "DELETE FROM resources WHERE name = 'a'")
+
+
+@pytest.mark.parametrize("column", ["args", "headers", "state_payload", "secrets"])
+def test_what_is_not_json_is_not_stored(store: Store, column: str) -> None:
+    schedule(store)
+    assert "CHECK" in broken(store, f"UPDATE actions SET {column} = 'no json', version = version + 1")  # noqa: S608
+
+
+def test_there_are_four_channels(store: Store) -> None:
+    schedule(store)
+    assert "CHECK" in broken(store, "UPDATE actions SET requester = 'FAX'")

@@ -1,0 +1,427 @@
+"""Every option is checked where it is read, and whoever wrote a wrong one is told which, in one line."""
+
+import os
+import subprocess
+import sys
+from dataclasses import MISSING, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config
+from agent.checks import Wrong
+from agent.config import Settings
+from agent.errors import ConfigError
+from tests.agent_process import CHECKOUT, StartAgent, free_port
+
+WRONG = [
+    # table, option, what the file says, what is expected, what was got
+    ("agent", "db", "1", "a text", "1"),
+    ("agent", "db", '""', "a text", '""'),
+    ("agent", "node", "[]", "a text", "[]"),
+    ("agent", "node", '"  "', "a text", '"  "'),
+    ("agent", "stack", "true", "a text", "true"),
+    ("agent", "kinds", '"witness"', "a list of texts", '"witness"'),
+    ("agent", "kinds", "[1]", "a list of texts", "[1]"),
+    ("agent", "kinds", '[""]', "a list of texts", '[""]'),
+    ("api", "bind", "8000", "host:port or unix:/path", "8000"),
+    ("api", "bind", '"8000"', "host:port or unix:/path", '"8000"'),
+    ("api", "bind", '"localhost:99999"', "host:port or unix:/path", '"localhost:99999"'),
+    ("api", "bind", '"unix:relative"', "host:port or unix:/path", '"unix:relative"'),
+    ("api", "bind", '"unix:"', "host:port or unix:/path", '"unix:"'),
+    (
+        "api",
+        "bind",
+        '"0.0.0.0:8000"',
+        "a loopback address or unix:/path, as callers are not authenticated",
+        '"0.0.0.0:8000"',
+    ),
+    ("api", "bind", '"[::]:8000"', "a loopback address or unix:/path, as callers are not authenticated", '"[::]:8000"'),
+    ("api", "bind", '"db-1:8000"', "a loopback address or unix:/path, as callers are not authenticated", '"db-1:8000"'),
+    ("api", "threads", "0", "a positive integer", "0"),
+    ("api", "threads", "1.5", "a positive integer", "1.5"),
+    ("api", "threads", "true", "a positive integer", "true"),
+    ("api", "max_body", "-1", "a positive integer", "-1"),
+    ("actions", "execute_interval", "0", "a positive number", "0"),
+    ("actions", "execute_interval", "inf", "a positive number", "Infinity"),
+    ("actions", "execute_interval", "1e10", "a positive number", "10000000000.0"),
+    ("actions", "execute_interval", "nan", "a positive number", "NaN"),
+    ("actions", "execute_interval", '"1s"', "a positive number", '"1s"'),
+    ("actions", "execute_interval", "false", "a positive number", "false"),
+    ("actions", "queue_limit", '"many"', "a positive integer", '"many"'),
+    ("actions", "queue_limit", "0", "a positive integer", "0"),
+    ("actions", "finished_limit", "0", "a positive integer", "0"),
+    ("actions", "prune_interval", "-0.5", "a positive number", "-0.5"),
+    ("actions", "prune_keep", "-1", "an integer of 0 or more", "-1"),
+    ("actions", "prune_keep", "true", "an integer of 0 or more", "true"),
+    ("actions", "prune_limit", "0", "a positive integer", "0"),
+    ("actions", "timeouts", "60", "a table", "60"),
+    ("service", "supervisor", '"runit"', 'one of "systemd", "commands"', '"runit"'),
+    ("service", "unit", "1", "a text", "1"),
+    ("service", "pid", '"pidof redis"', 'a command as a list of words, such as ["/bin/true"]', '"pidof redis"'),
+    ("service", "start", "[]", 'a command as a list of words, such as ["/bin/true"]', "[]"),
+    ("service", "stop", '["", "x"]', 'a command as a list of words, such as ["/bin/true"]', '["", "x"]'),
+    ("service", "attempts", "0", "a positive integer", "0"),
+    ("service", "interval", "0", "a positive number", "0"),
+    ("service", "timeout", '"long"', "a positive number", '"long"'),
+    ("datastore", "url", "[1979-05-27]", "a text", '["1979-05-27"]'),
+    ("datastore", "password_file", "0", "a text", "0"),
+    ("datastore", "timeout", "0", "a positive number", "0"),
+]
+GOOD = {
+    "service": 'supervisor = "systemd"\nunit = "redis.service"\n',
+    "datastore": 'kind = "redis"\nurl = "redis://localhost"\n',
+}
+EXTERNAL = 'action = ["/bin/true"]\ncheck = ["/bin/true"]\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "agent.toml"
+
+
+def load(file: Path, text: str, **environ: str) -> Settings:
+    file.write_text(text)
+    return config.load({"AGENT_CONFIG": str(file), **environ})
+
+
+def refused(file: Path, text: str, **environ: str) -> str:
+    """What the agent says to a configuration that it must refuse: one line that begins with the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(file, text, **environ)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said.removeprefix(f"{file}: ")
+
+
+# Wrong values
+
+
+@pytest.mark.parametrize(("table", "option", "value", "expected", "got"), WRONG)
+def test_a_wrong_value_is_told_with_its_place_what_was_expected_and_what_was_got(
+    file: Path, table: str, option: str, value: str, expected: str, got: str
+) -> None:
+    kept = [line for line in GOOD.get(table, "").splitlines() if not line.startswith(f"{option} ")]
+    text = "\n".join([f"[{table}]", *kept, f"{option} = {value}"])
+    assert refused(file, text) == f"{table}.{option}: expected {expected}, got {got}"
+
+
+def test_there_is_a_wrong_value_above_for_every_option() -> None:
+    core = ("agent", "api", "actions", "service")
+    options = {(table, each.name) for table in core for each in fields(config.TABLES[table])}
+    assert options <= {(table, option) for table, option, *_ in WRONG}
+
+
+def test_every_option_of_every_table_refuses_what_it_cannot_be() -> None:
+    sections = [*config.TABLES.values(), *config.NAMED_TABLES.values()]
+    for each in [each for section in sections for each in fields(section)]:
+        with pytest.raises(Wrong):
+            each.metadata["check"](date(2019, 8, 30))
+
+
+def test_the_datastore_is_one_that_the_agent_knows(file: Path) -> None:
+    said = refused(file, '[datastore]\nkind = "oracle"\nurl = "x"\n')
+    assert said.startswith("datastore.kind: expected one of ")
+    assert said.endswith(', got "oracle"')
+
+
+@pytest.mark.parametrize("value", ["0", '"an hour"', "true"])
+def test_a_wrong_timeout_of_a_kind_names_the_kind(file: Path, value: str) -> None:
+    said = refused(file, f'[actions]\ntimeouts = {{ deploy = 60, "external.vacuum" = {value} }}\n')
+    assert said == f"actions.timeouts.external.vacuum: expected a positive number, got {value}"
+
+
+def test_a_number_too_large_for_a_clock_is_refused(file: Path) -> None:
+    said = refused(file, f"[actions]\nexecute_interval = 1{'0' * 400}\n")
+    assert said.startswith("actions.execute_interval: expected a positive number, got 1000")
+
+
+def test_a_home_directory_of_nobody_is_refused(file: Path) -> None:
+    assert refused(file, '[agent]\ndb = "~nobody-has-this-name/agent.db"\n').startswith("agent.db: expected ")
+
+
+# Tables and names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[agents]\n", "agents: unknown option, expected one of "),
+        ("queue_limit = 1\n", "queue_limit: unknown option, expected one of "),
+        ("[actions]\nqueue_limits = 1\n", "actions.queue_limits: unknown option, expected one of "),
+        (
+            f"[external_actions.x]\n{EXTERNAL}shell = true\n",
+            "external_actions.x.shell: unknown option, expected one of ",
+        ),
+    ],
+)
+def test_an_unknown_table_or_option_is_told_with_those_that_there_are(file: Path, text: str, said: str) -> None:
+    assert refused(file, text).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("agent = 1\n", "agent: expected a table, got 1"),
+        ("external_actions = []\n", "external_actions: expected a table for each name, got []"),
+        ("[external_actions]\nx = 1\n", "external_actions.x: expected a table, got 1"),
+        ("[[actions]]\n", "actions: expected a table, got [{}]"),
+    ],
+)
+def test_what_is_no_table_is_told(file: Path, text: str, said: str) -> None:
+    assert refused(file, text) == said
+
+
+@pytest.mark.parametrize("name", ["vacuum", "vacuum.full", "a/b", "0_a-Z"])
+def test_an_external_action_has_the_name_that_it_was_given(file: Path, name: str) -> None:
+    settings = load(file, f'[external_actions."{name}"]\n{EXTERNAL}')
+    assert list(settings.external_actions) == [name]
+    assert settings.external_actions[name].action == ("/bin/true",)
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "with space", "ümlaut", "a\\nb", "?x"])
+def test_a_name_that_cannot_be_part_of_an_address_is_refused(file: Path, name: str) -> None:
+    said = refused(file, f'[external_actions."{name}"]\n{EXTERNAL}')
+    assert said.startswith("external_actions: expected a name of letters, digits, dots, dashes")
+
+
+def test_a_dotted_name_without_quotes_is_not_taken_for_another_one(file: Path) -> None:
+    """TOML reads it as tables within tables."""
+    said = refused(file, f"[external_actions.vacuum.full]\n{EXTERNAL}")
+    assert said.startswith("external_actions.vacuum.full: unknown option")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("action", '"/bin/true"'), ("check", "[]"), ("timeout", "0"), ("interval", '"1"')]
+)
+def test_a_wrong_value_of_an_external_action_is_told_with_its_place(file: Path, option: str, value: str) -> None:
+    kept = "\n".join(line for line in EXTERNAL.splitlines() if not line.startswith(option))
+    said = refused(file, f'[external_actions."vacuum.full"]\n{kept}\n{option} = {value}\n')
+    assert said.startswith(f"external_actions.vacuum.full.{option}: expected ")
+    assert said.endswith(f", got {value}")
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ('[datastore]\nkind = "redis"\n', "datastore.url"),
+        ('[datastore]\nurl = "x"\n', "datastore.kind"),
+        ('[external_actions.x]\naction = ["a"]\n', "external_actions.x.check"),
+        ('[external_actions.x]\ncheck = ["a"]\n', "external_actions.x.action"),
+        ("[service]\n", "service.unit"),
+        ('[service]\nsupervisor = "systemd"\n', "service.unit"),
+        ('[service]\nsupervisor = "commands"\n', "service.pid"),
+        ('[service]\nsupervisor = "commands"\npid = ["a"]\nstart = ["a"]\n', "service.stop"),
+    ],
+)
+def test_what_is_missing_is_told(file: Path, text: str, option: str) -> None:
+    said = refused(file, text)
+    assert said.startswith(f"{option}: expected a value, ")
+    assert said.endswith(", got nothing")
+
+
+# The file
+
+
+def test_a_file_that_is_not_toml_is_told_with_the_line(file: Path) -> None:
+    said = refused(file, "[actions]\nqueue_limit = many\n")
+    assert said.startswith("not TOML: ")
+    assert "line 2" in said
+
+
+def test_a_file_that_is_not_text_is_told(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe[actions]")
+    with pytest.raises(ConfigError, match="not TOML"):
+        config.load({"AGENT_CONFIG": str(file)})
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, missing: bool) -> None:
+    path = tmp_path / "nowhere" if missing else tmp_path
+    with pytest.raises(ConfigError) as caught:
+        config.load({"AGENT_CONFIG": str(path)})
+    why = "No such file or directory" if missing else "Is a directory"
+    assert str(caught.value) == f"{path}: cannot be read: {why}"
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "SEARCHED", ("agent.toml",))
+    assert config.load({}) == Settings()
+
+
+def test_the_file_of_the_working_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "agent.toml").write_text('[agent]\nnode = "db-1"\n')
+    assert config.load({}).agent.node == "db-1"
+
+
+def test_an_empty_file_is_all_defaults(file: Path) -> None:
+    assert load(file, "") == Settings()
+
+
+def test_every_option_takes_its_own_default(file: Path) -> None:
+    settings = load(file, "[agent]\n[api]\n[actions]\n")
+    assert settings == Settings()
+    for section in (settings.agent, settings.api, settings.actions):
+        for each in fields(section):
+            assert each.metadata["check"] is not None
+            assert each.metadata["help"].endswith(".")
+            value = getattr(section, each.name)
+            read = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            assert each.metadata["check"](read) == value
+            assert each.default is not MISSING or each.default_factory is not MISSING
+
+
+def test_a_value_is_what_the_file_says(file: Path) -> None:
+    settings = load(
+        file,
+        """
+        [agent]
+        db = "~/state.db"
+        kinds = ["a.b", "c"]
+        [actions]
+        execute_interval = 2
+        timeouts = { deploy = 60 }
+        [service]
+        supervisor = "commands"
+        pid = ["pidof", "redis"]
+        start = ["start"]
+        stop = ["stop", ""]
+        """,
+        HOME="/nowhere",
+    )
+    assert settings.agent.db == Path.home() / "state.db"
+    assert settings.agent.kinds == ("a.b", "c")
+    assert settings.actions.execute_interval == 2.0
+    assert settings.actions.timeouts == {"deploy": 60.0}
+    assert settings.service is not None
+    assert settings.service.stop == ("stop", "")
+
+
+@pytest.mark.parametrize(
+    "bind", ["127.0.0.1:8000", "127.3.2.1:1", "localhost:80", "[::1]:8000", "unix:/run/agent/agent.sock"]
+)
+def test_an_address_that_only_this_machine_reaches_is_taken(file: Path, bind: str) -> None:
+    assert load(file, f'[api]\nbind = "{bind}"\n').api.bind == bind
+
+
+# The environment
+
+
+def test_the_environment_overrides_the_file(file: Path) -> None:
+    text = '[agent]\ndb = "a.db"\n[api]\nbind = "127.0.0.1:1"\n'
+    settings = load(file, text, AGENT_DB="/b.db", AGENT_BIND="unix:/c.sock")
+    assert (settings.agent.db, settings.api.bind) == (Path("/b.db"), "unix:/c.sock")
+
+
+def test_an_empty_variable_overrides_nothing(file: Path) -> None:
+    assert load(file, '[agent]\ndb = "a.db"\n', AGENT_DB="", AGENT_BIND="").agent.db == Path("a.db")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AGENT_BIND", "0.0.0.0:80", "AGENT_BIND: expected a loopback address or unix:/path"),
+        ("AGENT_BIND", "80", "AGENT_BIND: expected host:port or unix:/path"),
+        ("AGENT_DB", " ", "AGENT_DB: expected a text"),
+    ],
+)
+def test_a_wrong_variable_is_told_by_its_name(file: Path, variable: str, value: str, said: str) -> None:
+    assert refused(file, "", **{variable: value}).startswith(said)
+
+
+def test_under_systemd_the_state_is_in_the_state_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/agent:/var/lib/other")
+    assert Settings().agent.db == Path("/var/lib/agent/agent.db")
+
+
+# The front door
+
+
+def started_in_vain(directory: Path, text: str, **environ: str) -> str:
+    """What an agent prints that must not start: it leaves with an error and no traceback."""
+    (directory / "agent.toml").write_text(text)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENT_", "GUNICORN_"))}
+    ended = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", str(CHECKOUT / "gunicorn.conf.py")],
+        cwd=directory,
+        env=kept
+        | {
+            "AGENT_CONFIG": str(directory / "agent.toml"),
+            "AGENT_DB": str(directory / "agent.db"),
+            "AGENT_BIND": f"127.0.0.1:{free_port()}",
+            "PYTHONPATH": f"{CHECKOUT}:{directory}",
+        }
+        | environ,
+        capture_output=True,
+        timeout=60,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode != 0
+    printed = ended.stdout + ended.stderr
+    assert "Traceback" not in printed, printed
+    told = [line for line in printed.splitlines() if line.startswith("agent: ")]
+    assert len(told) == 1, printed
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[actions]\nqueue_limit = "many"\n', 'actions.queue_limit: expected a positive integer, got "many"'),
+        ("[actions\n", "not TOML"),
+        ('[agent]\nkinds = ["no_such_module"]\n', "agent.kinds: cannot import no_such_module"),
+        ('[agent]\nkinds = ["broken_module"]\n', "agent.kinds: cannot import broken_module"),
+        ('[agent]\nkinds = ["raising_module"]\n', "agent.kinds: cannot import raising_module"),
+        ('[agent]\nkinds = ["twice"]\n', "the kind replicante.test.ping is defined twice"),
+    ],
+)
+def test_an_agent_with_a_wrong_configuration_does_not_start_and_says_why(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "broken_module.py").write_text("def:\n")
+    (tmp_path / "raising_module.py").write_text("1 / 0\n")
+    (tmp_path / "twice.py").write_text(
+        "from agent.kinds.base import Kind\nclass Mine(Kind):\n    name = 'replicante.test.ping'\n"
+    )
+    assert said in started_in_vain(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"AGENT_BIND": "0.0.0.0:80"}, "AGENT_BIND: expected a loopback address"),
+        ({"AGENT_CONFIG": "/nowhere/agent.toml"}, "/nowhere/agent.toml: cannot be read: No such file or directory"),
+        ({"AGENT_DB": "/nowhere/agent.db"}, "agent.db: /nowhere/agent.db cannot be opened: "),
+        ({"AGENT_DB": "/proc/version"}, "/proc/version"),
+    ],
+)
+def test_an_agent_in_a_wrong_environment_does_not_start_and_says_why(
+    tmp_path: Path, environ: dict[str, str], said: str
+) -> None:
+    assert said in started_in_vain(tmp_path, "", **environ)
+
+
+def test_an_agent_whose_file_is_no_database_does_not_start_and_leaves_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "agent.db").write_bytes(b"precious " * 1000)
+    assert "not a database" in started_in_vain(tmp_path, "")
+    assert (tmp_path / "agent.db").read_bytes() == b"precious " * 1000
+
+
+def test_an_agent_takes_its_options_from_the_file(start_agent: StartAgent) -> None:
+    agent = start_agent(config='[actions]\nqueue_limit = 1\n[agent]\nnode = "db-7"\n')
+    agent.occupy()
+    agent.schedule("replicante.test.ping", {})
+    assert agent.post_schedule("replicante.test.ping", {}).status == 429
+
+
+def settings_of(**tables: Any) -> Settings:
+    return config.parse(tables)
+
+
+def test_a_document_is_parsed_without_a_file() -> None:
+    assert settings_of(agent={"node": "x"}).agent.node == "x"
+    with pytest.raises(ConfigError, match=r"^agent\.toml: agent\.node: expected a text, got 1$"):
+        settings_of(agent={"node": 1})
