@@ -35,6 +35,14 @@ def config_show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def kinds_page(arguments: argparse.Namespace) -> int:
+    """Print the page that documents every kind."""
+    from agent import kinds_page
+
+    print(kinds_page.document(), end="")
+    return 0
+
+
 def _check_kinds(settings: config.Settings) -> None:
     # Imported here: the kinds bring more with them than the other commands need.
     from agent.kinds.registry import discover
@@ -53,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=config_check)
     show = configuration.add_parser("show", help="print a file with every option and its default")
     show.set_defaults(run=config_show)
+    page = commands.add_parser("kinds", help="print the page that documents every kind")
+    page.set_defaults(run=kinds_page)
     return parser
 
 

@@ -55,7 +55,7 @@ def discover(settings: Settings) -> Registry:
     """All kinds of the package and of the modules that `agent.kinds` names. Raises `ConfigError`."""
     registry = Registry()
     for module in _modules(settings):
-        for cls in _kinds_of(module):
+        for cls in kinds_of(module):
             try:
                 for kind in cls.offered(settings):
                     registry.add(kind)
@@ -74,7 +74,7 @@ def _modules(settings: Settings) -> Iterator[ModuleType]:
             raise ConfigError(f"agent.kinds: cannot import {name}: {error}") from None
 
 
-def _kinds_of(module: ModuleType) -> Iterator[type[Kind]]:
+def kinds_of(module: ModuleType) -> Iterator[type[Kind]]:
     """The classes that the module defines and names; what it imports, and bases without a name, are not kinds."""
     for cls in vars(module).values():
         if (

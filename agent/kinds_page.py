@@ -1,0 +1,75 @@
+"""The page that documents every kind, written from the kinds themselves."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+from agent import kinds
+from agent.kinds.arguments import json_schema
+from agent.kinds.base import Kind
+from agent.kinds.registry import kinds_of
+
+HEAD = """\
+Kinds
+=====
+
+Every kind of action that the agent has. ``GET /api/unstable/actions/available`` tells which of them a node
+offers; one that it does not offer is answered with 404 and what to set or install. All can be asked for on
+both wires with the same arguments.
+
+The result is the ``state_payload`` of the ``DONE`` action and the ``finished_result`` of the AsyncAction. A failed
+action has ``{"message": ...}`` there, and what else is worth knowing.
+"""
+
+
+def document() -> str:
+    """The whole page, in reStructuredText."""
+    classes = sorted(_classes(), key=lambda cls: (cls.name.startswith("replicante."), cls.name))
+    return "\n".join([HEAD, *("\n".join(_section(cls)) for cls in classes)])
+
+
+def _classes() -> Iterator[type[Kind]]:
+    for found in pkgutil.walk_packages(kinds.__path__, f"{kinds.__name__}."):
+        yield from kinds_of(importlib.import_module(found.name))
+
+
+def _section(cls: type[Kind]) -> Iterator[str]:
+    title = f"``{cls.name}``" if cls.name != "external" else "``external.<name>``"
+    yield from (title, "-" * len(title), "", _flat(inspect.getdoc(cls)), "")
+    yield from _members("Arguments", json_schema(cls.args()))
+    if cls.result is not None:
+        yield from _members("Result", json_schema(cls.result()))
+    yield f"Acts on a ``{cls.resource_type}``; may run for {cls.timeout:g} seconds unless ``actions.timeouts`` says otherwise."
+    yield ""
+
+
+def _members(title: str, schema: dict[str, Any]) -> Iterator[str]:
+    if not schema["properties"]:
+        return
+    yield from (f"{title}:", "")
+    for name, described in schema["properties"].items():
+        needed = "" if title == "Result" else ", required" if name in schema.get("required", ()) else ", optional"
+        yield f"* ``{name}`` ({_type(described)}{needed}{_default(described)}): {described.get('description', '')}".rstrip(
+            ": "
+        )
+    yield ""
+
+
+def _type(described: dict[str, Any]) -> str:
+    if "enum" in described:
+        return " or ".join(f"``{each}``" for each in described["enum"])
+    if described.get("writeOnly"):
+        return "string, secret"
+    if described.get("type") == "array":
+        return f"list of {described['items'].get('type', 'any')}s"
+    return str(described.get("type", "any"))
+
+
+def _default(described: dict[str, Any]) -> str:
+    return f", {described['default']} unless given" if described.get("default") not in (None, []) else ""
+
+
+def _flat(text: str | None) -> str:
+    return " ".join((text or "").split())
