@@ -41,7 +41,7 @@ def _section(cls: type[Kind]) -> Iterator[str]:
     yield from _members("Arguments", json_schema(cls.args()))
     if cls.result is not None:
         yield from _members("Result", json_schema(cls.result()))
-    yield f"Acts on a ``{cls.resource_type}``; may run for {cls.timeout:g} seconds unless ``actions.timeouts`` says otherwise."
+    yield f"Acts on a ``{cls.resource_type}``; may run for {cls.timeout:g} s unless ``actions.timeouts`` says otherwise."
     yield ""
 
 
@@ -51,9 +51,8 @@ def _members(title: str, schema: dict[str, Any]) -> Iterator[str]:
     yield from (f"{title}:", "")
     for name, described in schema["properties"].items():
         needed = "" if title == "Result" else ", required" if name in schema.get("required", ()) else ", optional"
-        yield f"* ``{name}`` ({_type(described)}{needed}{_default(described)}): {described.get('description', '')}".rstrip(
-            ": "
-        )
+        text = described.get("description", "")
+        yield f"* ``{name}`` ({_type(described)}{needed}{_default(described)}): {text}".rstrip(": ")
     yield ""
 
 

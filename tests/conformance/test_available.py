@@ -42,3 +42,15 @@ def test_args_is_a_json_schema_of_the_arguments(available: Any, kind: str, args:
     assert set(schema["properties"]) == args
     assert set(schema.get("required", [])) <= args
     assert schema["additionalProperties"] is False
+
+
+def test_what_is_missing_is_told_with_the_reason(shared_agent: AgentProcess) -> None:
+    answer = shared_agent.get(f"{PREFIX}/available?missing=true")
+    assert_json(answer)
+    assert all(set(item) == {"kind", "reason"} for item in answer.json)
+    missing = {item["kind"]: item["reason"] for item in answer.json}
+    assert list(missing) == sorted(missing)
+    assert missing["replicante.service.start"] == "set [service] in the configuration"
+    assert missing["database_create"] == "set [datastore] in the configuration"
+    refused = shared_agent.post_schedule("database_create", {"name": "app"})
+    assert missing["database_create"] in refused.json["error"]
