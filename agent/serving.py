@@ -59,6 +59,7 @@ def post_worker_init(worker: Any) -> None:
     # What is loaded by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     worker.wsgi.extensions["agent"].engine.start()
 
 

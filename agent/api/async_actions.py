@@ -70,8 +70,9 @@ def begin(stack: str) -> Response:
     parameters = _loaded(CommandArgs(), form_body() if _is_form() else json_body())
     command = parameters.pop("command")
     user_reference = parameters.pop("user_reference", None)
-    args: Json = form_args(context().registry.get(command).schema, parameters) if _is_form() else parameters
-    action_id = accept(command, args, Requester.API, user_reference=user_reference)
+    kind = context().registry.get(command)
+    args: Json = form_args(kind.schema, parameters) if _is_form() else parameters
+    action_id = accept(kind, args, Requester.API, user_reference=user_reference)
     return jsonify({"response": async_action_fields(async_actions.by_id(context().store, action_id))})
 
 

@@ -15,8 +15,9 @@ from agent.nesting import DEPTH, too_deep
 def read() -> bytes:
     """The bytes of the body. Raises `BodyTooLarge`, also for one that comes in chunks and does not say its length."""
     limit = context().settings.api.max_body
-    body = b"" if (request.content_length or 0) > limit else request.stream.read(limit + 1)
-    if max(len(body), request.content_length or 0) > limit:
+    # From the server itself, which ends it where the length or the last chunk does.
+    body: bytes = b"" if (request.content_length or 0) > limit else request.environ["wsgi.input"].read(limit + 1)
+    if len(body) > limit or (request.content_length or 0) > limit:
         raise BodyTooLarge(f"the body is larger than {limit} bytes")
     return body
 
@@ -26,7 +27,7 @@ def json_body() -> Json:
     body = read()
     if not body.strip():
         raise InvalidBody("a JSON body is required; send {} where there are no arguments")
-    if request.mimetype != "application/json":
+    if request.content_type != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType("the body must be application/json", layers=_named(request.content_type))
     if too_deep(body):
         raise InvalidBody(f"the body is nested deeper than {DEPTH} levels")

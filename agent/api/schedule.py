@@ -8,6 +8,7 @@ from agent.api.body import json_body
 from agent.api.current import context
 from agent.errors import InvalidArgs
 from agent.kinds.arguments import spelled_as_declared
+from agent.kinds.base import Kind
 from agent.models import Json, Request, Requester
 
 bp = Blueprint("schedule", __name__)
@@ -17,14 +18,13 @@ bp = Blueprint("schedule", __name__)
 def schedule(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = context().registry.get(kind)  # an unknown kind is told before its body is read
-    return jsonify({"id": accept(wanted.name, json_body(), Requester.API)})
+    return jsonify({"id": accept(wanted, json_body(), Requester.API)})
 
 
-def accept(kind_name: str, args: Json, requester: Requester, *, user_reference: str | None = None) -> str:
+def accept(kind: Kind, args: Json, requester: Requester, *, user_reference: str | None = None) -> str:
     """Check a request of any channel, write it down and wake the engine; returns the action's id."""
     created_ts = clock.now()
     agent = context()
-    kind = agent.registry.get(kind_name)
     if isinstance(args, dict):
         args = spelled_as_declared(kind.schema, args)
     loaded = kind.load(args)

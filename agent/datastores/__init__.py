@@ -2,9 +2,12 @@
 
 from agent.config import Datastore as DatastoreSettings
 from agent.datastores.base import Datastore
+from agent.datastores.mongodb import MongoDB
+from agent.datastores.mysql import MySQL
+from agent.datastores.postgresql import PostgreSQL
 from agent.datastores.redis import Redis
 
-KINDS: dict[str, type[Datastore]] = {"redis": Redis}
+KINDS: dict[str, type[Datastore]] = {"mongodb": MongoDB, "mysql": MySQL, "postgresql": PostgreSQL, "redis": Redis}
 
 
 def of(settings: DatastoreSettings) -> Datastore:

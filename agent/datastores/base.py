@@ -50,6 +50,10 @@ class Datastore(ABC):
     """The package to import, which the extra of the datastore's kind installs."""
     schemes: ClassVar[tuple[str, ...]]
     """The forms of a url that it understands."""
+    experimental: ClassVar[str | None] = None
+    """What has not been tried on the real server, as a sentence for the descriptions of kinds."""
+    node: str = ""
+    """The name by which it is to follow its primary, where that matters."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -135,6 +139,10 @@ class Datastore(ABC):
     def delete_user(self, name: str) -> Json:
         """Delete a user, with what it owns handled as the server needs; refused rather than half done."""
         raise NotSupported("this datastore has no users that can be deleted")
+
+    def keep_users(self) -> None:
+        """Let the users as they are now last over its restart, where a change alone does not do that."""
+        return
 
     # Replication
 

@@ -4,35 +4,59 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from agent.config import Datastore as Settings
+from agent.datastores import redis_replication, redis_users
 from agent.datastores.base import (
     Datastore,
     DatastoreDown,
     DatastoreError,
     DatastoreRefused,
     DatastoreUnreachable,
+    Role,
 )
+from agent.datastores.redis_resync import Resync
+from agent.errors import ConfigError
+from agent.models import Json
 from agent.stop import Stop
 
 if TYPE_CHECKING:
     import redis
+
+    from agent.supervisors.base import Supervisor
 
 LOOK_EVERY = 0.05
 """Seconds between looks at whether it is gone, or ours to wait for no longer."""
 
 
 class Redis(Datastore):
-    """One Redis. Needs to be allowed INFO, PING and SHUTDOWN."""
+    """One Redis. Its "databases", to the users, are prefixes of keys: `app` stands for `app:*`."""
 
     driver = "redis"
     schemes = ("redis", "rediss", "unix")
+    no_databases = "Redis has no databases to create or delete: they are numbered and always there"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.primary = None if settings.primary is None else self._at(settings.primary)
+
+    def _at(self, primary: str) -> Redis:
+        """The server that `datastore.primary` names."""
+        settings = replace(self.settings, url=primary, password_file=self.settings.primary_password_file, primary=None)
+        if not primary.startswith(("redis://", "rediss://")):
+            raise ConfigError("datastore.primary: expected redis://host:port or rediss://host:port")
+        try:
+            return type(self)(settings)
+        except ConfigError:
+            raise ConfigError("datastore.primary: not a url") from None
 
     def is_up(self) -> bool:
         try:
-            with self._client() as client:
+            with self.client() as client:
                 client.ping()
         except DatastoreDown:
             return False
@@ -42,7 +66,7 @@ class Redis(Datastore):
 
     def shut_down(self, timeout: float, stop: Stop) -> str:
         deadline = time.monotonic() + timeout
-        with self._client() as client:
+        with self.client() as client:
             server: dict[str, Any] = client.info("server")
             self._ask_to_shut_down(client, deadline, stop)
         while self._still_runs(server["run_id"]):
@@ -79,13 +103,13 @@ class Redis(Datastore):
 
     def _call_off(self) -> None:
         """From Redis 7 on a shutdown that still waits for its replicas can be taken back."""
-        with suppress(DatastoreError), self._client() as client:
+        with suppress(DatastoreError), self.client() as client:
             client.shutdown(abort=True)
 
     def _still_runs(self, run_id: str) -> bool:
         """Whether the server of this run answers; one that a supervisor has started since does not count."""
         try:
-            with self._client() as client:
+            with self.client() as client:
                 now: dict[str, Any] = client.info("server")
         except DatastoreDown:
             return False
@@ -93,8 +117,57 @@ class Redis(Datastore):
             return True  # on its way, or in doubt
         return bool(now["run_id"] == run_id)
 
+    # Users
+
+    def user_exists(self, name: str) -> bool:
+        with self.client() as client:
+            return redis_users.exists(client, name)
+
+    def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
+        with self.client() as client:
+            return redis_users.create(client, name, password, databases, privileges)
+
+    def delete_user(self, name: str) -> Json:
+        with self.client() as client:
+            return redis_users.delete(client, name)
+
+    def keep_users(self) -> None:
+        with self.client() as client:
+            redis_users.keep(client)
+
+    # Replication
+
+    def role(self) -> Role:
+        with self.client() as client:
+            return redis_replication.role(redis_replication.look(client))
+
+    def promote(self, stop: Stop) -> Json:
+        """Refused while a full copy of its primary comes in: what is there now is not what that had."""
+        with self.client() as client:
+            if redis_replication.is_copying(redis_replication.look(client)):
+                raise DatastoreRefused(f"Redis at {self.address} is still copying its primary: its data is not whole")
+            return redis_replication.follow_nobody(client)
+
+    def disable_replication(self, stop: Stop) -> Json:
+        """It is writable then: Redis has no read-only but for replicas."""
+        with self.client() as client:
+            return redis_replication.follow_nobody(client)
+
+    def resync(self, service: Supervisor | None, progress: Callable[[str], None]) -> Json:
+        return Resync(self, service, progress).run()
+
+    def is_dirty(self) -> bool:
+        """Whether a full copy is on its way in, by its own word; one that is down copies anew when it starts."""
+        try:
+            with self.client() as client:
+                return redis_replication.is_copying(redis_replication.look(client))
+        except DatastoreError:
+            return False
+
+    # Connections
+
     @contextmanager
-    def _client(self) -> Iterator[redis.Redis]:
+    def client(self) -> Iterator[redis.Redis]:
         """A connection that tries everything once, and whose errors are ours."""
         errors = _errors()
         try:
@@ -110,6 +183,8 @@ class Redis(Datastore):
             raise DatastoreUnreachable(f"Redis at {self.address} does not answer: {error}") from error
         except errors.RedisError as error:
             raise DatastoreRefused(f"Redis at {self.address} refuses: {error}") from error
+        except UnicodeError:
+            raise DatastoreRefused("half a surrogate pair is no text and cannot be sent to Redis") from None
 
     def _connect(self) -> redis.Redis:
         import redis

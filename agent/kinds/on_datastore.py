@@ -47,6 +47,10 @@ class OnDatastore(Kind):
             return None
         return f"the agent cannot do this on {datastore.settings.kind}"
 
+    @property
+    def description(self) -> str:
+        return " ".join(filter(None, (super().description, self.datastore.experimental)))
+
     def load(self, args: Json) -> Any:
         loaded = super().load(args)
         details = {}

@@ -52,7 +52,8 @@ class Promote(OnReplica):
     needs = "promote"
 
     def act(self, step: Step) -> Outcome:
-        if self.datastore.role().name != "replica":
+        role = self.datastore.role()
+        if role.name != "replica" and (role.name == "primary" or role.writable):
             return self._done("this server is a primary already")
         return self._done("this server is the primary now", self.datastore.promote(step.stop))
 
@@ -113,9 +114,10 @@ class Resync(OnReplica):
         """Why not to begin: a primary has what its replicas are rebuilt from."""
         if force or self.datastore.is_dirty() or not self.datastore.is_up():
             return None
-        if self.datastore.role().name != "primary":
+        if self.datastore.role().name == "replica":
             return None
-        return _failed("this server is a primary; force is needed to rebuild it from another")
+        # One without replicas too: they may only be cut off just now, and its data be the last.
+        return _failed("this server follows nobody; force is needed to rebuild it from another")
 
     def _look(self, job: Job, step: Step) -> Outcome:
         status = job.look()

@@ -21,6 +21,10 @@ class StopStore(Kind):
         except DriverMissing as error:
             raise NotOffered(str(error)) from None
 
+    @property
+    def description(self) -> str:
+        return " ".join(filter(None, (super().description, self._datastore.experimental)))
+
     def step(self, step: Step) -> Outcome:
         try:
             message = self._datastore.shut_down(self._timeout, step.stop)

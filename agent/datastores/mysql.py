@@ -1,0 +1,116 @@
+"""MySQL and MariaDB; which of them answers is told by the server's version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from agent.config import Datastore as Settings
+from agent.datastores import mysql_address, mysql_databases, mysql_life, mysql_replication, mysql_resync, mysql_users
+from agent.datastores.base import Datastore, DatastoreUnreachable, Role
+from agent.datastores.mysql_session import Session, connect
+from agent.errors import ConfigError
+from agent.models import Json
+from agent.stop import Stop
+
+if TYPE_CHECKING:
+    from agent.supervisors.base import Supervisor
+
+
+class MySQL(Datastore):
+    """One MySQL or MariaDB. Its users are `name`@`%`."""
+
+    driver = "pymysql"
+    schemes = ("mysql", "mysql+unix")
+    database_options = ("charset", "collation")
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.at = mysql_address.parse(settings.url, "datastore.url", settings.password_file)
+        self.address = str(self.at)
+        self.primary = None
+        if settings.primary is not None:
+            self.primary = mysql_address.parse(settings.primary, "datastore.primary", settings.primary_password_file)
+            if self.primary.socket is not None:
+                raise ConfigError("datastore.primary: expected mysql://user@host:port")
+
+    # Life
+
+    def is_up(self) -> bool:
+        return mysql_life.is_up(self.at, self.settings.timeout)
+
+    def shut_down(self, timeout: float, stop: Stop) -> str:
+        return mysql_life.shut_down(self.at, timeout, stop)
+
+    # Databases
+
+    def is_system_database(self, name: str) -> bool:
+        return mysql_databases.is_system(name)
+
+    def database_exists(self, name: str) -> bool:
+        with self._alone() as session:
+            return mysql_databases.exists(session, name)
+
+    def create_database(self, name: str, options: Mapping[str, str]) -> Json:
+        with self._writing() as session:
+            return mysql_databases.create(session, name, options)
+
+    def delete_database(self, name: str, *, force: bool) -> Json:
+        with self._writing() as session:
+            return mysql_databases.delete(session, name, force=force, patience=self.settings.timeout / 2)
+
+    # Users
+
+    def user_exists(self, name: str) -> bool:
+        with self._alone() as session:
+            return mysql_users.exists(session, name)
+
+    def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
+        with self._writing() as session:
+            return mysql_users.create(session, name, password, databases, privileges)
+
+    def delete_user(self, name: str) -> Json:
+        with self._writing() as session:
+            return mysql_users.delete(session, name)
+
+    # Replication
+
+    def role(self) -> Role:
+        with self._session() as session:
+            return mysql_replication.role(session)
+
+    def promote(self, stop: Stop) -> Json:
+        with self._session() as session:
+            return mysql_replication.promote(session, self.settings.timeout, stop)
+
+    def disable_replication(self, stop: Stop) -> Json:
+        with self._session() as session:
+            return mysql_replication.disable(session)
+
+    def resync(self, service: Supervisor | None, progress: Callable[[str], None]) -> Json:
+        return mysql_resync.Resync(self.settings, self.at, self.primary, service, progress).run()
+
+    def is_dirty(self) -> bool:
+        """Also where it does not answer, after all: nobody can say then that its data is whole."""
+        try:
+            with self._session() as session:
+                return mysql_resync.is_marked(session)
+        except DatastoreUnreachable:
+            return True
+
+    def _session(self) -> AbstractContextManager[Session]:
+        return connect(self.at, self.settings.timeout)
+
+    @contextmanager
+    def _alone(self) -> Iterator[Session]:
+        """A session when no statement of an agent that was killed is still under way: what is seen now stays."""
+        with self._session() as session:
+            session.wait_for_turn(self.settings.timeout / 2)
+            yield session
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with self._alone() as session:
+            mysql_replication.check_writes_here(session)
+            yield session

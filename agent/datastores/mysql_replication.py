@@ -1,0 +1,170 @@
+"""Whom one MySQL or MariaDB follows, and how it ends that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, Role
+from agent.datastores.mysql_address import Address
+from agent.datastores.mysql_session import Row, Session, password_of
+from agent.models import Json
+from agent.stop import Stop
+
+LOOK_EVERY = 0.05
+
+START_REPLICA = "START REPLICA"
+STOP_REPLICA = "STOP REPLICA"
+START_RECEIVING = "START REPLICA IO_THREAD"
+STOP_RECEIVING = "STOP REPLICA IO_THREAD"
+FORGET_PRIMARY = "RESET REPLICA ALL"
+
+SENDS = ("Binlog Dump", "Binlog Dump GTID")
+"""What a connection does that a replica follows by."""
+
+NAMELESS = {"Connection_name": ""}
+
+
+def role(session: Session) -> Role:
+    followed, writable = session.replica_status(), is_writable(session)
+    if followed:
+        return Role("replica", primary_of(followed[0]), all(map(_streams, followed)), writable)
+    led = any(row["Command"] in SENDS for row in session.run("SHOW PROCESSLIST"))
+    return Role("primary" if led and writable else "standalone", writable=writable)
+
+
+def is_writable(session: Session) -> bool:
+    return not session.value("SELECT @@GLOBAL.read_only")
+
+
+def primary_of(row: Row) -> str:
+    return f"{row['Source_Host']}:{row['Source_Port']}"
+
+
+def check_writes_here(session: Session) -> None:
+    """Raise on a replica: what is written there alone is the end of its replication."""
+    if followed := session.replica_status():
+        raise DatastoreRefused(f"{session.where} is a replica: ask its primary, {primary_of(followed[0])}")
+    if not is_writable(session):
+        raise DatastoreRefused(f"{session.where} is read-only")
+
+
+def promote(session: Session, timeout: float, stop: Stop) -> Json:
+    """Apply what was received, then follow nobody and take writes."""
+    followed = session.replica_status()
+    for row in followed:
+        _apply_received(session, row, timeout, stop)
+    _follow_nobody(session, followed)
+    session.run(session.dialect.make_writable)
+    return {"followed": [primary_of(row) for row in followed], **session.dialect.kept}
+
+
+def disable(session: Session) -> Json:
+    """Follow nobody and stay read-only."""
+    followed = session.replica_status()
+    session.run(session.dialect.make_read_only)
+    _follow_nobody(session, followed)
+    return {"followed": [primary_of(row) for row in followed], **session.dialect.kept}
+
+
+def follow(session: Session, primary: Address, timeout: float) -> None:
+    """Follow that server alone, from where the data is by GTID, and await that it does so. Read-only from then on."""
+    _follow_nobody(session, session.replica_status())
+    _select(session, NAMELESS)
+    password = password_of(primary) or ""
+    session.run(session.dialect.follow, primary.host, primary.port, primary.user, password, secret=password)
+    session.run(session.dialect.make_read_only)
+    session.run(START_REPLICA)
+    _await_streaming(session, timeout)
+
+
+def pause(session: Session) -> None:
+    """Receive and apply nothing more; whom to follow is not forgotten."""
+    for row in session.replica_status():
+        _select(session, row)
+        session.run(STOP_REPLICA)
+
+
+def _apply_received(session: Session, row: Row, timeout: float, stop: Stop) -> None:
+    """Nothing more is received and all that was is applied, or it goes on as it did.
+
+    What is stopped is never started while both threads are: MariaDB throws away what it received then.
+    """
+    _select(session, row)
+    _has_applied(session, row)
+    session.run(STOP_RECEIVING)
+    try:
+        otherwise = f"{session.where} has not applied what it received"
+        _await_fact(lambda: _has_applied(session, row), timeout, stop, otherwise)
+    except DatastoreError:
+        if _applies(_status_of(session, row)):
+            session.run(START_RECEIVING)
+        raise
+
+
+def _has_applied(session: Session, followed: Row) -> bool:
+    """Raises `DatastoreRefused` where it never will by itself."""
+    now = _status_of(session, followed)
+    if received := now.get(session.dialect.received):
+        applied = bool(session.value(session.dialect.gtids_applied, received))
+    else:
+        read, executed = ("Source_Log_File", "Read_Source_Log_Pos"), ("Relay_Source_Log_File", "Exec_Source_Log_Pos")
+        applied = [now[column] for column in read] == [now[column] for column in executed]
+    if not applied and not _applies(now):
+        why = now["Last_SQL_Error"] or "its applier is stopped"
+        raise DatastoreRefused(f"{session.where} cannot apply what it received: {why}")
+    return applied
+
+
+def _follow_nobody(session: Session, followed: list[Row]) -> None:
+    for row in followed if session.dialect.select_replica else followed[:1]:
+        _select(session, row)
+        session.run(STOP_REPLICA)
+        session.run(FORGET_PRIMARY)
+
+
+def _await_streaming(session: Session, timeout: float) -> None:
+    def streams() -> bool:
+        [row] = session.replica_status()
+        if error := row["Last_SQL_Error"] or (row["Replica_IO_Running"] == "No" and row["Last_IO_Error"]):
+            raise DatastoreRefused(f"{session.where} does not follow {primary_of(row)}: {error}")
+        return _streams(row)
+
+    try:
+        _await_fact(streams, timeout, Stop(), f"{session.where} does not follow its primary yet")
+    except DatastoreUnreachable as error:
+        [row] = session.replica_status()
+        raise DatastoreRefused(f"{error}: {row['Last_IO_Error'] or row['Replica_IO_State']}") from None
+
+
+def _await_fact(fact: Callable[[], bool], timeout: float, stop: Stop, otherwise: str) -> None:
+    """Raises `DatastoreUnreachable` when the time is over and `DatastoreRefused` when `stop` is requested."""
+    deadline = time.monotonic() + timeout
+    while not fact():
+        if time.monotonic() > deadline:
+            raise DatastoreUnreachable(f"{otherwise} after {timeout:g} s")
+        if stop.wait(LOOK_EVERY):
+            raise DatastoreRefused(f"{otherwise}: {stop.reason}")
+
+
+def _streams(row: Row) -> bool:
+    return row["Replica_IO_Running"] == "Yes" and _applies(row)
+
+
+def _applies(row: Row) -> bool:
+    return bool(row["Replica_SQL_Running"] == "Yes")
+
+
+def _status_of(session: Session, followed: Row) -> Row:
+    name = _name(followed)
+    return next(row for row in session.replica_status() if _name(row) == name)
+
+
+def _select(session: Session, row: Row) -> None:
+    """Let the next statements mean this one of those that are followed."""
+    if session.dialect.select_replica is not None:
+        session.run(session.dialect.select_replica, row["Connection_name"])
+
+
+def _name(row: Row) -> object:
+    return row.get("Connection_name", row.get("Channel_Name"))

@@ -1,0 +1,112 @@
+"""PostgreSQL 13 and newer: what it offers. How is in the modules beside, which import the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from agent.config import Datastore as Settings
+from agent.datastores.base import Datastore, Role
+from agent.models import Json
+from agent.stop import Stop
+
+if TYPE_CHECKING:
+    from agent.supervisors.base import Supervisor
+
+SYSTEM_DATABASES = ("postgres", "template0", "template1")
+
+
+class PostgreSQL(Datastore):
+    """One PostgreSQL. What its user needs to be allowed stands in docs/postgresql.rst."""
+
+    driver = "psycopg"
+    schemes = ("postgresql", "postgres")
+    database_options = ("owner", "encoding", "template")
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        from agent.datastores.postgresql_connection import Target, parse
+
+        self.server = Target(parse(settings.url, "datastore.url"), self.password, settings.timeout)
+        self.address = self.server.address
+
+    # Life
+
+    def is_up(self) -> bool:
+        return self.server.is_up()
+
+    def shut_down(self, timeout: float, stop: Stop) -> str:
+        """A fast shutdown: sessions are ended, not awaited. A checkpoint before it keeps it short."""
+        from agent.datastores import postgresql_shutdown as shutdown
+
+        return shutdown.shut_down(self.server, self.settings.data_directory, timeout, stop)
+
+    # Databases
+
+    def is_system_database(self, name: str) -> bool:
+        """Also the one that the agent itself connects to."""
+        return name in (*SYSTEM_DATABASES, self.server.database)
+
+    def database_exists(self, name: str) -> bool:
+        from agent.datastores import postgresql_databases as databases
+
+        return databases.exists(self.server, name)
+
+    def create_database(self, name: str, options: Mapping[str, str]) -> Json:
+        from agent.datastores import postgresql_databases as databases
+
+        return databases.create(self.server, name, options)
+
+    def delete_database(self, name: str, *, force: bool) -> Json:
+        from agent.datastores import postgresql_databases as databases
+
+        return databases.delete(self.server, name, force=force)
+
+    # Users
+
+    def user_exists(self, name: str) -> bool:
+        from agent.datastores import postgresql_users as users
+
+        return users.exists(self.server, name)
+
+    def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
+        from agent.datastores import postgresql_users as users
+
+        return users.create(self.server, name, password, list(dict.fromkeys(databases)), privileges)
+
+    def delete_user(self, name: str) -> Json:
+        from agent.datastores import postgresql_users as users
+
+        return users.delete(self.server, name)
+
+    # Replication
+
+    def role(self) -> Role:
+        """Out of recovery it is a primary, also without replicas: it may be the only one that has the data."""
+        from agent.datastores import postgresql_replication as replication
+
+        return replication.role(self.server, self.settings.data_directory)
+
+    def promote(self, stop: Stop) -> Json:
+        from agent.datastores import postgresql_replication as replication
+
+        return replication.promote(self.server, stop)
+
+    def disable_replication(self, stop: Stop) -> Json:
+        """It stays in recovery: read-only, with the data that it has, also after a restart. It can be promoted."""
+        from agent.datastores import postgresql_replication as replication
+
+        return replication.disable(self.server, stop)
+
+    def resync(self, service: Supervisor | None, progress: Callable[[str], None]) -> Json:
+        """pg_rewind, and where that does not do pg_basebackup. `datastore.data_directory` must be set."""
+        from agent.datastores.postgresql_resync import resync
+
+        return resync(self.settings, self.server, service, progress, self.node)
+
+    def is_dirty(self) -> bool:
+        """While a resync is under way: then the data directory is whole or not there, never half."""
+        from agent.datastores.postgresql_files import work_of
+
+        data = self.settings.data_directory
+        return data is not None and work_of(data).exists()

@@ -1,0 +1,134 @@
+"""The agent, and the job of a resync, are killed at chosen moments; Redis ends up right, or the failure is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_process import AgentProcess, StartAgent
+from tests.datastores.held import Held
+from tests.kinds.configuring import over, toml
+from tests.servers.leftovers import processes_using
+from tests.servers.process import await_that
+from tests.servers.redis import RedisServer
+
+USER = {"name": "app", "password": "battery-staple", "databases": ["app"]}
+
+
+def agent_of(server: RedisServer, start_agent: StartAgent, primary: RedisServer | None = None) -> AgentProcess:
+    """An agent that reaches its server by a way that a test can hold."""
+    document = over(server)
+    document["datastore"] |= {"url": f"unix://{way_to(server)}"}
+    if primary is not None:
+        document["datastore"]["primary"] = f"redis://127.0.0.1:{primary.port}"
+    return start_agent(config=toml(document))
+
+
+def way_to(server: RedisServer) -> Path:
+    return server.dir / "held.sock"
+
+
+def killed_at(agent: AgentProcess, server: RedisServer, kind: str, args: Any, word: bytes, answered: bool) -> Any:
+    """The final state of an action whose agent was killed at this request and started again."""
+    with Held(way_to(server), server.socket, word, answered=answered) as held:
+        action = agent.schedule(kind, args)
+        assert held.reached.wait(10)
+        agent.kill_all()
+        held.release()
+        agent.start()
+        return agent.await_final(action, timeout=30)["action"]
+
+
+@pytest.mark.parametrize("word, answered", [(b"SETUSER", False), (b"SETUSER", True), (b"REWRITE", False)])
+def test_a_user_is_created_for_good_though_the_agent_was_killed(
+    word: bytes, answered: bool, redis_server: RedisServer, start_agent: StartAgent
+) -> None:
+    agent = agent_of(redis_server, start_agent)
+    action = killed_at(agent, redis_server, "database_user_create", USER, word, answered)
+    assert action["state"] == "DONE" and "staple" not in str(action) + agent.log_text()
+    redis_server.stop()
+    redis_server.start()
+    assert "app" in redis_server.cli("acl", "users").split()
+
+
+def test_a_user_is_deleted_for_good_though_the_agent_was_killed(
+    redis_server: RedisServer, start_agent: StartAgent
+) -> None:
+    redis_server.cli("acl", "setuser", "app", "on", ">pw")
+    redis_server.cli("config", "rewrite")
+    agent = agent_of(redis_server, start_agent)
+    assert killed_at(agent, redis_server, "database_user_delete", {"name": "app"}, b"DELUSER", True)["state"] == "DONE"
+    redis_server.stop()
+    redis_server.start()
+    assert redis_server.cli("acl", "users") == "default"
+
+
+@pytest.fixture
+def old_primary(redis_server: RedisServer, server_dir: Path) -> Iterator[RedisServer]:
+    """A server with data of its own that is to follow the other one."""
+    redis_server.cli("set", "k", "right")
+    with RedisServer(server_dir / "old") as server:
+        server.cli("set", "k", "diverged")
+        yield server
+
+
+@pytest.mark.parametrize("word, answered", [(b"MULTI", False), (b"EXEC", True), (b"REWRITE", True)])
+def test_a_resync_outlives_the_agent(
+    word: bytes, answered: bool, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
+) -> None:
+    agent = agent_of(old_primary, start_agent, redis_server)
+    action = killed_at(agent, old_primary, "resync_slave_db", {"force": True}, word, answered)
+    assert action["state"] == "DONE", action
+    assert old_primary.cli("get", "k") == "right"
+    old_primary.await_replica()
+    old_primary.stop()
+    old_primary.start()
+    await_that(lambda: "link_status:up" in old_primary.cli("info", "replication"))
+
+
+def test_a_resync_whose_job_was_killed_too_is_told_and_can_be_asked_for_again(
+    old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
+) -> None:
+    agent = agent_of(old_primary, start_agent, redis_server)
+    with Held(way_to(old_primary), old_primary.socket, b"EXEC", answered=True) as held:
+        action = agent.schedule("resync_slave_db", {"force": True})
+        assert held.reached.wait(10)
+        agent.kill_all()
+        kill_jobs(agent)
+        held.release()
+        agent.start()
+        ended = agent.await_final(action, timeout=30)["action"]
+        assert ended["state"] == "FAILED" and ended["state_payload"]["dirty"] is False, ended
+        again = agent.await_final(agent.schedule("resync_slave_db", {"force": True}), timeout=30)["action"]
+    assert again["state"] == "DONE" and old_primary.cli("get", "k") == "right"
+
+
+def test_a_resync_killed_while_the_data_comes_in_says_that_it_is_not_whole(
+    old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
+) -> None:
+    redis_server.cli("eval", "for i = 1, 30 do redis.call('set', i, i) end", "0")
+    redis_server.cli("config", "set", "rdb-key-save-delay", "100000")  # microseconds
+    agent = agent_of(old_primary, start_agent, redis_server)
+    with Held(way_to(old_primary), old_primary.socket, b"never"):
+        action = agent.schedule("resync_slave_db", {"force": True})
+        await_that(lambda: "master_sync_in_progress:1" in old_primary.cli("info", "replication"))
+        kill_jobs(agent)
+        ended = agent.await_final(action)["action"]
+        assert ended["state"] == "FAILED" and ended["state_payload"]["dirty"] is True
+        assert "the data is not whole, resync it again" in ended["state_payload"]["message"]
+        redis_server.cli("config", "set", "rdb-key-save-delay", "0")
+        again = agent.await_final(agent.schedule("resync_slave_db", {"force": True}), timeout=30)["action"]
+    assert again["state"] == "DONE" and old_primary.cli("get", "k") == "right"
+
+
+def kill_jobs(agent: AgentProcess) -> None:
+    """KILL the job's runner and all it runs."""
+    jobs = [pid for pid, _ in processes_using(f"{agent.directory}/agent.db.jobs")]
+    assert jobs, "no job runs"
+    for pid in jobs:
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,125 @@
+"""A life with two Redis servers and an agent on each, over HTTP: users, a failover, a resync, a goodbye."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.agent_process import AgentProcess, StartAgent
+from tests.kinds.configuring import over, toml
+from tests.servers.process import await_that
+from tests.servers.redis import RedisServer
+
+SERVER_SECRET = "server-correct-horse"
+USER_SECRET = "user-battery-staple"
+
+NOT_LOOKED_AT = ("agent.toml", "agent.db-wal", "agent.db-shm")
+"""What passed through SQLite's log of changes is not the datastore's matter."""
+
+Pair = tuple[RedisServer, RedisServer]
+
+
+@pytest.fixture
+def pair(server_dir: Path) -> Iterator[Pair]:
+    with (
+        RedisServer(server_dir / "a", password=SERVER_SECRET) as primary,
+        RedisServer(server_dir / "b", password=SERVER_SECRET, replica_of=primary) as replica,
+    ):
+        replica.await_replica()
+        yield primary, replica
+
+
+def configuration(server: RedisServer, primary: RedisServer) -> str:
+    """An agent of `server` that resyncs from `primary`."""
+    secret = server.dir / "secret"
+    secret.write_text(SERVER_SECRET)
+    document = over(server)
+    document["datastore"] |= {
+        "password_file": str(secret),
+        "primary": f"redis://127.0.0.1:{primary.port}",
+        "primary_password_file": str(secret),
+    }
+    return toml(document)
+
+
+def done(agent: AgentProcess, kind: str, args: dict[str, Any]) -> Any:
+    """The final payload of an action that must succeed."""
+    action = agent.await_final(agent.schedule(kind, args), timeout=30)["action"]
+    assert action["state"] == "DONE", action
+    return action["state_payload"]
+
+
+def failed(agent: AgentProcess, kind: str, args: dict[str, Any]) -> str:
+    """Why an action failed that must."""
+    action = agent.await_final(agent.schedule(kind, args), timeout=30)["action"]
+    assert action["state"] == "FAILED", action
+    return str(action["state_payload"]["message"])
+
+
+def user_of(server: RedisServer) -> redis.Redis:
+    return redis.Redis(
+        unix_socket_path=str(server.socket), username="app", password=USER_SECRET, protocol=2, decode_responses=True
+    )
+
+
+def assert_no_secret(agent: AgentProcess) -> None:
+    """In what is answered, logged and kept."""
+    answers = [agent.info(each["id"]) for each in agent.finished()]
+    files = [file for file in agent.directory.rglob("*") if file.is_file() and file.name not in NOT_LOOKED_AT]
+    everything = b"".join(file.read_bytes() for file in files) + repr(answers).encode()
+    assert answers and files
+    for secret in (SERVER_SECRET, USER_SECRET):
+        assert secret.encode() not in everything
+
+
+def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
+    a, b = pair
+    on_a, on_b = (start_agent(config=configuration(*each)) for each in ((a, b), (b, a)))
+    user = {"name": "app", "password": USER_SECRET, "databases": ["app"], "privileges": "readwrite"}
+
+    assert "Redis has no databases to create" in on_a.post_schedule("database_create", {"name": "app"}).json["error"]
+    for agent in (on_a, on_b):
+        server = {"keys": ["app:*"], "kept_in": "the configuration file"}
+        assert done(agent, "database_user_create", user) == {"user": "app", "server": server}
+    assert failed(on_a, "database_user_create", user) == "the user app exists already"
+    assert done(on_a, "promote_slave_db", {})["role"]["name"] == "primary"
+    assert "force is needed" in failed(on_a, "resync_slave_db", {})
+    with user_of(a) as client:
+        client.set("app:k", "written on a")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.set("other:k", "1")
+    a.cli("wait", "1", "5000")
+
+    a.kill()
+    promoted = done(on_b, "promote_slave_db", {"server_group": "redis"})
+    assert promoted["role"]["writable"] and promoted["server"]["followed"] == f"127.0.0.1:{a.port}"
+    with user_of(b) as client:
+        assert client.get("app:k") == "written on a"
+        client.set("app:k", "written on b")
+
+    a.start()
+    with user_of(a) as client:
+        client.set("app:diverged", "1")
+    resynced = done(on_a, "resync_slave_db", {"force": True})
+    assert resynced["role"] == {
+        "name": "replica", "primary": f"127.0.0.1:{b.port}", "streaming": True, "writable": False,
+    }  # fmt: skip
+    with user_of(a) as client:
+        assert client.get("app:k") == "written on b" and client.get("app:diverged") is None
+        with pytest.raises(redis.exceptions.ReadOnlyError):
+            client.set("app:k", "1")
+
+    assert done(on_a, "disable_replication_slave_db", {})["role"]["name"] == "standalone"
+    assert done(on_a, "disable_replication_slave_db", {})["server"] == {}
+    assert done(on_a, "database_user_delete", {"name": "app"})["server"]["kept_in"] == "the configuration file"
+    assert failed(on_a, "database_user_delete", {"name": "app"}) == "there is no user app"
+    with pytest.raises(redis.AuthenticationError), user_of(a) as client:
+        client.ping()
+    done(on_a, "replicante.store.stop", {})
+    await_that(lambda: a.pid is None)
+    for agent in (on_a, on_b):
+        assert_no_secret(agent)

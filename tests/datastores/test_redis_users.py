@@ -1,0 +1,207 @@
+"""Users of a real Redis may touch the keys of their prefixes, as they were allowed to, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from agent.datastores.base import DatastoreRefused
+from tests.datastores.test_redis import at
+from tests.servers.process import await_that, program, start_process
+from tests.servers.redis import RedisServer
+
+READ = ["GET app:k", "MGET app:k app:l", "HSCAN app:h 0", "PING", "MULTI", "TTL app:k"]
+WRITE = ["SET app:k v", "DEL app:k", "COPY app:k app:l", "EXPIRE app:k 9"]
+OWN = ["EVAL return(redis.call('get',KEYS[1])) 1 app:k", "PUBLISH app:news v", "SCRIPT LOAD return(1)"]
+OTHERS = [
+    "GET other:k", "GET app", "GET application:k", "SET other:k v", "COPY app:k other:k", "MGET app:k other:k",
+    "EVAL return(redis.call('get','other:k')) 0", "PUBLISH other:news v", "PUBSUB CHANNELS", "SCAN 0", "KEYS *",
+    "RANDOMKEY", "DBSIZE", "CLIENT TRACKING ON BCAST", "FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "FUNCTION FLUSH",
+    "SCRIPT FLUSH", "SORT app:k BY other:*", "CONFIG GET *", "ACL LIST", "ACL SETUSER u ~*", "INFO", "MONITOR",
+    "SHUTDOWN", "REPLICAOF NO ONE", "CLIENT LIST", "SLOWLOG GET", "SAVE", "MODULE LIST",
+]  # fmt: skip
+NAMES = ["o'brien", 'a"b', "%s;--", "ü-名前-🐎", "a\\b", "*", "[a-z]*?", "#1", "--", "u:v@w/x", "~*", ">pw"]
+
+
+@pytest.fixture(scope="module")
+def server(module_dir: Path) -> Iterator[RedisServer]:
+    """A Redis that keeps its users in an aclfile."""
+    with with_acl_file(module_dir / "redis") as server:
+        yield server
+
+
+def with_acl_file(directory: Path) -> RedisServer:
+    server = RedisServer(directory, appendonly=False)
+    (directory / "users.acl").touch()
+    server.config.write_text(f'{server.config.read_text()}aclfile "{directory}/users.acl"\n')
+    return server
+
+
+def asked(server: RedisServer, command: str, name: str = "app", password: str = "horse") -> str:
+    """What Redis answers to a command of the user; errors as texts."""
+    with redis.Redis(unix_socket_path=str(server.socket), username=name, password=password, protocol=2) as client:
+        try:
+            return repr(client.execute_command(*command.split(" ")))
+        except redis.ResponseError as error:
+            return str(error)
+
+
+def may(server: RedisServer, command: str, **who: Any) -> bool:
+    answer = asked(server, command, **who).lower()
+    return not any(refusal in answer for refusal in ("no permissions", "can't access"))
+
+
+@pytest.fixture(params=["readonly", "readwrite", "owner"])
+def user(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[str]:
+    store = at(f"unix://{server.socket}")
+    assert store.create_user("app", "horse", ["app", "cache"], request.param) == {
+        "keys": ["app:*", "cache:*"],
+        "kept_in": "the aclfile",
+    }
+    yield request.param
+    store.delete_user("app")
+
+
+def test_a_user_may_do_what_was_said_and_no_more(user: str, server: RedisServer) -> None:
+    allowed = {"readonly": READ, "readwrite": READ + WRITE, "owner": READ + WRITE + OWN}[user]
+    may_now = [command for command in READ + WRITE + OWN + OTHERS if may(server, command)]
+    assert may_now == allowed
+    assert may(server, "GET cache:k")
+
+
+def test_a_user_without_databases_has_no_keys(server: RedisServer) -> None:
+    store = at(f"unix://{server.socket}")
+    store.create_user("app", "horse", [], "owner")
+    assert asked(server, "PING") == "True" and not may(server, "GET k") and not may(server, "GET :k")
+    store.delete_user("app")
+
+
+def test_any_name_and_prefix_that_redis_allows_is_taken_literally(server: RedisServer) -> None:
+    store = at(f"unix://{server.socket}")
+    for name in NAMES:
+        store.create_user(name, "horse", [name], "readwrite")
+        assert asked(server, f"SET {name}:k v", name=name) == "True"
+        others = [key for key in ("aa:k", "b:k", ":k", f"{name}k") if may(server, f"GET {key}", name=name)]
+        assert others == [], name
+    server.stop()
+    server.start()
+    assert [name for name in NAMES if asked(server, f"EXISTS {name}:k", name=name) != "0"] == [], "after a restart"
+    for name in NAMES:
+        store.delete_user(name)
+    assert server.cli("acl", "users") == "default"
+
+
+@pytest.mark.parametrize("name", ["a b", "a\nb", "a\0b", "\t"])
+def test_spaces_are_refused(name: str, server: RedisServer) -> None:
+    store, before = at(f"unix://{server.socket}"), server.cli("acl", "list")
+    for user, prefixes in ((name, ["p"]), ("u", [name])):
+        with pytest.raises(DatastoreRefused, match="no spaces in the name and the key prefixes"):
+            store.create_user(user, "horse", prefixes, "readonly")
+    assert server.cli("acl", "list") == before
+
+
+def test_what_is_no_text_is_refused(server: RedisServer) -> None:
+    for name, password in (("\ud800", "horse"), ("app", "horse\ud800")):
+        with pytest.raises(DatastoreRefused, match="half a surrogate pair") as raised:
+            at(f"unix://{server.socket}").create_user(name, password, [], "owner")
+        assert "horse" not in str(raised.value)
+
+
+def test_the_password_is_never_sent(server: RedisServer) -> None:
+    server.cli("config", "set", "slowlog-log-slower-than", "0")
+    at(f"unix://{server.socket}").create_user("app", "geheimes-wort", ["app"], "owner")
+    server.cli("config", "set", "slowlog-log-slower-than", "-1")
+    assert "setuser" in server.cli("slowlog", "get").lower()
+    assert "geheimes-wort" not in server.cli("slowlog", "get") + server.cli("acl", "log") + server.log.read_text()
+    assert "geheimes-wort" not in (server.dir / "users.acl").read_text()
+    assert asked(server, "SET app:k v", password="geheimes-wort") == "True"
+    at(f"unix://{server.socket}").delete_user("app")
+
+
+def test_deleting_a_user_ends_its_connections_and_keeps_its_keys(server: RedisServer) -> None:
+    store = at(f"unix://{server.socket}")
+    store.create_user("app", "horse", ["app"], "readwrite")
+    with redis.Redis(unix_socket_path=str(server.socket), username="app", password="horse", protocol=2) as client:
+        pubsub = client.connection_pool.get_connection()
+        pubsub.send_command("SET", "app:kept", "1")
+        assert pubsub.read_response() == b"OK"
+        assert store.delete_user("app") == {"kept_in": "the aclfile"}
+        with pytest.raises(redis.ConnectionError):
+            pubsub.read_response()
+    with pytest.raises(redis.AuthenticationError):
+        asked(server, "PING")
+    assert server.cli("get", "app:kept") == "1"
+
+
+def test_who_must_stay_is_not_deleted(server: RedisServer) -> None:
+    with pytest.raises(DatastoreRefused, match="belongs to Redis"):
+        at(f"unix://{server.socket}").delete_user("default")
+    server.cli("acl", "setuser", "agent", "on", ">pw", "~*", "+@all")
+    with pytest.raises(DatastoreRefused, match="the agent's own"):
+        at(f"unix://agent:pw@{server.socket}").delete_user("agent")
+    with pytest.raises(DatastoreRefused, match="there is no user nobody"):
+        at(f"unix://{server.socket}").delete_user("nobody")
+    server.cli("acl", "deluser", "agent")
+
+
+def test_one_that_exists_is_left_as_it_is(server: RedisServer) -> None:
+    before = server.cli("acl", "list")
+    with pytest.raises(DatastoreRefused, match="the user default exists already"):
+        at(f"unix://{server.socket}").create_user("default", "horse", ["app"], "owner")
+    assert server.cli("acl", "list") == before
+
+
+def test_without_an_aclfile_the_configuration_file_keeps_them(redis_server: RedisServer) -> None:
+    store = at(f"unix://{redis_server.socket}")
+    assert store.create_user("app", "horse", ["a*\\b"], "readwrite")["kept_in"] == "the configuration file"
+    for name, prefix in (('a"b', "p"), ("p", "o'brien")):
+        with pytest.raises(DatastoreRefused, match="in an aclfile alone"):
+            store.create_user(name, "horse", [prefix], "readwrite")
+    redis_server.stop()
+    redis_server.start()
+    assert asked(redis_server, r"SET a*\b:k v") == "True" and not may(redis_server, r"GET ax\b:k")
+    store.delete_user("app")
+    redis_server.stop()
+    redis_server.start()
+    assert not store.user_exists("app")
+
+
+def test_what_cannot_be_kept_is_not_left_behind(server_dir: Path) -> None:
+    with with_acl_file(server_dir / "redis") as server:
+        store = at(f"unix://{server.socket}")
+        store.create_user("app", "horse", ["app"], "readonly")
+        (server.dir / "users.acl").unlink()
+        (server.dir / "users.acl").mkdir()
+        with pytest.raises(DatastoreRefused, match="refuses: "):
+            store.create_user("second", "horse", ["app"], "readonly")
+        with pytest.raises(DatastoreRefused, match="refuses: "):
+            store.delete_user("app")
+        assert server.cli("acl", "users").split() == ["app", "default"]
+
+
+def test_a_redis_without_any_file_says_that_it_will_forget(server_dir: Path) -> None:
+    with redis_without_files(server_dir) as socket:
+        created = at(f"unix://{socket}").create_user("app", "horse", ["app"], "readonly")
+    assert created == {
+        "keys": ["app:*"],
+        "kept_in": None,
+        "note": "Redis was started without a configuration file: at a restart this is forgotten",
+    }
+
+
+@contextmanager
+def redis_without_files(directory: Path) -> Iterator[Path]:
+    socket = directory / "bare.sock"
+    argv = [program("redis-server"), "--port", "0", "--unixsocket", str(socket), "--dir", str(directory), "--save", ""]
+    process = start_process(argv, directory / "bare.log")
+    try:
+        await_that(at(f"unix://{socket}").is_up)
+        yield socket
+    finally:
+        process.kill()
+        process.wait()
