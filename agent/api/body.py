@@ -15,9 +15,10 @@ from agent.nesting import DEPTH, too_deep
 def read() -> bytes:
     """The bytes of the body. Raises `BodyTooLarge`, also for one that comes in chunks and does not say its length."""
     limit = context().settings.api.max_body
+    declared = int(request.environ.get("CONTENT_LENGTH") or 0)
     # From the server itself, which ends it where the length or the last chunk does.
-    body: bytes = b"" if (request.content_length or 0) > limit else request.environ["wsgi.input"].read(limit + 1)
-    if len(body) > limit or (request.content_length or 0) > limit:
+    body: bytes = b"" if declared > limit else request.environ["wsgi.input"].read(limit + 1)
+    if max(declared, len(body)) > limit:
         raise BodyTooLarge(f"the body is larger than {limit} bytes")
     return body
 

@@ -1,6 +1,6 @@
 """`POST /schedule/<kind>`: write an action down; 200 means that it is on disk and will run."""
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
 from agent import clock
 from agent.api import requesting
@@ -18,7 +18,8 @@ bp = Blueprint("schedule", __name__)
 def schedule(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = context().registry.get(kind)  # an unknown kind is told before its body is read
-    return jsonify({"id": accept(wanted, json_body(), Requester.API)})
+    action_id = accept(wanted, json_body(), Requester.API)
+    return Response(f'{{"id":"{action_id}"}}\n', mimetype="application/json")
 
 
 def accept(kind: Kind, args: Json, requester: Requester, *, user_reference: str | None = None) -> str:

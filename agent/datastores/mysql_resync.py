@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from agent.config import Datastore as Settings
 from agent.datastores import mysql_clone, mysql_databases, mysql_dump, mysql_life, mysql_replication
-from agent.datastores.base import DatastoreRefused
+from agent.datastores.base import DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_session import Row, Session, connect
 from agent.models import Json
@@ -16,6 +17,8 @@ from agent.models import Json
 if TYPE_CHECKING:
     from agent.supervisors.base import Supervisor
 
+TURN = "agent.resync"
+"""The server's lock of the session that clones."""
 MARK = "agent_resync_incomplete"
 """The database that is there while the data is not whole. What is read in from a dump leaves it alone."""
 MARK_ACCOUNT = ("agent_resync_incomplete", "255.255.255.255")
@@ -44,6 +47,7 @@ class Resync:
 
     def run(self) -> Json:
         self._bring_up()
+        self._await_earlier()
         primary = self._find_primary()
         by_clone = self._check(primary)
         if by_clone:
@@ -55,6 +59,18 @@ class Resync:
     def _bring_up(self) -> None:
         self._progress("awaiting this server")
         mysql_life.bring_up(self._here, self._service, self._settings.timeout)
+
+    def _await_earlier(self) -> None:
+        """A clone whose resync was killed goes on in the server, up to the end of that."""
+        deadline = time.monotonic() + mysql_life.START_WAIT
+        while True:
+            try:
+                with connect(self._here, self._settings.timeout, patient=True) as session:
+                    return session.wait_for_turn(mysql_life.START_WAIT, TURN)
+            except DatastoreUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                self._bring_up()
 
     def _find_primary(self) -> Address:
         if self._primary is not None:
@@ -79,6 +95,7 @@ class Resync:
     def _clone(self, primary: Address) -> None:
         with connect(self._here, self._settings.timeout, patient=True) as session:
             process = mysql_life.process_of(session)
+            session.wait_for_turn(0, TURN)
             self._begin(session)
             self._progress("cloning the primary")
             mysql_clone.run(session, primary)

@@ -87,9 +87,9 @@ class Session:
         held = {row["held"] for row in self.run(HELD, f"'{user}'@'{host}'")}
         return [each for each in privileges if each not in held]
 
-    def wait_for_turn(self, seconds: float) -> None:
+    def wait_for_turn(self, seconds: float, turn: str = TURN) -> None:
         """Hold a lock of the server's until the end of this session. Raises `DatastoreUnreachable`."""
-        if not self.value("SELECT GET_LOCK(%s, %s)", TURN, seconds):
+        if not self.value("SELECT GET_LOCK(%s, %s)", turn, seconds):
             raise DatastoreUnreachable(f"{self.where} is still busy with an earlier statement of the agent")
 
     def keep_out_of_binary_log(self) -> None:

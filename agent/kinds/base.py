@@ -105,6 +105,8 @@ class Kind:
 
     def load(self, args: Json) -> Any:
         """The arguments as the steps get them. Raises `InvalidArgs` with what is wrong by member."""
+        if args == {} and not self.schema.fields:
+            return {}
         try:
             return self.schema.load(args)
         except ValidationError as error:

@@ -162,7 +162,7 @@ def prune(store: Store, keep: int, limit: int) -> int:
 
 def dumps(value: Json) -> str:
     """The JSON that is stored: ASCII, so that a lone surrogate passes; raises ValueError for NaN."""
-    return _encode(value)
+    return _encode(value) if value != {} else "{}"
 
 
 def loads(text: str | None) -> Json:
