@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 TURN = "agent.resync"
 """The server's lock of the session that clones."""
+SETTLE = 3.0
+"""Seconds that a server which an earlier resync left marked must stay up before it is believed to."""
+PATIENCE = 30.0
+"""Seconds in which this server and its primary must answer at the same time, so that it can begin."""
+LOOK_EVERY = 0.1
 MARK = "agent_resync_incomplete"
 """The database that is there while the data is not whole. What is read in from a dump leaves it alone."""
 MARK_ACCOUNT = ("agent_resync_incomplete", "255.255.255.255")
@@ -46,31 +51,38 @@ class Resync:
         self._progress = progress
 
     def run(self) -> Json:
-        self._bring_up()
-        self._await_earlier()
-        primary = self._find_primary()
-        by_clone = self._check(primary)
+        primary, by_clone = self._prepare()
         if by_clone:
             self._clone(primary)
         else:
             self._dump(primary)
         return {"primary": str(primary), "method": "clone" if by_clone else "dump", **self._follow(primary)}
 
+    def _prepare(self) -> tuple[Address, bool]:
+        """The primary, and whether it can be cloned. Nothing is touched; a server that goes down here is brought up."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self._bring_up()
+            try:
+                self._await_earlier()
+                primary = self._find_primary()
+                return primary, self._check(primary)
+            except DatastoreUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_EVERY)
+
     def _bring_up(self) -> None:
         self._progress("awaiting this server")
         mysql_life.bring_up(self._here, self._service, self._settings.timeout)
 
     def _await_earlier(self) -> None:
-        """A clone whose resync was killed goes on in the server, up to the end of that."""
-        deadline = time.monotonic() + mysql_life.START_WAIT
-        while True:
-            try:
-                with connect(self._here, self._settings.timeout, patient=True) as session:
-                    return session.wait_for_turn(mysql_life.START_WAIT, TURN)
-            except DatastoreUnreachable:
-                if time.monotonic() > deadline:
-                    raise
-                self._bring_up()
+        """A clone whose resync was killed goes on in the server, which ends itself shortly after that."""
+        with connect(self._here, self._settings.timeout, patient=True) as session:
+            session.wait_for_turn(mysql_life.START_WAIT, TURN)
+            settled = time.monotonic() + SETTLE
+            while is_marked(session) and time.monotonic() < settled:
+                time.sleep(LOOK_EVERY)
 
     def _find_primary(self) -> Address:
         if self._primary is not None:

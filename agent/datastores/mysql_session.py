@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+SHUTTING_DOWN = 1053
 CLIENT_ERRORS = range(2000, 3000)
 """Numbers of what the driver itself found; all others are the server's."""
 SYNTAX_ERROR = 1064
@@ -181,7 +182,7 @@ def _told(where: str, secrets: Sequence[str]) -> Iterator[None]:
     except err.Error as error:
         number = error.args[0] if error.args else 0
         said = _said(number, str(error.args[-1]) if error.args else str(error), secrets)
-        if isinstance(error, err.InterfaceError) or number in CLIENT_ERRORS or number == 0:
+        if isinstance(error, err.InterfaceError) or number in CLIENT_ERRORS or number in (0, SHUTTING_DOWN):
             raise DatastoreUnreachable(f"{where} does not answer: {said}") from None
         raise ServerRefused(f"{where} refuses: {said} ({number})", number) from None
     except (OSError, UnicodeError, ValueError) as error:
