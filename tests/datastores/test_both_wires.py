@@ -1,0 +1,95 @@
+"""What was asked for as an AsyncAction is the same on the Actions API, on every real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.kinds.database import DatabaseResult
+from agent.kinds.database_user import UserResult
+from agent.kinds.replication import RoleResult
+from tests.agent_process import PREFIX, AgentProcess, StartAgent, eventually
+from tests.datastores import mysql_family, postgresql_nodes
+from tests.kinds.configuring import over, toml
+
+ACTIONS = "/api/3/stacks/default/actions"
+PASSWORD = "correct horse battery staple"
+USER = {"name": "joe", "password": PASSWORD, "databases": ["shop"], "privileges": "readwrite"}
+
+CONFIGURATIONS: dict[str, Callable[[Any], str]] = {
+    "postgres_server": postgresql_nodes.configured,
+    "mariadb_server": mysql_family.configuration,
+    "mysql_server": mysql_family.configuration,
+    "mongo_server": lambda server: toml({"datastore": {"kind": "mongodb", "url": server.url}}),
+    "redis_server": lambda server: toml(over(server)),
+}
+
+
+def begin(agent: AgentProcess, command: str, **parameters: Any) -> Any:
+    answer = agent.post(ACTIONS, json={"command": command, **parameters})
+    assert answer.status == 200, answer
+    return answer.json["response"]
+
+
+def perform(agent: AgentProcess, command: str, **parameters: Any) -> Any:
+    """The finished AsyncAction, which the other wire tells the same of."""
+    begun = begin(agent, command, **parameters)
+    assert begun["finished_at"] is begun["finished_success"] is None
+
+    def finished() -> Any:
+        action = agent.get(f"{ACTIONS}/{begun['id']}").json["response"]
+        assert (action["finished_at"] is None) == (action["finished_success"] is None)
+        return action if action["finished_at"] else None
+
+    action = eventually(finished, f"{command} is finished", 60)
+    newest = agent.get(f"{PREFIX}/finished").json[0]
+    other = agent.info(newest["id"])["action"]
+    assert (other["kind"], other["finished_ts"]) == (action["action"], action["finished_at"])
+    assert other["state_payload"] == action["finished_result"]
+    assert other["args"] == action["metadata"]
+    return action
+
+
+def done(agent: AgentProcess, command: str, **parameters: Any) -> Any:
+    action = perform(agent, command, **parameters)
+    assert action["finished_success"], action
+    return action
+
+
+@pytest.mark.parametrize("server", CONFIGURATIONS)
+def test_users_and_databases_come_and_go(server: str, request: pytest.FixtureRequest, start_agent: StartAgent) -> None:
+    agent = start_agent(config=CONFIGURATIONS[server](request.getfixturevalue(server)))
+    has_databases = server != "redis_server"
+    if has_databases:
+        created = done(agent, "database_create", name="shop")
+        assert created["resource_type"] == "Database"
+        assert DatabaseResult().validate(created["finished_result"]) == {}
+    user = done(agent, "database_user_create", **USER)
+    assert user["resource_type"] == "DatabaseUser"
+    assert user["metadata"] == USER | {"password": "********"}
+    assert UserResult().validate(user["finished_result"]) == {}
+    again = perform(agent, "database_user_create", **USER)
+    assert (again["finished_success"], again["finished_message"]) == (False, "the user joe exists already")
+    assert again["resource_id"] == user["resource_id"]
+    done(agent, "database_user_delete", name="joe")
+    if has_databases:
+        done(agent, "database_delete", name="shop")
+        recreated = done(agent, "database_create", name="shop")
+        assert recreated["resource_id"] == created["resource_id"]
+        done(agent, "database_delete", name="shop", force=True)
+    assert PASSWORD not in agent.log_text()
+
+
+@pytest.mark.parametrize("server", [name for name in CONFIGURATIONS if name != "mongo_server"])
+def test_a_primary_is_told_to_be_one(server: str, request: pytest.FixtureRequest, start_agent: StartAgent) -> None:
+    agent = start_agent(config=CONFIGURATIONS[server](request.getfixturevalue(server)))
+    promoted = done(agent, "promote_slave_db")
+    assert promoted["finished_message"] == "this server is a primary already"
+    assert RoleResult().validate(promoted["finished_result"]) == {}
+    refused = perform(agent, "resync_slave_db")
+    assert refused["finished_message"] == "this server follows nobody; force is needed to rebuild it from another"
+    other = agent.post(ACTIONS, json={"command": "promote_slave_db", "server_uid": "another"})
+    assert other.status == 400
+    assert list(other.json["details"]) == ["server"]
