@@ -47,7 +47,10 @@ def on_starting(arbiter: Any) -> None:
     except StoreUnusable as error:
         _refuse_to_start(str(error))
     except StoreUnavailable as error:
-        _refuse_to_start(f"agent.db: {store.path} cannot be opened: {'; '.join(error.layers)}")
+        _refuse_to_start(
+            f"agent.db: {store.path} cannot be opened: {'; '.join(error.layers)}: "
+            "let agent.db name a file, in a directory, that the agent's user may write"
+        )
     finally:
         # SQLite's connections must not cross a fork.
         store.close()

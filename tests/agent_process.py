@@ -82,12 +82,15 @@ class AgentProcess:
 
     # Life
 
+    def command(self) -> list[str]:
+        """What is run: gunicorn, as in production."""
+        return [sys.executable, "-m", "gunicorn", "-c", str(CHECKOUT / "gunicorn.conf.py")]
+
     def start(self) -> Self:
         """Start it and wait until it answers; `AssertionError` with its log when it does not."""
-        command = [sys.executable, "-m", "gunicorn", "-c", str(CHECKOUT / "gunicorn.conf.py")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                self.command(),
                 cwd=self.directory,
                 env=self.env,
                 stdin=subprocess.DEVNULL,

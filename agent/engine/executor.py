@@ -75,6 +75,13 @@ class Executor:
         if current.stop.requested:
             self._rest.set()
 
+    def scrub(self) -> None:
+        """Leave no bytes of an erased secret in the database's log; put off to the next tick where it must be."""
+        try:
+            self._store.scrub()
+        except StoreUnavailable as error:
+            log.store_unavailable(error.layers)
+
     def stop(self, timeout: float) -> bool:
         """Begin nothing more, let the step under way end and let go of the queue; false where it did not end."""
         self._stopping.set()
@@ -159,6 +166,7 @@ class Executor:
             )
         )
         log.finished(action.id, action.kind, state, outcome.message)
+        self.scrub()
         self._changed()
         return self._begin(claimed)
 

@@ -59,6 +59,7 @@ class Engine:
 
     def _tick(self) -> None:
         systemd.sd_notify("WATCHDOG=1", getLogger("agent"))
+        self._executor.scrub()
         self._executor.drain()
 
     def _prune(self) -> None:

@@ -1,5 +1,6 @@
 """The file of state: connections, transactions, and what SQLite's errors mean here."""
 
+import errno
 import os
 import sqlite3
 import threading
@@ -9,14 +10,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.errors import StoreUnavailable, StoreUnusable
-from agent.store.migrate import migrate, migrations
+from agent.store.migrate import migrate, migrations, refuse_foreign, refuse_newer
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for somebody else's lock on the file."""
 
-PRAGMAS = (
+SCRUB_TIMEOUT = 0.1
+"""Seconds to wait for readers before emptying the log is put off: writers wait as long."""
+
+CHECKED_SIZE = 64 * 1024 * 1024
+"""Bytes: a file up to this size (some 200,000 actions; a second) is looked through for damage at the start."""
+
+PRAGMAS: tuple[str, ...] = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
@@ -28,8 +35,8 @@ PRAGMAS = (
 class Store:
     """The database of one agent. Opened, and brought to our schema, by its first use.
 
-    Every method raises `StoreUnavailable` where the file cannot be read or written now, and
-    `StoreUnusable` where it is no database of this agent.
+    Every method raises `StoreUnavailable` where the file cannot be read or written now; where it is
+    no database of this agent, or damaged, `open` raises `StoreUnusable`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,6 +45,7 @@ class Store:
         self._opening = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._turn = threading.Lock()
+        self._scrubbed = False  # the log may hold what an agent before this one had no time to empty it of
 
     def read(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """All rows of one SELECT, as of one moment."""
@@ -74,10 +82,33 @@ class Store:
         with self._turn, told_as_unavailable():
             return self._writing().execute(sql, parameters).rowcount
 
-    def open(self) -> None:
-        """Open and migrate now, to hear of a file that cannot be used before anything depends on it."""
+    def secret_erased(self) -> None:
+        """Note, inside `write`, that a secret was erased from a row: the log of changes must not keep its bytes."""
+        self._scrubbed = False
+
+    def scrub(self) -> bool:
+        """Where a secret was erased, fold the log into the file and empty it; false while somebody reads the log."""
+        if self._scrubbed:
+            return True
         with self._turn, told_as_unavailable():
-            self._writing()
+            connection = self._writing()
+            _wait_for_locks(connection, SCRUB_TIMEOUT)
+            try:
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                _wait_for_locks(connection, BUSY_TIMEOUT)
+            self._scrubbed = not busy
+        return self._scrubbed
+
+    def open(self) -> None:
+        """Open, migrate and check now, to hear of a file that cannot be used before anything depends on it."""
+        with self._turn, told_as_unavailable(but=(StoreUnusable,)):
+            connection = self._writing()
+            if not os.access(self.path, os.W_OK):
+                raise OSError(errno.EACCES, "it cannot be written")
+            if self.path.stat().st_size <= CHECKED_SIZE:
+                with _told_as_unusable(self.path):
+                    _refuse_damaged(connection)
 
     def close(self) -> None:
         """Close the connections of this thread and the writer's."""
@@ -104,23 +135,46 @@ class Store:
             _create_private(self.path)
             # Any thread may close a connection or take its turn as the writer, one at a time.
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-            connection.row_factory = sqlite3.Row
-            if not connection.execute("PRAGMA schema_version").fetchone()[0]:
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            for pragma in PRAGMAS:
-                connection.execute(pragma)
-            migrate(connection, migrations())
+            try:
+                _make_ours(connection)
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
 
+def _make_ours(connection: sqlite3.Connection) -> None:
+    """Bring the file to our schema; one that is none of ours is left as it is."""
+    connection.row_factory = sqlite3.Row
+    refuse_foreign(connection)
+    refuse_newer(connection, migrations())
+    if not connection.execute("PRAGMA schema_version").fetchone()[0]:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
+    migrate(connection, migrations())
+
+
+def _refuse_damaged(connection: sqlite3.Connection) -> None:
+    found = " ".join(str(connection.execute("PRAGMA quick_check(1)").fetchone()[0]).split())
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"the file is damaged: {found}")
+
+
+def _wait_for_locks(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+
+
 @contextmanager
-def told_as_unavailable() -> Iterator[None]:
-    """Turn what SQLite says of the file's present state into `StoreUnavailable`."""
+def told_as_unavailable(*, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn what SQLite says of the file's present state into `StoreUnavailable`, `but` these errors."""
+    # A promise of the schema that was about to be broken is a bug of ours, not a state of the file.
+    kept: tuple[type[Exception], ...] = (sqlite3.IntegrityError, *but)
     try:
         yield
-    except sqlite3.IntegrityError:
-        raise  # a promise of the schema was about to be broken: a bug of ours, not a state of the file
-    except (sqlite3.DatabaseError, OSError) as error:
+    except kept:
+        raise
+    except (sqlite3.DatabaseError, OSError, StoreUnusable) as error:
         raise StoreUnavailable(
             "the agent's database cannot be read or written now; nothing was changed", layers=[str(error)]
         ) from error

@@ -36,6 +36,7 @@ FINISH = """
             ORDER BY finished_order DESC LIMIT 1), 0)
     WHERE seq = :seq AND finished_ts IS NULL
 """
+HAD_SECRETS = "SELECT secrets IS NOT NULL FROM actions WHERE seq = :seq"
 HAND_OVER = "UPDATE actions SET handed_over = :handed_over WHERE seq = :seq AND state = 'RUNNING'"
 ASK_TO_CANCEL = "UPDATE actions SET cancel_requested = 1 WHERE seq = :seq AND state = 'RUNNING'"
 CANCEL_REQUESTED = "SELECT cancel_requested FROM actions WHERE seq = ?"
@@ -54,7 +55,7 @@ PRUNE = """
         SELECT seq FROM actions
         WHERE finished_order <= (
             SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
-            ORDER BY finished_order DESC LIMIT 1 OFFSET :keep)
+            ORDER BY finished_order DESC LIMIT 1) - :keep
         ORDER BY finished_order LIMIT :limit)
 """
 
@@ -81,7 +82,7 @@ def finish(store: Store, seq: int, state: State, payload: Json, message: str, *,
     row = _final(seq, state, payload, message)
 
     def work(connection: sqlite3.Connection) -> Claimed | None:
-        _one(connection.execute(FINISH, row | {"now": clock.now()}))
+        _finish(store, connection, row)
         return _claim(connection) if claim_next else None
 
     return store.write(work)
@@ -105,7 +106,7 @@ def cancel(store: Store, action_id: str, *, running: bool = True) -> Action:
             raise NotCancellable(f"the action is {action.state} already")
         if action.state is State.NEW:
             final = _final(action.seq, State.FAILED, {"cancelled": True}, "cancelled before it started")
-            _one(connection.execute(FINISH, final | {"now": clock.now()}))
+            _finish(store, connection, final)
         elif not running:
             raise NotCancellable(f"a running {action.kind} cannot be interrupted")
         else:
@@ -177,6 +178,12 @@ def _claim(connection: sqlite3.Connection) -> Claimed | None:
     now = {"now": clock.now(), "boot": clock.boot_id(), "since": clock.monotonic()}
     _one(connection.execute(CLAIM, {"seq": row["seq"], **now}))
     return Claimed(_action(row, State.RUNNING), json.loads(row["secrets"] or "{}"))
+
+
+def _finish(store: Store, connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    if any(had[0] for had in connection.execute(HAD_SECRETS, {"seq": row["seq"]})):
+        store.secret_erased()
+    _one(connection.execute(FINISH, row | {"now": clock.now()}))
 
 
 def _left_running(row: sqlite3.Row) -> Claimed:

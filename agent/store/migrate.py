@@ -45,6 +45,19 @@ def refuse_newer(connection: sqlite3.Connection, steps: Sequence[Migration]) -> 
         )
 
 
+def refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Raises `StoreUnusable` for a database that another program made."""
+    # One statement, one moment: another agent may be migrating the new file just now.
+    found = connection.execute(
+        """
+        SELECT (SELECT user_version FROM pragma_user_version) > 0, count(*) > 0, ifnull(sum(name = 'actions'), 0) > 0
+        FROM sqlite_master
+        """
+    ).fetchone()
+    if tuple(found) not in ((False, False, False), (True, True, True)):
+        raise StoreUnusable("this is the database of another program: set agent.db to a file of the agent's own")
+
+
 def version(connection: sqlite3.Connection) -> int:
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return found

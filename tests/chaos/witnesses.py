@@ -4,6 +4,7 @@ import random
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -16,6 +17,7 @@ from tests.agent_process import CHECKOUT, AgentProcess, eventually
 SEED = 20190830
 MARK = "witness.mark"
 OWN_KINDS = Path(__file__).parent / "own_kinds"
+WARM = Path(__file__).parent / "warm"
 CONFIG = """
 [agent]
 kinds = ["witness"]
@@ -30,6 +32,11 @@ ALLOWED = {("NEW", "RUNNING"), ("NEW", "FAILED"), ("RUNNING", "RUNNING"), ("RUNN
 def witness_environment(directory: Path, **more: str) -> dict[str, str]:
     """The environment of an agent whose witness kinds write into `directory`."""
     return {"PYTHONPATH": f"{CHECKOUT}:{OWN_KINDS}", "WITNESS": str(directory), **more}
+
+
+def warm_environment(directory: Path) -> dict[str, str]:
+    """The same, of an agent that has a new worker in a moment."""
+    return witness_environment(directory, PYTHONPATH=f"{CHECKOUT}:{OWN_KINDS}:{WARM}")
 
 
 def seeded() -> random.Random:
@@ -73,6 +80,15 @@ def never_two_at_once(lines: list[Line]) -> bool:
         for line, then in pairwise(lines)
         if line.what == "begin"
     )
+
+
+def single_unless_told(lines: list[Line]) -> int:
+    """Assert that no step ran again but by a `resume`; how many were told of an interruption."""
+    told = Counter(line.action_id for line in lines if line.what == "interrupted")
+    runs = Counter((line.action_id, line.number) for line in lines if line.what == "begin")
+    again = {step: count - 1 for step, count in runs.items() if count > 1}
+    assert all(count <= told[action_id] for (action_id, _), count in again.items()), again
+    return sum(told.values())
 
 
 def ids_by_seq(db: Path) -> list[str]:

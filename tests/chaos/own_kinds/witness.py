@@ -9,7 +9,8 @@ from pathlib import Path
 
 from marshmallow import fields
 
-from agent.hosts import command
+from agent.hosts import command, jobs
+from agent.hosts.jobs import Jobs
 from agent.kinds.arguments import Number
 from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
 
@@ -53,6 +54,27 @@ class Command(Kind):
         outcome = command.run(["sleep", "600"], timeout=600, stop=step.stop, action=step.action.id)
         note("end", step.action.id, 1)
         return Failed(outcome.describe(), outcome.describe())
+
+
+class Job(Kind):
+    """Start a job that waits for a file, and look after it until it has ended."""
+
+    name = "witness.job"
+
+    def step(self, step: Step) -> Outcome:
+        script = (
+            'echo $$ >"$1.pid"; echo started >>"$1.started"; while [ ! -e "$1.go" ]; do sleep 0.05; done; echo done'
+        )
+        job = Jobs(HERE / "jobs").start(step.action.id, ["sh", "-c", script, "sh", str(HERE / "job")])
+        status = job.look()
+        if isinstance(status, jobs.Running):
+            return Running({"runner": status.pid}, after=0.1)
+        job.forget()
+        outcome = {"said": status.output}
+        return Done(outcome) if isinstance(status, jobs.Exited) and status.ok else Failed(outcome)
+
+    # A name runs once: started again, the job that runs already is found.
+    resume = step
 
 
 def note(what: str, action_id: str, number: int = 0) -> None:

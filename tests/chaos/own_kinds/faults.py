@@ -1,0 +1,78 @@
+"""No kind: kills the process that imports it right before or right after one of its commits.
+
+The file `fault` in $WITNESS says which: `before 3` or `after 3`, counted from when it was put there. It is taken
+away with the kill, whose commit is noted in the file `hits`.
+"""
+
+import os
+import signal
+import sqlite3
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+HERE = Path(os.environ["WITNESS"])
+ARMED, HITS = HERE / "fault", HERE / "hits"
+LOCK = threading.RLock()
+COUNTED = {"stamp": 0, "commits": 0}
+
+
+class Connection(sqlite3.Connection):
+    """Knows when a statement of it commits, and what was written since the commit before."""
+
+    _written = ""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        with LOCK:
+            word = sql.split(maxsplit=1)[0]
+            if word in ("INSERT", "UPDATE", "DELETE"):
+                self._written += f" {named(sql)}"
+            commits = bool(self._written) and (word == "COMMIT" or not self.in_transaction)
+            number = next_commit() if commits else None
+            perhaps_die(f"before {number}", self._written)
+            cursor = super().execute(sql, *parameters)
+            perhaps_die(f"after {number}", self._written)
+            if commits or word == "ROLLBACK":
+                self._written = ""
+            return cursor
+
+
+def named(sql: str) -> str:
+    """What a statement writes, in a word."""
+    text = " ".join(sql.split())
+    names = {
+        "INSERT INTO resources": "resource",
+        "INSERT": "schedule",
+        "running_boot": "claim",
+        "SET handed_over": "hand_over",
+        "cancel_requested = 1": "ask_to_cancel",
+        "finished_order = 1": "finish",
+        "DELETE": "prune",
+        "UPDATE": "record",
+    }
+    return next(name for part, name in names.items() if part in text)
+
+
+def next_commit() -> int | None:
+    """The number of the commit that is about to be, since the fault was armed; None while it is not."""
+    try:
+        stamp = ARMED.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    if COUNTED["stamp"] != stamp:
+        COUNTED.update(stamp=stamp, commits=0)
+    COUNTED["commits"] += 1
+    return COUNTED["commits"]
+
+
+def perhaps_die(moment: str, written: str) -> None:
+    if moment.endswith("None") or ARMED.read_text() != moment:
+        return
+    ARMED.unlink()
+    with HITS.open("a") as hits:
+        hits.write(f"{moment.split()[0]}{written}\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+sqlite3.connect = partial(sqlite3.connect, factory=Connection)  # type: ignore[assignment]

@@ -1,0 +1,24 @@
+"""A kind that is given a password, and one that takes its time with it."""
+
+import time
+
+from marshmallow import fields
+
+from agent.kinds.arguments import Number
+from agent.kinds.base import Args, Done, Kind, Outcome, Step
+
+
+class SecretArgs(Args):
+    password = fields.String(required=True, metadata={"secret": True})
+    pause = Number(load_default=0.0)
+
+
+class Secretive(Kind):
+    """Use a password."""
+
+    name = "secretive.use"
+    args = SecretArgs
+
+    def step(self, step: Step) -> Outcome:
+        time.sleep(step.args["pause"])
+        return Done({"letters": len(step.args["password"]), "said": f"not {step.args['password']}"})

@@ -1,0 +1,81 @@
+"""What an action has started when the agent is killed: a job goes on and is found, a command is ended and told."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.hosts.process import Process
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.chaos.test_secrets import killed, killed_worker
+from tests.chaos.witnesses import CONFIG, complete, trace, warm_environment
+from tests.hosts.children import ended_at_the_end, process_in
+
+KILLS = pytest.mark.parametrize("kill", [killed_worker, killed])
+
+
+@pytest.fixture
+def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
+    """An agent with the witness kinds."""
+    return start_agent(config=CONFIG, env=warm_environment(tmp_path))
+
+
+def what(directory: Path) -> list[str]:
+    return [line.what for line in trace(directory)]
+
+
+@KILLS
+def test_a_job_goes_on_over_the_kill_and_is_found_again(agent: AgentProcess, tmp_path: Path, kill: object) -> None:
+    action_id = agent.schedule("witness.job", {})
+    worker = process_in(tmp_path / "job.pid")
+    with ended_at_the_end(worker):
+        eventually(lambda: agent.info(action_id)["action"]["state_payload"], "its job is known")
+        assert callable(kill)
+        kill(agent)
+        agent.await_ready()
+        assert worker.alive, "it goes on"
+        eventually(lambda: "interrupted" in what(tmp_path) or "taken over" in agent.log_text(), "it was taken over")
+        (tmp_path / "job.go").touch()
+        info = agent.await_final(action_id)
+    assert (info["action"]["state"], info["action"]["state_payload"]) == ("DONE", {"said": "done\n"})
+    assert (tmp_path / "job.started").read_text() == "started\n", "it was started once"
+    assert complete(info)
+    assert not worker.alive
+
+
+@KILLS
+def test_a_command_in_a_step_is_ended_and_the_action_says_that_it_was_interrupted(
+    agent: AgentProcess, tmp_path: Path, kill: object
+) -> None:
+    action_id = agent.schedule("witness.command", {})
+    following = agent.schedule("witness.mark", {})
+    eventually(lambda: commands_of(action_id), "its command runs")
+    [command] = commands_of(action_id)
+    with ended_at_the_end(command):
+        assert callable(kill)
+        kill(agent)
+        agent.await_ready()
+        info = agent.await_final(action_id)
+        assert not command.alive
+    assert info["action"]["state"] == "FAILED"
+    assert info["action"]["state_payload"]["interrupted"] is True
+    assert "ended what a killed agent left running" in agent.log_text()
+    assert agent.await_final(following)["action"]["state"] == "DONE"
+    assert commands_of(action_id) == [], "an orphan is left"
+
+
+def commands_of(action_id: str) -> list[Process]:
+    """The processes that carry the mark of the action."""
+    mark = f"AGENT_ACTION={action_id}".encode()
+    found = [Process.of(pid) for pid in pids() if mark in environment(pid)]
+    return [process for process in found if process is not None]
+
+
+def pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
