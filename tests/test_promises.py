@@ -1,0 +1,27 @@
+"""Each promise names the tests that show it, and those are there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TEXT = (CHECKOUT / "docs" / "promises.rst").read_text()
+NAMED = sorted(set(re.findall(r"``(tests/[\w/]+\.py)::(\w+)``", TEXT)))
+
+
+def named_in(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_a_test_that_is_named_is_there(path: str, name: str) -> None:
+    assert name in named_in(CHECKOUT / path)
+
+
+def test_each_promise_is_shown_by_a_test() -> None:
+    promises = re.findall(r"^\*\*(?:.+)\n((?:    .+\n)+)", TEXT, re.MULTILINE)
+    assert len(promises) == TEXT.count("\n**")
+    assert all("``tests/" in told for told in promises)
