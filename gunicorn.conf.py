@@ -1,6 +1,7 @@
 """How gunicorn serves the agent: one worker with threads, and the engine's life beside it."""
 
 import os
+import ssl
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -20,9 +21,21 @@ timeout = 0
 graceful_timeout = 30
 # Clients that poll keep their connection.
 keepalive = 75
+# A client has this much room to say what it wants: bytes of the request line, headers, bytes of each.
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
+# Connections, idle ones among them; the worker closes the oldest idle ones where more want in.
+worker_connections = 512
 # gunicorn would open a socket under the home directory.
 control_socket_disable = True
 proc_name = "agent"
+
+if _tls := _settings.api.tls:
+    certfile, keyfile = str(_tls.certificate), str(_tls.key)
+    ca_certs = str(_tls.clients_ca) if _tls.clients_ca else None
+    cert_reqs = ssl.CERT_REQUIRED if _tls.clients_ca else ssl.CERT_NONE
+    ssl_context = serving.ssl_context
 
 on_starting = serving.on_starting
 post_worker_init = serving.post_worker_init

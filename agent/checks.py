@@ -106,19 +106,30 @@ def name(value: str) -> str:
     return value
 
 
-def local_address(value: Any) -> str:
-    """A unix socket, or a port on loopback: there is no authentication that would make any other safe."""
+def address(value: Any) -> str:
+    """A unix socket, or a port on an address of this machine."""
     if isinstance(value, str) and re.fullmatch(r"unix:/.+", value):
         return value
-    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]]+):(\d{1,5})", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]\s]+):(\d{1,5})", value) if isinstance(value, str) else None
     if not found or int(found[2]) > 65535:
         raise Wrong("host:port or unix:/path", value)
-    if not _is_loopback(found[1].strip("[]")):
-        raise Wrong("a loopback address or unix:/path, as callers are not authenticated", value)
     return str(value)
 
 
-def _is_loopback(host: str) -> bool:
+def host_of(address: str) -> str | None:
+    """The host of an address that was checked, without the brackets of IPv6; None for a unix socket."""
+    return None if address.startswith("unix:") else address.rpartition(":")[0].strip("[]").lower()
+
+
+def host_names(value: Any) -> tuple[str, ...]:
+    """Names or addresses as they stand in `Host`, without their port."""
+    if not all(re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+", each) for each in texts(value)):
+        raise Wrong("a list of host names without ports", value)
+    return tuple(each.lower() for each in value)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
     if host == "localhost":
         return True
     try:

@@ -4,8 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from agent import config, config_file
+from agent import config, config_file, token_file, trust
 from agent.errors import ConfigError
 
 
@@ -22,6 +23,7 @@ def config_check(arguments: argparse.Namespace) -> int:
     try:
         settings = config.load(environ)
         _check_kinds(settings)
+        trust.check(settings.api)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
@@ -40,6 +42,20 @@ def kinds_page(arguments: argparse.Namespace) -> int:
     from agent import kinds_page
 
     print(kinds_page.document(), end="")
+    return 0
+
+
+def token_create(arguments: argparse.Namespace) -> int:
+    """Print a new token; only its hash is kept."""
+    try:
+        if not (arguments.kinds or arguments.read_only):
+            raise ConfigError("say which kinds it may schedule, --kinds 'replicante.service.*', or --read-only")
+        file = arguments.file or config.load().api.tokens or "tokens.toml"
+        token = token_file.create(Path(file), arguments.email, arguments.kinds, read_only=arguments.read_only)
+    except (ConfigError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(token)
     return 0
 
 
@@ -63,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=config_show)
     page = commands.add_parser("kinds", help="print the page that documents every kind")
     page.set_defaults(run=kinds_page)
+    tokens = commands.add_parser("token", help="who may call").add_subparsers(metavar="COMMAND", required=True)
+    create = tokens.add_parser("create", help="give somebody a token and print it, once")
+    create.add_argument("email", help="who it is for; actions are recorded under it")
+    create.add_argument("--kinds", nargs="+", action="extend", default=[], help="what it may schedule: globs of kinds")
+    create.add_argument("--read-only", action="store_true", help="it may look and schedule nothing")
+    create.add_argument("--file", help="the file of tokens; api.tokens of the configuration unless given")
+    create.set_defaults(run=token_create)
     return parser
 
 

@@ -34,6 +34,12 @@ def required(check: Callable[[Any], Any], help: str, example: str) -> Any:
     return field(metadata={"check": check, "help": help, "example": example})
 
 
+def subtable(section: type[Any]) -> Any:
+    """A table inside a table, whose presence means something."""
+    metadata = {"check": lambda value: _options(section, value), "section": section}
+    return field(default=None, metadata=metadata)
+
+
 def _default_db() -> Path:
     return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or ".") / "agent.db"
 
@@ -49,12 +55,51 @@ class Agent:
 
 
 @dataclass(frozen=True)
-class Api:
-    """How callers reach the agent."""
+class Tls:
+    """Encryption, and who may connect at all."""
 
-    bind: str = option("127.0.0.1:8000", checks.local_address, "host:port on loopback, or unix:/path.")
+    certificate: Path = required(checks.path, "The certificate of this server and its chain, PEM.", '"server.pem"')
+    key: Path = required(checks.path, "Its private key, PEM, without a passphrase.", '"server.key"')
+    clients_ca: Path | None = option(
+        None,
+        checks.path,
+        "Who certifies callers: one without such a certificate is not served. Its e-mail is who calls.",
+        '"clients.pem"',
+    )
+
+
+@dataclass(frozen=True)
+class Api:
+    """How callers reach the agent, and which of them."""
+
+    bind: str = option(
+        "127.0.0.1:8000", checks.address, "host:port or unix:/path; beyond loopback only with tokens or clients_ca."
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        (), checks.host_names, "Names accepted in Host besides that of bind.", '["db-1.example.com"]'
+    )
+    tokens: Path | None = option(
+        None, checks.path, "Who may call and schedule what: see `agentctl token create`.", '"tokens.toml"'
+    )
+    tls: Tls | None = subtable(Tls)
     threads: int = option(8, checks.positive_integer, "How many requests are answered at once.")
     max_body: int = option(1048576, checks.positive_integer, "The largest body accepted, in bytes.")
+
+    @property
+    def certified(self) -> bool:
+        """Whether callers are known by their certificates."""
+        return self.tls is not None and self.tls.clients_ca is not None
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether callers are known at all."""
+        return self.tokens is not None or self.certified
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the agent."""
+        host = checks.host_of(self.bind)
+        return host is None or checks.is_loopback(host)
 
 
 @dataclass(frozen=True)
@@ -171,8 +216,9 @@ NAMED_TABLES: dict[str, type[Any]] = {"external_actions": ExternalAction}
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process. Raises `ConfigError` with one sentence that names the option."""
     path = _file(environ)
-    settings = parse(_read(path), str(path)) if path else Settings()
-    return _with_environment(settings, environ)
+    settings = _with_environment(parse(_read(path), str(path)) if path else Settings(), environ)
+    _refuse_to_serve_strangers(settings.api, "AGENT_BIND" if environ.get("AGENT_BIND") else f"{path}: api.bind")
+    return settings
 
 
 _loaded: Settings | None = None
@@ -217,19 +263,23 @@ def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
 
 
 def _table(section: type[S], content: Any, name: str) -> S:
-    if not isinstance(content, Mapping):
-        raise Wrong("a table", content, at=name)
-    options = {each.name: each for each in fields(section)}  # type: ignore[arg-type]
     try:
-        for key, value in content.items():
-            if key not in options:
-                raise Wrong(_known(options), value, at=key, unknown=True)
-        for each in options.values():
-            if each.name not in content and not _has_default(each):
-                raise Wrong(f"a value, such as {each.metadata['example']}", checks.NOTHING, at=each.name)
-        return section(**{key: _checked(options[key], value) for key, value in content.items()})
+        return _options(section, content)
     except Wrong as wrong:
         raise wrong.inside(name) from None
+
+
+def _options(section: type[S], content: Any) -> S:
+    if not isinstance(content, Mapping):
+        raise Wrong("a table", content)
+    options = {each.name: each for each in fields(section)}  # type: ignore[arg-type]
+    for key, value in content.items():
+        if key not in options:
+            raise Wrong(_known(options), value, at=key, unknown=True)
+    for each in options.values():
+        if each.name not in content and not _has_default(each):
+            raise Wrong(f"a value, such as {each.metadata['example']}", checks.NOTHING, at=each.name)
+    return section(**{key: _checked(options[key], value) for key, value in content.items()})
 
 
 def _named_tables(section: type[S], content: Any, name: str) -> dict[str, S]:
@@ -278,10 +328,16 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
         if db := environ.get("AGENT_DB"):
             agent = replace(agent, db=_override("AGENT_DB", checks.path, db))
         if bind := environ.get("AGENT_BIND"):
-            api = replace(api, bind=_override("AGENT_BIND", checks.local_address, bind))
+            api = replace(api, bind=_override("AGENT_BIND", checks.address, bind))
     except Wrong as wrong:
         raise ConfigError(str(wrong)) from None
     return replace(settings, agent=agent, api=api)
+
+
+def _refuse_to_serve_strangers(api: Api, at: str) -> None:
+    if not api.local and not api.authenticated:
+        expected = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
+        raise ConfigError(str(Wrong(expected, api.bind, at=at)))
 
 
 def _override(variable: str, check: Callable[[Any], Any], value: str) -> Any:

@@ -28,6 +28,9 @@ def document() -> str:
     sections = [HEAD]
     for name, section in config.TABLES.items():
         sections.append("\n".join(_section(f"[{name}]", section, shown=name not in OPTIONAL)))
+        for option in fields(section):
+            if inner := option.metadata.get("section"):
+                sections.append("\n".join(_section(f"[{name}.{option.name}]", inner, shown=False)))
     for name, section in config.NAMED_TABLES.items():
         sections.append("\n".join(_section(f'[{name}."{EXAMPLE_NAMES[name]}"]', section, shown=False)))
     return "\n\n".join(sections) + "\n"
@@ -36,7 +39,7 @@ def document() -> str:
 def _section(header: str, section: type[Any], *, shown: bool) -> Iterator[str]:
     yield f"# {(section.__doc__ or '').strip()}"
     yield header if shown else f"#{header}"
-    for option in fields(section):
+    for option in [each for each in fields(section) if "section" not in each.metadata]:
         yield f"# {option.metadata['help']}"
         yield _line(option, shown)
 

@@ -60,6 +60,27 @@ class BodyTooLarge(AgentError):
     status = 413
 
 
+class Unauthenticated(AgentError):
+    """The caller did not say, or could not prove, who it is."""
+
+    status = 401
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(AgentError):
+    """The caller is known and may not do this."""
+
+    status = 403
+
+
+class MisdirectedRequest(AgentError):
+    """`Host` names a server that this agent is not."""
+
+    status = 421
+
+
 class ActionNotAvailable(AgentError):
     """No such kind here, or what it needs is not configured or installed."""
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from agent.models import Request
+from agent.models import Action, Request
 
 log = logging.getLogger("agent")
 
@@ -42,32 +42,30 @@ def scheduled(actions: Sequence[tuple[str, Request]]) -> None:
         )
 
 
-def started(action_id: str, kind: str) -> None:
-    log.info("action %s %s started", action_id, kind)
+def started(action: Action) -> None:
+    log.info("action %s %s of %s via %s started", *_whose(action))
 
 
-def resumed(action_id: str, kind: str, interrupted: bool) -> None:
+def resumed(action: Action, interrupted: bool) -> None:
     how = "interrupted in a step" if interrupted else "handed over between steps"
-    log.warning("action %s %s taken over, %s", action_id, kind, how)
+    log.warning("action %s %s of %s via %s taken over, %s", *_whose(action), how)
 
 
-def finished(action_id: str, kind: str, state: str, message: str) -> None:
-    log.log(
-        logging.INFO if state == "DONE" else logging.WARNING,
-        "action %s %s is %s: %s",
-        action_id,
-        kind,
-        state,
-        message,
-    )
+def finished(action: Action, state: str, message: str) -> None:
+    level = logging.INFO if state == "DONE" else logging.WARNING
+    log.log(level, "action %s %s of %s via %s is %s: %s", *_whose(action), state, message)
 
 
-def handed_over(action_id: str, kind: str) -> None:
-    log.info("action %s %s left between steps for the next executor", action_id, kind)
+def handed_over(action: Action) -> None:
+    log.info("action %s %s of %s via %s left between steps for the next executor", *_whose(action))
 
 
-def cancel_asked(action_id: str, kind: str) -> None:
-    log.info("action %s %s is asked to stop", action_id, kind)
+def cancel_asked(action: Action, user: str) -> None:
+    log.info("action %s %s of %s via %s is asked to stop by %s", *_whose(action), user)
+
+
+def _whose(action: Action) -> tuple[str, str, str, str]:
+    return action.id, action.kind, action.user, action.requester
 
 
 def left_over_ended(action_id: str, pids: list[int]) -> None:
@@ -97,6 +95,31 @@ def request_failed(method: str, route: str, error: type[BaseException], where: s
 
 def request_refused(status: int, error: str) -> None:
     log.warning("a request was refused with %d: %s", status, error)
+
+
+def request_cut(seconds: float) -> None:
+    log.warning("a request was cut off: not all of it was there after %.0f seconds", seconds)
+
+
+def callers_not_authenticated(bind: str) -> None:
+    log.warning("callers are not authenticated: whoever reaches %s on this machine may schedule any action", bind)
+
+
+def tokens_in_the_clear(bind: str) -> None:
+    log.warning("tokens travel unencrypted to %s: api.tls is not set", bind)
+
+
+def every_certificate_may_all() -> None:
+    log.warning("api.tokens is not set: whoever api.tls.clients_ca certifies may schedule any action")
+
+
+def caller_refused(status: int, address: str, reason: str) -> None:
+    log.warning("a caller from %s was refused with %d: %s", address or "the unix socket", status, reason)
+
+
+def tokens_not_read(reason: str, kept: int) -> None:
+    what = "the tokens of before stay in force" if kept else "nobody is let in until it is right"
+    log.error("%s; %s", reason, what)
 
 
 def configuration_kept(reason: str) -> None:

@@ -64,6 +64,7 @@ class Action:
     created_ts: int
     scheduled_ts: int
     finished_ts: int | None
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

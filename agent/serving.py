@@ -2,11 +2,12 @@
 
 import gc
 import os
+import ssl
 import subprocess
 import sys
 from typing import Any, NoReturn
 
-from agent import config, log
+from agent import config, log, trust
 from agent.config import Settings
 from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
 
@@ -43,7 +44,10 @@ def on_starting(arbiter: Any) -> None:
 
     store = Store(config.current().agent.db)
     try:
+        trust.check(config.current().api)
         store.open()
+    except ConfigError as error:
+        _refuse_to_start(str(error))
     except StoreUnusable as error:
         _refuse_to_start(str(error))
     except StoreUnavailable as error:
@@ -56,9 +60,15 @@ def on_starting(arbiter: Any) -> None:
         store.close()
 
 
+def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:
+    """What gunicorn encrypts connections with."""
+    return trust.worker_tls()
+
+
 def post_worker_init(worker: Any) -> None:
     """Start the engine in the worker, where its threads live."""
     log.set_up()
+    trust.tell(config.current().api)
     # What is loaded by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

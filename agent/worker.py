@@ -1,12 +1,16 @@
-"""gunicorn's threaded worker, whose own refusals have the shape of the agent's."""
+"""gunicorn's threaded worker, whose own refusals have the shape of the agent's and whom no slow client holds up."""
 
 import json
+import time
+from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
+from socket import SHUT_RD, SHUT_RDWR, SHUT_WR, socket
 from typing import Any
 
 from gunicorn.http import errors
 from gunicorn.util import write_nonblock
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers import gthread
 
 from agent import log
 
@@ -20,14 +24,132 @@ REFUSALS: tuple[tuple[str, HTTPStatus], ...] = (
 """gunicorn's exceptions by name, as not every version has them all; the first that fits counts."""
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """Answers a request that gunicorn itself refuses, before any application sees it."""
+READ = 30.0
+"""Seconds in which a whole request must be there."""
+READ_BUSY = 5.0
+"""The same while every thread has a request: others may be waiting for one."""
+ANSWERED = 120.0
+"""Seconds from the first byte of a request to the last one of its answer: a wait of 60, and the client's pace."""
+FIRST_BYTE = 0.02
+"""Seconds that a thread waits on a new connection; one that says nothing yet is left to the poller."""
+LINGER = 0.5
+"""Seconds in which the client may close a connection first, so that it reads the answer to its end."""
+LOOK = 0.5
+"""Seconds between looks at who is slow."""
+
+
+@dataclass(slots=True, eq=False)
+class Handling:
+    """A request that a thread is busy with, from its first byte; times by the monotonic clock."""
+
+    connection: Any
+    began: float
+    has_headers: bool = False
+    reading: bool = True
+    cut: bool = False
+
+
+class Worker(gthread.ThreadWorker):  # type: ignore[misc]
+    """Answers a request that gunicorn itself refuses, and gives each client a limited time of a thread."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._handlings: dict[Any, Handling] = {}
+        self._next_look = 0.0
+
+    def handle(self, conn: Any) -> Any:
+        if _says_nothing_yet(conn):
+            return gthread._DEFER
+        handling = self._handlings[conn] = Handling(conn, time.monotonic())
+        try:
+            kept = super().handle(conn)
+            if handling.cut:
+                _tell_cut(handling)
+            if not kept:
+                linger(conn.sock)
+            return kept
+        finally:
+            del self._handlings[conn]
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        if handling := self._handlings.get(conn):
+            handling.has_headers = True
+            handling.reading = any(name in ("CONTENT-LENGTH", "TRANSFER-ENCODING") for name, _ in req.headers)
+        return super().handle_request(req, conn)
+
+    def notify(self) -> None:
+        """Called by the loop that accepts connections, whenever it turns."""
+        super().notify()
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + LOOK
+            self._cut_the_slow(now)
+            self._make_room()
+
+    def _cut_the_slow(self, now: float) -> None:
+        handlings = list(self._handlings.values())
+        patience = READ_BUSY if len(handlings) >= self.cfg.threads else READ
+        for each in handlings:
+            if now - each.began > ANSWERED:
+                shut(each.connection.sock, SHUT_RDWR)
+            elif each.reading and not each.cut and now - each.began > patience:
+                # One that was read to its end is still answered; one that was not ends here.
+                each.cut = True
+                shut(each.connection.sock, SHUT_RD)
+
+    def _make_room(self) -> None:
+        """Let the older half of the idle connections run out where no other is accepted any more."""
+        if self.nr_conns < self.worker_connections:
+            return
+        for name in ("pending_conns", "keepalived_conns"):
+            idle = getattr(self, name, ())
+            for connection in islice(idle, (len(idle) + 1) // 2):
+                connection.timeout = 0.0
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         status = status_of(exc)
         log.request_refused(status, type(exc).__name__)
         try:
             write_nonblock(client, answer(status))
+        except OSError:
+            return  # the client has gone
+
+
+def shut(connection: socket, how: int) -> None:
+    """Wake the thread that waits for this socket; also one that is encrypted, without a word of goodbye."""
+    try:
+        socket.shutdown(connection, how)
+    except OSError:
+        return  # closed meanwhile
+
+
+def linger(connection: socket) -> None:
+    """Wait for the client to close first. gunicorn does so too, but in the loop that accepts connections."""
+    shut(connection, SHUT_WR)
+    deadline = time.monotonic() + LINGER
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not socket.recv(connection, 65536):
+                break
+    except OSError:
+        return
+    finally:
+        shut(connection, SHUT_RDWR)
+
+
+def _says_nothing_yet(connection: Any) -> bool:
+    """Of a new connection only, and only where gunicorn can put one aside."""
+    if not hasattr(gthread, "_DEFER") or connection.initialized or connection.data_ready:
+        return False
+    return not connection.wait_for_data(FIRST_BYTE)
+
+
+def _tell_cut(handling: Handling) -> None:
+    log.request_cut(time.monotonic() - handling.began)
+    # Without a parser the encryption was not agreed on yet.
+    if not handling.has_headers and handling.connection.parser is not None:
+        try:
+            write_nonblock(handling.connection.sock, answer(HTTPStatus.REQUEST_TIMEOUT))
         except OSError:
             return  # the client has gone
 

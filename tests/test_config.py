@@ -16,6 +16,7 @@ from agent.config import Settings
 from agent.errors import ConfigError
 from tests.agent_process import CHECKOUT, StartAgent, free_port
 
+STRANGERS = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
 WRONG = [
     # table, option, what the file says, what is expected, what was got
     ("agent", "db", "1", "a text", "1"),
@@ -31,15 +32,14 @@ WRONG = [
     ("api", "bind", '"localhost:99999"', "host:port or unix:/path", '"localhost:99999"'),
     ("api", "bind", '"unix:relative"', "host:port or unix:/path", '"unix:relative"'),
     ("api", "bind", '"unix:"', "host:port or unix:/path", '"unix:"'),
-    (
-        "api",
-        "bind",
-        '"0.0.0.0:8000"',
-        "a loopback address or unix:/path, as callers are not authenticated",
-        '"0.0.0.0:8000"',
-    ),
-    ("api", "bind", '"[::]:8000"', "a loopback address or unix:/path, as callers are not authenticated", '"[::]:8000"'),
-    ("api", "bind", '"db-1:8000"', "a loopback address or unix:/path, as callers are not authenticated", '"db-1:8000"'),
+    ("api", "bind", '"0.0.0.0:8000"', STRANGERS, '"0.0.0.0:8000"'),
+    ("api", "bind", '"[::]:8000"', STRANGERS, '"[::]:8000"'),
+    ("api", "bind", '"db-1:8000"', STRANGERS, '"db-1:8000"'),
+    ("api", "allowed_hosts", '"db-1"', "a list of texts", '"db-1"'),
+    ("api", "allowed_hosts", '["db-1:8000"]', "a list of host names without ports", '["db-1:8000"]'),
+    ("api", "allowed_hosts", '["*"]', "a list of host names without ports", '["*"]'),
+    ("api", "tokens", "true", "a text", "true"),
+    ("api", "tls", '"server.pem"', "a table", '"server.pem"'),
     ("api", "threads", "0", "a positive integer", "0"),
     ("api", "threads", "1.5", "a positive integer", "1.5"),
     ("api", "threads", "true", "a positive integer", "true"),
@@ -211,6 +211,8 @@ def test_a_wrong_value_of_an_external_action_is_told_with_its_place(file: Path, 
         ('[external_actions.x]\naction = ["a"]\n', "external_actions.x.check"),
         ('[external_actions.x]\ncheck = ["a"]\n', "external_actions.x.action"),
         ("[service]\n", "service.unit"),
+        ('[api.tls]\nkey = "server.key"\n', "api.tls.certificate"),
+        ('[api.tls]\ncertificate = "server.pem"\n', "api.tls.key"),
         ('[service]\nsupervisor = "systemd"\n', "service.unit"),
         ('[service]\nsupervisor = "commands"\n', "service.pid"),
         ('[service]\nsupervisor = "commands"\npid = ["a"]\nstart = ["a"]\n', "service.stop"),
@@ -268,8 +270,10 @@ def test_every_option_takes_its_own_default(file: Path) -> None:
     for section in (settings.agent, settings.api, settings.actions):
         for each in fields(section):
             assert each.metadata["check"] is not None
-            assert each.metadata["help"].endswith(".")
+            assert "section" in each.metadata or each.metadata["help"].endswith(".")
             value = getattr(section, each.name)
+            if value is None:
+                continue
             read = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
             assert each.metadata["check"](read) == value
             assert each.default is not MISSING or each.default_factory is not MISSING

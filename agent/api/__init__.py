@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from agent.api import addresses, errors
+from agent.api import addresses, auth, errors, hosts
 from agent.api.async_actions import bp as async_actions
 from agent.api.available import bp as available
 from agent.api.cancel import bp as cancel
@@ -40,6 +40,8 @@ def init_app(app: Flask, context: Context) -> None:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     addresses.init_app(app)
     errors.init_app(app)
+    hosts.init_app(app, context.settings.api)
+    auth.init_app(app, context.settings.api)
     for blueprint in (finished, queue, info, schedule, available, cancel):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(async_actions)

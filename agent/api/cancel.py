@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, jsonify
 
 from agent import log
+from agent.api import auth, requesting
 from agent.api.current import context
 from agent.store import actions
 
@@ -13,9 +14,10 @@ bp = Blueprint("cancel", __name__)
 def cancel(action_id: str) -> Response:
     agent = context()
     action, _ = actions.info(agent.store, action_id)
+    auth.permit(action.kind)
     kind = agent.registry.offered.get(action.kind)
     action = actions.cancel(agent.store, action_id, running=kind is None or kind.cancellable)
-    log.cancel_asked(action.id, action.kind)
+    log.cancel_asked(action, requesting.user(agent.settings.agent.node))
     agent.engine.tell_changed()
     agent.engine.look_after()
     return jsonify({"id": action.id, "state": action.state})

@@ -4,6 +4,7 @@ import re
 
 from flask import request
 
+from agent.api import auth
 from agent.errors import InvalidHeader
 
 TRANSPORT = (
@@ -13,7 +14,7 @@ TRANSPORT = (
 CREDENTIALS = ("authorization", "proxy-authorization")
 LEFT_OUT = frozenset(f"HTTP_{name.upper().replace('-', '_')}" for name in TRANSPORT + CREDENTIALS)
 LONGEST_KEY = 255
-ADDRESS = re.compile(r"[^\s<>@]{1,64}@[^\s<>@]{1,190}")
+ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f<>@]{1,64}@[^\s\x00-\x1f\x7f<>@]{1,190}")
 
 
 def headers() -> dict[str, str]:
@@ -26,7 +27,9 @@ def headers() -> dict[str, str]:
 
 
 def user(node: str) -> str:
-    """The e-mail that the action is recorded under: the `From` header of this unauthenticated caller."""
+    """The e-mail that the action is recorded under; only of a caller that nobody asks who it is the `From` header."""
+    if (identity := auth.caller()) is not None:
+        return identity.email
     given = ADDRESS.search(request.environ.get("HTTP_FROM", ""))
     return given[0] if given else f"agent@{node}"
 

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 
 from agent import clock
-from agent.api import requesting
+from agent.api import auth, requesting
 from agent.api.body import json_body
 from agent.api.current import context
 from agent.errors import InvalidArgs
@@ -26,6 +26,7 @@ def accept(kind: Kind, args: Json, requester: Requester, *, user_reference: str 
     """Check a request of any channel, write it down and wake the engine; returns the action's id."""
     created_ts = clock.now()
     agent = context()
+    auth.permit(kind.name)
     if isinstance(args, dict):
         args = spelled_as_declared(kind.schema, args)
     loaded = kind.load(args)

@@ -130,7 +130,7 @@ class Executor:
 
     def _take_over(self, left: Claimed) -> Performance:
         action, interrupted = left.action, not left.handed_over
-        log.resumed(action.id, action.kind, interrupted)
+        log.resumed(action, interrupted)
         if left.handed_over:
             # From here on a crash is an interruption again.
             actions.hand_over(self._store, action.seq, False)
@@ -139,7 +139,7 @@ class Executor:
     def _begin(self, claimed: Claimed | None) -> Performance | None:
         if claimed is None:
             return None
-        log.started(claimed.action.id, claimed.action.kind)
+        log.started(claimed.action)
         self._changed()
         return self._performance(claimed, interrupted=False)
 
@@ -165,7 +165,7 @@ class Executor:
                 self._store, action.seq, state, outcome.payload, outcome.message, claim_next=claim_next
             )
         )
-        log.finished(action.id, action.kind, state, outcome.message)
+        log.finished(action, state, outcome.message)
         self.scrub()
         self._changed()
         return self._begin(claimed)
@@ -175,7 +175,7 @@ class Executor:
         action = performance.action
         if not performance.interrupted:
             actions.hand_over(self._store, action.seq, True)
-            log.handed_over(action.id, action.kind)
+            log.handed_over(action)
 
     def _wait(self, seconds: float) -> None:
         if seconds > 0 and self._rest.wait(seconds) and not self._stopping.is_set():

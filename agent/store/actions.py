@@ -11,7 +11,7 @@ from agent.store import Store
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts"
+COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts, user"
 
 HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
 CLAIM = """
@@ -232,6 +232,7 @@ def _action(row: sqlite3.Row, state: State | None = None) -> Action:
         created_ts=row["created_ts"],
         scheduled_ts=row["scheduled_ts"],
         finished_ts=row["finished_ts"],
+        user=row["user"],
     )
 
 

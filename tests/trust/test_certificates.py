@@ -1,0 +1,207 @@
+"""Callers that are known by their certificates, made by the test's own authority."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+
+from tests.agent_process import PREFIX, eventually
+from tests.conformance.shapes import PING, SUCCESS
+from tests.conftest import STARTED, close_all
+from tests.trust.certificates import DAY, Authority
+from tests.trust.guarded import (
+    DBA,
+    DBA_TOKEN,
+    PINGER,
+    READER,
+    THREE,
+    Encrypted,
+    assert_refused,
+    bearer,
+    table,
+    write_tokens,
+)
+
+NOT_SERVED = (OSError, HTTPException)
+StartEncrypted = Callable[..., Encrypted]
+
+
+@pytest.fixture
+def start_encrypted(tmp_path: Path, authority: Authority, request: pytest.FixtureRequest) -> Iterator[StartEncrypted]:
+    agents = request.node.stash.setdefault(STARTED, [])
+
+    def start(tokens: str | None = THREE, *, clients: Authority | None = authority) -> Encrypted:
+        certificate, key = authority.server()
+        lines = ["[api]"]
+        if tokens is not None:
+            lines.append(f'tokens = "{write_tokens(tmp_path / "tokens.toml", tokens)}"')
+        lines += ["[api.tls]", f'certificate = "{certificate}"', f'key = "{key}"']
+        lines += [f'clients_ca = "{clients.ca}"'] if clients else []
+        encrypted = Encrypted(tmp_path / "agent", config="\n".join(lines))
+        encrypted.context = authority.client(DBA)
+        encrypted.env["AGENT_BIND"] = f"0.0.0.0:{encrypted.port}"
+        agents.append(encrypted)
+        encrypted.start()
+        return encrypted
+
+    (tmp_path / "agent").mkdir()
+    yield start
+    close_all(agents)
+
+
+def test_the_e_mail_of_the_certificate_is_who_it_was(start_encrypted: StartEncrypted) -> None:
+    agent = start_encrypted()
+    action_id = agent.schedule(PING, {}, headers={"From": "somebody.else@example.com"})
+    agent.await_final(action_id)
+    (action,) = agent.get("/api/3/stacks/default/actions").json["response"]
+    assert action["user"] == DBA
+    assert f"action {action_id} {PING} scheduled by {DBA} via API" in agent.log_text()
+    assert "WARNING" not in agent.log_text()
+
+
+def test_permissions_are_those_of_the_file(start_encrypted: StartEncrypted, authority: Authority) -> None:
+    agent = start_encrypted(table(PINGER, None, [PING]) + table(READER, None, ["*"], read_only=True))
+    agent.context = authority.client(PINGER)
+    assert agent.post_schedule(PING, {}).status == 200
+    assert_refused(agent.post_schedule(SUCCESS, {}), 403, "Forbidden")
+    agent.context = authority.client(READER)
+    assert agent.get(f"{PREFIX}/queue").status == 200
+    assert_refused(agent.post_schedule(PING, {}), 403, "Forbidden")
+
+
+def test_who_is_not_in_the_file_may_not_even_read(start_encrypted: StartEncrypted, authority: Authority) -> None:
+    agent = start_encrypted()
+    agent.context = authority.client("somebody.else@example.com")
+    assert_refused(agent.get(f"{PREFIX}/queue"), 403, "Forbidden")
+    assert_refused(agent.get(f"{PREFIX}/queue", headers=bearer(DBA_TOKEN)), 403, "Forbidden")
+
+
+def test_the_alternative_name_goes_before_the_subject(start_encrypted: StartEncrypted, authority: Authority) -> None:
+    agent = start_encrypted()
+    agent.context = authority.client(None, subject=DBA)
+    assert agent.post_schedule(SUCCESS, {}).status == 200
+    agent.context = authority.client(PINGER, subject=DBA)
+    assert_refused(agent.post_schedule(SUCCESS, {}), 403, "Forbidden")
+
+
+@pytest.mark.parametrize("email", [None, "", "not an e-mail", f"{DBA}\0.example.org"])
+def test_a_certificate_without_an_e_mail_is_nobodys(
+    start_encrypted: StartEncrypted, authority: Authority, email: str | None
+) -> None:
+    agent = start_encrypted()
+    agent.context = authority.client(email) if email != "" else authority.client(None, subject=" ")
+    assert_refused(agent.get(f"{PREFIX}/queue"), 401, "Unauthenticated")
+
+
+def test_without_a_certificate_nothing_is_served(start_encrypted: StartEncrypted, authority: Authority) -> None:
+    agent = start_encrypted()
+    agent.context = ssl.create_default_context(cafile=authority.ca)
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue", headers=bearer(DBA_TOKEN))
+
+
+def test_a_certificate_of_another_authority_is_not_served(
+    start_encrypted: StartEncrypted, authority: Authority, stranger: Authority
+) -> None:
+    agent = start_encrypted()
+    agent.context = stranger.client(DBA, server=authority)
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue")
+
+
+def test_a_certificate_that_has_expired_is_not_served(start_encrypted: StartEncrypted, authority: Authority) -> None:
+    agent = start_encrypted()
+    agent.context = authority.client(DBA, left=-DAY / 2)
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue")
+
+
+def test_a_certificate_that_expires_on_a_kept_connection_is_not_served_any_more(
+    start_encrypted: StartEncrypted, authority: Authority
+) -> None:
+    agent = start_encrypted()
+    agent.context = authority.client(DBA, left=timedelta(seconds=3))
+    connection = agent.connect()
+    assert agent.get(f"{PREFIX}/queue", connection=connection).status == 200
+
+    def refused() -> bool:
+        return agent.get(f"{PREFIX}/queue", connection=connection).status == 401
+
+    eventually(refused, "the certificate has expired")
+    connection.close()
+
+
+def test_plain_text_is_not_served(start_encrypted: StartEncrypted) -> None:
+    agent = start_encrypted()
+    with socket.create_connection(("127.0.0.1", agent.port), timeout=10) as client:
+        client.sendall(f"GET {PREFIX}/queue HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert b"200 OK" not in client.recv(65536)
+    assert agent.queue() == []
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_tls_before_1_2_is_not_spoken(start_encrypted: StartEncrypted) -> None:
+    agent = start_encrypted()
+    agent.context.minimum_version = ssl.TLSVersion.TLSv1
+    agent.context.maximum_version = ssl.TLSVersion.TLSv1_1
+    agent.context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue")
+
+
+def test_without_a_file_of_tokens_a_certificate_may_all_and_a_line_says_so(start_encrypted: StartEncrypted) -> None:
+    agent = start_encrypted(None)
+    assert agent.post_schedule(SUCCESS, {}).status == 200
+    assert agent.log_text().count("api.tokens is not set: whoever api.tls.clients_ca certifies") == 1
+
+
+def test_encrypted_tokens_need_no_certificate(start_encrypted: StartEncrypted, authority: Authority) -> None:
+    agent = start_encrypted(clients=None)
+    agent.context = ssl.create_default_context(cafile=authority.ca)
+    assert_refused(agent.get(f"{PREFIX}/queue"), 401, "Unauthenticated")
+    assert agent.get(f"{PREFIX}/queue", headers=bearer(DBA_TOKEN)).status == 200
+    assert "WARNING" not in agent.log_text().replace("WARNING a caller", "")
+
+
+def test_handshakes_that_never_end_keep_nobody_out(start_encrypted: StartEncrypted) -> None:
+    agent = start_encrypted()
+    with ExitStack() as stack:
+        for said in (b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") * 4:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", agent.port), timeout=20))
+            client.sendall(said)
+        assert agent.get(f"{PREFIX}/queue", timeout=15).status == 200
+    assert "Traceback" not in agent.log_text()
+
+
+def test_a_request_that_never_ends_on_an_encrypted_connection_is_cut_off(start_encrypted: StartEncrypted) -> None:
+    agent = start_encrypted()
+    with ExitStack() as stack:
+        for _ in range(8):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", agent.port), timeout=20))
+            client = stack.enter_context(agent.context.wrap_socket(plain, server_hostname="127.0.0.1"))
+            client.sendall(b"GET / HTTP/1.1\r\n")
+        assert agent.get(f"{PREFIX}/queue", timeout=15).status == 200
+    assert "Traceback" not in agent.log_text()
+
+
+def test_a_renewed_certificate_is_taken_with_a_reload(
+    start_encrypted: StartEncrypted, authority: Authority, stranger: Authority
+) -> None:
+    agent = start_encrypted()
+    config = (agent.directory / "agent.toml").read_text()
+    certificate = Path(tomllib.loads(config)["api"]["tls"]["certificate"])
+    key = Path(tomllib.loads(config)["api"]["tls"]["key"])
+    for old, new in zip((certificate, key), stranger.server(), strict=True):
+        old.write_bytes(new.read_bytes())
+    assert agent.get(f"{PREFIX}/queue").status == 200
+    agent.context = authority.client(DBA, server=stranger)
+    agent.reload()
+    assert agent.get(f"{PREFIX}/queue").status == 200

@@ -1,0 +1,114 @@
+"""Nobody is served by an agent that does not know whom it serves, but on its own machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.agent_process import PREFIX, StartAgent
+from tests.test_config import started_in_vain
+from tests.trust.certificates import Authority
+from tests.trust.guarded import DBA_TOKEN, StartGuarded, assert_refused, table, write_tokens
+
+WARNING = "callers are not authenticated"
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "db-1.example.com:8000"])
+def test_an_address_beyond_this_machine_is_refused_without_tokens(tmp_path: Path, bind: str) -> None:
+    told = started_in_vain(tmp_path, f'[api]\nbind = "{bind}"\n', AGENT_BIND="")
+    assert "api.bind: expected a loopback address or unix:/path as long as neither api.tokens nor" in told
+    assert bind in told
+
+
+def test_encryption_alone_does_not_open_an_address(tmp_path: Path, authority: Authority) -> None:
+    certificate, key = authority.server()
+    text = f'[api]\nbind = "0.0.0.0:8000"\n[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    assert "neither api.tokens nor api.tls.clients_ca is set" in started_in_vain(tmp_path, text, AGENT_BIND="")
+
+
+def test_the_environment_opens_nothing_either(tmp_path: Path) -> None:
+    assert "AGENT_BIND: expected a loopback address" in started_in_vain(tmp_path, "", AGENT_BIND="0.0.0.0:8000")
+
+
+def test_with_tokens_it_listens_anywhere_and_says_that_nothing_is_encrypted(start_guarded: StartGuarded) -> None:
+    everywhere = start_guarded(everywhere=True)
+    assert_refused(everywhere.get(f"{PREFIX}/queue", headers={"Authorization": None}), 401, "Unauthenticated")
+    assert everywhere.queue() == []
+    assert WARNING not in everywhere.log_text()
+    assert everywhere.log_text().count("tokens travel unencrypted") == 1
+
+
+@pytest.mark.parametrize("unix", [True, False])
+def test_without_tokens_one_line_warns_that_callers_are_not_authenticated(start_agent: StartAgent, unix: bool) -> None:
+    agent = start_agent(unix=unix)
+    lines = [line for line in agent.log_text().splitlines() if WARNING in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("WARNING ")
+
+
+def test_with_tokens_on_loopback_nothing_warns(start_guarded: StartGuarded) -> None:
+    assert "WARNING" not in start_guarded().log_text()
+
+
+# The file of tokens
+
+
+def refused(tmp_path: Path, tokens: Path) -> str:
+    """What an agent says that does not start with this file."""
+    told = started_in_vain(tmp_path, f'[api]\ntokens = "{tokens}"\n')
+    assert told.startswith(f"agent: {tokens}: ")
+    return told
+
+
+def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    assert "cannot be read: No such file or directory" in refused(tmp_path, tmp_path / "tokens.toml")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
+def test_a_file_that_others_can_use_stops_the_start(tmp_path: Path, tokens_file: Path, mode: int) -> None:
+    tokens_file.chmod(mode)
+    assert f"only its owner can read (mode 0600), got mode {mode:04o}" in refused(tmp_path, tokens_file)
+
+
+def test_a_mistake_stops_the_start_and_is_told_with_file_identity_member_expected_and_found(tmp_path: Path) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", table("a@example.com", "x", ["*"]).replace('["*"]', "7"))
+    assert refused(tmp_path, file).endswith("a@example.com.kinds: expected a list of texts, got 7")
+
+
+def test_a_token_where_its_hash_belongs_is_not_repeated(tmp_path: Path) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", f'["a@example.com"]\nsha256 = "{DBA_TOKEN}"\n')
+    told = refused(tmp_path, file)
+    assert "a@example.com.sha256: expected 64 hexadecimal digits" in told
+    assert DBA_TOKEN not in told
+
+
+# The files of encryption
+
+
+@pytest.mark.parametrize("wrong", ["certificate", "key", "clients_ca"])
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_of_encryption_that_cannot_be_used_stops_the_start(
+    tmp_path: Path, authority: Authority, wrong: str, content: str | None
+) -> None:
+    certificate, key = authority.server()
+    files = {"certificate": certificate, "key": key, "clients_ca": authority.ca} | {wrong: tmp_path / "wrong.pem"}
+    if content is not None:
+        files[wrong].write_text(content)
+    text = "[api.tls]\n" + "".join(f'{name} = "{file}"\n' for name, file in files.items())
+    told = started_in_vain(tmp_path, text)
+    assert f"api.tls.{wrong} {files[wrong]}" in told
+    assert "cannot be used" in told
+
+
+def test_a_worker_that_begins_with_a_wrong_file_lets_nobody_in_until_it_is_right(
+    start_guarded: StartGuarded, tokens_file: Path
+) -> None:
+    guarded = start_guarded()
+    write_tokens(tokens_file, "[broken\n")
+    assert guarded.get(f"{PREFIX}/queue").status == 200
+    guarded.reload()
+    assert_refused(guarded.get(f"{PREFIX}/queue"), 401, "Unauthenticated")
+    assert "nobody is let in until it is right" in guarded.log_text()
+    write_tokens(tokens_file)
+    assert guarded.get(f"{PREFIX}/queue").status == 200

@@ -1,0 +1,122 @@
+"""`agentctl token create` tells a token once and keeps its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from agent import cli, token_file
+from agent.tokens import Tokens
+from tests.agent_process import PREFIX
+from tests.conformance.shapes import PING
+from tests.trust.guarded import DBA, DBA_TOKEN, StartGuarded, bearer, write_tokens
+
+NEW = "you@example.com"
+
+
+def created(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(["token", "create", *arguments]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.count("\n") == 1
+    return printed.out.strip()
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(["token", "create", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err.strip()
+
+
+def test_the_file_has_the_hash_and_not_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tokens.toml"
+    token = created(capsys, NEW, "--kinds", "replicante.service.*", "deploy", "--file", str(file))
+    assert len(token) >= 40
+    assert token not in file.read_text()
+    assert tomllib.loads(file.read_text()) == {
+        NEW: {
+            "sha256": hashlib.sha256(token.encode()).hexdigest(),
+            "kinds": ["replicante.service.*", "deploy"],
+            "read_only": False,
+        }
+    }
+    assert file.stat().st_mode & 0o7777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_stands_in_the_file_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = f"# mine\n{write_tokens(tmp_path / 'tokens.toml').read_text()}# the end"
+    file = write_tokens(tmp_path / "tokens.toml", before)
+    token = created(capsys, NEW, "--read-only", "--file", str(file))
+    assert file.read_text().startswith(before)
+    known = Tokens(file)
+    found, old = known.by_token(token), known.by_token(DBA_TOKEN)
+    assert found is not None
+    assert (found.email, found.read_only) == (NEW, True)
+    assert old is not None
+    assert old.email == DBA
+
+
+def test_two_tokens_are_never_the_same(tmp_path: Path) -> None:
+    made = {token_file.create(tmp_path / "tokens.toml", f"{number}@example.com", ["*"]) for number in range(20)}
+    assert len(made) == 20
+
+
+def test_several_at_once_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    command = [sys.executable, "-m", "agent.cli", "token", "create", "--kinds", "*", "--file", str(file)]
+    running = [
+        subprocess.Popen([*command, f"{number}@example.com"], stdout=subprocess.PIPE, text=True) for number in range(6)
+    ]
+    made = [each.communicate(timeout=60)[0].strip() for each in running]
+    known = Tokens(file)
+    assert all(known.by_token(token) for token in made)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([NEW], "say which kinds it may schedule"),
+        (["nobody", "--kinds", "*"], "nobody: expected an e-mail"),
+        (['a"b@example.com', "--kinds", "*"], "expected an e-mail"),
+        ([NEW, "--kinds", ""], f"{NEW}.kinds: expected a list of texts"),
+        ([DBA, "--kinds", "*"], f"{DBA} is in it already"),
+    ],
+)
+def test_what_makes_no_sense_changes_nothing(
+    tokens_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    before = tokens_file.read_text()
+    assert told in refused(capsys, *arguments, "--file", str(tokens_file))
+    assert tokens_file.read_text() == before
+
+
+def test_a_wrong_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", "[broken\n")
+    assert "not TOML" in refused(capsys, NEW, "--kinds", "*", "--file", str(file))
+    file.write_text("")
+    os.chmod(file, 0o644)
+    file.write_text("# nobody yet\n")
+    assert "only its owner can read" in refused(capsys, NEW, "--kinds", "*", "--file", str(file))
+    assert file.read_text() == "# nobody yet\n"
+
+
+def test_a_directory_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No such file" in refused(capsys, NEW, "--kinds", "*", "--file", str(tmp_path / "nowhere" / "tokens.toml"))
+
+
+def test_the_agent_takes_a_new_token_at_once(
+    start_guarded: StartGuarded, tokens_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded = start_guarded()
+    monkeypatch.setenv("AGENT_CONFIG", str(guarded.directory / "agent.toml"))
+    token = created(capsys, NEW, "--kinds", "replicante.test.*")  # the file that the configuration names
+    assert guarded.post_schedule(PING, {}, headers=bearer(token)).status == 200
+    assert guarded.get(f"{PREFIX}/queue", headers=bearer(DBA_TOKEN)).status == 200

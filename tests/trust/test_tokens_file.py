@@ -1,0 +1,128 @@
+"""The file of tokens: what it may say, and how long finding somebody in it takes."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from agent import tokens
+from agent.errors import ConfigError
+from agent.tokens import Tokens
+from tests.trust.guarded import DBA, DBA_TOKEN, table, write_tokens
+
+DIGEST = "ab" * 32
+MISTAKES: list[tuple[str, str]] = [
+    ("[", "not TOML: "),
+    ("[dba]\n", 'dba: expected an e-mail in quotes as the name of a table, got "dba"'),
+    ("[dba.example]\n", "dba: expected an e-mail in quotes as the name of a table"),
+    ('["a b@example.com"]\n', "a b@example.com: expected an e-mail in quotes"),
+    ('"a@b.c" = 1\n', 'a@b.c: expected a table, got "int"'),
+    ('["a@b.c"]\n', "a@b.c.sha256: expected the hash of a token, as api.tls.clients_ca is not set, got nothing"),
+    ('["a@b.c"]\nsha256 = 7\n', 'a@b.c.sha256: expected 64 hexadecimal digits, got "int"'),
+    (f'["a@b.c"]\nsha256 = "{DIGEST[1:]}"\n', 'a@b.c.sha256: expected 64 hexadecimal digits, got "63 characters"'),
+    (f'["a@b.c"]\nsha256 = "{DIGEST}"\nkinds = "*"\n', 'a@b.c.kinds: expected a list of texts, got "*"'),
+    (f'["a@b.c"]\nsha256 = "{DIGEST}"\nkinds = [""]\n', 'a@b.c.kinds: expected a list of texts, got [""]'),
+    (f'["a@b.c"]\nsha256 = "{DIGEST}"\nread_only = "no"\n', 'a@b.c.read_only: expected true or false, got "no"'),
+    ('["a@b.c"]\ntoken = "secret"\n', "a@b.c.token: unknown option, expected one of kinds, read_only, sha256"),
+    (
+        f'["a@b.c"]\nsha256 = "{DIGEST}"\n["d@e.f"]\nsha256 = "{DIGEST.upper()}"\n',
+        "sha256: expected a token of its own for each identity",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), MISTAKES)
+def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        tokens.read(file)
+    assert str(caught.value).startswith(f"{file}: {told}")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_with_certificates_an_identity_needs_no_token(tmp_path: Path) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", table(DBA, None, ["*"]))
+    found, _ = tokens.read(file, certificates=True)
+    assert found[DBA].may("deploy")
+    known = Tokens(file, certificates=True)
+    assert known.by_email(DBA) is not None
+    assert known.by_token("") is None
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_tokens(tmp_path / "tokens.toml")
+    if os.geteuid() == 0:
+        os.chown(file, 65534, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    with pytest.raises(ConfigError, match=r"expected a file of the user .* or root, got one of"):
+        tokens.read(file)
+
+
+def test_a_directory_or_pipe_is_no_file_of_tokens(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ConfigError):
+            tokens.read(path)
+
+
+@pytest.mark.parametrize(
+    ("globs", "fit", "unfit"),
+    [
+        (["*"], ["deploy", "a.b/c", "external.x\ny"], []),
+        ([], [], ["", "deploy"]),
+        (["replicante.service.*"], ["replicante.service.stop"], ["replicante.service", "xreplicante.service.stop"]),
+        (["deploy", "restart"], ["deploy", "restart"], ["deployed", "redeploy", "deploy\n", "Deploy", "deployrestart"]),
+        (["external.[ab]?"], ["external.a1", "external.bx"], ["external.c1", "external.a", "external.a12"]),
+        (["a.b"], ["a.b"], ["axb"]),
+    ],
+)
+def test_a_glob_counts_for_the_whole_name_of_a_kind(
+    tmp_path: Path, globs: list[str], fit: list[str], unfit: list[str]
+) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", table(DBA, DBA_TOKEN, globs))
+    identity = tokens.read(file)[0][DBA]
+    assert all(identity.may(kind) for kind in fit)
+    assert not any(identity.may(kind) for kind in unfit)
+
+
+def test_who_only_reads_may_do_no_kind(tmp_path: Path) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", table(DBA, DBA_TOKEN, ["*"], read_only=True))
+    assert not tokens.read(file)[0][DBA].may("deploy")
+
+
+def test_every_entry_is_compared_whoever_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [table(f"{number}@example.com", str(number), ["*"]) for number in range(5)]
+    known = Tokens(write_tokens(tmp_path / "tokens.toml", "".join(texts)))
+    compared: list[bytes] = []
+    compare = hmac.compare_digest
+
+    def noted(one: bytes, other: bytes) -> bool:
+        compared.append(other)
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", noted)
+    for token in ("0", "2", "4", "nobody's", ""):
+        compared.clear()
+        known.by_token(token)
+        assert len(compared) == 5
+
+
+def test_finding_somebody_takes_less_than_twenty_microseconds(tmp_path: Path) -> None:
+    texts = [table(f"{number}@example.com", f"token {number}", ["*"]) for number in range(10)]
+    file = write_tokens(tmp_path / "tokens.toml", "".join(texts))
+    os.utime(file, (1, 1))
+    known = Tokens(file)
+
+    def once() -> float:
+        begun = time.perf_counter()
+        for _ in range(200):
+            known.by_token("token 7")
+        return (time.perf_counter() - begun) / 200
+
+    assert min(once() for _ in range(20)) < 20e-6
