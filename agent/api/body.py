@@ -11,6 +11,8 @@ from agent.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from agent.models import Json
 from agent.nesting import DEPTH, too_deep
 
+REFUSALS = (InvalidBody, BodyTooLarge, UnsupportedMediaType)
+
 
 def read() -> bytes:
     """The bytes of the body. Raises `BodyTooLarge`, also for one that comes in chunks and does not say its length."""
