@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request
@@ -14,56 +13,21 @@ from werkzeug.routing import Rule
 from agent.api import description
 from agent.api.current import context
 from agent.api.description import Description, describe
+from agent.api.openapi_tables import (
+    ANSWER_HEADERS,
+    ERRORS_OF_THE_SERVER,
+    HEADERS_OF_STATUS,
+    REQUEST_HEADERS,
+    Document,
+)
 from agent.errors import AgentError
 from agent.kinds.arguments import json_schema
 from agent.kinds.base import Kind
 
 bp = Blueprint("openapi", __name__)
 
-Document = dict[str, Any]
-
 METHODS = ("GET", "POST")
 VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
-ERRORS_OF_THE_SERVER = {
-    400: "BadRequest: What was sent is not HTTP.",
-    405: "MethodNotAllowed: The address does not take this method.",
-    414: "RequestUriTooLong: The address is too long.",
-    417: "ExpectationFailed: The header Expect asks for what is not known here.",
-    431: "RequestHeaderFieldsTooLarge: The headers are too many or too large.",
-    500: "InternalError: The agent failed to answer; its log says where.",
-    501: "NotImplemented: The body is encoded in a way that is not known here.",
-}
-REQUEST_HEADERS: dict[str, Document] = {
-    "Idempotency-Key": {
-        "description": "Makes the call safe to repeat: the same key with the same kind and arguments is one action.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"},
-    },
-    "From": {
-        "description": "The e-mail that the action is recorded under, as nobody is authenticated.",
-        "schema": {"type": "string"},
-    },
-    "Prefer": {
-        "description": "`wait=N`: hold the answer back, for N seconds and 60 at most, until there is something new.",
-        "schema": {"type": "string"},
-    },
-    "If-None-Match": {"description": "The ETag of what the caller has seen.", "schema": {"type": "string"}},
-}
-ANSWER_HEADERS: dict[str, Document] = {
-    "ETag": {"description": "What tells this answer from another.", "required": True, "schema": {"type": "string"}},
-    "Cache-Control": {
-        "description": "Whether it may change yet.",
-        "required": True,
-        "schema": {"type": "string"},
-    },
-    "Preference-Applied": {"description": "How long it would have waited.", "schema": {"type": "string"}},
-    "Retry-After": {
-        "description": "Seconds after which to try again.",
-        "required": True,
-        "schema": {"type": "integer"},
-    },
-    "Allow": {"description": "The methods that it takes.", "required": True, "schema": {"type": "string"}},
-}
-HEADERS_OF_STATUS = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 @bp.get("/openapi.json")
