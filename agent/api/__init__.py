@@ -10,6 +10,7 @@ from agent.api.available import bp as available
 from agent.api.cancel import bp as cancel
 from agent.api.finished import bp as finished
 from agent.api.info import bp as info
+from agent.api.openapi import bp as openapi
 from agent.api.queue import bp as queue
 from agent.api.schedule import bp as schedule
 from agent.api.waiting import Waiters
@@ -45,3 +46,4 @@ def init_app(app: Flask, context: Context) -> None:
     for blueprint in (finished, queue, info, schedule, available, cancel):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(async_actions)
+    app.register_blueprint(openapi)

@@ -7,14 +7,18 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from agent.api.body import form_body, json_body
 from agent.api.current import context
+from agent.api.description import describe
 from agent.api.form import form_args
-from agent.api.schedule import accept
+from agent.api.schedule import HEADERS, REFUSALS, accept
 from agent.api.schemas import async_action_fields
-from agent.errors import InvalidArgs, StackNotFound
+from agent.errors import ActionNotFound, InvalidArgs, StackNotFound
+from agent.kinds.arguments import json_schema
+from agent.kinds.registry import Registry
 from agent.models import Json, Requester
 from agent.store import async_actions
 
 PREFIX = "/api/3/stacks/<stack>/actions"
+FORM = "application/x-www-form-urlencoded"
 LONGEST_REFERENCE = 255
 LARGEST_PAGE = 2**40
 """A page further than any list is long, whose offset SQLite still has room for."""
@@ -39,8 +43,21 @@ class CommandArgs(Schema):
         unknown = "include"
 
 
+def commands(registry: Registry) -> dict[str, Any]:
+    """A command with the parameters that it takes, as JSON or as a form."""
+    named = json_schema(CommandArgs())
+    offered = []
+    for kind in registry:
+        args = {"properties": {}} | kind.args_schema()
+        properties = args["properties"] | named["properties"] | {"command": {"const": kind.name}}
+        required = [*named["required"], *args.get("required", ())]
+        offered.append(args | {"type": "object", "properties": properties, "required": required})
+    return {media_type: {"oneOf": offered} for media_type in ("application/json", FORM)}
+
+
 @bp.get(PREFIX)
 @bp.get(f"{PREFIX}.json")
+@describe("A page of all actions.", "AsyncActionPage", query=PageArgs, errors=(StackNotFound, InvalidArgs))
 def page(stack: str) -> Response:
     _check(stack)
     wanted = _loaded(PageArgs(), request.args.to_dict())
@@ -57,6 +74,7 @@ def page(stack: str) -> Response:
 
 @bp.get(f"{PREFIX}/<int:seq>")
 @bp.get(f"{PREFIX}/<int:seq>.json")
+@describe("One action.", "AsyncActionAnswer", errors=(StackNotFound, ActionNotFound))
 def one(stack: str, seq: int) -> Response:
     _check(stack)
     return jsonify({"response": async_action_fields(async_actions.by_seq(context().store, seq))})
@@ -64,6 +82,14 @@ def one(stack: str, seq: int) -> Response:
 
 @bp.post(PREFIX)
 @bp.post(f"{PREFIX}.json")
+@describe(
+    "Write an action down; `command` is its kind, the other parameters are its arguments.",
+    "AsyncActionAnswer",
+    headers=HEADERS,
+    errors=(StackNotFound, *REFUSALS),
+    bodies=commands,
+    links={"one": ("seq", "/response/id")},
+)
 def begin(stack: str) -> Response:
     """Schedule the kind that `command` names; the other parameters are its arguments."""
     _check(stack)
@@ -95,7 +121,7 @@ def _check(stack: str) -> None:
 
 
 def _is_form() -> bool:
-    return request.mimetype == "application/x-www-form-urlencoded"
+    return request.mimetype == FORM
 
 
 def _loaded(schema: Schema, parameters: Json) -> dict[str, Any]:

@@ -1,13 +1,20 @@
 """`GET /available`: the kinds that this node offers, with the JSON Schema of their arguments."""
 
 from flask import Blueprint, Response, jsonify, request
+from marshmallow import Schema, fields
 
 from agent.api.current import context
+from agent.api.description import describe
 
 bp = Blueprint("available", __name__)
 
 
+class AvailableArgs(Schema):
+    missing = fields.String(metadata={"description": "`true`: the kinds that are not offered, and why."})
+
+
 @bp.get("/available")
+@describe("The kinds that this node offers, with the JSON Schema of their arguments.", "Kinds", query=AvailableArgs)
 def available() -> Response:
     """With `?missing=true` the kinds that it does not offer, and what to set or install for each."""
     registry = context().registry

@@ -5,22 +5,39 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 from flask import request
+from gunicorn.http.errors import ParseException
 
 from agent.api.current import context
 from agent.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from agent.models import Json
 from agent.nesting import DEPTH, too_deep
 
+REFUSALS = (InvalidBody, BodyTooLarge, UnsupportedMediaType)
+
 
 def read() -> bytes:
-    """The bytes of the body. Raises `BodyTooLarge`, also for one that comes in chunks and does not say its length."""
+    """The bytes of the body.
+
+    Raises `BodyTooLarge`, also for one that comes in chunks and does not say its length, and `InvalidBody`
+    for one of which only a part has come.
+    """
     limit = context().settings.api.max_body
     declared = int(request.environ.get("CONTENT_LENGTH") or 0)
-    # From the server itself, which ends it where the length or the last chunk does.
-    body: bytes = b"" if declared > limit else request.environ["wsgi.input"].read(limit + 1)
+    body = b"" if declared > limit else _received(limit + 1)
     if max(declared, len(body)) > limit:
         raise BodyTooLarge(f"the body is larger than {limit} bytes")
+    if len(body) < declared:
+        raise InvalidBody("the body ends before its Content-Length")
     return body
+
+
+def _received(limit: int) -> bytes:
+    """Up to so many bytes, from the server itself, which ends them where the length or the last chunk does."""
+    try:
+        received: bytes = request.environ["wsgi.input"].read(limit)
+    except (OSError, ParseException) as error:
+        raise InvalidBody("the body breaks off, or its chunks cannot be read", layers=[type(error).__name__]) from None
+    return received
 
 
 def json_body() -> Json:

@@ -5,12 +5,15 @@ from flask import Blueprint, Response, jsonify
 from agent import log
 from agent.api import auth, requesting
 from agent.api.current import context
+from agent.api.description import describe
+from agent.errors import ActionNotFound, NotCancellable
 from agent.store import actions
 
 bp = Blueprint("cancel", __name__)
 
 
 @bp.post("/cancel/<anything:action_id>")
+@describe("End an action that waits, ask one that runs to stop.", "Cancelled", errors=(ActionNotFound, NotCancellable))
 def cancel(action_id: str) -> Response:
     agent = context()
     action, _ = actions.info(agent.store, action_id)

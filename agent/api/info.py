@@ -3,8 +3,10 @@
 from flask import Blueprint, Response, jsonify, request
 
 from agent.api.current import context, waiters
+from agent.api.description import describe
 from agent.api.schemas import action_fields, transition_fields
 from agent.api.waiting import preferred_wait
+from agent.errors import ActionNotFound
 from agent.store import Store, actions
 
 bp = Blueprint("info", __name__)
@@ -13,6 +15,12 @@ FOR_EVER = "private, max-age=31536000, immutable"
 
 
 @bp.get("/info/<anything:action_id>")
+@describe(
+    "An action and every state it was in; waits for a change where it is asked to.",
+    "Info",
+    headers=("If-None-Match", "Prefer"),
+    errors=(ActionNotFound,),
+)
 def info(action_id: str) -> Response:
     store = context().store
     seconds = preferred_wait()

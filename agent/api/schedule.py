@@ -3,18 +3,31 @@
 from flask import Blueprint, Response
 
 from agent import clock
-from agent.api import auth, requesting
+from agent.api import auth, body, requesting
 from agent.api.body import json_body
 from agent.api.current import context
-from agent.errors import InvalidArgs
+from agent.api.description import describe
+from agent.errors import ActionNotAvailable, IdempotencyKeyReused, InvalidArgs, InvalidHeader, QueueFull
 from agent.kinds.arguments import spelled_as_declared
 from agent.kinds.base import Kind
 from agent.models import Json, Request, Requester
 
 bp = Blueprint("schedule", __name__)
 
+HEADERS = ("Idempotency-Key", "From")
+REFUSALS = (*body.REFUSALS, ActionNotAvailable, InvalidArgs, InvalidHeader, IdempotencyKeyReused, QueueFull)
+"""What `accept` may answer instead of an id."""
+
 
 @bp.post("/schedule/<anything:kind>")
+@describe(
+    "Write an action down: 200 means that it is on disk and will run. The whole body is its arguments.",
+    "Scheduled",
+    headers=HEADERS,
+    errors=REFUSALS,
+    bodies=lambda registry: {"application/json": {}},
+    links={"info": ("action_id", "/id"), "cancel": ("action_id", "/id")},
+)
 def schedule(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = context().registry.get(kind)  # an unknown kind is told before its body is read

@@ -44,6 +44,17 @@ class Number(fields.Float):
         return super()._validated(value)
 
 
+class Whole(fields.Integer):
+    """A JSON number without a fraction, however it is written: 8.0 is 8; a text that looks like one is refused."""
+
+    def _validated(self, value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
 class Flag(fields.Boolean):
     """A JSON true or false and nothing that looks like one."""
 
@@ -72,6 +83,8 @@ def _field(field: "fields.Field[Any]") -> dict[str, Any]:
     described = _type(field)
     if text := field.metadata.get("description"):
         described["description"] = text
+    if form := field.metadata.get("format"):
+        described["format"] = form
     if field.metadata.get("secret"):
         described["writeOnly"] = True
     if isinstance(field.load_default, bool | int | float | str | list):
@@ -88,6 +101,8 @@ def _type(field: "fields.Field[Any]") -> dict[str, Any]:
         return {"type": "array", "items": _field(field.inner)}
     if isinstance(field, fields.Nested):
         return json_schema(field.schema)
+    if isinstance(field, fields.Dict) and field.value_field is not None:
+        return {"type": "object", "additionalProperties": _field(field.value_field)}
     for cls, described in TYPES.items():
         if isinstance(field, cls):
             return dict(described)

@@ -1,15 +1,14 @@
 """`replicante.test.*`: kinds that do nothing to the node, to try the agent itself."""
 
-from marshmallow import fields, validate
+from marshmallow import validate
 
 from agent import clock
-from agent.kinds.arguments import Number
+from agent.kinds.arguments import Number, Whole
 from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
 
 
 class PingArgs(Args):
-    count = fields.Integer(
-        strict=True,
+    count = Whole(
         load_default=1,
         validate=validate.Range(1, 100),
         metadata={"description": "How many pongs."},
@@ -17,8 +16,7 @@ class PingArgs(Args):
 
 
 class LoopArgs(Args):
-    target = fields.Integer(
-        strict=True,
+    target = Whole(
         load_default=10,
         validate=validate.Range(1, 100_000),
         metadata={"description": "Where to stop."},

@@ -8,7 +8,7 @@ from marshmallow import fields, validate
 from agent import clock
 from agent.config import Agent, Settings
 from agent.errors import InvalidArgs
-from agent.kinds.arguments import Number
+from agent.kinds.arguments import Number, Whole
 from agent.kinds.base import MASK, Args, Done, Failed, Kind, Outcome, Step
 from agent.models import Action, State
 
@@ -21,6 +21,7 @@ class PlainArgs(Args):
     name = fields.String(required=True, validate=validate.Length(1, 8))
     password = fields.String(metadata={"secret": True})
     limit = Number(load_default=1.5)
+    count = Whole()
     inner = fields.Nested(Inner)
     parts = fields.List(fields.Nested(Inner))
 
@@ -65,6 +66,12 @@ def test_arguments_are_loaded_with_their_defaults(kind: Plain) -> None:
     assert kind.load({"name": "a"}) == {"name": "a", "limit": 1.5}
 
 
+@pytest.mark.parametrize("count", [8, 8.0])
+def test_a_whole_number_is_one_however_it_is_written(kind: Plain, count: float) -> None:
+    loaded = kind.load({"name": "a", "count": count})["count"]
+    assert (loaded, type(loaded)) == (8, int)
+
+
 @pytest.mark.parametrize(
     ("args", "members"),
     [
@@ -74,6 +81,9 @@ def test_arguments_are_loaded_with_their_defaults(kind: Plain) -> None:
         ({"name": None}, {"name"}),
         ({"name": 5}, {"name"}),
         ({"name": "a", "limit": "5"}, {"limit"}),
+        ({"name": "a", "count": 1.5}, {"count"}),
+        ({"name": "a", "count": "1"}, {"count"}),
+        ({"name": "a", "count": True}, {"count"}),
         ({"name": "a", "inner": {}}, {"inner.size"}),
         ({"name": "a", "inner": {"size": 1, "more": 1}}, {"inner.more"}),
         ({"name": "a", "parts": [{"size": 1}, {"size": "2"}, {}]}, {"parts.1.size", "parts.2.size"}),

@@ -1,0 +1,157 @@
+"""What the routes answer, as marshmallow schemas: they describe the answers and are imported by the document alone."""
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from agent.models import Requester, State
+
+
+def _text(about: str, **more: Any) -> fields.String:
+    return fields.String(required=True, metadata={"description": about}, **more)
+
+
+def _json(about: str) -> fields.Raw:
+    return fields.Raw(required=True, allow_none=True, metadata={"description": about})
+
+
+def _time(about: str, **more: Any) -> fields.String:
+    return fields.String(required=True, metadata={"description": about, "format": "date-time"}, **more)
+
+
+def _count(about: str, **more: Any) -> fields.Integer:
+    return fields.Integer(required=True, metadata={"description": about}, **more)
+
+
+def _state() -> fields.String:
+    return _text("NEW waits, RUNNING is under way, DONE and FAILED are final.", validate=validate.OneOf(list(State)))
+
+
+class Error(Schema):
+    """The one shape of every error."""
+
+    error = _text("What is wrong, in one sentence.")
+    layers = fields.List(fields.String(), required=True, metadata={"description": "The causes, the nearest first."})
+    variant = _text("What is wrong, for programs.")
+    details = fields.Dict(
+        values=fields.List(fields.String()),
+        metadata={"description": "Of refused parameters: what is wrong, by member."},
+    )
+    error_description = fields.String(metadata={"description": "The sentence again, for clients under /api/3."})
+
+
+class Item(Schema):
+    """An action in a list."""
+
+    kind = _text("The kind of the action.")
+    id = _text("The action.")
+    state = _state()
+
+
+class Action(Schema):
+    """An action."""
+
+    kind = _text("What it does.")
+    created_ts = _time("When the request came.")
+    scheduled_ts = _time("When it was written down.")
+    finished_ts = _time("When it became final.", allow_none=True)
+    headers = fields.Dict(
+        required=True,
+        values=fields.String(),
+        metadata={"description": "The request's headers less transport and secrets."},
+    )
+    id = _text("The action.")
+    requester = _text("The channel that it came by.", validate=validate.OneOf(list(Requester)))
+    args = _json("The arguments, secrets masked.")
+    state = _state()
+    state_payload = _json("What the last step has told.")
+
+
+class Transition(Schema):
+    """A state that an action was in."""
+
+    action_id = _text("The action.")
+    timestamp = _time("Since when.")
+    state = _state()
+    state_payload = _json("What the step has told that led to it.")
+
+
+class Info(Schema):
+    """An action and every state it was in."""
+
+    action = fields.Nested(Action, required=True)
+    history = fields.List(fields.Nested(Transition), required=True, metadata={"description": "The newest first."})
+
+
+class Scheduled(Schema):
+    """An action that is on disk and will run."""
+
+    id = _text("The action.")
+
+
+class Cancelled(Schema):
+    """An action that was asked to stop."""
+
+    id = _text("The action.")
+    state = _state()
+
+
+class Available(Schema):
+    """A kind that the node offers."""
+
+    kind = _text("Its name.")
+    description = _text("What it does.")
+    args = fields.Dict(required=True, metadata={"description": "The JSON Schema of its arguments."})
+
+
+class Missing(Schema):
+    """A kind that the node does not offer."""
+
+    kind = _text("Its name.")
+    reason = _text("What to set or install.")
+
+
+class AsyncAction(Schema):
+    """An action as the vendor's clients know it; the `finished_` members are null until it is final."""
+
+    id = _count("The place in the order of execution.")
+    user = _text("The e-mail of who asked.")
+    resource_type = _text("What it acts on.")
+    action = _text("The kind.")
+    resource_id = _count("Which one it acts on.")
+    started_via = _text("The channel.", validate=validate.OneOf([each.lower() for each in Requester]))
+    started_at = _time("When it was scheduled.")
+    finished_at = _time("When it became final.", allow_none=True)
+    finished_success = fields.Boolean(required=True, allow_none=True, metadata={"description": "Whether it is DONE."})
+    finished_message = _text("How it ended, in one sentence.", allow_none=True)
+    finished_result = fields.Dict(required=True, allow_none=True, metadata={"description": "What came of it."})
+    metadata = fields.Dict(required=True, metadata={"description": "The arguments, secrets masked."})
+
+
+class Pagination(Schema):
+    """Where a page lies among the others."""
+
+    previous = _count("The page before.", allow_none=True)
+    next = _count("The page after.", allow_none=True)
+    current = _count("This page.")
+    per_page = _count("How many it may hold.")
+    count = _count("How many there are on all pages.")
+    pages = _count("How many pages there are.")
+
+
+class AsyncActionAnswer(Schema):
+    """One AsyncAction."""
+
+    response = fields.Nested(AsyncAction, required=True)
+
+
+class AsyncActionPage(Schema):
+    """A page of AsyncActions."""
+
+    response = fields.List(fields.Nested(AsyncAction), required=True, metadata={"description": "The oldest first."})
+    count = _count("How many are on this page.")
+    pagination = fields.Nested(Pagination, required=True)
+
+
+LISTS: dict[str, tuple[type[Schema], ...]] = {"Items": (Item,), "Kinds": (Available, Missing)}
+"""Answers that are lists, with what they are lists of."""

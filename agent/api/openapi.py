@@ -1,0 +1,226 @@
+"""`GET /openapi.json`: the OpenAPI 3.1 document of this node, from its routes, its kinds and their schemas."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from flask import Blueprint, Response, current_app, request
+from marshmallow import Schema
+from werkzeug.routing import Rule
+
+from agent.api import description
+from agent.api.current import context
+from agent.api.description import Description, describe
+from agent.api.openapi_tables import (
+    ANSWER_HEADERS,
+    ERRORS_OF_THE_SERVER,
+    HEADERS_OF_STATUS,
+    REQUEST_HEADERS,
+    Document,
+)
+from agent.errors import AgentError
+from agent.kinds.arguments import json_schema
+from agent.kinds.base import Kind
+
+bp = Blueprint("openapi", __name__)
+
+METHODS = ("GET", "POST")
+VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+@bp.get("/openapi.json")
+@describe("This document.", "Document", headers=("If-None-Match",))
+def openapi() -> Response:
+    """Put together by the first request for it."""
+    body, tag = current_app.extensions.get("agent.openapi") or _build()
+    response = Response(body, content_type="application/json")
+    response.set_etag(tag)
+    response.headers["Cache-Control"] = "no-cache"
+    response.make_conditional(request)
+    return response
+
+
+def _build() -> tuple[bytes, str]:
+    body = json.dumps(document(), separators=(",", ":")).encode()
+    built = current_app.extensions["agent.openapi"] = body, hashlib.sha256(body).hexdigest()[:32]
+    return built
+
+
+def document() -> Document:
+    """The whole document. Raises `KeyError` for a route that nobody has described."""
+    paths: dict[str, Document] = {}
+    for rule in current_app.url_map.iter_rules():
+        for method, operation in _operations(rule):
+            for path, variant in _with_kinds(rule, operation):
+                paths.setdefault(path, {})[method.lower()] = variant
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "agent",
+            "version": "unstable",
+            "description": f"What the node {context().settings.agent.node} is asked to do, does and has done.",
+        },
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": _schemas(),
+            "responses": {str(status): _error(status, variants) for status, variants in _any_route_may().items()},
+        },
+    }
+
+
+def _operations(rule: Rule) -> Iterator[tuple[str, Document]]:
+    view = current_app.view_functions[rule.endpoint]
+    for method in METHODS:
+        if method in (rule.methods or ()):
+            yield method, _operation(rule, description.of(view))
+
+
+def _operation(rule: Rule, described: Description) -> Document:
+    operation: Document = {
+        "operationId": _operation_id(rule),
+        "tags": [rule.endpoint.partition(".")[0]],
+        "summary": described.summary,
+        "parameters": [*_path_parameters(rule), *_query_parameters(described), *_header_parameters(described)],
+        "responses": {"200": _answer(described), **_unchanged(described), **_errors(described)},
+    }
+    if described.bodies is not None:
+        bodies = described.bodies(context().registry)
+        operation["requestBody"] = {
+            "required": True,
+            "content": {name: {"schema": each} for name, each in bodies.items()},
+        }
+    return operation
+
+
+def _operation_id(rule: Rule) -> str:
+    name = str(rule.endpoint).rpartition(".")[2]
+    return f"{name}.json" if rule.rule.endswith(".json") else name
+
+
+def _with_kinds(rule: Rule, operation: Document) -> Iterator[tuple[str, Document]]:
+    """The route, and where a kind is part of its address, that route for each kind with what this one takes."""
+    yield VARIABLE.sub(r"{\1}", rule.rule), operation
+    if "kind" in rule.arguments:
+        for kind in context().registry:
+            yield VARIABLE.sub(quote(kind.name), rule.rule), _of_kind(operation, kind)
+
+
+def _of_kind(operation: Document, kind: Kind) -> Document:
+    return operation | {
+        "operationId": f"{operation['operationId']}.{kind.name}",
+        "tags": ["kinds"],
+        "summary": kind.description,
+        "parameters": [each for each in operation["parameters"] if each["in"] != "path"],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": kind.args_schema()}}},
+    }
+
+
+def _path_parameters(rule: Rule) -> Iterator[Document]:
+    known = {
+        "kind": ("One of the kinds that `available` lists.", {"type": "string", "minLength": 1}),
+        "action_id": ("An action's id.", {"type": "string", "minLength": 1}),
+        "stack": ("The stack that this node belongs to.", {"const": context().settings.agent.stack}),
+        "seq": ("An action's place in the order of execution.", {"type": "integer", "minimum": 0}),
+    }
+    for name in VARIABLE.findall(rule.rule):
+        about, schema = known[name]
+        yield {"name": name, "in": "path", "required": True, "description": about, "schema": schema}
+
+
+def _query_parameters(described: Description) -> Iterator[Document]:
+    if described.query is not None:
+        for name, schema in json_schema(described.query())["properties"].items():
+            yield {"name": name, "in": "query", "schema": schema}
+
+
+def _header_parameters(described: Description) -> Iterator[Document]:
+    for name in described.headers:
+        yield {"name": name, "in": "header"} | REQUEST_HEADERS[name]
+
+
+def _answer(described: Description) -> Document:
+    answer: Document = {
+        "description": "What was asked for.",
+        "content": {"application/json": {"schema": _reference(described.answer)}},
+    }
+    if "If-None-Match" in described.headers:
+        answer["headers"] = _headers("ETag", "Cache-Control")
+    if "Prefer" in described.headers:
+        answer["headers"] |= _headers("Preference-Applied")
+    if described.links:
+        answer["links"] = {
+            operation: {"operationId": operation, "parameters": {parameter: f"$response.body#{pointer}"}}
+            for operation, (parameter, pointer) in described.links.items()
+        }
+    return answer
+
+
+def _unchanged(described: Description) -> Document:
+    if "If-None-Match" not in described.headers:
+        return {}
+    return {"304": {"description": "The caller has seen it.", "headers": _headers("ETag", "Cache-Control")}}
+
+
+def _errors(described: Description) -> Document:
+    """Every status that may come instead of the answer."""
+    anyway = _any_route_may()
+    own: dict[int, list[str]] = {}
+    for error in described.errors:
+        own.setdefault(error.status, []).append(_told(error))
+    return {
+        str(status): _error(status, own[status] + anyway.get(status, []))
+        if status in own
+        else {"$ref": f"#/components/responses/{status}"}
+        for status in sorted(own.keys() | anyway)
+    }
+
+
+def _any_route_may() -> dict[int, list[str]]:
+    """By status: what the server answers, and the errors that no route names as its own."""
+    views = current_app.view_functions.values()
+    named = {error for view in views for error in description.of(view).errors}
+    told = {status: [text] for status, text in ERRORS_OF_THE_SERVER.items()}
+    for error in AgentError.__subclasses__():
+        if error not in named:
+            told.setdefault(error.status, []).append(_told(error))
+    return told
+
+
+def _told(error: type[AgentError]) -> str:
+    return f"{error.__name__}: {' '.join((error.__doc__ or '').split())}"
+
+
+def _error(status: int, variants: list[str]) -> Document:
+    error: Document = {
+        "description": " ".join(variants),
+        "content": {"application/json": {"schema": _reference("Error")}},
+    }
+    if status in HEADERS_OF_STATUS:
+        error["headers"] = _headers(*HEADERS_OF_STATUS[status])
+    return error
+
+
+def _headers(*names: str) -> Document:
+    return {name: ANSWER_HEADERS[name] for name in names}
+
+
+def _reference(name: str) -> Document:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas() -> Document:
+    # Imported here: only the document needs them.
+    from agent.api import answers
+
+    single = {
+        name: json_schema(each()) | {"description": each.__doc__}
+        for name, each in vars(answers).items()
+        if isinstance(each, type) and issubclass(each, Schema) and each is not Schema
+    }
+    lists = {
+        name: {"type": "array", "items": {"anyOf": [_reference(each.__name__) for each in items]}}
+        for name, items in answers.LISTS.items()
+    }
+    return single | lists | {"Document": {"type": "object"}}

@@ -1,0 +1,46 @@
+"""What the OpenAPI document says of headers, and of the refusals that are not ours but the server's."""
+
+from typing import Any
+
+Document = dict[str, Any]
+
+ERRORS_OF_THE_SERVER = {
+    400: "BadRequest: What was sent is not HTTP.",
+    405: "MethodNotAllowed: The address does not take this method.",
+    414: "RequestUriTooLong: The address is too long.",
+    417: "ExpectationFailed: The header Expect asks for what is not known here.",
+    431: "RequestHeaderFieldsTooLarge: The headers are too many or too large.",
+    500: "InternalError: The agent failed to answer; its log says where.",
+    501: "NotImplemented: The body is encoded in a way that is not known here.",
+}
+REQUEST_HEADERS: dict[str, Document] = {
+    "Idempotency-Key": {
+        "description": "Makes the call safe to repeat: the same key with the same kind and arguments is one action.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"},
+    },
+    "From": {
+        "description": "The e-mail that the action is recorded under, as nobody is authenticated.",
+        "schema": {"type": "string"},
+    },
+    "Prefer": {
+        "description": "`wait=N`: hold the answer back, for N seconds and 60 at most, until there is something new.",
+        "schema": {"type": "string"},
+    },
+    "If-None-Match": {"description": "The ETag of what the caller has seen.", "schema": {"type": "string"}},
+}
+ANSWER_HEADERS: dict[str, Document] = {
+    "ETag": {"description": "What tells this answer from another.", "required": True, "schema": {"type": "string"}},
+    "Cache-Control": {
+        "description": "Whether it may change yet.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Preference-Applied": {"description": "How long it would have waited.", "schema": {"type": "string"}},
+    "Retry-After": {
+        "description": "Seconds after which to try again.",
+        "required": True,
+        "schema": {"type": "integer"},
+    },
+    "Allow": {"description": "The methods that it takes.", "required": True, "schema": {"type": "string"}},
+}
+HEADERS_OF_STATUS = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}

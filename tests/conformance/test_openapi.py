@@ -1,0 +1,192 @@
+"""GET openapi.json: all that the agent takes and answers, in a document that tools can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from agent import config, create_app
+from agent.api import description
+from agent.errors import AgentError
+from agent.worker import REFUSALS
+from tests.agent_process import PREFIX, AgentProcess
+from tests.conformance.shapes import assert_error, assert_json
+
+PATH = "/openapi.json"
+ACTIONS = "/api/3/stacks/{stack}/actions"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    """The application of a node that offers what there is."""
+    return create_app(
+        config.parse(
+            {
+                "agent": {
+                    "db": str(tmp_path_factory.mktemp("app") / "agent.db"),
+                    "stack": "blue",
+                    "kinds": ["tests.conformance.secretive"],
+                },
+                "service": {"unit": "redis.service"},
+                "datastore": {"kind": "redis", "url": "unix:///nowhere"},
+                "external_actions": {"a/b.c": {"action": ["true"], "check": ["true"]}},
+            }
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def document(app: Flask) -> Any:
+    return app.test_client().get(PATH).json
+
+
+@pytest.fixture(scope="module")
+def available(app: Flask) -> Any:
+    return app.test_client().get(f"{PREFIX}/available").json
+
+
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
+    """Path, method and description of every operation."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def resolved(document: Any, response: Any) -> Any:
+    """The response itself, where it is only referred to."""
+    reference = response.get("$ref")
+    return document["components"]["responses"][reference.rpartition("/")[2]] if reference else response
+
+
+def test_it_is_openapi_3_1(document: Any) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+def test_every_route_describes_itself(app: Flask) -> None:
+    for endpoint, view in app.view_functions.items():
+        assert description.of(view).summary, endpoint
+
+
+def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
+    found = {(path, method) for path, method, _ in operations(document) if "/schedule/" not in path}
+    assert found == {
+        (f"{PREFIX}/finished", "get"),
+        (f"{PREFIX}/queue", "get"),
+        (f"{PREFIX}/available", "get"),
+        (f"{PREFIX}/info/{{action_id}}", "get"),
+        (f"{PREFIX}/cancel/{{action_id}}", "post"),
+        *((ACTIONS + suffix, method) for suffix in ("", ".json") for method in ("get", "post")),
+        *((f"{ACTIONS}/{{seq}}{suffix}", "get") for suffix in ("", ".json")),
+        (PATH, "get"),
+    }
+
+
+def test_every_kind_has_an_address_with_its_arguments(available: Any, document: Any) -> None:
+    assert {"replicante.test.ping", "tests.secretive", "external.a/b.c"} <= {kind["kind"] for kind in available}
+    for kind in available:
+        operation = document["paths"][f"{PREFIX}/schedule/{kind['kind']}"]["post"]
+        assert operation["requestBody"]["content"] == {"application/json": {"schema": kind["args"]}}
+        assert operation["summary"] == kind["description"]
+    scheduled = [path for path in document["paths"] if "/schedule/" in path]
+    assert len(scheduled) == len(available) + 1
+    assert f"{PREFIX}/schedule/{{kind}}" in scheduled
+
+
+def test_the_other_wire_takes_every_kind_as_a_command(available: Any, document: Any) -> None:
+    content = document["paths"][ACTIONS]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "application/x-www-form-urlencoded"}
+    for media_type in content.values():
+        commands = [each["properties"]["command"]["const"] for each in media_type["schema"]["oneOf"]]
+        assert commands == [kind["kind"] for kind in available]
+        assert all("command" in each["required"] for each in media_type["schema"]["oneOf"])
+
+
+def test_every_error_there_is_is_in_it(document: Any) -> None:
+    told = {
+        (int(status), text.split()[-1])
+        for _, _, operation in operations(document)
+        for status, response in operation["responses"].items()
+        for text in resolved(document, response)["description"].split(":")
+    }
+    assert {(error.status, error.__name__) for error in AgentError.__subclasses__()} <= told
+
+
+def test_every_operation_may_meet_what_the_server_itself_refuses(document: Any) -> None:
+    everywhere = {str(status.value) for _, status in REFUSALS} | {"405", "500", "503"}
+    for path, method, operation in operations(document):
+        assert everywhere <= set(operation["responses"]), (path, method)
+
+
+def test_every_error_has_the_one_shape(document: Any) -> None:
+    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    for path, method, operation in operations(document):
+        errors = {status: each for status, each in operation["responses"].items() if status not in ("200", "304")}
+        for status, response in errors.items():
+            assert resolved(document, response)["content"] == shape, (path, method, status)
+    assert set(document["components"]["schemas"]["Error"]["required"]) == {"error", "layers", "variant"}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "headers"),
+    [
+        (f"{PREFIX}/schedule/{{kind}}", "post", {"Idempotency-Key", "From"}),
+        (f"{PREFIX}/schedule/replicante.test.ping", "post", {"Idempotency-Key", "From"}),
+        (ACTIONS, "post", {"Idempotency-Key", "From"}),
+        (f"{PREFIX}/info/{{action_id}}", "get", {"If-None-Match", "Prefer"}),
+        (PATH, "get", {"If-None-Match"}),
+    ],
+)
+def test_the_headers_that_are_read_are_in_it(document: Any, path: str, method: str, headers: set[str]) -> None:
+    parameters = document["paths"][path][method]["parameters"]
+    assert {each["name"] for each in parameters if each["in"] == "header"} == headers
+
+
+def test_the_headers_of_the_answers_are_in_it(document: Any) -> None:
+    responses = document["paths"][f"{PREFIX}/info/{{action_id}}"]["get"]["responses"]
+    assert set(responses["200"]["headers"]) == {"ETag", "Cache-Control", "Preference-Applied"}
+    assert set(responses["304"]["headers"]) == {"ETag", "Cache-Control"}
+    responses = document["paths"][f"{PREFIX}/schedule/{{kind}}"]["post"]["responses"]
+    assert "Retry-After" in responses["429"]["headers"]
+    assert "Retry-After" in resolved(document, responses["503"])["headers"]
+    assert "Allow" in resolved(document, responses["405"])["headers"]
+
+
+def test_a_secret_is_only_ever_written(document: Any) -> None:
+    operation = document["paths"][f"{PREFIX}/schedule/tests.secretive"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["properties"]["password"]["writeOnly"] is True
+
+
+def test_the_stack_is_the_one_of_this_node(document: Any) -> None:
+    stack = document["paths"][ACTIONS]["get"]["parameters"][0]
+    assert (stack["name"], stack["schema"]) == ("stack", {"const": "blue"})
+
+
+def test_nothing_is_put_together_before_somebody_asks(tmp_path: Path) -> None:
+    app = create_app(config.parse({"agent": {"db": str(tmp_path / "agent.db")}}))
+    assert "agent.openapi" not in app.extensions
+    client = app.test_client()
+    assert client.get(PATH).data == client.get(PATH).data
+    assert "agent.openapi" in app.extensions
+
+
+def test_what_has_not_changed_is_not_sent_again(shared_agent: AgentProcess) -> None:
+    answer = shared_agent.get(PATH)
+    assert_json(answer)
+    tag = answer.headers["ETag"]
+    again = shared_agent.get(PATH, headers={"If-None-Match": tag})
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+    other = shared_agent.get(PATH, headers={"If-None-Match": '"other"'})
+    assert (other.status, other.body) == (200, answer.body)
+
+
+def test_it_is_only_read(shared_agent: AgentProcess) -> None:
+    answer = shared_agent.post(PATH, json={})
+    assert_error(answer, 405)
+    assert "GET" in answer.headers["Allow"]

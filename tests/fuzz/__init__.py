@@ -1,0 +1,1 @@
+"""What nobody would send on purpose: made up from the agent's own document, and collected by hand."""

@@ -1,0 +1,18 @@
+"""Agents that may be asked for anything: what they offer does no harm and holds nothing up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.agent_process import AgentProcess
+from tests.fuzz.harmless import CONFIG
+
+
+@pytest.fixture(scope="module")
+def harmless_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """One agent for all that a module sends."""
+    started = AgentProcess(tmp_path_factory.mktemp("harmless"), config=CONFIG).start()
+    yield started
+    started.close()

@@ -1,0 +1,67 @@
+"""An agent that may be asked for anything, and what must be true of it after that."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from itertools import pairwise
+from typing import Any
+
+from tests.agent_process import FINAL, PREFIX, AgentProcess, eventually
+from tests.chaos.witnesses import whole
+
+ANYTHING = "external.anything"
+"""Takes whatever JSON there is."""
+
+# A loop may be asked to take years: it is ended at once, and the queue goes on.
+CONFIG = """
+[api]
+max_body = 200000
+[actions]
+queue_limit = 100000
+finished_limit = 50
+timeouts = { "replicante.test.loop" = 0.05 }
+[external_actions.anything]
+action = ["/bin/true"]
+check = ["/bin/echo", '{"status": "finished"}']
+"""
+
+ROWS = "SELECT seq, id, args, headers, user, state, state_payload, version FROM actions ORDER BY seq"
+HISTORY = "SELECT version, state, state_payload FROM history WHERE action_seq = ? ORDER BY version"
+
+
+def assert_unharmed(agent: AgentProcess, timeout: float = 60.0) -> dict[str, int]:
+    """It answers, has logged no failure, wrote nothing by halves; all its actions, by id their AsyncAction id."""
+    eventually(lambda: not agent.queue(), "everything is executed", timeout)
+    for path in (f"{PREFIX}/finished", f"{PREFIX}/available", "/openapi.json", "/api/3/stacks/default/actions"):
+        assert agent.get(path).status == 200, path
+    assert_no_failure_logged(agent)
+    assert whole(agent.db)
+    with closing(sqlite3.connect(agent.db)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = connection.execute(ROWS).fetchall()
+        for row in rows:
+            assert_row(row, connection.execute(HISTORY, (row["seq"],)).fetchall())
+    return {row["id"]: row["seq"] for row in rows}
+
+
+def assert_no_failure_logged(agent: AgentProcess) -> None:
+    """No traceback, and no line of level ERROR, which tells of what raised."""
+    log = agent.log_text()
+    assert "Traceback" not in log
+    assert not [line for line in log.splitlines() if line.startswith("ERROR") or "[ERROR]" in line]
+
+
+def assert_row(row: sqlite3.Row, history: list[sqlite3.Row]) -> None:
+    """It is a whole action with a whole history."""
+    json.loads(row["args"])
+    headers: Any = json.loads(row["headers"])
+    assert all(isinstance(value, str) for value in headers.values())
+    assert row["user"]
+    assert [line["version"] for line in history] == list(range(1, row["version"] + 1))
+    assert (history[0]["state"], history[0]["state_payload"]) == ("NEW", None)
+    assert (history[-1]["state"], history[-1]["state_payload"]) == (row["state"], row["state_payload"])
+    assert all(earlier["state"] not in FINAL for earlier, _ in pairwise(history))
+    for line in history:
+        assert line["state_payload"] is None or json.loads(line["state_payload"]) is not ...
