@@ -17,7 +17,7 @@ from tests.kinds.configuring import Document, toml
 from tests.servers.postgresql import PostgresServer
 from tests.servers.process import await_that
 
-NOT_LOOKED_AT = ("agent.toml", "agent.db-wal", "agent.db-shm")
+NOT_LOOKED_AT = ("agent.toml",)
 # What the role that a resync uses on the primary needs besides REPLICATION.
 FOR_RESYNC = """
     GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),

@@ -97,7 +97,7 @@ def test_a_failover_and_back(pair: tuple[PostgresServer, PostgresServer], start_
     old.start()
     assert done(on_old, "disable_replication_slave_db", {})["role"]["name"] == "standalone"
     assert query(old, "SELECT sum(x) FROM t", DATABASE) == "3"
-    done(on_old, "resync_slave_db", {}, 60)
+    done(on_old, "resync_slave_db", {"force": True}, 60)
     await_value(old, "SELECT sum(x) FROM t", "7", DATABASE)
 
     assert "owns database" in failed(on_new, "database_user_delete", {"name": 'the "boss"'})
