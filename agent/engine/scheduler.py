@@ -59,8 +59,8 @@ class Engine:
 
     def _tick(self) -> None:
         systemd.sd_notify("WATCHDOG=1", getLogger("agent"))
-        self._executor.scrub()
         self._executor.drain()
+        self._executor.scrub()
 
     def _prune(self) -> None:
         keep, limit = self._settings.actions.prune_keep, self._settings.actions.prune_limit

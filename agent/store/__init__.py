@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent import clock
 from agent.errors import StoreUnavailable, StoreUnusable
 from agent.store.migrate import migrate, migrations, refuse_foreign, refuse_newer
 
@@ -19,6 +20,9 @@ BUSY_TIMEOUT = 5.0
 
 SCRUB_TIMEOUT = 0.1
 """Seconds to wait for readers before emptying the log is put off: writers wait as long."""
+
+SCRUB_RETRY = 1.0
+"""Seconds until that is tried again."""
 
 CHECKED_SIZE = 64 * 1024 * 1024
 """Bytes: a file up to this size (some 200,000 actions; a second) is looked through for damage at the start."""
@@ -46,6 +50,7 @@ class Store:
         self._writer: sqlite3.Connection | None = None
         self._turn = threading.Lock()
         self._scrubbed = False  # the log may hold what an agent before this one had no time to empty it of
+        self._scrub_again = 0.0
 
     def read(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """All rows of one SELECT, as of one moment."""
@@ -87,17 +92,15 @@ class Store:
         self._scrubbed = False
 
     def scrub(self) -> bool:
-        """Where a secret was erased, fold the log into the file and empty it; false while somebody reads the log."""
-        if self._scrubbed:
-            return True
-        with self._turn, told_as_unavailable():
-            connection = self._writing()
-            _wait_for_locks(connection, SCRUB_TIMEOUT)
-            try:
-                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            finally:
-                _wait_for_locks(connection, BUSY_TIMEOUT)
-            self._scrubbed = not busy
+        """Where a secret was erased, fold the log into the file and empty it; false while that must be put off."""
+        if self._scrubbed or clock.monotonic() < self._scrub_again or not self._turn.acquire(timeout=SCRUB_TIMEOUT):
+            return self._scrubbed
+        try:
+            with told_as_unavailable():
+                self._scrubbed = _empty_log(self._writing())
+        finally:
+            self._scrub_again = clock.monotonic() + SCRUB_RETRY if not self._scrubbed else 0.0
+            self._turn.release()
         return self._scrubbed
 
     def open(self) -> None:
@@ -159,6 +162,16 @@ def _refuse_damaged(connection: sqlite3.Connection) -> None:
     found = " ".join(str(connection.execute("PRAGMA quick_check(1)").fetchone()[0]).split())
     if found != "ok":
         raise sqlite3.DatabaseError(f"the file is damaged: {found}")
+
+
+def _empty_log(connection: sqlite3.Connection) -> bool:
+    """Whether it is empty now; it cannot be emptied while somebody reads it."""
+    _wait_for_locks(connection, SCRUB_TIMEOUT)
+    try:
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        _wait_for_locks(connection, BUSY_TIMEOUT)
+    return not busy
 
 
 def _wait_for_locks(connection: sqlite3.Connection, seconds: float) -> None:

@@ -4,11 +4,12 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from agent.errors import StoreUnavailable
+from agent.errors import StoreUnavailable, StoreUnusable
 from agent.store import Store
 from tests.agent_process import CHECKOUT
 from tests.store.scenes import schedule
@@ -85,3 +86,31 @@ def test_a_file_that_cannot_be_made_is_unavailable_with_the_cause(tmp_path: Path
     with pytest.raises(StoreUnavailable) as caught:
         Store(tmp_path / "no such directory" / "agent.db").open()
     assert "No such file or directory" in caught.value.layers[0]
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_the_database_of_another_program_is_refused_and_not_changed(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "agent.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE bookmarks (url TEXT)")
+        other.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable, match="another program"):
+        Store(path).open()
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
+    (tmp_path / "agent.db").touch()
+    store = Store(tmp_path / "agent.db")
+    schedule(store)
+    store.close()
+
+
+def test_a_file_found_damaged_later_is_unavailable(store: Store) -> None:
+    schedule(store)
+    store.close()
+    store.path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreUnavailable, match="cannot be read or written") as caught:
+        store.read("SELECT 1")
+    assert "restore it from a backup" in caught.value.layers[0]
