@@ -46,9 +46,7 @@ def filled_database(bench: Bench, count: int) -> Path:
         store.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        resource = connection.execute(
-            "INSERT INTO resources (type, name) VALUES ('Server', 'bench')"
-        ).lastrowid
+        resource = connection.execute("INSERT INTO resources (type, name) VALUES ('Server', 'bench')").lastrowid
         values = {"kind": SUCCESS, "resource": resource, "now": time.time_ns() // 1000 - count}
         for first in range(1, count + 1, CHUNK):
             last = min(first + CHUNK - 1, count)

@@ -28,9 +28,7 @@ def measure(bench: Bench) -> list[Row]:
         bench.say("d: executing, then reading")
         executed = _compare_executions(large, small)
         with closing(Reader(large)) as many_reader, closing(Reader(small)) as few_reader:
-            reads = [
-                _compare(name, many_reader, few_reader) for name in ("finished", "queue", "info")
-            ]
+            reads = [_compare(name, many_reader, few_reader) for name in ("finished", "queue", "info")]
     return [*reads, executed]
 
 

@@ -70,6 +70,5 @@ def _check_each_id(server: Server, answers: Path) -> None:
         missing = answered - rows.ids(connection)
     if missing or len(answered) < seen.answered:
         raise Unmeasured(
-            f"{seen.answered} calls answered, {len(answered)} different ids, "
-            f"{len(missing)} of them without a row"
+            f"{seen.answered} calls answered, {len(answered)} different ids, {len(missing)} of them without a row"
         )

@@ -63,9 +63,7 @@ def noop(bench: Bench) -> Iterator[Server]:
 
 
 @contextmanager
-def _gunicorn(
-    directory: Path, config: Path, database: Path, arguments: list[str]
-) -> Iterator[Server]:
+def _gunicorn(directory: Path, config: Path, database: Path, arguments: list[str]) -> Iterator[Server]:
     port = _free_port()
     environment = os.environ | {
         "AGENT_CONFIG": str(config),

@@ -183,9 +183,7 @@ def test_a_server_that_is_no_redis_is_not_taken_for_one(server_dir: Path) -> Non
         ("redis://{address}/0", {"password_file": "wrong-horse"}),
     ],
 )
-def test_a_wrong_password_is_refused_and_never_shown(
-    url: str, options: dict[str, str], server_dir: Path
-) -> None:
+def test_a_wrong_password_is_refused_and_never_shown(url: str, options: dict[str, str], server_dir: Path) -> None:
     if "password_file" in options:
         (server_dir / "password").write_text("wrong-horse\n")
         options = {"password_file": str(server_dir / "password")}
@@ -219,7 +217,9 @@ def test_a_host_without_a_server_is_down() -> None:
     assert not at(f"redis://127.0.0.1:{free_port()}").is_up()
 
 
-@pytest.mark.parametrize("url", ["postgresql://:horse@/x", "/run/redis.sock", "redis://:horse@[::1", "redis://h:horse/"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://:horse@/x", "/run/redis.sock", "redis://:horse@[::1", "redis://h:horse/"]
+)
 def test_a_url_that_is_not_understood_stops_the_start_and_is_not_repeated(url: str) -> None:
     with pytest.raises(ConfigError, match=r"datastore\.url: ") as raised:
         at(url)

@@ -61,9 +61,7 @@ def test_a_death_by_a_signal_is_a_negative_status() -> None:
         (None, "timeout", "pg_ctl 'a b' was killed (timeout) but has not gone away"),
     ],
 )
-def test_it_is_described_in_one_sentence(
-    status: int | None, ended: str | None, sentence: str
-) -> None:
+def test_it_is_described_in_one_sentence(status: int | None, ended: str | None, sentence: str) -> None:
     outcome = Outcome(("pg_ctl", "a b"), status, "", "", ended)
     assert outcome.describe() == sentence
     assert outcome.ok == (sentence == "pg_ctl 'a b' succeeded")
@@ -187,9 +185,7 @@ def test_a_timeout_may_be_very_long() -> None:
 
 
 @pytest.mark.skipif(not FREEZER.is_dir(), reason="the kernel has no freezer of the first kind")
-def test_what_cannot_be_killed_does_not_hold_us(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_killed_does_not_hold_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "KILL_WAIT", 0.3)
     cgroup = FREEZER / f"t-{os.getpid()}"
     cgroup.mkdir()
@@ -344,9 +340,7 @@ def test_many_threads_run_commands_at_once() -> None:
 
 def test_it_does_not_hold_the_pipes_of_another_command(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(
-            sh, 'echo $$ >"$1"; cat; echo end', tmp_path / "pid", stdin=b"x" * 200_000
-        )
+        first = pool.submit(sh, 'echo $$ >"$1"; cat; echo end', tmp_path / "pid", stdin=b"x" * 200_000)
         second = [sh("sleep 0.05") for _ in range(5)]
         assert first.result(timeout=10).stdout.endswith("xend\n") and all(s.ok for s in second)
 

@@ -87,9 +87,7 @@ def test_a_job_runs_and_its_status_and_output_are_kept(jobs: Jobs, tmp_path: Pat
 
 
 def test_while_it_runs_its_runner_and_its_output_can_be_seen(jobs: Jobs, tmp_path: Path) -> None:
-    job = sh(
-        jobs, 'echo first; while [ ! -e "$1" ]; do sleep 0.02; done; echo last', tmp_path / "go"
-    )
+    job = sh(jobs, 'echo first; while [ ! -e "$1" ]; do sleep 0.02; done; echo last', tmp_path / "go")
     eventually(lambda: running(job).output == "first\n", "the first line")
     assert alive(running(job).pid) and os.getsid(running(job).pid) == running(job).pid
     (tmp_path / "go").touch()
@@ -109,9 +107,7 @@ def test_a_program_that_cannot_start_says_so(jobs: Jobs) -> None:
     assert (status.status, status.output) == (127, "no-such-program was not found\n")
 
 
-def test_its_environment_is_ours_but_without_the_mark_of_an_action(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_environment_is_ours_but_without_the_mark_of_an_action(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_ACTION", "a1")
     monkeypatch.setenv("COLOUR", "red")
     show = 'echo "${AGENT_ACTION-none} ${COLOUR-none}"'
@@ -122,9 +118,7 @@ def test_its_environment_is_ours_but_without_the_mark_of_an_action(
     assert result(sh(jobs, show, name="two", env=env)).output == "none none\n"
 
 
-def test_what_it_leaves_in_the_background_is_neither_awaited_nor_ended(
-    jobs: Jobs, tmp_path: Path
-) -> None:
+def test_what_it_leaves_in_the_background_is_neither_awaited_nor_ended(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, 'sleep 60 & echo $! >"$1"', tmp_path / "pid")
     assert result(job, timeout=10).ok
     daemon = process_in(tmp_path / "pid")
@@ -196,9 +190,7 @@ def test_a_running_job_cannot_be_forgotten(jobs: Jobs, tmp_path: Path) -> None:
     assert jobs.find("one") is None
 
 
-def test_killed_right_after_the_start_the_starter_leaves_a_job_that_goes_on(
-    jobs: Jobs, tmp_path: Path
-) -> None:
+def test_killed_right_after_the_start_the_starter_leaves_a_job_that_goes_on(jobs: Jobs, tmp_path: Path) -> None:
     script = START + "start(); os.kill(os.getpid(), 9)"
     work = "sleep 0.5; cat; " + ONCE
     with python(script, tmp_path / "jobs", work, tmp_path / "effect") as starter:
@@ -228,9 +220,7 @@ os._exit(0)
 """
 
 
-def test_killed_at_any_write_of_the_start_it_runs_once_when_started_again(
-    jobs: Jobs, tmp_path: Path
-) -> None:
+def test_killed_at_any_write_of_the_start_it_runs_once_when_started_again(jobs: Jobs, tmp_path: Path) -> None:
     effects = []
     for at in range(1, 100):
         where, effect = tmp_path / f"jobs{at}", tmp_path / f"effect{at}"
@@ -324,9 +314,7 @@ def test_it_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
     assert job.end(10) == status
 
 
-def test_one_that_does_not_want_to_end_is_killed_after_the_grace(
-    jobs: Jobs, tmp_path: Path
-) -> None:
+def test_one_that_does_not_want_to_end_is_killed_after_the_grace(jobs: Jobs, tmp_path: Path) -> None:
     script = "trap '' TERM; sleep 60 & " + FOR_EVER
     job = sh(jobs, script, tmp_path / "pid")
     pid_in(tmp_path / "pid")
@@ -339,9 +327,7 @@ def test_one_that_does_not_want_to_end_is_killed_after_the_grace(
 # Lost
 
 
-def test_a_killed_runner_means_lost_and_its_command_does_not_go_on(
-    jobs: Jobs, tmp_path: Path
-) -> None:
+def test_a_killed_runner_means_lost_and_its_command_does_not_go_on(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, FOR_EVER, tmp_path / "pid")
     command = process_in(tmp_path / "pid")
     eventually(lambda: running(job).output == "working\n", "its output")
@@ -394,9 +380,7 @@ def test_another_process_under_the_same_pid_is_not_the_runner(
     assert alive(pid) and alive(command)
 
 
-def test_after_a_restart_of_the_host_it_is_lost(
-    jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path]
-) -> None:
+def test_after_a_restart_of_the_host_it_is_lost(jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path]) -> None:
     job = sh(jobs, FOR_EVER, tmp_path / "pid")
     claim_changed(job, boot="an earlier one")
     assert lost(job).why == "the host was restarted while it ran"

@@ -137,9 +137,7 @@ def test_allowed_to_make_units_a_plain_user_gets_its_job_as_itself(node: Node) -
     node.write("/etc/polkit-1/rules.d/50-test.rules", ALLOWED)
     try:
         eventually(
-            lambda: (
-                node.run("systemd-run", "--no-ask-password", "true", user="daemon").returncode == 0
-            ),
+            lambda: node.run("systemd-run", "--no-ask-password", "true", user="daemon").returncode == 0,
             "the new rule",
         )
         python(node, START, user="daemon")

@@ -81,9 +81,7 @@ def test_a_daemon_that_detached_itself_outlives_the_command_in_flight(tmp_path: 
         assert not left.alive and daemon.alive
 
 
-def test_a_job_is_never_taken_for_a_left_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_is_never_taken_for_a_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_ACTION", "a1")
     job = Jobs(tmp_path / "jobs").start("a1", ["sleep", "60"])
     status = job.look()

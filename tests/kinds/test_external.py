@@ -72,7 +72,7 @@ def test_both_commands_are_told_of_the_action_and_nothing_of_the_agent(
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", "correct-horse")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/agent.service")
-    script = "cat > {0}.stdin; env > {0}.env; echo '{{\"status\": \"finished\"}}'"
+    script = 'cat > {0}.stdin; env > {0}.env; echo \'{{"status": "finished"}}\''
     perform(external(*(sh(f"cd {tmp_path}; {script.format(name)}") for name in ("action", "check"))))
     for name in ("action", "check"):
         told = json.loads((tmp_path / f"{name}.stdin").read_text())
@@ -205,7 +205,7 @@ def test_an_action_command_in_flight_when_the_agent_was_killed_is_ended_and_not_
 
 def test_a_check_in_flight_when_the_agent_was_killed_is_made_again(start_agent: StartAgent, tmp_path: Path) -> None:
     checks = tmp_path / "checks"
-    first_hangs = f'echo $$ >> {checks}; [ $(wc -l < {checks}) -gt 1 ] || exec sleep 1000; {" ".join(FINISHED[:1])}'
+    first_hangs = f"echo $$ >> {checks}; [ $(wc -l < {checks}) -gt 1 ] || exec sleep 1000; {' '.join(FINISHED[:1])}"
     check = sh(f"{first_hangs} '{FINISHED[1]}'")
     agent = start_agent(config=toml(declared(["true"], check, timeout=100)))
     action_id = agent.schedule("external.vacuum.full", {})

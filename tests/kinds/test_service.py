@@ -136,9 +136,7 @@ def test_an_interrupted_step_looks_and_goes_on(kind: type[Kind], redis_server: R
 # Through an agent
 
 
-def test_a_graceful_restart_has_the_history_of_the_protocol(
-    redis_server: RedisServer, start_agent: StartAgent
-) -> None:
+def test_a_graceful_restart_has_the_history_of_the_protocol(redis_server: RedisServer, start_agent: StartAgent) -> None:
     redis_server.cli("set", "kept", "1")
     before = str(redis_server.pid)
     agent = start_agent(config=toml(over(redis_server)))
@@ -185,9 +183,7 @@ def test_a_service_that_does_not_come_up_fails_the_action(redis_server: RedisSer
     assert "after 2 looks" in info["action"]["state_payload"]["payload"]["message"]
 
 
-def test_a_cancelled_start_ends_its_command(
-    redis_server: RedisServer, start_agent: StartAgent, tmp_path: Path
-) -> None:
+def test_a_cancelled_start_ends_its_command(redis_server: RedisServer, start_agent: StartAgent, tmp_path: Path) -> None:
     redis_server.stop()
     started = tmp_path / "started"
     hanging = ["sh", "-c", f"echo $$ > {started}; exec sleep 1000"]

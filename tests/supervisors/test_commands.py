@@ -24,9 +24,7 @@ def over(**commands: Any) -> Supervisor:
 
 
 def test_a_real_server_is_started_seen_and_stopped(redis_server: RedisServer) -> None:
-    supervisor = over(
-        pid=redis_server.pid_command, start=redis_server.start_command, stop=redis_server.stop_command
-    )
+    supervisor = over(pid=redis_server.pid_command, start=redis_server.start_command, stop=redis_server.stop_command)
     pid = str(redis_server.pid)
     assert supervisor.status(Stop()) == Status(running=True, stopped=False, pid=pid, message=f"pid {pid}")
     supervisor.stop(Stop())
