@@ -32,6 +32,7 @@ kinds = ["witness"]
 execute_interval = 0.5
 timeouts = { "replicante.test.loop" = 4 }
 """
+A_LONG_TIME = 10.0  # seconds: more than a busy machine adds, less than any of the jumps
 JUMPS = ["-1d", "+365d", "-365d", "+1h", "-10"]
 TICK, ROOM = 0.5, 0.7
 
@@ -142,7 +143,7 @@ def test_a_wait_between_steps_is_as_long_as_it_was_to_be(agent: AgentProcess, wa
     agent.await_state(action_id, "RUNNING")
     wall.set(jump)
     assert agent.await_final(action_id)["action"]["state"] == "DONE"
-    assert 2 <= time.monotonic() - begin < 3
+    assert 2 <= time.monotonic() - begin < A_LONG_TIME
 
 
 @pytest.mark.parametrize("jump", ["-1d", "+365d"])
@@ -152,7 +153,7 @@ def test_a_timeout_comes_when_it_is_due(agent: AgentProcess, wall: Clock, jump: 
     agent.await_state(action_id, "RUNNING")
     wall.set(jump)
     assert agent.await_final(action_id)["action"]["state_payload"]["timed_out"] is True
-    assert 4 <= time.monotonic() - begin < 5.5
+    assert 4 <= time.monotonic() - begin < A_LONG_TIME
 
 
 def test_a_caller_waits_as_long_as_it_asked_to(agent: AgentProcess, wall: Clock) -> None:
@@ -164,7 +165,7 @@ def test_a_caller_waits_as_long_as_it_asked_to(agent: AgentProcess, wall: Clock)
         wall.set(jump)
         answer = agent.get_info(action_id, headers={"If-None-Match": seen, "Prefer": "wait=1"})
         assert answer.status == 304
-        assert 1 <= time.monotonic() - begin < 1.5
+        assert 1 <= time.monotonic() - begin < A_LONG_TIME
 
 
 @pytest.mark.parametrize("jump", ["-1d", "+365d"])

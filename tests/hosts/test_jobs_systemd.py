@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.agent_process import CHECKOUT, eventually
-from tests.servers.node import Node
+from tests.agent_process import eventually
+from tests.servers.node import CODE, Node
 
 JOBS = "/var/lib/agent-test/jobs"
 WORK = f"cat; while [ ! -e {JOBS}.go ]; do sleep 0.05; done; id -u; echo done >>{JOBS}.effect"
@@ -30,7 +30,7 @@ print(json.dumps({{"is": type(status).__name__, **asdict(status)}}))
 """
 UNIT = """
 [Service]
-Environment=PYTHONPATH={checkout}
+Environment=PYTHONPATH={code}
 ExecStart=/usr/bin/python3 /etc/starter.py
 """
 ALLOWED = """
@@ -45,8 +45,9 @@ polkit.addRule(function(action, subject) {
 def host(start_node: Callable[..., Node]) -> Node:
     """A node with a service that starts a job and stays."""
     node = start_node("jobs")
+    node.add_code()
     node.write("/etc/starter.py", START + "import time; time.sleep(600)\n")
-    node.write("/etc/systemd/system/starter.service", UNIT.format(checkout=CHECKOUT))
+    node.write("/etc/systemd/system/starter.service", UNIT.format(code=CODE))
     node.systemctl("daemon-reload")
     return node
 
@@ -63,7 +64,7 @@ def node(host: Node) -> Iterator[Node]:
 
 
 def python(node: Node, script: str, user: str | None = None) -> str:
-    done = node.run("env", f"PYTHONPATH={CHECKOUT}", "/usr/bin/python3", "-c", script, user=user)
+    done = node.run("env", f"PYTHONPATH={CODE}", "/usr/bin/python3", "-c", script, user=user)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

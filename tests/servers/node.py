@@ -17,6 +17,8 @@ from tests.servers.leftovers import CGROUPS, remove_cgroup, unmount
 from tests.servers.netns import InsideConnection
 from tests.servers.process import await_that, kill_pid, program, run
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+CODE = "/opt/agent-code"  # where `add_code` puts the package, for users who cannot read the checkout
 REBOOT_ASKED = 133  # what nspawn ends with when the host inside asked for a reboot
 POWER_OFF = signal.SIGRTMIN + 4
 NAMESPACES = ("-m", "-p", "-u", "-i", "-n", "-C")
@@ -123,6 +125,11 @@ class Node:
         """
         leader = self.leader
         return (Path(f"/proc/{leader}/root") if leader else self.root) / inside.lstrip("/")
+
+    def add_code(self) -> None:
+        """Put the agent's package where every user inside can import it from."""
+        shutil.copytree(CHECKOUT / "agent", self.path(f"{CODE}/agent"), dirs_exist_ok=True)
+        self.run("chmod", "-R", "a+rX", CODE)
 
     def http(self, port: int, timeout: float = 10) -> HTTPConnection:
         """A connection to the HTTP server on 127.0.0.1:port inside, used from the test itself."""

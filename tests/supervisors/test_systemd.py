@@ -11,7 +11,7 @@ import pytest
 
 from tests.agent_process import CHECKOUT, PREFIX, AgentProcess, eventually
 from tests.kinds.configuring import toml
-from tests.servers.node import Node
+from tests.servers.node import CODE, Node
 
 PORT = 8000
 REDIS = "redis-server.service"
@@ -255,7 +255,8 @@ def test_a_slow_stop_is_waited_for_whatever_its_result(agent: AgentInside, unit:
 
 
 def test_a_user_who_may_not_manage_units_is_told_so_and_never_asked(node: Node, redis: str) -> None:
-    told = node.run("env", f"PYTHONPATH={CHECKOUT}", "/usr/bin/python3", "-c", AS_ANOTHER_USER, user="daemon")
+    node.add_code()
+    told = node.run("env", f"PYTHONPATH={CODE}", "/usr/bin/python3", "-c", AS_ANOTHER_USER, user="daemon")
     running, refusal = told.stdout.splitlines()[0], told.stdout
     assert running == "True", told.stderr
     assert "systemctl --no-block --no-ask-password stop -- redis-server.service failed" in refusal
