@@ -23,6 +23,10 @@ COLUMNS = (
 BY_KEY = "SELECT id, kind, args, secrets, finished_ts FROM actions WHERE idempotency_key = ?"
 
 Row = tuple[Any, ...]
+Asked = tuple[Request, int]
+"""A request, and the id of the resource that it is about."""
+Accepted = tuple[str, bool]
+"""The id of an action, and whether it is new."""
 
 
 @cache
@@ -53,7 +57,7 @@ class Intake:
         self._store = store
         self._queue_limit = queue_limit
         self._resources = Resources(store)
-        self._schedule: Together[tuple[Request, int], str] = Together(self._schedule_all)
+        self._schedule: Together[Asked, Accepted] = Together(self._schedule_all, _tell)
 
     def schedule(self, request: Request) -> str:
         """The id of the action, which is on disk when this returns.
@@ -61,15 +65,13 @@ class Intake:
         Raises `QueueFull`, `StoreUnavailable`, and `IdempotencyKeyReused` where the key came before with
         something else; a key that came before with the same gives the id of then.
         """
-        return self._schedule((request, self._resources.id_of(request.resource)))
+        return self._schedule((request, self._resources.id_of(request.resource)))[0]
 
-    def _schedule_all(self, requests: Sequence[tuple[Request, int]]) -> Sequence[str | Exception]:
+    def _schedule_all(self, requests: Sequence[Asked]) -> Sequence[Accepted | Exception]:
         ids = new_ids(len(requests))
         rows = [_row(action_id, *request) for action_id, request in zip(ids, requests, strict=True)]
-        results = self._write(ids, rows)
-        told = zip(ids, requests, results, strict=True)
-        log.scheduled([(action_id, request) for action_id, (request, _), result in told if result == action_id])
-        return results
+        written = zip(ids, self._write(ids, rows), strict=True)
+        return [(result, result == new_id) if isinstance(result, str) else result for new_id, result in written]
 
     def _write(self, ids: Sequence[str], rows: Sequence[Row]) -> Sequence[str | Exception]:
         room = self._queue_limit - len(rows)
@@ -98,6 +100,12 @@ class Intake:
             f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows",
             headers={"Retry-After": "5"},
         )
+
+
+def _tell(requests: Sequence[Asked], results: Sequence[Accepted | BaseException]) -> None:
+    """When nobody waits for it any more: a line in the log lets go of the GIL, and who does gets in line for it."""
+    told = zip(requests, results, strict=True)
+    log.scheduled([(result[0], request) for (request, _), result in told if isinstance(result, tuple) and result[1]])
 
 
 def new_ids(count: int) -> list[str]:

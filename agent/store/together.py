@@ -14,10 +14,16 @@ class Together(Generic[Item, Result]):
     The first caller leads and does its own item at once. Those who come while that is under way
     wait; the first of them leads next and does the items of all. `do` returns a result for each
     item, an exception where that one is to be raised; what it raises itself is raised by all.
+    `afterwards` is told of each batch when nobody waits for it any more but the one who led.
     """
 
-    def __init__(self, do: Callable[[Sequence[Item]], Sequence[Result | Exception]]) -> None:
+    def __init__(
+        self,
+        do: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        afterwards: Callable[[Sequence[Item], Sequence[Result | BaseException]], None],
+    ) -> None:
         self._do = do
+        self._afterwards = afterwards
         self._gate = threading.Lock()
         self._waiting: list[_Call[Item, Result]] = []
         self._led = False
@@ -48,6 +54,7 @@ class Together(Generic[Item, Result]):
             next_leader = self._waiting[:1]
         for call in next_leader + calls:
             call.wake()
+        self._afterwards([call.item for call in calls], results)
 
 
 class _Call(Generic[Item, Result]):

@@ -274,7 +274,7 @@ def test_each_caller_gets_its_own_result_or_error() -> None:
     def do(items: Sequence[int]) -> list[int | Exception]:
         return [ValueError(str(item)) if item % 3 == 0 else item * 2 for item in items]
 
-    together = Together(do)
+    together = Together(do, lambda items, results: None)
 
     def call(item: int) -> int | str:
         try:
@@ -296,7 +296,7 @@ def test_what_fails_for_all_is_raised_by_all_and_the_next_go_on(error: BaseExcep
             raise error
         return list(items)
 
-    together = Together(do)
+    together = Together(do, lambda items, results: None)
     with pytest.raises(type(error)):
         together(1)
     broken[0] = False
