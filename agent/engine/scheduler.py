@@ -1,5 +1,6 @@
 """The life of the engine in one process: started with the worker, woken by schedule calls, stopped with it."""
 
+import os
 import threading
 from datetime import UTC, datetime
 from logging import getLogger
@@ -33,7 +34,9 @@ class Engine:
             self._settings.actions.execute_interval,
             self._settings.actions.prune_interval,
         )
-        self._timer.add_job(self._tick, Every(interval), id="drain", next_run_time=_now())
+        # systemd restarts an agent from which it has heard nothing for as long as this says.
+        watchdog = float(os.environ.get("WATCHDOG_USEC", "inf")) / 1_000_000
+        self._timer.add_job(self._tick, Every(min(interval, watchdog / 2)), id="drain", next_run_time=_now())
         self._timer.add_job(self._prune, Every(prune_interval), id="prune", max_instances=1)
         self._timer.start()
 

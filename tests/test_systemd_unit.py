@@ -1,0 +1,111 @@
+"""The unit that is shipped, as a host would install it: in a booted systemd, as its own user."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_process import PREFIX
+from tests.servers.node import Node
+from tests.servers.process import await_that
+
+CHECKOUT = Path(__file__).parents[1]
+PORT = 8000
+IMPATIENT = "[Service]\nWatchdogSec=3\n"
+
+
+@pytest.fixture(scope="module")
+def node(agent_venv: Path, start_node: Callable[..., Node]) -> Node:
+    host = start_node("unit")
+    host.run("ln", "-s", str(agent_venv), "/opt/agent")
+    host.run("useradd", "--system", "--user-group", "agent")
+    host.write("/etc/agent/agent.toml", (CHECKOUT / "systemd" / "agent.toml").read_text())
+    host.write("/etc/systemd/system/agent.service", (CHECKOUT / "systemd" / "agent.service").read_text())
+    host.write("/etc/systemd/system/agent.service.d/impatient.conf", IMPATIENT)
+    host.systemctl("daemon-reload")
+    host.systemctl("enable", "--now", "agent")
+    await_answer(host)
+    return host
+
+
+def call(node: Node, method: str, path: str, body: Any = None) -> Any:
+    connection = node.http(PORT)
+    try:
+        sent = None if body is None else json.dumps(body)
+        connection.request(method, f"{PREFIX}/{path}", sent, {"Content-Type": "application/json"} if sent else {})
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def answers(node: Node) -> bool:
+    try:
+        return bool(call(node, "GET", "available"))
+    except (OSError, ValueError):
+        return False
+
+
+def await_answer(node: Node) -> None:
+    await_that(lambda: answers(node), 40, "the agent answers")
+
+
+def state(node: Node, action_id: str) -> str:
+    return str(call(node, "GET", f"info/{action_id}")["action"]["state"])
+
+
+def worker(node: Node) -> int:
+    """The pid, on this machine, of the process that executes."""
+    main = int(node.show("agent", "MainPID"))
+    children = node.run("cat", f"/proc/{main}/task/{main}/children").stdout.split()
+    inside = children[-1]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+        except OSError:
+            continue
+        if lines["NSpid"].split()[-1] == inside and lines["NSpid"].split()[0] != inside:
+            return int(lines["Pid"])
+    raise AssertionError(f"no process is {inside} inside")
+
+
+def test_it_runs_as_its_own_user_and_keeps_its_state_private(node: Node) -> None:
+    assert node.systemctl("is-active", "agent") == "active"
+    assert node.run("stat", "-c", "%U %a", "/var/lib/agent", "/var/lib/agent/agent.db").stdout.split() == [
+        "agent", "700", "agent", "600",
+    ]  # fmt: skip
+    main = node.show("agent", "MainPID")
+    assert node.run("ps", "-o", "user=", "-p", main).stdout.strip() == "agent"
+
+
+def test_a_reload_goes_on_with_what_runs(node: Node) -> None:
+    action_id = call(node, "POST", "schedule/replicante.test.loop", {"target": 8, "delay": 0.5})["id"]
+    await_that(lambda: state(node, action_id) == "RUNNING", 10, "it runs")
+    before = worker(node)
+    node.systemctl("reload", "agent")
+    await_that(lambda: worker(node) != before, 20, "another worker")
+    await_that(lambda: state(node, action_id) == "DONE", 20, "it is done")
+
+
+def test_a_worker_that_hangs_is_found_by_the_watchdog(node: Node) -> None:
+    restarts = int(node.show("agent", "NRestarts"))
+    os.kill(worker(node), signal.SIGSTOP)
+    await_that(lambda: int(node.show("agent", "NRestarts")) > restarts, 40, "systemd starts it anew")
+    await_answer(node)
+    action_id = call(node, "POST", "schedule/replicante.test.success", {})["id"]
+    await_that(lambda: state(node, action_id) == "DONE", 10, "the queue goes on")
+
+
+def test_what_was_accepted_survives_a_power_cut_and_runs_after_the_boot(node: Node) -> None:
+    head = call(node, "POST", "schedule/replicante.test.loop", {"target": 30, "delay": 0.5})["id"]
+    behind = call(node, "POST", "schedule/replicante.test.ping", {"count": 2})["id"]
+    node.power_cut()
+    node.boot()
+    await_answer(node)
+    await_that(lambda: state(node, behind) == "DONE", 40, "the queue goes on")
+    assert state(node, head) == "DONE"
