@@ -146,8 +146,8 @@ class Datastore(ABC):
 
     # Replication
 
-    resyncs: ClassVar[bool] = True
-    """Whether `resync` is there."""
+    resync_needs: ClassVar[tuple[str, ...]] = ()
+    """What the configuration must have for `resync`: "service", or options of `[datastore]`."""
 
     def role(self) -> "Role":
         """What this server is to the others, by its own word."""

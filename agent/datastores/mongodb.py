@@ -43,6 +43,7 @@ class MongoDB(Datastore):
     """One mongod, asked over a direct connection: never another member of its set in its place."""
 
     driver = "pymongo"
+    resync_needs = ("service",)
     schemes = ("mongodb",)
     database_options = ()
     experimental = "Experimental on MongoDB: tried on stand-ins that speak its protocol, never on mongod itself."

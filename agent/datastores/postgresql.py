@@ -20,6 +20,7 @@ class PostgreSQL(Datastore):
     """One PostgreSQL. What its user needs to be allowed stands in docs/postgresql.rst."""
 
     driver = "psycopg"
+    resync_needs = ("service", "data_directory")
     schemes = ("postgresql", "postgres")
     database_options = ("owner", "encoding", "template")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,11 @@ from marshmallow import fields
 
 import agent
 from agent.config import Settings
-from agent.datastores.base import Datastore
 from agent.hosts.jobs import Exited, Job, Jobs, Lost
 from agent.hosts.jobs import Running as JobRunning
 from agent.kinds.arguments import Flag
-from agent.kinds.base import Args, Done, Failed, Outcome, Running, Step
-from agent.kinds.on_datastore import OnDatastore, ServerArgs
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.on_datastore import OnDatastore, ServerArgs, datastore_of
 from agent.models import Json
 
 LOOK_EVERY = 0.5
@@ -91,8 +91,14 @@ class Resync(OnReplica):
         self._jobs_directory = settings.agent.db.with_name(f"{settings.agent.db.name}.jobs")
 
     @classmethod
-    def not_offered_by(cls, datastore: Datastore) -> str | None:
-        return super().not_offered_by(datastore) or (None if datastore.resyncs else "it is not possible on this server")
+    def offered(cls, settings: Settings) -> Iterator[Kind]:
+        needs = datastore_of(settings).resync_needs
+        if "service" in needs and settings.service is None:
+            raise NotOffered("set [service] in the configuration: a resync stops the server and starts it again")
+        for option in needs:
+            if option != "service" and getattr(settings.datastore, option) is None:
+                raise NotOffered(f"set datastore.{option} in the configuration")
+        yield from super().offered(settings)
 
     def act(self, step: Step) -> Outcome:
         if step.payload is None:

@@ -33,7 +33,7 @@ def agent_of(server: MongoServer, start_agent: StartAgent, address: str) -> Agen
         "password_file": str(server.dir / "secret"),
         "timeout": 5,
     }
-    return start_agent(config=toml({"datastore": datastore}))
+    return start_agent(config=toml({"datastore": datastore, "service": {"unit": "mongod.service"}}))
 
 
 def ended(agent: AgentProcess, kind: str, args: Any) -> tuple[str, Any]:
