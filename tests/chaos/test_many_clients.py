@@ -12,7 +12,7 @@ from tests.agent_process import FINAL, AgentProcess, StartAgent, eventually
 from tests.chaos.witnesses import SEED, whole
 
 CLIENTS = 64
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
 WARM_UP = 0.3  # of these seconds
 CONFIG = """
 [actions]

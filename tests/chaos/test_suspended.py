@@ -22,7 +22,7 @@ from tests.chaos.witnesses import (
     witness_environment,
 )
 
-SECONDS = 8.0
+SECONDS = 30.0
 CONFIG = """
 [agent]
 kinds = ["witness"]
