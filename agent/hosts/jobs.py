@@ -13,7 +13,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import files
@@ -74,6 +74,13 @@ class Jobs:
         job = Job(self._directory / _checked(name))
         with self._alone():
             return job if _has_run(job) else None
+
+    def forget_ended(self) -> None:
+        """Remove what is left of all jobs that run no more."""
+        with self._alone():
+            for directory in self._directory.glob("[!.]*"):
+                with suppress(JobStillRuns):
+                    Job(directory).forget()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -102,6 +102,9 @@ class Resync(OnReplica):
 
     def act(self, step: Step) -> Outcome:
         if step.payload is None:
+            # Those of actions before this one, which are final. Its own stays until then: forgotten before
+            # its end is written down, it would be started once more by an agent that was killed in between.
+            self._jobs().forget_ended()
             return self._refusal(step.args["force"]) or Running({"phase": "beginning"})
         # Started once by its name, found again by it: also by an agent that was started since.
         job = self._jobs().start(
@@ -114,7 +117,6 @@ class Resync(OnReplica):
     def cancel(self, step: Step) -> None:
         if job := self._jobs().find(self._job_name(step)):
             job.end(END_GRACE)
-            job.forget()
 
     def _refusal(self, force: bool) -> Failed | None:
         """Why not to begin: a primary has what its replicas are rebuilt from."""
@@ -130,9 +132,7 @@ class Resync(OnReplica):
         told = _lines(status.output)
         if isinstance(status, JobRunning):
             return Running(_phase(told), after=LOOK_EVERY)
-        outcome = self._ended(status, told)
-        job.forget()
-        return outcome
+        return self._ended(status, told)
 
     def _ended(self, status: Exited | Lost, told: list[dict[str, Any]]) -> Outcome:
         last = told[-1] if told else {}

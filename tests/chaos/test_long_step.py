@@ -42,7 +42,7 @@ def timed(call: object) -> float:
 def test_calls_are_as_fast_during_a_long_step_as_on_an_idle_agent(agent: AgentProcess, tmp_path: Path) -> None:
     medians(agent)
     idle = medians(agent)
-    action_id = agent.schedule(MARK, {"pause": 5})
+    action_id = agent.schedule(MARK, {"pause": 10})
     eventually(lambda: action_id in begun(tmp_path), "it runs")
     busy = medians(agent)
     assert agent.state(action_id) == "RUNNING", "the calls were made while the step was under way"

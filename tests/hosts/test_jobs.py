@@ -451,3 +451,12 @@ def test_the_runner_imports_little_and_no_web_framework(jobs: Jobs, tmp_path: Pa
     names = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert {"hosts.child", "stop"} <= names
     assert not [name for name in names if name.split(".")[0] in ("agent", "flask", "sqlite3")]
+
+
+def test_all_that_have_ended_are_forgotten_and_one_that_runs_is_kept(jobs: Jobs, tmp_path: Path) -> None:
+    ended = sh(jobs, "true", name="ended")
+    eventually(lambda: isinstance(ended.look(), Exited), "it has ended")
+    runs = sh(jobs, "sleep 60", name="runs")
+    jobs.forget_ended()
+    assert not ended.directory.exists()
+    assert isinstance(runs.look(), Running)
