@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TURN = "agent.resync"
 """The server's lock of the session that clones."""
-SETTLE = 3.0
+SETTLE = 6.0
 """Seconds that a server which an earlier resync left marked must stay up before it is believed to."""
 PATIENCE = 30.0
 """Seconds in which this server and its primary must answer at the same time, so that it can begin."""
