@@ -2,16 +2,24 @@
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 NOTHING = object()
 """Stands for a value that was not given."""
 
 LONGEST = 1e9
 """Seconds, some thirty years: more than a timer can be set to is hardly meant."""
+
+CREDENTIALS = "/run/credentials/agent.service"
+"""Where systemd puts them for the agent's unit, for whoever checks the configuration outside of it."""
+
+UNIT = r"[A-Za-z0-9:_][A-Za-z0-9:_.\\@-]*\.(service|socket|timer|target|path|slice|scope|mount|swap|device)"
+GIT_REF = r"(?!.*(\.\.|@\{|//|\.lock$))[A-Za-z0-9_][A-Za-z0-9_./@+#=,%-]{0,249}(?<![./])"
 
 Check = Callable[[Any], Any]
 
@@ -49,6 +57,21 @@ def path(value: Any) -> Path:
         raise Wrong("a path, in a home directory that exists if it begins with ~", value) from None
 
 
+def absolute_path(value: Any) -> Path:
+    found = path(value)
+    if not found.is_absolute():
+        raise Wrong("an absolute path", value)
+    return found
+
+
+def secret_file(value: Any) -> Path:
+    """A file, or `credential:NAME` for what systemd gives the agent's unit under that name."""
+    found = re.fullmatch(r"credential:([A-Za-z0-9._-]+)", value) if isinstance(value, str) else None
+    if found is None:
+        return path(value)
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS)) / found[1]
+
+
 def positive_integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise Wrong("a positive integer", value)
@@ -81,6 +104,42 @@ def texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
         raise Wrong("a list of texts", value)
     return tuple(value)
+
+
+def naturals(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise Wrong("a list of integers of 0 or more", value)
+    return tuple(_inside(str(index), natural, each) for index, each in enumerate(value))
+
+
+def unit(value: Any) -> str:
+    """A systemd unit by its full name, so that it can be told from every other one."""
+    if not isinstance(value, str) or not re.fullmatch(UNIT, value):
+        raise Wrong('the full name of a unit, such as "redis-server.service"', value)
+    return value
+
+
+def units(value: Any) -> tuple[str, ...]:
+    return tuple(_inside(str(index), unit, each) for index, each in enumerate(_list(value, "a list of units")))
+
+
+def git_ref(value: Any) -> str:
+    """What git takes for a branch, tag or commit, and never for an option."""
+    if not isinstance(value, str) or not re.fullmatch(GIT_REF, value):
+        raise Wrong("a branch, a tag or a commit", value)
+    return value
+
+
+def urls(value: Any) -> tuple[str, ...]:
+    """Addresses of HTTP receivers; what they are signed with is no part of them."""
+    listed = _list(value, "a list of URLs")
+    return tuple(_inside(str(index), _url, each) for index, each in enumerate(listed))
+
+
+def commands(value: Any) -> tuple[tuple[str, ...], ...]:
+    """Several commands, each as a list of its words."""
+    listed = _list(value, 'a list of commands, such as [["/bin/true"]]')
+    return tuple(_inside(str(index), command, each) for index, each in enumerate(listed))
 
 
 def command(value: Any) -> tuple[str, ...]:
@@ -136,6 +195,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _list(value: Any, expected: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise Wrong(expected, value)
+    return value
+
+
+def _url(value: Any) -> str:
+    try:
+        parts = urlsplit(text(value))
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or "@" in parts.netloc or parts.fragment:
+        # What stands before an @ would be a password, and is not repeated.
+        raise Wrong("http:// or https://, a host and a path, without a user", "another URL")
+    return str(value)
 
 
 def _inside(key: str, check: Check, value: Any) -> Any:

@@ -15,10 +15,16 @@ HEAD = """\
 # AGENT_DB and AGENT_BIND override agent.db and api.bind. `agentctl config check` checks it.
 """
 
-OPTIONAL = ("service", "datastore")
+OPTIONAL = ("service", "datastore", "host", "maintenance", "containers", "callbacks")
 """Tables whose presence means something."""
 
-EXAMPLE_NAMES = {"external_actions": "vacuum.full"}
+EXAMPLE_NAMES = {
+    "applications": "shop",
+    "services": "web",
+    "processes": "worker",
+    "caches": "sessions",
+    "external_actions": "vacuum.full",
+}
 PLACES = {"db": "agent.db", "node": "the host's name"}
 """Defaults that are found out at the start, as the file shows them."""
 

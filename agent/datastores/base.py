@@ -7,9 +7,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
+from agent import secret_file
 from agent.config import Datastore as Settings
 from agent.errors import ConfigError
 from agent.models import Json
+from agent.secret_file import SecretUnreadable
 from agent.stop import Stop
 
 if TYPE_CHECKING:
@@ -80,10 +82,9 @@ class Datastore(ABC):
         if self.settings.password_file is None:
             return None
         try:
-            return self.settings.password_file.read_text().rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8"
-            raise DatastoreError(f"{self.settings.password_file} cannot be read: {reason}") from None
+            return secret_file.read(self.settings.password_file)
+        except SecretUnreadable as error:
+            raise DatastoreError(str(error)) from None
 
     # Life
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from agent import secret_file
 from agent.datastores import mysql_dialect_mysql
 from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_dialect import Dialect
 from agent.datastores.mysql_dialect_mariadb import MARIADB
+from agent.secret_file import SecretUnreadable
 
 if TYPE_CHECKING:
     import pymysql
@@ -127,10 +129,9 @@ def password_of(address: Address) -> str | None:
     if address.password_file is None:
         return address.password
     try:
-        return address.password_file.read_text().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise DatastoreError(f"{address.password_file} cannot be read: {reason}") from None
+        return secret_file.read(address.password_file)
+    except SecretUnreadable as error:
+        raise DatastoreError(str(error)) from None
 
 
 def _socket(address: Address, timeout: float) -> socket.socket:

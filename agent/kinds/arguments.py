@@ -16,6 +16,7 @@ TYPES: dict[type[fields.Field[Any]], dict[str, Any]] = {
 
 TWINS = (
     ("container", "container_id"),
+    ("service_name", "service"),
     ("process_name", "process-name"),
     ("server", "server_uid"),
     ("server_group", "db_type"),

@@ -81,6 +81,12 @@ class Kind:
     cancellable: ClassVar[bool] = True
     """Whether it may be stopped between two steps, or by ending the command of one."""
     resource_type: ClassVar[str] = "Server"
+    configuration: ClassVar[str] = "None."
+    """For people: the options that make the node offer it, and that change what it does."""
+    privileges: ClassVar[str] = "None."
+    """For people: what the agent's own user must be allowed."""
+    interruption: ClassVar[str] = "It fails and says that it may or may not have taken effect."
+    """For people: what becomes of an action whose executor died in the middle of a step."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

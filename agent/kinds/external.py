@@ -26,6 +26,11 @@ class External(Kind):
     """
 
     name = "external"
+    configuration = "``[external_actions.NAME]``."
+    privileges = "What its commands need."
+    interruption = (
+        "``check`` is run again. In the middle of ``action`` it fails and says that it may have taken effect."
+    )
 
     def __init__(self, settings: Settings, name: str, declared: ExternalAction) -> None:
         super().__init__(settings)

@@ -26,6 +26,9 @@ class OnDatastore(Kind):
     """A kind that acts on the datastore; what that refuses fails the action with its own words."""
 
     resource_type = "Server"
+    configuration = "``[datastore]``."
+    privileges = "In the datastore: see the page of that datastore."
+    interruption = "It asks the datastore how it stands, and goes on or is done; what is so already is not done again."
     needs: ClassVar[str | None] = None
     """The method of the contract without which a datastore does not offer this kind."""
 

@@ -84,6 +84,11 @@ class Resync(OnReplica):
     name = "resync_slave_db"
     args = ResyncArgs
     needs = "resync"
+    configuration = "``[datastore]``; ``[service]`` and options of it where that datastore needs them."
+    interruption = (
+        "The rebuild goes on in a job of its own and the action with it. Where the host went down it fails, and says "
+        "whether the data is whole."
+    )
     timeout = 24 * 3600.0
 
     def __init__(self, settings: Settings) -> None:

@@ -21,6 +21,9 @@ class OnService(Kind):
     """A kind that acts on the service of `[service]`."""
 
     resource_type = "Service"
+    configuration = "``[service]``."
+    privileges = "To start and stop that unit (``agentctl polkit``), or to run those commands."
+    interruption = "It looks how the service stands and goes on; asking again for what is so already changes nothing."
 
     def __init__(self, settings: Settings) -> None:
         if settings.service is None:

@@ -10,6 +10,9 @@ class StopStore(Kind):
     """Let the datastore shut itself down, with its data safe, by its own means. Done at once where it is down."""
 
     name = "replicante.store.stop"
+    configuration = "``[datastore]``."
+    privileges = "In the datastore, to shut it down: see the page of that datastore."
+    interruption = "It looks whether the datastore is down and asks again where it is not."
 
     def __init__(self, settings: Settings) -> None:
         if settings.datastore is None:

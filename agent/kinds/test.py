@@ -31,6 +31,8 @@ class LoopArgs(Args):
 class HarmlessKind(Kind):
     """Nothing outside the agent changes, so that an interrupted step can simply be taken again."""
 
+    interruption = "It goes on."
+
     def resume(self, step: Step) -> Outcome:
         return self.step(step)
 

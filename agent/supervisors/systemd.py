@@ -1,11 +1,8 @@
-"""The supervisor of most hosts: a systemd unit, driven through systemctl."""
+"""The supervisor of most hosts: a systemd unit."""
 
 from agent.stop import Stop
-from agent.supervisors.base import Status, Supervisor, SupervisorFailed, run_ok
-
-PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result"
-ACTIVE = ("active", "reloading", "refreshing")
-ENDED = ("inactive", "failed")
+from agent.supervisors.base import Status, Supervisor
+from agent.supervisors.unit import Unit
 
 
 class Systemd(Supervisor):
@@ -16,43 +13,14 @@ class Systemd(Supervisor):
 
     def __init__(self, unit: str, timeout: float) -> None:
         self.subject = unit
-        self._timeout = timeout
+        self._unit = Unit(unit, timeout)
 
     def status(self, stop: Stop, action: str | None = None) -> Status:
-        unit = self._show(stop, action)
-        active = unit.get("ActiveState", "")
-        if unit.get("LoadState") == "not-found":
-            raise SupervisorFailed(f"systemd has no unit {self.subject}")
-        return Status(
-            running=active in ACTIVE,
-            stopped=active in ENDED,
-            pid=_pid(unit.get("MainPID", "")),
-            message=_message(unit),
-        )
+        unit = self._unit.look(stop, action)
+        return Status(running=unit.running, stopped=unit.stopped, pid=unit.pid, message=unit.message)
 
     def start(self, stop: Stop, action: str | None = None) -> None:
-        self._ask("start", stop, action)
+        self._unit.ask("start", stop, action)
 
     def stop(self, stop: Stop, action: str | None = None) -> None:
-        self._ask("stop", stop, action)
-
-    def _ask(self, verb: str, stop: Stop, action: str | None) -> None:
-        # Waiting is ours: it can be given up, and is told look by look.
-        argv = ["systemctl", "--no-block", "--no-ask-password", verb, "--", self.subject]
-        run_ok(argv, self._timeout, stop, action)
-
-    def _show(self, stop: Stop, action: str | None) -> dict[str, str]:
-        argv = ["systemctl", "show", f"--property={PROPERTIES}", "--", self.subject]
-        lines = run_ok(argv, self._timeout, stop, action).stdout.splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
-
-
-def _pid(main_pid: str) -> str | None:
-    return main_pid if main_pid not in ("", "0") else None
-
-
-def _message(unit: dict[str, str]) -> str:
-    """systemd's words: `active (running)`, `failed (failed), Result: exit-code`."""
-    state = f"{unit.get('ActiveState')} ({unit.get('SubState')})"
-    result = unit.get("Result", "success")
-    return state if result == "success" else f"{state}, Result: {result}"
+        self._unit.ask("stop", stop, action)

@@ -1,0 +1,183 @@
+"""Every option once, with its default, its check and its help; a TOML file and the environment give `Settings`."""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agent import checks
+from agent.checks import Wrong
+from agent.config.core import Actions, Agent, Api, Tls
+from agent.config.datastore import Datastore, ExternalAction, Service
+from agent.config.host import (
+    Application,
+    Cache,
+    Callbacks,
+    Containers,
+    Host,
+    Maintenance,
+    NamedProcess,
+    NamedService,
+)
+from agent.config.option import known, named_tables, table
+from agent.errors import ConfigError
+
+__all__ = [
+    "Actions",
+    "Agent",
+    "Api",
+    "Application",
+    "Cache",
+    "Callbacks",
+    "Containers",
+    "Datastore",
+    "ExternalAction",
+    "Host",
+    "Maintenance",
+    "NamedProcess",
+    "NamedService",
+    "Service",
+    "Settings",
+    "Tls",
+    "current",
+    "load",
+    "loaded",
+    "origin",
+    "parse",
+    "reload",
+]
+
+SEARCHED = ("agent.toml", "/etc/agent/agent.toml")
+"""Where the file is looked for when AGENT_CONFIG does not say; without one the defaults hold."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole configuration, checked."""
+
+    agent: Agent = field(default_factory=Agent)
+    api: Api = field(default_factory=Api)
+    actions: Actions = field(default_factory=Actions)
+    service: Service | None = None
+    datastore: Datastore | None = None
+    external_actions: Mapping[str, ExternalAction] = field(default_factory=dict)
+    host: Host | None = None
+    applications: Mapping[str, Application] = field(default_factory=dict)
+    caches: Mapping[str, Cache] = field(default_factory=dict)
+    maintenance: Maintenance | None = None
+    containers: Containers | None = None
+    services: Mapping[str, NamedService] = field(default_factory=dict)
+    processes: Mapping[str, NamedProcess] = field(default_factory=dict)
+    callbacks: Callbacks | None = None
+
+
+TABLES: dict[str, type[Any]] = {
+    "agent": Agent,
+    "api": Api,
+    "actions": Actions,
+    "service": Service,
+    "datastore": Datastore,
+    "host": Host,
+    "maintenance": Maintenance,
+    "containers": Containers,
+    "callbacks": Callbacks,
+}
+NAMED_TABLES: dict[str, type[Any]] = {
+    "applications": Application,
+    "services": NamedService,
+    "processes": NamedProcess,
+    "caches": Cache,
+    "external_actions": ExternalAction,
+}
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process. Raises `ConfigError` with one sentence that names the option."""
+    path = _file(environ)
+    settings = _with_environment(parse(_read(path), str(path)) if path else Settings(), environ)
+    _refuse_to_serve_strangers(settings.api, "AGENT_BIND" if environ.get("AGENT_BIND") else f"{path}: api.bind")
+    return settings
+
+
+_loaded: Settings | None = None
+
+
+def reload() -> Settings:
+    """Read the configuration anew and keep it for `current`. Raises `ConfigError` and keeps what was."""
+    global _loaded
+    _loaded = load()
+    return _loaded
+
+
+def loaded() -> Settings | None:
+    """The settings that this process, or the one it was forked from, read last."""
+    return _loaded
+
+
+def current() -> Settings:
+    """The settings to run with. Raises `ConfigError`."""
+    return _loaded or reload()
+
+
+def origin(environ: Mapping[str, str] = os.environ) -> str:
+    """Where `load` takes the options from, for messages."""
+    return str(_file(environ) or "the defaults")
+
+
+def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
+    """The settings that a document of the file's form gives. Raises `ConfigError`."""
+    tables: dict[str, Any] = {}
+    try:
+        for name, content in document.items():
+            if name in TABLES:
+                tables[name] = table(TABLES[name], content, name)
+            elif name in NAMED_TABLES:
+                tables[name] = named_tables(NAMED_TABLES[name], content, name)
+            else:
+                raise Wrong(known(TABLES | NAMED_TABLES), content, at=name, unknown=True)
+    except Wrong as wrong:
+        raise ConfigError(f"{origin}: {wrong}") from None
+    return Settings(**tables)
+
+
+def _file(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("AGENT_CONFIG"):
+        return Path(named)
+    return next((Path(path) for path in SEARCHED if Path(path).exists()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+
+
+def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """AGENT_DB and AGENT_BIND override their options."""
+    agent, api = settings.agent, settings.api
+    try:
+        if db := environ.get("AGENT_DB"):
+            agent = replace(agent, db=_override("AGENT_DB", checks.path, db))
+        if bind := environ.get("AGENT_BIND"):
+            api = replace(api, bind=_override("AGENT_BIND", checks.address, bind))
+    except Wrong as wrong:
+        raise ConfigError(str(wrong)) from None
+    return replace(settings, agent=agent, api=api)
+
+
+def _refuse_to_serve_strangers(api: Api, at: str) -> None:
+    if not api.local and not api.authenticated:
+        expected = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
+        raise ConfigError(str(Wrong(expected, api.bind, at=at)))
+
+
+def _override(variable: str, check: Callable[[Any], Any], value: str) -> Any:
+    try:
+        return check(value)
+    except Wrong as wrong:
+        raise wrong.inside(variable) from None

@@ -1,0 +1,92 @@
+"""The options of the agent itself: its state, its callers, its queue."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import checks
+from agent.config.option import option, required, subtable
+
+
+def _default_db() -> Path:
+    return Path(os.environ.get("STATE_DIRECTORY", "").split(":")[0] or ".") / "agent.db"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """This agent and its place."""
+
+    db: Path = option(_default_db, checks.path, "The file of state; $STATE_DIRECTORY/agent.db under systemd.")
+    node: str = option(socket.gethostname, checks.text, "The name of this node.")
+    stack: str = option("default", checks.text, "The one stack this node belongs to.")
+    kinds: tuple[str, ...] = option((), checks.texts, "Python modules of your own whose kinds are offered too.")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Encryption, and who may connect at all."""
+
+    certificate: Path = required(checks.path, "The certificate of this server and its chain, PEM.", '"server.pem"')
+    key: Path = required(checks.path, "Its private key, PEM, without a passphrase.", '"server.key"')
+    clients_ca: Path | None = option(
+        None,
+        checks.path,
+        "Who certifies callers: one without such a certificate is not served. Its e-mail is who calls.",
+        '"clients.pem"',
+    )
+
+
+@dataclass(frozen=True)
+class Api:
+    """How callers reach the agent, and which of them."""
+
+    bind: str = option(
+        "127.0.0.1:8000", checks.address, "host:port or unix:/path; beyond loopback only with tokens or clients_ca."
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        (), checks.host_names, "Names accepted in Host besides that of bind.", '["db-1.example.com"]'
+    )
+    tokens: Path | None = option(
+        None, checks.path, "Who may call and schedule what: see `agentctl token create`.", '"tokens.toml"'
+    )
+    tls: Tls | None = subtable(Tls)
+    threads: int = option(8, checks.positive_integer, "How many requests are answered at once.")
+    max_body: int = option(1048576, checks.positive_integer, "The largest body accepted, in bytes.")
+
+    @property
+    def certified(self) -> bool:
+        """Whether callers are known by their certificates."""
+        return self.tls is not None and self.tls.clients_ca is not None
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether callers are known at all."""
+        return self.tokens is not None or self.certified
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the agent."""
+        host = checks.host_of(self.bind)
+        return host is None or checks.is_loopback(host)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """How actions are queued, run and kept."""
+
+    execute_interval: float = option(
+        1.0, checks.positive_number, "Seconds between looks at the queue when nothing wakes it."
+    )
+    queue_limit: int = option(1000, checks.positive_integer, "How many actions may wait; one more is refused with 429.")
+    finished_limit: int = option(1000, checks.positive_integer, "How many finished actions a list shows, the newest.")
+    prune_interval: float = option(3600.0, checks.positive_number, "Seconds between removals of old finished actions.")
+    prune_keep: int = option(100, checks.natural, "How many finished actions are kept, the newest.")
+    prune_limit: int = option(500, checks.positive_integer, "How many finished actions one removal takes at most.")
+    timeouts: Mapping[str, float] = option(
+        dict,
+        checks.table_of(checks.positive_number),
+        "Seconds an action of a kind may run, by kind.",
+        example="{ deploy = 3600 }",
+    )

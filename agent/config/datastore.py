@@ -1,0 +1,80 @@
+"""The options of the datastore: its service, the server itself, and actions of the operator's own on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import checks
+from agent.checks import Wrong
+from agent.config.option import option, required
+
+
+@dataclass(frozen=True)
+class Service:
+    """The datastore's own service, and what supervises it."""
+
+    supervisor: str = option("systemd", checks.one_of("systemd", "commands"), "Who starts and stops it.")
+    unit: str | None = option(None, checks.text, "The unit, for systemd.", '"postgresql@15-main.service"')
+    pid: tuple[str, ...] = option(
+        (),
+        checks.command,
+        "Prints the main pid while it runs, for commands.",
+        '["pidof", "-s", "redis-server"]',
+    )
+    start: tuple[str, ...] = option((), checks.command, "Starts it, for commands.", '["/etc/init.d/redis", "start"]')
+    stop: tuple[str, ...] = option((), checks.command, "Stops it, for commands.", '["/etc/init.d/redis", "stop"]')
+    attempts: int = option(30, checks.positive_integer, "How many times to look whether it is up (or down).")
+    interval: float = option(1.0, checks.positive_number, "Seconds between two looks.")
+    timeout: float = option(60.0, checks.positive_number, "Seconds one command of the supervisor may take.")
+
+    def __post_init__(self) -> None:
+        needed = ("unit",) if self.supervisor == "systemd" else ("pid", "start", "stop")
+        for name in needed:
+            if not getattr(self, name):
+                raise Wrong(f'a value, as supervisor is "{self.supervisor}"', checks.NOTHING, at=name)
+
+
+@dataclass(frozen=True)
+class Datastore:
+    """The datastore itself."""
+
+    kind: str = required(
+        checks.one_of("postgresql", "mysql", "redis", "mongodb"), "Which server it is; mysql is MariaDB too.", '"redis"'
+    )
+    url: str = required(checks.text, "How the agent connects to it.", '"unix:///run/redis/redis.sock"')
+    password_file: Path | None = option(
+        None, checks.secret_file, "A file that holds the password alone.", '"/etc/agent/redis.password"'
+    )
+    timeout: float = option(30.0, checks.positive_number, "Seconds one command to it may take.")
+    primary: str | None = option(
+        None, checks.text, "Whom a resync follows, where the replica does not know it.", '"redis://10.0.0.2:6379"'
+    )
+    primary_password_file: Path | None = option(
+        None,
+        checks.secret_file,
+        "A file that holds the password for the primary alone.",
+        '"/etc/agent/primary.password"',
+    )
+    data_directory: Path | None = option(
+        None,
+        checks.path,
+        "Where its data lies, for a resync of a server that is down.",
+        '"/var/lib/postgresql/15/main"',
+    )
+    programs: Path | None = option(
+        None, checks.path, "Where its programs lie, where PATH does not tell.", '"/usr/lib/postgresql/15/bin"'
+    )
+
+
+@dataclass(frozen=True)
+class ExternalAction:
+    """An action of your own, as a pair of commands: kind `external.NAME`."""
+
+    action: tuple[str, ...] = required(
+        checks.command, "Starts it and returns at once.", '["/usr/local/bin/vacuum", "start"]'
+    )
+    check: tuple[str, ...] = required(
+        checks.command, "Prints how it stands, as JSON.", '["/usr/local/bin/vacuum", "check"]'
+    )
+    description: str = option("", checks.text, "What it does, for people.", '"Vacuum every table"')
+    timeout: float = option(60.0, checks.positive_number, "Seconds each of the two commands may take.")
+    interval: float = option(1.0, checks.positive_number, "Seconds between two checks.")

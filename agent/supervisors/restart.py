@@ -1,0 +1,79 @@
+"""Restart one unit once, however often whoever asks is interrupted: its invocation tells whether it was."""
+
+from agent import clock
+from agent.models import Json
+from agent.stop import Stop
+from agent.supervisors.base import SupervisorFailed
+from agent.supervisors.unit import Unit, UnitStatus
+
+FIRST_LOOKS = (0.02, 0.04, 0.08, 0.16)
+"""Seconds before each of the looks that follow the request at once: most units are that fast."""
+STAYS = 0.2
+"""Seconds that a unit must have been running: one that dies at once is running for a moment too."""
+
+Progress = dict[str, Json]
+"""`{"unit", "state", "was", "pid", "message"}`: how far it is, to be written down after each call.
+
+`state` is `noted`, `restarting` or `running`; `was` is the unit's invocation before.
+"""
+
+
+def note(unit: Unit, stop: Stop, action: str | None = None) -> Progress:
+    """What is to be on disk before `go_on` is first called. Raises `SupervisorFailed`."""
+    before = unit.look(stop, action)
+    return {
+        "unit": unit.name, "state": "noted", "was": before.invocation, "pid": before.pid, "message": before.message
+    }  # fmt: skip
+
+
+def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: str | None = None) -> Progress:
+    """Ask for the restart unless it was done, and look whether the unit is up, for a moment.
+
+    Raises `SupervisorFailed` where it came up and failed, or is not up `timeout` seconds after it was asked for.
+    """
+    status = unit.look(stop, action)
+    if progress["state"] == "noted":
+        progress = progress | {"state": "restarting", "since": clock.monotonic()}
+        if status.invocation == progress["was"]:
+            _ask(unit, status, stop, action)
+    status = _look_quickly(unit, progress, stop, action)
+    if _is_up(status, progress) and not stop.wait(STAYS):
+        again = unit.look(stop, action)
+        if _is_up(again, progress) and again.invocation == status.invocation:
+            return _told(progress, again, "running")
+        status = again
+    _refuse_what_will_not_come(unit, status, progress, timeout)
+    return _told(progress, status, "restarting")
+
+
+def _ask(unit: Unit, status: UnitStatus, stop: Stop, action: str | None) -> None:
+    # What is frozen cannot end.
+    if status.frozen:
+        unit.ask("thaw", stop, action)
+    unit.ask("restart", stop, action)
+
+
+def _look_quickly(unit: Unit, progress: Progress, stop: Stop, action: str | None) -> UnitStatus:
+    status = unit.look(stop, action)
+    for seconds in FIRST_LOOKS:
+        if _is_up(status, progress) or stop.wait(seconds):
+            break
+        status = unit.look(stop, action)
+    return status
+
+
+def _is_up(status: UnitStatus, progress: Progress) -> bool:
+    return status.running and status.invocation != progress["was"]
+
+
+def _refuse_what_will_not_come(unit: Unit, status: UnitStatus, progress: Progress, timeout: float) -> None:
+    if status.active == "failed" and status.invocation != progress["was"]:
+        raise SupervisorFailed(f"{unit.name} was restarted and failed: {status.message}")
+    waited = clock.monotonic() - progress["since"]
+    # After a reboot the clock begins anew, and with it the time that the unit gets.
+    if waited > timeout:
+        raise SupervisorFailed(f"{unit.name} is not up {timeout:g} s after its restart: {status.message}")
+
+
+def _told(progress: Progress, status: UnitStatus, state: str) -> Progress:
+    return progress | {"state": state, "pid": status.pid, "message": status.message}

@@ -1,0 +1,75 @@
+"""One systemd unit, through systemctl: how it stands, and what it is asked to do."""
+
+from dataclasses import dataclass
+
+from agent.stop import Stop
+from agent.supervisors.base import SupervisorFailed, run_ok
+
+PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState"
+ACTIVE = ("active", "reloading", "refreshing")
+ENDED = ("inactive", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStatus:
+    """How a unit stands. `invocation` is another one after every start: what tells a restart from none."""
+
+    active: str
+    sub: str
+    result: str
+    pid: str | None
+    invocation: str
+    freezer: str
+
+    @property
+    def running(self) -> bool:
+        return self.active in ACTIVE
+
+    @property
+    def stopped(self) -> bool:
+        """One that waits for its automatic restart is not: only a stop ends that."""
+        return self.active in ENDED
+
+    @property
+    def frozen(self) -> bool:
+        return self.freezer == "frozen"
+
+    @property
+    def message(self) -> str:
+        """systemd's words: `active (running)`, `failed (failed), Result: exit-code`."""
+        state = f"{self.active} ({self.sub})"
+        return state if self.result == "success" else f"{state}, Result: {self.result}"
+
+
+class Unit:
+    """A unit by its full name. `timeout` is how many seconds systemctl may take; starts and stops are not awaited.
+
+    Both calls raise `SupervisorFailed`, and end early where `stop` is requested; `action` is the id of the
+    action they are done for.
+    """
+
+    def __init__(self, name: str, timeout: float) -> None:
+        self.name = name
+        self._timeout = timeout
+
+    def look(self, stop: Stop, action: str | None = None) -> UnitStatus:
+        """How it stands now. `SupervisorFailed` also where systemd knows no such unit."""
+        argv = ["systemctl", "show", f"--property={PROPERTIES}", "--", self.name]
+        lines = run_ok(argv, self._timeout, stop, action).stdout.splitlines()
+        shown = dict(line.split("=", 1) for line in lines if "=" in line)
+        if shown.get("LoadState") == "not-found":
+            raise SupervisorFailed(f"systemd has no unit {self.name}")
+        return UnitStatus(
+            active=shown.get("ActiveState", ""),
+            sub=shown.get("SubState", ""),
+            result=shown.get("Result", "success"),
+            pid=shown.get("MainPID") if shown.get("MainPID") not in ("", "0") else None,
+            invocation=shown.get("InvocationID", ""),
+            freezer=shown.get("FreezerState", ""),
+        )
+
+    def ask(self, verb: str, stop: Stop, action: str | None = None) -> None:
+        """Ask for `start`, `stop`, `restart`, `freeze` or `thaw`; none but the last two is done when this returns."""
+        # Waiting is ours: it can be given up, and is told look by look.
+        argv = ["systemctl", "--no-block", "--no-ask-password", verb, "--", self.name]
+        run_ok(argv, self._timeout, stop, action)
