@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 from agent.config import Datastore as Settings
@@ -105,6 +105,15 @@ class Resync:
             return self._service is not None and mysql_clone.is_offered(here, there)
 
     def _clone(self, primary: Address) -> None:
+        """Once more where it came to nothing: a clone that an earlier resync left ends the server, in ours too."""
+        with suppress(DatastoreUnreachable):
+            if self._has_cloned(primary):
+                return
+        self._bring_up()
+        if not self._has_cloned(primary):
+            raise DatastoreRefused(f"the server at {self._here} came up again without the data of its primary")
+
+    def _has_cloned(self, primary: Address) -> bool:
         with connect(self._here, self._settings.timeout, patient=True) as session:
             process = mysql_life.process_of(session)
             session.wait_for_turn(0, TURN)
@@ -115,8 +124,7 @@ class Resync:
         mysql_life.await_end(process, self._here, self._settings.timeout)
         self._bring_up()
         with self._connect(self._here) as session:
-            if is_marked(session):
-                raise DatastoreRefused(f"{session.where} came up again without the data of its primary")
+            return not is_marked(session)
 
     def _dump(self, primary: Address) -> None:
         self._progress("awaiting the dump")
