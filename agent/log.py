@@ -31,46 +31,51 @@ class _Lines(logging.Formatter):
 
 
 def scheduled(actions: Sequence[tuple[str, Request]]) -> None:
-    """The ids and requests that one commit wrote down.
-
-    Straight to standard error, in the form of the other lines: a record of `logging` for each would cost
-    a tenth of all that a schedule call costs.
-    """
-    if actions and log.isEnabledFor(logging.INFO):
-        sys.stderr.write(
-            "".join(
-                [
-                    f"INFO action {action_id} {request.kind} scheduled by {request.user} via {request.requester}\n"
-                    for action_id, request in actions
-                ]
-            )
+    """The ids and requests that one commit wrote down."""
+    if actions:
+        _say(
+            logging.INFO,
+            [
+                f"action {action_id} {request.kind} scheduled by {request.user} via {request.requester}"
+                for action_id, request in actions
+            ],
         )
 
 
 def started(action: Action) -> None:
-    log.info("action %s %s of %s via %s started", *_whose(action))
+    _say(logging.INFO, [f"{_whose(action)} started"])
 
 
 def resumed(action: Action, interrupted: bool) -> None:
     how = "interrupted in a step" if interrupted else "handed over between steps"
-    log.warning("action %s %s of %s via %s taken over, %s", *_whose(action), how)
+    log.warning("%s taken over, %s", _whose(action), how)
 
 
 def finished(action: Action, state: str, message: str) -> None:
     level = logging.INFO if state == "DONE" else logging.WARNING
-    log.log(level, "action %s %s of %s via %s is %s: %s", *_whose(action), state, message)
+    _say(level, f"{_whose(action)} is {state}: {message}".splitlines())
 
 
 def handed_over(action: Action) -> None:
-    log.info("action %s %s of %s via %s left between steps for the next executor", *_whose(action))
+    log.info("%s left between steps for the next executor", _whose(action))
 
 
 def cancel_asked(action: Action, user: str) -> None:
-    log.info("action %s %s of %s via %s is asked to stop by %s", *_whose(action), user)
+    log.info("%s is asked to stop by %s", _whose(action), user)
 
 
-def _whose(action: Action) -> tuple[str, str, str, str]:
-    return action.id, action.kind, action.user, action.requester
+def _whose(action: Action) -> str:
+    return f"action {action.id} {action.kind} of {action.user} via {action.requester}"
+
+
+def _say(level: int, lines: Sequence[str]) -> None:
+    """Straight to standard error, in the form of the other lines.
+
+    For what is said of every action: a record of `logging` would cost a tenth of all that the action costs.
+    """
+    if log.isEnabledFor(level):
+        name = logging.getLevelName(level)
+        sys.stderr.write("".join([f"{name} {line}\n" for line in lines]))
 
 
 def left_over_ended(action_id: str, pids: list[int]) -> None:

@@ -20,8 +20,7 @@ class Stop:
         self._lock = threading.RLock()
         self._asked = threading.Event()
         self._reason: str | None = None
-        self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._closed = False
+        self._eventfd: int | None = None  # most who may be stopped never wait on it
 
     def request(self, reason: str) -> None:
         """Ask to stop because of `reason`; later calls change nothing."""
@@ -30,7 +29,7 @@ class Stop:
                 return
             self._reason = reason
             self._asked.set()
-            if not self._closed:
+            if self._eventfd is not None:
                 os.eventfd_write(self._eventfd, 1)
 
     @property
@@ -48,14 +47,17 @@ class Stop:
 
     def fileno(self) -> int:
         """A descriptor that is readable from the request on (never read from it)."""
-        return self._eventfd
+        with self._lock:
+            if self._eventfd is None:
+                self._eventfd = os.eventfd(int(self.requested), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            return self._eventfd
 
     def close(self) -> None:
         """Give the descriptor back; the answer of `requested` stays."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
+            if self._eventfd is not None:
                 os.close(self._eventfd)
+                self._eventfd = None
 
     def __enter__(self) -> Self:
         return self

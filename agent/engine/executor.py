@@ -159,11 +159,9 @@ class Executor:
     def _finish(self, performance: Performance, outcome: Done | Failed) -> Performance | None:
         action = performance.action
         state = State.DONE if isinstance(outcome, Done) else State.FAILED
-        claim_next = not self._stopping.is_set()
+        how = {"claim_next": not self._stopping.is_set(), "has_secrets": performance.has_secrets}
         claimed = self._written(
-            lambda: actions.finish(
-                self._store, action.seq, state, outcome.payload, outcome.message, claim_next=claim_next
-            )
+            lambda: actions.finish(self._store, action.seq, state, outcome.payload, outcome.message, **how)
         )
         log.finished(action, state, outcome.message)
         self.scrub()

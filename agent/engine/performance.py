@@ -40,6 +40,10 @@ class Performance:
             self.stop.request(f"timed out after {self._timeout:g} s")
 
     @property
+    def has_secrets(self) -> bool:
+        return bool(self._secrets)
+
+    @property
     def seconds_left(self) -> float:
         return self._deadline - clock.monotonic()
 

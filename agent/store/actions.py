@@ -36,7 +36,7 @@ FINISH = """
             ORDER BY finished_order DESC LIMIT 1), 0)
     WHERE seq = :seq AND finished_ts IS NULL
 """
-HAD_SECRETS = "SELECT secrets IS NOT NULL FROM actions WHERE seq = :seq"
+HAS_SECRETS = "SELECT secrets IS NOT NULL FROM actions WHERE seq = :seq"
 HAND_OVER = "UPDATE actions SET handed_over = :handed_over WHERE seq = :seq AND state = 'RUNNING'"
 ASK_TO_CANCEL = "UPDATE actions SET cancel_requested = 1 WHERE seq = :seq AND state = 'RUNNING'"
 CANCEL_REQUESTED = "SELECT cancel_requested FROM actions WHERE seq = ?"
@@ -77,12 +77,16 @@ def record(store: Store, seq: int, payload: Json) -> None:
     store.write(lambda connection: _one(connection.execute(RECORD, row)))
 
 
-def finish(store: Store, seq: int, state: State, payload: Json, message: str, *, claim_next: bool) -> Claimed | None:
+def finish(
+    store: Store, seq: int, state: State, payload: Json, message: str, *, claim_next: bool, has_secrets: bool = True
+) -> Claimed | None:
     """Write down how an action ended and, in the same commit, claim the next one."""
     row = _final(seq, state, payload, message)
 
     def work(connection: sqlite3.Connection) -> Claimed | None:
-        _finish(store, connection, row)
+        _finish(connection, row)
+        if has_secrets:
+            store.secret_erased()
         return _claim(connection) if claim_next else None
 
     return store.write(work)
@@ -106,7 +110,9 @@ def cancel(store: Store, action_id: str, *, running: bool = True) -> Action:
             raise NotCancellable(f"the action is {action.state} already")
         if action.state is State.NEW:
             final = _final(action.seq, State.FAILED, {"cancelled": True}, "cancelled before it started")
-            _finish(store, connection, final)
+            if connection.execute(HAS_SECRETS, {"seq": action.seq}).fetchone()[0]:
+                store.secret_erased()
+            _finish(connection, final)
         elif not running:
             raise NotCancellable(f"a running {action.kind} cannot be interrupted")
         else:
@@ -180,9 +186,7 @@ def _claim(connection: sqlite3.Connection) -> Claimed | None:
     return Claimed(_action(row, State.RUNNING), json.loads(row["secrets"] or "{}"))
 
 
-def _finish(store: Store, connection: sqlite3.Connection, row: dict[str, Any]) -> None:
-    if any(had[0] for had in connection.execute(HAD_SECRETS, {"seq": row["seq"]})):
-        store.secret_erased()
+def _finish(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
     _one(connection.execute(FINISH, row | {"now": clock.now()}))
 
 
