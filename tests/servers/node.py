@@ -21,6 +21,11 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CODE = "/opt/agent-code"  # where `add_code` puts the package, for users who cannot read the checkout
 REBOOT_ASKED = 133  # what nspawn ends with when the host inside asked for a reboot
 POWER_OFF = signal.SIGRTMIN + 4
+# What installed packages have enabled, beside what every system has.
+ENABLED = (
+    "multi-user.target.wants/*.service", "default.target.wants/*.service", "sockets.target.wants/*",
+    "timers.target.wants/*",
+)  # fmt: skip
 NAMESPACES = ("-m", "-p", "-u", "-i", "-n", "-C")
 
 # nspawn runs in cgroups of its own and on a /run/systemd/nspawn of its own, so that nodes do not
@@ -229,9 +234,10 @@ class Node:
         """Give it an identity of its own and only the wished services."""
         self.write("/etc/machine-id", "")
         self.write("/etc/hostname", f"{self.name}\n")
-        for unit in (self.root / "etc/systemd/system/multi-user.target.wants").glob("*.service"):
-            if unit.name not in keep_units:
-                unit.unlink()
+        for wanted in ENABLED:
+            for unit in (self.root / "etc/systemd/system").glob(wanted):
+                if unit.name not in keep_units:
+                    unit.unlink()
 
     def _start_nspawn(self, console: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start nspawn in mounts and cgroups of its own."""
