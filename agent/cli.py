@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import config, config_file, token_file, trust
+from agent import config, config_file, polkit, token_file, trust
 from agent.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def config_check(arguments: argparse.Namespace) -> int:
     """Say what is wrong with a configuration without starting anything."""
-    environ = dict(os.environ) | ({"AGENT_CONFIG": arguments.file} if arguments.file else {})
+    environ = _environ(arguments.file)
     try:
         settings = config.load(environ)
         _check_kinds(settings)
@@ -45,6 +45,17 @@ def kinds_page(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def polkit_rule(arguments: argparse.Namespace) -> int:
+    """Print the polkit rule with which the agent's user may manage the configured units."""
+    try:
+        settings = config.load(_environ(arguments.file))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(polkit.rule(settings, arguments.user), end="")
+    return 0
+
+
 def token_create(arguments: argparse.Namespace) -> int:
     """Print a new token; only its hash is kept."""
     try:
@@ -57,6 +68,11 @@ def token_create(arguments: argparse.Namespace) -> int:
         return 1
     print(token)
     return 0
+
+
+def _environ(file: str | None) -> dict[str, str]:
+    """Ours, with this file as the configuration if one was named."""
+    return dict(os.environ) | ({"AGENT_CONFIG": file} if file else {})
 
 
 def _check_kinds(settings: config.Settings) -> None:
@@ -79,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=config_show)
     page = commands.add_parser("kinds", help="print the page that documents every kind")
     page.set_defaults(run=kinds_page)
+    rule = commands.add_parser("polkit", help="print the polkit rule that the configuration needs")
+    rule.add_argument("file", nargs="?", help="the configuration; the one that the agent would read unless given")
+    rule.add_argument("--user", default="agent", help="who the agent runs as; agent unless given")
+    rule.set_defaults(run=polkit_rule)
     tokens = commands.add_parser("token", help="who may call").add_subparsers(metavar="COMMAND", required=True)
     create = tokens.add_parser("create", help="give somebody a token and print it, once")
     create.add_argument("email", help="who it is for; actions are recorded under it")

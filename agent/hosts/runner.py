@@ -1,4 +1,4 @@
-"""Run one job apart from the agent: `python -I runner.py DIRECTORY NOTE`.
+"""Run one job apart from the agent: `python -I runner.py DIRECTORY [NOTE]`.
 
 It imports no more than it needs. SIGTERM asks the job's command to end, a second SIGTERM kills it.
 """
@@ -38,7 +38,7 @@ NOT_STARTED = 127  # the exit status that a shell gives for it
 PR_SET_PDEATHSIG = 1
 
 
-def main(directory: Path, note: str) -> None:
+def main(directory: Path, note: str = "") -> None:
     """Take the job, unless another runner has it, and write down how it ended."""
     ending = Ending()
     if not _claim(directory, note):
@@ -133,4 +133,4 @@ def _write_result(directory: Path, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from agent.hosts import jobs as jobs_module
+from agent.hosts import launch
 from agent.hosts.jobs import BadJobName, Exited, Job, Jobs, JobStillRuns, Lost, Running
 from agent.hosts.output import TAIL
 from agent.hosts.process import Process
@@ -176,7 +177,7 @@ def test_started_by_many_at_once_it_runs_once(jobs: Jobs, tmp_path: Path) -> Non
 
 def test_a_second_runner_does_nothing(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, ONCE + "; sleep 0.3", tmp_path / "effect")
-    subprocess.run(jobs_module._runner_argv(job, "second"), check=True, timeout=20)
+    subprocess.run(launch._runner_argv(job, "second"), check=True, timeout=20)
     assert result(job).note == "" and (tmp_path / "effect").read_text() == "done\n"
 
 
@@ -245,9 +246,9 @@ def assert_private(directory: Path) -> None:
 def test_a_start_that_was_cut_short_is_not_found_and_never_runs_later(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "_launch", lambda job: None)  # Killed just before.
+    monkeypatch.setattr(jobs_module, "launch", lambda job: None)  # Killed just before.
     job = sh(jobs, ONCE, tmp_path / "effect")
-    argv = jobs_module._runner_argv(job, "")
+    argv = launch._runner_argv(job, "")
     assert jobs.find("one") is None
     subprocess.run(argv, check=True, timeout=20)  # A runner that comes late.
     assert not (tmp_path / "effect").exists() and not job.directory.exists()
@@ -258,7 +259,7 @@ def test_a_start_that_was_cut_short_is_not_found_and_never_runs_later(
 def test_a_find_that_was_cut_short_does_not_keep_it_from_starting(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "_launch", lambda job: None)
+    monkeypatch.setattr(jobs_module, "launch", lambda job: None)
     sh(jobs, ONCE, tmp_path / "effect").withdraw(jobs_module.NOT_STARTED)
     monkeypatch.undo()
     assert result(sh(jobs, ONCE, tmp_path / "effect")).output == "said\n"
@@ -428,24 +429,24 @@ def test_where_systemd_refuses_the_job_runs_as_a_child_and_says_so(
     refusing.parent.mkdir()
     refusing.write_text("#!/bin/sh\necho 'Failed to start: Access denied' >&2\nexit 1\n")
     refusing.chmod(0o755)
-    monkeypatch.setattr(jobs_module, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(launch, "SYSTEMD_RUNS", tmp_path)
     monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
     status = result(sh(jobs, ONCE, tmp_path / "effect"))
-    note = "runs as a child of the agent, systemd refused: Failed to start: Access denied"
+    note = "runs as a child of the agent, as systemd refused: Failed to start: Access denied"
     assert status == Exited(0, "said\n", None, note)
 
 
 def test_without_systemd_run_the_job_runs_as_a_child_and_says_so(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(launch, "SYSTEMD_RUNS", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     job = jobs.start("one", ["/bin/true"])
-    assert result(job).note == "runs as a child of the agent: systemd-run was not found"
+    assert result(job).note == "runs as a child of the agent, as systemd-run was not found"
 
 
 def test_the_runner_imports_little_and_no_web_framework(jobs: Jobs, tmp_path: Path) -> None:
-    argv = jobs_module._runner_argv(Job(tmp_path / "none"), "")
+    argv = launch._runner_argv(Job(tmp_path / "none"), "")
     argv[1:1] = ["-X", "importtime"]
     done = subprocess.run(argv, check=True, timeout=20, capture_output=True, text=True)
     names = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}

@@ -1,0 +1,91 @@
+"""The polkit rule that lets the agent's own user manage the units of the configuration, and nothing else."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from agent import checks
+from agent.config import Settings
+
+ASK = ("start", "stop")
+RESTART = ("restart",)
+PAUSE = ("freeze", "kill", "restart", "thaw")
+REBOOT = (
+    "org.freedesktop.login1.reboot",
+    "org.freedesktop.login1.reboot-ignore-inhibit",
+    "org.freedesktop.login1.reboot-multiple-sessions",
+)
+REBOOT_TARGET = "reboot.target"
+"""What is started for a reboot where no logind runs."""
+
+RULE = """\
+// What the agent on this host may ask of systemd as its own user: to manage the units of its
+// configuration, each only as its actions need, and to run its jobs (agent-job@.service).
+// Made by `agentctl polkit`. Make it anew whenever the configuration names other units:
+//
+//     agentctl polkit > /etc/polkit-1/rules.d/50-agent.rules
+//
+// polkit reads it at once. It knows a unit by its own name alone: an alias in the configuration
+// is refused (`systemctl show --property=Id` tells the name).
+polkit.addRule(function(action, subject) {
+    var user = %(user)s;
+    var units = %(units)s;
+    var others = %(others)s;
+    var job = /^agent-job@[A-Za-z0-9_][A-Za-z0-9._-]*\\.service$/;
+
+    if (subject.user !== user)
+        return polkit.Result.NOT_HANDLED;
+    if (others.indexOf(action.id) >= 0)
+        return polkit.Result.YES;
+    if (action.id !== "org.freedesktop.systemd1.manage-units")
+        return polkit.Result.NOT_HANDLED;
+
+    // Without a unit it is a transient one, which could run anything as anybody.
+    var unit = action.lookup("unit"), verb = action.lookup("verb");
+    if (!unit || !verb)
+        return polkit.Result.NOT_HANDLED;
+    // systemd calls a freeze a stop and a thaw a start; its message alone tells them apart.
+    if (String(action.lookup("polkit.message")).indexOf("freeze or thaw") >= 0)
+        verb = verb === "stop" ? "freeze" : "thaw";
+
+    var verbs = job.test(unit) ? ["start", "stop"] : units.hasOwnProperty(unit) ? units[unit] : [];
+    return verbs.indexOf(verb) >= 0 ? polkit.Result.YES : polkit.Result.NOT_HANDLED;
+});
+"""
+
+
+def rule(settings: Settings, user: str) -> str:
+    """The rule for these settings, the same text for the same ones; `user` is who the agent runs as."""
+    verbs: dict[str, set[str]] = {}
+    for unit, needed in _needed(settings):
+        verbs.setdefault(unit, set()).update(needed)
+    others = REBOOT if settings.host and settings.host.reboot else ()
+    return RULE % {
+        "user": json.dumps(user),
+        "units": _lines("{}", [f"{json.dumps(unit)}: {json.dumps(sorted(verbs[unit]))}" for unit in sorted(verbs)]),
+        "others": _lines("[]", [json.dumps(each) for each in others]),
+    }
+
+
+def _needed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each unit of the configuration, with what the kinds that act on it ask for."""
+    if settings.service and settings.service.supervisor == "systemd" and settings.service.unit:
+        yield _full_name(settings.service.unit), ASK
+    if settings.host:
+        yield from ((unit, RESTART) for unit in settings.host.services)
+        yield from ((unit, ("start",)) for unit in (REBOOT_TARGET,) if settings.host.reboot)
+    for application in settings.applications.values():
+        yield from ((unit, RESTART) for unit in application.services)
+    yield from ((service.unit, PAUSE) for service in settings.services.values())
+    yield from ((process.unit, PAUSE) for process in settings.processes.values() if process.unit)
+
+
+def _full_name(unit: str) -> str:
+    """As systemctl completes it."""
+    return unit if re.fullmatch(checks.UNIT, unit) else f"{unit}.service"
+
+
+def _lines(brackets: str, entries: list[str]) -> str:
+    if not entries:
+        return brackets
+    return brackets[0] + "\n        " + ",\n        ".join(entries) + "\n    " + brackets[1]
