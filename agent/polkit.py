@@ -9,7 +9,8 @@ from agent.config import Settings
 
 ASK = ("start", "stop")
 RESTART = ("restart",)
-PAUSE = ("freeze", "kill", "restart", "thaw")
+PAUSE = ("freeze", "kill", "ref", "restart", "thaw")
+"""systemctl holds on to a unit (`ref`) before it freezes it; where it cannot be frozen its processes are stopped."""
 REBOOT = (
     "org.freedesktop.login1.reboot",
     "org.freedesktop.login1.reboot-ignore-inhibit",
@@ -40,10 +41,8 @@ polkit.addRule(function(action, subject) {
     if (action.id !== "org.freedesktop.systemd1.manage-units")
         return polkit.Result.NOT_HANDLED;
 
-    // Without a unit it is a transient one, which could run anything as anybody.
+    // A transient unit, which could run anything as anybody, comes without its name.
     var unit = action.lookup("unit"), verb = action.lookup("verb");
-    if (!unit || !verb)
-        return polkit.Result.NOT_HANDLED;
     // systemd calls a freeze a stop and a thaw a start; its message alone tells them apart.
     if (String(action.lookup("polkit.message")).indexOf("freeze or thaw") >= 0)
         verb = verb === "stop" ? "freeze" : "thaw";

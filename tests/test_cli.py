@@ -38,3 +38,36 @@ def test_config_check_finds_a_module_of_kinds_that_is_not_there(
     file.write_text('[agent]\nkinds = ["no_such_module"]\n')
     assert cli.main(["config", "check", str(file)]) == 1
     assert "agent.kinds: cannot import no_such_module" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "redis", "mongodb"])
+def test_config_check_needs_none_of_the_credentials_that_only_the_unit_has(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "agent.toml"
+    urls = {
+        "postgresql": "postgresql:///postgres", "mysql": "mysql://agent@127.0.0.1",
+        "redis": "redis://127.0.0.1", "mongodb": "mongodb://agent@127.0.0.1",
+    }  # fmt: skip
+    file.write_text(f"""
+        [datastore]
+        kind = "{kind}"
+        url = "{urls[kind]}"
+        password_file = "credential:one"
+        primary_password_file = "credential:two"
+        [applications.shop]
+        repository = "https://git.example.com/shop.git"
+        path = "/srv/shop"
+        ssh_key = "credential:three"
+        credentials = "credential:four"
+        hook_secret = "credential:five"
+        [caches.sessions]
+        kind = "redis"
+        url = "redis://127.0.0.1"
+        password_file = "credential:six"
+        [callbacks]
+        urls = ["https://orchestrator.example.com/"]
+        secret = "credential:seven"
+    """)
+    assert cli.main(["config", "check", str(file)]) == 0, capsys.readouterr().err
+    assert not Path("/run/credentials/agent.service").exists()

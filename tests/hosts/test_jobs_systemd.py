@@ -33,9 +33,15 @@ UNIT = """
 Environment=PYTHONPATH={code}
 ExecStart=/usr/bin/python3 /etc/starter.py
 """
+TEMPLATE = f"""
+[Service]
+Type=exec
+User=daemon
+ExecStart=/usr/bin/python3 -I {CODE}/agent/hosts/runner.py {{jobs}}/%i
+"""
 ALLOWED = """
 polkit.addRule(function(action, subject) {
-    if (action.id == "org.freedesktop.systemd1.manage-units" && subject.user == "daemon")
+    if (subject.user == "daemon" && /^agent-job@/.test(action.lookup("unit")))
         return polkit.Result.YES;
 });
 """
@@ -126,24 +132,59 @@ def test_a_power_cut_loses_it_and_it_is_not_started_again(node: Node) -> None:
     assert look(node)["is"] == "Lost" and not units(node)
 
 
-def test_refused_by_systemd_it_runs_as_a_child_and_says_so(node: Node) -> None:
-    python(node, START, user="daemon")
-    status = finish(node)
+def test_it_keeps_the_credentials_of_the_unit_that_started_it(node: Node) -> None:
+    node.write("/etc/keys/one", "a word", 0o600)
+    node.write("/etc/systemd/system/starter.service.d/keys.conf", "[Service]\nLoadCredential=one:/etc/keys/one\n")
+    work = WORK.replace("id -u", 'cat "$CREDENTIALS_DIRECTORY/one"')
+    node.write("/etc/starter.py", START.replace(repr(WORK), repr(work)) + "import time; time.sleep(600)\n")
+    try:
+        node.systemctl("daemon-reload")
+        start_in_the_service(node)
+        node.systemctl("stop", "starter")
+        assert finish(node)["output"] == "given$HOME a word"
+    finally:
+        node.write("/etc/starter.py", START + "import time; time.sleep(600)\n")
+        node.run("rm", "-r", "/etc/systemd/system/starter.service.d")
+        node.systemctl("daemon-reload")
+
+
+def run_as_daemon(node: Node, template: str) -> dict[str, Any]:
+    """How the job of a plain user ends, where agent-job@.service is this."""
+    file = "/etc/systemd/system/agent-job@.service"
+    if template:
+        node.write(file, template)
+    try:
+        node.systemctl("daemon-reload")
+        python(node, START, user="daemon")
+        return finish(node)
+    finally:
+        node.run("rm", "-f", file)
+        node.systemctl("daemon-reload")
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("", "agent-job@.service is not installed"),
+        (TEMPLATE.format(jobs="/elsewhere"), f"agent-job@.service does not look for its jobs in {JOBS}"),
+        (TEMPLATE.format(jobs=JOBS), "systemd refused: Failed to start agent-job@one.service: "),
+    ],
+)
+def test_the_job_of_a_plain_user_without_such_a_unit_is_a_child_and_says_why(
+    node: Node, template: str, reason: str
+) -> None:
+    status = run_as_daemon(node, template)
     assert (status["is"], status["output"]) == ("Exited", "given$HOME 1\n")
-    assert status["note"].startswith("runs as a child of the agent, systemd refused: ")
-    assert "authentication required" in status["note"]
+    assert status["note"].startswith(f"runs as a child of the agent, as {reason}")
 
 
-def test_allowed_to_make_units_a_plain_user_gets_its_job_as_itself(node: Node) -> None:
+def test_a_plain_user_who_may_start_the_unit_for_jobs_gets_its_job_in_one(node: Node) -> None:
     node.write("/etc/polkit-1/rules.d/50-test.rules", ALLOWED)
     try:
-        eventually(
-            lambda: node.run("systemd-run", "--no-ask-password", "true", user="daemon").returncode == 0,
-            "the new rule",
-        )
-        python(node, START, user="daemon")
-        assert units(node)
-        status = finish(node)
+        may = ["systemctl", "--no-ask-password", "stop", "agent-job@none.service"]
+        eventually(lambda: "authentication" not in node.run(*may, user="daemon").stderr, "the new rule")
+        node.run("touch", f"{JOBS}.go")
+        status = run_as_daemon(node, TEMPLATE.format(jobs=JOBS))
     finally:
         node.run("rm", "/etc/polkit-1/rules.d/50-test.rules")
     assert (status["output"], status["note"]) == ("given$HOME 1\n", "")

@@ -1,0 +1,344 @@
+"""The agent as its own user, with the units and rules that are shipped: what it may do, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_process import PREFIX, AgentProcess, eventually
+from tests.servers.node import REBOOT_ASKED, Node
+
+SHIPPED = Path(__file__).parents[1] / "systemd"
+PORT = 8000
+ACTIONS = "/api/3/stacks/default/actions"
+SECRET = "server-correct-horse"
+
+CONFIGURATION = """
+[agent]
+kinds = ["patient"]
+[service]
+unit = "db@b"
+[datastore]
+kind = "redis"
+url = "redis://127.0.0.1:6402"
+password_file = "credential:redis"
+primary = "redis://127.0.0.1:6401"
+primary_password_file = "credential:redis"
+[host]
+services = ["listed.service"]
+[services.web]
+unit = "paused.service"
+"""
+REBOOT = '[host]\nreboot = ["systemctl", "--no-ask-password", "reboot"]'
+MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+DATABASE = "[Service]\nExecStart=/usr/bin/redis-server /etc/db/%i.conf\n"
+SLEEPER = "[Service]\nExecStart=/bin/sleep 3600\n"
+DROP_IN = "[Service]\nLoadCredential=redis:/etc/keys/redis\nEnvironment=PYTHONPATH=/opt/kinds\n"
+
+PATIENT = '''
+from agent.hosts.jobs import Exited, Jobs, Running as JobRunning
+from agent.kinds.base import Done, Failed, Kind, Running
+
+SCRIPT = """echo started >>/var/lib/agent/started; id -un; cat /proc/self/cgroup
+while [ ! -e /var/lib/agent/go ]; do sleep 0.05; done
+sha256sum <"$CREDENTIALS_DIRECTORY/redis"; touch /usr/lib/mine"""
+
+
+class Patient(Kind):
+    """Start a job that waits for a file, and look after it until it has ended."""
+
+    name = "patient.job"
+
+    def step(self, step):
+        jobs = Jobs(self.settings.agent.db.with_name("agent.db.jobs"))
+        status = jobs.start(f"patient-{step.action.id}", ["sh", "-c", SCRIPT]).look()
+        told = {"said": status.output, "note": status.note}
+        if isinstance(status, JobRunning):
+            return Running(told | {"pid": status.pid}, after=0.1)
+        return Done(told) if isinstance(status, Exited) else Failed(told)
+
+    resume = step
+'''
+
+
+class AgentInNode(AgentProcess):
+    """The agent of a node, as its unit."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def connect(self, timeout: float = 10.0) -> HTTPConnection:
+        return self.node.http(PORT, timeout)
+
+    def end(self, how: str) -> None:
+        """Restart it, or kill all of it; and await that it is back."""
+        if how == "restart":
+            self.node.systemctl("restart", "agent")
+        else:
+            before = self.node.show("agent", "NRestarts")
+            self.node.systemctl("kill", "--signal=KILL", "agent")
+            eventually(lambda: self.node.show("agent", "NRestarts") != before, "systemd starts it anew", 20)
+        self.await_ready()
+
+    def _answers(self) -> bool:
+        try:
+            return self.get(f"{PREFIX}/queue", timeout=5).status < 500
+        except (OSError, HTTPException):
+            return False
+
+
+@pytest.fixture(scope="module")
+def agent(node: Node) -> AgentInNode:
+    """That of the node, which answers."""
+    found = AgentInNode(node)
+    found.await_ready()
+    return found
+
+
+@pytest.fixture(scope="module")
+def node(agent_venv: Path, start_node: Callable[..., Node]) -> Node:
+    """A host with an agent of a replica, installed as the page about privileges says."""
+    host = start_node("least")
+    host.run("ln", "-s", str(agent_venv), "/opt/agent")
+    host.run("useradd", "--system", "--user-group", "--home-dir", "/var/lib/agent", "agent")
+    for unit in ("agent.service", "agent-job@.service"):
+        host.write(f"/etc/systemd/system/{unit}", (SHIPPED / unit).read_text())
+    host.write("/etc/systemd/system/agent.service.d/here.conf", DROP_IN)
+    host.write("/etc/dbus-1/system.d/agent.conf", (SHIPPED / "agent-dbus.conf").read_text())
+    host.write("/etc/systemd/system/db@.service", DATABASE)
+    for unit in ("listed", "paused", "other"):
+        host.write(f"/etc/systemd/system/{unit}.service", SLEEPER)
+    host.write("/etc/keys/redis", SECRET + "\n", 0o600)
+    host.write("/etc/db/a.conf", database(6401))
+    host.write("/etc/db/b.conf", database(6402) + "replicaof 127.0.0.1 6401\n")
+    host.write("/opt/kinds/patient.py", PATIENT)
+    host.write("/etc/agent/agent.toml", CONFIGURATION)
+    host.systemctl("daemon-reload")
+    host.systemctl("reload", "dbus")
+    host.systemctl("start", "db@a", "db@b", "listed", "paused", "other")
+    install_rule(host, CONFIGURATION)
+    host.systemctl("start", "agent")
+    return host
+
+
+def database(port: int) -> str:
+    return (
+        f'bind 127.0.0.1\nport {port}\nsave ""\nrequirepass {SECRET}\nmasterauth {SECRET}\nrepl-diskless-sync-delay 0\n'
+    )
+
+
+def install_rule(node: Node, configuration: str) -> None:
+    """As root does it, for an agent with this configuration."""
+    node.write("/root/agent.toml", configuration)
+    made = node.run("/opt/agent/bin/agentctl", "polkit", "/root/agent.toml")
+    assert made.returncode == 0, made.stderr
+    node.write("/etc/polkit-1/rules.d/50-agent.rules", made.stdout)
+    node.run("systemctl", "reset-failed", "polkit")
+    node.systemctl("restart", "polkit")
+
+
+def as_agent(node: Node, *argv: str) -> str:
+    """What its user is refused with; nothing where it may."""
+    done = node.run(*argv, user="agent")
+    assert done.returncode == 0 or done.stderr
+    return done.stderr if done.returncode else ""
+
+
+def systemctl(node: Node, *argv: str) -> str:
+    return as_agent(node, "systemctl", "--no-ask-password", *argv)
+
+
+def refused(answer: str) -> bool:
+    return "authentication required" in answer or "Access denied" in answer
+
+
+def done(agent: AgentInNode, action_id: str) -> Any:
+    """The final payload of an action that must succeed."""
+    action = agent.await_final(action_id, timeout=40)["action"]
+    assert action["state"] == "DONE", action
+    return action["state_payload"]
+
+
+def test_a_listed_unit_is_restarted_by_an_action_on_either_wire(agent: AgentInNode) -> None:
+    def pid() -> str:
+        return agent.node.show("db@b", "MainPID")
+
+    first = pid()
+    done(agent, agent.schedule("replicante.service.restart", {}))
+    second = pid()
+    asked = agent.post(ACTIONS, json={"command": "replicante.service.restart"}).json["response"]
+    eventually(lambda: agent.get(f"{ACTIONS}/{asked['id']}").json["response"]["finished_success"], "its end", 40)
+    assert len({first, second, pid()}) == 3
+    assert agent.node.run("ps", "-o", "user=", "-p", agent.node.show("agent", "MainPID")).stdout == "agent\n"
+
+
+@pytest.mark.parametrize(
+    ("unit", "allowed"),
+    [
+        ("db@b", ["start", "stop"]),
+        ("listed", ["restart"]),
+        ("paused", ["freeze", "thaw", "restart", "kill"]),
+        ("other", []),
+        ("db@a", []),
+        ("agent", []),
+    ],
+)
+def test_a_unit_may_be_asked_for_what_its_actions_need_and_no_more(node: Node, unit: str, allowed: list[str]) -> None:
+    verbs = ["freeze", "thaw", "stop", "start", "restart", "reload-or-restart", "kill", "set-property"]
+    more = {"set-property": ["--runtime"], "kill": ["--signal=CONT"]}
+    tried = {
+        verb: systemctl(node, *more.get(verb, []), verb, unit, *(["CPUWeight=50"] if verb == "set-property" else []))
+        for verb in verbs
+    }
+    assert [verb for verb in verbs if not refused(tried[verb])] == sorted(allowed, key=verbs.index), tried
+    assert node.systemctl("is-active", unit) == "active"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["systemd-run", "--no-ask-password", "true"],
+        ["systemd-run", "--no-ask-password", "--unit=agent-job@one.service", "true"],
+        ["systemd-run", "--no-ask-password", "--unit=db@b.service", "--uid=0", "true"],
+        ["systemctl", "--no-ask-password", "daemon-reload"],
+        ["systemctl", "--no-ask-password", "disable", "db@b.service"],
+        ["systemctl", "--no-ask-password", "reboot"],
+        ["systemctl", "--no-ask-password", "poweroff"],
+        ["systemctl", "--no-ask-password", "start", "reboot.target"],
+        ["systemctl", "--no-ask-password", "isolate", "rescue.target"],
+        # It may stop this one, and systemd takes a freeze for a stop.
+        ["busctl", "call", *MANAGER, "FreezeUnit", "s", "db@b.service"],
+    ],
+)
+def test_nothing_else_of_systemd_is_its_business(node: Node, argv: list[str]) -> None:
+    assert refused(as_agent(node, *argv))
+
+
+def test_a_job_may_be_started_by_its_name_and_runs_as_the_same_user(node: Node) -> None:
+    assert systemctl(node, "start", "agent-job@none.service") == ""
+    assert refused(systemctl(node, "restart", "agent-job@none.service"))
+    assert refused(systemctl(node, "start", "agent-job.service"))
+
+
+def test_what_the_rule_does_not_name_fails_with_the_words_of_systemd(agent: AgentInNode) -> None:
+    install_rule(agent.node, "")
+    try:
+        action = agent.await_final(agent.schedule("replicante.service.restart", {}), timeout=40)["action"]
+    finally:
+        install_rule(agent.node, CONFIGURATION)
+    assert action["state"] == "FAILED"
+    said = action["state_payload"]["payload"]["message"]
+    assert said.startswith("systemctl --no-block --no-ask-password stop -- db@b failed with exit status")
+    assert "Failed to stop db@b.service: " in said and "authentication required" in said
+
+
+@pytest.fixture
+def waiting(agent: AgentInNode) -> Iterator[str]:
+    """An action whose job runs and waits for a file."""
+    state = "/var/lib/agent"
+    action_id = agent.schedule("patient.job", {})
+
+    def works() -> bool:
+        payload = agent.info(action_id)["action"]["state_payload"]
+        return payload is not None and "0::" in payload["said"]
+
+    eventually(works, "the job works", 20)
+    yield action_id
+    agent.node.run("touch", f"{state}/go")
+    agent.await_final(action_id, timeout=40)
+    agent.node.run("rm", "-f", f"{state}/go", f"{state}/started")
+
+
+@pytest.mark.parametrize("end", ["restart", "kill -9"])
+def test_a_job_goes_on_while_the_agent_is_restarted(agent: AgentInNode, waiting: str, end: str) -> None:
+    node = agent.node
+    before = agent.info(waiting)["action"]["state_payload"]
+    unit = f"agent-job@patient-{waiting}.service"
+    assert node.systemctl("is-active", unit) == "active" and node.show(unit, "User") == "agent"
+    assert f"/{unit}" in before["said"] and before["said"].startswith("agent\n") and before["note"] == ""
+    agent.end(end)
+    node.run("touch", "/var/lib/agent/go")
+    said = done(agent, waiting)["said"]
+    assert said.startswith(before["said"]) and node.read("/var/lib/agent/started") == "started\n"
+    # The agent's credentials, and as little of the host to write to.
+    assert hashlib.sha256(f"{SECRET}\n".encode()).hexdigest() in said
+    assert "Read-only file system" in said
+
+
+@pytest.mark.parametrize("end", ["restart", "kill -9"])
+def test_a_resync_goes_on_while_the_agent_is_restarted(agent: AgentInNode, end: str) -> None:
+    node = agent.node
+    cli = ("redis-cli", "--no-auth-warning", "-a", SECRET, "-p")
+    node.run(*cli, "6401", "set", "k", end)
+    # The primary answers nothing, so that the resync cannot end.
+    node.systemctl("freeze", "db@a")
+    try:
+        action_id = agent.schedule("resync_slave_db", {})
+        unit = f"agent-job@resync-{action_id}.service"
+        eventually(lambda: node.show(unit, "ActiveState") == "active", "the job's unit", 20)
+        invocation = node.show(unit, "InvocationID")
+        agent.end(end)
+        assert node.show(unit, "InvocationID") == invocation
+        assert agent.state(action_id) == "RUNNING"
+    finally:
+        node.systemctl("thaw", "db@a")
+    assert done(agent, action_id)["role"]["streaming"] is True
+    assert node.run(*cli, "6402", "get", "k").stdout == f"{end}\n"
+
+
+def test_a_credential_is_in_no_row_no_log_and_no_property(agent: AgentInNode) -> None:
+    done(agent, agent.schedule("resync_slave_db", {}))
+    node = agent.node
+    node.systemctl("stop", "agent")
+    try:
+        kept = node.run("grep", "-rl", SECRET, "/var/lib/agent", "/run/systemd", "/etc/systemd")
+        journal = node.run("journalctl", "--boot", "--no-pager", "--output=json").stdout
+        shown = node.run("systemctl", "show", "agent", "agent-job@x.service", "db@b").stdout
+    finally:
+        node.systemctl("start", "agent")
+        agent.await_ready()
+    assert kept.stdout == "" and "resync" in journal and "LoadState=loaded" in shown
+    assert SECRET not in journal and SECRET not in shown
+    # Its owner may read it, and hardly anybody else.
+    assert refused_to_read(node, "nobody")
+
+
+def refused_to_read(node: Node, user: str) -> bool:
+    return "Permission denied" in node.run("cat", "/run/credentials/agent.service/redis", user=user).stderr
+
+
+def test_root_may_check_and_read_a_configuration_with_credentials_outside_of_the_unit(node: Node) -> None:
+    for words in (["config", "check"], ["polkit"]):
+        made = node.run("env", "PYTHONPATH=/opt/kinds", "/opt/agent/bin/agentctl", *words, "/root/agent.toml")
+        assert (made.returncode, made.stderr) == (0, ""), words
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(node: Node) -> None:
+    for unit in ("agent.service", "agent-job@one.service"):
+        found = node.run("systemd-analyze", "verify", "--man=no", f"/etc/systemd/system/{unit}")
+        assert (found.returncode, found.stderr) == (0, ""), unit
+
+
+def test_the_units_are_sandboxed_alike() -> None:
+    def sandbox(unit: str) -> list[str]:
+        lines = (SHIPPED / unit).read_text().splitlines()
+        words = ("User", "Group", "UMask", "WorkingDirectory", "NoNew", "Protect", "Private", "Restrict", "Lock")
+        return [line for line in lines if line.startswith(words)]
+
+    assert sandbox("agent.service") == sandbox("agent-job@.service") != []
+
+
+# The last one: the agent's host goes down.
+
+
+def test_a_reboot_is_allowed_once_it_is_configured(agent: AgentInNode) -> None:
+    node = agent.node
+    install_rule(node, CONFIGURATION.replace("[host]", REBOOT))
+    assert refused(systemctl(node, "poweroff"))
+    assert systemctl(node, "reboot") == ""
+    assert node.wait_off(60) == REBOOT_ASKED

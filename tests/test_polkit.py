@@ -1,0 +1,109 @@
+"""The polkit rule that a configuration gives; what polkit makes of it is seen in test_least_privilege.py."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import cli, config, polkit
+
+EVERYTHING = r"""
+[service]
+unit = "postgresql@15-main"
+[host]
+services = ["shop@2.service", "listed.service"]
+reboot = ["systemctl", "reboot"]
+[applications.shop]
+repository = "https://git.example.com/shop.git"
+path = "/srv/shop"
+services = ["shop@1.service", "shop@2.service"]
+[services.web]
+unit = "web\\x2dfront.service"
+[processes.worker]
+unit = "worker.service"
+[processes.other]
+pid_file = "/run/other.pid"
+"""
+
+
+def rule(configuration: str, user: str = "agent") -> str:
+    return polkit.rule(config.parse(tomllib.loads(configuration)), user)
+
+
+def variable(name: str, text: str) -> Any:
+    """What the rule sets it to: JSON is JavaScript."""
+    found = re.search(rf"var {name} = (.*?);\n", text, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_each_unit_of_the_configuration_is_named_with_what_its_kinds_ask_for() -> None:
+    pause = ["freeze", "kill", "ref", "restart", "thaw"]
+    assert variable("units", rule(EVERYTHING)) == {
+        "postgresql@15-main.service": ["start", "stop"],
+        "listed.service": ["restart"],
+        "shop@1.service": ["restart"],
+        "shop@2.service": ["restart"],
+        "web\\x2dfront.service": pause,
+        "worker.service": pause,
+        "reboot.target": ["start"],
+    }
+
+
+def test_without_a_configuration_only_jobs_are_left() -> None:
+    empty = rule("")
+    assert variable("units", empty) == {} and variable("others", empty) == []
+    assert "agent-job@" in empty and variable("user", empty) == "agent"
+
+
+def test_a_reboot_is_allowed_only_where_it_is_configured() -> None:
+    without = rule(EVERYTHING.replace("reboot =", "# reboot ="))
+    assert "reboot" not in "\n".join(line for line in without.splitlines() if not line.startswith("//"))
+    assert variable("others", rule(EVERYTHING)) == [
+        "org.freedesktop.login1.reboot",
+        "org.freedesktop.login1.reboot-ignore-inhibit",
+        "org.freedesktop.login1.reboot-multiple-sessions",
+    ]
+
+
+def test_a_service_that_commands_supervise_is_no_unit() -> None:
+    commands = '[service]\nsupervisor = "commands"\nunit = "x"\npid = ["a"]\nstart = ["b"]\nstop = ["c"]\n'
+    assert variable("units", rule(commands)) == {}
+
+
+def test_the_text_is_the_same_for_the_same_units_in_another_order() -> None:
+    one = '[host]\nservices = ["a.service", "b.service", "a.service"]\n'
+    other = '[host]\nservices = ["b.service", "a.service"]\n'
+    assert rule(one) == rule(other)
+
+
+@pytest.mark.parametrize("name", ['x"]; return 1; //', "a\\", "a\nb", "\u2028x", "*/", "</script>", "%(user)s"])
+def test_a_name_is_never_code(name: str) -> None:
+    text = rule(f"[service]\nunit = {json.dumps(name)}\n", user=name)
+    assert variable("user", text) == name
+    assert variable("units", text) == {f"{name}.service": ["start", "stop"]}
+    assert len(text.splitlines()) == len(rule('[service]\nunit = "x"\n').splitlines())
+
+
+def test_agentctl_prints_it_for_the_user_that_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(EVERYTHING)
+    assert cli.main(["polkit", str(file), "--user", "operator"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == rule(EVERYTHING, "operator") and printed.startswith("//")
+    assert "\n//     agentctl polkit > /etc/polkit-1/rules.d/50-agent.rules\n" in printed
+
+
+def test_agentctl_prints_no_rule_of_a_configuration_with_a_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text('[host]\nservices = ["no unit"]\n')
+    assert cli.main(["polkit", str(file)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and "host.services.0: expected the full name of a unit" in captured.err
