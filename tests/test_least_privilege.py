@@ -70,7 +70,10 @@ class AgentInNode(AgentProcess):
     """The agent of a node, as its unit."""
 
     def __init__(self, node: Node) -> None:
-        self.node = node
+        self.node, self.directory = node, node.dir
+
+    def log_text(self) -> str:
+        return self.node.run("journalctl", "--no-pager", "--unit=agent*").stdout if self.node.leader else ""
 
     def connect(self, timeout: float = 10.0) -> HTTPConnection:
         return self.node.http(PORT, timeout)
