@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
+import re
 import subprocess
 import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .command import CommandError, Outcome, environment, run
@@ -69,12 +72,22 @@ def _with_our_credentials() -> Iterator[str]:
 
 def _start_instance(job: Job) -> str | None:
     unit = f"agent-job@{job.name}.service"
-    shown = run(["systemctl", "show", "--property=LoadState,ExecStart", "--", unit], timeout=START_WAIT).stdout
+    shown = run(["systemctl", "show", "--property=LoadState,User,ExecStart", "--", unit], timeout=START_WAIT).stdout
     if "LoadState=not-found" in shown:
         return "agent-job@.service is not installed"
+    if not _our_names() & set(re.findall("^User=(.*)$", shown, re.MULTILINE)):
+        return "agent-job@.service is another user's"
     if f" {job.directory} " not in shown:
         return f"agent-job@.service does not look for its jobs in {job.directory.parent}"
     return _refusal(run(["systemctl", "--no-ask-password", "start", "--", unit], timeout=START_WAIT))
+
+
+def _our_names() -> set[str]:
+    """What a unit may call our user."""
+    names = {str(os.geteuid())}
+    with suppress(KeyError):
+        names.add(pwd.getpwuid(os.geteuid()).pw_name)
+    return names
 
 
 def _refusal(outcome: Outcome) -> str | None:
