@@ -8,6 +8,7 @@ from agent.supervisors.base import SupervisorFailed, run_ok
 PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState"
 ACTIVE = ("active", "reloading", "refreshing")
 ENDED = ("inactive", "failed")
+AWAITED = ("freeze", "thaw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Unit:
 
     def ask(self, verb: str, stop: Stop, action: str | None = None) -> None:
         """Ask for `start`, `stop`, `restart`, `freeze` or `thaw`; none but the last two is done when this returns."""
-        # Waiting is ours: it can be given up, and is told look by look.
-        argv = ["systemctl", "--no-block", "--no-ask-password", verb, "--", self.name]
+        # Waiting for a start or stop is ours: it can be given up, and is told look by look. Freezing and thawing
+        # end by themselves, and with --no-block systemctl crashes.
+        waiting = [] if verb in AWAITED else ["--no-block"]
+        argv = ["systemctl", *waiting, "--no-ask-password", verb, "--", self.name]
         run_ok(argv, self._timeout, stop, action)
