@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from agent.stop import Stop
 from agent.supervisors.base import SupervisorFailed, run_ok
 
-PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState"
+PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState,ControlGroup"
 ACTIVE = ("active", "reloading", "refreshing")
 ENDED = ("inactive", "failed")
 AWAITED = ("freeze", "thaw")
@@ -21,6 +21,7 @@ class UnitStatus:
     pid: str | None
     invocation: str
     freezer: str
+    cgroup: str = ""
 
     @property
     def running(self) -> bool:
@@ -45,7 +46,7 @@ class UnitStatus:
 class Unit:
     """A unit by its full name. `timeout` is how many seconds systemctl may take; starts and stops are not awaited.
 
-    Both calls raise `SupervisorFailed`, and end early where `stop` is requested; `action` is the id of the
+    All calls raise `SupervisorFailed`, and end early where `stop` is requested; `action` is the id of the
     action they are done for.
     """
 
@@ -67,6 +68,7 @@ class Unit:
             pid=shown.get("MainPID") if shown.get("MainPID") not in ("", "0") else None,
             invocation=shown.get("InvocationID", ""),
             freezer=shown.get("FreezerState", ""),
+            cgroup=shown.get("ControlGroup", ""),
         )
 
     def ask(self, verb: str, stop: Stop, action: str | None = None) -> None:
@@ -75,4 +77,9 @@ class Unit:
         # end by themselves, and with --no-block systemctl crashes.
         waiting = [] if verb in AWAITED else ["--no-block"]
         argv = ["systemctl", *waiting, "--no-ask-password", verb, "--", self.name]
+        run_ok(argv, self._timeout, stop, action)
+
+    def signal(self, name: str, stop: Stop, action: str | None = None) -> None:
+        """Send every process of it a signal, such as `SIGSTOP`; it may not have taken effect when this returns."""
+        argv = ["systemctl", "--no-ask-password", "kill", f"--signal={name}", "--", self.name]
         run_ok(argv, self._timeout, stop, action)

@@ -41,8 +41,8 @@ class Node:
 
     Of the installed services only `keep_units` start. `binds` are directories of this machine
     shown inside read-only, `shares` the same but writable, each "HERE" or "HERE:INSIDE". `disk`
-    limits what the node writes. /tmp and /run inside are its own. Its disk survives reboots and
-    power cuts, and goes with `close`.
+    limits what the node writes. Without `freezer` its systemd cannot freeze units. /tmp and /run
+    inside are its own. Its disk survives reboots and power cuts, and goes with `close`.
     """
 
     def __init__(
@@ -54,8 +54,10 @@ class Node:
         keep_units: Sequence[str] = (),
         netns: str | None = None,
         disk: str = "2g",
+        freezer: bool = True,
     ) -> None:
         self.name = name
+        self.freezer = freezer
         self.binds, self.shares, self.netns = list(binds), list(shares), netns
         cgroup = f"t-{name}-{secrets.token_hex(3)}"
         # the same in both hierarchies: nspawn looks in one for what it is in in the other
@@ -255,7 +257,7 @@ class Node:
             ["unshare", "-m", "--propagation", "private", "sh", "-ec", ENTER, "enter", *nspawn],
             env={
                 "PATH": os.environ["PATH"],
-                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",  # without it freeze is not supported
+                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": str(int(self.freezer)),
                 "CGROUPS": " ".join(map(str, self.cgroups)),
             },
             stdin=subprocess.DEVNULL, stdout=console, stderr=console,

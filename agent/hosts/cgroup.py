@@ -1,0 +1,24 @@
+"""Which processes a control group holds, as systemd names it."""
+
+from pathlib import Path
+
+from agent.hosts.process import GONE, all_pids
+
+
+def members(cgroup: str) -> list[int]:
+    """The pids in it and in those beneath it, on either version of the hierarchy; none where it has no name."""
+    if not cgroup:
+        return []
+    return [pid for pid in all_pids() if any(_within(path, cgroup) for path in _paths(pid))]
+
+
+def _paths(pid: int) -> list[str]:
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except (*GONE, PermissionError):
+        return []
+    return [line.split(":", 2)[2] for line in lines]
+
+
+def _within(path: str, cgroup: str) -> bool:
+    return path == cgroup or path.startswith(cgroup.rstrip("/") + "/")

@@ -1,0 +1,86 @@
+"""Pause a unit and let it go on: frozen by systemd, or its processes stopped where systemd cannot."""
+
+import os
+import time
+
+from agent.hosts import cgroup
+from agent.hosts.process import stat_of
+from agent.stop import Stop
+from agent.supervisors.base import SupervisorFailed
+from agent.supervisors.unit import Unit, UnitStatus
+
+LOOK_EVERY = 0.02
+SIGNAL_WAIT = 5.0
+"""Seconds that the processes of a unit get to stop, or to go on, once they were sent the signal."""
+
+
+def paused(unit: Unit, status: UnitStatus) -> bool:
+    """Whether nothing of the unit runs, though it has not ended."""
+    return status.frozen or _stopped(status) == "all"
+
+
+def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
+    """Pause it and await that it is; how: `frozen`, `stopped`, or `paused already`.
+
+    Raises `SupervisorFailed`, also for a unit that is not running or that the agent itself is in.
+    """
+    status = unit.look(stop, action)
+    if paused(unit, status):
+        return "paused already"
+    if not status.running:
+        raise SupervisorFailed(f"{unit.name} is not running and so cannot be paused: {status.message}")
+    if os.getpid() in cgroup.members(status.cgroup):
+        raise SupervisorFailed(f"{unit.name} is what the agent itself runs in, and nobody could let it go on")
+    try:
+        unit.ask("freeze", stop, action)
+        return "frozen"
+    except SupervisorFailed as refusal:
+        # systemd says that a unit can be frozen also where the control groups of the host cannot: trying tells.
+        unfrozen = unit.look(stop, action).freezer in ("", "running")
+        if stop.requested or not unfrozen or not cgroup.members(status.cgroup):
+            raise
+        _stop(unit, status, refusal, stop, action)
+        return "stopped"
+
+
+def resume(unit: Unit, stop: Stop, action: str | None = None) -> str:
+    """Let it go on, however it was paused; how: `thawed`, `continued`, or `not paused`.
+
+    Raises `SupervisorFailed`, also for a unit that is not running.
+    """
+    status = unit.look(stop, action)
+    if not status.running and not paused(unit, status):
+        raise SupervisorFailed(f"{unit.name} is not running: {status.message}")
+    how = "not paused"
+    if status.frozen:
+        unit.ask("thaw", stop, action)
+        how = "thawed"
+    if _stopped(status) != "none":
+        unit.signal("SIGCONT", stop, action)
+        _await(unit, status, "none", stop)
+        how = "continued"
+    return how
+
+
+def _stop(unit: Unit, status: UnitStatus, refusal: SupervisorFailed, stop: Stop, action: str | None) -> None:
+    try:
+        unit.signal("SIGSTOP", stop, action)
+    except SupervisorFailed as error:
+        raise SupervisorFailed(f"{refusal}; {error}") from None
+    _await(unit, status, "all", stop)
+
+
+def _stopped(status: UnitStatus) -> str:
+    """How many of its processes a signal has stopped: `all`, `some` or `none`."""
+    stats = [stat for pid in cgroup.members(status.cgroup) if (stat := stat_of(pid)) is not None]
+    stopped = [stat.state == "T" for stat in stats if stat.state not in "ZX"]
+    if not any(stopped):
+        return "none"
+    return "all" if all(stopped) else "some"
+
+
+def _await(unit: Unit, status: UnitStatus, wanted: str, stop: Stop) -> None:
+    deadline = time.monotonic() + SIGNAL_WAIT
+    while _stopped(status) != wanted:
+        if stop.wait(LOOK_EVERY) or time.monotonic() > deadline:
+            raise SupervisorFailed(f"of the processes of {unit.name} {_stopped(status)} are stopped, not {wanted}")
