@@ -1,5 +1,6 @@
 """Which processes a control group holds, as systemd names it."""
 
+import os
 from pathlib import Path
 
 from agent.hosts.process import GONE, all_pids
@@ -10,6 +11,11 @@ def members(cgroup: str) -> list[int]:
     if not cgroup:
         return []
     return [pid for pid in all_pids() if any(_within(path, cgroup) for path in _paths(pid))]
+
+
+def is_ours(cgroup: str) -> bool:
+    """Whether this process is in it."""
+    return os.getpid() in members(cgroup)
 
 
 def _paths(pid: int) -> list[str]:

@@ -1,6 +1,5 @@
 """Pause a unit and let it go on: frozen by systemd, or its processes stopped where systemd cannot."""
 
-import os
 import time
 
 from agent.hosts import cgroup
@@ -29,7 +28,7 @@ def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
         return "paused already"
     if not status.running:
         raise SupervisorFailed(f"{unit.name} is not running and so cannot be paused: {status.message}")
-    if os.getpid() in cgroup.members(status.cgroup):
+    if cgroup.is_ours(status.cgroup):
         raise SupervisorFailed(f"{unit.name} is what the agent itself runs in, and nobody could let it go on")
     try:
         unit.ask("freeze", stop, action)

@@ -1,8 +1,10 @@
 """Restart one unit once, however often whoever asks is interrupted: its invocation tells whether it was."""
 
 from agent import clock
+from agent.hosts import cgroup
 from agent.models import Json
 from agent.stop import Stop
+from agent.supervisors import freezer
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.unit import Unit, UnitStatus
 
@@ -10,6 +12,8 @@ FIRST_LOOKS = (0.02, 0.04, 0.08, 0.16)
 """Seconds before each of the looks that follow the request at once: most units are that fast."""
 STAYS = 0.2
 """Seconds that a unit must have been running: one that dies at once is running for a moment too."""
+NEVER_STARTED = ""
+"""The invocation of a unit that was not started since the boot."""
 
 Progress = dict[str, Json]
 """`{"unit", "state", "was", "pid", "message"}`: how far it is, to be written down after each call.
@@ -32,10 +36,14 @@ def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: st
     Raises `SupervisorFailed` where it came up and failed, or is not up `timeout` seconds after it was asked for.
     """
     status = unit.look(stop, action)
-    if progress["state"] == "noted":
-        progress = progress | {"state": "restarting", "since": clock.monotonic()}
-        if status.invocation == progress["was"]:
+    # What was asked for before a reboot is not on its way any more, and the clock began anew.
+    if progress["state"] == "noted" or progress["boot"] != clock.boot_id():
+        progress = progress | {"state": "restarting", "since": clock.monotonic(), "boot": clock.boot_id()}
+        if status.invocation in (progress["was"], NEVER_STARTED):
             _ask(unit, status, stop, action)
+            if cgroup.is_ours(status.cgroup):
+                # We end with it, and a command of ours too that would look: whoever comes after us looks.
+                return _told(progress, status, "restarting")
     status = _look_quickly(unit, progress, stop, action)
     if _is_up(status, progress) and not stop.wait(STAYS):
         again = unit.look(stop, action)
@@ -47,9 +55,9 @@ def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: st
 
 
 def _ask(unit: Unit, status: UnitStatus, stop: Stop, action: str | None) -> None:
-    # What is frozen cannot end.
-    if status.frozen:
-        unit.ask("thaw", stop, action)
+    # What is paused cannot end.
+    if freezer.paused(unit, status):
+        freezer.resume(unit, stop, action)
     unit.ask("restart", stop, action)
 
 
@@ -70,7 +78,6 @@ def _refuse_what_will_not_come(unit: Unit, status: UnitStatus, progress: Progres
     if status.active == "failed" and status.invocation != progress["was"]:
         raise SupervisorFailed(f"{unit.name} was restarted and failed: {status.message}")
     waited = clock.monotonic() - progress["since"]
-    # After a reboot the clock begins anew, and with it the time that the unit gets.
     if waited > timeout:
         raise SupervisorFailed(f"{unit.name} is not up {timeout:g} s after its restart: {status.message}")
 

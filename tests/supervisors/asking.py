@@ -22,9 +22,9 @@ def told(ask):
 BINDS = [str(CHECKOUT), sys.prefix]
 
 
-def ask(node: Node, *expressions: str) -> list[str]:
-    """What each expression gives inside, or how the supervisor refuses it, a line each."""
+def ask(node: Node, *expressions: str, prelude: str = "") -> list[str]:
+    """What each expression gives inside, or how the supervisor refuses it, a line each; `prelude` comes before."""
     lines = "".join(f"told(lambda: {each})\n" for each in expressions)
-    done = node.run("env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-W", "error", "-c", PRELUDE + lines)
+    done = node.run("env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-W", "error", "-c", PRELUDE + prelude + lines)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
