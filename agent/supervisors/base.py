@@ -16,6 +16,10 @@ class SupervisorFailed(Exception):
     """The supervisor could not be asked or refused; the message is a sentence with what it printed."""
 
 
+class CommandKilled(SupervisorFailed):
+    """Somebody killed the command, which may have been heard before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """How the service stands.
@@ -59,8 +63,10 @@ def run(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> 
         outcome = command.run(argv, timeout=timeout, stop=stop, action=action)
     except CommandNotStarted as error:
         raise SupervisorFailed(str(error)) from error
-    if outcome.ended is not None or outcome.status is None or outcome.status < 0:
+    if outcome.ended is not None or outcome.status is None:
         raise SupervisorFailed(told(outcome))
+    if outcome.status < 0:
+        raise CommandKilled(told(outcome))
     return outcome
 
 

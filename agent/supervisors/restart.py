@@ -1,11 +1,13 @@
 """Restart one unit once, however often whoever asks is interrupted: its invocation tells whether it was."""
 
+from contextlib import suppress
+
 from agent import clock
 from agent.hosts import cgroup
 from agent.models import Json
 from agent.stop import Stop
 from agent.supervisors import freezer
-from agent.supervisors.base import SupervisorFailed
+from agent.supervisors.base import CommandKilled, SupervisorFailed
 from agent.supervisors.unit import Unit, UnitStatus
 
 FIRST_LOOKS = (0.02, 0.04, 0.08, 0.16)
@@ -40,10 +42,10 @@ def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: st
     if progress["state"] == "noted" or progress["boot"] != clock.boot_id():
         progress = progress | {"state": "restarting", "since": clock.monotonic(), "boot": clock.boot_id()}
         if status.invocation in (progress["was"], NEVER_STARTED):
-            _ask(unit, status, stop, action)
             if cgroup.is_ours(status.cgroup):
-                # We end with it, and a command of ours too that would look: whoever comes after us looks.
+                _ask_for_our_own(unit, stop, action)
                 return _told(progress, status, "restarting")
+            _ask(unit, status, stop, action)
     status = _look_quickly(unit, progress, stop, action)
     if _is_up(status, progress) and not stop.wait(STAYS):
         again = unit.look(stop, action)
@@ -59,6 +61,12 @@ def _ask(unit: Unit, status: UnitStatus, stop: Stop, action: str | None) -> None
     if freezer.paused(unit, status):
         freezer.resume(unit, stop, action)
     unit.ask("restart", stop, action)
+
+
+def _ask_for_our_own(unit: Unit, stop: Stop, action: str | None) -> None:
+    """We end with it, and every command of ours too: whoever comes after us looks."""
+    with suppress(CommandKilled):
+        unit.ask("restart", stop, action)
 
 
 def _look_quickly(unit: Unit, progress: Progress, stop: Stop, action: str | None) -> UnitStatus:
