@@ -8,21 +8,20 @@ from marshmallow import fields
 from agent import datastores
 from agent.config import Settings
 from agent.datastores.base import Datastore, DatastoreError, DriverMissing
-from agent.errors import InvalidArgs
-from agent.kinds.base import Args, Failed, Kind, NotOffered, Outcome, Step
-from agent.models import Json
+from agent.kinds import server
+from agent.kinds.base import Failed, Kind, NotOffered, Outcome, Step
+from agent.kinds.server import OnServer
 
 NAME_LENGTH = 255
 
 
-class ServerArgs(Args):
-    """The server to act on, which must be this one; callers that know only one leave it out."""
+class ServerArgs(server.ServerArgs):
+    """The same, and which datastore it must run."""
 
-    server = fields.String(metadata={"description": "The name of this node."})
     server_group = fields.String(metadata={"description": "The kind of this node's datastore."})
 
 
-class OnDatastore(Kind):
+class OnDatastore(OnServer):
     """A kind that acts on the datastore; what that refuses fails the action with its own words."""
 
     resource_type = "Server"
@@ -54,16 +53,11 @@ class OnDatastore(Kind):
     def description(self) -> str:
         return " ".join(filter(None, (super().description, self.datastore.experimental)))
 
-    def load(self, args: Json) -> Any:
-        loaded = super().load(args)
-        details = {}
-        if "server" in loaded and loaded["server"] != self.settings.agent.node:
-            details["server"] = [f"this is {self.settings.agent.node}"]
+    def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
+        details = super().not_meant(loaded)
         if "server_group" in loaded and loaded["server_group"] != self.datastore.settings.kind:
             details["server_group"] = [f"this node runs {self.datastore.settings.kind}"]
-        if details:
-            raise InvalidArgs(f"{self.name} is not meant for this server", details=details)
-        return loaded
+        return details
 
     def step(self, step: Step) -> Outcome:
         return self._told(lambda: self.act(step))

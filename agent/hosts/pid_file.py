@@ -1,0 +1,60 @@
+"""What a pid file names: a living process, and the group that it is in."""
+
+import os
+from pathlib import Path
+
+from agent.hosts.process import GONE, Group, Process, boot_id, stat_of
+
+LONGEST = 64
+"""Bytes of the file that are read: a pid and what little may follow it."""
+
+
+class PidFileWrong(Exception):
+    """What the file names is nothing to send signals to; the message is a sentence that says why."""
+
+
+class NotRunning(PidFileWrong):
+    """There is no such file, or no process of that pid."""
+
+
+def process_in(path: Path) -> Process:
+    """The living process whose pid is the first word of the file. Raises `PidFileWrong`."""
+    try:
+        with path.open("rb") as file:
+            words, written_by = file.read(LONGEST).split(), os.fstat(file.fileno())
+    except FileNotFoundError:
+        raise NotRunning(f"there is no {path}") from None
+    except OSError as error:
+        raise PidFileWrong(f"{path} cannot be read: {error.strerror}") from None
+    if not words or not words[0].isdigit() or not 0 < int(words[0]) < 2**31:
+        raise PidFileWrong(f"{path} holds no pid")
+    pid = int(words[0])
+    process = Process.of(pid)
+    if process is None or not process.alive:
+        raise NotRunning(f"{path} names pid {pid}, which does not run")
+    # Who may write the file could else have us signal any process at all.
+    if written_by.st_mode & 0o002 or written_by.st_uid not in (0, os.geteuid(), _user_of(pid)):
+        raise PidFileWrong(f"{path} may be written by others than root and the user of pid {pid}")
+    return process
+
+
+def group_of(process: Process) -> Group:
+    """The whole group that it is in. Raises `PidFileWrong` for our own and that of init."""
+    stat, ours, init = stat_of(process.pid), stat_of(os.getpid()), stat_of(1)
+    if stat is None or stat.started != process.started:
+        raise NotRunning(f"pid {process.pid} has ended")
+    if ours is not None and stat.group == ours.group:
+        raise PidFileWrong(f"pid {process.pid} is in the process group of the agent itself")
+    if stat.group <= 1 or (init is not None and stat.group == init.group):
+        raise PidFileWrong(f"pid {process.pid} is in the process group of init")
+    # A leader that has ended leaves its number to the group.
+    return Group(Process.of(stat.group) or Process(stat.group, 0, boot_id()))
+
+
+def _user_of(pid: int) -> int | None:
+    """Whom it runs as; the owner of its directory in /proc is root for many a daemon."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (*GONE, PermissionError):
+        return None
+    return next((int(line.split()[2]) for line in lines if line.startswith("Uid:")), None)

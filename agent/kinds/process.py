@@ -1,0 +1,159 @@
+"""`process_restart`, `process_pause` and `process_resume`: the processes of the configuration."""
+
+from typing import Any
+
+from marshmallow import fields
+
+from agent.config import Settings
+from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.server import OnServer, ServerArgs
+from agent.supervisors.base import SupervisorFailed
+from agent.supervisors.pid_file import OfPidFile
+from agent.supervisors.processes import OfUnit, Processes
+from agent.supervisors.unit import Unit
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at processes that are on their way."""
+SYSTEMCTL_TIMEOUT = 30.0
+"""Seconds that one call of systemctl may take."""
+
+Entry = dict[str, Any]
+
+
+class ProcessArgs(ServerArgs):
+    process_name = fields.String(metadata={"description": "Which of the configured processes; without it all of them."})
+
+
+class ProcessOutcome(Args):
+    process = fields.String(required=True, metadata={"description": "Its name in the configuration."})
+    how = fields.String(required=True, metadata={"description": "What was done, or that it was so already."})
+    pid = fields.String(allow_none=True, metadata={"description": "The one that leads it after a restart."})
+
+
+class ProcessResult(Args):
+    """What became of each."""
+
+    processes = fields.List(
+        fields.Nested(ProcessOutcome), required=True, metadata={"description": "One each, in the order of the work."}
+    )
+
+
+class OnProcesses(OnServer):
+    """A kind that acts on one of the processes of the configuration, or on all in their order.
+
+    The payload is `{"processes": [{"process", "how", …}, …]}`; without `how` the last one is under way.
+    """
+
+    args = ProcessArgs
+    result = ProcessResult
+    resource_type = "Process"
+    configuration = "``[processes.NAME]``."
+    privileges = (
+        "To freeze, thaw and signal those units (``agentctl polkit``); to signal the processes of a pid file, "
+        "so to run as their user."
+    )
+    interruption = "It goes on where it was; what is so already is not done again."
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.processes:
+            raise NotOffered("set [processes.NAME] in the configuration")
+        super().__init__(settings)
+
+    def resource(self, args: Any) -> tuple[str, str]:
+        return self.resource_type, args.get("process_name", self.settings.agent.node)
+
+    def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
+        details = super().not_meant(loaded)
+        if loaded.get("process_name") not in (None, *self.settings.processes):
+            details["process_name"] = [f"the processes of this node are {', '.join(self.settings.processes)}"]
+        return details
+
+    def step(self, step: Step) -> Outcome:
+        done, noted = _so_far(step.payload)
+        left = self._wanted(step)[len(done) :]
+        if not left:
+            return Done({"processes": done}, _told(done))
+        try:
+            found = self.act(self._of(left[0]), noted, step)
+        except SupervisorFailed as error:
+            return _failed(left[0], str(error), done)
+        entry = {"process": left[0], **found}
+        return Running({"processes": [*done, entry]}, after=0.0 if "how" in entry else LOOK_EVERY)
+
+    # What is so already is not done again, and a restart is noted before it is asked for.
+    resume = step
+
+    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
+        """Do what is next to one of them and say how far it is, with `how` once it is done."""
+        raise NotImplementedError
+
+    def _wanted(self, step: Step) -> list[str]:
+        return [step.args["process_name"]] if "process_name" in step.args else list(self.settings.processes)
+
+    def _of(self, name: str) -> Processes:
+        named = self.settings.processes[name]
+        if named.unit is not None:
+            return OfUnit(Unit(named.unit, SYSTEMCTL_TIMEOUT), named.timeout)
+        return OfPidFile(name, named, self.settings.agent.db.with_name(f"{self.settings.agent.db.name}.jobs"))
+
+
+class PauseProcesses(OnProcesses):
+    """Pause a process group of the configuration, or all of them: a unit by systemd's freezer, else by SIGSTOP.
+    Done at once where it is paused."""
+
+    name = "process_pause"
+
+    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
+        return {"how": processes.pause(step.stop, step.action.id)}
+
+
+class ResumeProcesses(OnProcesses):
+    """Let a paused process group of the configuration, or all of them, go on. Done at once where it is not paused."""
+
+    name = "process_resume"
+
+    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
+        return {"how": processes.resume(step.stop, step.action.id)}
+
+
+class RestartProcesses(OnProcesses):
+    """Restart a process group of the configuration, or all of them one after the other, and wait until each is
+    up. What is paused goes on first."""
+
+    name = "process_restart"
+    configuration = "``[processes.NAME]``; ``restart`` of it, and ``timeout``, where it has a ``pid_file``."
+    privileges = "To restart those units (``agentctl polkit``); for a pid file what the command needs."
+    interruption = (
+        "It goes on where it was. Each is restarted once: of a unit systemd tells by its invocation whether it was, "
+        "and the command for a pid file goes on in a job of its own. Where the host went down meanwhile it looks "
+        "whether there is another process, and fails if not."
+    )
+
+    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
+        if noted is None:
+            return {"restart": processes.note(step.stop, step.action.id)}
+        progress = processes.go_on(noted["restart"], step.stop, step.action.id)
+        if progress["state"] == "running":
+            return {"how": "restarted", "pid": progress["pid"]}
+        return {"restart": progress}
+
+    def cancel(self, step: Step) -> None:
+        _done, noted = _so_far(step.payload)
+        if noted is not None:
+            self._of(noted["process"]).cancel(noted["restart"])
+
+
+def _so_far(payload: Any) -> tuple[list[Entry], Entry | None]:
+    """Those that are done, and the one under way."""
+    entries: list[Entry] = [] if payload is None else payload["processes"]
+    done = [each for each in entries if "how" in each]
+    return done, entries[-1] if len(done) < len(entries) else None
+
+
+def _told(done: list[Entry]) -> str:
+    return ", ".join(f"{each['process']}: {each['how']}" for each in done)
+
+
+def _failed(name: str, why: str, done: list[Entry]) -> Failed:
+    message = f"{name}: {why}" + (f"; before it: {_told(done)}" if done else "")
+    return Failed({"message": message, "processes": done}, message)

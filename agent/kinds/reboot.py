@@ -1,0 +1,99 @@
+"""`stack_reboot`: reboot this server, once."""
+
+from typing import Any
+
+from marshmallow import fields
+
+from agent import clock
+from agent.config import Settings
+from agent.hosts import command
+from agent.hosts.command import CommandNotStarted
+from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.server import OnServer
+from agent.models import Json
+from agent.supervisors.base import told
+
+ASKING_TIMEOUT = 30.0
+"""Seconds that the command gets, which only asks for the reboot."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether this server goes down after all."""
+
+
+class RebootResult(Args):
+    """What tells that it was rebooted."""
+
+    boot_id = fields.String(required=True, metadata={"description": "The boot that this server runs in now."})
+    previous_boot_id = fields.String(required=True, metadata={"description": "The one in which it was asked for."})
+
+
+class RebootServer(OnServer):
+    """Reboot this server and wait until it is back. It is asked to at most once; what is queued behind goes
+    on after the boot."""
+
+    name = "stack_reboot"
+    result = RebootResult
+    resource_type = "Stack"
+    timeout = 24 * 3600.0
+    cancellable = False
+    configuration = "``reboot`` of ``[host]``, and ``reboot_timeout``."
+    privileges = "What that command needs: to reboot through systemd (``agentctl polkit``)."
+    interruption = (
+        "After a boot, by whatever cause, it is done. In the same boot it does not ask again: it waits until "
+        "``host.reboot_timeout`` has passed, and fails."
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.host is None or not settings.host.reboot:
+            raise NotOffered("set host.reboot in the configuration")
+        super().__init__(settings)
+        self._command = settings.host.reboot
+        self._reboot_timeout = settings.host.reboot_timeout
+
+    def resource(self, args: Any) -> tuple[str, str]:
+        return self.resource_type, self.settings.agent.stack
+
+    def step(self, step: Step) -> Outcome:
+        if step.payload is None:
+            return Running({"phase": "intended", "boot_id": clock.boot_id()})
+        if _rebooted(step.payload):
+            return _done(step.payload)
+        return self._ask(step) if step.payload["phase"] == "intended" else self._look(step.payload)
+
+    def resume(self, step: Step) -> Outcome:
+        """In the boot of the intent it may have been asked for or not, and is not asked for again."""
+        if step.payload is None or _rebooted(step.payload) or step.payload["phase"] != "intended":
+            return self.step(step)
+        return _asked(step.payload, "perhaps asked")
+
+    def _ask(self, step: Step) -> Outcome:
+        try:
+            outcome = command.run(self._command, timeout=ASKING_TIMEOUT, stop=step.stop, action=step.action.id)
+        except CommandNotStarted as error:
+            return _failed(str(error))
+        # One that was killed may have been so by the shutdown.
+        if outcome.status is not None and outcome.status > 0:
+            return _failed(told(outcome))
+        return _asked(step.payload, "asked")
+
+    def _look(self, payload: Any) -> Outcome:
+        if clock.monotonic() - payload["since"] <= self._reboot_timeout:
+            return Running(payload, after=LOOK_EVERY)
+        said = {"asked": "was asked to", "perhaps asked": "may have been asked to, before the agent was interrupted"}
+        return _failed(f"this server {said[payload['phase']]}, but has not rebooted in {self._reboot_timeout:g} s")
+
+
+def _rebooted(payload: Any) -> bool:
+    return bool(payload["boot_id"] != clock.boot_id())
+
+
+def _asked(payload: Any, phase: str) -> Running:
+    return Running(payload | {"phase": phase, "since": clock.monotonic()}, after=LOOK_EVERY)
+
+
+def _done(payload: Any) -> Done:
+    return Done({"boot_id": clock.boot_id(), "previous_boot_id": payload["boot_id"]}, "this server has rebooted")
+
+
+def _failed(message: str) -> Outcome:
+    payload: Json = {"message": message}
+    return Failed(payload, message)

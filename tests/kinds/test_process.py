@@ -1,0 +1,384 @@
+"""The named processes of a host, by pid file and by unit: paused, let go on, restarted, and refused what would hurt."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.hosts.process import stat_of
+from agent.kinds.base import Done, Failed, NotOffered
+from agent.kinds.process import PauseProcesses, ProcessResult, RestartProcesses, ResumeProcesses
+from agent.kinds.registry import kinds_of
+from tests.agent_inside import AgentInside
+from tests.agent_process import CHECKOUT, StartAgent, eventually
+from tests.kinds.configuring import Document, settings, toml
+from tests.kinds.performing import perform as steps_of
+from tests.kinds.performing import step_of
+from tests.kinds.wires import WIRES, begin, finished, perform
+from tests.servers.node import Node
+from tests.servers.process import await_that, is_alive
+
+RUN = """
+setsid sh -c 'sleep 1000 & sleep 1000 & echo $$ >"$0.new"; mv "$0.new" "$0"; wait' {pid_file} \\
+    >/dev/null 2>&1 </dev/null &
+"""
+RESTART = """
+set -e
+echo begun >>{marks}
+while [ -e {hold} ]; do sleep 0.05; done
+kill -KILL -$(cat {pid_file})
+"""
+REDIS = "redis-server.service"
+SLOW = """
+[Service]
+ExecStart=/bin/sh -c "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"
+"""
+
+
+class Workers:
+    """A leader and two more processes, in a group of their own that a pid file names, and their restart."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.pid_file = directory / "workers.pid"
+        self.marks, self.hold = directory / "marks", directory / "hold"
+        places = {"pid_file": self.pid_file, "marks": self.marks, "hold": self.hold}
+        self.start = RUN.format(**places)
+        (directory / "restart.sh").write_text(RESTART.format(**places) + self.start)
+        self.restart = ["sh", str(directory / "restart.sh")]
+        self.started: set[int] = set()
+
+    def run(self) -> int:
+        subprocess.run(["sh", "-c", self.start], check=True)
+        await_that(self.pid_file.exists, 5, "the pid file")
+        return self.pid
+
+    @property
+    def pid(self) -> int:
+        pid = int(self.pid_file.read_text())
+        self.started.add(pid)
+        return pid
+
+    def states(self) -> str:
+        """A letter for each of its processes."""
+        group = self.pid
+        stats = (stat_of(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
+        return "".join(sorted(stat.state for stat in stats if stat is not None and stat.group == group))
+
+    def close(self) -> None:
+        if self.pid_file.exists():
+            self.started.add(int(self.pid_file.read_text()))
+        for group in self.started:
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            await_that(partial(gone, group), 5, "their end")
+
+    def document(self, **options: Any) -> Document:
+        named = {"pid_file": str(self.pid_file), "restart": self.restart, "timeout": 10}
+        return {"agent": {"db": str(self.directory / "agent.db")}, "processes": {"workers": named | options}}
+
+
+@pytest.fixture
+def workers(server_dir: Path) -> Iterator[Workers]:
+    found = Workers(server_dir)
+    yield found
+    found.close()
+
+
+def gone(pid: int) -> bool:
+    return not is_alive(pid)
+
+
+def entry(how: str, **more: Any) -> dict[str, Any]:
+    return {"processes": [{"process": "workers", "how": how} | more]}
+
+
+def why(kind: type[Any], document: Document) -> str:
+    """How an action on the workers fails."""
+    outcome = steps_of(kind(settings(document)))[-1]
+    assert isinstance(outcome, Failed), outcome
+    return outcome.message
+
+
+# By pid file
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_whole_group_is_paused_and_goes_on(wire: str, workers: Workers, start_agent: StartAgent) -> None:
+    workers.run()
+    agent = start_agent(config=toml(workers.document()))
+    states = []
+    for kind in ("process_pause", "process_pause", "process_resume", "process_resume"):
+        action = perform(agent, wire, kind, process_name="workers")
+        assert (action["finished_success"], action["resource_type"]) == (True, "Process"), action
+        assert ProcessResult().validate(action["finished_result"]) == {}
+        states.append((action["finished_message"], workers.states()))
+    assert states == [
+        ("workers: stopped", "TTT"), ("workers: paused already", "TTT"),
+        ("workers: continued", "SSS"), ("workers: not paused", "SSS"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_it_is_restarted_by_its_command_also_where_it_is_paused(
+    wire: str, workers: Workers, start_agent: StartAgent
+) -> None:
+    first = workers.run()
+    agent = start_agent(config=toml(workers.document()))
+    perform(agent, wire, "process_pause")
+    action = perform(agent, wire, "process_restart")
+    second = workers.pid
+    assert action["finished_result"] == entry("restarted", pid=str(second)), action
+    assert second != first and not is_alive(first) and workers.states() == "SSS"
+    assert perform(agent, wire, "process_restart")["finished_result"] == entry("restarted", pid=str(workers.pid))
+    assert workers.marks.read_text() == "begun\n" * 2
+
+
+def test_what_does_not_run_is_started_by_a_restart(workers: Workers) -> None:
+    (outcome,) = steps_of(RestartProcesses(settings(workers.document(restart=["sh", "-c", workers.start]))))[-1:]
+    assert outcome == Done(entry("restarted", pid=str(workers.pid)), "workers: restarted")
+
+
+def test_an_agent_that_is_killed_runs_the_command_once(workers: Workers, start_agent: StartAgent) -> None:
+    first = workers.run()
+    workers.hold.touch()
+    agent = start_agent(config=toml(workers.document()))
+    action = agent.schedule("process_restart", {"process_name": "workers"})
+    await_that(workers.marks.exists, 10, "the command has begun")
+    agent.kill_all()
+    workers.hold.unlink()
+    await_that(lambda: workers.pid != first, 10, "the restart goes on alone")
+    agent.start()
+    final = agent.await_final(action, timeout=30)["action"]
+    assert (final["state"], final["state_payload"]) == ("DONE", entry("restarted", pid=str(workers.pid)))
+    assert workers.marks.read_text() == "begun\n"
+
+
+def test_what_runs_the_command_is_killed_and_the_failure_says_what_is_known(
+    workers: Workers, start_agent: StartAgent
+) -> None:
+    pid = workers.run()
+    workers.hold.touch()
+    agent = start_agent(config=toml(workers.document()))
+    action = agent.schedule("process_restart", {})
+    await_that(workers.marks.exists, 10, "the command has begun")
+    agent.kill_all()
+    (claim,) = agent.directory.glob("agent.db.jobs/*/claim")
+    os.kill(json.loads(claim.read_text())["runner"]["pid"], signal.SIGKILL)
+    agent.start()
+    final = agent.await_final(action, timeout=30)["action"]
+    assert final["state"] == "FAILED"
+    assert final["state_payload"]["message"].startswith(
+        "workers: it is not known whether it was restarted, as its runner was killed"
+    )
+    assert final["state_payload"]["message"].endswith(f"; {workers.pid_file} names pid {pid}, as before")
+    assert is_alive(pid) and workers.marks.read_text() == "begun\n"
+
+
+@pytest.mark.parametrize("kind", [PauseProcesses, ResumeProcesses, RestartProcesses])
+def test_the_first_step_may_be_taken_again(kind: type[Any], workers: Workers) -> None:
+    """As after an executor that died before its end was written down."""
+    workers.run()
+    offered = kind(settings(workers.document()))
+    offered.step(step_of(offered))
+    outcome = offered.resume(step_of(offered))
+    assert isinstance(steps_of(offered, outcome.payload)[-1], Done)
+
+
+def test_a_target_that_is_missing_is_told(workers: Workers) -> None:
+    document = workers.document()
+    assert why(PauseProcesses, document) == f"workers: there is no {workers.pid_file}"
+    workers.pid_file.write_text("4194303\n")
+    told = f"workers: {workers.pid_file} names pid 4194303, which does not run"
+    assert (why(PauseProcesses, document), why(ResumeProcesses, document)) == (told, told)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "-1", "0", "12x", "9" * 40])
+def test_a_pid_file_with_nonsense_is_refused(text: str, workers: Workers) -> None:
+    workers.pid_file.write_text(text)
+    for kind in (PauseProcesses, ResumeProcesses, RestartProcesses):
+        assert why(kind, workers.document()) == f"workers: {workers.pid_file} holds no pid"
+    workers.pid_file.unlink()
+
+
+@pytest.mark.parametrize(("pid", "whose"), [(1, "init"), (os.getpid(), "the agent itself")])
+def test_neither_the_agent_nor_init_is_ever_signalled(pid: int, whose: str, workers: Workers) -> None:
+    workers.pid_file.write_text(f"{pid}\n")
+    for kind in (PauseProcesses, ResumeProcesses, RestartProcesses):
+        assert why(kind, workers.document()) == f"workers: pid {pid} is in the process group of {whose}"
+    workers.pid_file.unlink()
+
+
+def test_a_pid_file_that_others_may_write_is_refused(workers: Workers) -> None:
+    pid = workers.run()
+    workers.pid_file.chmod(0o666)
+    told = f"workers: {workers.pid_file} may be written by others than root and the user of pid {pid}"
+    assert why(PauseProcesses, workers.document()) == told
+    workers.pid_file.chmod(0o644)
+    os.chown(workers.pid_file, 65534, 65534)
+    assert why(PauseProcesses, workers.document()) == told
+    assert workers.states() == "SSS"
+
+
+def test_an_agent_that_may_not_signal_the_process_says_so(workers: Workers) -> None:
+    other = subprocess.Popen(["sleep", "1000"], start_new_session=True, user="daemon")
+    workers.pid_file.write_text(f"{other.pid}\n")
+    os.seteuid(65534)
+    try:
+        told = why(PauseProcesses, workers.document())
+    finally:
+        os.seteuid(0)
+        other.kill()
+        other.wait()
+        workers.pid_file.unlink()
+    assert told == f"workers: the agent may not signal pid {other.pid}, which another user runs"
+
+
+def test_a_restart_without_a_command_says_what_to_set(workers: Workers) -> None:
+    workers.run()
+    told = why(RestartProcesses, {"processes": {"workers": {"pid_file": str(workers.pid_file)}}})
+    assert told == "workers: set processes.workers.restart in the configuration: the command for it"
+
+
+def test_a_restart_that_fails_tells_the_words_of_its_command(workers: Workers) -> None:
+    workers.run()
+    document = workers.document(restart=["sh", "-c", "echo no such luck >&2; exit 3"])
+    assert why(RestartProcesses, document) == "workers: its restart failed with exit status 3: no such luck"
+    document = workers.document(restart=["true"], timeout=0.3)
+    assert why(RestartProcesses, document) == (
+        f"workers: it is not up 0.3 s after its restart: {workers.pid_file} names pid {workers.pid}, as before"
+    )
+
+
+def test_a_restart_that_is_cancelled_ends_its_command(workers: Workers, start_agent: StartAgent) -> None:
+    pid = workers.run()
+    workers.hold.touch()
+    agent = start_agent(config=toml(workers.document()))
+    action = agent.schedule("process_restart", {})
+    await_that(workers.marks.exists, 10, "the command has begun")
+    assert agent.cancel(action).status == 200
+    assert agent.await_final(action)["action"]["state_payload"]["cancelled"] is True
+    workers.hold.unlink()
+    assert workers.pid == pid and is_alive(pid)
+
+
+def test_without_a_name_all_are_taken_in_the_order_of_the_file_until_one_fails(workers: Workers) -> None:
+    workers.run()
+    document = workers.document()
+    missing = {"pid_file": str(workers.directory / "missing.pid")}
+    document["processes"] |= {"a-missing": missing, "later": missing}
+    failed = steps_of(PauseProcesses(settings(document)))[-1]
+    assert failed == Failed(
+        entry("stopped")
+        | {"message": (message := f"a-missing: there is no {missing['pid_file']}; before it: workers: stopped")},
+        message,
+    )
+    assert workers.states() == "TTT"
+
+
+def test_arguments_that_mean_something_else_are_refused(workers: Workers, start_agent: StartAgent) -> None:
+    agent = start_agent(config=toml(workers.document() | {"agent": {"node": "db-1"}}))
+    for args, details in (
+        ({"process_name": "others"}, {"process_name": ["the processes of this node are workers"]}),
+        ({"server_uid": "db-2"}, {"server": ["this is db-1"]}),
+        ({"process_name": 7}, {"process_name": ["Not a valid string."]}),
+        ({"pid": 1}, {"pid": ["Unknown field."]}),
+    ):
+        for kind in ("process_pause", "process_resume", "process_restart"):
+            answer = agent.post_schedule(kind, args)
+            assert (answer.status, answer.json["details"]) == (400, details)
+
+
+def test_without_processes_none_of_the_kinds_is_offered() -> None:
+    for kind in kinds_of(sys.modules[PauseProcesses.__module__]):
+        with pytest.raises(NotOffered, match=r"set \[processes.NAME\] in the configuration"):
+            list(kind.offered(settings({})))
+
+
+# By unit
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Node]) -> Node:
+    host = start_node("processes", binds=[str(CHECKOUT), sys.prefix], keep_units=[REDIS])
+    host.write("/etc/systemd/system/slow.service", SLOW)
+    host.systemctl("daemon-reload")
+    return host
+
+
+@pytest.fixture(scope="module")
+def inside(node: Node) -> Iterator[AgentInside]:
+    units = {"cache": REDIS, "slow": "slow.service", "itself": "agent.service", "none": "no.service"}
+    agent = AgentInside(node)
+    agent.configure({"processes": {name: {"unit": unit, "timeout": 10} for name, unit in units.items()}})
+    yield agent
+    agent.close()
+
+
+def starts(node: Node, unit: str) -> int:
+    shown = node.run("journalctl", "--no-pager", f"--unit={unit}", "--output=cat").stdout.splitlines()
+    return len([line for line in shown if line.startswith("Started ")])
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_unit_is_frozen_thawed_and_restarted(wire: str, inside: AgentInside) -> None:
+    node = inside.node
+    told = []
+    for kind in ("process_pause", "process_pause", "process_resume", "process_resume", "process_pause"):
+        action = perform(inside, wire, kind, **{"process-name": "cache"})
+        told.append((action["finished_message"], node.show(REDIS, "FreezerState")))
+    assert told == [
+        ("cache: frozen", "frozen"), ("cache: paused already", "frozen"),
+        ("cache: thawed", "running"), ("cache: not paused", "running"), ("cache: frozen", "frozen"),
+    ]  # fmt: skip
+    before = starts(node, REDIS)
+    action = perform(inside, wire, "process_restart", process_name="cache")
+    assert action["finished_result"]["processes"] == [
+        {"process": "cache", "how": "restarted", "pid": node.show(REDIS, "MainPID")}
+    ]
+    assert starts(node, REDIS) == before + 1 and node.run("redis-cli", "ping").stdout == "PONG\n"
+
+
+def test_a_unit_that_is_missing_fails_the_action(inside: AgentInside) -> None:
+    for kind in ("process_pause", "process_resume", "process_restart"):
+        action = perform(inside, "actions", kind, process_name="none")
+        assert action["finished_message"] == "none: systemd has no unit no.service"
+
+
+def test_the_agent_does_not_pause_itself(inside: AgentInside) -> None:
+    action = perform(inside, "actions", "process_pause", process_name="itself")
+    assert action["finished_message"].startswith("itself: agent.service is what the agent itself runs in")
+
+
+def test_the_agent_restarts_itself_and_goes_on(inside: AgentInside) -> None:
+    before = inside.node.show("agent", "InvocationID"), starts(inside.node, "agent")
+    seq = begin(inside, "actions", "process_restart", process_name="itself")
+    eventually(lambda: inside.node.show("agent", "InvocationID") != before[0], "another agent", 30)
+    inside.await_ready()
+    assert finished(inside, seq)["finished_success"] is True
+    assert starts(inside.node, "agent") == before[1] + 1
+
+
+def test_an_agent_that_is_killed_restarts_a_unit_once(inside: AgentInside) -> None:
+    node = inside.node
+    node.systemctl("start", "slow")
+    before = starts(node, "slow")
+    seq = begin(inside, "actions", "process_restart", process_name="slow")
+    eventually(lambda: node.show("slow", "ActiveState") == "deactivating", "it stops", 10)
+    node.systemctl("kill", "--signal=SIGKILL", "agent")
+    eventually(lambda: starts(node, "slow") > before, "it is started", 10)
+    node.systemctl("start", "agent")
+    inside.await_ready()
+    assert finished(inside, seq)["finished_success"] is True
+    assert starts(node, "slow") == before + 1
