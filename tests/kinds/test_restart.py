@@ -1,0 +1,125 @@
+"""`restart` over a real systemd: each unit of the list once, in order, also the agent's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from agent.kinds.base import NotOffered
+from agent.kinds.restart import RestartResult, RestartServices
+from tests.agent_inside import AgentInside
+from tests.agent_process import CHECKOUT, eventually
+from tests.kinds.configuring import settings
+from tests.kinds.wires import WIRES, begin, finished, perform
+from tests.servers.node import Node
+
+SLOW, AGENT, REDIS, FAILING = "slow.service", "agent.service", "redis-server.service", "failing.service"
+SLOW_UNIT = """
+[Service]
+ExecStart=/bin/sh -c "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"
+"""
+FAILING_UNIT = """
+[Service]
+ExecStart=/bin/sh -c "exit 3"
+"""
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Node]) -> Node:
+    host = start_node("restarts", binds=[str(CHECKOUT), sys.prefix], keep_units=[REDIS])
+    host.write(f"/etc/systemd/system/{SLOW}", SLOW_UNIT)
+    host.write(f"/etc/systemd/system/{FAILING}", FAILING_UNIT)
+    host.systemctl("daemon-reload")
+    host.systemctl("start", SLOW)
+    return host
+
+
+@pytest.fixture(scope="module")
+def agent_of(node: Node) -> Iterator[Callable[..., AgentInside]]:
+    agent = AgentInside(node)
+    yield lambda *units: agent.configure({"agent": {"node": "db-1"}, "host": {"services": units, "timeout": 15}})
+    agent.close()
+
+
+def starts(node: Node, *units: str) -> list[str]:
+    """Which of the units systemd has started until now, one after the other."""
+    shown = node.run("journalctl", "--no-pager", "--output=cat", "_PID=1").stdout.splitlines()
+    words = [line.removeprefix("Started ").split(" ")[0].rstrip(".") for line in shown if line.startswith("Started ")]
+    return [word for word in words if word in units]
+
+
+def restarted(action: Any) -> list[str]:
+    assert action["finished_success"], action
+    assert RestartResult().validate(action["finished_result"]) == {}
+    return [each["unit"] for each in action["finished_result"]["services"]]
+
+
+def test_each_is_restarted_once_in_order_and_the_agent_too(node: Node, agent_of: Callable[..., AgentInside]) -> None:
+    units = [SLOW, AGENT, REDIS]
+    agent = agent_of(*units)
+    for wire in WIRES:
+        before = starts(node, *units)
+        seq = begin(agent, wire, "restart", server_uid="db-1")
+        eventually(lambda: len(starts(node, *units)) - len(before) >= 2, "another agent", 30)
+        agent.await_ready()
+        action = finished(agent, seq)
+        assert restarted(action) == units
+        assert (action["resource_type"], action["finished_message"]) == ("Server", f"restarted: {', '.join(units)}")
+        assert starts(node, *units)[len(before) :] == units
+        pids = [each["pid"] for each in action["finished_result"]["services"]]
+        assert pids == [node.show(unit, "MainPID") for unit in units]
+
+
+def test_an_agent_that_is_killed_in_the_middle_restarts_each_once(
+    node: Node, agent_of: Callable[..., AgentInside]
+) -> None:
+    agent = agent_of(SLOW, REDIS)
+    before = starts(node, SLOW, REDIS)
+    seq = begin(agent, "actions", "restart")
+    eventually(lambda: node.show(SLOW, "ActiveState") == "deactivating", "it stops")
+    node.systemctl("kill", "--signal=SIGKILL", AGENT)
+    eventually(lambda: starts(node, SLOW, REDIS) != before, "it is started")
+    node.systemctl("start", AGENT)
+    agent.await_ready()
+    assert restarted(finished(agent, seq)) == [SLOW, REDIS]
+    assert starts(node, SLOW, REDIS) == [*before, SLOW, REDIS]
+
+
+def test_the_first_that_fails_ends_it_and_the_others_are_told(node: Node, agent_of: Callable[..., AgentInside]) -> None:
+    agent = agent_of(REDIS, FAILING, SLOW)
+    before = starts(node, REDIS, SLOW)
+    for wire in WIRES:
+        action = perform(agent, wire, "restart")
+        assert action["finished_success"] is False
+        assert action["finished_message"] == (
+            "failing.service was restarted and failed: failed (failed), Result: exit-code; "
+            "restarted: redis-server.service; not restarted: slow.service"
+        )
+        assert action["finished_result"] == {
+            "message": action["finished_message"], "restarted": [REDIS], "not_restarted": [SLOW],
+        }  # fmt: skip
+    assert starts(node, REDIS, SLOW) == [*before, REDIS, REDIS]
+
+
+def test_where_one_is_missing_none_is_restarted(node: Node, agent_of: Callable[..., AgentInside]) -> None:
+    agent = agent_of(REDIS, "no.service")
+    before = starts(node, REDIS)
+    action = perform(agent, "actions", "restart")
+    told = "systemd has no unit no.service; restarted: none; not restarted: redis-server.service, no.service"
+    assert action["finished_message"] == told
+    assert starts(node, REDIS) == before
+    for args, details in (
+        ({"server": "db-2"}, {"server": ["this is db-1"]}),
+        ({"services": [REDIS]}, {"services": ["Unknown field."]}),
+    ):
+        answer = agent.post_schedule("restart", args)
+        assert (answer.status, answer.json["details"]) == (400, details)
+
+
+@pytest.mark.parametrize("document", [{}, {"host": {}}, {"host": {"services": []}}])
+def test_without_a_list_it_is_not_offered(document: Any) -> None:
+    with pytest.raises(NotOffered, match=r"set host.services in the configuration"):
+        list(RestartServices.offered(settings(document)))
