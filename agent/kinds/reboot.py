@@ -8,6 +8,7 @@ from agent import clock
 from agent.config import Settings
 from agent.hosts import command
 from agent.hosts.command import CommandNotStarted
+from agent.hosts.process import stat_of
 from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
 from agent.kinds.server import OnServer
 from agent.models import Json
@@ -22,8 +23,12 @@ LOOK_EVERY = 1.0
 class RebootResult(Args):
     """What tells that it was rebooted."""
 
-    boot_id = fields.String(required=True, metadata={"description": "The boot that this server runs in now."})
-    previous_boot_id = fields.String(required=True, metadata={"description": "The one in which it was asked for."})
+    boot_id = fields.String(
+        required=True, metadata={"description": "The kernel's id of the boot that this server is in now."}
+    )
+    previous_boot_id = fields.String(
+        required=True, metadata={"description": "That of the one before, the same in a container."}
+    )
 
 
 class RebootServer(OnServer):
@@ -54,7 +59,7 @@ class RebootServer(OnServer):
 
     def step(self, step: Step) -> Outcome:
         if step.payload is None:
-            return Running({"phase": "intended", "boot_id": clock.boot_id()})
+            return Running({"phase": "intended", "boot_id": clock.boot_id(), "init_started": _init_started()})
         if _rebooted(step.payload):
             return _done(step.payload)
         return self._ask(step) if step.payload["phase"] == "intended" else self._look(step.payload)
@@ -83,7 +88,15 @@ class RebootServer(OnServer):
 
 
 def _rebooted(payload: Any) -> bool:
-    return bool(payload["boot_id"] != clock.boot_id())
+    """Whether this is another boot, by the kernel or by its init: a container has the kernel of its host for ever."""
+    before, now = payload["init_started"], _init_started()
+    return bool(payload["boot_id"] != clock.boot_id() or (before and now and before != now))
+
+
+def _init_started() -> int | None:
+    """When init began, in clock ticks of the kernel; None where /proc does not show it to us."""
+    init = stat_of(1)
+    return None if init is None else init.started
 
 
 def _asked(payload: Any, phase: str) -> Running:

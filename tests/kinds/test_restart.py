@@ -51,6 +51,10 @@ def starts(node: Node, *units: str) -> list[str]:
     return [word for word in words if word in units]
 
 
+def await_another(node: Node, unit: str, invocation: str) -> None:
+    eventually(lambda: node.show(unit, "InvocationID") != invocation, f"another {unit}", 30)
+
+
 def restarted(action: Any) -> list[str]:
     assert action["finished_success"], action
     assert RestartResult().validate(action["finished_result"]) == {}
@@ -62,8 +66,9 @@ def test_each_is_restarted_once_in_order_and_the_agent_too(node: Node, agent_of:
     agent = agent_of(*units)
     for wire in WIRES:
         before = starts(node, *units)
+        invocation = node.show(AGENT, "InvocationID")
         seq = begin(agent, wire, "restart", server_uid="db-1")
-        eventually(lambda: len(starts(node, *units)) - len(before) >= 2, "another agent", 30)
+        await_another(node, AGENT, invocation)
         agent.await_ready()
         action = finished(agent, seq)
         assert restarted(action) == units

@@ -1,0 +1,174 @@
+"""`stack_reboot`: a booted node goes down and comes back once for each action; elsewhere it fails and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import clock
+from agent.kinds.base import Done, NotOffered
+from agent.kinds.reboot import RebootResult, RebootServer
+from tests.agent_inside import AgentInside
+from tests.agent_process import CHECKOUT, StartAgent, eventually
+from tests.kinds.configuring import Document, settings, toml
+from tests.kinds.performing import step_of
+from tests.kinds.wires import WIRES, begin, finished, perform
+from tests.servers.node import Node
+from tests.servers.process import await_that
+
+REBOOT = ["systemctl", "--no-ask-password", "reboot"]
+AS_ROOT = "[Service]\nUser=root\nGroup=root\n"
+DROP_IN = "/etc/systemd/system/agent.service.d/root.conf"
+MARKS = "/var/lib/marks"
+COUNTER = f"""
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c "cat /proc/sys/kernel/random/boot_id >>{MARKS}.boots"
+[Install]
+WantedBy=multi-user.target
+"""
+HANGS = ["/bin/sh", "-c", f"echo asked >>{MARKS}; exec sleep 25"]
+
+
+class Shipped(AgentInside):
+    """The shipped unit in a node, but as root: who else may reboot is told elsewhere."""
+
+    def __init__(self, node: Node, venv: Path) -> None:
+        self.node, self.directory = node, node.dir
+        node.run("ln", "-s", str(venv), "/opt/agent")
+        node.run("useradd", "--system", "--user-group", "agent")
+        node.write("/etc/systemd/system/agent.service", (CHECKOUT / "systemd" / "agent.service").read_text())
+        node.write("/etc/systemd/system/boots.service", COUNTER)
+        node.write(DROP_IN, AS_ROOT)
+        node.systemctl("daemon-reload")
+        node.systemctl("enable", "--now", "agent", "boots")
+
+    def configure(self, document: Document) -> Shipped:
+        self.node.write("/etc/agent/agent.toml", toml(document))
+        self.node.systemctl("daemon-reload")
+        self.node.systemctl("restart", "agent")
+        self.await_ready()
+        return self
+
+    def boots(self) -> list[str]:
+        """The boot ids of the node, oldest first."""
+        return self.node.read(f"{MARKS}.boots").split()
+
+
+@pytest.fixture(scope="module")
+def shipped(agent_venv: Path, start_node: Callable[..., Node]) -> Iterator[Shipped]:
+    agent = Shipped(start_node("rebooted"), agent_venv)
+    yield agent
+    agent.close()
+
+
+# In a node
+
+
+def test_it_reboots_once_and_the_queue_goes_on(shipped: Shipped) -> None:
+    shipped.configure({"host": {"reboot": REBOOT}})
+    for wire in WIRES:
+        before = shipped.boots()
+        seq = begin(shipped, wire, "stack_reboot")
+        behind = begin(shipped, wire, "replicante.test.ping", count=1)
+        shipped.node.boot_after_reboot()
+        shipped.await_ready()
+        assert finished(shipped, behind)["finished_success"] is True
+        action = finished(shipped, seq)
+        assert (action["finished_success"], action["resource_type"]) == (True, "Stack")
+        assert RebootResult().validate(action["finished_result"]) == {}
+        assert shipped.boots()[:-1] == before
+
+
+def test_after_a_power_cut_instead_it_is_done_and_asks_no_more(shipped: Shipped) -> None:
+    shipped.configure({"host": {"reboot": HANGS}})
+    before = shipped.boots()
+    seq = begin(shipped, "actions", "stack_reboot")
+    behind = begin(shipped, "actions", "replicante.test.ping", count=1)
+    await_that(shipped.node.path(MARKS).exists, 10, "the intent, and then the command")
+    shipped.node.power_cut()
+    shipped.node.boot()
+    shipped.await_ready()
+    assert finished(shipped, behind)["finished_success"] is True
+    assert finished(shipped, seq)["finished_success"] is True
+    assert len(shipped.boots()) == len(before) + 1
+    assert shipped.node.read(MARKS) == "asked\n"
+
+
+def test_a_reboot_that_is_refused_fails_with_the_words_of_the_refusal(shipped: Shipped) -> None:
+    shipped.node.path(DROP_IN).unlink()
+    shipped.configure({"host": {"reboot": REBOOT}})
+    before = shipped.boots()
+    for wire in WIRES:
+        action = perform(shipped, wire, "stack_reboot")
+        assert action["finished_success"] is False
+        assert action["finished_message"].startswith("systemctl --no-ask-password reboot failed with exit status 1: ")
+        assert "authentication required" in action["finished_message"] or "denied" in action["finished_message"]
+    assert shipped.boots() == before
+
+
+# With a command that reboots nothing
+
+
+def marking(marks: Path, more: str = "true", timeout: float = 1) -> Document:
+    return {"host": {"reboot": ["sh", "-c", f"echo asked >>{marks}; {more}"], "reboot_timeout": timeout}}
+
+
+def test_a_host_that_stays_up_fails_the_action(tmp_path: Path, start_agent: StartAgent) -> None:
+    agent = start_agent(config=toml(marking(tmp_path / "marks")))
+    for wire in WIRES:
+        action = perform(agent, wire, "stack_reboot")
+        assert action["finished_message"] == "this server was asked to, but has not rebooted in 1 s"
+    assert (tmp_path / "marks").read_text() == "asked\n" * 2
+
+
+@pytest.mark.parametrize("more", ["exec sleep 20", "true"])
+def test_an_agent_that_is_killed_asks_no_second_time(more: str, tmp_path: Path, start_agent: StartAgent) -> None:
+    """Before it could write down that it has asked, and after."""
+    marks = tmp_path / "marks"
+    agent = start_agent(config=toml(marking(marks, more, timeout=4)))
+    action = agent.schedule("stack_reboot", {})
+    phase = "intended" if "sleep" in more else "asked"
+    eventually(lambda: agent.info(action)["action"]["state_payload"], "the intent")
+    eventually(lambda: agent.info(action)["action"]["state_payload"]["phase"] == phase and marks.exists(), phase)
+    agent.kill_all()
+    agent.start()
+    assert agent.cancel(action).status == 409
+    final = agent.await_final(action)["action"]
+    words = "may have been asked to, before the agent was interrupted" if phase == "intended" else "was asked to"
+    assert final["state"] == "FAILED"
+    assert final["state_payload"] == {"message": f"this server {words}, but has not rebooted in 4 s"}
+    assert marks.read_text() == "asked\n"
+
+
+def test_a_command_that_is_missing_or_fails_is_told(tmp_path: Path, start_agent: StartAgent) -> None:
+    agent = start_agent(config=toml({"host": {"reboot": ["sh", "-c", "echo not today >&2; exit 4"]}}))
+    assert perform(agent, "actions", "stack_reboot")["finished_message"].endswith(
+        "failed with exit status 4: not today"
+    )
+    agent = start_agent(config=toml({"host": {"reboot": ["/no/such/reboot"]}}))
+    assert "/no/such/reboot" in perform(agent, "actions", "stack_reboot")["finished_message"]
+    answer = agent.post_schedule("stack_reboot", {"server_uid": "another", "force": True})
+    assert (answer.status, answer.json["details"]) == (400, {"force": ["Unknown field."]})
+    answer = agent.post_schedule("stack_reboot", {"server_uid": "another"})
+    assert answer.status == 400 and list(answer.json["details"]) == ["server"]
+
+
+@pytest.mark.parametrize("phase", ["intended", "asked", "perhaps asked"])
+@pytest.mark.parametrize("before", [{"boot_id": "another"}, {"init_started": 1}])
+def test_another_boot_is_the_end_whatever_came_before(phase: str, before: dict[str, Any], tmp_path: Path) -> None:
+    kind = RebootServer(settings(marking(tmp_path / "marks")))
+    intended = kind.step(step_of(kind)).payload
+    payload = intended | {"phase": phase, "since": 1e9} | before
+    done = Done({"boot_id": clock.boot_id(), "previous_boot_id": payload["boot_id"]}, "this server has rebooted")
+    assert kind.step(step_of(kind, payload)) == kind.resume(step_of(kind, payload)) == done
+    assert not (tmp_path / "marks").exists()
+
+
+@pytest.mark.parametrize("document", [{}, {"host": {}}])
+def test_without_a_command_it_is_not_offered(document: Any) -> None:
+    with pytest.raises(NotOffered, match=r"set host.reboot in the configuration"):
+        list(RebootServer.offered(settings(document)))
