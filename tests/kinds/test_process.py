@@ -51,9 +51,9 @@ class Workers:
         self.directory = directory
         self.pid_file = directory / "workers.pid"
         self.marks, self.hold = directory / "marks", directory / "hold"
-        places = {"pid_file": self.pid_file, "marks": self.marks, "hold": self.hold}
-        self.start = RUN.format(**places)
-        (directory / "restart.sh").write_text(RESTART.format(**places) + self.start)
+        self.places = {"pid_file": self.pid_file, "marks": self.marks, "hold": self.hold}
+        self.start = RUN.format(**self.places)
+        (directory / "restart.sh").write_text(RESTART.format(**self.places) + self.start)
         self.restart = ["sh", str(directory / "restart.sh")]
         self.started: set[int] = set()
 
@@ -114,35 +114,37 @@ def why(kind: type[Any], document: Document) -> str:
 # By pid file
 
 
-@pytest.mark.parametrize("wire", WIRES)
-def test_a_whole_group_is_paused_and_goes_on(wire: str, workers: Workers, start_agent: StartAgent) -> None:
+def test_a_whole_group_is_paused_goes_on_and_is_restarted(workers: Workers, start_agent: StartAgent) -> None:
     workers.run()
     agent = start_agent(config=toml(workers.document()))
-    states = []
-    for kind in ("process_pause", "process_pause", "process_resume", "process_resume"):
-        action = perform(agent, wire, kind, process_name="workers")
-        assert (action["finished_success"], action["resource_type"]) == (True, "Process"), action
-        assert ProcessResult().validate(action["finished_result"]) == {}
-        states.append((action["finished_message"], workers.states()))
-    assert states == [
-        ("workers: stopped", "TTT"), ("workers: paused already", "TTT"),
-        ("workers: continued", "SSS"), ("workers: not paused", "SSS"),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("wire", WIRES)
-def test_it_is_restarted_by_its_command_also_where_it_is_paused(
-    wire: str, workers: Workers, start_agent: StartAgent
-) -> None:
-    first = workers.run()
-    agent = start_agent(config=toml(workers.document()))
-    perform(agent, wire, "process_pause")
-    action = perform(agent, wire, "process_restart")
-    second = workers.pid
-    assert action["finished_result"] == entry("restarted", pid=str(second)), action
-    assert second != first and not is_alive(first) and workers.states() == "SSS"
-    assert perform(agent, wire, "process_restart")["finished_result"] == entry("restarted", pid=str(workers.pid))
+    for wire in WIRES:
+        told = []
+        for kind in ("process_pause", "process_pause", "process_resume", "process_resume"):
+            action = perform(agent, wire, kind, process_name="workers")
+            assert (action["finished_success"], action["resource_type"]) == (True, "Process"), action
+            assert ProcessResult().validate(action["finished_result"]) == {}
+            told.append((action["finished_message"], workers.states()))
+        assert told == [
+            ("workers: stopped", "TTT"), ("workers: paused already", "TTT"),
+            ("workers: continued", "SSS"), ("workers: not paused", "SSS"),
+        ]  # fmt: skip
+        first = workers.pid
+        action = perform(agent, wire, "process_restart")
+        assert action["finished_result"] == entry("restarted", pid=str(workers.pid)), action
+        assert workers.pid != first and not is_alive(first) and workers.states() == "SSS"
     assert workers.marks.read_text() == "begun\n" * 2
+
+
+def test_what_is_paused_goes_on_to_be_restarted(workers: Workers) -> None:
+    """As its own end may be what the command asks it for."""
+    first = workers.run()
+    asked = RESTART.replace("-KILL", "-TERM").format(**workers.places)
+    document = workers.document(restart=["sh", "-c", asked + workers.start])
+    steps_of(PauseProcesses(settings(document)))
+    assert steps_of(RestartProcesses(settings(document)))[-1] == Done(
+        entry("restarted", pid=str(workers.pid)), "workers: restarted"
+    )
+    await_that(partial(gone, first), 5, "the end of what was paused")
 
 
 def test_what_does_not_run_is_started_by_a_restart(workers: Workers) -> None:

@@ -129,7 +129,7 @@ def test_a_host_that_stays_up_fails_the_action(tmp_path: Path, start_agent: Star
 def test_an_agent_that_is_killed_asks_no_second_time(more: str, tmp_path: Path, start_agent: StartAgent) -> None:
     """Before it could write down that it has asked, and after."""
     marks = tmp_path / "marks"
-    agent = start_agent(config=toml(marking(marks, more, timeout=4)))
+    agent = start_agent(config=toml(marking(marks, more, timeout=2)))
     action = agent.schedule("stack_reboot", {})
     phase = "intended" if "sleep" in more else "asked"
     eventually(lambda: agent.info(action)["action"]["state_payload"], "the intent")
@@ -140,7 +140,7 @@ def test_an_agent_that_is_killed_asks_no_second_time(more: str, tmp_path: Path, 
     final = agent.await_final(action)["action"]
     words = "may have been asked to, before the agent was interrupted" if phase == "intended" else "was asked to"
     assert final["state"] == "FAILED"
-    assert final["state_payload"] == {"message": f"this server {words}, but has not rebooted in 4 s"}
+    assert final["state_payload"] == {"message": f"this server {words}, but has not rebooted in 2 s"}
     assert marks.read_text() == "asked\n"
 
 
