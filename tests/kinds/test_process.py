@@ -42,6 +42,17 @@ SLOW = """
 [Service]
 ExecStart=/bin/sh -c "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"
 """
+# systemctl as it is on a slow host: it has told systemd, but not ended when systemd ends the agent.
+SYSTEMCTL = """#!/bin/sh
+/usr/bin/systemctl "$@"
+status=$?
+case "$*" in *" restart -- agent.service") sleep 5;; esac
+exit $status
+"""
+SLOWLY = """
+[Service]
+Environment=PATH=/opt/slowly:/usr/bin:/bin
+"""
 
 
 class Workers:
@@ -315,6 +326,8 @@ def test_without_processes_none_of_the_kinds_is_offered() -> None:
 def node(start_node: Callable[..., Node]) -> Node:
     host = start_node("processes", binds=[str(CHECKOUT), sys.prefix], keep_units=[REDIS])
     host.write("/etc/systemd/system/slow.service", SLOW)
+    host.write("/opt/slowly/systemctl", SYSTEMCTL, 0o755)
+    host.write("/etc/systemd/system/agent.service.d/slowly.conf", SLOWLY)
     host.systemctl("daemon-reload")
     return host
 
