@@ -42,6 +42,7 @@ SLOW = """
 [Service]
 ExecStart=/bin/sh -c "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"
 """
+DAEMON = "setsid sh -c 'echo $$ >/run/filed.pid; exec sleep 1000' >/dev/null 2>&1 </dev/null &"
 # systemctl as it is on a slow host: it has told systemd, but not ended when systemd ends the agent.
 SYSTEMCTL = """#!/bin/sh
 /usr/bin/systemctl "$@"
@@ -334,9 +335,12 @@ def node(start_node: Callable[..., Node]) -> Node:
 
 @pytest.fixture(scope="module")
 def inside(node: Node) -> Iterator[AgentInside]:
+    filed = {"pid_file": "/run/filed.pid", "restart": ["sh", "-c", DAEMON], "timeout": 10}
     units = {"cache": REDIS, "slow": "slow.service", "itself": "agent.service", "none": "no.service"}
     agent = AgentInside(node)
-    agent.configure({"processes": {name: {"unit": unit, "timeout": 10} for name, unit in units.items()}})
+    agent.configure(
+        {"processes": {name: {"unit": unit, "timeout": 10} for name, unit in units.items()} | {"filed": filed}}
+    )
     yield agent
     agent.close()
 
@@ -383,6 +387,18 @@ def test_the_agent_restarts_itself_and_goes_on(inside: AgentInside) -> None:
     inside.await_ready()
     assert finished(inside, seq)["finished_success"] is True
     assert starts(inside.node, "agent") == before[1] + 1
+
+
+def test_what_the_command_of_a_pid_file_started_does_not_end_with_the_agent(inside: AgentInside) -> None:
+    node = inside.node
+    (outcome,) = perform(inside, "actions", "process_restart", process_name="filed")["finished_result"]["processes"]
+    pid = node.run("cat", "/run/filed.pid").stdout.strip()
+    assert outcome["pid"] == pid
+    node.systemctl("restart", "agent")
+    inside.await_ready()
+    assert node.run("ps", "-o", "comm=", "-p", pid).stdout == "sleep\n"
+    assert perform(inside, "actions", "process_pause", process_name="filed")["finished_message"] == "filed: stopped"
+    assert node.run("ps", "-o", "state=", "-p", pid).stdout == "T\n"
 
 
 def test_an_agent_that_is_killed_restarts_a_unit_once(inside: AgentInside) -> None:
