@@ -20,11 +20,11 @@ def step_of(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS) -> Step:
     return Step(action, kind.load(args), payload)
 
 
-def perform(kind: Kind, payload: Any = None, *, most: int = 100) -> list[Outcome]:
+def perform(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, most: int = 100) -> list[Outcome]:
     """All outcomes from the step after `payload` to the final one; what is to be waited for is waited for."""
     outcomes: list[Outcome] = []
     while len(outcomes) < most:
-        outcomes.append(outcome := kind.step(step_of(kind, payload)))
+        outcomes.append(outcome := kind.step(step_of(kind, payload, args=args)))
         if not isinstance(outcome, Running):
             return outcomes
         Stop().wait(outcome.after)

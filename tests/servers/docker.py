@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers.leftovers import mounts_below, unmount
@@ -66,10 +67,10 @@ class DockerEngine(Server):
         busybox.unlink()
         return tag
 
-    def run_container(self, name: str, *argv: str, image: str = "busybox:1") -> str:
+    def run_container(self, name: str, *argv: str, image: str = "busybox:1", options: Sequence[str] = ()) -> str:
         """Start a container without a network that runs argv or waits for TERM; return its id."""
-        options = ["--detach", "--network=none", "--name", name]
-        return self.cli("run", *options, image, *(argv or IDLE))
+        own = ["--detach", "--network=none", "--name", name]
+        return self.cli("run", *own, *options, image, *(argv or IDLE))
 
     def close(self) -> None:
         """End its containers and itself, unmount what it mounted, and remove all its files."""

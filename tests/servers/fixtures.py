@@ -18,6 +18,7 @@ from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongodb import MongoServer
 from tests.servers.mysql import MySQLServer
 from tests.servers.node import Node
+from tests.servers.podman import PodmanEngine
 from tests.servers.postgresql import PostgresServer
 from tests.servers.redis import RedisServer
 
@@ -73,6 +74,14 @@ def mongo_server(module_dir: Path) -> Iterator[MongoServer]:
 def docker_engine(module_dir: Path) -> Iterator[DockerEngine]:
     """A Docker Engine for a whole module, with the image busybox:1."""
     with DockerEngine(module_dir / "docker") as engine:
+        engine.import_busybox()
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def podman_engine(module_dir: Path) -> Iterator[PodmanEngine]:
+    """A podman for a whole module, with the image busybox:1."""
+    with PodmanEngine(module_dir / "podman") as engine:
         engine.import_busybox()
         yield engine
 

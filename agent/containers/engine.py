@@ -1,0 +1,185 @@
+"""The container engine of this host, Docker or podman, through its API: how containers stand, restart, pause."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Self, TypeVar
+
+from agent.config.host import Containers
+
+ONE_OFF = "com.docker.compose.oneoff"
+"""Compose's label of what `run` started beside the service: a task, not one of its containers."""
+NO_ANSWER = "did not answer within {:g} s; what it was asked may yet take effect"
+
+Answer = TypeVar("Answer")
+
+
+class EngineMissing(Exception):
+    """The Python package for engines is not installed; the message says how to install it."""
+
+
+class EngineFailed(Exception):
+    """The engine could not be asked or refused; the message is a sentence."""
+
+
+class NoContainer(EngineFailed):
+    """There is no such container, or none that only it could be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """How a container stands. `started` is another moment after every start: what tells a restart from none.
+
+    `status` is the engine's word: `running`, `paused`, `restarting`, `exited` …; `health` is empty
+    where the image has no health check, else `starting`, `healthy` or `unhealthy`.
+    """
+
+    id: str
+    name: str
+    status: str
+    up: bool
+    started: str
+    exit_code: int
+    health: str
+
+    @property
+    def message(self) -> str:
+        """`running`, `running (starting)`, `exited with exit code 3`."""
+        if self.status not in ("running", "paused"):
+            return f"{self.status} with exit code {self.exit_code}"
+        return f"{self.status} ({self.health})" if self.health else self.status
+
+
+class Engine:
+    """A conversation with the engine, closed with its `with` block. All calls raise `EngineFailed`."""
+
+    def __init__(self, options: Containers) -> None:
+        self.stop_timeout = options.stop_timeout
+        self._options = options
+        self._client: Any = None
+
+    def __enter__(self) -> Self:
+        from docker import APIClient
+
+        url, timeout = self._options.engine, self._options.timeout
+        self._asked(lambda: _knock(url, timeout))
+        self._client = self._asked(lambda: APIClient(base_url=url, timeout=timeout))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def find(self, wanted: str) -> Container:
+        """The container of this name or id; the beginning of an id will do where only one begins so."""
+        listed = self._asked(lambda: self._client.containers(all=True))
+        exact = [each["Id"] for each in listed if wanted in (each["Id"], _name(each))]
+        found = exact or [each["Id"] for each in listed if each["Id"].startswith(wanted)]
+        if not found:
+            raise NoContainer(f"there is no container {wanted}")
+        if len(found) > 1:
+            raise NoContainer(f"there are {len(found)} containers whose id begins with {wanted}")
+        return self.look(found[0])
+
+    def of_service(self, service: str) -> dict[str, str]:
+        """The ids of its containers by their names, in the order of these; also of those that do not run."""
+        label = {"label": [f"{self._options.label}={service}"]}
+        listed = self._asked(lambda: self._client.containers(all=True, filters=label))
+        lasting = [each for each in listed if (each["Labels"] or {}).get(ONE_OFF) != "True"]
+        return dict(sorted((_name(each), each["Id"]) for each in lasting))
+
+    def look(self, id: str) -> Container:
+        """How it stands now, by its full id, which no other container ever has."""
+        shown = self._asked(lambda: self._client.inspect_container(id), missing=f"the container {id[:12]} is gone")
+        state = shown["State"]
+        return Container(
+            id=shown["Id"],
+            name=shown["Name"].lstrip("/"),
+            status=state["Status"],
+            up=bool(state["Running"] or state["Paused"] or state["Restarting"]),
+            started=state["StartedAt"],
+            exit_code=state["ExitCode"],
+            health=_health(state),
+        )
+
+    def restart(self, id: str) -> None:
+        """Restart it, or start it where it does not run; it has begun when this returns.
+
+        Takes as long as the container takes to end, at most `stop_timeout`.
+        """
+        allowed = self._options.timeout + self.stop_timeout
+        self._asked(lambda: self._client.restart(id, timeout=self.stop_timeout), allowed=allowed)
+
+    def pause(self, id: str) -> None:
+        """Freeze all its processes."""
+        self._asked(lambda: self._client.pause(id))
+
+    def unpause(self, id: str) -> None:
+        """Let them go on."""
+        self._asked(lambda: self._client.unpause(id))
+
+    def _asked(self, ask: Callable[[], Answer], *, missing: str = "", allowed: float | None = None) -> Answer:
+        """What the engine answers. `missing` is what its 404 means."""
+        from docker.errors import APIError, DockerException, NotFound
+        from requests.exceptions import RequestException
+
+        try:
+            return ask()
+        except NotFound as error:
+            raise (NoContainer(missing) if missing else EngineFailed(_said(error))) from error
+        except APIError as error:
+            raise EngineFailed(_said(error)) from error
+        except (DockerException, RequestException, OSError) as error:
+            why = _reason(error, self._options.timeout if allowed is None else allowed)
+            raise EngineFailed(f"the engine at {self._options.engine} (containers.engine) {why}") from error
+
+
+def require_package() -> None:
+    """Raises `EngineMissing` without the package that speaks to engines, which is imported where it is used."""
+    if find_spec("docker") is None:
+        raise EngineMissing("the Python package docker is not installed: pip install 'agent[containers]'")
+
+
+def _knock(url: str, timeout: float) -> None:
+    """Connect to a unix socket and no more: the package leaves a socket open where it cannot. Raises `OSError`."""
+    scheme, _, path = url.partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(timeout)
+            probe.connect(path)
+
+
+def _name(listed: dict[str, Any]) -> str:
+    """Its own name: what other containers call it by links has another slash."""
+    names = [name.lstrip("/") for name in listed["Names"] or () if name.count("/") <= 1]
+    return names[0] if names else str(listed["Id"])
+
+
+def _health(state: dict[str, Any]) -> str:
+    status = (state.get("Health") or {}).get("Status") or ""
+    return "" if status == "none" else str(status)
+
+
+def _said(error: Any) -> str:
+    said = str(error.explanation or error).strip()
+    return f"the engine refused: {said}"
+
+
+def _reason(error: BaseException, allowed: float) -> str:
+    """Why there was no answer, in a few words: the libraries wrap it in layers of their own."""
+    for each in _layers(error):
+        if isinstance(each, TimeoutError) or "timed out" in str(each):
+            return NO_ANSWER.format(allowed)
+        if isinstance(each, OSError) and each.strerror:
+            return f"cannot be reached: {each.strerror}"
+    return f"cannot be asked: {error}"
+
+
+def _layers(error: BaseException) -> Iterator[BaseException]:
+    """The innermost cause first."""
+    for inner in (*error.args, error.__cause__, error.__context__):
+        if isinstance(inner, BaseException):
+            yield from _layers(inner)
+    yield error

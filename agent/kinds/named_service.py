@@ -1,0 +1,229 @@
+"""`service_restart`, `service_pause`, `service_resume`: a service by its name, be it a unit or containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields, validate
+
+from agent.config import Settings
+from agent.config.host import Host
+from agent.containers import restart as container_restart
+from agent.containers import service as containers
+from agent.containers.engine import Engine, EngineFailed
+from agent.errors import InvalidArgs
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.container import options_of
+from agent.models import Json
+from agent.supervisors import freezer
+from agent.supervisors import restart as unit_restart
+from agent.supervisors.base import SupervisorFailed
+from agent.supervisors.unit import Unit
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at a unit that is not up yet."""
+
+
+class Names(fields.Field[list[str]]):
+    """A name or a list of names."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise ValidationError("Not a name or a list of names.")
+        return names
+
+
+class ServiceArgs(Args):
+    """The service, and the servers that are meant; callers that know only one leave these out."""
+
+    service_name = fields.String(
+        required=True, validate=validate.Length(1, 255), metadata={"description": "The name of the service."}
+    )
+    server = fields.String(metadata={"description": "The name of this node."})
+    server_id_filter = Names(metadata={"description": "A name or a list of names of servers, this node's among them."})
+
+
+class ServiceResult(Args):
+    """What was done with the service."""
+
+    service = fields.String(required=True, metadata={"description": "Its name."})
+    unit = fields.Dict(metadata={"description": "Where it is a unit: `unit`, `state` and `message`."})
+    containers = fields.List(
+        fields.Dict(),
+        metadata={"description": "Else each container in the order of their names: `container`, `id`, `state` "
+                  "(`running`, `paused` or `skipped`) and `message`."},
+    )  # fmt: skip
+
+
+class OnNamedService(Kind):
+    """A kind that acts on a unit of `[services]`, or else on the containers that bear the service's name."""
+
+    args = ServiceArgs
+    result = ServiceResult
+    resource_type = "Service"
+    configuration = (
+        "``[services.NAME]`` for a service that is a unit; ``[containers]`` for all others, whose containers "
+        "``containers.label`` tells. ``host.timeout`` is how long each gets to be up."
+    )
+    privileges = "To manage that unit (``agentctl polkit``), or to use the engine's socket, ``containers.engine``."
+    interruption = "It looks how the unit or each container stands; what is paused or let go on already stays so."
+    did: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.timeout_up = (settings.host or Host()).timeout
+
+    @classmethod
+    def offered(cls, settings: Settings) -> Iterator[Kind]:
+        if settings.containers is not None:
+            options_of(settings)
+        elif not settings.services:
+            raise NotOffered("set [containers] or [services] in the configuration")
+        yield cls(settings)
+
+    def load(self, args: Json) -> Any:
+        loaded = super().load(args)
+        node = self.settings.agent.node
+        details = {}
+        if "server" in loaded and loaded["server"] != node:
+            details["server"] = [f"this is {node}"]
+        if "server_id_filter" in loaded and node not in loaded["server_id_filter"]:
+            details["server_id_filter"] = [f"this is {node}"]
+        if details:
+            raise InvalidArgs(f"{self.name} is not meant for this server", details=details)
+        return loaded
+
+    def resource(self, args: Any) -> tuple[str, str]:
+        return self.resource_type, args["service_name"]
+
+    def step(self, step: Step) -> Outcome:
+        service = step.args["service_name"]
+        if named := self.settings.services.get(service):
+            return self._step_of_unit(service, Unit(named.unit, self.timeout_up), step)
+        if self.settings.containers is None:
+            why = f"there is no [services.{service}] in the configuration, and [containers] is not set"
+            return Failed({"service": service, "message": why}, why)
+        return self._step_of_containers(service, step)
+
+    # A look at what is acted on comes before each request, which asked again changes nothing.
+    resume = step
+
+    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
+        """The next step on it; done once its `state` is in `containers.ENDED`. Raises `SupervisorFailed`."""
+        raise NotImplementedError
+
+    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
+        """The same for one container. Raises `EngineFailed`."""
+        raise NotImplementedError
+
+    def _step_of_unit(self, service: str, unit: Unit, step: Step) -> Outcome:
+        before = step.payload["unit"] if step.payload else None
+        try:
+            progress = self.on_unit(unit, before, step)
+        except SupervisorFailed as error:
+            return Failed({"service": service, "unit": before, "message": str(error)}, str(error))
+        payload = {"service": service, "unit": progress}
+        if progress["state"] in containers.ENDED:
+            return Done(payload, f"the service {service} was {self.did}")
+        return Running(payload, after=0.0 if progress["state"] == "noted" else LOOK_EVERY)
+
+    def _step_of_containers(self, service: str, step: Step) -> Outcome:
+        all: list[containers.Each] = step.payload["containers"] if step.payload else []
+        try:
+            with Engine(options_of(self.settings)) as engine:
+                if not all:
+                    return Running({"service": service, "containers": containers.listed(engine, service)})
+                index = next(index for index, each in enumerate(all) if each["state"] not in containers.ENDED)
+                each = self.on_container(engine, all[index], step)
+        except EngineFailed as error:
+            return self._failed(service, all, str(error))
+        all = [*all[:index], each, *all[index + 1 :]]
+        payload = {"service": service, "containers": all}
+        if all[-1]["state"] in containers.ENDED:
+            return Done(payload, self._told(service, all))
+        return Running(payload, after=container_restart.due(each))
+
+    def _told(self, service: str, all: list[containers.Each]) -> str:
+        skipped = [f"{each['container']} is not running: {each['message']}" for each in all if _skipped(each)]
+        acted_on = _names(each for each in all if not _skipped(each))
+        told = f"the service {service} was {self.did}: {acted_on}" if acted_on else f"nothing of {service} is running"
+        return "; ".join([told, *skipped])
+
+    def _failed(self, service: str, all: list[containers.Each], why: str) -> Failed:
+        ended = [each for each in all if each["state"] in containers.ENDED]
+        failed, left = all[len(ended) : len(ended) + 1], all[len(ended) + 1 :]
+        told = [": ".join(filter(None, (_names(failed), why)))]
+        if ended:
+            told.append(f"{self.did} before: {_names(ended)}")
+        if left:
+            told.append(f"not {self.did}: {_names(left)}")
+        message = "; ".join(told)
+        return Failed({"service": service, "containers": all, "message": message}, message)
+
+
+class ServiceRestart(OnNamedService):
+    """Restart a service: its unit, or all its containers one after the other; those that do not run are started."""
+
+    name = "service_restart"
+    did = "restarted"
+    interruption = (
+        "The unit's invocation, or when the container was last started, tells whether its restart was done; what was "
+        "done is not done again. Where it cannot be told yet, the engine is given the time that a restart may take."
+    )
+
+    def resume(self, step: Step) -> Outcome:
+        if step.payload and "containers" in step.payload:
+            doubted = [_doubted(each) for each in step.payload["containers"]]
+            step = replace(step, payload=step.payload | {"containers": doubted})
+        return self.step(step)
+
+    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
+        if progress is None:
+            return unit_restart.note(unit, step.stop, step.action.id)
+        return unit_restart.go_on(unit, progress, self.timeout_up, step.stop, step.action.id)
+
+    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
+        return containers.restarted(engine, each, self.timeout_up, step.stop)
+
+
+class ServicePause(OnNamedService):
+    """Pause a service: nothing of its unit, or of its containers, runs until it is resumed."""
+
+    name = "service_pause"
+    did = "paused"
+
+    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
+        how = freezer.pause(unit, step.stop, step.action.id)
+        return {"unit": unit.name, "state": "paused", "message": how}
+
+    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
+        return containers.paused(engine, each)
+
+
+class ServiceResume(OnNamedService):
+    """Let a paused service go on."""
+
+    name = "service_resume"
+    did = "resumed"
+
+    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
+        how = freezer.resume(unit, step.stop, step.action.id)
+        return {"unit": unit.name, "state": "running", "message": how}
+
+    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
+        return containers.resumed(engine, each)
+
+
+def _doubted(each: containers.Each) -> containers.Each:
+    return container_restart.doubt(each) if each["state"] not in ("waiting", *containers.ENDED) else each
+
+
+def _skipped(each: containers.Each) -> bool:
+    return bool(each["state"] == "skipped")
+
+
+def _names(all: Iterable[containers.Each]) -> str:
+    return ", ".join(each["container"] for each in all)

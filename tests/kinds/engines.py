@@ -1,0 +1,79 @@
+"""Containers that tell how often they were started, and agents that drive their engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.agent_process import PREFIX, AgentProcess, eventually
+from tests.kinds.configuring import Document
+from tests.servers.docker import DockerEngine
+
+ACTIONS = "/api/3/stacks/default/actions"
+LABEL = "com.docker.compose.service"
+STARTED = "echo started; trap exit TERM; "
+WAITING = "sleep 1000 & wait"
+
+
+def driving(engine: DockerEngine, /, **containers: Any) -> Document:
+    """The configuration of an agent that drives it, impatient; `containers` changes its options."""
+    return {
+        "containers": {"engine": engine.url, "stop_timeout": 1, "timeout": 20} | containers,
+        "host": {"timeout": 10},
+    }
+
+
+def run(engine: DockerEngine, name: str, *, does: str = "", service: str = "", options: tuple[str, ...] = ()) -> str:
+    """Start a container that tells each start, does that, and waits for TERM; return its id."""
+    label = ("--label", f"{LABEL}={service}") if service else ()
+    return engine.run_container(name, "sh", "-c", STARTED + does + WAITING, options=[*label, *options])
+
+
+def starts(engine: DockerEngine, name: str) -> int:
+    """How often it was started, the first time included."""
+    return engine.cli("logs", name).count("started")
+
+
+def status(engine: DockerEngine, name: str) -> str:
+    """The engine's word for how it stands."""
+    return engine.cli("inspect", "--format", "{{.State.Status}}", name)
+
+
+def remove_all(engine: DockerEngine) -> None:
+    """Remove every container; each of them ends when it is told to."""
+    if found := engine.cli("ps", "--all", "--quiet").split():
+        engine.cli("rm", "--force", *found)
+
+
+def perform(agent: AgentProcess, kind: str, args: Any) -> Any:
+    """The final action, asked for on the Actions API."""
+    return agent.await_final(agent.schedule(kind, args), timeout=30)["action"]
+
+
+def done(agent: AgentProcess, kind: str, args: Any) -> Any:
+    """The result of an action that succeeds."""
+    action = perform(agent, kind, args)
+    assert action["state"] == "DONE", action
+    return action["state_payload"]
+
+
+def failure(agent: AgentProcess, kind: str, args: Any) -> str:
+    """The message of an action that fails."""
+    action = perform(agent, kind, args)
+    assert action["state"] == "FAILED", action
+    return str(action["state_payload"]["message"])
+
+
+def commanded(agent: AgentProcess, command: str, **parameters: Any) -> Any:
+    """The final AsyncAction, asked for as one."""
+    answer = agent.post(ACTIONS, json={"command": command, **parameters})
+    assert answer.status == 200, answer
+    address = f"{ACTIONS}/{answer.json['response']['id']}"
+
+    def finished() -> Any:
+        action = agent.get(address).json["response"]
+        return action if action["finished_at"] else None
+
+    action = eventually(finished, f"{command} is finished", 30)
+    newest = agent.get(f"{PREFIX}/finished").json[0]
+    assert agent.info(newest["id"])["action"]["state_payload"] == action["finished_result"]
+    return action

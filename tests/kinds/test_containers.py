@@ -1,0 +1,240 @@
+"""Containers of a real Docker Engine and a real podman are restarted, each once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config.host import Containers
+from agent.containers import engine as engine_module
+from agent.containers import restart
+from agent.containers.engine import Engine, EngineFailed
+from agent.kinds.base import Failed, Running
+from agent.kinds.container import ContainerRestart, ContainerResult
+from agent.kinds.registry import discover
+from tests.agent_process import PREFIX, AgentProcess, StartAgent
+from tests.datastores.held import Held
+from tests.kinds.configuring import settings, toml
+from tests.kinds.engines import commanded, done, driving, failure, remove_all, run, starts, status
+from tests.kinds.performing import perform as perform_steps
+from tests.kinds.performing import step_of
+from tests.servers.docker import DockerEngine
+
+KIND = "container_restart"
+
+
+@pytest.fixture(scope="module", params=["docker_engine", "podman_engine"])
+def engine_of_module(request: pytest.FixtureRequest) -> DockerEngine:
+    engine: DockerEngine = request.getfixturevalue(request.param)
+    return engine
+
+
+@pytest.fixture
+def engine(engine_of_module: DockerEngine) -> Iterator[DockerEngine]:
+    """An engine without containers."""
+    yield engine_of_module
+    remove_all(engine_of_module)
+
+
+@pytest.fixture
+def docker(docker_engine: DockerEngine) -> Iterator[DockerEngine]:
+    """A Docker Engine without containers."""
+    yield docker_engine
+    remove_all(docker_engine)
+
+
+@pytest.fixture(scope="module")
+def driver(engine_of_module: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """An agent that drives the engine."""
+    agent = AgentProcess(tmp_path_factory.mktemp("driver"), config=toml(driving(engine_of_module))).start()
+    yield agent
+    agent.close()
+
+
+def test_a_container_is_restarted_by_its_name_and_by_its_id(engine: DockerEngine, driver: AgentProcess) -> None:
+    id = run(engine, "shop")
+    result = done(driver, KIND, {"container": "shop"})
+    assert ContainerResult().validate(result) == {}
+    assert (result["container"], result["id"], result["state"]) == ("shop", id, "running")
+    assert starts(engine, "shop") == 2
+    done(driver, KIND, {"container": id})
+    action = commanded(driver, KIND, container_id=id[:12])
+    assert action["finished_message"] == "the container shop was restarted"
+    assert action["resource_type"] == "Container"
+    assert starts(engine, "shop") == 4
+
+
+def test_what_does_not_run_is_started_and_what_is_paused_is_let_go_on_first(
+    engine: DockerEngine, driver: AgentProcess
+) -> None:
+    run(engine, "stopped")
+    engine.cli("stop", "stopped")
+    run(engine, "frozen")
+    engine.cli("pause", "frozen")
+    done(driver, KIND, {"container": "stopped"})
+    done(driver, KIND, {"container": "frozen"})
+    assert [status(engine, name) for name in ("stopped", "frozen")] == ["running", "running"]
+    assert [starts(engine, name) for name in ("stopped", "frozen")] == [2, 2]
+
+
+def test_what_ends_again_at_once_is_told_with_its_exit_code(engine: DockerEngine, driver: AgentProcess) -> None:
+    run(engine, "brief", does="test -e /again && exit 3; echo > /again; ")
+    why = failure(driver, KIND, {"container": "brief"})
+    assert re.fullmatch(r"the container brief was restarted and has ended: \w+ with exit code 3", why)
+
+
+def test_a_container_that_is_not_there_is_told(engine: DockerEngine, driver: AgentProcess) -> None:
+    assert failure(driver, KIND, {"container": "nobody"}) == "there is no container nobody"
+    action = commanded(driver, KIND, container="nobody")
+    assert (action["finished_success"], action["finished_message"]) == (False, "there is no container nobody")
+
+
+def test_the_beginning_of_two_ids_names_neither(docker: DockerEngine) -> None:
+    ids: list[str] = []
+    while len({id[0] for id in ids}) == len(ids):
+        ids.append(docker.cli("create", "busybox:1", "true"))
+    kind = ContainerRestart(settings(driving(docker)))
+    ended = kind.step(step_of(kind, args={"container": ids[-1][0]}))
+    why = f"there are 2 containers whose id begins with {ids[-1][0]}"
+    assert ended == Failed({"message": why}, why)
+
+
+def test_a_container_with_a_check_is_done_once_it_is_healthy(docker: DockerEngine, start_agent: StartAgent) -> None:
+    check = ("--health-cmd", "test -e /ok", "--health-interval", "0.2s", "--health-retries", "2")
+    agent = start_agent(config=toml(driving(docker)))
+    run(docker, "slow", does="busybox rm -f /ok; sleep 0.3; echo > /ok; ", options=check)
+    assert done(agent, KIND, {"container": "slow"})["message"] == "running (healthy)"
+    run(docker, "ill", options=check)
+    assert failure(agent, KIND, {"container": "ill"}) == "the container ill was restarted and is unhealthy"
+
+
+def test_one_that_does_not_get_healthy_in_time_is_told(docker: DockerEngine) -> None:
+    run(docker, "late", options=("--health-cmd", "false", "--health-interval", "60s"))
+    kind = ContainerRestart(settings(driving(docker) | {"host": {"timeout": 0.3}}))
+    ended = perform_steps(kind, _noted(kind, "late"), args={"container": "late"})[-1]
+    assert isinstance(ended, Failed)
+    assert ended.message == "the container late is not up 0.3 s after its restart: running (starting)"
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_container_is_restarted_once_though_the_agent_was_killed(
+    answered: bool, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
+) -> None:
+    run(engine, "shop")
+    with Held(server_dir / "h.sock", engine.socket, b"/restart", answered=answered) as held:
+        agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
+        action = agent.schedule(KIND, {"container": "shop"})
+        assert held.reached.wait(10)
+        agent.kill_all()
+        held.release()
+        agent.start()
+        ended = agent.await_final(action, timeout=30)["action"]
+    assert ended["state"] == "DONE", ended
+    assert (starts(engine, "shop"), status(engine, "shop")) == (2, "running")
+
+
+def test_an_engine_that_takes_its_time_is_not_asked_twice(
+    engine: DockerEngine, server_dir: Path, start_agent: StartAgent
+) -> None:
+    deaf = "echo started; trap : TERM; while true; do sleep 0.1; done"
+    engine.run_container("deaf", "sh", "-c", deaf)
+    with Held(server_dir / "h.sock", engine.socket, b"/restart") as held:
+        config = toml(driving(engine, engine=f"unix://{held.path}", stop_timeout=3))
+        agent = start_agent(config=config)
+        action = agent.schedule(KIND, {"container": "deaf"})
+        assert held.reached.wait(10)
+        held.release()
+        agent.kill_all()
+        agent.start()
+        ended = agent.await_final(action, timeout=30)["action"]
+    assert ended["state"] == "DONE", ended
+    assert starts(engine, "deaf") == 2
+    engine.cli("kill", "deaf")
+
+
+def test_what_the_engine_was_never_asked_for_is_asked_for_after_a_while(
+    docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restart, "STARTS", 0.2)
+    run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker, stop_timeout=1)))
+    doubted = kind.resume(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
+    assert isinstance(doubted, Running) and doubted.payload["state"] == "doubted"
+    assert starts(docker, "shop") == 1
+    perform_steps(kind, doubted.payload, args={"container": "shop"})
+    assert starts(docker, "shop") == 2
+
+
+def test_another_container_of_that_name_is_not_restarted_in_its_place(docker: DockerEngine) -> None:
+    id = run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker)))
+    noted = _noted(kind, "shop")
+    docker.cli("rm", "--force", "shop")
+    run(docker, "shop")
+    ended = kind.step(step_of(kind, noted, args={"container": "shop"}))
+    assert isinstance(ended, Failed) and ended.message == f"the container {id[:12]} is gone"
+    assert starts(docker, "shop") == 1
+
+
+def test_an_engine_that_is_not_there_is_told_and_how_to_name_another(start_agent: StartAgent, tmp_path: Path) -> None:
+    agent = start_agent(config=toml({"containers": {"engine": f"unix://{tmp_path}/no.sock"}}))
+    why = f"the engine at unix://{tmp_path}/no.sock (containers.engine) cannot be reached: No such file or directory"
+    assert failure(agent, KIND, {"container": "shop"}) == why
+
+
+def test_an_engine_that_may_not_be_used_is_told(docker: DockerEngine) -> None:
+    with Engine(Containers(engine=docker.url)):
+        pass
+    docker.socket.chmod(0o600)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(EngineFailed, match="cannot be reached: Permission denied"), Engine(Containers(docker.url)):
+            pass
+    finally:
+        os.seteuid(0)
+
+
+def test_an_engine_that_hangs_is_told_after_the_timeout(docker: DockerEngine, server_dir: Path) -> None:
+    run(docker, "shop")
+    with Held(server_dir / "h.sock", docker.socket, b"/restart", answered=True) as held:
+        options = driving(docker, engine=f"unix://{held.path}", timeout=0.3, stop_timeout=1)
+        kind = ContainerRestart(settings(options))
+        ended = kind.step(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
+    why = "(containers.engine) did not answer within 1.3 s; what it was asked may yet take effect"
+    assert isinstance(ended, Failed) and ended.message.endswith(why)
+
+
+def test_an_address_that_is_none_is_told() -> None:
+    with pytest.raises(EngineFailed, match=r"the engine at foo://bar \(containers.engine\) cannot be asked: "):
+        Engine(Containers(engine="foo://bar")).__enter__()
+
+
+@pytest.mark.parametrize("args", [{}, {"container": ""}, {"container": "a b"}, {"container": "../x"}, {"container": 1}])
+def test_what_is_no_container_is_refused(args: Any, driver: AgentProcess) -> None:
+    answer = driver.post_schedule(KIND, args)
+    assert (answer.status, list(answer.json["details"])) == (400, ["container"])
+
+
+def test_without_an_engine_the_kind_is_not_offered(agent: AgentProcess) -> None:
+    answer = agent.post(f"{PREFIX}/schedule/{KIND}", json={"container": "shop"})
+    assert answer.status == 404
+    assert answer.json["error"].endswith("is not available on this node: set [containers] in the configuration")
+
+
+def test_without_its_package_the_kind_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "find_spec", lambda name: None)
+    missing = discover(settings({"containers": {}})).missing
+    why = "the Python package docker is not installed: pip install 'agent[containers]'"
+    assert missing[KIND] == missing["service_restart"] == why
+
+
+def _noted(kind: ContainerRestart, container: str) -> Any:
+    """The payload after the first step."""
+    outcome = kind.step(step_of(kind, args={"container": container}))
+    assert isinstance(outcome, Running)
+    return outcome.payload
