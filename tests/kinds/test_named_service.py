@@ -1,0 +1,237 @@
+"""Services are restarted, paused and resumed by their names: containers of two real engines, units of a real systemd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.kinds.named_service import ServiceResult
+from tests.agent_inside import AgentInside
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.datastores.held import Held
+from tests.kinds.configuring import toml
+from tests.kinds.engines import commanded, done, driving, failure, perform, remove_all, run, starts, status
+from tests.servers.docker import DockerEngine
+from tests.servers.node import Node
+from tests.supervisors.asking import BINDS
+
+THREE = ("web-1", "web-2", "web-3")
+UNIT = "redis-server.service"
+SLOW = """
+[Service]
+ExecStart=/bin/sh -c "echo started >> /var/starts; trap 'sleep 2; exit' TERM; sleep 1000 & wait"
+"""
+
+
+@pytest.fixture(scope="module", params=["docker_engine", "podman_engine"])
+def engine_of_module(request: pytest.FixtureRequest) -> DockerEngine:
+    engine: DockerEngine = request.getfixturevalue(request.param)
+    return engine
+
+
+@pytest.fixture
+def engine(engine_of_module: DockerEngine) -> Iterator[DockerEngine]:
+    """An engine with three containers of the service web and one of another."""
+    run(engine_of_module, "db-1", service="db")
+    for name in reversed(THREE):
+        run(engine_of_module, name, service="web")
+    yield engine_of_module
+    remove_all(engine_of_module)
+
+
+@pytest.fixture(scope="module")
+def driver(engine_of_module: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """An agent that drives the engine."""
+    document = driving(engine_of_module) | {"agent": {"node": "db-1"}}
+    agent = AgentProcess(tmp_path_factory.mktemp("driver"), config=toml(document)).start()
+    yield agent
+    agent.close()
+
+
+def counted(engine: DockerEngine) -> list[int]:
+    """How often each of the three was started."""
+    return [starts(engine, name) for name in THREE]
+
+
+def each(result: Any, member: str) -> dict[str, str]:
+    """This member of what was done, by container."""
+    return {done["container"]: done[member] for done in result["containers"]}
+
+
+def test_all_containers_of_a_service_are_restarted_in_order_and_no_other(
+    engine: DockerEngine, driver: AgentProcess
+) -> None:
+    once = ("--label", "com.docker.compose.oneoff=True")
+    run(engine, "web-run", service="web", options=once)
+    engine.cli("stop", "web-2")
+    result = done(driver, "service_restart", {"service_name": "web"})
+    assert ServiceResult().validate(result) == {}
+    assert each(result, "state") == dict.fromkeys(THREE, "running")
+    assert counted(engine) == [2, 2, 2]
+    action = commanded(driver, "service_restart", service="web", server_uid="db-1", server_id_filter=["db-1", "db-2"])
+    assert action["finished_message"] == "the service web was restarted: web-1, web-2, web-3"
+    assert action["resource_type"] == "Service"
+    assert counted(engine) == [3, 3, 3]
+    assert (starts(engine, "db-1"), starts(engine, "web-run")) == (1, 1)
+
+
+def test_a_service_is_paused_and_resumed_and_what_is_so_stays_so(engine: DockerEngine, driver: AgentProcess) -> None:
+    engine.cli("stop", "web-3")
+    exit_code = engine.cli("inspect", "--format", "{{.State.ExitCode}}", "web-3")
+    stopped = f"exited with exit code {exit_code}"
+    paused = done(driver, "service_pause", {"service_name": "web"})
+    assert each(paused, "message") == {"web-1": "paused", "web-2": "paused", "web-3": stopped}
+    assert [status(engine, name) for name in THREE] == ["paused", "paused", "exited"]
+    again = commanded(driver, "service_pause", service_name="web")
+    assert each(again["finished_result"], "message")["web-1"] == "paused already"
+    told = f"the service web was paused: web-1, web-2; web-3 is not running: {stopped}"
+    assert again["finished_message"] == told
+    resumed = done(driver, "service_resume", {"service_name": "web"})
+    assert each(resumed, "state") == {"web-1": "running", "web-2": "running", "web-3": "skipped"}
+    assert [status(engine, name) for name in THREE] == ["running", "running", "exited"]
+    again = commanded(driver, "service_resume", service_name="web")
+    assert each(again["finished_result"], "message")["web-1"] == "not paused"
+    assert counted(engine) == [1, 1, 1]
+
+
+def test_a_service_of_which_nothing_runs_has_nothing_to_pause(engine: DockerEngine, driver: AgentProcess) -> None:
+    engine.cli("stop", "db-1")
+    action = commanded(driver, "service_pause", service_name="db")
+    assert action["finished_success"]
+    assert action["finished_message"].startswith("nothing of db is running; db-1 is not running: exited")
+
+
+def test_a_service_without_containers_is_told(engine: DockerEngine, driver: AgentProcess) -> None:
+    for kind in ("service_restart", "service_pause", "service_resume"):
+        assert failure(driver, kind, {"service_name": "nobody"}) == "no container belongs to the service nobody"
+
+
+def test_what_was_done_before_a_failure_is_told(engine: DockerEngine, driver: AgentProcess) -> None:
+    engine.cli("rm", "--force", "web-2")
+    run(engine, "web-2", service="web", does="test -e /again && exit 3; echo > /again; ")
+    action = perform(driver, "service_restart", {"service_name": "web"})
+    why = action["state_payload"]["message"]
+    assert (action["state"], counted(engine)) == ("FAILED", [2, 2, 1])
+    assert why.startswith("web-2: the container web-2 was restarted and has ended: ")
+    assert why.endswith("with exit code 3; restarted before: web-1; not restarted: web-3")
+    assert each(action["state_payload"], "state") == {"web-1": "running", "web-2": "noted", "web-3": "waiting"}
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_each_container_is_restarted_once_though_the_agent_was_killed(
+    answered: bool, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
+) -> None:
+    second = engine.cli("inspect", "--format", "{{.Id}}", "web-2")
+    word = f"/{second}/restart".encode()
+    with Held(server_dir / "h.sock", engine.socket, word, answered=answered) as held:
+        agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
+        ended = killed_at(held, agent, "service_restart")
+    assert each(ended["state_payload"], "state") == dict.fromkeys(THREE, "running")
+    assert counted(engine) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("kind, word", [("service_pause", "/pause"), ("service_resume", "/unpause")])
+def test_a_service_is_paused_or_resumed_though_the_agent_was_killed(
+    kind: str, word: str, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
+) -> None:
+    if kind == "service_resume":
+        engine.cli("pause", *THREE)
+    with Held(server_dir / "h.sock", engine.socket, word.encode()) as held:
+        agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
+        killed_at(held, agent, kind)
+    wanted = "paused" if kind == "service_pause" else "running"
+    assert [status(engine, name) for name in THREE] == [wanted] * 3
+
+
+def killed_at(held: Held, agent: AgentProcess, kind: str) -> Any:
+    """The final state, which is DONE, of an action whose agent was killed at the request that is held."""
+    action = agent.schedule(kind, {"service_name": "web"})
+    assert held.reached.wait(10)
+    agent.kill_all()
+    held.release()
+    agent.start()
+    ended = agent.await_final(action, timeout=30)["action"]
+    assert ended["state"] == "DONE", ended
+    return ended
+
+
+@pytest.mark.parametrize(
+    "wrong, args",
+    [
+        ("service_name", {}),
+        ("service_name", {"service_name": ""}),
+        ("server", {"service_name": "web", "server": "db-2"}),
+        ("server_id_filter", {"service_name": "web", "server_id_filter": "db-2"}),
+        ("server_id_filter", {"service_name": "web", "server_id_filter": ["db-2", "db-3"]}),
+        ("server_id_filter", {"service_name": "web", "server_id_filter": [1]}),
+        ("other", {"service_name": "web", "other": 1}),
+    ],
+)
+def test_what_is_not_for_this_server_or_not_understood_is_refused(wrong: str, args: Any, driver: AgentProcess) -> None:
+    for kind in ("service_restart", "service_pause", "service_resume"):
+        answer = driver.post_schedule(kind, args)
+        assert (answer.status, list(answer.json["details"])) == (400, [wrong])
+
+
+def test_without_engine_and_services_the_kinds_are_not_offered(agent: AgentProcess) -> None:
+    for kind in ("service_restart", "service_pause", "service_resume"):
+        answer = agent.post_schedule(kind, {"service_name": "web"})
+        assert answer.status == 404
+        assert answer.json["error"].endswith("set [containers] or [services] in the configuration")
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable[..., Node]) -> Node:
+    node = start_node("services", binds=BINDS, keep_units=[UNIT])
+    node.write("/etc/systemd/system/slow.service", SLOW)
+    node.systemctl("daemon-reload")
+    node.systemctl("start", "slow.service")
+    return node
+
+
+@pytest.fixture(scope="module")
+def inside(node: Node) -> Iterator[AgentInside]:
+    """An agent for which cache and slow are units, and gone one that systemd does not know."""
+    units = {"cache": UNIT, "slow": "slow.service", "gone": "gone.service"}
+    agent = AgentInside(node)
+    yield agent.configure({"services": {name: {"unit": unit} for name, unit in units.items()}})
+    agent.close()
+
+
+def test_a_service_that_is_a_unit_is_restarted_paused_and_resumed(node: Node, inside: AgentInside) -> None:
+    pids = {node.show(UNIT, "MainPID")}
+    result = done(inside, "service_restart", {"service_name": "cache"})
+    assert ServiceResult().validate(result) == {}
+    pids.add(node.show(UNIT, "MainPID"))
+    action = commanded(inside, "service_restart", service="cache")
+    assert action["finished_message"] == "the service cache was restarted"
+    pids.add(node.show(UNIT, "MainPID"))
+    assert len(pids) == 3
+    told = [
+        done(inside, kind, {"service_name": "cache"})["unit"]["message"]
+        for kind in ("service_pause", "service_pause", "service_resume", "service_resume")
+    ]
+    assert told == ["frozen", "paused already", "thawed", "not paused"]
+    assert node.show(UNIT, "MainPID") in pids and node.show(UNIT, "FreezerState") == "running"
+
+
+def test_a_unit_is_restarted_once_though_the_agent_was_killed(node: Node, inside: AgentInside) -> None:
+    before = node.read("/var/starts").count("started")
+    action = inside.schedule("service_restart", {"service_name": "slow"})
+    eventually(lambda: node.show("slow.service", "ActiveState") == "deactivating", "slow ends")
+    node.systemctl("kill", "--signal=KILL", "agent")
+    node.systemctl("start", "agent")
+    eventually(inside._answers, "an answer of the agent", 30)
+    ended = inside.await_final(action, timeout=30)["action"]
+    assert ended["state"] == "DONE", ended
+    assert node.read("/var/starts").count("started") == before + 1
+
+
+def test_a_unit_that_is_not_there_and_a_service_that_is_not_configured_are_told(inside: AgentInside) -> None:
+    for kind in ("service_restart", "service_pause", "service_resume"):
+        assert failure(inside, kind, {"service_name": "gone"}) == "systemd has no unit gone.service"
+        why = "there is no [services.other] in the configuration, and [containers] is not set"
+        assert failure(inside, kind, {"service_name": "other"}) == why
