@@ -9,6 +9,7 @@ from tests.kinds.configuring import Document
 from tests.servers.docker import DockerEngine
 
 ACTIONS = "/api/3/stacks/default/actions"
+NODE = "db-1"
 LABEL = "com.docker.compose.service"
 STARTED = "echo started; trap exit TERM; "
 WAITING = "sleep 1000 & wait"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from agent.kinds.registry import discover
 from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.datastores.held import Held
 from tests.kinds.configuring import settings, toml
-from tests.kinds.engines import commanded, done, driving, failure, remove_all, run, starts, status
+from tests.kinds.conftest import Drive
+from tests.kinds.engines import commanded, done, driving, failure, run, starts, status
 from tests.kinds.performing import perform as perform_steps
 from tests.kinds.performing import step_of
 from tests.servers.docker import DockerEngine
@@ -28,32 +28,9 @@ from tests.servers.docker import DockerEngine
 KIND = "container_restart"
 
 
-@pytest.fixture(scope="module", params=["docker_engine", "podman_engine"])
-def engine_of_module(request: pytest.FixtureRequest) -> DockerEngine:
-    engine: DockerEngine = request.getfixturevalue(request.param)
-    return engine
-
-
 @pytest.fixture
-def engine(engine_of_module: DockerEngine) -> Iterator[DockerEngine]:
-    """An engine without containers."""
-    yield engine_of_module
-    remove_all(engine_of_module)
-
-
-@pytest.fixture
-def docker(docker_engine: DockerEngine) -> Iterator[DockerEngine]:
-    """A Docker Engine without containers."""
-    yield docker_engine
-    remove_all(docker_engine)
-
-
-@pytest.fixture(scope="module")
-def driver(engine_of_module: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent that drives the engine."""
-    agent = AgentProcess(tmp_path_factory.mktemp("driver"), config=toml(driving(engine_of_module))).start()
-    yield agent
-    agent.close()
+def driver(engine: DockerEngine, driver_of: Drive) -> AgentProcess:
+    return driver_of(engine)
 
 
 def test_a_container_is_restarted_by_its_name_and_by_its_id(engine: DockerEngine, driver: AgentProcess) -> None:
@@ -88,7 +65,8 @@ def test_what_ends_again_at_once_is_told_with_its_exit_code(engine: DockerEngine
     assert re.fullmatch(r"the container brief was restarted and has ended: \w+ with exit code 3", why)
 
 
-def test_a_container_that_is_not_there_is_told(engine: DockerEngine, driver: AgentProcess) -> None:
+def test_a_container_that_is_not_there_is_told(docker: DockerEngine, driver_of: Drive) -> None:
+    driver = driver_of(docker)
     assert failure(driver, KIND, {"container": "nobody"}) == "there is no container nobody"
     action = commanded(driver, KIND, container="nobody")
     assert (action["finished_success"], action["finished_message"]) == (False, "there is no container nobody")
@@ -104,9 +82,9 @@ def test_the_beginning_of_two_ids_names_neither(docker: DockerEngine) -> None:
     assert ended == Failed({"message": why}, why)
 
 
-def test_a_container_with_a_check_is_done_once_it_is_healthy(docker: DockerEngine, start_agent: StartAgent) -> None:
+def test_a_container_with_a_check_is_done_once_it_is_healthy(docker: DockerEngine, driver_of: Drive) -> None:
     check = ("--health-cmd", "test -e /ok", "--health-interval", "0.2s", "--health-retries", "2")
-    agent = start_agent(config=toml(driving(docker)))
+    agent = driver_of(docker)
     run(docker, "slow", does="busybox rm -f /ok; sleep 0.3; echo > /ok; ", options=check)
     assert done(agent, KIND, {"container": "slow"})["message"] == "running (healthy)"
     run(docker, "ill", options=check)
@@ -215,8 +193,8 @@ def test_an_address_that_is_none_is_told() -> None:
 
 
 @pytest.mark.parametrize("args", [{}, {"container": ""}, {"container": "a b"}, {"container": "../x"}, {"container": 1}])
-def test_what_is_no_container_is_refused(args: Any, driver: AgentProcess) -> None:
-    answer = driver.post_schedule(KIND, args)
+def test_what_is_no_container_is_refused(args: Any, docker: DockerEngine, driver_of: Drive) -> None:
+    answer = driver_of(docker).post_schedule(KIND, args)
     assert (answer.status, list(answer.json["details"])) == (400, ["container"])
 
 

@@ -1,4 +1,4 @@
-"""Services are restarted, paused and resumed by their names: containers of two real engines, units of a real systemd."""
+"""Services are restarted, paused and resumed by name: containers of real engines, units of a real systemd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.agent_inside import AgentInside
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.held import Held
 from tests.kinds.configuring import toml
-from tests.kinds.engines import commanded, done, driving, failure, perform, remove_all, run, starts, status
+from tests.kinds.conftest import Drive
+from tests.kinds.engines import commanded, done, driving, failure, perform, run, starts, status
 from tests.servers.docker import DockerEngine
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS
@@ -22,33 +23,28 @@ THREE = ("web-1", "web-2", "web-3")
 UNIT = "redis-server.service"
 SLOW = """
 [Service]
+KillMode=mixed
 ExecStart=/bin/sh -c "echo started >> /var/starts; trap 'sleep 2; exit' TERM; sleep 1000 & wait"
 """
 
 
-@pytest.fixture(scope="module", params=["docker_engine", "podman_engine"])
-def engine_of_module(request: pytest.FixtureRequest) -> DockerEngine:
-    engine: DockerEngine = request.getfixturevalue(request.param)
-    return engine
+@pytest.fixture
+def driver(engine: DockerEngine, driver_of: Drive) -> AgentProcess:
+    """The agent of an engine with three containers of the service web."""
+    run_web(engine)
+    return driver_of(engine)
 
 
 @pytest.fixture
-def engine(engine_of_module: DockerEngine) -> Iterator[DockerEngine]:
-    """An engine with three containers of the service web and one of another."""
-    run(engine_of_module, "db-1", service="db")
+def docker_driver(docker: DockerEngine, driver_of: Drive) -> AgentProcess:
+    """The same for Docker alone."""
+    run_web(docker)
+    return driver_of(docker)
+
+
+def run_web(engine: DockerEngine) -> None:
     for name in reversed(THREE):
-        run(engine_of_module, name, service="web")
-    yield engine_of_module
-    remove_all(engine_of_module)
-
-
-@pytest.fixture(scope="module")
-def driver(engine_of_module: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent that drives the engine."""
-    document = driving(engine_of_module) | {"agent": {"node": "db-1"}}
-    agent = AgentProcess(tmp_path_factory.mktemp("driver"), config=toml(document)).start()
-    yield agent
-    agent.close()
+        run(engine, name, service="web")
 
 
 def counted(engine: DockerEngine) -> list[int]:
@@ -66,6 +62,7 @@ def test_all_containers_of_a_service_are_restarted_in_order_and_no_other(
 ) -> None:
     once = ("--label", "com.docker.compose.oneoff=True")
     run(engine, "web-run", service="web", options=once)
+    run(engine, "db-1", service="db")
     engine.cli("stop", "web-2")
     result = done(driver, "service_restart", {"service_name": "web"})
     assert ServiceResult().validate(result) == {}
@@ -97,24 +94,26 @@ def test_a_service_is_paused_and_resumed_and_what_is_so_stays_so(engine: DockerE
     assert counted(engine) == [1, 1, 1]
 
 
-def test_a_service_of_which_nothing_runs_has_nothing_to_pause(engine: DockerEngine, driver: AgentProcess) -> None:
-    engine.cli("stop", "db-1")
-    action = commanded(driver, "service_pause", service_name="db")
+def test_a_service_of_which_nothing_runs_has_nothing_to_pause(
+    docker: DockerEngine, docker_driver: AgentProcess
+) -> None:
+    docker.cli("stop", *THREE)
+    action = commanded(docker_driver, "service_pause", service_name="web")
     assert action["finished_success"]
-    assert action["finished_message"].startswith("nothing of db is running; db-1 is not running: exited")
+    assert action["finished_message"].startswith("nothing of web is running; web-1 is not running: exited")
 
 
-def test_a_service_without_containers_is_told(engine: DockerEngine, driver: AgentProcess) -> None:
+def test_a_service_without_containers_is_told(docker: DockerEngine, docker_driver: AgentProcess) -> None:
     for kind in ("service_restart", "service_pause", "service_resume"):
-        assert failure(driver, kind, {"service_name": "nobody"}) == "no container belongs to the service nobody"
+        assert failure(docker_driver, kind, {"service_name": "nobody"}) == "no container belongs to the service nobody"
 
 
-def test_what_was_done_before_a_failure_is_told(engine: DockerEngine, driver: AgentProcess) -> None:
-    engine.cli("rm", "--force", "web-2")
-    run(engine, "web-2", service="web", does="test -e /again && exit 3; echo > /again; ")
-    action = perform(driver, "service_restart", {"service_name": "web"})
+def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_driver: AgentProcess) -> None:
+    docker.cli("rm", "--force", "web-2")
+    run(docker, "web-2", service="web", does="test -e /again && exit 3; echo > /again; ")
+    action = perform(docker_driver, "service_restart", {"service_name": "web"})
     why = action["state_payload"]["message"]
-    assert (action["state"], counted(engine)) == ("FAILED", [2, 2, 1])
+    assert (action["state"], counted(docker)) == ("FAILED", [2, 2, 1])
     assert why.startswith("web-2: the container web-2 was restarted and has ended: ")
     assert why.endswith("with exit code 3; restarted before: web-1; not restarted: web-3")
     assert each(action["state_payload"], "state") == {"web-1": "running", "web-2": "noted", "web-3": "waiting"}
@@ -122,28 +121,30 @@ def test_what_was_done_before_a_failure_is_told(engine: DockerEngine, driver: Ag
 
 @pytest.mark.parametrize("answered", [False, True])
 def test_each_container_is_restarted_once_though_the_agent_was_killed(
-    answered: bool, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
+    answered: bool, docker: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
-    second = engine.cli("inspect", "--format", "{{.Id}}", "web-2")
+    run_web(docker)
+    second = docker.cli("inspect", "--format", "{{.Id}}", "web-2")
     word = f"/{second}/restart".encode()
-    with Held(server_dir / "h.sock", engine.socket, word, answered=answered) as held:
-        agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
+    with Held(server_dir / "h.sock", docker.socket, word, answered=answered) as held:
+        agent = start_agent(config=toml(driving(docker, engine=f"unix://{held.path}")))
         ended = killed_at(held, agent, "service_restart")
     assert each(ended["state_payload"], "state") == dict.fromkeys(THREE, "running")
-    assert counted(engine) == [2, 2, 2]
+    assert counted(docker) == [2, 2, 2]
 
 
 @pytest.mark.parametrize("kind, word", [("service_pause", "/pause"), ("service_resume", "/unpause")])
 def test_a_service_is_paused_or_resumed_though_the_agent_was_killed(
-    kind: str, word: str, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
+    kind: str, word: str, docker: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
+    run_web(docker)
     if kind == "service_resume":
-        engine.cli("pause", *THREE)
-    with Held(server_dir / "h.sock", engine.socket, word.encode()) as held:
-        agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
+        docker.cli("pause", *THREE)
+    with Held(server_dir / "h.sock", docker.socket, word.encode()) as held:
+        agent = start_agent(config=toml(driving(docker, engine=f"unix://{held.path}")))
         killed_at(held, agent, kind)
     wanted = "paused" if kind == "service_pause" else "running"
-    assert [status(engine, name) for name in THREE] == [wanted] * 3
+    assert [status(docker, name) for name in THREE] == [wanted] * 3
 
 
 def killed_at(held: Held, agent: AgentProcess, kind: str) -> Any:
@@ -170,7 +171,10 @@ def killed_at(held: Held, agent: AgentProcess, kind: str) -> Any:
         ("other", {"service_name": "web", "other": 1}),
     ],
 )
-def test_what_is_not_for_this_server_or_not_understood_is_refused(wrong: str, args: Any, driver: AgentProcess) -> None:
+def test_what_is_not_for_this_server_or_not_understood_is_refused(
+    wrong: str, args: Any, docker: DockerEngine, driver_of: Drive
+) -> None:
+    driver = driver_of(docker)
     for kind in ("service_restart", "service_pause", "service_resume"):
         answer = driver.post_schedule(kind, args)
         assert (answer.status, list(answer.json["details"])) == (400, [wrong])
