@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from typing import Any, Self, TypeVar
 
@@ -65,8 +67,8 @@ class Engine:
         from docker import APIClient
 
         url, timeout = self._options.engine, self._options.timeout
-        self._asked(lambda: _knock(url, timeout))
-        self._client = self._asked(lambda: APIClient(base_url=url, timeout=timeout))
+        version = self._asked(lambda: _version(url, timeout))
+        self._client = self._asked(lambda: APIClient(base_url=url, version=version, timeout=timeout))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,7 +133,7 @@ class Engine:
             raise (NoContainer(missing) if missing else EngineFailed(_said(error))) from error
         except APIError as error:
             raise EngineFailed(_said(error)) from error
-        except (DockerException, RequestException, OSError) as error:
+        except (DockerException, RequestException, HTTPException, OSError) as error:
             why = _reason(error, self._options.timeout if allowed is None else allowed)
             raise EngineFailed(f"the engine at {self._options.engine} (containers.engine) {why}") from error
 
@@ -142,13 +144,21 @@ def require_package() -> None:
         raise EngineMissing("the Python package docker is not installed: pip install 'agent[containers]'")
 
 
-def _knock(url: str, timeout: float) -> None:
-    """Connect to a unix socket and no more: the package leaves a socket open where it cannot. Raises `OSError`."""
+def _version(url: str, timeout: float) -> str | None:
+    """What the engine speaks; None where the package is to find out. Raises `OSError`, `HTTPException`.
+
+    The package would leave a socket open where nobody listens, and ask for what takes podman a second to tell.
+    """
     scheme, _, path = url.partition("://")
-    if scheme == "unix":
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(timeout)
-            probe.connect(path)
+    if scheme != "unix":
+        return None
+    with socket.socket(socket.AF_UNIX) as connection, closing(HTTPConnection("localhost")) as engine:
+        connection.settimeout(timeout)
+        connection.connect(path)
+        engine.sock = connection
+        engine.request("GET", "/_ping")
+        with engine.getresponse() as answer:
+            return answer.getheader("Api-Version")
 
 
 def _name(listed: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from tests.kinds.engines import commanded, done, driving, failure, run, starts, 
 from tests.kinds.performing import perform as perform_steps
 from tests.kinds.performing import step_of
 from tests.servers.docker import DockerEngine
+from tests.servers.podman import PodmanEngine
 
 KIND = "container_restart"
 
@@ -117,12 +118,12 @@ def test_a_container_is_restarted_once_though_the_agent_was_killed(
 
 
 def test_an_engine_that_takes_its_time_is_not_asked_twice(
-    engine: DockerEngine, server_dir: Path, start_agent: StartAgent
+    podman_engine: PodmanEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
     deaf = "echo started; trap : TERM; while true; do sleep 0.1; done"
-    engine.run_container("deaf", "sh", "-c", deaf)
-    with Held(server_dir / "h.sock", engine.socket, b"/restart") as held:
-        config = toml(driving(engine, engine=f"unix://{held.path}", stop_timeout=3))
+    podman_engine.run_container("deaf", "sh", "-c", deaf)
+    with Held(server_dir / "h.sock", podman_engine.socket, b"/restart") as held:
+        config = toml(driving(podman_engine, engine=f"unix://{held.path}", stop_timeout=3))
         agent = start_agent(config=config)
         action = agent.schedule(KIND, {"container": "deaf"})
         assert held.reached.wait(10)
@@ -131,8 +132,8 @@ def test_an_engine_that_takes_its_time_is_not_asked_twice(
         agent.start()
         ended = agent.await_final(action, timeout=30)["action"]
     assert ended["state"] == "DONE", ended
-    assert starts(engine, "deaf") == 2
-    engine.cli("kill", "deaf")
+    assert starts(podman_engine, "deaf") == 2
+    podman_engine.cli("rm", "--force", "--time=0", "deaf")
 
 
 def test_what_the_engine_was_never_asked_for_is_asked_for_after_a_while(

@@ -119,14 +119,13 @@ def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_dri
     assert each(action["state_payload"], "state") == {"web-1": "running", "web-2": "noted", "web-3": "waiting"}
 
 
-@pytest.mark.parametrize("answered", [False, True])
 def test_each_container_is_restarted_once_though_the_agent_was_killed(
-    answered: bool, docker: DockerEngine, server_dir: Path, start_agent: StartAgent
+    docker: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
     run_web(docker)
     second = docker.cli("inspect", "--format", "{{.Id}}", "web-2")
     word = f"/{second}/restart".encode()
-    with Held(server_dir / "h.sock", docker.socket, word, answered=answered) as held:
+    with Held(server_dir / "h.sock", docker.socket, word) as held:
         agent = start_agent(config=toml(driving(docker, engine=f"unix://{held.path}")))
         ended = killed_at(held, agent, "service_restart")
     assert each(ended["state_payload"], "state") == dict.fromkeys(THREE, "running")
