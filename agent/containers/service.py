@@ -12,7 +12,7 @@ from agent.stop import Stop
 Each = dict[str, Json]
 """`{"container", "id", "state", "message"}`: what was done with one, to be written down after each call.
 
-`state` is `waiting`, then as `verb` has it: of a restart's, or `running`, `paused` or `skipped`.
+`state` is `waiting`, while it is restarted a state of `restart.Progress`, and in the end one of `ENDED`.
 """
 ENDED = ("running", "paused", "skipped")
 

@@ -26,7 +26,7 @@ class ContainerResult(Args):
 
     container = fields.String(required=True, metadata={"description": "Its name."})
     id = fields.String(required=True, metadata={"description": "Its full id."})
-    state = fields.String(required=True, metadata={"description": "`running`."})
+    state = fields.String(required=True, metadata={"description": "How it ended: running."})
     was = fields.String(required=True, metadata={"description": "When it was started the time before."})
     message = fields.String(required=True, metadata={"description": "How it stands, in the engine's words."})
 

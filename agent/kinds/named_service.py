@@ -50,11 +50,11 @@ class ServiceResult(Args):
     """What was done with the service."""
 
     service = fields.String(required=True, metadata={"description": "Its name."})
-    unit = fields.Dict(metadata={"description": "Where it is a unit: `unit`, `state` and `message`."})
+    unit = fields.Dict(metadata={"description": "Where it is a unit: its unit, state and message."})
     containers = fields.List(
         fields.Dict(),
-        metadata={"description": "Else each container in the order of their names: `container`, `id`, `state` "
-                  "(`running`, `paused` or `skipped`) and `message`."},
+        metadata={"description": "Else each container in the order of their names: container, id, state "
+                  "(running, paused or skipped) and message."},
     )  # fmt: skip
 
 
@@ -190,7 +190,8 @@ class ServiceRestart(OnNamedService):
 
 
 class ServicePause(OnNamedService):
-    """Pause a service: nothing of its unit, or of its containers, runs until it is resumed."""
+    """Pause a service: nothing of its unit, or of its containers, runs until it is resumed. Containers that do not
+    run are left out."""
 
     name = "service_pause"
     did = "paused"
@@ -204,7 +205,7 @@ class ServicePause(OnNamedService):
 
 
 class ServiceResume(OnNamedService):
-    """Let a paused service go on."""
+    """Let a paused service go on. What is not paused, or does not run, stays as it is."""
 
     name = "service_resume"
     did = "resumed"

@@ -226,6 +226,7 @@ def test_a_unit_is_restarted_once_though_the_agent_was_killed(node: Node, inside
     action = inside.schedule("service_restart", {"service_name": "slow"})
     eventually(lambda: node.show("slow.service", "ActiveState") == "deactivating", "slow ends")
     node.systemctl("kill", "--signal=KILL", "agent")
+    eventually(lambda: node.show("agent", "ActiveState") == "failed", "systemd sees it")
     node.systemctl("start", "agent")
     eventually(inside._answers, "an answer of the agent", 30)
     ended = inside.await_final(action, timeout=30)["action"]
