@@ -9,6 +9,7 @@ from agent.config import Settings
 
 ASK = ("start", "stop")
 RESTART = ("restart",)
+DEPLOY = ("reset-failed", "restart")
 PAUSE = ("freeze", "kill", "ref", "restart", "thaw")
 """systemctl holds on to a unit (`ref`) before it freezes it; where it cannot be frozen its processes are stopped."""
 REBOOT = (
@@ -74,7 +75,7 @@ def _needed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield from ((unit, RESTART) for unit in settings.host.services)
         yield from ((unit, ("start",)) for unit in (REBOOT_TARGET,) if settings.host.reboot)
     for application in settings.applications.values():
-        yield from ((unit, RESTART) for unit in application.services)
+        yield from ((unit, DEPLOY) for unit in application.services)
     yield from ((service.unit, PAUSE) for service in settings.services.values())
     yield from ((process.unit, PAUSE) for process in settings.processes.values() if process.unit)
 

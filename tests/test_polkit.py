@@ -47,8 +47,8 @@ def test_each_unit_of_the_configuration_is_named_with_what_its_kinds_ask_for() -
     assert variable("units", rule(EVERYTHING)) == {
         "postgresql@15-main.service": ["start", "stop"],
         "listed.service": ["restart"],
-        "shop@1.service": ["restart"],
-        "shop@2.service": ["restart"],
+        "shop@1.service": ["reset-failed", "restart"],
+        "shop@2.service": ["reset-failed", "restart"],
         "web\\x2dfront.service": pause,
         "worker.service": pause,
         "reboot.target": ["start"],

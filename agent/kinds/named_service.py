@@ -13,9 +13,9 @@ from agent.config.host import Host
 from agent.containers import restart as container_restart
 from agent.containers import service as containers
 from agent.containers.engine import Engine, EngineFailed
-from agent.errors import InvalidArgs
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.kinds.container import options_of
+from agent.kinds.server import OnServer, ServerArgs
 from agent.models import Json
 from agent.supervisors import freezer
 from agent.supervisors import restart as unit_restart
@@ -36,13 +36,12 @@ class Names(fields.Field[list[str]]):
         return names
 
 
-class ServiceArgs(Args):
+class ServiceArgs(ServerArgs):
     """The service, and the servers that are meant; callers that know only one leave these out."""
 
     service_name = fields.String(
         required=True, validate=validate.Length(1, 255), metadata={"description": "The name of the service."}
     )
-    server = fields.String(metadata={"description": "The name of this node."})
     server_id_filter = Names(metadata={"description": "A name or a list of names of servers, this node's among them."})
 
 
@@ -58,7 +57,7 @@ class ServiceResult(Args):
     )  # fmt: skip
 
 
-class OnNamedService(Kind):
+class OnNamedService(OnServer):
     """A kind that acts on a unit of `[services]`, or else on the containers that bear the service's name."""
 
     args = ServiceArgs
@@ -84,17 +83,11 @@ class OnNamedService(Kind):
             raise NotOffered("set [containers] or [services] in the configuration")
         yield cls(settings)
 
-    def load(self, args: Json) -> Any:
-        loaded = super().load(args)
-        node = self.settings.agent.node
-        details = {}
-        if "server" in loaded and loaded["server"] != node:
-            details["server"] = [f"this is {node}"]
-        if "server_id_filter" in loaded and node not in loaded["server_id_filter"]:
+    def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
+        details, node = super().not_meant(loaded), self.settings.agent.node
+        if node not in loaded.get("server_id_filter", [node]):
             details["server_id_filter"] = [f"this is {node}"]
-        if details:
-            raise InvalidArgs(f"{self.name} is not meant for this server", details=details)
-        return loaded
+        return details
 
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args["service_name"]
