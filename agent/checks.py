@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 NOTHING = object()
 """Stands for a value that was not given."""
@@ -136,6 +136,26 @@ def urls(value: Any) -> tuple[str, ...]:
     return tuple(_inside(str(index), _url, each) for index, each in enumerate(listed))
 
 
+def server_url(*schemes: str) -> Check:
+    """Where a server listens: `scheme://host:port` or `unix:///path`; neither database nor password is part of it."""
+    forms = " or ".join("unix:///path" if each == "unix" else f"{each}://host:port" for each in schemes)
+
+    def check(value: Any) -> str:
+        if not _listens(text(value), schemes):
+            # One with a password is not repeated.
+            raise Wrong(f"{forms}, without a database or password", "another URL")
+        return str(value)
+
+    return check
+
+
+def folder(value: Path) -> Path:
+    """A folder whose contents may go; what lies directly below / is hardly meant."""
+    if len(value.parts) < 3 or ".." in value.parts:
+        raise Wrong("a folder at least two levels below /, without ..", value)
+    return value
+
+
 def commands(value: Any) -> tuple[tuple[str, ...], ...]:
     """Several commands, each as a list of its words."""
     listed = _list(value, 'a list of commands, such as [["/bin/true"]]')
@@ -213,6 +233,19 @@ def _url(value: Any) -> str:
         # What stands before an @ would be a password, and is not repeated.
         raise Wrong("http:// or https://, a host and a path, without a user", "another URL")
     return str(value)
+
+
+def _listens(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in schemes and parts.password is None and parts.port != 0
+    except ValueError:
+        return False
+    if not usable or parts.fragment or any(not each.startswith("ssl_") for each, _ in parse_qsl(parts.query)):
+        return False
+    if parts.scheme == "unix":
+        return not parts.hostname and len(parts.path) > 1
+    return bool(parts.hostname) and parts.path in ("", "/")
 
 
 def _inside(key: str, check: Check, value: Any) -> Any:

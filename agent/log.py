@@ -60,6 +60,10 @@ def handed_over(action: Action) -> None:
     log.info("%s left between steps for the next executor", _whose(action))
 
 
+def held(action: Action) -> None:
+    log.info("action %s %s of %s via %s is held in the queue by maintenance mode", *_whose(action))
+
+
 def cancel_asked(action: Action, user: str) -> None:
     log.info("%s is asked to stop by %s", _whose(action), user)
 

@@ -65,6 +65,7 @@ class Action(Schema):
     args = _json("The arguments, secrets masked.")
     state = _state()
     state_payload = _json("What the last step has told.")
+    held = fields.String(metadata={"description": "Why it waits though it may be the oldest; only while it does."})
 
 
 class Transition(Schema):

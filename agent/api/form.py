@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from agent.kinds.arguments import spelled_as_declared
+from agent.kinds.arguments import Switch, spelled_as_declared
 
 WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -21,7 +21,7 @@ def form_args(schema: Schema, parameters: dict[str, Any]) -> dict[str, Any]:
 def _read(field: "fields.Field[Any]", value: Any) -> Any:
     if isinstance(field, fields.List):
         return [_read(field.inner, each) for each in (value if isinstance(value, list) else [value])]
-    if isinstance(field, fields.Boolean):
+    if isinstance(field, fields.Boolean | Switch):
         return WORDS.get(str(value).lower(), value)
     if isinstance(field, fields.Integer | fields.Float):
         return _number(value)

@@ -1,11 +1,14 @@
 """`GET /info/<id>`: an action and every state it was in; waits for a change where it is asked to."""
 
+from zlib import crc32
+
 from flask import Blueprint, Response, jsonify, request
 
 from agent.api.current import context, waiters
 from agent.api.description import describe
 from agent.api.schemas import action_fields, transition_fields
 from agent.api.waiting import preferred_wait
+from agent.engine.holds import Holds
 from agent.errors import ActionNotFound
 from agent.store import Store, actions
 
@@ -22,18 +25,19 @@ FOR_EVER = "private, max-age=31536000, immutable"
     errors=(ActionNotFound,),
 )
 def info(action_id: str) -> Response:
-    store = context().store
+    store, holds = context().store, context().engine.holds
     seconds = preferred_wait()
     if seconds and request.if_none_match:
-        waiters().wait(seconds, lambda: _is_new(store, action_id))
+        waiters().wait(seconds, lambda: _is_new(store, holds, action_id))
     action, history = actions.info(store, action_id)
+    held = holds.reason(action.kind, action.state)
     response = jsonify(
         {
-            "action": action_fields(action),
+            "action": action_fields(action, held),
             "history": [transition_fields(action, transition) for transition in history],
         }
     )
-    response.set_etag(str(history[0].version))
+    response.set_etag(_tag(history[0].version, held))
     response.headers["Cache-Control"] = FOR_EVER if action.state.final else "no-cache"
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
@@ -41,7 +45,12 @@ def info(action_id: str) -> Response:
     return response
 
 
-def _is_new(store: Store, action_id: str) -> bool:
+def _is_new(store: Store, holds: Holds, action_id: str) -> bool:
     """Whether the caller has not seen this state of the action, or there is nothing more to come."""
-    version, state = actions.version(store, action_id)
-    return state.final or not request.if_none_match.contains_weak(str(version))
+    version, state, kind = actions.version(store, action_id)
+    return state.final or not request.if_none_match.contains_weak(_tag(version, holds.reason(kind, state)))
+
+
+def _tag(version: int, held: str | None) -> str:
+    """Another one for each change, and while it is held for another reason or for none."""
+    return str(version) if held is None else f"{version}-{crc32(held.encode()):08x}"

@@ -7,9 +7,9 @@ from agent.models import Action, State, Transition
 from agent.store.async_actions import AsyncAction
 
 
-def action_fields(action: Action) -> dict[str, Any]:
-    """The full action model of the Actions API."""
-    return {
+def action_fields(action: Action, held: str | None = None) -> dict[str, Any]:
+    """The full action model of the Actions API; the member `held` is there while it is, and says why."""
+    fields = {
         "kind": action.kind,
         "created_ts": rfc3339(action.created_ts),
         "scheduled_ts": rfc3339(action.scheduled_ts),
@@ -21,6 +21,7 @@ def action_fields(action: Action) -> dict[str, Any]:
         "state": action.state,
         "state_payload": action.state_payload,
     }
+    return fields if held is None else fields | {"held": held}
 
 
 def transition_fields(action: Action, transition: Transition) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def transition_fields(action: Action, transition: Transition) -> dict[str, Any]:
     }
 
 
-def async_action_fields(action: AsyncAction) -> dict[str, Any]:
+def async_action_fields(action: AsyncAction, held: str | None = None) -> dict[str, Any]:
     """The twelve members of an AsyncAction; the `finished_` ones are null until it is final."""
     final = action.state.final
     return {
@@ -47,7 +48,7 @@ def async_action_fields(action: AsyncAction) -> dict[str, Any]:
         "finished_success": action.state is State.DONE if final else None,
         "finished_message": _message(action) if final else None,
         "finished_result": _object(action.state_payload, "payload") if final else None,
-        "metadata": _metadata(action),
+        "metadata": _metadata(action, held),
     }
 
 
@@ -55,9 +56,9 @@ def _message(action: AsyncAction) -> str:
     return action.finished_message or f"{action.kind} {'succeeded' if action.state is State.DONE else 'failed'}"
 
 
-def _metadata(action: AsyncAction) -> dict[str, Any]:
-    metadata = _object(action.args, "args")
-    return metadata if action.user_reference is None else metadata | {"user_reference": action.user_reference}
+def _metadata(action: AsyncAction, held: str | None) -> dict[str, Any]:
+    added = {"user_reference": action.user_reference, "held": held}
+    return _object(action.args, "args") | {name: value for name, value in added.items() if value is not None}
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

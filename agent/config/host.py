@@ -1,5 +1,6 @@
 """The options of what else runs on the host: units, applications, containers, processes, caches, maintenance."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,9 +96,21 @@ class Cache:
     timeout: float = option(30.0, checks.positive_number, "Seconds that one command to it may take.")
 
     def __post_init__(self) -> None:
-        needed = "path" if self.kind == "folder" else "url"
-        if getattr(self, needed) is None:
+        needed, check = CACHES[self.kind]
+        if (value := getattr(self, needed)) is None:
             raise Wrong(f'a value, as kind is "{self.kind}"', checks.NOTHING, at=needed)
+        try:
+            check(value)
+        except Wrong as wrong:
+            raise wrong.inside(needed) from None
+
+
+CACHES: Mapping[str, tuple[str, checks.Check]] = {
+    "redis": ("url", checks.server_url("redis", "rediss", "unix")),
+    "memcached": ("url", checks.server_url("memcached", "unix")),
+    "folder": ("path", checks.folder),
+}
+"""What a cache of each kind must have, and how that must look."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,10 @@ class Maintenance:
         (), checks.commands, "Commands that turn it off.", '[["/usr/local/bin/balancer", "undrain"]]'
     )
     holds: tuple[str, ...] = option(
-        (), checks.texts, "Kinds that wait in the queue while it is on, as globs.", '["database_*", "deploy"]'
+        (),
+        checks.texts,
+        "Kinds that wait in the queue while it is on, as globs; never maintenance_mode itself.",
+        '["database_*", "deploy"]',
     )
     timeout: float = option(60.0, checks.positive_number, "Seconds that each command may take.")
 

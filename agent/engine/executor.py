@@ -1,11 +1,13 @@
 """The loop that runs the queue."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from agent import log
 from agent.config import Settings
+from agent.engine.holds import Holds
 from agent.engine.lock import ExecutorLock
 from agent.engine.performance import Performance, kind_of
 from agent.errors import StoreUnavailable
@@ -28,6 +30,8 @@ class Executor:
         self._registry = registry
         self._settings = settings
         self._changed = changed
+        self.holds = Holds(settings, registry)
+        self._passed_over = 0  # the place in the order up to which it was logged what is held
         self._lock = ExecutorLock(settings.agent.db)
         self._busy = threading.Lock()
         self._wanted = threading.Event()
@@ -102,7 +106,8 @@ class Executor:
             return None
         if left := actions.running(self._store):
             return self._take_over(left)
-        return self._begin(actions.claim(self._store))
+        held = self.holds.kinds()
+        return self._begin(actions.claim(self._store, held), held)
 
     def _perform(self, performance: Performance) -> Performance | None:
         """Step an action until it is final; returns the next one, claimed by the same commit."""
@@ -136,12 +141,22 @@ class Executor:
             actions.hand_over(self._store, action.seq, False)
         return self._performance(left, interrupted=interrupted)
 
-    def _begin(self, claimed: Claimed | None) -> Performance | None:
+    def _begin(self, claimed: Claimed | None, held: Sequence[str]) -> Performance | None:
+        if held:
+            self._tell_passed_over(claimed, held)
         if claimed is None:
             return None
         log.started(claimed.action)
         self._changed()
         return self._performance(claimed, interrupted=False)
+
+    def _tell_passed_over(self, claimed: Claimed | None, held: Sequence[str]) -> None:
+        """Log each action that the claimed one went past, once."""
+        before = claimed.action.seq if claimed else actions.LAST
+        with suppress(StoreUnavailable):  # what was claimed must run, told or not
+            for action in actions.passed_over(self._store, held, self._passed_over, before):
+                log.held(action)
+                self._passed_over = action.seq
 
     def _performance(self, claimed: Claimed, *, interrupted: bool) -> Performance:
         kind = kind_of(claimed.action, self._registry)
@@ -159,14 +174,15 @@ class Executor:
     def _finish(self, performance: Performance, outcome: Done | Failed) -> Performance | None:
         action = performance.action
         state = State.DONE if isinstance(outcome, Done) else State.FAILED
+        held = self.holds.kinds()
         how = {"claim_next": not self._stopping.is_set(), "has_secrets": performance.has_secrets}
         claimed = self._written(
-            lambda: actions.finish(self._store, action.seq, state, outcome.payload, outcome.message, **how)
+            lambda: actions.finish(self._store, action.seq, state, outcome.payload, outcome.message, held=held, **how)
         )
         log.finished(action, state, outcome.message)
         self.scrub()
         self._changed()
-        return self._begin(claimed)
+        return self._begin(claimed, held)
 
     def _leave(self, performance: Performance) -> None:
         """Leave a running action between two steps; the one after goes on with it as if nothing had been."""

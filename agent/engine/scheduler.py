@@ -10,6 +10,7 @@ from gunicorn import systemd
 from agent import log
 from agent.config import Settings
 from agent.engine.executor import Executor
+from agent.engine.holds import Holds
 from agent.engine.timer import Every, timer
 from agent.errors import StoreUnavailable
 from agent.kinds.registry import Registry
@@ -45,6 +46,11 @@ class Engine:
         if self._timer.running:
             self._timer.shutdown(wait=False)
         self._executor.stop(timeout)
+
+    @property
+    def holds(self) -> Holds:
+        """Which kinds wait in the queue now, and why."""
+        return self._executor.holds
 
     def wake(self) -> None:
         """There is something new in the queue."""

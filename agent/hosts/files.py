@@ -1,4 +1,4 @@
-"""Small private files that are there whole or not at all, also after a power cut."""
+"""Small files, private unless said otherwise, that are there whole or not at all, also after a power cut."""
 
 from __future__ import annotations
 
@@ -22,11 +22,17 @@ def create(path: Path, data: bytes) -> bool:
     return True
 
 
-def replace(path: Path, data: bytes, *, durable: bool = True) -> None:
+def replace(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
     """Write a file in the place of the one that is there, if any."""
-    os.rename(_draft(path, data, durable=durable), path)
+    os.rename(_draft(path, data, durable=durable, mode=mode), path)
     if durable:
         sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if there is one."""
+    path.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 def read(path: Path) -> bytes | None:
@@ -46,10 +52,11 @@ def sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _draft(path: Path, data: bytes, *, durable: bool = True) -> Path:
+def _draft(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o600) -> Path:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
+        os.fchmod(descriptor, mode)  # whatever the umask
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]

@@ -68,6 +68,19 @@ class Flag(fields.Boolean):
         return value
 
 
+class Switch(fields.Field[bool]):
+    """On or off, in any of the spellings that callers have for it."""
+
+    ON = (True, 1, "on", "true", "1")
+    OFF = (False, 0, "off", "false", "0")
+    default_error_messages = {"invalid": "Not on or off: 1 or 0, true or false."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if isinstance(value, bool | int | float | str) and value in self.ON + self.OFF:
+            return value in self.ON
+        raise self.make_error("invalid")
+
+
 def json_schema(schema: Schema) -> dict[str, Any]:
     """The JSON Schema (2020-12) of what the marshmallow schema loads."""
     described: dict[str, Any] = {
@@ -91,7 +104,7 @@ def _field(field: "fields.Field[Any]") -> dict[str, Any]:
     if isinstance(field.load_default, bool | int | float | str | list):
         described["default"] = field.load_default
     for validator in field.validators:
-        described |= _limits(validator)
+        described |= _limits(validator, "Items" if isinstance(field, fields.List) else "Length")
     if field.allow_none and "type" in described:
         described["type"] = [described["type"], "null"]
     return described
@@ -100,6 +113,8 @@ def _field(field: "fields.Field[Any]") -> dict[str, Any]:
 def _type(field: "fields.Field[Any]") -> dict[str, Any]:
     if isinstance(field, fields.List):
         return {"type": "array", "items": _field(field.inner)}
+    if isinstance(field, Switch):
+        return {"enum": [*field.ON, *field.OFF]}
     if isinstance(field, fields.Nested):
         return json_schema(field.schema)
     if isinstance(field, fields.Dict) and field.value_field is not None:
@@ -110,11 +125,11 @@ def _type(field: "fields.Field[Any]") -> dict[str, Any]:
     return {}
 
 
-def _limits(validator: Any) -> dict[str, Any]:
+def _limits(validator: Any, counted: str) -> dict[str, Any]:
     if isinstance(validator, validate.Range):
         limits = {"minimum": validator.min, "maximum": validator.max}
     elif isinstance(validator, validate.Length):
-        limits = {"minLength": validator.min, "maxLength": validator.max}
+        limits = {f"min{counted}": validator.min, f"max{counted}": validator.max}
     elif isinstance(validator, validate.OneOf):
         limits = {"enum": list(validator.choices)}
     elif isinstance(validator, validate.Regexp):

@@ -80,6 +80,8 @@ class Kind:
     """Seconds it may run, unless `actions.timeouts` says otherwise."""
     cancellable: ClassVar[bool] = True
     """Whether it may be stopped between two steps, or by ending the command of one."""
+    holdable: ClassVar[bool] = True
+    """Whether `maintenance.holds` may keep it in the queue."""
     resource_type: ClassVar[str] = "Server"
     configuration: ClassVar[str] = "None."
     """For people: the options that make the node offer it, and that change what it does."""

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from agent import clock
@@ -11,9 +12,23 @@ from agent.store import Store
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
+LAST = 2**63 - 1
+"""Beyond every place of the order."""
+
 COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts, user"
 
 HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
+HEAD_NOT_HELD = f"""
+    SELECT {COLUMNS}, secrets FROM actions
+    WHERE finished_ts IS NULL AND state = 'NEW' AND kind NOT IN (SELECT value FROM json_each(:held))
+    ORDER BY seq LIMIT 1
+"""
+PASSED_OVER = f"""
+    SELECT {COLUMNS} FROM actions
+    WHERE finished_ts IS NULL AND state = 'NEW' AND kind IN (SELECT value FROM json_each(:held))
+      AND seq > :after AND seq < :before
+    ORDER BY seq
+"""
 CLAIM = """
     UPDATE actions
     SET state = 'RUNNING', state_ts = :now, version = version + 1, running_boot = :boot, running_since = :since
@@ -48,7 +63,7 @@ FINISHED = """
 QUEUE = "SELECT kind, id, state FROM actions WHERE finished_ts IS NULL ORDER BY state = 'RUNNING' DESC, seq"
 BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
 HISTORY = "SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = ? ORDER BY version DESC"
-VERSION = "SELECT version, state FROM actions WHERE id = ?"
+VERSION = "SELECT version, state, kind FROM actions WHERE id = ?"
 
 PRUNE = """
     DELETE FROM actions WHERE seq IN (
@@ -60,9 +75,18 @@ PRUNE = """
 """
 
 
-def claim(store: Store) -> Claimed | None:
-    """Make the head of the queue RUNNING, on disk before it is returned; None where nothing waits."""
-    return store.write(_claim)
+def claim(store: Store, held: Sequence[str] = ()) -> Claimed | None:
+    """Make the head of the queue RUNNING, on disk before it is returned; None where nothing waits.
+
+    Actions of the `held` kinds stay where they are, and the others go past them.
+    """
+    return store.write(lambda connection: _claim(connection, held))
+
+
+def passed_over(store: Store, held: Sequence[str], after: int, before: int = LAST) -> list[Action]:
+    """What waits of the `held` kinds between two places of the order."""
+    rows = store.read(PASSED_OVER, {"held": dumps(list(held)), "after": after, "before": before})
+    return [_action(row) for row in rows]
 
 
 def running(store: Store) -> Claimed | None:
@@ -78,16 +102,24 @@ def record(store: Store, seq: int, payload: Json) -> None:
 
 
 def finish(
-    store: Store, seq: int, state: State, payload: Json, message: str, *, claim_next: bool, has_secrets: bool = True
+    store: Store,
+    seq: int,
+    state: State,
+    payload: Json,
+    message: str,
+    *,
+    claim_next: bool,
+    has_secrets: bool = True,
+    held: Sequence[str] = (),
 ) -> Claimed | None:
-    """Write down how an action ended and, in the same commit, claim the next one."""
+    """Write down how an action ended and, in the same commit, claim the next one that is of no `held` kind."""
     row = _final(seq, state, payload, message)
 
     def work(connection: sqlite3.Connection) -> Claimed | None:
         _finish(connection, row)
         if has_secrets:
             store.secret_erased()
-        return _claim(connection) if claim_next else None
+        return _claim(connection, held) if claim_next else None
 
     return store.write(work)
 
@@ -146,12 +178,12 @@ def info(store: Store, action_id: str) -> tuple[Action, list[Transition]]:
     ]
 
 
-def version(store: Store, action_id: str) -> tuple[int, State]:
-    """A number that grows with every change of state or payload, and the state. Raises `ActionNotFound`."""
+def version(store: Store, action_id: str) -> tuple[int, State, str]:
+    """A number that grows with every change of state or payload, the state and the kind. Raises `ActionNotFound`."""
     rows = store.read(VERSION, (action_id,))
     if not rows:
         raise _not_found(action_id)
-    return rows[0][0], State(rows[0][1])
+    return rows[0][0], State(rows[0][1]), rows[0][2]
 
 
 def prune(store: Store, keep: int, limit: int) -> int:
@@ -177,8 +209,9 @@ def loads(text: str | None) -> Json:
     return None if text is None else json.loads(text)
 
 
-def _claim(connection: sqlite3.Connection) -> Claimed | None:
-    row = connection.execute(HEAD).fetchone()
+def _claim(connection: sqlite3.Connection, held: Sequence[str]) -> Claimed | None:
+    found = connection.execute(HEAD_NOT_HELD, {"held": dumps(list(held))}) if held else connection.execute(HEAD)
+    row = found.fetchone()
     if row is None:
         return None
     now = {"now": clock.now(), "boot": clock.boot_id(), "since": clock.monotonic()}

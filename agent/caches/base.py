@@ -1,0 +1,38 @@
+"""The contract of a cache: it is cleared, and says what that has freed."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from agent.config import Cache as Settings
+from agent.stop import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What one call has freed, by what it is counted in.
+
+    `problem` is why something is left, `goes_on` says that there is more to do.
+    """
+
+    freed: dict[str, int] = field(default_factory=dict)
+    problem: str | None = None
+    goes_on: bool = False
+
+
+class CacheFailed(Exception):
+    """It was not cleared; the message is one sentence without any secret."""
+
+
+class Cache(ABC):
+    """One cache. A cache of another make is a module of its own here: a subclass, named in `KINDS`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def clear(self, stop: Stop) -> Cleared:
+        """Remove what it holds, and return once that is gone; nobody gets any of it afterwards.
+
+        One that `goes_on` is called again for the rest: no call takes long, nor goes on when `stop` is requested.
+        Raises `CacheFailed` where nothing was cleared, or that is not known.
+        """

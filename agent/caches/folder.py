@@ -1,0 +1,148 @@
+"""A folder as a cache: what is in it goes, it stays."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.caches.base import Cache, CacheFailed, Cleared
+from agent.stop import Stop
+
+SLICE = 1.0
+"""Seconds that one call goes on; what is left is for the next."""
+DEEPEST = 100
+"""Levels of folders; each takes two descriptors."""
+TRIES = 3
+"""How many times a folder is emptied that somebody else goes on to fill."""
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Folder(Cache):
+    """Counted in files, and in the bytes of those that have no other name.
+
+    Each file is named relative to the descriptor of the folder that it was found in, so that no symbolic link leads
+    out of the cache, also not one that is put there meanwhile. What is mounted in it stays.
+    """
+
+    def clear(self, stop: Stop) -> Cleared:
+        path = self.settings.path or Path()
+        with _opened(path) as folder:
+            emptying = Emptying(folder, stop)
+            emptying.run()
+        return Cleared(
+            {"files": emptying.files, "bytes": emptying.bytes}, emptying.problem(path), goes_on=emptying.stopped
+        )
+
+
+class _TimeIsUp(Exception):
+    """The rest is for the next call."""
+
+
+class Emptying:
+    """One call's work on one folder, and what became of it."""
+
+    def __init__(self, folder: int, stop: Stop) -> None:
+        self.files = self.bytes = 0
+        self.stopped = False
+        self._removed = self._left = 0
+        self._first_left = ""
+        self._folder = folder
+        self._place = _place(folder)
+        self._stop = stop
+        self._deadline = time.monotonic() + SLICE
+
+    def run(self) -> None:
+        try:
+            self._empty(self._folder, "", 1)
+        except _TimeIsUp:
+            self.stopped = True
+
+    def problem(self, path: Path) -> str | None:
+        if self.stopped or not self._left:
+            return None
+        return f"{self._left} of what is in {path} cannot be removed, the first is {self._first_left}"
+
+    def _empty(self, folder: int, path: str, depth: int) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                self._look_up()
+                self._try(folder, entry.name, f"{path}{entry.name}", depth)
+
+    def _look_up(self) -> None:
+        # Where nothing was removed the next call would get no further than this one.
+        if self._stop.requested or (self._removed and time.monotonic() > self._deadline):
+            raise _TimeIsUp
+
+    def _try(self, folder: int, name: str, path: str, depth: int) -> None:
+        try:
+            self._remove(folder, name, path, depth)
+        except FileNotFoundError:
+            return  # somebody else was faster
+        except OSError as error:
+            self._leave(path, error.strerror or str(error))
+
+    def _remove(self, folder: int, name: str, path: str, depth: int) -> None:
+        found = os.lstat(name, dir_fd=folder)
+        if stat.S_ISDIR(found.st_mode):
+            self._remove_folder(folder, name, path, depth)
+            return
+        os.unlink(name, dir_fd=folder)
+        self._removed += 1
+        self.files += 1
+        self.bytes += found.st_size if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else 0
+
+    def _remove_folder(self, folder: int, name: str, path: str, depth: int) -> None:
+        left = self._left
+        for attempt in range(TRIES):
+            self._empty_inside(folder, name, path, depth)
+            if self._left > left:
+                return  # why it cannot go is known
+            try:
+                os.rmdir(name, dir_fd=folder)
+                self._removed += 1
+                return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or attempt == TRIES - 1:
+                    raise
+
+    def _empty_inside(self, folder: int, name: str, path: str, depth: int) -> None:
+        if depth == DEEPEST:
+            raise OSError(errno.ELOOP, f"it lies more than {DEEPEST} folders deep")
+        inside = os.open(name, FOLDER, dir_fd=folder)
+        try:
+            if _place(inside) != self._place:
+                raise OSError(errno.EXDEV, "something is mounted there")
+            self._empty(inside, f"{path}/", depth + 1)
+        finally:
+            os.close(inside)
+
+    def _leave(self, path: str, why: str) -> None:
+        self._left += 1
+        if self._left == 1:
+            self._first_left = f"{path.encode(errors='backslashreplace').decode()}: {why}"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The folder itself, never one that a link in its place leads to. Raises `CacheFailed`."""
+    try:
+        folder = os.open(path, FOLDER)
+    except OSError as error:
+        why = "it is a symbolic link" if path.is_symlink() else error.strerror
+        raise CacheFailed(f"the folder {path} cannot be cleared: {why}") from None
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _place(folder: int) -> tuple[int, str]:
+    """The file system and the mount that a folder belongs to: the same file system may be mounted inside itself."""
+    with open(f"/proc/self/fdinfo/{folder}", encoding="ascii") as lines:
+        mount = next((line for line in lines if line.startswith("mnt_id:")), "")
+    return os.fstat(folder).st_dev, mount

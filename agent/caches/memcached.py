@@ -1,0 +1,82 @@
+"""A memcached as a cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from agent.caches.base import Cache, CacheFailed, Cleared
+from agent.config import Cache as Settings
+from agent.datastores.base import DriverMissing
+from agent.stop import Stop
+
+if TYPE_CHECKING:
+    from pymemcache.client.base import Client
+
+PORT = 11211
+LOOK_EVERY = 0.02
+"""Seconds between looks at whether the memory is free."""
+
+
+class Memcached(Cache):
+    """Counted in items, and in the bytes that they took."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if find_spec("pymemcache") is None:
+            raise DriverMissing("the Python package pymemcache is not installed: pip install 'agent[memcached]'")
+        self._parts = urlsplit(settings.url or "")
+        self._address = f"{self._parts.scheme}://{self._parts.netloc}{self._parts.path}"
+
+    def clear(self, stop: Stop) -> Cleared:
+        """From the answer on nobody gets an item of before; their memory the server frees only little by little."""
+        with self._client() as client:
+            before = _held(client)
+            client.flush_all(noreply=False)
+            with suppress(Exception):
+                self._await_free(client, stop)
+        return Cleared(before)
+
+    def _await_free(self, client: Client, stop: Stop) -> None:
+        """Until it is, the server goes on to count what nobody gets any more. Some cannot be asked; no harm is done."""
+        client.raw_command("lru_crawler crawl all")
+        deadline = time.monotonic() + self.settings.timeout
+        while _held(client)["items"] and time.monotonic() < deadline and not stop.wait(LOOK_EVERY):
+            if not client.stats()[b"lru_crawler_running"]:
+                break
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        """A connection that tries everything once, and whose errors are ours."""
+        from pymemcache.client.base import Client
+        from pymemcache.exceptions import MemcacheError
+
+        where: Any = (self._parts.hostname, self._parts.port or PORT)
+        if self._parts.scheme == "unix":
+            where = self._parts.path
+        timeout = self.settings.timeout
+        try:
+            with closing(Client(where, connect_timeout=timeout, timeout=timeout)) as client:
+                yield client
+        except (ConnectionRefusedError, FileNotFoundError):
+            raise CacheFailed(f"nothing listens at {self._address}") from None
+        except TimeoutError:
+            raise CacheFailed(f"memcached at {self._address} does not answer") from None
+        except OSError as error:
+            raise CacheFailed(f"memcached at {self._address} cannot be reached: {error.strerror or error}") from error
+        except MemcacheError as error:
+            raise CacheFailed(f"memcached at {self._address} refuses: {_words(error)}") from error
+
+
+def _held(client: Client) -> dict[str, int]:
+    stats = client.stats()
+    return {"items": int(stats[b"curr_items"]), "bytes": int(stats[b"bytes"])}
+
+
+def _words(error: Exception) -> str:
+    said = error.args[0] if error.args else ""
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said) or type(error).__name__

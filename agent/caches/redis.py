@@ -1,0 +1,72 @@
+"""A Redis, or Valkey, as a cache: the databases that the configuration names are flushed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from agent.caches.base import Cache, CacheFailed, Cleared
+from agent.config import Cache as Settings
+from agent.config import Datastore
+from agent.datastores.base import DatastoreError
+from agent.datastores.redis import Redis as Server
+from agent.stop import Stop
+
+if TYPE_CHECKING:
+    import redis
+
+LOOK_EVERY = 0.02
+"""Seconds between looks at what is still to be freed."""
+
+
+class Redis(Cache):
+    """Counted in keys, and in bytes of the server's memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        Server.require_driver()
+
+    def clear(self, stop: Stop) -> Cleared:
+        freed = {"keys": 0, "bytes": 0}
+        try:
+            for database in self.settings.databases:
+                with self._server(database).client() as client:
+                    self._flush(client, freed, stop)
+        except DatastoreError as error:
+            if not freed["keys"]:
+                raise CacheFailed(str(error)) from error
+            return Cleared(freed, str(error))
+        return Cleared(freed)
+
+    def _flush(self, client: redis.Redis, freed: dict[str, int], stop: Stop) -> None:
+        """Asynchronous: the keys are gone with the answer, and no client waits until the memory is free."""
+        before, keys = _memory(client)["used_memory"], int(client.dbsize())
+        client.flushdb(asynchronous=True)
+        if keys:
+            freed["keys"] += keys
+            freed["bytes"] += max(0, before - self._memory_left(client, stop))
+
+    def _memory_left(self, client: redis.Redis, stop: Stop) -> int:
+        """The memory used once all is freed; or as it is when there is no more time to wait for that."""
+        deadline = time.monotonic() + self.settings.timeout
+        memory = _memory(client)
+        while memory.get("lazyfree_pending_objects") and time.monotonic() < deadline and not stop.wait(LOOK_EVERY):
+            memory = _memory(client)
+        return int(memory["used_memory"])
+
+    def _server(self, database: int) -> Server:
+        """One database of it; a connection that has to be made anew comes back to the same one."""
+        parts = urlsplit(self.settings.url or "")
+        if parts.scheme == "unix":
+            query = "&".join(filter(None, (parts.query, f"db={database}")))
+            url = parts._replace(query=query).geturl()
+        else:
+            url = parts._replace(path=f"/{database}").geturl()
+        options = {"password_file": self.settings.password_file, "timeout": self.settings.timeout}
+        return Server(Datastore(kind="redis", url=url, **options))  # type: ignore[arg-type]
+
+
+def _memory(client: redis.Redis) -> dict[str, Any]:
+    found: dict[str, Any] = client.info("memory")
+    return found

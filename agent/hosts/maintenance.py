@@ -1,0 +1,73 @@
+"""The file that is there while this host is in maintenance: anybody may look for it, also a web server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agent import clock
+from agent.config import Settings
+from agent.hosts import files
+
+ON, TURNING_ON, TURNING_OFF = "on", "turning on", "turning off"
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
+LARGEST = 4096
+"""Bytes; what is larger was not written here."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the file says: how far it is, since when the file has been there, and who asked, by which action."""
+
+    state: str
+    since: str
+    by: str = ""
+    action: str = ""
+
+
+class MaintenanceFlag:
+    """Readable by everybody, and there whole or not at all, also after a power cut."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, settings: Settings) -> MaintenanceFlag:
+        """The one of the configuration: beside `agent.db` unless it says where."""
+        path = settings.maintenance.flag if settings.maintenance else None
+        return cls(path or settings.agent.db.absolute().with_name("maintenance"))
+
+    def is_there(self) -> bool:
+        return os.path.exists(self.path)
+
+    def read(self) -> Mark | None:
+        """What it says; None where it is not there. One that somebody else made says that it is on."""
+        try:
+            modified = self.path.stat().st_mtime_ns // 1000
+        except OSError:
+            return None
+        said = _texts(self.path)
+        state = said.get("state", "")
+        since = said.get("since", "") if TIME.fullmatch(said.get("since", "")) else clock.rfc3339(modified)
+        return Mark(state if state in (TURNING_ON, TURNING_OFF) else ON, str(since))
+
+    def write(self, mark: Mark) -> None:
+        """Raises `OSError`."""
+        files.replace(self.path, json.dumps(asdict(mark)).encode() + b"\n", mode=0o644)
+
+    def remove(self) -> None:
+        """Remove it, also where it is gone already. Raises `OSError`."""
+        files.remove(self.path)
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """The members of the file that are texts; none where it was not written here, or cannot be read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            said = json.loads(file.read(LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {name: value for name, value in said.items() if isinstance(value, str)} if isinstance(said, dict) else {}

@@ -1,0 +1,132 @@
+"""`clear_caches`: empty the caches that the configuration names."""
+
+from dataclasses import replace
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from agent import caches
+from agent.caches.base import CacheFailed, Cleared
+from agent.config import Settings
+from agent.datastores.base import DriverMissing
+from agent.errors import ConfigError
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.models import Json
+
+
+def _names(*validators: Any) -> "fields.List[Any]":
+    return fields.List(
+        fields.String(validate=validators),
+        validate=validate.Length(min=1),
+        metadata={"description": "Which ones, by their names in the configuration; all unless given."},
+    )
+
+
+class ClearCachesArgs(Args):
+    caches = _names()
+
+
+class ClearCachesResult(Args):
+    """What was freed."""
+
+    cleared = fields.Dict(
+        required=True,
+        metadata={"description": "By cache: keys (redis), items (memcached) or files (folder), and bytes."},
+    )
+    again = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Those cleared again after an interruption: what was freed before it is not counted."},
+    )
+
+
+class ClearCaches(Kind):
+    """Clear the caches of this node, one after the other, and say what was freed.
+
+    One that cannot be cleared does not keep the others from it, and fails the action in the end.
+    """
+
+    name = "clear_caches"
+    args = ClearCachesArgs
+    result = ClearCachesResult
+    resource_type = "Stack"
+    configuration = "``[caches.NAME]``."
+    privileges = (
+        "In Redis ``FLUSHDB``, ``DBSIZE``, ``INFO`` and ``SELECT``; to remove what is in the folders, which the "
+        "agent's unit must list in ``ReadWritePaths`` where they are not its own."
+    )
+    interruption = "The cache that was under way is cleared again, and the result names it; the others follow."
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.caches:
+            raise NotOffered("set [caches.NAME] in the configuration")
+        super().__init__(settings)
+        _refuse_our_own(settings)
+        try:
+            self._caches = {name: caches.of(each) for name, each in settings.caches.items()}
+        except DriverMissing as error:
+            raise NotOffered(str(error)) from None
+        self.schema: Schema = Args.from_dict({"caches": _names(validate.OneOf(list(self._caches)))})()
+
+    def resource(self, args: Any) -> tuple[str, str]:
+        return self.resource_type, self.settings.agent.stack
+
+    def step(self, step: Step) -> Outcome:
+        if step.payload is None:
+            names = list(dict.fromkeys(step.args.get("caches", self._caches)))
+            return Running({"clearing": names[0], "next": names[1:], "cleared": {}, "failed": {}, "again": []})
+        return _next(self._told(step.payload, step))
+
+    def resume(self, step: Step) -> Outcome:
+        if step.payload is None:
+            return self.step(step)
+        again = dict.fromkeys([*step.payload["again"], step.payload["clearing"]])
+        return self.step(replace(step, payload=step.payload | {"again": list(again)}))
+
+    def _told(self, payload: Json, step: Step) -> Json:
+        """The payload with what became of the cache that was due; it stays due where there is more to do."""
+        name = payload["clearing"]
+        try:
+            cleared = self._clear(name, step)
+        except CacheFailed as error:
+            cleared = Cleared(problem=str(error))
+        freed = _sum(payload["cleared"].get(name, {}), cleared.freed)
+        told = payload | {"cleared": payload["cleared"] | ({name: freed} if freed else {})}
+        if cleared.problem:
+            told["failed"] = payload["failed"] | {name: cleared.problem}
+        return told if cleared.goes_on else told | {"clearing": None}
+
+    def _clear(self, name: str, step: Step) -> Cleared:
+        if name not in self._caches:
+            raise CacheFailed("the configuration does not name it any more")
+        return self._caches[name].clear(step.stop)
+
+
+def _next(payload: Json) -> Outcome:
+    """On with the next cache, or the end."""
+    if payload["clearing"] is not None:
+        return Running(payload)
+    if payload["next"]:
+        return Running(payload | {"clearing": payload["next"][0], "next": payload["next"][1:]})
+    told = {"cleared": payload["cleared"], "again": payload["again"]}
+    if failed := payload["failed"]:
+        message = "; ".join(f"{name} is not cleared: {why}" for name, why in failed.items())
+        return Failed({"message": message, **told, "failed": failed}, message)
+    freed = (f"{name} ({_counted(each)})" for name, each in payload["cleared"].items())
+    return Done(told, f"cleared {', '.join(freed)}")
+
+
+def _sum(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    return {unit: before.get(unit, 0) + count for unit, count in now.items()} or before
+
+
+def _counted(freed: dict[str, int]) -> str:
+    return ", ".join(f"{count} {unit}" for unit, count in freed.items())
+
+
+def _refuse_our_own(settings: Settings) -> None:
+    """Raises `ConfigError` for a folder that holds the agent's own state."""
+    own = settings.agent.db.resolve()
+    for name, cache in settings.caches.items():
+        if cache.path is not None and own.is_relative_to(cache.path.resolve()):
+            raise ConfigError(f"caches.{name}.path: {cache.path} holds agent.db, which is no cache")

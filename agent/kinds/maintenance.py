@@ -1,0 +1,140 @@
+"""`maintenance_mode`: turn the maintenance of this host on or off, by its flag and commands of the configuration."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from marshmallow import fields
+
+from agent import clock
+from agent.config import Settings
+from agent.hosts import command
+from agent.hosts.command import CommandNotStarted
+from agent.hosts.maintenance import ON, TURNING_OFF, TURNING_ON, MaintenanceFlag, Mark
+from agent.kinds.arguments import Switch
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.models import Json
+
+TAIL = 2048
+"""Bytes of what a failed command printed that are told."""
+
+
+class MaintenanceArgs(Args):
+    value = Switch(required=True, metadata={"description": "1, true or on: turn it on; 0, false or off: turn it off."})
+
+
+class MaintenanceResult(Args):
+    """How it stands now."""
+
+    maintenance = fields.Boolean(required=True, metadata={"description": "Whether it is on."})
+    since = fields.String(
+        required=True, allow_none=True, metadata={"description": "Since when the flag is there; null where it is off."}
+    )
+    flag = fields.String(required=True, metadata={"description": "The file that is there while it is on."})
+    again = fields.List(
+        fields.Integer(),
+        required=True,
+        metadata={"description": "Which commands, counted from 1, were run again after an interruption."},
+    )
+
+
+class MaintenanceMode(Kind):
+    """Turn maintenance mode on or off. Done at once where it is so; what failed half way runs all its commands again.
+
+    The flag is there from before the first command of `on` until after the last one of `off`, and while it is there
+    the kinds of `maintenance.holds` wait in the queue.
+    """
+
+    name = "maintenance_mode"
+    args = MaintenanceArgs
+    result = MaintenanceResult
+    resource_type = "Stack"
+    holdable: ClassVar[bool] = False
+    configuration = "``[maintenance]``."
+    privileges = "To write in the directory of the flag, and what the commands need."
+    interruption = (
+        "The command that was under way is run again, and the result tells which: let each be harmless to repeat."
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.maintenance is None:
+            raise NotOffered("set [maintenance] in the configuration")
+        super().__init__(settings)
+        self._maintenance = settings.maintenance
+        self._flag = MaintenanceFlag.of(settings)
+
+    def resource(self, args: Any) -> tuple[str, str]:
+        return self.resource_type, self.settings.agent.stack
+
+    def step(self, step: Step) -> Outcome:
+        try:
+            return self._begin(step) if step.payload is None else self._go_on(step, step.payload)
+        except (_CommandFailed, CommandNotStarted) as failed:
+            return self._failed(step, str(failed))
+        except OSError as error:
+            return self._failed(step, f"the flag {self._flag.path} cannot be changed: {error.strerror}")
+
+    def resume(self, step: Step) -> Outcome:
+        if step.payload is None or step.payload["ran"] >= len(self._commands(step)):
+            return self.step(step)  # nothing was done yet, or no command is left
+        again = [*step.payload["again"], step.payload["ran"] + 1]
+        return self.step(replace(step, payload=step.payload | {"again": again}))
+
+    def _begin(self, step: Step) -> Outcome:
+        """Say what is about to be done, before any of it is."""
+        mark = self._flag.read()
+        if step.args["value"] == (mark is not None) and (mark is None or mark.state == ON):
+            return self._done(step, [], "already")
+        turning = TURNING_ON if step.args["value"] else TURNING_OFF
+        return Running({"state": turning, "ran": 0, "of": len(self._commands(step)), "again": []})
+
+    def _go_on(self, step: Step, payload: Json) -> Outcome:
+        """Run the next command; after the last one the flag says, or is gone to say, that it is so."""
+        commands, ran = self._commands(step), payload["ran"]
+        if ran == 0:
+            self._mark(step, payload["state"])
+        if ran < len(commands):
+            self._run(step, commands[ran])
+            return Running(payload | {"ran": ran + 1})
+        if step.args["value"]:
+            self._mark(step, ON)
+        else:
+            self._flag.remove()
+        return self._done(step, payload["again"], "now")
+
+    def _mark(self, step: Step, state: str) -> None:
+        mark = self._flag.read()
+        since = mark.since if mark else str(clock.rfc3339(clock.now()))
+        self._flag.write(Mark(state, since, step.action.user, step.action.id))
+
+    def _commands(self, step: Step) -> tuple[tuple[str, ...], ...]:
+        return self._maintenance.on if step.args["value"] else self._maintenance.off
+
+    def _run(self, step: Step, argv: tuple[str, ...]) -> None:
+        """Raises `_CommandFailed` unless it succeeds, `CommandNotStarted`."""
+        outcome = command.run(argv, timeout=self._maintenance.timeout, stop=step.stop, action=step.action.id, tail=TAIL)
+        if not outcome.ok:
+            raise _CommandFailed(": ".join(filter(None, (outcome.describe(), _last_line(outcome)))))
+
+    def _done(self, step: Step, again: list[int], when: str) -> Done:
+        mark = self._flag.read()
+        result = {
+            "maintenance": step.args["value"],
+            "since": mark.since if mark else None,
+            "flag": str(self._flag.path),
+            "again": again,
+        }
+        return Done(result, f"maintenance mode is {'on' if step.args['value'] else 'off'} {when}")
+
+    def _failed(self, step: Step, why: str) -> Failed:
+        mark = self._flag.read()
+        message = f"{why}; maintenance mode is {mark.state if mark else 'off'}"
+        return Failed({"message": message, "payload": step.payload, "flag": str(self._flag.path)}, message)
+
+
+class _CommandFailed(Exception):
+    """The message names it, with its last words."""
+
+
+def _last_line(outcome: command.Outcome) -> str:
+    lines = (outcome.stderr.strip() or outcome.stdout.strip()).splitlines()
+    return lines[-1].strip() if lines else ""
