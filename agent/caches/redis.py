@@ -58,11 +58,8 @@ class Redis(Cache):
     def _server(self, database: int) -> Server:
         """One database of it; a connection that has to be made anew comes back to the same one."""
         parts = urlsplit(self.settings.url or "")
-        if parts.scheme == "unix":
-            query = "&".join(filter(None, (parts.query, f"db={database}")))
-            url = parts._replace(query=query).geturl()
-        else:
-            url = parts._replace(path=f"/{database}").geturl()
+        query = "&".join(filter(None, (parts.query, f"db={database}")))
+        url = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
         options = {"password_file": self.settings.password_file, "timeout": self.settings.timeout}
         return Server(Datastore(kind="redis", url=url, **options))  # type: ignore[arg-type]
 

@@ -1,0 +1,19 @@
+"""What a cache is tried against beside real servers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def silent(server_dir: Path) -> Iterator[str]:
+    """The url of a socket that takes connections and says nothing."""
+    path = server_dir / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield f"unix://{path}"

@@ -1,0 +1,206 @@
+"""A folder is emptied of what is in it and nothing else, whatever somebody puts there meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.caches import folder as module
+from agent.caches.base import CacheFailed
+from agent.caches.folder import Folder
+from agent.config import Cache
+from agent.stop import Stop
+
+
+def clear(path: Path, stop: Stop | None = None) -> tuple[dict[str, int], str | None]:
+    """What all calls together have freed, and the problem of the last one."""
+    freed: dict[str, int] = {}
+    while True:
+        cleared = Folder(Cache(kind="folder", path=path)).clear(stop or Stop())
+        freed = {unit: freed.get(unit, 0) + count for unit, count in cleared.freed.items()}
+        if not cleared.goes_on:
+            return freed, cleared.problem
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache with five files of three bytes, on three levels, beside a file that is no part of it."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "precious").write_text("keep")
+    cache = tmp_path / "cache"
+    (cache / "a" / "b").mkdir(parents=True)
+    (cache / "empty").mkdir()
+    for name in ("1", "2", "a/3", "a/b/4", "a/b/.5"):
+        (cache / name).write_text("abc")
+    return cache
+
+
+def precious(cache: Path) -> bool:
+    return (cache.parent / "outside" / "precious").read_text() == "keep"
+
+
+def test_all_that_is_in_it_goes_and_it_stays(cache: Path) -> None:
+    inode = cache.stat().st_ino
+    assert clear(cache) == ({"files": 5, "bytes": 15}, None)
+    assert list(cache.iterdir()) == [] and cache.stat().st_ino == inode
+
+
+def test_what_is_empty_already_frees_nothing(cache: Path) -> None:
+    clear(cache)
+    assert clear(cache) == ({"files": 0, "bytes": 0}, None)
+
+
+def test_a_file_that_has_another_name_elsewhere_frees_no_bytes(cache: Path) -> None:
+    os.link(cache.parent / "outside" / "precious", cache / "other-name")
+    assert clear(cache) == ({"files": 6, "bytes": 15}, None)
+    assert precious(cache)
+
+
+def test_links_in_it_go_and_what_they_lead_to_stays(cache: Path) -> None:
+    (cache / "to-folder").symlink_to(cache.parent / "outside")
+    (cache / "a" / "to-file").symlink_to(cache.parent / "outside" / "precious")
+    (cache / "to-nothing").symlink_to("/nowhere")
+    (cache / "loop").symlink_to(cache)
+    assert clear(cache) == ({"files": 9, "bytes": 15}, None)
+    assert precious(cache) and list(cache.iterdir()) == []
+
+
+def test_pipes_sockets_and_odd_names_go_too(cache: Path) -> None:
+    os.mkfifo(cache / "pipe")
+    for name in (b"\xff\xfe", b"-rf", b"new\nline", b" "):
+        Path(os.fsdecode(os.fsencode(cache) + b"/" + name)).write_bytes(b"")
+    assert clear(cache) == ({"files": 10, "bytes": 15}, None)
+
+
+def test_a_link_in_its_place_is_not_followed(cache: Path) -> None:
+    link = cache.parent / "link"
+    link.symlink_to(cache)
+    with pytest.raises(CacheFailed, match=r"link cannot be cleared: it is a symbolic link$"):
+        clear(link)
+    assert (cache / "1").exists()
+
+
+@pytest.mark.parametrize("make, why", [(None, "No such file or directory"), ("file", "Not a directory")])
+def test_what_is_no_folder_is_told(make: str | None, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    if make:
+        path.write_text("")
+    with pytest.raises(CacheFailed) as failed:
+        clear(path)
+    assert str(failed.value) == f"the folder {path} cannot be cleared: {why}"
+
+
+def test_a_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment between the look at an entry and its opening, which no other process could be made to hit."""
+    really_open = os.open
+
+    def swap_and_open(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "a":
+            (cache / "a").rename(cache.parent / "moved")
+            (cache / "a").symlink_to(cache.parent / "outside")
+        return really_open(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(module.os, "open", swap_and_open)
+    freed, problem = clear(cache)
+    assert precious(cache) and (cache.parent / "moved" / "3").exists()
+    assert freed["files"] == 2 and problem is not None and "the first is a: Not a directory" in problem
+
+
+def test_links_that_come_and_go_lead_nowhere(cache: Path) -> None:
+    """Another thread swaps a folder for a link out of the cache, over and over."""
+    done, swaps = threading.Event(), 0
+
+    def swap() -> None:
+        nonlocal swaps
+        while not done.is_set():
+            swaps += 1
+            entry = cache / f"x{swaps % 20}"
+            try:
+                entry.mkdir()
+                (entry / "file").write_text("abc")
+                os.rename(entry, f"{entry}.away")
+                entry.symlink_to(cache.parent / "outside")
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for _ in range(200):
+            clear(cache)
+    finally:
+        done.set()
+        thread.join(10)
+    assert precious(cache) and swaps > 100
+
+
+@pytest.fixture(params=["tmpfs", "bind"])
+def mounted(cache: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Something mounted in the cache: another file system, or a folder of the same one."""
+    point = cache / "a" / "mounted"
+    point.mkdir()
+    how = ["-t", "tmpfs", "none"] if request.param == "tmpfs" else ["--bind", str(cache.parent / "outside")]
+    subprocess.run(["mount", *how, str(point)], check=True)
+    try:
+        (point / "precious").write_text("keep")
+        yield point
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+def test_what_is_mounted_in_it_stays_and_is_told(cache: Path, mounted: Path) -> None:
+    freed, problem = clear(cache)
+    assert (mounted / "precious").read_text() == "keep"
+    assert freed == {"files": 5, "bytes": 15}
+    assert problem == f"1 of what is in {cache} cannot be removed, the first is a/mounted: something is mounted there"
+
+
+def test_what_cannot_be_removed_is_told_with_what_was_freed(cache: Path) -> None:
+    with busy(cache / "a" / "3"), busy(cache / "2"):
+        freed, problem = clear(cache)
+    assert freed == {"files": 3, "bytes": 9}
+    assert problem is not None and problem.startswith(f"2 of what is in {cache} cannot be removed, the first is ")
+    assert problem.endswith((" 2: Device or resource busy", " a/3: Device or resource busy"))
+
+
+@contextmanager
+def busy(file: Path) -> Iterator[None]:
+    """A file that nobody can remove, root neither: something is mounted on it."""
+    subprocess.run(["mount", "--bind", str(file), str(file)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(file)], check=True)
+
+
+def test_a_stop_leaves_the_rest(cache: Path) -> None:
+    stop = Stop()
+    stop.request("cancelled")
+    cleared = Folder(Cache(kind="folder", path=cache)).clear(stop)
+    assert cleared.goes_on and cleared.freed["files"] == 0 and (cache / "1").exists()
+
+
+def test_a_large_one_takes_several_calls(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLICE", 0.0)
+    first = Folder(Cache(kind="folder", path=cache)).clear(Stop())
+    assert first.goes_on and 0 <= first.freed["files"] <= 1
+    freed, problem = clear(cache)
+    assert freed["files"] + first.freed["files"] == 5 and problem is None and list(cache.iterdir()) == []
+
+
+def test_what_lies_too_deep_is_told_and_the_rest_goes(cache: Path) -> None:
+    deep = cache
+    for _ in range(module.DEEPEST + 1):
+        deep /= "d"
+        deep.mkdir()
+    freed, problem = clear(cache)
+    assert freed["files"] == 5 and problem is not None and problem.startswith("1 of what is in")
+    assert problem.endswith(f"it lies more than {module.DEEPEST} folders deep")

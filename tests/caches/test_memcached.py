@@ -1,0 +1,68 @@
+"""A real memcached is flushed, and what it says it has freed is so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.caches.base import CacheFailed
+from agent.caches.memcached import Memcached
+from agent.config import Cache
+from agent.stop import Stop
+from tests.servers.fixtures import temporary_directory
+from tests.servers.memcached import MemcachedServer
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["socket", "tcp"])
+def server(request: pytest.FixtureRequest) -> Iterator[MemcachedServer]:
+    for directory in temporary_directory():
+        with MemcachedServer(directory / "memcached", tcp=request.param) as server:
+            yield server
+
+
+def cache_at(url: str) -> Memcached:
+    return Memcached(Cache(kind="memcached", url=url, timeout=5))
+
+
+def test_its_items_are_gone_and_counted_once(server: MemcachedServer) -> None:
+    for number in range(50):
+        server.set(f"k{number}", "x" * 100)
+    freed = cache_at(server.url).clear(Stop()).freed
+    assert freed["items"] == 50 and freed["bytes"] > 50 * 100
+    assert server.get("k7") is None
+    assert cache_at(server.url).clear(Stop()).freed == {"items": 0, "bytes": 0}
+
+
+def test_what_is_kept_afterwards_stays(server: MemcachedServer) -> None:
+    cache_at(server.url).clear(Stop())
+    server.set("new", "1")
+    assert server.get("new") == "1"
+
+
+def test_one_that_may_not_be_flushed_says_so(server_dir: Path) -> None:
+    with MemcachedServer(server_dir / "memcached", options=["-F"]) as server:
+        server.set("k", "1")
+        with pytest.raises(CacheFailed, match=r"refuses: flush_all not allowed$"):
+            cache_at(server.url).clear(Stop())
+        assert server.get("k") == "1"
+
+
+def test_one_whose_crawler_cannot_be_asked_is_flushed_all_the_same(server_dir: Path) -> None:
+    with MemcachedServer(server_dir / "memcached", options=["-o", "no_lru_crawler,no_lru_maintainer"]) as server:
+        server.set("k", "1")
+        assert cache_at(server.url).clear(Stop()).freed["items"] == 1
+        assert server.get("k") is None
+
+
+def test_one_that_is_down_is_told(server_dir: Path) -> None:
+    for url in (f"unix://{server_dir}/none.sock", "memcached://127.0.0.1:1"):
+        with pytest.raises(CacheFailed) as failed:
+            cache_at(url).clear(Stop())
+        assert str(failed.value) == f"nothing listens at {url}"
+
+
+def test_one_that_does_not_answer_is_told(silent: str) -> None:
+    with pytest.raises(CacheFailed, match=r"memcached at unix://\S+ does not answer$"):
+        Memcached(Cache(kind="memcached", url=silent, timeout=0.2)).clear(Stop())

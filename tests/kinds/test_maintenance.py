@@ -1,0 +1,267 @@
+"""maintenance_mode: a flag that everybody can read, commands in order, and kinds that wait as long as it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config
+from agent.kinds.base import NotOffered
+from agent.kinds.maintenance import MaintenanceMode, MaintenanceResult
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.conformance.shapes import SUCCESS, moment
+from tests.kinds.asking import Ask, by_command, by_form, by_schedule, refused
+from tests.kinds.configuring import toml
+
+KIND = "maintenance_mode"
+ON_OFF = [(1, 0), (True, False), ("on", "off"), ("true", "false"), ("1", "0")]
+
+# Writes its words into a file, waits while the file `wait` is there, fails if `fail` is.
+COMMAND = """\
+echo $2 >> $1/trace
+while [ -e $1/wait ]; do sleep 0.02; done
+if [ -e $1/fail ]; then echo the balancer says no >&2; exit 1; fi
+"""
+
+
+class Site:
+    """Where the commands write, and the flag and the agent's configuration that go with them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.flag = directory / "flag"
+        self.script = directory / "balancer"
+        self.script.write_text(f"#!/bin/sh\n{COMMAND}")
+        self.script.chmod(0o755)
+
+    def command(self, word: str) -> list[str]:
+        return [str(self.script), str(self.directory), word]
+
+    def config(self, **options: Any) -> str:
+        maintenance = {
+            "flag": str(self.flag),
+            "on": [self.command("drain"), self.command("stop")],
+            "off": [self.command("start"), self.command("undrain")],
+        }
+        return toml({"maintenance": maintenance | options})
+
+    def trace(self) -> list[str]:
+        """The commands that were run so far, in order."""
+        path = self.directory / "trace"
+        return path.read_text().split() if path.exists() else []
+
+    def said(self) -> Any:
+        return json.loads(self.flag.read_text())
+
+    def clean(self) -> None:
+        for name in ("trace", "wait", "fail", "flag"):
+            (self.directory / name).unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def agent(shared_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    started = AgentProcess(tmp_path_factory.mktemp("agent"), config=shared_site.config()).start()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def site(shared_site: Site) -> Iterator[Site]:
+    yield shared_site
+    shared_site.clean()
+
+
+@pytest.mark.parametrize("ask", [by_schedule, by_command, by_form])
+def test_on_and_off_run_their_commands_once_and_asked_again_none(ask: Ask, agent: AgentProcess, site: Site) -> None:
+    on = ask(agent, KIND, value=1)
+    assert on["state"] == "DONE" and MaintenanceResult().validate(on["state_payload"]) == {}
+    assert on["state_payload"] | {"since": None} == {
+        "maintenance": True, "since": None, "flag": str(site.flag), "again": [],
+    }  # fmt: skip
+    moment(on["state_payload"]["since"])
+    assert site.trace() == ["drain", "stop"]
+    again = ask(agent, KIND, value=1)
+    assert (again["state"], again["state_payload"]) == ("DONE", on["state_payload"])
+    off = ask(agent, KIND, value=0)
+    assert off["state_payload"] == {"maintenance": False, "since": None, "flag": str(site.flag), "again": []}
+    assert site.trace() == ["drain", "stop", "start", "undrain"] and not site.flag.exists()
+    assert ask(agent, KIND, value=0)["state_payload"] == off["state_payload"]
+    assert len(site.trace()) == 4
+
+
+@pytest.mark.parametrize("ask", [by_schedule, by_form])
+@pytest.mark.parametrize("on, off", ON_OFF)
+def test_every_spelling_of_on_and_off_is_taken(on: Any, off: Any, ask: Ask, agent: AgentProcess, site: Site) -> None:
+    assert ask(agent, KIND, value=on)["state_payload"]["maintenance"] is True
+    assert ask(agent, KIND, value=off)["state_payload"]["maintenance"] is False
+    assert len(site.trace()) == 4
+
+
+@pytest.mark.parametrize("value", [2, -1, "yes", "", None, [], {}, 0.5, [1]])
+def test_what_is_neither_on_nor_off_is_refused(value: Any, agent: AgentProcess) -> None:
+    assert list(refused(agent, KIND, value=value)) == ["value"]
+
+
+def test_without_a_value_it_is_refused(agent: AgentProcess) -> None:
+    assert refused(agent, KIND) == {"value": ["Missing data for required field."]}
+
+
+def test_the_flag_says_who_and_since_when_and_anybody_may_read_it(agent: AgentProcess, site: Site) -> None:
+    action_id = agent.schedule(KIND, {"value": 1}, headers={"From": "ops@example.com"})
+    since = agent.await_final(action_id)["action"]["state_payload"]["since"]
+    assert site.said() == {"state": "on", "since": since, "by": "ops@example.com", "action": action_id}
+    assert stat.S_IMODE(site.flag.stat().st_mode) == 0o644
+
+
+def test_the_flag_is_there_while_the_commands_run_and_says_so(agent: AgentProcess, site: Site) -> None:
+    for value, state, words in ((1, "turning on", 1), (0, "turning off", 3)):
+        (site.directory / "wait").touch()
+        action_id = agent.schedule(KIND, {"value": value})
+        eventually(lambda words=words: len(site.trace()) == words, "the first command runs")
+        assert site.said()["state"] == state
+        (site.directory / "wait").unlink()
+        assert agent.await_final(action_id)["action"]["state"] == "DONE"
+    assert not site.flag.exists()
+
+
+def test_a_file_that_somebody_else_made_counts_as_on(agent: AgentProcess, site: Site) -> None:
+    for content in ("", "we are back soon", "[]", '{"state": 1, "since": "\\ud800"}', "[" * 3000):
+        site.flag.write_text(content)
+        os.utime(site.flag, (0, 0))
+        on = by_schedule(agent, KIND, value=1)["state_payload"]
+        assert (on["maintenance"], on["since"]) == (True, "1970-01-01T00:00:00Z")
+    assert site.trace() == []
+    assert by_schedule(agent, KIND, value=0)["state"] == "DONE"
+    assert site.trace() == ["start", "undrain"] and not site.flag.exists()
+
+
+@pytest.mark.parametrize(
+    "value, state, words", [(1, "turning on", ["drain", "stop"]), (0, "turning off", ["start", "undrain"])]
+)
+def test_a_command_that_fails_is_named_with_its_words_and_asked_again_all_are_run_again(
+    value: int, state: str, words: list[str], agent: AgentProcess, site: Site
+) -> None:
+    if not value:
+        site.flag.touch()
+    (site.directory / "fail").touch()
+    for ask in (by_schedule, by_command):
+        action = ask(agent, KIND, value=value)
+        assert action["state"] == "FAILED"
+        told = action["state_payload"]["message"]
+        assert (
+            told.startswith(f"{site.script} {site.directory} {words[0]} failed")
+            and "with exit status 1: the balancer says no; " in told
+        )
+        assert told.endswith(f"maintenance mode is {state}") and site.said()["state"] == state
+    (site.directory / "fail").unlink()
+    assert by_schedule(agent, KIND, value=value)["state"] == "DONE"
+    assert site.trace() == [words[0], words[0], *words]
+
+
+def test_what_was_turned_on_half_way_can_be_turned_off(agent: AgentProcess, site: Site) -> None:
+    (site.directory / "fail").touch()
+    assert by_schedule(agent, KIND, value=1)["state"] == "FAILED"
+    (site.directory / "fail").unlink()
+    assert by_schedule(agent, KIND, value=0)["state"] == "DONE"
+    assert site.trace() == ["drain", "start", "undrain"] and not site.flag.exists()
+
+
+def test_a_cancelled_one_says_how_far_it_came(agent: AgentProcess, site: Site) -> None:
+    (site.directory / "wait").touch()
+    action_id = agent.schedule(KIND, {"value": 1})
+    eventually(lambda: site.trace() == ["drain"], "the first command runs")
+    agent.cancel(action_id)
+    payload = agent.await_final(action_id)["action"]["state_payload"]
+    assert payload["cancelled"] and payload["payload"]["message"].endswith("maintenance mode is turning on")
+    assert site.said()["state"] == "turning on"
+
+
+@pytest.mark.parametrize("kill", ["kill_all", "kill_worker"])
+def test_the_command_that_was_interrupted_is_run_again_and_named(kill: str, agent: AgentProcess, site: Site) -> None:
+    action_id = agent.schedule(KIND, {"value": 1})
+    agent.await_final(action_id)
+    (site.directory / "wait").touch()
+    action_id = agent.schedule(KIND, {"value": 0})
+    eventually(lambda: site.trace()[2:] == ["start"], "the first command runs")
+    getattr(agent, kill)()
+    if kill == "kill_all":
+        agent.start()
+    eventually(lambda: site.trace()[2:] == ["start"] * 2, "it is run again")
+    (site.directory / "wait").unlink()
+    action = agent.await_final(action_id)["action"]
+    assert action["state"] == "DONE" and action["state_payload"]["again"] == [1], action
+    assert site.trace()[2:] == ["start", "start", "undrain"]
+
+
+def test_it_is_on_after_a_restart(agent: AgentProcess, site: Site) -> None:
+    since = by_schedule(agent, KIND, value=1)["state_payload"]["since"]
+    agent.kill_all()
+    agent.start()
+    again = by_schedule(agent, KIND, value=1)["state_payload"]
+    assert (again["maintenance"], again["since"]) == (True, since) and len(site.trace()) == 2
+
+
+def test_without_anything_set_the_flag_lies_beside_the_database(start_agent: StartAgent) -> None:
+    agent = start_agent(config="[maintenance]\n")
+    for ask in (by_schedule, by_command):
+        assert ask(agent, KIND, value=1)["state_payload"]["flag"] == str(agent.directory / "maintenance")
+        assert (agent.directory / "maintenance").exists()
+        ask(agent, KIND, value=0)
+        assert not (agent.directory / "maintenance").exists()
+
+
+@pytest.mark.parametrize("where", ["missing", "read-only"])
+def test_a_flag_that_cannot_be_written_fails_it_before_any_command(
+    where: str, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    site = Site(tmp_path)
+    folder = tmp_path / "flags"
+    agent = start_agent(config=site.config(flag=str(folder / "flag")))
+    why = "No such file or directory"
+    if where == "read-only":
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(folder)], check=True)
+        why = "Read-only file system"
+    try:
+        for ask in (by_schedule, by_command):
+            action = ask(agent, KIND, value=1)
+            told = f"the flag {folder}/flag cannot be changed: {why}; maintenance mode is off"
+            assert (action["state"], action["state_payload"]["message"]) == ("FAILED", told)
+        assert site.trace() == []
+    finally:
+        if where == "read-only":
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_command_that_is_not_there_is_named(start_agent: StartAgent, tmp_path: Path) -> None:
+    agent = start_agent(config=Site(tmp_path).config(on=[["/nowhere/balancer", "drain"]]))
+    told = by_schedule(agent, KIND, value=1)["state_payload"]["message"]
+    assert "/nowhere/balancer" in told and "was not found; maintenance mode is turning on" in told
+
+
+def test_without_the_table_it_is_not_offered(start_agent: StartAgent) -> None:
+    with pytest.raises(NotOffered, match=r"set \[maintenance\] in the configuration"):
+        MaintenanceMode(config.parse({}))
+    answer = start_agent().post_schedule(KIND, {"value": 1})
+    assert answer.status == 404 and "set [maintenance] in the configuration" in answer.json["error"]
+
+
+def test_it_acts_on_the_stack(agent: AgentProcess, site: Site) -> None:
+    by_command(agent, KIND, value=0)
+    by_schedule(agent, SUCCESS)
+    actions = agent.get("/api/3/stacks/default/actions?per_page=100").json["response"]
+    newest = [each for each in actions if each["action"] == KIND][-1]
+    assert newest["resource_type"] == "Stack"
+    assert newest["finished_message"] == "maintenance mode is off already"
