@@ -49,6 +49,13 @@ def test_one_that_may_not_be_flushed_says_so(server_dir: Path) -> None:
         assert server.get("k") == "1"
 
 
+def test_what_is_gone_is_not_counted_again_where_the_server_would_free_it_late(server_dir: Path) -> None:
+    with MemcachedServer(server_dir / "memcached", options=["-o", "no_lru_maintainer"]) as server:
+        server.set("k", "1")
+        counts = [cache_at(server.url).clear(Stop()).freed["items"] for _ in range(2)]
+        assert counts == [1, 0]
+
+
 def test_one_whose_crawler_cannot_be_asked_is_flushed_all_the_same(server_dir: Path) -> None:
     with MemcachedServer(server_dir / "memcached", options=["-o", "no_lru_crawler,no_lru_maintainer"]) as server:
         server.set("k", "1")

@@ -155,6 +155,7 @@ def test_a_command_that_fails_is_named_with_its_words_and_asked_again_all_are_ru
 ) -> None:
     if not value:
         site.flag.touch()
+        os.utime(site.flag, (0, 0))
     (site.directory / "fail").touch()
     for ask in (by_schedule, by_command):
         action = ask(agent, KIND, value=value)
@@ -165,6 +166,7 @@ def test_a_command_that_fails_is_named_with_its_words_and_asked_again_all_are_ru
             and "with exit status 1: the balancer says no; " in told
         )
         assert told.endswith(f"maintenance mode is {state}") and site.said()["state"] == state
+        assert value or site.said()["since"] == "1970-01-01T00:00:00Z"
     (site.directory / "fail").unlink()
     assert by_schedule(agent, KIND, value=value)["state"] == "DONE"
     assert site.trace() == [words[0], words[0], *words]
