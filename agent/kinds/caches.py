@@ -52,8 +52,7 @@ class ClearCaches(Kind):
     resource_type = "Stack"
     configuration = "``[caches.NAME]``."
     privileges = (
-        "In Redis ``FLUSHDB``, ``DBSIZE``, ``INFO`` and ``SELECT``; to remove what is in the folders, which the "
-        "agent's unit must list in ``ReadWritePaths`` where they are not its own."
+        "In Redis ``FLUSHDB``, ``DBSIZE``, ``INFO`` and ``SELECT``; to write in the folders and all that lie in them."
     )
     interruption = "The cache that was under way is cleared again, and the result names it; the others follow."
 

@@ -49,7 +49,10 @@ class MaintenanceMode(Kind):
     result = MaintenanceResult
     resource_type = "Stack"
     holdable: ClassVar[bool] = False
-    configuration = "``[maintenance]``."
+    configuration = (
+        "``[maintenance]``. Let ``flag`` lie where a web server may look for it, if one is to: beside ``agent.db`` it "
+        "may not. ``holds`` names the kinds that wait meanwhile."
+    )
     privileges = "To write in the directory of the flag, and what the commands need."
     interruption = (
         "The command that was under way is run again, and the result tells which: let each be harmless to repeat."

@@ -108,7 +108,7 @@ def test_a_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(
             (cache / "a").symlink_to(cache.parent / "outside")
         return really_open(path, flags, mode, dir_fd=dir_fd)
 
-    monkeypatch.setattr(module.os, "open", swap_and_open)
+    monkeypatch.setattr("agent.caches.folder.os.open", swap_and_open)
     freed, problem = clear(cache)
     assert precious(cache) and (cache.parent / "moved" / "3").exists()
     assert freed["files"] == 2 and problem is not None and "the first is a: Not a directory" in problem

@@ -22,6 +22,10 @@ max_body = 200000
 queue_limit = 100000
 finished_limit = 50
 timeouts = { "replicante.test.loop" = 0.05 }
+[maintenance]
+[caches.none]
+kind = "folder"
+path = "/nowhere/cache"
 [external_actions.anything]
 action = ["/bin/true"]
 check = ["/bin/echo", '{"status": "finished"}']

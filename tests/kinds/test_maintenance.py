@@ -57,6 +57,10 @@ class Site:
         path = self.directory / "trace"
         return path.read_text().split() if path.exists() else []
 
+    def await_trace(self, words: list[str]) -> None:
+        """Wait until exactly these commands were run, or the last of them runs."""
+        eventually(lambda: self.trace() == words, f"{words} were run")
+
     def said(self) -> Any:
         return json.loads(self.flag.read_text())
 
@@ -126,10 +130,10 @@ def test_the_flag_says_who_and_since_when_and_anybody_may_read_it(agent: AgentPr
 
 
 def test_the_flag_is_there_while_the_commands_run_and_says_so(agent: AgentProcess, site: Site) -> None:
-    for value, state, words in ((1, "turning on", 1), (0, "turning off", 3)):
+    for value, state, ran in ((1, "turning on", ["drain"]), (0, "turning off", ["drain", "stop", "start"])):
         (site.directory / "wait").touch()
         action_id = agent.schedule(KIND, {"value": value})
-        eventually(lambda words=words: len(site.trace()) == words, "the first command runs")
+        site.await_trace(ran)
         assert site.said()["state"] == state
         (site.directory / "wait").unlink()
         assert agent.await_final(action_id)["action"]["state"] == "DONE"
@@ -183,7 +187,7 @@ def test_what_was_turned_on_half_way_can_be_turned_off(agent: AgentProcess, site
 def test_a_cancelled_one_says_how_far_it_came(agent: AgentProcess, site: Site) -> None:
     (site.directory / "wait").touch()
     action_id = agent.schedule(KIND, {"value": 1})
-    eventually(lambda: site.trace() == ["drain"], "the first command runs")
+    site.await_trace(["drain"])
     agent.cancel(action_id)
     payload = agent.await_final(action_id)["action"]["state_payload"]
     assert payload["cancelled"] and payload["payload"]["message"].endswith("maintenance mode is turning on")
@@ -196,11 +200,11 @@ def test_the_command_that_was_interrupted_is_run_again_and_named(kill: str, agen
     agent.await_final(action_id)
     (site.directory / "wait").touch()
     action_id = agent.schedule(KIND, {"value": 0})
-    eventually(lambda: site.trace()[2:] == ["start"], "the first command runs")
+    site.await_trace(["drain", "stop", "start"])
     getattr(agent, kill)()
     if kill == "kill_all":
         agent.start()
-    eventually(lambda: site.trace()[2:] == ["start"] * 2, "it is run again")
+    site.await_trace(["drain", "stop", "start", "start"])
     (site.directory / "wait").unlink()
     action = agent.await_final(action_id)["action"]
     assert action["state"] == "DONE" and action["state_payload"]["again"] == [1], action
