@@ -1,5 +1,6 @@
 """`maintenance_mode`: turn the maintenance of this host on or off, by its flag and commands of the configuration."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -71,10 +72,8 @@ class MaintenanceMode(Kind):
     def step(self, step: Step) -> Outcome:
         try:
             return self._begin(step) if step.payload is None else self._go_on(step, step.payload)
-        except (_CommandFailed, CommandNotStarted) as failed:
+        except (_NotTurned, CommandNotStarted) as failed:
             return self._failed(step, str(failed))
-        except OSError as error:
-            return self._failed(step, f"the flag {self._flag.path} cannot be changed: {error.strerror}")
 
     def resume(self, step: Step) -> Outcome:
         if step.payload is None or step.payload["ran"] >= len(self._commands(step)):
@@ -101,22 +100,28 @@ class MaintenanceMode(Kind):
         if step.args["value"]:
             self._mark(step, ON)
         else:
-            self._flag.remove()
+            self._change(self._flag.remove)
         return self._done(step, payload["again"], "now")
 
     def _mark(self, step: Step, state: str) -> None:
         mark = self._flag.read()
         since = mark.since if mark else str(clock.rfc3339(clock.now()))
-        self._flag.write(Mark(state, since, step.action.user, step.action.id))
+        self._change(lambda: self._flag.write(Mark(state, since, step.action.user, step.action.id)))
+
+    def _change(self, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except OSError as error:
+            raise _NotTurned(f"the flag {self._flag.path} cannot be changed: {error.strerror}") from error
 
     def _commands(self, step: Step) -> tuple[tuple[str, ...], ...]:
         return self._maintenance.on if step.args["value"] else self._maintenance.off
 
     def _run(self, step: Step, argv: tuple[str, ...]) -> None:
-        """Raises `_CommandFailed` unless it succeeds, `CommandNotStarted`."""
+        """Raises `_NotTurned` unless it succeeds, `CommandNotStarted`."""
         outcome = command.run(argv, timeout=self._maintenance.timeout, stop=step.stop, action=step.action.id, tail=TAIL)
         if not outcome.ok:
-            raise _CommandFailed(": ".join(filter(None, (outcome.describe(), _last_line(outcome)))))
+            raise _NotTurned(": ".join(filter(None, (outcome.describe(), _last_line(outcome)))))
 
     def _done(self, step: Step, again: list[int], when: str) -> Done:
         mark = self._flag.read()
@@ -134,8 +139,8 @@ class MaintenanceMode(Kind):
         return Failed({"message": message, "payload": step.payload, "flag": str(self._flag.path)}, message)
 
 
-class _CommandFailed(Exception):
-    """The message names it, with its last words."""
+class _NotTurned(Exception):
+    """The message says what kept it from that: a command, with its last words, or the flag."""
 
 
 def _last_line(outcome: command.Outcome) -> str:

@@ -194,21 +194,25 @@ def test_a_cancelled_one_says_how_far_it_came(agent: AgentProcess, site: Site) -
     assert site.said()["state"] == "turning on"
 
 
-@pytest.mark.parametrize("kill", ["kill_all", "kill_worker"])
-def test_the_command_that_was_interrupted_is_run_again_and_named(kill: str, agent: AgentProcess, site: Site) -> None:
-    action_id = agent.schedule(KIND, {"value": 1})
-    agent.await_final(action_id)
+@pytest.mark.parametrize(
+    "kill, value, words", [("kill_all", 1, ["drain", "stop"]), ("kill_worker", 0, ["start", "undrain"])]
+)
+def test_the_command_that_was_interrupted_is_run_again_and_named(
+    kill: str, value: int, words: list[str], agent: AgentProcess, site: Site
+) -> None:
+    if not value:
+        site.flag.touch()
     (site.directory / "wait").touch()
-    action_id = agent.schedule(KIND, {"value": 0})
-    site.await_trace(["drain", "stop", "start"])
+    action_id = agent.schedule(KIND, {"value": value})
+    site.await_trace(words[:1])
     getattr(agent, kill)()
     if kill == "kill_all":
         agent.start()
-    site.await_trace(["drain", "stop", "start", "start"])
+    site.await_trace([words[0], words[0]])
     (site.directory / "wait").unlink()
     action = agent.await_final(action_id)["action"]
     assert action["state"] == "DONE" and action["state_payload"]["again"] == [1], action
-    assert site.trace()[2:] == ["start", "start", "undrain"]
+    assert site.trace() == [words[0], *words] and site.flag.exists() == bool(value)
 
 
 def test_it_is_on_after_a_restart(agent: AgentProcess, site: Site) -> None:
