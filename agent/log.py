@@ -61,7 +61,7 @@ def handed_over(action: Action) -> None:
 
 
 def held(action: Action) -> None:
-    log.info("action %s %s of %s via %s is held in the queue by maintenance mode", *_whose(action))
+    log.info("%s is held in the queue by maintenance mode", _whose(action))
 
 
 def cancel_asked(action: Action, user: str) -> None:
