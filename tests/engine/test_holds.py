@@ -180,9 +180,10 @@ def test_what_is_held_stays_held_over_a_kill(start_agent: StartAgent) -> None:
     agent = start_agent(config=configured("*"))
     turn(agent, 1)
     held = agent.schedule(SUCCESS, {})
+    eventually(lambda: lines_of(agent, held) == 1, "it is passed over")
     agent.kill_all()
     agent.start()
-    eventually(lambda: agent.log_text().count("is held in the queue") == 2, "the new one has looked at the queue")
+    eventually(lambda: lines_of(agent, held) == 2, "the new one has looked at the queue")
     assert agent.state(held) == "NEW" and "held" in agent.info(held)["action"]
     turn(agent, 0)
     assert agent.await_final(held)["action"]["state"] == "DONE"
