@@ -49,6 +49,7 @@ class Child:
     It stays in our session on purpose: a daemon that it starts opens a session of its own, and that
     is how the two are told apart later. `stdout` and `stderr` are given what it prints; without
     `stderr` both go to `stdout`. `before_exec` runs in the child: not for a caller with threads.
+    `umask` is ours if negative.
     Raises CommandNotStarted.
     """
 
@@ -62,11 +63,12 @@ class Child:
         stdout: Sink,
         stderr: Sink | None = None,
         before_exec: Callable[[], None] | None = None,
+        umask: int = -1,
     ) -> None:
         self.exited = False
         self._unwritten = memoryview(stdin)
         self._selector = selectors.DefaultSelector()
-        self._process = self._start(argv, stdin, env, cwd, stderr is None, before_exec)
+        self._process = self._start(argv, stdin, env, cwd, stderr is None, before_exec, umask)
         self._pidfd: int | None = None
         try:
             self.group = Group(_identity(self._process.pid))
@@ -84,6 +86,7 @@ class Child:
         cwd: str | os.PathLike[str] | None,
         one_pipe: bool,
         before_exec: Callable[[], None] | None,
+        umask: int,
     ) -> subprocess.Popen[bytes]:
         if not argv:
             raise CommandNotStarted("no command was given")
@@ -98,6 +101,7 @@ class Child:
                 env=env,
                 process_group=0,
                 preexec_fn=before_exec,
+                umask=umask,
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             self._selector.close()

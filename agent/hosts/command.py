@@ -13,13 +13,15 @@ from .child import Child, CommandError, CommandNotStarted, Stopping
 from .output import TAIL, Tail
 from .process import GONE, Group, Process, all_pids, boot_id, stat_of
 
-__all__ = ["CommandError", "CommandNotStarted", "Outcome", "end_left_over", "environment", "run"]
+__all__ = ["CommandError", "CommandNotStarted", "Outcome", "end_left_over", "environment", "passed_on", "run"]
 
 MARK = "AGENT_ACTION"
 # What the service manager says to the agent alone; a command must not answer in its name.
 OURS_ALONE = (
     "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
 )  # fmt: skip
+# What the operator's own commands get of our environment: nothing that is meant for the agent alone.
+PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def run(
     cwd: str | os.PathLike[str] | None = None,
     grace: float = 5.0,
     tail: int = TAIL,
+    umask: int = -1,
 ) -> Outcome:
     """Run `argv` until it exits, and say how.
 
@@ -76,6 +79,7 @@ def run(
     action: the action it works for, so that `end_left_over` finds it if we are killed meanwhile.
     env: its whole environment; ours if None.
     tail: how many bytes of each of its outputs are kept, the last ones.
+    umask: which permissions its files do not get; ours if negative.
 
     Returns as soon as the command itself has exited: what it left in the background is neither
     awaited nor ended. (Such a daemon must not go on writing into the pipe that it inherited: nobody
@@ -85,7 +89,7 @@ def run(
     if stop is not None and stop.requested:
         return Outcome(tuple(argv), -signal.SIGTERM, "", "", stop.reason)
     out, err = Tail(tail), Tail(tail)
-    child = Child(argv, stdin=stdin, env=environment(env, action), cwd=cwd, stdout=out.add, stderr=err.add)
+    child = Child(argv, stdin=stdin, env=environment(env, action), cwd=cwd, stdout=out.add, stderr=err.add, umask=umask)
     try:
         ended = child.follow(timeout, stop)
         if ended is not None:
@@ -113,6 +117,11 @@ def environment(env: Mapping[str, str] | None, action: str | None = None) -> dic
     for name in (MARK, *(OURS_ALONE if env is None else ())):
         result.pop(name, None)
     return result if action is None else {**result, MARK: action}
+
+
+def passed_on() -> dict[str, str]:
+    """The part of our environment that a command of the operator's gets."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
 def _in_flight(action: str) -> list[Group]:

@@ -47,10 +47,11 @@ class Jobs:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
+        umask: int = -1,
     ) -> Job:
         """Start a job, unless it was started before: a name runs once, until it is forgotten.
 
-        timeout: seconds, or None. env: its whole environment; ours if None.
+        timeout: seconds, or None. env: its whole environment; ours if None. umask: its runner's if negative.
         Where systemd runs the job is a unit of its own: a transient one for root, agent-job@NAME for
         any other user. Where there is none it is a plain child, which may end with the agent's unit,
         and the `note` of its status says why.
@@ -60,7 +61,7 @@ class Jobs:
         job = Job(self._directory / _checked(name))
         with self._alone():
             if not _has_run(job):
-                self._prepare(job, argv, stdin, env, cwd, timeout)
+                self._prepare(job, argv, stdin, env, cwd, timeout, umask)
                 launch(job)
         return job
 
@@ -95,6 +96,7 @@ class Jobs:
         env: Mapping[str, str] | None,
         cwd: str | os.PathLike[str] | None,
         timeout: float | None,
+        umask: int,
     ) -> None:
         """Make the job's directory: under a hidden name first, so never seen half made."""
         request = {
@@ -103,6 +105,7 @@ class Jobs:
             "env": environment(env),
             "cwd": os.path.abspath(cwd or "."),
             "timeout": timeout,
+            "umask": umask,
         }
         self._sweep()
         draft = hidden(job.directory)

@@ -98,6 +98,7 @@ def _work(directory: Path, request: dict[str, Any], output: TailFile, ending: En
         cwd=request["cwd"],
         stdout=output.add,
         before_exec=_die_with(os.getpid()),
+        umask=request["umask"],
     )
     ending.child = child
     try:

@@ -1,7 +1,6 @@
 """`external.<name>`: actions of the configuration, each a command that starts it and one that tells how it stands."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -11,8 +10,6 @@ from agent.hosts.command import CommandNotStarted
 from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
 from agent.models import Json
 
-PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
-"""What the commands get of the agent's environment: nothing that is meant for the agent alone."""
 TAIL = 16384
 """Bytes of each output that are kept; a report is read from them, and so must be shorter."""
 STATUSES = ("running", "finished", "failed")
@@ -85,7 +82,7 @@ class External(Kind):
                 timeout=self._declared.timeout,
                 stop=step.stop,
                 action=step.action.id,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+                env=command.passed_on(),
                 tail=TAIL,
             )
         except CommandNotStarted as error:
