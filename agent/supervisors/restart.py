@@ -40,12 +40,9 @@ def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: st
     status = unit.look(stop, action)
     # What was asked for before a reboot is not on its way any more, and the clock began anew.
     if progress["state"] == "noted" or progress["boot"] != clock.boot_id():
-        progress = progress | {"state": "restarting", "since": clock.monotonic(), "boot": clock.boot_id()}
-        if status.invocation in (progress["was"], NEVER_STARTED):
-            if cgroup.is_ours(status.cgroup):
-                _ask_for_our_own(unit, stop, action)
-                return _told(progress, status, "restarting")
-            _ask(unit, status, stop, action)
+        progress = _asked(unit, progress, status, stop, action)
+        if status.invocation == progress["was"] and cgroup.is_ours(status.cgroup):
+            return progress
     status = _look_quickly(unit, progress, stop, action)
     if _is_up(status, progress) and not stop.wait(STAYS):
         again = unit.look(stop, action)
@@ -53,6 +50,21 @@ def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: st
             return _told(progress, again, "running")
         status = again
     _refuse_what_will_not_come(unit, status, progress, timeout)
+    return _told(progress, status, "restarting")
+
+
+def ask(unit: Unit, progress: Progress, stop: Stop, action: str | None = None) -> Progress:
+    """Ask for the restart that was noted, unless it was done, and do not wait: for several at once."""
+    return _asked(unit, progress, unit.look(stop, action), stop, action)
+
+
+def _asked(unit: Unit, progress: Progress, status: UnitStatus, stop: Stop, action: str | None) -> Progress:
+    if status.invocation in (progress["was"], NEVER_STARTED):
+        if cgroup.is_ours(status.cgroup):
+            _ask_for_our_own(unit, stop, action)
+        else:
+            _ask(unit, status, stop, action)
+    progress = progress | {"since": clock.monotonic(), "boot": clock.boot_id()}
     return _told(progress, status, "restarting")
 
 
