@@ -20,6 +20,10 @@ CREDENTIALS = "/run/credentials/agent.service"
 
 UNIT = r"[A-Za-z0-9:_][A-Za-z0-9:_.\\@-]*\.(service|socket|timer|target|path|slice|scope|mount|swap|device)"
 GIT_REF = r"(?!.*(\.\.|@\{|//|\.lock$))[A-Za-z0-9_][A-Za-z0-9_./@+#=,%-]{0,249}(?<![./])"
+REPOSITORY = (
+    r"(https?|ssh|git)://((?P<user>[^@/\s]*)@)?[A-Za-z0-9\[][^@/\s]*(/\S*)?|file:///\S*|/.*"
+    r"|([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!:|//)\S+"
+)
 
 Check = Callable[[Any], Any]
 
@@ -128,6 +132,22 @@ def git_ref(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(GIT_REF, value):
         raise Wrong("a branch, a tag or a commit", value)
     return value
+
+
+def repository(value: Any) -> str:
+    """Where git fetches from. Never an option of git or a helper to run, and without a password."""
+    found = re.fullmatch(REPOSITORY, text(value))
+    if found is None:
+        raise Wrong("a URL of http, https, ssh, git or file, user@host:path, or an absolute path", _unshown(value))
+    if ":" in (found["user"] or ""):
+        # It would be shown wherever the repository is named.
+        raise Wrong("a URL without a password, which belongs into the file that credentials names", "another URL")
+    return str(value)
+
+
+def _unshown(value: str) -> str:
+    """What is no address at all may hold a password too."""
+    return "another URL" if "@" in value else value
 
 
 def urls(value: Any) -> tuple[str, ...]:

@@ -30,7 +30,11 @@ class Host:
 class Application:
     """An application that `deploy` deploys, by its name."""
 
-    repository: str = required(checks.text, "Where git fetches it from.", '"https://git.example.com/shop.git"')
+    repository: str = required(
+        checks.repository,
+        "Where git fetches it from, branches and tags; no submodules.",
+        '"https://git.example.com/shop.git"',
+    )
     path: Path = required(
         checks.absolute_path, "Where its releases lie, and `current`, the link to the one in use.", '"/srv/shop"'
     )

@@ -1,0 +1,1 @@
+"""Deploying an application: git, its releases, its commands, its units."""

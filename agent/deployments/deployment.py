@@ -1,0 +1,161 @@
+"""One deploy of one application, phase by phase."""
+
+from collections.abc import Callable
+
+from agent.deployments.failure import FAILURES, failure
+from agent.deployments.releases import hash_of
+from agent.deployments.rollout import FAILED, ended
+from agent.deployments.underway import Progress, Underway
+from agent.hosts import command
+from agent.supervisors.base import CommandKilled
+
+DONE, GIVEN_UP = "done", "given up"
+"""The phases in which there is nothing more to do."""
+
+
+class Deployment(Underway):
+    """One deploy. `go_on` does its next short piece, and all that must be known then is in the progress."""
+
+    def go_on(self) -> Progress:
+        """The progress after the next piece of work."""
+        phase = self.progress["phase"]
+        try:
+            return PHASES[phase](self)
+        except CommandKilled:
+            # By whoever stops the agent's unit: the piece is done again by the one that comes after us.
+            return self.progress
+        except FAILURES as error:
+            return self._failed(phase, _words(error))
+
+    # Forward
+
+    def fetch(self) -> Progress:
+        """Bring the mirror up to date, and find the commit."""
+        if not self._git("fetch", self.mirror.fetch(), self._prepare_fetch, self.mirror.discard):
+            return self.progress
+        git_hash = self.mirror.resolve(self.progress["git_ref"], self._stop, self._action)
+        return self._then("checkout", git_hash=git_hash, release=self.releases.named(git_hash))
+
+    def check_out(self) -> Progress:
+        """Write the files of the commit into a folder of their own."""
+        argv = self.mirror.check_out(self.progress["git_hash"], self._folder("release"))
+        if not self._git("check out", argv, self._prepare_check_out, lambda: None):
+            return self.progress
+        previous = self.releases.in_use()
+        return self._then("before", previous_release=previous, previous_git_hash=hash_of(previous))
+
+    def before(self) -> Progress:
+        """Run the commands before; the units are looked for as late as what may install them has run."""
+        return self._commands(self.application.before, "switch")
+
+    def switch(self) -> Progress:
+        """Point `current` to the release, once all of its files are on the disk and there are such units."""
+        self._rollout("release").check(self._units())
+        synced = command.run(
+            ["sync", "-f", "--", str(self._folder("release"))],
+            timeout=self.application.timeout,
+            stop=self._stop,
+            action=self._action,
+        )
+        if not synced.ok:
+            raise failure(synced)
+        self.releases.switch(self.progress["release"])
+        return self._then("restart")
+
+    def restart(self) -> Progress:
+        """Restart the units, by the strategy."""
+        names, done = self._units(), self.progress["services"]
+        if len(done) == len(names) and all(map(ended, done)):
+            return self._then("after")
+        rollout = self._rollout("release")
+        advance = rollout.parallel if self.progress["deployment_strategy"] == "parallel" else rollout.rolling
+        return self.progress | {"services": advance(names, done)}
+
+    def after(self) -> Progress:
+        """Run the commands after."""
+        return self._commands(self.application.after, "prune")
+
+    def prune(self) -> Progress:
+        """Remove the oldest releases; what cannot be removed does not make the deploy a failure."""
+        needed = [self.progress["release"], self.progress["previous_release"]]
+        self.releases.sweep()
+        old = list(self.releases.superfluous(self.application.keep, needed))
+        left = [release for release in old if not (self._stop.requested or self.releases.remove(release))]
+        return self._then(DONE, left=left)
+
+    # Back
+
+    def switch_back(self) -> Progress:
+        """Point `current` to the release before, and find out which units have left it."""
+        self.releases.switch(self.progress["previous_release"])
+        rollout = self._rollout("previous_release")
+        restarted = [each["unit"] for each in reversed(self.progress["services"]) if rollout.was_restarted(each)]
+        return self._then("rollback", back=[], restarted=restarted)
+
+    def restart_back(self) -> Progress:
+        """Restart what was restarted, the one that failed first; a unit that fails again does not end it."""
+        names, back = self.progress["restarted"], self.progress["back"]
+        if len(back) == len(names) and (not back or ended(back[-1])):
+            return self._rolled_back(back)
+        rollout = self._rollout("previous_release")
+        try:
+            return self.progress | {"back": rollout.rolling(names, back)}
+        except CommandKilled:
+            raise
+        except FAILURES as error:
+            return self.progress | {"back": rollout.give_up(names, back, str(error))}
+
+    def _rolled_back(self, back: list[Progress]) -> Progress:
+        name = hash_of(self.progress["previous_release"]) or self.progress["previous_release"]
+        failures = [each["message"] for each in back if each["state"] == FAILED]
+        if failures:
+            return self._give_up(f"; the rollback to {name} failed too: {'; '.join(failures)}")
+        self.releases.remove(self.progress["release"])
+        return self._give_up(f"; rolled back to {name}")
+
+    def _failed(self, phase: str, error: str) -> Progress:
+        """What is to be done about a failure: it depends on whether `current` was switched."""
+        if phase in ("switch back", "rollback"):
+            return self._give_up(f"; the rollback failed too: {error}")
+        self.progress = self.progress | {"error": error, "failed_in": phase}
+        if not self._switched(phase):
+            if release := self.progress["release"]:
+                self.releases.remove(release)
+            return self._give_up("; nothing was switched")
+        if self.progress["previous_release"] is None:
+            return self._give_up("; there is no release before this one to go back to")
+        return self._then("switch back")
+
+    def _give_up(self, consequence: str) -> Progress:
+        return self._then(GIVEN_UP, error=self.progress["error"] + consequence)
+
+    def cancel(self) -> None:
+        """End what runs. Before the switch nothing was changed; after it `current` goes back, and no unit does."""
+        phase = self.progress["phase"]
+        self.work.end(self._job())
+        if phase in (DONE, GIVEN_UP):
+            return
+        if not self._switched(phase):
+            if release := self.progress["release"]:
+                self.releases.remove(release)
+        elif previous := self.progress["previous_release"]:
+            self.releases.switch(previous)
+
+
+PHASES: dict[str, Callable[[Deployment], Progress]] = {
+    "fetch": Deployment.fetch,
+    "checkout": Deployment.check_out,
+    "before": Deployment.before,
+    "switch": Deployment.switch,
+    "restart": Deployment.restart,
+    "after": Deployment.after,
+    "prune": Deployment.prune,
+    "switch back": Deployment.switch_back,
+    "rollback": Deployment.restart_back,
+}
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

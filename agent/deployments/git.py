@@ -1,0 +1,140 @@
+"""git: a bare mirror of an application's repository, and the commits that are checked out of it."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.config import Application
+from agent.deployments.failure import DeploymentFailed, failure
+from agent.hosts import command
+from agent.stop import Stop
+
+REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
+SHORT_HASH = re.compile(r"[0-9a-f]{4,63}", re.ASCII)
+SHORT_WORK = 60.0
+"""Seconds for what git does without the network or many files."""
+UMASK = 0o022
+PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s]*@")
+OPTIONS = (
+    "core.hooksPath=/dev/null",
+    # What git answered for must be there after a power cut.
+    "core.fsync=all",
+    # Nothing of it goes on in the background.
+    "gc.autoDetach=false",
+    "maintenance.autoDetach=false",
+    "advice.detachedHead=false",
+)
+
+
+class Mirror:
+    """The mirror of one application's repository: its branches and tags, nothing else."""
+
+    def __init__(self, application: Application) -> None:
+        self.path = application.path / "repository"
+        self._application = application
+
+    def prepare(self, stop: Stop, action: str) -> None:
+        """Make it where it is missing, and free it of the locks of a git that was killed.
+
+        Raises `DeploymentFailed`, `OSError`.
+        """
+        if not (self.path / "HEAD").exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+            # Files that are not for all may be in the history, and the history is not needed by all.
+            self.path.mkdir(mode=0o700)
+            self._run(stop, action, "init", "--quiet", "--bare", "--template=")
+        for lock in self._locks():
+            lock.unlink(missing_ok=True)
+
+    def forget_checked_out(self) -> None:
+        """Without this git would not write a second time what it wrote before."""
+        (self.path / "index").unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove it: after a power cut what a fetch was writing may be broken."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def fetch(self) -> list[str]:
+        """The command that brings it up to date."""
+        quiet = ("--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+        return self._argv("fetch", *quiet, "--", self._application.repository, *REFS)
+
+    def check_out(self, git_hash: str, folder: Path) -> list[str]:
+        """The command that writes the files of a commit into an empty folder, and nothing of git's."""
+        return self._argv(f"--work-tree={folder}", "read-tree", "--reset", "-u", git_hash)
+
+    def resolve(self, ref: str, stop: Stop, action: str) -> str:
+        """The commit that a tag, a branch, or the beginning of a commit's hash names.
+
+        Raises `DeploymentFailed` where there is none.
+        """
+        for name in _candidates(ref):
+            found = self._git(
+                stop, action, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+            )
+            if found.ok:
+                return found.stdout.strip()
+            if found.ended is not None or found.status is None or found.status < 0:
+                raise failure(found)
+        raise DeploymentFailed(f"{self._application.repository} has no branch, tag or commit {ref}")
+
+    def environment(self) -> dict[str, str]:
+        """What git runs with: it never asks anybody, and runs no helper that an address names."""
+        ssh = ["ssh", "-o", "BatchMode=yes"]
+        if key := self._application.ssh_key:
+            ssh += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
+        return command.passed_on() | {
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "",
+            "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+            "GIT_SSH_COMMAND": shlex.join(ssh),
+            "LC_ALL": "C",
+        }
+
+    def _argv(self, *words: str) -> list[str]:
+        options = [*OPTIONS, *self._credentials()]
+        return ["git", f"--git-dir={self.path}", *(word for each in options for word in ("-c", each)), *words]
+
+    def _credentials(self) -> Iterator[str]:
+        """The file is read, and never written: git would remove from it what a server refused once."""
+        if file := self._application.credentials:
+            store = shlex.join(["git", "credential-store", "--file", str(file), "get"])
+            yield "credential.helper="
+            yield f'credential.helper=!f() {{ test "$1" != get || {store}; }}; f'
+
+    def _git(self, stop: Stop, action: str, *words: str) -> command.Outcome:
+        environment = self.environment()
+        return command.run(
+            self._argv(*words), timeout=SHORT_WORK, stop=stop, action=action, env=environment, umask=UMASK
+        )
+
+    def _run(self, stop: Stop, action: str, *words: str) -> None:
+        outcome = self._git(stop, action, *words)
+        if not outcome.ok:
+            raise failure(outcome)
+
+    def _locks(self) -> Iterator[Path]:
+        yield from self.path.glob("*.lock")
+        yield from self.path.glob("refs/**/*.lock")
+        yield from self.path.glob("objects/*.lock")
+        yield from self.path.glob("objects/info/*.lock")
+
+
+def _candidates(ref: str) -> Iterator[str]:
+    """In git's own order. Not what names a commit of the mirror alone, such as HEAD."""
+    if ref.startswith("refs/") or WHOLE_HASH.fullmatch(ref):
+        yield ref
+    yield f"refs/tags/{ref}"
+    yield f"refs/heads/{ref}"
+    if SHORT_HASH.fullmatch(ref):
+        yield ref
+
+
+def last_words(output: str) -> str:
+    """The line that says why git failed, without any password."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    return PASSWORD.sub("", (fatal or lines[-1:] or ["without a word"])[0])

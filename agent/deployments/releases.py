@@ -1,0 +1,103 @@
+"""The releases of one application: a folder each, and `current`, the link to the one in use."""
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent import clock
+from agent.deployments.failure import DeploymentFailed
+from agent.hosts import files
+
+NAME = re.compile(r"\d{8}-\d{6}-([0-9a-f]{40}|[0-9a-f]{64})", re.ASCII)
+STAMP = "%Y%m%d-%H%M%S"
+FOLDER = "releases"
+LINK = "current"
+OPEN = 0o755
+"""The units that run an application are hardly ours: they must be able to read it, whatever our umask is."""
+
+
+class Releases:
+    """Those below one path. A release is named by what `current` points to: `releases/<stamp>-<hash>`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Make the folders. Raises `OSError`."""
+        for folder in (*reversed(self.path.parents), self.path, self.path / FOLDER):
+            if not folder.is_dir():
+                folder.mkdir()
+                folder.chmod(OPEN)
+
+    def in_use(self) -> str | None:
+        """The release that `current` points to; None where it leads nowhere.
+
+        Raises `DeploymentFailed` where it is something else than a link.
+        """
+        link = self.path / LINK
+        if not link.is_symlink():
+            if link.exists():
+                raise DeploymentFailed(f"{link} is no symbolic link, move it away first")
+            return None
+        return os.readlink(link) if link.is_dir() else None
+
+    def named(self, git_hash: str) -> str:
+        """A new name for a release of this commit."""
+        moment = datetime.fromtimestamp(clock.now() // 1_000_000, UTC)
+        while os.path.lexists(self.path / (release := f"{FOLDER}/{moment.strftime(STAMP)}-{git_hash}")):
+            moment += timedelta(seconds=1)
+        return release
+
+    def make(self, release: str) -> None:
+        """Make its folder, empty whatever was there. Raises `OSError`."""
+        self.remove(release)
+        folder = self.path / release
+        folder.mkdir()
+        folder.chmod(OPEN)
+
+    def switch(self, release: str) -> None:
+        """Point `current` to it: at once, and for good also after a power cut. Raises `OSError`."""
+        draft = self.path / f".{LINK}"
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(release)
+        os.rename(draft, self.path / LINK)
+        files.sync(self.path)
+
+    def remove(self, release: str) -> bool:
+        """Remove one that is not in use; false where something of it could not be removed.
+
+        It gets another name first: half a release must not be taken for a whole one.
+        """
+        folder = self.path / release
+        hidden = folder.with_name(f".{folder.name}")
+        try:
+            shutil.rmtree(hidden, ignore_errors=True)
+            os.rename(folder, hidden)
+        except FileNotFoundError:
+            return not hidden.exists()
+        except OSError:
+            return False
+        shutil.rmtree(hidden, ignore_errors=True)
+        return not hidden.exists()
+
+    def superfluous(self, keep: int, needed: Collection[str | None]) -> Iterator[str]:
+        """All but the newest `keep`, and never one that is `needed`. Only what has a release's name is one."""
+        names = sorted(entry.name for entry in (self.path / FOLDER).iterdir() if NAME.fullmatch(entry.name))
+        for name in names[:-keep]:
+            if f"{FOLDER}/{name}" not in needed:
+                yield f"{FOLDER}/{name}"
+
+    def sweep(self) -> None:
+        """What an agent that was killed had half removed."""
+        for left in (self.path / FOLDER).glob(".*"):
+            if NAME.fullmatch(left.name[1:]):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def hash_of(release: str | None) -> str | None:
+    """The commit of a release; None where its name does not tell."""
+    found = NAME.fullmatch(Path(release).name) if release else None
+    return found[1] if found else None

@@ -1,0 +1,142 @@
+"""Restarting the units of an application, each of which must be up and healthy; every call is a short piece of it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from agent import clock
+from agent.config import Application
+from agent.deployments.failure import DeploymentFailed
+from agent.deployments.work import UMASK
+from agent.hosts import command
+from agent.stop import Stop
+from agent.supervisors import restart
+from agent.supervisors.base import CommandKilled, SupervisorFailed, told
+from agent.supervisors.restart import Progress
+from agent.supervisors.unit import Unit
+
+HEALTHY, FAILED = "healthy", "failed"
+"""States of a unit's progress beyond those of a restart."""
+NO_UNIT = ""
+"""Stands for an application without units, whose health is asked for all the same."""
+LEAST = 1.0
+"""Seconds that even a late try of the health command gets."""
+
+
+class Rollout:
+    """The units of one application, onto the release in `cwd`.
+
+    A list of progress, one for each unit begun, goes in and comes out; what it says must be on disk before the
+    next call. All raise `SupervisorFailed`, `DeploymentFailed`, `CommandError`.
+    """
+
+    def __init__(self, application: Application, env: Mapping[str, str], cwd: Path, stop: Stop, action: str) -> None:
+        self._application = application
+        self._env = env
+        self._cwd = cwd
+        self._stop = stop
+        self._action = action
+
+    def check(self, names: Sequence[str]) -> None:
+        """See to it that there are such units."""
+        for name in filter(None, names):
+            self._unit(name).look(self._stop, self._action)
+
+    def rolling(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
+        """One at a time: the next is not touched before the one before it is healthy."""
+        if done and not ended(done[-1]):
+            return [*done[:-1], self._go_on(done[-1])]
+        return [*done, self._note(names[len(done)])]
+
+    def parallel(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
+        """All at once."""
+        if not done:
+            return [self._note(name) for name in names]
+        if any(each["state"] == "noted" for each in done):
+            return [self._ask(each) for each in done]
+        return [self._go_on(each) for each in done]
+
+    def give_up(self, names: Sequence[str], done: list[Progress], reason: str) -> list[Progress]:
+        """Go on with the next after a failure."""
+        if done and not ended(done[-1]):
+            return [*done[:-1], done[-1] | {"state": FAILED, "message": reason}]
+        return [*done, {"unit": names[len(done)], "state": FAILED, "message": reason}]
+
+    def was_restarted(self, progress: Progress) -> bool:
+        """Whether the unit has left the release before: also where that cannot be told."""
+        if progress["state"] != "noted":
+            return True
+        try:
+            status = self._unit(progress["unit"]).look(self._stop, self._action)
+        except CommandKilled:
+            raise
+        except SupervisorFailed:
+            return True
+        return bool(status.invocation != progress["was"])
+
+    def _note(self, name: str) -> Progress:
+        if name == NO_UNIT:
+            return {"unit": name, "state": "running", "since": clock.monotonic(), "pid": None, "message": ""}
+        unit = self._unit(name)
+        if not unit.look(self._stop, self._action).running:
+            # One that has crashed too often is not started again before that is forgotten.
+            with suppress(SupervisorFailed):
+                unit.ask("reset-failed", self._stop, self._action)
+        return restart.note(unit, self._stop, self._action)
+
+    def _ask(self, progress: Progress) -> Progress:
+        if progress["state"] != "noted":
+            return progress
+        return restart.ask(self._unit(progress["unit"]), progress, self._stop, self._action)
+
+    def _go_on(self, progress: Progress) -> Progress:
+        if ended(progress):
+            return progress
+        if progress.get("since", 0) > clock.monotonic():
+            # The host was booted since: its clock begins anew, and with it the time that the unit gets.
+            progress = progress | {"since": clock.monotonic()}
+        if progress["state"] != "running":
+            unit = self._unit(progress["unit"])
+            progress = restart.go_on(
+                unit, progress, self._application.health_timeout, self._stop, self._action
+            )  # fmt: skip
+        if progress["state"] == "running" and self._is_healthy(progress):
+            return self._look(progress) | {"state": HEALTHY}
+        return progress
+
+    def _is_healthy(self, progress: Progress) -> bool:
+        if not self._application.health:
+            return True
+        self._look(progress)
+        left = progress["since"] + self._application.health_timeout - clock.monotonic()
+        outcome = command.run(
+            self._application.health,
+            timeout=max(LEAST, left),
+            stop=self._stop,
+            action=self._action,
+            env={**self._env, "AGENT_UNIT": progress["unit"]},
+            cwd=self._cwd,
+            umask=UMASK,
+        )
+        if not outcome.ok and not self._stop.requested and left <= LEAST:
+            whose = progress["unit"] or "the application"
+            within = f"{self._application.health_timeout:g} s"
+            raise DeploymentFailed(f"{whose} is not healthy within {within}: {told(outcome)}")
+        return outcome.ok
+
+    def _look(self, progress: Progress) -> Progress:
+        """How the unit stands by now. Raises `DeploymentFailed` where it has ended since it came up."""
+        if progress["unit"] == NO_UNIT:
+            return progress
+        status = self._unit(progress["unit"]).look(self._stop, self._action)
+        if status.stopped:
+            raise DeploymentFailed(f"{progress['unit']} was restarted and ended: {status.message}")
+        return progress | {"pid": status.pid, "message": status.message}
+
+    def _unit(self, name: str) -> Unit:
+        return Unit(name, self._application.health_timeout)
+
+
+def ended(progress: Progress) -> bool:
+    """Whether there is nothing more to do for a unit."""
+    return progress["state"] in (HEALTHY, FAILED)

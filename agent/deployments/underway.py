@@ -1,0 +1,120 @@
+"""What the phases of a deployment are made of."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.config import Application
+from agent.deployments.git import Mirror, last_words
+from agent.deployments.releases import Releases, hash_of
+from agent.deployments.rollout import NO_UNIT, Rollout
+from agent.deployments.work import Work, WorkLost
+from agent.hosts import command
+from agent.hosts.command import Outcome
+from agent.hosts.jobs import Jobs
+from agent.stop import Stop
+
+Progress = dict[str, Any]
+"""How far a deployment is: the payload of its action."""
+
+BEFORE_SWITCH = ("fetch", "checkout", "before")
+TRIES = 3
+"""How often git is begun where what ran it was killed, or the host went down."""
+
+
+def beginning(application: str, git_ref: str, strategy: str) -> Progress:
+    """The progress of a deployment that has done nothing yet."""
+    return {
+        "application": application,
+        "phase": "fetch",
+        "phases": [],
+        "command": 0,
+        "git_ref": git_ref,
+        "deployment_strategy": strategy,
+        "git_hash": None,
+        "release": None,
+        "previous_git_hash": None,
+        "previous_release": None,
+        "services": [],
+    }
+
+
+class Underway:
+    """A deployment at the point that its progress tells."""
+
+    def __init__(self, application: Application, progress: Progress, jobs: Jobs, stop: Stop, action: str) -> None:
+        self.application = application
+        self.progress = progress
+        self.releases = Releases(application.path)
+        self.mirror = Mirror(application)
+        self.work = Work(jobs, action, application.timeout)
+        self._stop, self._action = stop, action
+
+    def _then(self, phase: str, **more: Any) -> Progress:
+        """The progress at the beginning of the next phase."""
+        phases = [*self.progress["phases"], self.progress["phase"]]
+        return self.progress | {"phase": phase, "phases": phases, "command": 0} | more
+
+    def _switched(self, phase: str) -> bool:
+        if phase == "switch":
+            return bool(self.releases.in_use() == self.progress["release"])
+        return phase not in BEFORE_SWITCH
+
+    def _commands(self, commands: Sequence[Sequence[str]], then: str) -> Progress:
+        """One of them after the other, and then the next phase."""
+        number = self.progress["command"]
+        if number == len(commands):
+            return self._then(then)
+        env = self._environment("release")
+        if not self.work.done(self._job(), commands[number], env, self._folder("release")):
+            return self.progress
+        return self.progress | {"command": number + 1}
+
+    def _git(self, verb: str, argv: Sequence[str], prepare: Callable[[], None], clean: Callable[[], None]) -> bool:
+        """Whether git has done it. It is ours to do again where it is not known how far it came."""
+
+        def said(outcome: Outcome) -> str:
+            why = last_words(outcome.stdout) if outcome.ended is None else "it took too long and was ended"
+            return f"git could not {verb} {self.progress['git_ref']} of {self.application.repository}: {why}"
+
+        try:
+            env = self.mirror.environment()
+            return self.work.done(self._job(), argv, env, self.application.path, prepare=prepare, said=said)
+        except WorkLost:
+            if self.progress["command"] + 1 == TRIES:
+                raise
+            clean()
+            self.progress = self.progress | {"command": self.progress["command"] + 1}
+            return False
+
+    def _prepare_fetch(self) -> None:
+        self.mirror.prepare(self._stop, self._action)
+
+    def _prepare_check_out(self) -> None:
+        self.mirror.forget_checked_out()
+        self.releases.make(self.progress["release"])
+
+    def _job(self) -> str:
+        return f"{self.progress['phase']}-{self.progress['command']}".replace(" ", "-")
+
+    def _units(self) -> tuple[str, ...]:
+        """What is restarted; one without units has its health looked at all the same."""
+        if not self.application.services:
+            return (NO_UNIT,) if self.application.health else ()
+        return () if self.progress["deployment_strategy"] == "none" else self.application.services
+
+    def _rollout(self, release: str) -> Rollout:
+        return Rollout(self.application, self._environment(release), self._folder(release), self._stop, self._action)
+
+    def _folder(self, release: str) -> Path:
+        return Path(self.application.path, self.progress[release])
+
+    def _environment(self, release: str) -> dict[str, str]:
+        """What the commands learn of the release that they work for."""
+        previous = self.progress["previous_release"]
+        return command.passed_on() | {
+            "AGENT_APPLICATION": self.progress["application"],
+            "AGENT_RELEASE": str(self._folder(release)),
+            "AGENT_GIT_HASH": hash_of(self.progress[release]) or "",
+            "AGENT_PREVIOUS_RELEASE": str(self.application.path / previous) if previous else "",
+        }

@@ -1,0 +1,66 @@
+"""The long commands of a deployment: each is a job, which runs once whatever becomes of the agent meanwhile."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from agent.deployments.failure import DeploymentFailed
+from agent.hosts.command import Outcome
+from agent.hosts.jobs import Exited, Jobs, Lost
+from agent.supervisors.base import told
+
+UMASK = 0o022
+"""What an application's units run as is hardly us, and must be able to read what is made for it."""
+END_GRACE = 10.0
+
+
+class WorkLost(DeploymentFailed):
+    """A command's runner is gone; it may or may not have taken effect."""
+
+
+class Work:
+    """The commands of one action, each `timeout` seconds long at most."""
+
+    def __init__(self, jobs: Jobs, action: str, timeout: float) -> None:
+        self._jobs = jobs
+        self._action = action
+        self._timeout = timeout
+
+    def done(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        *,
+        prepare: Callable[[], None] = lambda: None,
+        said: Callable[[Outcome], str] = told,
+    ) -> bool:
+        """Whether the command of that name has succeeded; where it was not started, it is, after `prepare`.
+
+        Raises `WorkLost`, `DeploymentFailed` with what `said` makes of its end, `OSError`.
+        """
+        job = self._jobs.find(self._named(name))
+        if job is None:
+            prepare()
+            job = self._jobs.start(self._named(name), argv, env=env, cwd=cwd, timeout=self._timeout, umask=UMASK)
+        status = job.look()
+        if isinstance(status, Lost):
+            raise WorkLost(f"{shlex.join(argv)} was lost: {status.why}; it may or may not have taken effect")
+        if isinstance(status, Exited):
+            _refuse_failed(argv, status, said)
+        return isinstance(status, Exited)
+
+    def end(self, name: str) -> None:
+        """End the command of that name, if it runs."""
+        if job := self._jobs.find(self._named(name)):
+            job.end(END_GRACE)
+
+    def _named(self, name: str) -> str:
+        return f"deploy-{self._action}-{name}"
+
+
+def _refuse_failed(argv: Sequence[str], status: Exited, said: Callable[[Outcome], str]) -> None:
+    outcome = Outcome(tuple(argv), status.status, status.output, "", status.ended)
+    if not outcome.ok:
+        raise DeploymentFailed(said(outcome))

@@ -1,0 +1,177 @@
+"""`deploy`: a commit of an application's repository becomes the release in use."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+from agent import checks
+from agent.config import Settings
+from agent.deployments import deployment
+from agent.deployments.deployment import Deployment
+from agent.deployments.releases import Releases
+from agent.deployments.underway import Progress, beginning
+from agent.hosts.jobs import Jobs
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.models import Json
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at a job that is waited for."""
+ASK_EVERY = 0.5
+"""Seconds between two looks at units, and tries of `health`."""
+STRATEGIES = ("rolling", "parallel", "none")
+
+
+def _git_ref(value: str) -> None:
+    try:
+        checks.git_ref(value)
+    except checks.Wrong as wrong:
+        raise ValidationError(f"Must be {wrong.expected}.") from None
+
+
+class DeployArgs(Args):
+    application = fields.String(
+        metadata={"description": "Its name in the configuration; may be left out for the only one."}
+    )
+    git_ref = fields.String(
+        validate=_git_ref,
+        metadata={"description": "A branch, a tag or a commit; the application's `ref` unless given."},
+    )
+    deployment_strategy = fields.String(
+        validate=validate.OneOf(STRATEGIES),
+        metadata={"description": "How its units are restarted; the application's `strategy` unless given."},
+    )
+
+
+class DeployResult(Args):
+    deploy_session = fields.String(required=True, metadata={"description": "The id of this deploy."})
+    git_hash = fields.String(required=True, metadata={"description": "The commit that is deployed."})
+    servers_deployed = fields.Integer(required=True, metadata={"description": "1: this node."})
+    previous_git_hash = fields.String(
+        required=True, allow_none=True, metadata={"description": "The commit that was deployed before."}
+    )
+    application = fields.String(required=True, metadata={"description": "Its name."})
+    release = fields.String(required=True, metadata={"description": "The folder it is in."})
+    services = fields.List(
+        fields.Dict(), required=True, metadata={"description": "The units that were restarted: unit and pid."}
+    )
+
+
+class Deploy(Kind):
+    """Deploy a commit of an application: fetch it, check it out into a release of its own, run the commands before,
+    switch `current` to it at once, restart the units, run the commands after, remove the oldest releases.
+
+    A unit must be up and healthy before it counts. Where something fails after the switch, `current` and the units
+    go back to the release before, and the action fails saying so. The commit that is in use already is deployed again.
+    Submodules are not fetched. Cancelled or out of time before the switch it changes nothing; after it `current` goes
+    back, but no unit is restarted: those that were run the new release until they are.
+    """
+
+    name = "deploy"
+    args = DeployArgs
+    result = DeployResult
+    resource_type = "Stack"
+    configuration = "``[applications.NAME]``. git must be installed."
+    privileges = (
+        "To write below ``path``, to read ``ssh_key`` and ``credentials``, to restart the application's units and to "
+        "``reset-failed`` them, and what its commands need."
+    )
+    interruption = (
+        "It goes on in the phase it was in, a rollback too. Its commands are jobs, which go on by themselves. Where "
+        "the host went down git is run again; a command of ``before`` or ``after`` never is: it fails the action and "
+        "may have taken effect. ``health`` is asked again."
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._applications = settings.applications
+        self._jobs_directory = settings.agent.db.with_name(f"{settings.agent.db.name}.jobs")
+        known = validate.OneOf(list(self._applications), error="Must be one of: {choices}.")
+        field = self.schema.fields["application"]
+        field.validators = [known]
+        field.required = len(self._applications) > 1
+        # The messages of a field are those of its class until it gets its own.
+        field.error_messages = field.error_messages | {"required": f"Must be one of: {', '.join(self._applications)}."}
+
+    @classmethod
+    def offered(cls, settings: Settings) -> Iterator[Kind]:
+        if not settings.applications:
+            raise NotOffered("set [applications.NAME] in the configuration")
+        if shutil.which("git") is None:
+            raise NotOffered("git was not found: install it")
+        paths = [application.path for application in settings.applications.values()]
+        if len(set(paths)) < len(paths):
+            raise NotOffered("each of [applications] must have a path of its own")
+        yield cls(settings)
+
+    def resource(self, args: Any) -> tuple[str, str]:
+        return self.resource_type, self.settings.agent.stack
+
+    def step(self, step: Step) -> Outcome:
+        if step.payload is None:
+            return self._begin(step)
+        if step.payload["application"] not in self._applications:
+            return _refused(f"the application {step.payload['application']} is configured no more")
+        progress = self._deployment(step).go_on()
+        if progress["phase"] == deployment.DONE:
+            return self._done(step, progress)
+        if progress["phase"] == deployment.GIVEN_UP:
+            return _failed(progress)
+        return Running(progress, after=_pause(progress) if progress == step.payload else 0.0)
+
+    # Each piece looks whether it was done, or is one that may be done again.
+    resume = step
+
+    def cancel(self, step: Step) -> None:
+        # The payload of one that has failed already is another.
+        if step.payload and step.payload.get("application") in self._applications:
+            self._deployment(step).cancel()
+
+    def _begin(self, step: Step) -> Outcome:
+        # Those of actions before this one, which are final.
+        Jobs(self._jobs_directory).forget_ended()
+        name = step.args.get("application") or next(iter(self._applications))
+        application = self._applications[name]
+        try:
+            Releases(application.path).prepare()
+        except OSError as error:
+            return _refused(f"{error.filename} cannot be made: {error.strerror}")
+        ref = step.args.get("git_ref", application.ref)
+        return Running(beginning(name, ref, step.args.get("deployment_strategy", application.strategy)))
+
+    def _deployment(self, step: Step) -> Deployment:
+        application = self._applications[step.payload["application"]]
+        return Deployment(application, step.payload, Jobs(self._jobs_directory), step.stop, step.action.id)
+
+    def _done(self, step: Step, progress: Progress) -> Done:
+        name = progress["application"]
+        result: Json = {
+            "deploy_session": f"deploy-session-{step.action.seq}",
+            "git_hash": progress["git_hash"],
+            "servers_deployed": 1,
+            "previous_git_hash": progress["previous_git_hash"],
+            "application": name,
+            "release": str(self._applications[name].path / progress["release"]),
+            "services": [{"unit": each["unit"], "pid": each["pid"]} for each in progress["services"] if each["unit"]],
+        }
+        left = f"; could not remove {', '.join(progress['left'])}" if progress["left"] else ""
+        return Done(result, f"{name} is deployed at {progress['git_ref']}, commit {progress['git_hash']}{left}")
+
+
+def _pause(progress: Progress) -> float:
+    return ASK_EVERY if progress["phase"] in ("restart", "rollback") else LOOK_EVERY
+
+
+def _refused(message: str) -> Failed:
+    return Failed({"message": message}, message)
+
+
+def _failed(progress: Progress) -> Failed:
+    payload = {
+        "message": progress["error"],
+        "phase": progress["failed_in"],
+        "git_hash": progress["git_hash"],
+        "previous_git_hash": progress["previous_git_hash"],
+    }
+    return Failed(payload, progress["error"])
