@@ -11,20 +11,22 @@ from agent.stop import Stop
 NO_ARGS: Any = {}
 
 
-def step_of(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS) -> Step:
+def step_of(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, action_id: str = "a-1") -> Step:
     """The step of an action of this kind after one that returned `payload`."""
     action = Action(
-        seq=1, id="a-1", kind=kind.name, args=args, headers={}, requester="API", state=State.RUNNING,
+        seq=1, id=action_id, kind=kind.name, args=args, headers={}, requester="API", state=State.RUNNING,
         state_payload=payload, created_ts=0, scheduled_ts=0, finished_ts=None,
     )  # fmt: skip
     return Step(action, kind.load(args), payload)
 
 
-def perform(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, most: int = 100) -> list[Outcome]:
+def perform(
+    kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, action_id: str = "a-1", most: int = 100
+) -> list[Outcome]:
     """All outcomes from the step after `payload` to the final one; what is to be waited for is waited for."""
     outcomes: list[Outcome] = []
     while len(outcomes) < most:
-        outcomes.append(outcome := kind.step(step_of(kind, payload, args=args)))
+        outcomes.append(outcome := kind.step(step_of(kind, payload, args=args, action_id=action_id)))
         if not isinstance(outcome, Running):
             return outcomes
         Stop().wait(outcome.after)

@@ -1,0 +1,240 @@
+"""The mirror of a repository: which commits it knows, how it gets at them, and what it never does."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import checks
+from agent.checks import Wrong
+from agent.config import Application
+from agent.deployments.failure import DeploymentFailed
+from agent.deployments.git import Mirror, last_words
+from agent.hosts import command
+from agent.stop import Stop
+from tests.servers.process import run
+from tests.servers.shop import ALONE, Origin
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    made = Origin(tmp_path)
+    made.commit({"version": "one"})
+    return made
+
+
+def mirror_of(origin: Origin, **options: Any) -> Mirror:
+    path = origin.path.parent / "srv"
+    path.mkdir(exist_ok=True)
+    every: dict[str, Any] = {"repository": str(origin.path), "path": path} | options
+    return Mirror(Application(**every))
+
+
+def fetch(mirror: Mirror) -> command.Outcome:
+    with Stop() as stop:
+        mirror.prepare(stop, "a-1")
+    return command.run(mirror.fetch(), timeout=20, env=mirror.environment())
+
+
+def resolve(mirror: Mirror, ref: str) -> str:
+    with Stop() as stop:
+        return mirror.resolve(ref, stop, "a-1")
+
+
+def test_a_branch_a_tag_and_a_commit_are_found(origin: Origin) -> None:
+    wanted = origin.commit({"version": "side"}, branch="side")
+    origin.tag("v1")
+    origin.tag("v2", "--annotate", "--message=two")
+    later = origin.commit({"version": "later"})
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    for ref in ("side", "v1", "v2", "refs/heads/side", "refs/tags/v2", wanted, wanted[:7]):
+        assert resolve(mirror, ref) == wanted, ref
+    assert resolve(mirror, "main") == later
+
+
+@pytest.mark.parametrize("ref", ["nosuch", "HEAD", "FETCH_HEAD", "0123456789", "refs/pull/1/head", "0" * 40])
+def test_a_ref_that_is_not_there_is_told(origin: Origin, ref: str) -> None:
+    origin.git("push", "--quiet", "origin", "main:master")  # where the HEAD of a mirror leads
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    with pytest.raises(DeploymentFailed) as told:
+        resolve(mirror, ref)
+    assert str(told.value) == f"{origin.path} has no branch, tag or commit {ref}"
+
+
+def test_what_was_pushed_anew_is_followed_and_what_was_deleted_is_gone(origin: Origin) -> None:
+    origin.commit({"version": "two"})
+    origin.git("push", "--quiet", "origin", "main:side")
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    origin.git("push", "--quiet", "origin", "--delete", "side")
+    origin.git("reset", "--quiet", "--hard", "HEAD~1")
+    forced = origin.commit({"version": "forced"})
+    assert fetch(mirror).ok
+    assert resolve(mirror, "main") == forced
+    with pytest.raises(DeploymentFailed):
+        resolve(mirror, "side")
+
+
+def test_what_git_left_when_it_was_killed_is_in_nobodys_way(origin: Origin) -> None:
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    for lock in ("packed-refs.lock", "refs/heads/main.lock", "shallow.lock", "objects/info/commit-graph.lock"):
+        (mirror.path / lock).touch()
+    wanted = origin.commit({"version": "two"})
+    assert fetch(mirror).ok
+    assert resolve(mirror, "main") == wanted
+
+
+def test_no_hook_is_run(origin: Origin, tmp_path: Path) -> None:
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    for hook in ("post-checkout", "reference-transaction", "post-index-change"):
+        file = mirror.path / "hooks" / hook
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\ntouch {tmp_path}/hooked\n")
+        file.chmod(0o755)
+    wanted = origin.commit({"version": "two"})
+    assert fetch(mirror).ok
+    (tmp_path / "release").mkdir()
+    argv = mirror.check_out(wanted, tmp_path / "release")
+    assert command.run(argv, timeout=20, env=mirror.environment()).ok
+    assert [each.name for each in (tmp_path / "release").iterdir()] == ["version"]
+    assert not (tmp_path / "hooked").exists()
+
+
+def test_no_helper_that_an_address_names_is_run(origin: Origin, tmp_path: Path) -> None:
+    outcome = fetch(mirror_of(origin, repository=f"ext::touch {tmp_path}/helped"))
+    assert "transport 'ext' not allowed" in outcome.stderr
+    assert not (tmp_path / "helped").exists()
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "https://git.example.com/shop.git",
+        "https://git@git.example.com:8443/@team/shop.git",
+        "http://[::1]:3000/shop",
+        "ssh://git@git.example.com:2222/shop.git",
+        "git@git.example.com:team/shop.git",
+        "git://git.example.com/shop",
+        "file:///srv/git/shop.git",
+        "/srv/git/shop.git",
+    ],
+)
+def test_these_are_repositories(repository: str) -> None:
+    assert checks.repository(repository) == repository
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "https://git:battery-staple@git.example.com/shop.git",
+        "https://git:battery@staple@git.example.com/shop.git",
+        "ext::sh -c battery-staple",
+        "--upload-pack=battery-staple",
+        "-host:battery-staple",
+        "../battery-staple",
+        "https://",
+        "",
+        7,
+    ],
+)
+def test_these_are_none_and_a_password_is_not_repeated(repository: Any) -> None:
+    with pytest.raises(Wrong) as wrong:
+        checks.repository(repository)
+    assert "@" not in str(repository) or "staple" not in str(wrong.value)
+
+
+SSH = """#!/bin/sh
+printf '%s\\n' "$@" > {0}
+for command; do :; done
+eval "$command"
+"""
+
+
+def test_the_key_is_used_alone_and_nobody_is_asked(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(SSH.format(tmp_path / "asked"))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    key = tmp_path / "the key's; touch owned"
+    assert fetch(mirror_of(origin, repository=f"git@localhost:{origin.path}", ssh_key=key)).ok
+    words = (tmp_path / "asked").read_text().splitlines()
+    assert words[:6] == ["-o", "BatchMode=yes", "-i", str(key), "-o", "IdentitiesOnly=yes"]
+
+
+class Guarded(SimpleHTTPRequestHandler):
+    """Serves files to who knows the password."""
+
+    WANTED = "Basic " + base64.b64encode(b"git:battery-staple").decode()
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") == self.WANTED:
+            return super().do_GET()
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="git"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def served(origin: Origin) -> Iterator[str]:
+    """The address at which the repository is served over HTTP to who knows the password."""
+    run(["git", "-C", origin.path, "update-server-info"], env=os.environ | ALONE)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Guarded, directory=str(origin.path.parent))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_password_is_read_from_its_file_and_never_told_nor_forgotten(
+    origin: Origin, tmp_path: Path, known: bool
+) -> None:
+    file = tmp_path / "the store's; touch owned"
+    with served(origin) as address:
+        password = "battery-staple" if known else "correct-horse"
+        file.write_text(f"{address.replace('//', f'//git:{password}@')}\n")
+        file.chmod(0o600)
+        content = file.read_text()
+        outcome = fetch(mirror_of(origin, repository=f"{address}/origin.git", credentials=file))
+    assert outcome.ok is known, outcome
+    assert password not in outcome.stdout + outcome.stderr
+    # git itself would take from it what a server has refused once.
+    assert file.read_text() == content
+    if not known:
+        assert last_words(outcome.stderr) == f"fatal: Authentication failed for '{address}/origin.git/'"
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("warning: x\nfatal: no such thing\nPlease make sure\n", "fatal: no such thing"),
+        ("first\nlast\n\n", "last"),
+        ("", "without a word"),
+        ("fatal: unable to access 'https://git:pass@word@host/x'", "fatal: unable to access 'https://host/x'"),
+    ],
+)
+def test_the_words_of_git_are_the_line_that_says_why(output: str, said: str) -> None:
+    assert last_words(output) == said

@@ -1,0 +1,344 @@
+"""A real application deployed in a booted systemd: two units behind nginx, and a client that never stops asking."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_inside import AgentInside
+from tests.agent_process import CHECKOUT, eventually
+from tests.servers.node import Node
+from tests.servers.shop import HEALTH, NGINX, UNIT, Origin, shop
+
+ACTIONS = "/api/3/stacks/default/actions"
+UNITS = ("shop@1.service", "shop@2.service")
+ALWAYS_BACK = """
+[Unit]
+StartLimitIntervalSec=0
+[Service]
+Restart=always
+RestartSec=100ms
+UMask=0077
+"""
+CLIENT = """
+import collections, http.client, json, os, time
+seen = collections.Counter()
+while not os.path.exists("/client.stop"):
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=5)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        seen[body if answer.status == 200 else str(answer.status)] += 1
+        connection.close()
+    except Exception as error:
+        seen[type(error).__name__] += 1
+    time.sleep(0.003)
+with open("/client.json", "w") as file:
+    json.dump(seen, file)
+"""
+
+
+class Town:
+    """The node: its agent, the origin of what it serves, and what the tests hold back in it."""
+
+    def __init__(self, node: Node, origin: Origin) -> None:
+        self.node, self.origin = node, origin
+        self.versions = 0
+        node.write("/etc/systemd/system/shop@.service", UNIT)
+        node.write("/usr/local/bin/shop-is-healthy", HEALTH, 0o755)
+        node.write("/etc/nginx/nginx.conf", NGINX)
+        node.write("/client.py", CLIENT)
+        self.agent = AgentInside(node)
+        node.write("/etc/systemd/system/agent.service.d/always.conf", ALWAYS_BACK)
+        node.systemctl("daemon-reload")
+        self.agent.configure({"applications": {"shop": self.application(), "agent": self.the_agent(), "lost": LOST}})
+        self.version = self.next_version()
+        assert self.deploy()["action"]["state"] == "DONE", self.agent.log_text()
+        node.systemctl("start", "nginx")
+
+    def application(self) -> dict[str, Any]:
+        return SOURCE | {
+            "path": "/srv/shop",
+            "services": list(UNITS),
+            "before": [["/bin/sh", "-c", "echo ran >> /before.ran; while [ -e /before.hold ]; do sleep 0.05; done"]],
+            "health": ["/usr/local/bin/shop-is-healthy"],
+            "health_timeout": 5.0,
+        }
+
+    def the_agent(self) -> dict[str, Any]:
+        return SOURCE | {"path": "/srv/agent", "services": ["agent.service"], "health": ["test", "-e", "shop.py"]}
+
+    def next_version(self) -> str:
+        """Commit a version that works; its name, which it answers with."""
+        self.versions += 1
+        self.hash = self.origin.commit(shop(f"v{self.versions}"))
+        return f"v{self.versions}"
+
+    def schedule(self, **args: Any) -> str:
+        return self.agent.schedule("deploy", {"application": "shop"} | args)
+
+    def deploy(self, **args: Any) -> Any:
+        return self.agent.await_final(self.schedule(**args), timeout=60)
+
+    def answers(self) -> list[str]:
+        """What each of the two units answers."""
+        return [self.node.curl(f"http://127.0.0.1:900{number}/") for number in (1, 2)]
+
+    def pids(self) -> list[str]:
+        return [self.node.show(unit, "MainPID") for unit in UNITS]
+
+    def starts(self) -> int:
+        """How often a unit of the shop was started."""
+        return len(self.node.read("/starts").split())
+
+    @contextmanager
+    def client(self) -> Iterator[dict[str, int]]:
+        """One that asks nginx all the time; what it saw, at the end."""
+        seen: dict[str, int] = {}
+        self.node.run("systemd-run", "--collect", "--unit=client", "/usr/bin/python3", "/client.py")
+        try:
+            yield seen
+        finally:
+            self.node.run("touch", "/client.stop")
+            eventually(self.node.path("/client.json").exists, "the end of the client")
+            eventually(lambda: self.node.show("client", "ActiveState") == "inactive", "its unit's end")
+            seen.update(json.loads(self.node.read("/client.json")))
+            self.node.run("rm", "/client.stop", "/client.json")
+
+    @contextmanager
+    def held(self, what: str) -> Iterator[None]:
+        """The command `before`, the `start` of the units, or their `health`, are held meanwhile."""
+        self.node.run("touch", f"/{what}.hold")
+        self.node.run("rm", "-f", "/before.ran")
+        try:
+            yield
+        finally:
+            self.node.run("rm", "-f", f"/{what}.hold")
+
+    def kill(self) -> None:
+        """SIGKILL to all of the agent's unit; systemd starts it again."""
+        before = self.node.show("agent", "NRestarts")
+        self.node.systemctl("kill", "--signal=KILL", "agent")
+        eventually(lambda: self.node.show("agent", "NRestarts") != before, "it is started again")
+        self.agent.await_ready()
+
+    def await_phase(self, action: str, phase: str, unit: str) -> None:
+        """Wait until an action is in the phase, and has this unit up in it."""
+
+        def there() -> Any:
+            payload = self.agent.info(action)["action"]["state_payload"] or {}
+            if payload.get("phase") != phase:
+                return False
+            begun = payload["back" if phase == "rollback" else "services"]
+            return begun and (begun[-1]["unit"], begun[-1]["state"]) == (unit, "running")
+
+        eventually(there, f"{action} in {phase}", 30)
+
+
+SOURCE = {"repository": "/srv/origin/origin.git", "timeout": 30.0}
+LOST = SOURCE | {"path": "/srv/lost", "services": ["nosuch.service"]}
+
+
+@pytest.fixture(scope="module")
+def whole_town(module_dir: Path, start_node: Callable[..., Node]) -> Town:
+    origin = Origin(module_dir)
+    binds = [str(CHECKOUT), sys.prefix, f"{module_dir}:/srv/origin"]
+    return Town(start_node("town", binds=binds), origin)
+
+
+@pytest.fixture
+def town(whole_town: Town) -> Town:
+    """The node with a version that works on both units."""
+    if set(whole_town.answers()) != {whole_town.version}:
+        whole_town.version = whole_town.next_version()
+        assert whole_town.deploy()["action"]["state"] == "DONE"
+    return whole_town
+
+
+def test_new_versions_answer_without_one_failed_request(town: Town) -> None:
+    first = town.version
+    with town.client() as seen:
+        second = town.next_version()
+        result = town.deploy()["action"]["state_payload"]
+        assert result["git_hash"] == town.hash
+        assert result["services"] == [
+            {"unit": unit, "pid": pid} for unit, pid in zip(UNITS, town.pids(), strict=True)
+        ]  # fmt: skip
+        third = town.version = town.next_version()
+        args = {"command": "deploy", "application": "shop", "git_ref": "main", "deployment_strategy": "rolling"}
+        number = town.agent.post(ACTIONS, json=args).json["response"]["id"]
+        action = eventually(
+            lambda: found if (found := one(town, number))["finished_at"] else {}, "the end", 60
+        )  # fmt: skip
+    assert (action["finished_success"], action["finished_result"]["git_hash"]) == (True, town.hash)
+    assert action["finished_result"]["servers_deployed"] == 1
+    assert town.answers() == [third, third]
+    print("requests by what answered them:", seen)
+    assert set(seen) == {first, second, third} and sum(seen.values()) > 100
+
+
+def one(town: Town, number: int) -> Any:
+    return town.agent.get(f"{ACTIONS}/{number}").json["response"]
+
+
+def broken_by_a_mistake() -> dict[str, str]:
+    return {"shop.py": "this does not even compile"}
+
+
+def broken_by_its_answers() -> dict[str, str]:
+    return shop("broken", "503 Service Unavailable")
+
+
+@pytest.mark.parametrize("broken", [broken_by_a_mistake, broken_by_its_answers])
+def test_a_broken_version_goes_back_and_nobody_notices(town: Town, broken: Callable[[], dict[str, str]]) -> None:
+    before = town.hash
+    release = town.node.run("readlink", "/srv/shop/current").stdout
+    town.origin.commit(broken())
+    second = town.pids()[1]
+    with town.client() as seen:
+        action = town.deploy()["action"]
+    assert action["state"] == "FAILED"
+    assert action["state_payload"]["message"].startswith("shop@1.service")
+    assert action["state_payload"]["message"].endswith(f"; rolled back to {before}")
+    assert action["state_payload"]["phase"] == "restart"
+    print("requests by what answered them:", seen)
+    assert set(seen) == {town.version} and sum(seen.values()) > 100
+    assert town.answers() == [town.version] * 2 and town.pids()[1] == second
+    assert town.node.run("readlink", "/srv/shop/current").stdout == release
+
+
+def test_in_parallel_both_are_asked_at_once_and_with_none_nothing_is_restarted(town: Town) -> None:
+    town.version = town.next_version()
+    history = town.deploy(deployment_strategy="parallel")["history"]
+    begun = [(each["state_payload"] or {}).get("services") for each in reversed(history)]
+    assert next(states for states in map(states_of, begun) if states) == ["noted", "noted"]
+    assert town.answers() == [town.version] * 2
+    town.next_version()
+    pids = town.pids()
+    action = town.deploy(deployment_strategy="none")["action"]
+    assert (action["state"], action["state_payload"]["services"]) == ("DONE", [])
+    assert town.pids() == pids and town.answers() == [town.version] * 2
+    town.version = f"v{town.versions}"
+
+
+def states_of(services: Any) -> list[str]:
+    return [each["state"] for each in services or ()]
+
+
+def test_a_parallel_deploy_that_fails_brings_both_back(town: Town) -> None:
+    town.origin.commit(broken_by_its_answers())
+    action = town.deploy(deployment_strategy="parallel")["action"]
+    assert action["state"] == "FAILED" and "; rolled back to " in action["state_payload"]["message"]
+    assert town.answers() == [town.version] * 2
+
+
+def test_a_unit_that_is_not_there_is_told_before_anything_changes(town: Town) -> None:
+    message = town.deploy(application="lost")["action"]["state_payload"]["message"]
+    assert message == "systemd has no unit nosuch.service; nothing was switched"
+    assert town.node.run("ls", "-A", "/srv/lost", "/srv/lost/releases").stdout.split() == [
+        "/srv/lost:", "releases", "repository", "/srv/lost/releases:",
+    ]  # fmt: skip
+
+
+def test_a_unit_that_refuses_to_be_restarted_is_left_alone(town: Town) -> None:
+    before, pids = town.hash, town.pids()
+    town.origin.commit(broken_by_its_answers())
+    drop_in = "/etc/systemd/system/shop@1.service.d/refuse.conf"
+    town.node.write(drop_in, "[Unit]\nRefuseManualStart=yes\n")
+    town.node.systemctl("daemon-reload")
+    try:
+        message = town.deploy()["action"]["state_payload"]["message"]
+    finally:
+        town.node.run("rm", drop_in)
+        town.node.systemctl("daemon-reload")
+    assert "systemctl --no-block --no-ask-password restart -- shop@1.service failed" in message
+    assert "Operation refused" in message and message.endswith(f"; rolled back to {before}")
+    assert town.pids() == pids and town.answers() == [town.version] * 2
+
+
+@pytest.mark.parametrize("how", ["kill", "restart"])
+def test_the_command_before_goes_on_while_the_agent_does_not(town: Town, how: str) -> None:
+    version = town.next_version()
+    with town.held("before"):
+        action = town.schedule()
+        eventually(town.node.path("/before.ran").exists, "the command runs", 20)
+        unit = town.node.systemctl("list-units", "--plain", "--no-legend", "agent-job-deploy-*").split()[0]
+        pid = town.node.show(unit, "MainPID")
+        if how == "kill":
+            town.kill()
+        else:
+            town.node.systemctl("restart", "agent")
+            town.agent.await_ready()
+        assert (town.agent.state(action), town.node.show(unit, "MainPID")) == ("RUNNING", pid)
+    assert town.agent.await_final(action, timeout=60)["action"]["state"] == "DONE"
+    assert town.node.read("/before.ran") == "ran\n"
+    assert town.answers() == [version] * 2
+    town.version = version
+
+
+@pytest.mark.parametrize("where", ["start", "health"])
+def test_killed_while_the_units_are_restarted_it_restarts_each_once(town: Town, where: str) -> None:
+    town.version = town.next_version()
+    starts = town.starts()
+    with town.held(where):
+        action = town.schedule()
+        if where == "start":
+            # At once: that it was asked for is hardly written down yet.
+            eventually(lambda: town.starts() > starts, "the first is restarted", 20)
+        else:
+            town.await_phase(action, "restart", "shop@1.service")
+        town.kill()
+    assert town.agent.await_final(action, timeout=60)["action"]["state"] == "DONE"
+    assert town.answers() == [town.version] * 2
+    assert town.starts() == starts + 2
+
+
+def test_killed_in_the_rollback_it_rolls_back_all_the_same(town: Town) -> None:
+    before = town.hash
+    town.origin.commit(broken_by_its_answers())
+    starts = town.starts()
+    with town.held("health"):
+        action = town.schedule()
+        town.await_phase(action, "rollback", "shop@1.service")
+        town.kill()
+    action = town.agent.await_final(action, timeout=60)["action"]
+    assert action["state"] == "FAILED"
+    assert action["state_payload"]["message"].endswith(f"; rolled back to {before}")
+    assert town.answers() == [town.version] * 2
+    assert town.starts() == starts + 2
+
+
+def test_a_deploy_that_restarts_the_agent_itself_goes_on_after_it(town: Town) -> None:
+    pid = town.node.show("agent", "MainPID")
+    action = town.schedule(application="agent")
+    eventually(lambda: town.node.show("agent", "MainPID") not in (pid, "0"), "another agent", 60)
+    town.agent.await_ready()
+    info = town.agent.await_final(action, timeout=60)["action"]
+    assert info["state"] == "DONE", info["state_payload"]
+    assert info["state_payload"]["services"] == [
+        {"unit": "agent.service", "pid": town.node.show("agent", "MainPID")}
+    ]  # fmt: skip
+
+
+def test_a_power_cut_in_the_command_before_fails_it_and_says_so(town: Town) -> None:
+    town.next_version()
+    with town.held("before"):
+        action = town.schedule()
+        eventually(town.node.path("/before.ran").exists, "the command runs", 20)
+        town.node.power_cut()
+        town.node.boot()
+    town.node.systemctl("start", "agent", "nginx", *UNITS)
+    town.agent.await_ready()
+    payload = town.agent.await_final(action, timeout=60)["action"]["state_payload"]
+    assert payload["message"].endswith(
+        "was lost: the host was restarted while it ran; it may or may not have taken effect; nothing was switched"
+    )
+    assert town.node.read("/before.ran") == "ran\n"
+    eventually(lambda: town.answers() == [town.version] * 2, "the version before")

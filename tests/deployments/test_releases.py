@@ -1,0 +1,123 @@
+"""The folders of the releases, and the link to the one in use."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent import clock
+from agent.deployments.failure import DeploymentFailed
+from agent.deployments.releases import Releases, hash_of
+
+HASH = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Releases:
+    made = Releases(tmp_path / "srv/shop")
+    made.prepare()
+    return made
+
+
+def names(releases: Releases) -> list[str]:
+    return sorted(entry.name for entry in (releases.path / "releases").iterdir())
+
+
+def made(releases: Releases, number: int) -> str:
+    release = f"releases/2026010{number}-000000-{HASH}"
+    releases.make(release)
+    return release
+
+
+def test_there_is_always_a_release_in_use_while_it_is_switched(releases: Releases) -> None:
+    first, second = made(releases, 1), made(releases, 2)
+    for release in (first, second):
+        (releases.path / release / "file").touch()
+    releases.switch(first)
+    missed, ended = [], threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            if not (releases.path / "current/file").exists():
+                missed.append(1)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for _ in range(50):
+        releases.switch(second)
+        releases.switch(first)
+    ended.set()
+    looking.join()
+    assert not missed and releases.in_use() == first
+
+
+def test_a_switch_that_was_interrupted_is_done_again(releases: Releases) -> None:
+    release = made(releases, 1)
+    (releases.path / ".current").symlink_to("half")
+    releases.switch(release)
+    releases.switch(release)
+    assert os.readlink(releases.path / "current") == release
+    assert sorted(os.listdir(releases.path)) == ["current", "releases"]
+
+
+def test_the_folders_are_open_to_all_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        releases = Releases(tmp_path / "srv/shop")
+        releases.prepare()
+        release = made(releases, 1)
+    finally:
+        os.umask(umask)
+    folders = [tmp_path / "srv", releases.path, releases.path / "releases", releases.path / release]
+    assert [oct(folder.stat().st_mode & 0o777) for folder in folders] == ["0o755"] * 4
+
+
+def test_a_link_that_leads_nowhere_is_no_release(releases: Releases) -> None:
+    assert releases.in_use() is None
+    (releases.path / "current").symlink_to("releases/gone")
+    assert releases.in_use() is None
+
+
+def test_what_is_no_link_is_not_touched(releases: Releases) -> None:
+    (releases.path / "current").mkdir()
+    with pytest.raises(DeploymentFailed, match="is no symbolic link"):
+        releases.in_use()
+
+
+def test_each_release_has_a_name_of_its_own_that_tells_the_commit(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: 1_567_197_624_000_000)
+    first = releases.named(HASH)
+    assert first == f"releases/20190830-204024-{HASH}" and hash_of(first) == HASH
+    releases.make(first)
+    assert releases.named(HASH) == f"releases/20190830-204025-{HASH}"
+    assert hash_of("elsewhere/by-hand") is None and hash_of(None) is None
+
+
+def test_old_ones_are_superfluous_but_not_what_is_needed_nor_what_is_not_ours(releases: Releases) -> None:
+    every = [made(releases, number) for number in range(1, 7)]
+    (releases.path / "releases/by-hand").mkdir()
+    assert list(releases.superfluous(2, [every[0], every[2]])) == [every[1], every[3]]
+    assert list(releases.superfluous(1, [every[0], None])) == every[1:5]
+
+
+def test_half_a_release_is_none(releases: Releases) -> None:
+    half = f".20260101-000000-{HASH}"
+    (releases.path / "releases" / half / "deep").mkdir(parents=True)
+    (releases.path / "releases/.mine").mkdir()
+    assert list(releases.superfluous(1, [])) == []
+    releases.sweep()
+    assert names(releases) == [".mine"]
+
+
+def test_what_is_made_again_is_empty(releases: Releases) -> None:
+    release = made(releases, 1)
+    (releases.path / release / "partial").touch()
+    releases.make(release)
+    assert os.listdir(releases.path / release) == []
+    assert releases.remove(release) and releases.remove(release)
+    assert names(releases) == []

@@ -1,0 +1,120 @@
+"""A deploy by the agent as its own user, with the units and rules that are shipped, of a repository with a password."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_process import eventually
+from tests.kinds.configuring import toml
+from tests.servers.node import Node
+from tests.servers.process import run
+from tests.servers.shop import ALONE, HEALTH, UNIT, Origin, shop
+from tests.test_least_privilege import SHIPPED, AgentInNode, install_rule
+
+PASSWORD = "battery-staple"
+UNITS = ["shop@1.service", "shop@2.service"]
+DROP_IN = "[Service]\nLoadCredential=git:/etc/keys/git\n"
+# What serves the repository, to who knows the password.
+SERVER = """
+import base64, functools, http.server
+class Guarded(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.headers.get("Authorization") == "Basic " + base64.b64encode(b"git:PASSWORD").decode():
+            return super().do_GET()
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", "Basic")
+        self.end_headers()
+handler = functools.partial(Guarded, directory="/srv/origin")
+http.server.ThreadingHTTPServer(("127.0.0.1", 8081), handler).serve_forever()
+""".replace("PASSWORD", PASSWORD)
+
+APPLICATION = {
+    "repository": "http://127.0.0.1:8081/origin.git",
+    "credentials": "credential:git",
+    "path": "/srv/shop",
+    "services": UNITS,
+    "before": [["/bin/sh", "-c", "id -un >> /srv/shop/ran; while [ -e /before.hold ]; do sleep 0.05; done"]],
+    "health": ["/usr/local/bin/shop-is-healthy"],
+    "health_timeout": 10.0,
+    "timeout": 30.0,
+}
+
+
+class PublishedOrigin(Origin):
+    """One whose files alone tell what it holds."""
+
+    def commit(self, *args: Any, **options: Any) -> str:
+        made = super().commit(*args, **options)
+        run(["git", "-C", self.path, "update-server-info"], env=os.environ | ALONE)
+        return made
+
+
+@pytest.fixture(scope="module")
+def origin(module_dir: Path) -> Origin:
+    return PublishedOrigin(module_dir)
+
+
+@pytest.fixture(scope="module")
+def node(origin: Origin, agent_venv: Path, start_node: Callable[..., Node]) -> Node:
+    """A host with an agent installed as the page about privileges says."""
+    host = start_node("plain", binds=[f"{origin.path.parent}:/srv/origin"])
+    host.run("ln", "-s", str(agent_venv), "/opt/agent")
+    host.run("useradd", "--system", "--user-group", "--home-dir", "/var/lib/agent", "agent")
+    host.run("install", "-d", "-o", "agent", "-g", "agent", "/srv/shop")
+    for unit in ("agent.service", "agent-job@.service"):
+        host.write(f"/etc/systemd/system/{unit}", (SHIPPED / unit).read_text())
+    host.write("/etc/systemd/system/agent.service.d/credentials.conf", DROP_IN)
+    host.write("/etc/keys/git", f"http://git:{PASSWORD}@127.0.0.1:8081\n", 0o600)
+    host.write("/etc/systemd/system/shop@.service", UNIT)
+    host.write("/usr/local/bin/shop-is-healthy", HEALTH, 0o755)
+    host.write("/server.py", SERVER)
+    configuration = toml({"applications": {"shop": APPLICATION}})
+    host.write("/etc/agent/agent.toml", configuration)
+    install_rule(host, configuration)
+    host.systemctl("daemon-reload")
+    host.run("systemd-run", "--unit=origin", "/usr/bin/python3", "/server.py")
+    host.systemctl("start", "agent")
+    return host
+
+
+@pytest.fixture(scope="module")
+def agent(node: Node) -> AgentInNode:
+    found = AgentInNode(node)
+    found.await_ready()
+    return found
+
+
+def answers(node: Node) -> list[str]:
+    return [node.curl(f"http://127.0.0.1:900{number}/") for number in (1, 2)]
+
+
+def test_it_deploys_though_the_agent_is_restarted_and_takes_back_what_crashes(
+    agent: AgentInNode, node: Node, origin: Origin
+) -> None:
+    wanted = origin.commit(shop("v1"))
+    node.run("touch", "/before.hold")
+    action = agent.schedule("deploy", {})
+    eventually(node.path("/srv/shop/ran").exists, "the command runs", 30)
+    (unit,) = node.systemctl("list-units", "--plain", "--no-legend", "agent-job@*").splitlines()
+    agent.end("restart")
+    assert unit in node.systemctl("list-units", "--plain", "--no-legend", "agent-job@*")
+    node.run("rm", "/before.hold")
+    info = agent.await_final(action, timeout=60)
+    assert info["action"]["state"] == "DONE", info["action"]
+    assert info["action"]["state_payload"]["git_hash"] == wanted
+    assert (answers(node), node.read("/srv/shop/ran")) == (["v1", "v1"], "agent\n")
+
+    origin.commit({"shop.py": "this does not even compile"})
+    action = agent.schedule("deploy", {"deployment_strategy": "parallel"})
+    failed = agent.await_final(action, timeout=60)
+    assert failed["action"]["state_payload"]["message"].endswith(f"; rolled back to {wanted}"), failed["action"]
+    assert answers(node) == ["v1", "v1"]
+
+    told = json.dumps([info, failed]) + node.run("journalctl", "--no-pager").stdout
+    assert PASSWORD not in told + node.run("grep", "-r", PASSWORD, "/var/lib/agent", "/srv/shop").stdout

@@ -1,0 +1,474 @@
+"""A deploy without any unit: git, the releases, the commands, and what becomes of them on every kind of end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config
+from agent.errors import ActionNotAvailable
+from agent.kinds.base import Done, Failed, Outcome, Running
+from agent.kinds.registry import discover
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.kinds.configuring import toml
+from tests.kinds.performing import perform, step_of
+from tests.servers.leftovers import unmount
+from tests.servers.process import run
+from tests.servers.shop import Origin
+
+ACTIONS = "/api/3/stacks/default/actions"
+
+
+class Shop:
+    """An application and where it is deployed, with the agent's state beside it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.origin = Origin(directory)
+        self.first = self.origin.commit({"version": "one"})
+        self.path = directory / "srv"
+        self.deploys = 0
+
+    def document(self, **options: Any) -> dict[str, Any]:
+        application = {"repository": str(self.origin.path), "path": str(self.path), "timeout": 20.0} | options
+        return {"agent": {"db": str(self.directory / "agent.db")}, "applications": {"shop": application}}
+
+    def deploy(self, args: Any = None, **options: Any) -> Outcome:
+        """The end of a deploy performed here, without an agent."""
+        kind = discover(config.parse(self.document(**options))).get("deploy")
+        self.deploys += 1
+        return perform(kind, args=args or {}, action_id=f"a-{self.deploys}", most=1000)[-1]
+
+    def deployed(self, args: Any = None, **options: Any) -> dict[str, Any]:
+        """The result of one that must succeed."""
+        outcome = self.deploy(args, **options)
+        assert isinstance(outcome, Done), outcome
+        return dict(outcome.payload)
+
+    def refused(self, args: Any = None, **options: Any) -> str:
+        """The message of one that must fail."""
+        outcome = self.deploy(args, **options)
+        assert isinstance(outcome, Failed), outcome
+        assert outcome.message == outcome.payload["message"]
+        return outcome.message
+
+    def agent(self, start_agent: StartAgent, **options: Any) -> AgentProcess:
+        document = self.document(**options)
+        return start_agent(config=toml({"applications": document["applications"]}))
+
+    @property
+    def current(self) -> str | None:
+        """The one file of the release in use."""
+        file = self.path / "current/version"
+        return file.read_text() if file.exists() else None
+
+    @property
+    def releases(self) -> list[str]:
+        return sorted(entry.name for entry in (self.path / "releases").iterdir())
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def sh(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+# What it does
+
+
+def test_it_is_asked_for_on_both_wires_twice_in_a_row(shop: Shop, start_agent: StartAgent) -> None:
+    agent = shop.agent(start_agent)
+    args = {"git_ref": "main", "deployment_strategy": "rolling"}
+    info = agent.await_final(agent.schedule("deploy", args))
+    assert info["action"]["state"] == "DONE", info
+    first = info["action"]["state_payload"]
+    second_hash = shop.origin.commit({"version": "two"})
+    answer = agent.post(ACTIONS, json={"command": "deploy"} | args)
+    number = answer.json["response"]["id"]
+    path = f"{ACTIONS}/{number}"
+    action = eventually(
+        lambda: found if (found := agent.get(path).json["response"])["finished_at"] else {}, "the end"
+    )  # fmt: skip
+    assert (action["resource_type"], action["action"], action["finished_success"]) == ("Stack", "deploy", True)
+    assert action["metadata"] == args
+    release = Path(action["finished_result"]["release"])
+    assert action["finished_result"] == {
+        "deploy_session": f"deploy-session-{number}", "git_hash": second_hash, "servers_deployed": 1,
+        "previous_git_hash": shop.first, "application": "shop", "release": str(release), "services": [],
+    }  # fmt: skip
+    assert release.samefile(shop.path / "current") and release != Path(first["release"])
+    assert first["git_hash"] == shop.first and first["previous_git_hash"] is None
+    assert (shop.current, len(shop.releases)) == ("two", 2)
+
+
+def test_the_history_tells_the_phases(shop: Shop, start_agent: StartAgent) -> None:
+    agent = shop.agent(start_agent, before=[["true"]])
+    history = agent.await_final(agent.schedule("deploy", {}))["history"]
+    payloads = [each["state_payload"] for each in reversed(history) if each["state"] == "RUNNING"]
+    phases = [payload["phase"] for payload in payloads if payload]
+    assert list(dict.fromkeys(phases)) == ["fetch", "checkout", "before", "switch", "restart", "after", "prune"]
+    assert payloads[-1]["git_hash"] == shop.first
+    assert payloads[-1]["phases"] == ["fetch", "checkout", "before", "switch", "restart", "after"]
+
+
+def test_the_commit_in_use_is_deployed_again(shop: Shop) -> None:
+    first, second = shop.deployed(), shop.deployed()
+    assert second["git_hash"] == first["git_hash"] == second["previous_git_hash"]
+    assert first["release"] != second["release"] and len(shop.releases) == 2
+
+
+def test_its_files_are_for_all_and_its_history_is_not(shop: Shop) -> None:
+    shop.origin.commit({"version": "two", "deep/file": "x"})
+    umask = os.umask(0o077)
+    try:
+        release = Path(shop.deployed(before=[["touch", "made"]])["release"])
+    finally:
+        os.umask(umask)
+    made = [release / name for name in ("version", "deep/file", "made")]
+    assert [oct(file.stat().st_mode & 0o777) for file in made] == ["0o644"] * 3
+    folders = [shop.path, shop.path / "releases", release, release / "deep"]
+    assert [oct(folder.stat().st_mode & 0o777) for folder in folders] == ["0o755"] * 4
+    assert oct((shop.path / "repository").stat().st_mode & 0o777) == "0o700"
+    assert not (release / ".git").exists()
+
+
+def test_the_commands_know_what_they_work_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSWORD_OF_THE_AGENT", "hidden")
+    told = sh("env > env; pwd > pwd")
+    first = shop.deployed(before=[told])
+    second_hash = shop.origin.commit({"version": "two"})
+    second = shop.deployed(after=[told])
+    for result, previous in ((first, ""), (second, first["release"])):
+        release = Path(result["release"])
+        env = dict(line.split("=", 1) for line in (release / "env").read_text().splitlines())
+        assert {name: value for name, value in env.items() if name.startswith("AGENT_")} == {
+            "AGENT_APPLICATION": "shop", "AGENT_RELEASE": str(release), "AGENT_GIT_HASH": result["git_hash"],
+            "AGENT_PREVIOUS_RELEASE": previous,
+        }  # fmt: skip
+        assert "PASSWORD_OF_THE_AGENT" not in env and "PATH" in env
+        assert (release / "pwd").read_text() == f"{release}\n"
+    assert second["git_hash"] == second_hash
+
+
+def test_old_releases_go_but_neither_the_one_in_use_nor_the_one_before(shop: Shop) -> None:
+    results = [shop.deployed(keep=1) for _ in range(3)]
+    assert shop.releases == [Path(result["release"]).name for result in results[1:]]
+
+
+def test_without_a_unit_the_application_itself_must_be_healthy(shop: Shop, tmp_path: Path) -> None:
+    health = sh('test -z "$AGENT_UNIT" && echo x >> ../../tried && test $(wc -l < ../../tried) = 3')
+    shop.deployed(health=health, health_timeout=10.0)
+    assert (shop.path / "tried").read_text() == "x\n" * 3
+
+
+# What fails before the switch
+
+
+def test_a_ref_that_is_not_there_changes_nothing(shop: Shop) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    said = shop.refused({"git_ref": "nosuch"})
+    assert said == f"{shop.origin.path} has no branch, tag or commit nosuch; nothing was switched"
+    assert (shop.current, len(shop.releases)) == ("one", 1)
+
+
+def test_a_repository_that_cannot_be_reached_is_told_in_the_words_of_git(shop: Shop) -> None:
+    gone = str(shop.directory / "gone.git")
+    assert shop.refused(repository=gone) == (
+        f"git could not fetch main of {gone}: fatal: '{gone}' does not appear to be a git repository; "
+        "nothing was switched"
+    )
+
+
+def test_a_command_before_that_fails_leaves_nothing(shop: Shop) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    failing = sh("echo no room in the oven; exit 3")
+    said = shop.refused(before=[["true"], failing, ["touch", str(shop.directory / "later")]])
+    assert said == (
+        f"{shlex.join(failing)} failed with exit status 3: no room in the oven; nothing was switched"
+    )  # fmt: skip
+    assert (shop.current, len(shop.releases)) == ("one", 1)
+    assert not (shop.directory / "later").exists()
+
+
+def test_a_command_that_takes_too_long_is_ended(shop: Shop) -> None:
+    assert "took too long and was ended" in shop.refused(before=[["sleep", "60"]], timeout=0.5)
+
+
+def test_a_command_that_is_not_there_is_named(shop: Shop) -> None:
+    assert "/no/such/build was not found; nothing was switched" in shop.refused(before=[["/no/such/build"]])
+
+
+def test_what_is_in_the_way_of_the_link_is_left_alone(shop: Shop) -> None:
+    (shop.path / "current").mkdir(parents=True)
+    said = shop.refused()
+    assert said == f"{shop.path}/current is no symbolic link, move it away first; nothing was switched"
+    assert shop.releases == []
+
+
+def test_a_path_that_cannot_be_made_is_named(shop: Shop) -> None:
+    shop.path.write_text("a file")
+    assert shop.refused() == f"{shop.path} cannot be made: File exists"
+
+
+def test_a_disk_that_is_full_leaves_the_release_in_use(shop: Shop, small_disk: Path) -> None:
+    shop.path = small_disk / "srv"
+    shop.deployed()
+    shop.origin.commit({"version": "two", "large": os.urandom(3_000_000)})
+    said = shop.refused()
+    assert "git could not check out main" in said and "error: unable to write file large" in said
+    assert said.endswith("; nothing was switched")
+    assert (shop.current, len(shop.releases)) == ("one", 1)
+    shop.origin.commit({"version": "three"})
+    shop.deployed()
+    assert shop.current == "three"
+
+
+@pytest.fixture
+def small_disk(server_dir: Path) -> Iterator[Path]:
+    disk = server_dir / "disk"
+    disk.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", disk])
+    yield disk
+    unmount(disk)
+
+
+SYSTEMCTL = """#!/bin/sh
+[ -e {0}/killed ] || {{ touch {0}/killed; kill -9 $$; }}
+echo LoadState=not-found
+"""
+
+
+def test_a_systemctl_that_was_killed_is_asked_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl = shop.directory / "bin/systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(SYSTEMCTL.format(shop.directory))
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
+    assert shop.refused(services=["web.service"]) == "systemd has no unit web.service; nothing was switched"
+    assert (shop.directory / "killed").exists()
+
+
+# What fails after it
+
+
+def test_a_command_after_that_fails_takes_the_release_back(shop: Shop) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    said = shop.refused(after=[sh("cat version; exit 1")])
+    assert said == f"/bin/sh -c 'cat version; exit 1' failed with exit status 1: two; rolled back to {shop.first}"
+    assert (shop.current, len(shop.releases)) == ("one", 1)
+
+
+def test_the_first_release_has_none_to_go_back_to_and_says_so(shop: Shop) -> None:
+    said = shop.refused(after=[["false"]])
+    assert said == "false failed with exit status 1; there is no release before this one to go back to"
+    assert shop.current == "one"
+
+
+def test_a_rollback_that_is_not_healthy_says_so(shop: Shop) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    said = shop.refused(health=sh("cat version; exit 1"), health_timeout=0.1)
+    health = "/bin/sh -c 'cat version; exit 1'"
+    assert said == (
+        f"the application is not healthy within 0.1 s: {health} failed with exit status 1: two; the rollback to "
+        f"{shop.first} failed too: the application is not healthy within 0.1 s: {health} failed with exit status 1: one"
+    )
+    assert (shop.current, len(shop.releases)) == ("one", 2)
+
+
+# What is asked for wrongly
+
+
+@pytest.mark.parametrize(
+    ("args", "member", "said"),
+    [
+        ({"application": "shoe"}, "application", "Must be one of: shop, till."),
+        ({}, "application", "Must be one of: shop, till."),
+        ({"application": "shop", "git_ref": "--upload-pack=touch"}, "git_ref", "Must be a branch, a tag or a commit."),
+        ({"application": "shop", "git_ref": "main~1"}, "git_ref", "Must be a branch, a tag or a commit."),
+        ({"application": "shop", "deployment_strategy": "slowly"}, "deployment_strategy", "Must be one of: rolling, "),
+        ({"application": "shop", "force": True}, "force", "Unknown field."),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(two: AgentProcess, args: Any, member: str, said: str) -> None:
+    answer = two.post_schedule("deploy", args)
+    assert (answer.status, answer.json["variant"]) == (400, "InvalidArgs")
+    assert answer.json["details"][member][0].startswith(said)
+    answer = two.post(ACTIONS, json={"command": "deploy"} | args)
+    assert (answer.status, answer.json["variant"]) == (400, "InvalidArgs")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """An agent with two applications."""
+    directory = tmp_path_factory.mktemp("two")
+    applications = {}
+    for name in ("shop", "till"):
+        (directory / name).mkdir()
+        origin = Origin(directory / name)
+        origin.commit({"version": name})
+        applications[name] = {"repository": str(origin.path), "path": str(directory / name / "srv")}
+    agent = AgentProcess(directory, config=toml({"applications": applications}))
+    yield agent.start()
+    agent.close()
+
+
+def test_two_applications_do_not_meet(two: AgentProcess) -> None:
+    actions = [two.schedule("deploy", {"application": name}) for name in ("shop", "till")]
+    assert [two.await_final(action)["action"]["state"] for action in actions] == ["DONE", "DONE"]
+    for name in ("shop", "till"):
+        assert (two.directory / name / "srv/current/version").read_text() == name
+
+
+def test_without_an_application_it_is_not_offered_and_says_what_to_set() -> None:
+    with pytest.raises(ActionNotAvailable, match=r"set \[applications\.NAME\] in the configuration"):
+        discover(config.parse({})).get("deploy")
+
+
+def test_two_applications_in_one_path_are_not_offered() -> None:
+    application = {"repository": "/srv/git", "path": "/srv/shop"}
+    registry = discover(config.parse({"applications": {"a": application, "b": application}}))
+    with pytest.raises(ActionNotAvailable, match="a path of its own"):
+        registry.get("deploy")
+
+
+def test_the_only_application_need_not_be_named_and_the_names_are_described(shop: Shop) -> None:
+    kind = discover(config.parse(shop.document())).get("deploy")
+    described = kind.args_schema()
+    assert "required" not in described and described["properties"]["application"]["enum"] == ["shop"]
+    assert json.dumps(described)
+
+
+# What becomes of it when it is interrupted
+
+
+def test_each_piece_may_be_done_twice(shop: Shop) -> None:
+    shop.deployed()
+    second_hash = shop.origin.commit({"version": "two"})
+    counted = [["/bin/sh", "-c", f"echo {number} >> {shop.directory}/ran"] for number in range(4)]
+    kind = discover(config.parse(shop.document(before=counted[:2], after=counted[2:], keep=1))).get("deploy")
+    outcome: Outcome = Running()
+    while isinstance(outcome, Running):
+        again = step_of(kind, outcome.payload, action_id="a-2")
+        kind.step(again)
+        outcome = kind.resume(again)
+    assert isinstance(outcome, Done) and outcome.payload["git_hash"] == second_hash
+    assert outcome.payload["previous_git_hash"] == shop.first
+    assert (shop.directory / "ran").read_text() == "0\n1\n2\n3\n"
+    assert (shop.current, len(shop.releases)) == ("two", 2)
+
+
+HELD = "echo ran >> {0}/count; while [ ! -e {0}/go ]; do sleep 0.05; done"
+
+
+def held(directory: Path) -> list[str]:
+    """A command that says that it ran, and goes on when it is let."""
+    return sh(HELD.format(directory))
+
+
+def await_held(directory: Path) -> None:
+    eventually((directory / "count").exists, "the command runs")
+
+
+def let_go(directory: Path) -> None:
+    (directory / "go").touch()
+
+
+@pytest.mark.parametrize(("phase", "killed"), [("before", "kill_all"), ("after", "kill_worker")])
+def test_a_command_goes_on_once_though_the_agent_is_killed(
+    shop: Shop, start_agent: StartAgent, killed: str, phase: str
+) -> None:
+    agent = shop.agent(start_agent, **{phase: [held(shop.directory)]})
+    action = agent.schedule("deploy", {})
+    await_held(shop.directory)
+    getattr(agent, killed)()
+    if killed == "kill_all":
+        agent.start()
+    let_go(shop.directory)
+    info = agent.await_final(action, timeout=30)
+    assert info["action"]["state"] == "DONE", info
+    assert (shop.directory / "count").read_text() == "ran\n"
+    assert (shop.current, len(shop.releases)) == ("one", 1)
+
+
+def runners(agent: AgentProcess, phase: str) -> list[int]:
+    jobs = Path(f"{agent.db}.jobs")
+    return [json.loads(claim.read_text())["runner"]["pid"] for claim in jobs.glob(f"*-{phase}-*/claim")]
+
+
+def test_a_command_that_was_lost_is_not_run_again(shop: Shop, start_agent: StartAgent) -> None:
+    agent = shop.agent(start_agent, before=[held(shop.directory)])
+    action = agent.schedule("deploy", {})
+    await_held(shop.directory)
+    agent.kill_all()
+    os.kill(runners(agent, "before")[0], 9)
+    agent.start()
+    payload = agent.await_final(action)["action"]["state_payload"]
+    assert payload["message"].endswith("it may or may not have taken effect; nothing was switched"), payload
+    assert (shop.directory / "count").read_text() == "ran\n"
+    assert (shop.current, shop.releases) == (None, [])
+
+
+SSH = """#!/bin/sh
+[ -e {0}/go ] || {{ echo ran >> {0}/count; while [ ! -e {0}/go ]; do sleep 0.05; done; }}
+for command; do :; done
+eval "$command"
+"""
+
+
+def over_ssh(shop: Shop) -> dict[str, str]:
+    """The agent's environment with an ssh that only runs here what it would run there, once it is let."""
+    ssh = shop.directory / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(SSH.format(shop.directory))
+    ssh.chmod(0o755)
+    return {"PATH": f"{ssh.parent}:{os.environ['PATH']}"}
+
+
+def test_a_fetch_that_was_lost_is_done_again(shop: Shop, start_agent: StartAgent) -> None:
+    document = shop.document(repository=f"ssh://git@localhost{shop.origin.path}")
+    agent = start_agent(config=toml({"applications": document["applications"]}), env=over_ssh(shop))
+    action = agent.schedule("deploy", {})
+    await_held(shop.directory)
+    agent.kill_all()
+    os.kill(runners(agent, "fetch")[0], 9)
+    let_go(shop.directory)
+    agent.start()
+    info = agent.await_final(action)
+    assert info["action"]["state"] == "DONE", info
+    assert shop.current == "one"
+
+
+@pytest.mark.parametrize(
+    ("phase", "end", "releases"), [("before", "cancelled", 1), ("after", "cancelled", 2), ("after", "timed_out", 2)]
+)
+def test_stopped_in_a_command_it_leaves_the_release_before(
+    shop: Shop, start_agent: StartAgent, phase: str, end: str, releases: int
+) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    document = shop.document(**{phase: [held(shop.directory)]})
+    limits = {"actions": {"timeouts": {"deploy": 3}}} if end == "timed_out" else {}
+    agent = start_agent(config=toml({"applications": document["applications"]} | limits))
+    action = agent.schedule("deploy", {})
+    await_held(shop.directory)
+    assert shop.current == ("one" if phase == "before" else "two")
+    if end == "cancelled":
+        assert agent.cancel(action).status == 200
+    payload = agent.await_final(action)["action"]["state_payload"]
+    assert payload[end] is True and payload["payload"]["phase"] == phase
+    assert (shop.current, len(shop.releases)) == ("one", releases)
+    (runner,) = runners(agent, phase)
+    eventually(lambda: not Path(f"/proc/{runner}").exists(), "the end of the command")
