@@ -23,7 +23,7 @@ def config_check(arguments: argparse.Namespace) -> int:
     try:
         settings = config.load(environ)
         _check_kinds(settings)
-        trust.check(settings.api)
+        trust.check(settings)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1

@@ -65,8 +65,8 @@ class Unauthenticated(AgentError):
 
     status = 401
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
+    def __init__(self, message: str, scheme: str = "Bearer") -> None:
+        super().__init__(message, headers={"WWW-Authenticate": scheme})
 
 
 class Forbidden(AgentError):
@@ -99,6 +99,12 @@ class StackNotFound(AgentError):
     status = 404
 
 
+class HookNotFound(AgentError):
+    """No application of this name has a secret that hooks are signed with."""
+
+    status = 404
+
+
 class NotCancellable(AgentError):
     """The action is final, or its kind cannot be interrupted."""
 
@@ -107,6 +113,12 @@ class NotCancellable(AgentError):
 
 class IdempotencyKeyReused(AgentError):
     """The key came before with another kind or other arguments."""
+
+    status = 409
+
+
+class HookReplayed(AgentError):
+    """This very delivery was taken before, and the action that came of it is not kept any more."""
 
     status = 409
 
@@ -124,6 +136,15 @@ class StoreUnavailable(AgentError):
 
     def __init__(self, message: str, *, layers: Sequence[str] = ()) -> None:
         super().__init__(message, layers=layers, headers={"Retry-After": "5"})
+
+
+class HookUnavailable(AgentError):
+    """The secret that the hook is signed with cannot be read now."""
+
+    status = 503
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"Retry-After": "5"})
 
 
 class StoreUnusable(Exception):

@@ -131,6 +131,10 @@ def caller_refused(status: int, address: str, reason: str) -> None:
     log.warning("a caller from %s was refused with %d: %s", address or "the unix socket", status, reason)
 
 
+def secret_unreadable(option: str, reason: str) -> None:
+    log.error("%s: %s", option, reason)
+
+
 def tokens_not_read(reason: str, kept: int) -> None:
     what = "the tokens of before stay in force" if kept else "nobody is let in until it is right"
     log.error("%s; %s", reason, what)

@@ -44,7 +44,7 @@ def on_starting(arbiter: Any) -> None:
 
     store = Store(config.current().agent.db)
     try:
-        trust.check(config.current().api)
+        trust.check(config.current())
         store.open()
     except ConfigError as error:
         _refuse_to_start(str(error))

@@ -2,18 +2,34 @@
 
 import ssl
 from functools import cache
+from pathlib import Path
 
-from agent import config, log, tokens
-from agent.config import Api, Tls
+from agent import config, log, secret_file, tokens
+from agent.config import Api, Settings, Tls
 from agent.errors import ConfigError
+from agent.secret_file import SecretUnreadable
 
 
-def check(api: Api) -> None:
-    """Raises `ConfigError` for a file of tokens or certificates that could not be used."""
+def check(settings: Settings) -> None:
+    """Raises `ConfigError` for a file of tokens, certificates or what is signed with that could not be used."""
+    api = settings.api
     if api.tokens is not None:
         tokens.read(api.tokens, certificates=api.certified)
     if api.tls is not None:
         tls_context(api.tls)
+    for option, file in _keys_to_sign_with(settings).items():
+        try:
+            secret_file.read(file)
+        except SecretUnreadable as error:
+            raise ConfigError(f"{option}: {error}") from None
+
+
+def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
+    """The files by the options that name them."""
+    files = {f"applications.{name}.hook_secret": each.hook_secret for name, each in settings.applications.items()}
+    if settings.callbacks is not None:
+        files["callbacks.secret"] = settings.callbacks.secret
+    return {option: file for option, file in files.items() if file is not None}
 
 
 def tell(api: Api) -> None:

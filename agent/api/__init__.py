@@ -9,6 +9,7 @@ from agent.api.async_actions import bp as async_actions
 from agent.api.available import bp as available
 from agent.api.cancel import bp as cancel
 from agent.api.finished import bp as finished
+from agent.api.hooks import bp as hooks
 from agent.api.info import bp as info
 from agent.api.openapi import bp as openapi
 from agent.api.queue import bp as queue
@@ -46,4 +47,5 @@ def init_app(app: Flask, context: Context) -> None:
     for blueprint in (finished, queue, info, schedule, available, cancel):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(async_actions)
+    app.register_blueprint(hooks)
     app.register_blueprint(openapi)

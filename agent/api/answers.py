@@ -146,6 +146,13 @@ class AsyncActionAnswer(Schema):
     response = fields.Nested(AsyncAction, required=True)
 
 
+class Hook(Schema):
+    """What came of a delivery: an AsyncAction, or nothing."""
+
+    response = fields.Nested(AsyncAction)
+    ignored = fields.String(metadata={"description": "Why nothing is to be done."})
+
+
 class AsyncActionPage(Schema):
     """A page of AsyncActions."""
 

@@ -16,7 +16,6 @@ from agent.kinds.arguments import json_schema
 from agent.kinds.registry import Registry
 from agent.models import Json, Requester
 from agent.store import async_actions
-from agent.store.async_actions import AsyncAction
 
 PREFIX = "/api/3/stacks/<stack>/actions"
 FORM = "application/x-www-form-urlencoded"
@@ -66,7 +65,7 @@ def page(stack: str) -> Response:
     found, count = async_actions.page(context().store, number, per_page, wanted.get("user_reference"))
     return jsonify(
         {
-            "response": [_fields(action) for action in found],
+            "response": [async_action_fields(action) for action in found],
             "count": len(found),
             "pagination": pagination(number, per_page, count),
         }
@@ -78,7 +77,7 @@ def page(stack: str) -> Response:
 @describe("One action.", "AsyncActionAnswer", errors=(StackNotFound, ActionNotFound))
 def one(stack: str, seq: int) -> Response:
     _check(stack)
-    return jsonify({"response": _fields(async_actions.by_seq(context().store, seq))})
+    return jsonify({"response": async_action_fields(async_actions.by_seq(context().store, seq))})
 
 
 @bp.post(PREFIX)
@@ -100,7 +99,7 @@ def begin(stack: str) -> Response:
     kind = context().registry.get(command)
     args: Json = form_args(kind.schema, parameters) if _is_form() else parameters
     action_id = accept(kind, args, Requester.API, user_reference=user_reference)
-    return jsonify({"response": _fields(async_actions.by_id(context().store, action_id))})
+    return jsonify({"response": async_action_fields(async_actions.by_id(context().store, action_id))})
 
 
 def pagination(page: int, per_page: int, count: int) -> dict[str, Any]:
@@ -114,10 +113,6 @@ def pagination(page: int, per_page: int, count: int) -> dict[str, Any]:
         "count": count,
         "pages": pages,
     }
-
-
-def _fields(action: AsyncAction) -> dict[str, Any]:
-    return async_action_fields(action, context().engine.holds.reason(action.kind, action.state))
 
 
 def _check(stack: str) -> None:

@@ -2,8 +2,8 @@
 
 import ssl
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from flask import Flask, current_app, request
@@ -12,6 +12,8 @@ from agent import log
 from agent.config import Api
 from agent.errors import AgentError, Forbidden, Unauthenticated
 from agent.tokens import EMAIL, EVERYTHING, Identity, Tokens
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 CALLER = "agent.caller"
 """Where the WSGI environment has the identity: no header can be of this name."""
@@ -28,6 +30,9 @@ class Door:
     def check(self) -> None:
         """Note who this request comes from. Raises `Unauthenticated` or `Forbidden`."""
         try:
+            if _authenticates_itself():
+                self._check_certificate()
+                return
             identity = self._by_certificate() if self._certified else self._by_token()
             if identity.read_only and request.method not in ("GET", "HEAD", "OPTIONS"):
                 raise Forbidden(f"{identity.email} may only read")
@@ -46,18 +51,28 @@ class Door:
             raise Unauthenticated("this token is nobody's")
         return identity
 
+    def _check_certificate(self) -> None:
+        """Of a request that nobody's name is asked of: the connection must be one that may be made all the same."""
+        if self._certified:
+            self._email()
+
     def _by_certificate(self) -> Identity:
-        email, not_after = self._certificate()
-        if not EMAIL.fullmatch(email):
-            raise Unauthenticated("the client certificate names no e-mail")
-        if not_after < time.time():
-            raise Unauthenticated("the client certificate has expired")
+        email = self._email()
         if self._tokens is None:
             return Identity(email, None, EVERYTHING, read_only=False)
         identity = self._tokens.by_email(email)
         if identity is None:
             raise Forbidden(f"{email} is not in the file of tokens")
         return identity
+
+    def _email(self) -> str:
+        """Whom the certificate of this connection names, if it is valid."""
+        email, not_after = self._certificate()
+        if not EMAIL.fullmatch(email):
+            raise Unauthenticated("the client certificate names no e-mail")
+        if not_after < time.time():
+            raise Unauthenticated("the client certificate has expired")
+        return email
 
     def _certificate(self) -> tuple[str, float]:
         """E-mail and last second of the certificate that this connection began with."""
@@ -77,8 +92,19 @@ def init_app(app: Flask, api: Api) -> None:
         app.before_request(door.check)
 
 
+def authenticates_itself(view: View) -> View:
+    """Mark a view that finds out by itself whether a request may be what it is: it has no caller."""
+    view.__dict__["authenticates_itself"] = True
+    return view
+
+
+def _authenticates_itself() -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return view is not None and "authenticates_itself" in view.__dict__
+
+
 def caller() -> Identity | None:
-    """Who this request comes from; None only where nobody is asked."""
+    """Who this request comes from; None only where nobody is asked. Raises `KeyError` in a view that has no caller."""
     if current_app.extensions["agent.door"] is None:
         return None
     identity: Identity = request.environ[CALLER]

@@ -42,7 +42,11 @@ def _received(limit: int) -> bytes:
 
 def json_body() -> Json:
     """The body of this request. Raises `InvalidBody`, `BodyTooLarge` or `UnsupportedMediaType`."""
-    body = read()
+    return json_of(read())
+
+
+def json_of(body: bytes) -> Json:
+    """What the body of this request, which was read, says. Raises `InvalidBody` or `UnsupportedMediaType`."""
     if not body.strip():
         raise InvalidBody("a JSON body is required; send {} where there are no arguments")
     if request.content_type != "application/json" and request.mimetype != "application/json":

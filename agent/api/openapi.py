@@ -121,6 +121,7 @@ def _path_parameters(rule: Rule) -> Iterator[Document]:
     known = {
         "kind": ("One of the kinds that `available` lists.", {"type": "string", "minLength": 1}),
         "action_id": ("An action's id.", {"type": "string", "minLength": 1}),
+        "application": ("An application that hooks deploy.", {"type": "string", "minLength": 1}),
         "stack": ("The stack that this node belongs to.", {"const": context().settings.agent.stack}),
         "seq": ("An action's place in the order of execution.", {"type": "integer", "minimum": 0}),
     }

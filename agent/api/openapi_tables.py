@@ -26,6 +26,15 @@ REQUEST_HEADERS: dict[str, Document] = {
         "description": "`wait=N`: hold the answer back, for N seconds and 60 at most, until there is something new.",
         "schema": {"type": "string"},
     },
+    "X-Hub-Signature-256": {
+        "description": "`sha256=` and the HMAC-SHA256 of the body with the secret of the application's hook.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "X-GitHub-Event": {
+        "description": "What has happened; all but `push` is ignored. X-Gitea-Event and X-Forgejo-Event are the same.",
+        "schema": {"type": "string"},
+    },
     "If-None-Match": {"description": "The ETag of what the caller has seen.", "schema": {"type": "string"}},
 }
 ANSWER_HEADERS: dict[str, Document] = {

@@ -11,7 +11,10 @@ TRANSPORT = (
     "accept", "accept-encoding", "connection", "content-length", "content-type", "cookie", "host",
     "transfer-encoding", "user-agent",
 )  # fmt: skip
-CREDENTIALS = ("authorization", "proxy-authorization")
+CREDENTIALS = (
+    "authorization", "proxy-authorization", "x-hub-signature", "x-hub-signature-256", "x-gitea-signature",
+    "x-forgejo-signature", "x-gogs-signature",
+)  # fmt: skip
 LEFT_OUT = frozenset(f"HTTP_{name.upper().replace('-', '_')}" for name in TRANSPORT + CREDENTIALS)
 LONGEST_KEY = 255
 ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f<>@]{1,64}@[^\s\x00-\x1f\x7f<>@]{1,190}")

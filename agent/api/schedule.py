@@ -36,10 +36,30 @@ def schedule(kind: str) -> Response:
 
 
 def accept(kind: Kind, args: Json, requester: Requester, *, user_reference: str | None = None) -> str:
-    """Check a request of any channel, write it down and wake the engine; returns the action's id."""
+    """Check what a caller asks for, and that it may, and write it down; returns the action's id."""
+    auth.permit(kind.name)
+    return write_down(
+        kind,
+        args,
+        requester,
+        user=requesting.user(context().settings.agent.node),
+        idempotency_key=requesting.idempotency_key(),
+        user_reference=user_reference,
+    )
+
+
+def write_down(
+    kind: Kind,
+    args: Json,
+    requester: Requester,
+    *,
+    user: str,
+    idempotency_key: str | None,
+    user_reference: str | None = None,
+) -> str:
+    """The same of a request of any channel, by `user`, who may ask for this: nobody is looked at here."""
     created_ts = clock.now()
     agent = context()
-    auth.permit(kind.name)
     if isinstance(args, dict):
         args = spelled_as_declared(kind.schema, args)
     loaded = kind.load(args)
@@ -52,10 +72,10 @@ def accept(kind: Kind, args: Json, requester: Requester, *, user_reference: str 
         secrets=secrets,
         headers=requesting.headers(),
         requester=requester,
-        user=requesting.user(agent.settings.agent.node),
+        user=user,
         resource=resource,
         created_ts=created_ts,
-        idempotency_key=requesting.idempotency_key(),
+        idempotency_key=idempotency_key,
         user_reference=user_reference,
     )
     action_id = agent.intake.schedule(request)

@@ -8,7 +8,7 @@ from typing import Any
 from agent import clock
 from agent.errors import ActionNotFound, NotCancellable
 from agent.models import Action, Claimed, Json, State, Transition
-from agent.store import Store
+from agent.store import Store, deliveries
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -65,12 +65,16 @@ BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
 HISTORY = "SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = ? ORDER BY version DESC"
 VERSION = "SELECT version, state, kind FROM actions WHERE id = ?"
 
+# What a receiver is yet to be told of is kept, and with it what became final later: they are told in that order.
 PRUNE = """
     DELETE FROM actions WHERE seq IN (
         SELECT seq FROM actions
         WHERE finished_order <= (
             SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
             ORDER BY finished_order DESC LIMIT 1) - :keep
+          AND finished_order < ifnull((
+            SELECT min((SELECT min(finished_order) FROM outbox WHERE receiver_id = receivers.id))
+            FROM receivers), 9223372036854775807)
         ORDER BY finished_order LIMIT :limit)
 """
 
@@ -191,6 +195,7 @@ def prune(store: Store, keep: int, limit: int) -> int:
 
     def work(connection: sqlite3.Connection) -> int:
         count = connection.execute(PRUNE, {"keep": keep, "limit": limit}).rowcount
+        deliveries.prune(connection)
         # sqlite3 takes one step of a statement without columns, and one step gives back one page.
         for _ in range(connection.execute("PRAGMA freelist_count").fetchone()[0]):
             connection.execute("PRAGMA incremental_vacuum")

@@ -3,7 +3,9 @@
 import json
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
+from agent.clock import rfc3339
 from agent.errors import ActionNotFound
 from agent.models import Json, State
 from agent.store import Store
@@ -87,3 +89,38 @@ def _async_action(row: sqlite3.Row) -> AsyncAction:
         finished_message=row["finished_message"],
         args=json.loads(row["args"]),
     )
+
+
+def fields(action: AsyncAction, held: str | None = None) -> dict[str, Any]:
+    """The twelve members of an AsyncAction; the `finished_` ones are null until it is final."""
+    final = action.state.final
+    return {
+        "id": action.seq,
+        "user": action.user,
+        "resource_type": action.resource_type,
+        "action": action.kind,
+        "resource_id": action.resource_id,
+        "started_via": action.requester.lower(),
+        "started_at": rfc3339(action.scheduled_ts),
+        "finished_at": rfc3339(action.finished_ts),
+        "finished_success": action.state is State.DONE if final else None,
+        "finished_message": _message(action) if final else None,
+        "finished_result": _object(action.state_payload, "payload") if final else None,
+        "metadata": _metadata(action, held),
+    }
+
+
+def _message(action: AsyncAction) -> str:
+    return action.finished_message or f"{action.kind} {'succeeded' if action.state is State.DONE else 'failed'}"
+
+
+def _metadata(action: AsyncAction, held: str | None) -> dict[str, Any]:
+    added = {"user_reference": action.user_reference, "held": held}
+    return _object(action.args, "args") | {name: value for name, value in added.items() if value is not None}
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    """The value as an object: itself, `{}` for nothing, else as the member `name` of one."""
+    if isinstance(value, dict):
+        return value
+    return {} if value is None else {name: value}

@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any
 
 from agent import clock, log
-from agent.errors import IdempotencyKeyReused, QueueFull
+from agent.errors import HookReplayed, IdempotencyKeyReused, QueueFull
 from agent.models import Request
-from agent.store import Store
+from agent.store import Store, deliveries
 from agent.store.actions import dumps, loads
 from agent.store.resources import Resources
 from agent.store.together import Together
@@ -63,7 +63,8 @@ class Intake:
         """The id of the action, which is on disk when this returns.
 
         Raises `QueueFull`, `StoreUnavailable`, and `IdempotencyKeyReused` where the key came before with
-        something else; a key that came before with the same gives the id of then.
+        something else; a key that came before with the same gives the id of then. `HookReplayed` is raised
+        for a delivery whose action of then is gone.
         """
         return self._schedule((request, self._resources.id_of(request.resource)))[0]
 
@@ -88,14 +89,18 @@ class Intake:
         """The id of the action that a row became or was already, or why it is none."""
         action_id: str = row[0]
         room = self._queue_limit - 1
+        named = dict(zip(COLUMNS.split(", "), row, strict=True))
         try:
             if connection.execute(INSERT_ONE, (*row, room, room)).rowcount:
                 return action_id
         except UnicodeEncodeError as error:
             return error
-        named = dict(zip(COLUMNS.split(", "), row, strict=True))
-        if before := connection.execute(BY_KEY, (named["idempotency_key"],)).fetchone():
-            return _same_as_before(before, named)
+        except sqlite3.IntegrityError:
+            if (before := deliveries.find(connection, named["idempotency_key"])) is None:
+                raise
+            return HookReplayed(f"this was delivered before, as the action {before}, which is not kept any more")
+        if same_key := connection.execute(BY_KEY, (named["idempotency_key"],)).fetchone():
+            return _same_as_before(same_key, named)
         return QueueFull(
             f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows",
             headers={"Retry-After": "5"},
