@@ -246,7 +246,8 @@ def _list(value: Any, expected: str) -> list[Any]:
 def _url(value: Any) -> str:
     try:
         parts = urlsplit(text(value))
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        written = re.fullmatch(r"https?://[!-~]+", value)
+        usable = written and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
     if not usable or "@" in parts.netloc or parts.fragment:

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from agent.models import Action, Request
 
@@ -133,6 +134,27 @@ def caller_refused(status: int, address: str, reason: str) -> None:
 
 def secret_unreadable(option: str, reason: str) -> None:
     log.error("%s: %s", option, reason)
+
+
+def receiver_fails(url: str, reason: str) -> None:
+    log.warning("callbacks to %s wait: %s", _without_query(url), reason)
+
+
+def receiver_answers(url: str) -> None:
+    log.info("callbacks to %s are taken again", _without_query(url))
+
+
+def callbacks_dropped(url: str, count: int, keep: float) -> None:
+    log.error("callbacks to %s: %d were not taken within %g s and are dropped", _without_query(url), count, keep)
+
+
+def receiver_removed(url: str, count: int) -> None:
+    log.warning("callbacks to %s are not configured any more: %d are dropped", _without_query(url), count)
+
+
+def _without_query(url: str) -> str:
+    """What follows the question mark may be a token."""
+    return urlsplit(url)._replace(query="").geturl()
 
 
 def tokens_not_read(reason: str, kept: int) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from agent import log
+from agent.callbacks import Callbacks
 from agent.config import Settings
 from agent.engine.holds import Holds
 from agent.engine.lock import ExecutorLock
@@ -33,6 +34,7 @@ class Executor:
         self.holds = Holds(settings, registry)
         self._passed_over = 0  # the place in the order up to which it was logged what is held
         self._lock = ExecutorLock(settings.agent.db)
+        self._callbacks = Callbacks(store, settings)
         self._busy = threading.Lock()
         self._wanted = threading.Event()
         self._rest = threading.Event()  # set: look at once at what the running action waits for
@@ -68,6 +70,7 @@ class Executor:
 
     def look_after(self) -> None:
         """Stop the running action where it was cancelled, by any agent of this database, or ran out of time."""
+        self._callbacks.wake()  # one that waited may have been cancelled too
         if (current := self._current) is None:
             return
         current.check_deadline()
@@ -91,6 +94,7 @@ class Executor:
         self._stopping.set()
         self._rest.set()
         ended = self._busy.acquire(timeout=timeout)
+        self._callbacks.stop()
         if ended:
             self._lock.release()
         return ended
@@ -104,6 +108,8 @@ class Executor:
         """What to begin with: what the executor before this one left, else the head of the queue."""
         if not (self._lock.held or self._take_lock()):
             return None
+        self._callbacks.begin()
+        self._callbacks.wake()
         if left := actions.running(self._store):
             return self._take_over(left)
         held = self.holds.kinds()
@@ -180,6 +186,7 @@ class Executor:
             lambda: actions.finish(self._store, action.seq, state, outcome.payload, outcome.message, held=held, **how)
         )
         log.finished(action, state, outcome.message)
+        self._callbacks.wake()
         self.scrub()
         self._changed()
         return self._begin(claimed, held)
