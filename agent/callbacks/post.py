@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from urllib.parse import SplitResult, urlsplit
 
 ANSWER = 65536
@@ -74,6 +74,8 @@ def _reason(error: Exception) -> str:
     """In a few words, and without anything that the address or the receiver has said."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+    if isinstance(error, RemoteDisconnected):
+        return "it hung up without an answer"
+    if isinstance(error, HTTPException):
+        return "it does not answer in HTTP"
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -83,6 +83,7 @@ def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
         (f"{PREFIX}/cancel/{{action_id}}", "post"),
         *((ACTIONS + suffix, method) for suffix in ("", ".json") for method in ("get", "post")),
         *((f"{ACTIONS}/{{seq}}{suffix}", "get") for suffix in ("", ".json")),
+        ("/hooks/deploy/{application}", "post"),
         (PATH, "get"),
     }
 
@@ -139,6 +140,7 @@ def test_every_error_has_the_one_shape(document: Any) -> None:
         (f"{PREFIX}/schedule/replicante.test.ping", "post", {"Idempotency-Key", "From"}),
         (ACTIONS, "post", {"Idempotency-Key", "From"}),
         (f"{PREFIX}/info/{{action_id}}", "get", {"If-None-Match", "Prefer"}),
+        ("/hooks/deploy/{application}", "post", {"X-Hub-Signature-256", "X-GitHub-Event"}),
         (PATH, "get", {"If-None-Match"}),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import cli
 from tests.agent_process import PREFIX, StartAgent
 from tests.test_config import started_in_vain
 from tests.trust.certificates import Authority
@@ -112,3 +113,25 @@ def test_a_worker_that_begins_with_a_wrong_file_lets_nobody_in_until_it_is_right
     assert "nobody is let in until it is right" in guarded.log_text()
     write_tokens(tokens_file)
     assert guarded.get(f"{PREFIX}/queue").status == 200
+
+
+# The files of what is signed with
+
+SIGNED_WITH = {
+    "applications.shop.hook_secret": '[applications.shop]\nrepository = "x"\npath = "/x"\nhook_secret = "{file}"\n',
+    "callbacks.secret": '[callbacks]\nurls = ["http://127.0.0.1:1/"]\nsecret = "{file}"\n',
+}
+
+
+@pytest.mark.parametrize("option", SIGNED_WITH)
+def test_a_secret_that_cannot_be_read_stops_the_start_and_is_told_beforehand(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "secret"
+    text = SIGNED_WITH[option].format(file=file)
+    assert started_in_vain(tmp_path, text) == f"agent: {option}: {file} cannot be read: No such file or directory"
+    file.touch()
+    assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 1
+    assert capsys.readouterr().err == f"{option}: {file} is empty\n"
+    file.write_text("a secret")
+    assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 0

@@ -1,0 +1,136 @@
+"""Real receivers: HTTP servers that take what comes, or do anything else instead."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import ssl
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from tests.agent_process import AgentProcess, eventually, free_port
+
+TAKE = "204"
+
+
+@dataclass(frozen=True)
+class Told:
+    """One POST as it came."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    behaviour: str
+
+    @property
+    def action(self) -> Any:
+        return json.loads(self.body)
+
+    def is_signed_with(self, secret: str) -> bool:
+        expected = "sha256=" + hmac.new(secret.encode(), self.body, hashlib.sha256).hexdigest()
+        return self.headers.get("x-hub-signature-256") == expected
+
+
+class Receiver:
+    """One address of the loopback. `behaviours` say by path what is done: a status, or one of the words below.
+
+    `hang` reads and answers nothing, `drip` answers for ever, `garbage` is no HTTP, `close` says nothing,
+    `redirect` leads elsewhere here.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.port = free_port()
+        self.told: list[Told] = []
+        self.behaviours: dict[str, str] = {}
+        self.resumed = threading.Event()
+        self._context = context
+        self._server: ThreadingHTTPServer | None = None
+
+    def url(self, path: str = "/") -> str:
+        return f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}{path}"
+
+    def up(self) -> Self:
+        self.resumed.clear()
+        server = self._server = _Server(("127.0.0.1", self.port), _handler(self))
+        if self._context:
+            server.socket = self._context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def down(self) -> None:
+        self.resumed.set()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def taken(self, path: str = "/") -> list[Told]:
+        """What was answered with 2xx."""
+        return [told for told in list(self.told) if told.path == path and told.behaviour == TAKE]
+
+    def seqs(self, path: str = "/") -> list[int]:
+        """The AsyncActions that were taken, in the order in which they came."""
+        return [told.action["id"] for told in self.taken(path)]
+
+    def await_taken(self, count: int, path: str = "/", timeout: float = 15.0) -> list[Told]:
+        return eventually(
+            lambda: len(self.taken(path)) >= count, f"{count} callbacks at {path}", timeout
+        ) and self.taken(path)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away or could not be spoken with is part of the game."""
+
+
+def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            behaviour = receiver.behaviours.get(self.path, TAKE)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            receiver.told.append(Told(self.path, headers, body, behaviour))
+            self._behave(behaviour)
+
+        def _behave(self, behaviour: str) -> None:
+            if behaviour == "hang":
+                receiver.resumed.wait(60)
+            elif behaviour == "drip":
+                self.wfile.write(b"HTTP/1.1 2")
+                while not receiver.resumed.wait(0.05):
+                    self.wfile.write(b"0")
+            elif behaviour == "garbage":
+                self.wfile.write(b"\x00\xff no HTTP at all\r\n\r\n")
+            elif behaviour == "redirect":
+                self.send_response(307)
+                self.send_header("Location", receiver.url("/elsewhere"))
+                self.end_headers()
+            elif behaviour != "close":
+                self.send_response(int(behaviour))
+                self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing: the test looks at `told`."""
+
+    return Handler
+
+
+def config(urls: Iterable[str], more: str = "", **options: Any) -> str:
+    """The configuration of an agent that tells these."""
+    lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+    return "\n".join([more, "[callbacks]", f"urls = {json.dumps(list(urls))}", *lines]) + "\n"
+
+
+def outcomes(agent: AgentProcess, count: int) -> list[str]:
+    """Schedule so many actions and wait until they are final; their ids."""
+    ids = [agent.schedule("replicante.test.success", {}) for _ in range(count)]
+    agent.await_final(ids[-1])
+    return ids

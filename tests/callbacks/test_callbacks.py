@@ -1,0 +1,322 @@
+"""Every final action is told to every receiver: whole, signed, in order, and until it is taken."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config as configuration
+from agent.errors import ConfigError
+from agent.store import Store, outbox
+from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually, free_port
+from tests.callbacks.receivers import Receiver, config, outcomes
+from tests.chaos.test_clock import STEADY_SLEEP, Clock
+from tests.store.scenes import finish, schedule
+from tests.trust.certificates import Authority
+
+SECRET = "the secret of callbacks"
+SECRETIVE = '[agent]\nnode = "db 1"\nkinds = ["tests.conformance.secretive"]'
+PROXY = f"http://127.0.0.1:{free_port()}"
+FAST = "[actions]\nexecute_interval = 0.2\nprune_interval = 0.2\nprune_keep = 0\n"
+
+
+def kept(agent: AgentProcess) -> int:
+    return int(agent.get("/api/3/stacks/default/actions").json["pagination"]["count"])
+
+
+def lines(agent: AgentProcess, text: str) -> list[str]:
+    return [line for line in agent.log_text().splitlines() if text in line]
+
+
+def test_every_end_is_told_as_the_wire_tells_it(start_agent: StartAgent, receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    agent = start_agent(
+        config=config([receiver.url("/told?token=quite-secret")], SECRETIVE, secret=str(tmp_path / "secret")),
+        env={"http_proxy": PROXY, "HTTP_PROXY": PROXY, "all_proxy": PROXY},
+    )
+    done = agent.schedule("tests.secretive", {"password": "correct horse"})
+    failed = agent.schedule("replicante.test.fail", {})
+    agent.await_final(failed)
+    running = agent.occupy()
+    waiting = agent.schedule("replicante.test.success", {})
+    assert agent.cancel(waiting).status == 200
+    receiver.await_taken(3, "/told?token=quite-secret", timeout=3)
+    assert agent.cancel(running).status == 200
+    told = receiver.await_taken(4, "/told?token=quite-secret")
+    assert [each.headers["x-agent-delivery"] for each in told] == [done, failed, waiting, running]
+    for each in told:
+        seen = agent.get(f"/api/3/stacks/default/actions/{each.action['id']}").json["response"]
+        assert each.action == seen
+        assert each.is_signed_with(SECRET)
+        assert each.headers["x-agent-node"] == "db%201"
+        assert each.headers["content-type"] == "application/json"
+        assert b"correct horse" not in each.body
+    assert [each.action["finished_success"] for each in told] == [True, False, False, False]
+    assert len(receiver.told) == 4
+    assert "quite-secret" not in agent.log_text()
+
+
+def test_without_a_secret_nothing_is_signed(start_agent: StartAgent, receiver: Receiver) -> None:
+    agent = start_agent(config=config([receiver.url()]))
+    outcomes(agent, 1)
+    assert "x-hub-signature-256" not in receiver.await_taken(1)[0].headers
+
+
+def test_one_that_was_away_for_fifty_is_told_of_all_in_order_and_they_are_kept_until_then(
+    start_agent: StartAgent, receiver: Receiver
+) -> None:
+    receiver.down()
+    agent = start_agent(config=config([receiver.url("/?token=quite-secret")], FAST))
+    ids = outcomes(agent, 50)
+    assert agent.get("/api/3/stacks/default/actions?per_page=100").json["count"] == 50
+    eventually(lambda: lines(agent, "callbacks to"), "it is told that they wait")
+    receiver.up()
+    told = receiver.await_taken(50, "/?token=quite-secret")
+    assert [each.headers["x-agent-delivery"] for each in told] == ids
+    seqs = [each.action["id"] for each in told]
+    assert seqs == sorted(seqs)
+    eventually(lambda: kept(agent) == 0, "they are pruned")
+    assert len(receiver.told) == 50
+    assert lines(agent, "callbacks to") == [
+        f"WARNING callbacks to {receiver.url('/')} wait: Connection refused",
+        f"INFO callbacks to {receiver.url('/')} are taken again",
+    ]
+    assert "quite-secret" not in agent.log_text()
+
+
+ANSWERS = {
+    "/404": ("404", "it answered 404"),
+    "/410": ("410", "it answered 410"),
+    "/500": ("500", "it answered 500"),
+    "/302": ("redirect", "it answered 307"),
+    "/garbage": ("garbage", "it does not answer in HTTP"),
+    "/close": ("close", "it hung up without an answer"),
+    "/hang": ("hang", "no answer within 1 s"),
+    "/drip": ("drip", "no answer within 1 s"),
+}
+
+
+def test_whatever_is_not_taken_is_told_again_and_none_waits_for_another(
+    start_agent: StartAgent, receiver: Receiver
+) -> None:
+    receiver.behaviours = {path: behaviour for path, (behaviour, _) in ANSWERS.items()}
+    paths = [*ANSWERS, "/fine"]
+    agent = start_agent(config=config([receiver.url(path) for path in paths], timeout=1))
+    begin = time.monotonic()
+    ids = outcomes(agent, 20)
+    assert time.monotonic() - begin < 5, "the queue waits for nobody"
+    told = receiver.await_taken(20, "/fine", timeout=5)
+    assert [each.headers["x-agent-delivery"] for each in told] == ids
+    for path, (_, reason) in ANSWERS.items():
+        eventually(lambda p=path, r=reason: lines(agent, f"{receiver.url(p)} wait: {r}"), f"{path} waits")  # type: ignore[misc]
+        assert not receiver.taken(path)
+    receiver.behaviours = {}
+    receiver.resumed.set()
+    for path in ANSWERS:
+        told = receiver.await_taken(20, path)
+        assert [each.headers["x-agent-delivery"] for each in told] == ids
+        assert len(lines(agent, f"callbacks to {receiver.url(path)} ")) == 2
+    assert not [each for each in receiver.told if each.path == "/elsewhere"]
+    assert "Traceback" not in agent.log_text()
+
+
+def test_a_receiver_that_hangs_slows_neither_calls_nor_the_queue_nor_the_stop(
+    start_agent: StartAgent, receiver: Receiver
+) -> None:
+    receiver.behaviours = {"/": "hang"}
+    agent = start_agent(config=config([receiver.url()], timeout=2))
+    outcomes(agent, 1)
+    eventually(lambda: receiver.told, "it is being told")
+    connection = agent.connect()
+    begin = time.monotonic()
+    for _ in range(100):
+        agent.schedule("replicante.test.success", {}, connection=connection)
+    connection.close()
+    eventually(lambda: not agent.queue(), "all are executed")
+    assert time.monotonic() - begin < 4
+    begin = time.monotonic()
+    agent.stop(timeout=6)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_reload_takes_over_what_waits_and_tells_nobody_twice_at_once(
+    start_agent: StartAgent, receiver: Receiver
+) -> None:
+    agent = start_agent(config=config([receiver.url()], timeout=1))
+    first = outcomes(agent, 5)
+    receiver.await_taken(5)
+    receiver.behaviours = {"/": "hang"}
+    second = outcomes(agent, 5)
+    eventually(lambda: len(receiver.told) == 6, "it is being told")
+    agent.reload()
+    receiver.behaviours = {}
+    third = outcomes(agent, 5)
+    told = receiver.await_taken(15)
+    assert [each.headers["x-agent-delivery"] for each in told] == first + second + third
+
+
+def test_a_kill_between_the_commit_and_the_delivery_loses_nothing(start_agent: StartAgent, receiver: Receiver) -> None:
+    receiver.behaviours = {"/": "hang"}
+    agent = start_agent(config=config([receiver.url()], FAST))
+    ids = outcomes(agent, 3)
+    eventually(lambda: receiver.told, "it is being told")
+    agent.kill_all()
+    receiver.behaviours = {}
+    agent.start()
+    told = receiver.await_taken(3)
+    assert [each.headers["x-agent-delivery"] for each in told] == ids
+    assert receiver.told[0].body == told[0].body, "the same again, by the same name"
+    receiver.down()
+    more = outcomes(agent, 2)
+    agent.kill_worker()
+    receiver.up()
+    assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(5)[3:]] == more
+
+
+def test_a_kill_at_any_time_loses_nothing_and_disorders_nothing(start_agent: StartAgent, receiver: Receiver) -> None:
+    agent = start_agent(config=config([receiver.url()], "[actions]\nexecute_interval = 0.2"))
+    ids: list[str] = []
+    for round_ in range(3):
+        ids += [agent.schedule("replicante.test.success", {}) for _ in range(15)]
+        eventually(lambda r=round_: len(receiver.told) > 15 * r + 3, "some are told")  # type: ignore[misc]
+        agent.kill_all()
+        agent.start()
+    agent.await_final(ids[-1])
+    eventually(lambda: receiver.told and receiver.told[-1].headers["x-agent-delivery"] == ids[-1], "all are told")
+    told = [each.headers["x-agent-delivery"] for each in receiver.told]
+    assert list(dict.fromkeys(told)) == ids
+    assert len(told) <= len(ids) + 3, "no more than one is told twice by a kill"
+    assert told == sorted(told, key=ids.index)
+
+
+def test_what_waits_too_long_is_dropped_with_one_line(
+    start_agent: StartAgent, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.behaviours = {"/": "500"}
+    with closing(Store(tmp_path / "agent.db")) as store:
+        outbox.set_receivers(store, [receiver.url()])
+        for _ in range(3):
+            schedule(store)
+            finish(store)
+    agent = start_agent(config=config([receiver.url()], FAST, keep=1), env={"AGENT_DB": str(store.path)})
+    dropped = f"ERROR callbacks to {receiver.url()}: 3 were not taken within 1 s and are dropped"
+    eventually(lambda: lines(agent, "dropped") == [dropped], "they are dropped")
+    eventually(lambda: kept(agent) == 0, "they are kept no longer")
+    receiver.behaviours = {}
+    later = outcomes(agent, 1)
+    assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1)] == later
+    assert len(lines(agent, " wait: ")) == 1
+
+
+def test_the_wall_clock_neither_drops_nor_floods(start_agent: StartAgent, receiver: Receiver, tmp_path: Path) -> None:
+    receiver.behaviours = {"/": "500"}
+    wall = Clock(tmp_path)
+    env = wall.environment | {"PYTHONPATH": f"{CHECKOUT}:{STEADY_SLEEP}"}
+    agent = start_agent(config=config([receiver.url()], keep=3600), env=env)
+    ids = outcomes(agent, 2)
+    eventually(lambda: len(receiver.told) == 2, "it was tried twice")
+    begin = time.monotonic()
+    for jump in ("-1d", "+365d", "-1d", "+0"):
+        wall.set(jump)
+        ids += outcomes(agent, 1)
+    receiver.behaviours = {}
+    receiver.await_taken(1)
+    assert 1 < time.monotonic() - begin < 5, "after the pause that was due, of 2 seconds"
+    assert not lines(agent, "dropped")
+    assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(6)] == ids
+
+
+def test_a_receiver_that_is_not_configured_any_more_is_forgotten_with_one_line(
+    start_agent: StartAgent, receiver: Receiver, other: Receiver
+) -> None:
+    receiver.down()
+    agent = start_agent(config=config([receiver.url("/?x=quite-secret"), other.url()], FAST))
+    outcomes(agent, 3)
+    other.await_taken(3)
+    agent.stop()
+    (agent.directory / "agent.toml").write_text(FAST)
+    agent.start()
+    expected = f"WARNING callbacks to {receiver.url()} are not configured any more: 3 are dropped"
+    eventually(lambda: lines(agent, "configured any more") and kept(agent) == 0, "they are forgotten")
+    assert expected in lines(agent, "configured any more")
+    outcomes(agent, 1)
+    assert len(other.told) == 3
+    assert "quite-secret" not in agent.log_text()
+
+
+def test_of_two_agents_on_one_database_one_tells(start_agent: StartAgent, receiver: Receiver) -> None:
+    text = config([receiver.url()], "[actions]\nexecute_interval = 0.2")
+    first = start_agent(config=text)
+    outcomes(first, 1)
+    second = start_agent(config=text, env={"AGENT_DB": str(first.db)})
+    ids = [agent.schedule("replicante.test.success", {}) for agent in (first, second) * 5]
+    waiting = first.occupy()
+    late = second.schedule("replicante.test.success", {})
+    assert second.cancel(late).status == 200
+    told = receiver.await_taken(12)
+    assert [each.headers["x-agent-delivery"] for each in told[1:]] == [*ids, late]
+    first.cancel(waiting)
+    receiver.await_taken(13)
+    assert len(receiver.told) == 13
+
+
+def test_an_unreadable_secret_sends_nothing_unsigned(
+    start_agent: StartAgent, receiver: Receiver, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    agent = start_agent(config=config([receiver.url()], secret=str(file)))
+    file.rename(tmp_path / "away")
+    outcomes(agent, 1)
+    eventually(lambda: lines(agent, f"wait: {file} cannot be read: No such file"), "it says why")
+    assert not receiver.told
+    (tmp_path / "away").rename(file)
+    assert receiver.await_taken(1)[0].is_signed_with(SECRET)
+
+
+def test_certificates_are_verified(start_agent: StartAgent, tmp_path: Path) -> None:
+    known, stranger = encrypted(tmp_path / "known"), encrypted(tmp_path / "stranger")
+    try:
+        urls = [stranger.url(), known.url()]
+        agent = start_agent(config=config(urls), env={"SSL_CERT_FILE": str(tmp_path / "known" / "ca.pem")})
+        outcomes(agent, 1)
+        known.await_taken(1)
+        refused = f"{stranger.url()} wait: its certificate is not accepted: "
+        eventually(lambda: lines(agent, refused), "it is refused")
+        assert not stranger.told
+    finally:
+        known.down()
+        stranger.down()
+
+
+def encrypted(directory: Path) -> Receiver:
+    """One with a certificate of an authority of its own."""
+    directory.mkdir()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Authority(directory).server())
+    return Receiver(context).up()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a b/", "http://host/\u00e9", "http://u:hidden@host/", "ftp://host/", "http:///x", "http://h/#x", 7]
+)
+def test_an_address_that_cannot_be_one_is_refused_and_not_repeated(url: Any) -> None:
+    with pytest.raises(ConfigError, match=r"callbacks\.urls\.0: expected http:// or https://") as refused:
+        configuration.parse({"callbacks": {"urls": [url]}})
+    assert "hidden" not in str(refused.value)
+
+
+def test_everything_of_it_is_json(start_agent: StartAgent, receiver: Receiver) -> None:
+    """Also what is hardly text."""
+    more = '[external_actions.odd]\naction = ["/bin/true"]\ncheck = ["/bin/echo", \'{"status": "finished"}\']'
+    agent = start_agent(config=config([receiver.url()], more))
+    action_id = agent.schedule("external.odd", {"half": "\ud800", "nul": "\0", "far": "\U0001f418"})
+    agent.await_final(action_id)
+    told = receiver.await_taken(1)[0]
+    assert told.action["metadata"] == json.loads(json.dumps({"half": "\ud800", "nul": "\0", "far": "\U0001f418"}))

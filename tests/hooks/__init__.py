@@ -1,0 +1,1 @@
+"""Pushes that deploy: signed, each taken once."""

@@ -1,0 +1,89 @@
+"""Agents with hooks, and pushes as the servers of repositories send them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tests.agent_process import AgentProcess, Response
+
+SECRET = "It's a Secret to Everybody"
+MAIN = "refs/heads/main"
+CONFIG = """
+[agent]
+node = "db-1"
+{kinds}
+{more}
+[applications.shop]
+repository = "{directory}/shop.git"
+path = "{directory}/shop"
+hook_secret = "{directory}/shop.secret"
+[applications."team/shop"]
+repository = "{directory}/shop.git"
+path = "{directory}/team"
+hook_secret = "{directory}/team.secret"
+hook_refs = ["refs/heads/release-*", "refs/tags/v[0-9]"]
+[applications.quiet]
+repository = "{directory}/shop.git"
+path = "{directory}/quiet"
+"""
+_numbers = count(1)
+
+
+def hooked(directory: Path, more: str = "", *, deploys: bool = True) -> str:
+    """The configuration of an agent with applications, two of them with a hook."""
+    for name in ("shop", "team"):
+        (directory / f"{name}.secret").write_text(f"{SECRET}\n")
+    kinds = 'kinds = ["tests.hooks.stand_in"]' if deploys else ""
+    return CONFIG.format(directory=directory, more=more, kinds=kinds)
+
+
+def commit() -> str:
+    """The name of a commit, another each time."""
+    return f"{next(_numbers):040x}"
+
+
+def push(**members: Any) -> dict[str, Any]:
+    """What a push says, as far as it matters, and a little more."""
+    given = {"ref": MAIN, "after": commit(), "pusher": {"name": "ada", "email": "ada@example.com"}, "commits": [{}]}
+    return given | members
+
+
+def encoded(said: Any) -> bytes:
+    return json.dumps(said).encode()
+
+
+def signed(body: bytes, secret: str = SECRET) -> str:
+    """The test's own arithmetic, not the agent's."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def deliver(
+    agent: AgentProcess,
+    body: bytes,
+    application: str = "shop",
+    *,
+    event: str | None = "push",
+    headers: Mapping[str, str | None] | None = None,
+) -> Response:
+    """Send this body as a repository's server does, rightly signed unless `headers` say otherwise."""
+    own: dict[str, str | None] = {"X-GitHub-Event": event, "X-Hub-Signature-256": signed(body)}
+    return agent.post(f"/hooks/deploy/{quote(application)}", body=body, headers=own | dict(headers or {}))
+
+
+def taken(answer: Response) -> Any:
+    """The AsyncAction that came of a delivery."""
+    assert answer.status == 200, answer
+    assert set(answer.json) == {"response"}, answer
+    return answer.json["response"]
+
+
+def scheduled(agent: AgentProcess) -> int:
+    """How many actions were ever written down and are kept."""
+    return int(agent.get("/api/3/stacks/default/actions").json["pagination"]["count"])

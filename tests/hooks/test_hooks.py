@@ -1,0 +1,251 @@
+"""POST /hooks/deploy/<application>: what is taken, what is ignored, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_process import AgentProcess, StartAgent
+from tests.conformance.shapes import assert_error, assert_invalid_args
+from tests.hooks.pushing import SECRET, commit, deliver, encoded, hooked, push, scheduled, signed, taken
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """One agent for the module, with something to do: what is scheduled stays NEW."""
+    directory = tmp_path_factory.mktemp("hooked")
+    started = AgentProcess(directory, config=hooked(directory)).start()
+    started.occupy()
+    yield started
+    started.close()
+
+
+def ignored(answer: Any) -> str:
+    assert answer.status == 200, answer
+    assert set(answer.json) == {"ignored"}, answer
+    return str(answer.json["ignored"])
+
+
+# Taken
+
+
+@pytest.mark.parametrize("digits", [40, 64])
+def test_a_push_is_a_deploy_of_what_was_pushed(agent: AgentProcess, digits: int) -> None:
+    after = commit().rjust(digits, "a")
+    action = taken(deliver(agent, encoded(push(after=after))))
+    assert (action["action"], action["started_via"], action["user"]) == ("deploy", "hook", "ada@example.com")
+    assert action["metadata"] == {"application": "shop", "git_ref": after}
+    assert action["finished_at"] is None
+    assert agent.get(f"/api/3/stacks/default/actions/{action['id']}").json == {"response": action}
+
+
+def test_both_wires_know_it_and_neither_its_signature(agent: AgentProcess) -> None:
+    body = encoded(push())
+    headers = {"X-Hub-Signature": "sha1=1", "X-Gitea-Signature": "2", "X-GitHub-Delivery": "3", "Idempotency-Key": ""}
+    action = taken(deliver(agent, body, headers=headers))
+    info = agent.info(agent.queue()[-1]["id"])["action"]
+    assert (info["requester"], info["args"]) == ("HOOK", action["metadata"])
+    assert (info["headers"]["x-github-event"], info["headers"]["x-github-delivery"]) == ("push", "3")
+    assert not [name for name in info["headers"] if "signature" in name]
+
+
+def test_names_with_slashes_have_hooks_too_and_refs_of_their_own(agent: AgentProcess) -> None:
+    for ref in ("refs/heads/release-7", "refs/tags/v1"):
+        action = taken(deliver(agent, encoded(push(ref=ref)), "team/shop"))
+        assert action["metadata"]["application"] == "team/shop"
+    for ref in ("refs/heads/main", "refs/tags/v10", "refs/heads/Release-7"):
+        assert ignored(deliver(agent, encoded(push(ref=ref)), "team/shop")) == f"{ref} is not deployed by hooks"
+
+
+@pytest.mark.parametrize("header", ["X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event"])
+def test_the_event_is_read_from_the_header_of_each_server(agent: AgentProcess, header: str) -> None:
+    assert taken(deliver(agent, encoded(push()), event=None, headers={header: "push"}))
+
+
+@pytest.mark.parametrize(
+    "pusher",
+    [
+        None,
+        "ada",
+        {},
+        {"email": None},
+        {"email": "none"},
+        {"email": "a b@c"},
+        {"email": "a@b\n"},
+        {"email": "\ud800@b"},
+    ],
+)
+def test_who_pushed_without_an_address_is_the_hook_itself(agent: AgentProcess, pusher: Any) -> None:
+    assert taken(deliver(agent, encoded(push(pusher=pusher))))["user"] == "hook@db-1"
+
+
+def test_from_is_not_who_pushed(agent: AgentProcess) -> None:
+    assert taken(deliver(agent, encoded(push(pusher={})), headers={"From": "x@y"}))["user"] == "hook@db-1"
+
+
+# Ignored
+
+
+def test_a_ping_is_answered(agent: AgentProcess) -> None:
+    before = scheduled(agent)
+    assert ignored(deliver(agent, encoded({"zen": "Keep it logically awesome.", "hook_id": 1}), event="ping")) == "ping"
+    assert scheduled(agent) == before
+
+
+@pytest.mark.parametrize(
+    ("event", "members", "why"),
+    [
+        ("issues", {}, "the event is no push but issues"),
+        ("push", {"ref": "refs/heads/other"}, "refs/heads/other is not deployed by hooks"),
+        ("push", {"ref": "refs/heads/main/x"}, "refs/heads/main/x is not deployed by hooks"),
+        ("push", {"deleted": True}, "refs/heads/main was deleted"),
+        ("push", {"after": "0" * 40}, "refs/heads/main was deleted"),
+    ],
+)
+def test_what_is_not_to_be_deployed_is_answered_and_not_scheduled(
+    agent: AgentProcess, event: str, members: dict[str, Any], why: str
+) -> None:
+    before = scheduled(agent)
+    assert ignored(deliver(agent, encoded(push(**members)), event=event)) == why
+    assert scheduled(agent) == before
+
+
+# Refused
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [None, "", "sha256=", "sha256=" + "0" * 64, signed(b"other"), "sha1=" + "0" * 40, "\u00e9", "RIGHT", "DIGITS",
+     "TWICE", "OTHER SECRET"],
+)  # fmt: skip
+def test_a_signature_that_is_not_the_body_s_is_one_401_and_one_line(agent: AgentProcess, signature: str | None) -> None:
+    body = encoded(push())
+    made = {
+        "RIGHT": signed(body).upper(),
+        "DIGITS": signed(body).removeprefix("sha256="),
+        "TWICE": f"{signed(body)}, {signed(body)}",
+        "OTHER SECRET": signed(body, "another secret"),
+    }
+    given = signature and made.get(signature, signature)
+    before, lines = scheduled(agent), agent.log_text().splitlines()
+    answer = deliver(agent, body, headers={"X-Hub-Signature-256": given})
+    assert_error(answer, 401, "Unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == 'HMAC-SHA256 header="X-Hub-Signature-256"'
+    told = agent.log_text().splitlines()[len(lines) :]
+    how = "wrong" if given else "missing"
+    assert told == [f"WARNING a caller from 127.0.0.1 was refused with 401: shop: X-Hub-Signature-256 is {how}"]
+    assert scheduled(agent) == before
+
+
+@pytest.mark.parametrize("body", [b"", b"no json", b"[" * 200_000, b"\xff"])
+def test_nothing_of_a_body_is_looked_at_before_its_signature(agent: AgentProcess, body: bytes) -> None:
+    wrong = {"X-Hub-Signature-256": signed(b"another"), "Content-Type": "text/plain", "X-GitHub-Event": None}
+    assert_error(deliver(agent, body, headers=wrong), 401, "Unauthenticated")
+    assert_error(deliver(agent, body), 400, "InvalidBody")
+
+
+def test_every_byte_of_the_body_is_signed(agent: AgentProcess) -> None:
+    body = encoded(push())
+    assert_error(deliver(agent, body + b" ", headers={"X-Hub-Signature-256": signed(body)}), 401)
+    assert taken(deliver(agent, body + b" "))
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", None])
+def test_a_body_that_is_not_said_to_be_json_is_415(agent: AgentProcess, content_type: str | None) -> None:
+    assert_error(deliver(agent, encoded(push()), headers={"Content-Type": content_type}), 415, "UnsupportedMediaType")
+
+
+def test_a_body_too_large_is_413_whatever_it_is_signed_with(agent: AgentProcess) -> None:
+    body = encoded(push(padding="x" * 1_100_000))
+    assert_error(deliver(agent, body), 413, "BodyTooLarge")
+    assert_error(deliver(agent, body, headers={"X-Hub-Signature-256": None}), 413, "BodyTooLarge")
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"ref": 7}, "ref"),
+        ({"ref": None}, "ref"),
+        ({"after": 7}, "after"),
+        ({"after": "main"}, "after"),
+        ({"after": "A" * 40}, "after"),
+        ({"after": "a" * 41}, "after"),
+        ({"after": "a" * 40 + "\n"}, "after"),
+        ({"after": "--upload-pack=x"}, "after"),
+        ({"deleted": "no"}, "deleted"),
+        ({"deleted": 1}, "deleted"),
+    ],
+)
+def test_members_of_another_type_are_refused(agent: AgentProcess, members: dict[str, Any], field: str) -> None:
+    assert_invalid_args(deliver(agent, encoded(push(**members))), field)
+
+
+@pytest.mark.parametrize("missing", ["ref", "after"])
+def test_a_push_without_what_matters_is_refused(agent: AgentProcess, missing: str) -> None:
+    said = push()
+    del said[missing]
+    assert_invalid_args(deliver(agent, encoded(said)), missing)
+
+
+@pytest.mark.parametrize("said", [None, [], "push", 7])
+def test_what_is_no_object_is_refused(agent: AgentProcess, said: Any) -> None:
+    assert_invalid_args(deliver(agent, encoded(said)), "_schema")
+
+
+def test_an_event_must_be_said(agent: AgentProcess) -> None:
+    assert_error(deliver(agent, encoded(push()), event=None), 400, "InvalidHeader")
+
+
+def test_no_such_application_and_one_without_a_hook_cannot_be_told_apart(agent: AgentProcess) -> None:
+    body = encoded(push())
+    for headers in ({}, {"X-Hub-Signature-256": None}):
+        answers = [deliver(agent, body, name, headers=headers) for name in ("quiet", "nobody", "shop/", "SHOP")]
+        assert {answer.body for answer in answers} == {answers[0].body}
+        for answer in answers:
+            assert_error(answer, 404, "HookNotFound")
+
+
+def test_it_is_only_posted_to(agent: AgentProcess) -> None:
+    answer = agent.get("/hooks/deploy/shop")
+    assert_error(answer, 405, "MethodNotAllowed")
+
+
+def test_pages_of_other_origins_and_other_hosts_are_refused(agent: AgentProcess) -> None:
+    assert_error(deliver(agent, encoded(push()), headers={"Origin": "http://elsewhere"}), 403, "Forbidden")
+    assert_error(deliver(agent, encoded(push()), headers={"Host": "elsewhere"}), 421, "MisdirectedRequest")
+
+
+# The secret
+
+
+def test_the_secret_is_read_anew_each_time_and_never_told(start_agent: StartAgent, tmp_path: Path) -> None:
+    agent = start_agent(config=hooked(tmp_path))
+    file = tmp_path / "shop.secret"
+    body = encoded(push())
+    file.write_text("another")
+    assert_error(deliver(agent, body), 401)
+    assert taken(deliver(agent, body, headers={"X-Hub-Signature-256": signed(body, "another")}))
+    for content in (None, b"", b"\xff\xfe"):
+        file.unlink(missing_ok=True)
+        if content is not None:
+            file.write_bytes(content)
+        answer = deliver(agent, encoded(push()))
+        assert_error(answer, 503, "HookUnavailable")
+        assert answer.headers["Retry-After"]
+        assert str(tmp_path).encode() not in answer.body
+    log = agent.log_text()
+    assert f"ERROR applications.shop.hook_secret: {file} cannot be read: No such file" in log
+    assert "another" not in log
+    assert SECRET not in log
+
+
+def test_where_deploy_is_not_offered_that_is_told_to_who_can_sign(start_agent: StartAgent, tmp_path: Path) -> None:
+    config = hooked(tmp_path, deploys=False).partition('[applications."team')[0]
+    agent = start_agent(config=config)
+    if any(kind["kind"] == "deploy" for kind in agent.get("/api/unstable/actions/available").json):
+        return  # this agent has one of its own
+    assert_error(deliver(agent, encoded(push())), 404, "ActionNotAvailable")
+    assert_error(deliver(agent, encoded(push()), headers={"X-Hub-Signature-256": None}), 401)
