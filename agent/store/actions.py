@@ -8,7 +8,7 @@ from typing import Any
 from agent import clock
 from agent.errors import ActionNotFound, NotCancellable
 from agent.models import Action, Claimed, Json, State, Transition
-from agent.store import Store, deliveries
+from agent.store import Store
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -195,7 +195,6 @@ def prune(store: Store, keep: int, limit: int) -> int:
 
     def work(connection: sqlite3.Connection) -> int:
         count = connection.execute(PRUNE, {"keep": keep, "limit": limit}).rowcount
-        deliveries.prune(connection)
         # sqlite3 takes one step of a statement without columns, and one step gives back one page.
         for _ in range(connection.execute("PRAGMA freelist_count").fetchone()[0]):
             connection.execute("PRAGMA incremental_vacuum")

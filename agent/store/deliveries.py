@@ -3,12 +3,8 @@
 import hashlib
 import sqlite3
 
-KEPT = 10_000
-"""How many deliveries are remembered, the newest."""
-
-# The rows themselves are written by a trigger, in the commit of their action.
+# The rows themselves are written, and the oldest removed, by a trigger, in the commit of their action.
 FIND = "SELECT action_id FROM deliveries WHERE delivery = ?"
-PRUNE = "DELETE FROM deliveries WHERE seq <= (SELECT max(seq) FROM deliveries) - :kept"
 
 
 def key(application: str, body: bytes) -> str:
@@ -21,7 +17,3 @@ def find(connection: sqlite3.Connection, key: str) -> str | None:
     """The id of the action that came of a delivery, which may be gone."""
     row = connection.execute(FIND, (key,)).fetchone()
     return None if row is None else str(row["action_id"])
-
-
-def prune(connection: sqlite3.Connection) -> None:
-    connection.execute(PRUNE, {"kept": KEPT})

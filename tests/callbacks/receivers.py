@@ -77,9 +77,8 @@ class Receiver:
         return [told.action["id"] for told in self.taken(path)]
 
     def await_taken(self, count: int, path: str = "/", timeout: float = 15.0) -> list[Told]:
-        return eventually(
-            lambda: len(self.taken(path)) >= count, f"{count} callbacks at {path}", timeout
-        ) and self.taken(path)
+        eventually(lambda: len(self.taken(path)) >= count, f"{count} callbacks at {path}", timeout)
+        return self.taken(path)
 
 
 class _Server(ThreadingHTTPServer):

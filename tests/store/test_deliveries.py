@@ -58,12 +58,15 @@ def test_it_is_known_when_the_action_is_gone_and_harms_no_other(store: Store) ->
     assert len(known(store)) == 2
 
 
-def test_the_newest_are_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "KEPT", 3)
-    keys = [deliveries.key("shop", b"%d" % number) for number in range(5)]
-    for key in keys:
-        deliver(store, key)
-        finish(store)
-    actions.prune(store, 100, 10)
-    assert [key for key, _ in known(store)] == keys[-3:]
-    assert deliver(store, keys[0]) == actions.finished(store, 10)[-1]["id"], "its action is still there"
+def test_the_newest_ten_thousand_are_kept(store: Store) -> None:
+    oldest = deliver(store)
+    many = """
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9999)
+        INSERT INTO deliveries (delivery, action_id, received_ts) SELECT n, n, n FROM numbers
+    """
+    store.write_one(many, {})
+    assert len(known(store)) == 10_000
+    newest = deliver(store, "the newest")
+    kept = known(store)
+    assert (len(kept), kept[0], kept[-1]) == (10_000, ("1", "1"), ("the newest", newest))
+    assert deliver(store) == oldest, "its action is still there"

@@ -112,7 +112,7 @@ BEGIN
 END;
 
 -- What hooks have delivered, so that none is taken twice: written by the action that came of it, kept longer
--- than that. The key of a hook's action is what tells one delivery from another.
+-- than that: the newest 10,000. The key of a hook's action is what tells one delivery from another.
 CREATE TABLE deliveries (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     delivery    TEXT NOT NULL UNIQUE,
@@ -124,6 +124,7 @@ CREATE TRIGGER deliveries_of_hooks AFTER INSERT ON actions
 WHEN NEW.requester = 'HOOK'
 BEGIN
     INSERT INTO deliveries (delivery, action_id, received_ts) VALUES (NEW.idempotency_key, NEW.id, NEW.created_ts);
+    DELETE FROM deliveries WHERE seq <= (SELECT max(seq) FROM deliveries) - 10000;
 END;
 
 -- Who is told of every final action: as the configuration has it, since an executor has read that. A receiver's own
