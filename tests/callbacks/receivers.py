@@ -38,8 +38,8 @@ class Told:
 class Receiver:
     """One address of the loopback. `behaviours` say by path what is done: a status, or one of the words below.
 
-    `hang` reads and answers nothing, `drip` answers for ever, `garbage` is no HTTP, `close` says nothing,
-    `redirect` leads elsewhere here.
+    `slow` takes half a second to take it, `hang` reads and answers nothing, `drip` answers for ever,
+    `garbage` is no HTTP, `close` says nothing, `redirect` leads elsewhere here.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -70,7 +70,7 @@ class Receiver:
 
     def taken(self, path: str = "/") -> list[Told]:
         """What was answered with 2xx."""
-        return [told for told in list(self.told) if told.path == path and told.behaviour == TAKE]
+        return [told for told in list(self.told) if told.path == path and told.behaviour in (TAKE, "slow")]
 
     def seqs(self, path: str = "/") -> list[int]:
         """The AsyncActions that were taken, in the order in which they came."""
@@ -100,7 +100,10 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self._behave(behaviour)
 
         def _behave(self, behaviour: str) -> None:
-            if behaviour == "hang":
+            if behaviour == "slow":
+                receiver.resumed.wait(0.5)
+                self._behave(TAKE)
+            elif behaviour == "hang":
                 receiver.resumed.wait(60)
             elif behaviour == "drip":
                 self.wfile.write(b"HTTP/1.1 2")

@@ -145,8 +145,8 @@ CREATE TABLE outbox (
     PRIMARY KEY (receiver_id, finished_order)
 ) WITHOUT ROWID;
 
--- Written by the change of state itself, so that none can be forgotten.
-CREATE TRIGGER outbox_of_final AFTER UPDATE OF state ON actions
+-- Written by what makes an action final, so that none can be forgotten.
+CREATE TRIGGER outbox_of_final AFTER UPDATE OF finished_ts ON actions
 WHEN NEW.finished_ts IS NOT NULL
 BEGIN
     INSERT INTO outbox (receiver_id, finished_order, since)

@@ -1,0 +1,167 @@
+"""One receiver's thread by itself, on a clock that the test sets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import callbacks, clock, log
+from agent.callbacks import receiver as thread
+from agent.config import Callbacks, Settings
+from agent.errors import StoreUnavailable
+from agent.store import Store, outbox
+from tests.agent_process import eventually
+from tests.callbacks.receivers import Receiver
+from tests.store.scenes import finish, schedule
+
+KEEP = 100.0
+Ended = Callable[[], str]
+
+
+class Steady:
+    """The steady clock, some seconds ahead."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = 0.0
+        true = clock.monotonic
+        monkeypatch.setattr(clock, "monotonic", lambda: true() + self.ahead)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "agent.db")) as made:
+        yield made
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> Steady:
+    monkeypatch.setattr(thread, "FIRST_PAUSE", 0.002)
+    monkeypatch.setattr(thread, "LONGEST_PAUSE", 0.016)
+    monkeypatch.setattr(thread, "RETRY", 0.01)
+    return Steady(monkeypatch)
+
+
+@pytest.fixture
+def ended(store: Store, receiver: Receiver, steady: Steady) -> Iterator[Ended]:
+    """Bring an action to its end and wake the one who is to be told."""
+    ids, _ = outbox.set_receivers(store, [receiver.url()])
+    told = thread.Receiver(store, ids[receiver.url()], receiver.url(), Callbacks((receiver.url(),), keep=KEEP), "here")
+
+    def end() -> str:
+        schedule(store)
+        action_id = finish(store)
+        told.wake()
+        return action_id
+
+    yield end
+    told.stop()
+    told.join(15)
+    assert f"callbacks-{ids[receiver.url()]}" not in [each.name for each in threading.enumerate()]
+
+
+def waiting(store: Store) -> int:
+    return int(store.read("SELECT count(*) FROM outbox")[0][0])
+
+
+def tried(receiver: Receiver, more: int) -> None:
+    """Wait until it was tried so many times more."""
+    before = len(receiver.told)
+    eventually(lambda: len(receiver.told) >= before + more, f"{more} attempts more")
+
+
+def test_pauses_double_up_to_the_longest(receiver: Receiver, ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    put_off = outbox.put_off
+
+    def noted(store: Store, receiver: int, waited: float, pause: float, keep: float) -> int:
+        pauses.append(pause)
+        return put_off(store, receiver, waited, pause, keep)
+
+    monkeypatch.setattr(outbox, "put_off", noted)
+    receiver.behaviours = {"/": "500"}
+    ended()
+    eventually(lambda: len(pauses) > 5, "six attempts")
+    assert pauses[:6] == [0.002, 0.004, 0.008, 0.016, 0.016, 0.016]
+    receiver.behaviours = {}
+    receiver.await_taken(1)
+    receiver.behaviours = {"/": "500"}
+    pauses.clear()
+    ended()
+    eventually(lambda: pauses, "another attempt")
+    assert pauses[0] == 0.002, "from the beginning, as it was reached"
+
+
+def test_only_time_in_which_something_waits_counts(
+    receiver: Receiver, ended: Ended, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[outbox.Head | None] = []
+    head = outbox.head
+    monkeypatch.setattr(outbox, "head", lambda *args: found.append(head(*args)) or found[-1])
+    receiver.behaviours = {"/": "500"}
+    ended()
+    tried(receiver, 2)
+    steady.ahead += 0.9 * KEEP
+    tried(receiver, 3)
+    ended()
+    steady.ahead += 0.2 * KEEP
+    eventually(lambda: waiting(store) == 1, "the one that waits longer than it may is dropped")
+    tried(receiver, 3)
+    steady.ahead += KEEP
+    eventually(lambda: waiting(store) == 0, "and then the other")
+    eventually(lambda: found[-1] is None, "it has seen that nothing waits")
+    steady.ahead += 10 * KEEP
+    last = ended()
+    tried(receiver, 3)
+    receiver.behaviours = {}
+    assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1)] == [last]
+
+
+def test_what_was_taken_is_not_told_again_because_that_cannot_be_written_down(
+    receiver: Receiver, ended: Ended, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strike, failures, lines = outbox.strike, [1, 2, 3], list[Any]()
+
+    def unwritable(*args: Any) -> None:
+        if failures:
+            failures.pop()
+            raise StoreUnavailable("full", layers=["the disk is full"])
+        strike(*args)
+
+    monkeypatch.setattr(outbox, "strike", unwritable)
+    monkeypatch.setattr(log, "store_unavailable", lines.append)
+    ids = [ended(), ended()]
+    eventually(lambda: waiting(store) == 0, "it is struck off")
+    assert [each.headers["x-agent-delivery"] for each in receiver.told] == ids
+    assert lines == [["the disk is full"]] * 3
+
+
+def test_a_mistake_of_ours_ends_no_thread(receiver: Receiver, ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(log, "receiver_fails", lambda url, reason: said.append(reason))
+    with monkeypatch.context() as broken:
+        broken.setattr(thread, "post", lambda *args: 1 / 0)
+        ended()
+        eventually(lambda: said, "it is told")
+    assert said == ["ZeroDivisionError"]
+    receiver.await_taken(1)
+
+
+def test_a_stop_waits_no_longer_than_for_an_answer(store: Store, receiver: Receiver, monkeypatch: Any) -> None:
+    monkeypatch.setattr(callbacks, "GRACE", 0.1)
+    receiver.behaviours = {"/": "hang"}
+    made = callbacks.Callbacks(store, Settings(callbacks=Callbacks((receiver.url(),), timeout=0.3)))
+    made.begin()
+    made.begin()
+    schedule(store)
+    finish(store)
+    made.wake()
+    eventually(lambda: receiver.told, "it is being told")
+    begin = clock.monotonic()
+    made.stop()
+    assert clock.monotonic() - begin < 2
+    assert waiting(store) == 1
