@@ -101,7 +101,12 @@ def test_only_time_in_which_something_waits_counts(
 ) -> None:
     found: list[outbox.Head | None] = []
     head = outbox.head
-    monkeypatch.setattr(outbox, "head", lambda *args: found.append(head(*args)) or found[-1])
+
+    def noted(store: Store, receiver: int) -> outbox.Head | None:
+        found.append(head(store, receiver))
+        return found[-1]
+
+    monkeypatch.setattr(outbox, "head", noted)
     receiver.behaviours = {"/": "500"}
     ended()
     tried(receiver, 2)
