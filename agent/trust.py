@@ -1,10 +1,11 @@
 """What must be right before anybody is served: the files of trust, and a word on what they leave open."""
 
+import os
 import ssl
 from functools import cache
 from pathlib import Path
 
-from agent import config, log, secret_file, tokens
+from agent import checks, config, log, secret_file, tokens
 from agent.config import Api, Settings, Tls
 from agent.errors import ConfigError
 from agent.secret_file import SecretUnreadable
@@ -25,11 +26,12 @@ def check(settings: Settings) -> None:
 
 
 def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
-    """The files by the options that name them."""
+    """The files by the options that name them; outside of the agent's unit none that systemd gives to that alone."""
     files = {f"applications.{name}.hook_secret": each.hook_secret for name, each in settings.applications.items()}
     if settings.callbacks is not None:
         files["callbacks.secret"] = settings.callbacks.secret
-    return {option: file for option, file in files.items() if file is not None}
+    of_unit = None if "CREDENTIALS_DIRECTORY" in os.environ else Path(checks.CREDENTIALS)
+    return {option: file for option, file in files.items() if file is not None and file.parent != of_unit}
 
 
 def tell(api: Api) -> None:

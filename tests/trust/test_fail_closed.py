@@ -135,3 +135,10 @@ def test_a_secret_that_cannot_be_read_stops_the_start_and_is_told_beforehand(
     assert capsys.readouterr().err == f"{option}: {file} is empty\n"
     file.write_text("a secret")
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 0
+
+
+@pytest.mark.parametrize("option", SIGNED_WITH)
+def test_a_credential_is_looked_for_where_systemd_gives_them(tmp_path: Path, option: str) -> None:
+    text = SIGNED_WITH[option].format(file="credential:one")
+    told = started_in_vain(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert told == f"agent: {option}: {tmp_path}/one cannot be read: No such file or directory"
