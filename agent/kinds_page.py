@@ -65,7 +65,8 @@ def _type(described: dict[str, Any]) -> str:
         return "string, secret"
     if described.get("type") == "array":
         return f"list of {described['items'].get('type', 'any')}s"
-    return str(described.get("type", "any"))
+    types = described.get("type", "any")
+    return " or ".join(types) if isinstance(types, list) else str(types)
 
 
 def _default(described: dict[str, Any]) -> str:

@@ -18,7 +18,6 @@ MAIN = "refs/heads/main"
 CONFIG = """
 [agent]
 node = "db-1"
-{kinds}
 {more}
 [applications.shop]
 repository = "{directory}/shop.git"
@@ -36,12 +35,11 @@ path = "{directory}/quiet"
 _numbers = count(1)
 
 
-def hooked(directory: Path, more: str = "", *, deploys: bool = True) -> str:
+def hooked(directory: Path, more: str = "") -> str:
     """The configuration of an agent with applications, two of them with a hook."""
     for name in ("shop", "team"):
         (directory / f"{name}.secret").write_text(f"{SECRET}\n")
-    kinds = 'kinds = ["tests.hooks.stand_in"]' if deploys else ""
-    return CONFIG.format(directory=directory, more=more, kinds=kinds)
+    return CONFIG.format(directory=directory, more=more)
 
 
 def commit() -> str:

@@ -1,0 +1,39 @@
+"""A push is deployed, and whoever wants to know of it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.agent_process import PREFIX, StartAgent
+from tests.callbacks.receivers import Receiver
+from tests.hooks.pushing import SECRET, deliver, encoded, hooked, push, taken
+from tests.servers.shop import Origin
+
+CALLBACKS = """
+[callbacks]
+urls = ["{url}"]
+secret = "{directory}/shop.secret"
+"""
+
+
+def test_a_push_is_deployed_and_told_of(start_agent: StartAgent, tmp_path: Path) -> None:
+    repository = Origin(tmp_path)
+    pushed = repository.commit({"version": "one"})
+    repository.commit({"version": "two"})
+    receiver = Receiver().up()
+    try:
+        settings = hooked(tmp_path).replace("shop.git", repository.path.name)
+        agent = start_agent(config=settings + CALLBACKS.format(url=receiver.url(), directory=tmp_path))
+        begun = taken(deliver(agent, encoded(push(after=pushed))))
+        assert (begun["action"], begun["started_via"], begun["user"]) == ("deploy", "hook", "ada@example.com")
+        [told] = receiver.await_taken(1)
+        assert told.is_signed_with(SECRET)
+        assert told.action["id"] == begun["id"]
+        assert told.action["finished_success"], told.action["finished_message"]
+        assert told.action["finished_result"]["git_hash"] == pushed
+        assert agent.info(told.headers["x-agent-delivery"])["action"]["requester"] == "HOOK"
+        assert told.action == agent.get(f"/api/3/stacks/default/actions/{begun['id']}").json["response"]
+    finally:
+        receiver.down()
+    assert (tmp_path / "shop/current/version").read_text() == "one"
+    assert agent.get(f"{PREFIX}/queue").json == []
