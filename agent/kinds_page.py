@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import json
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,14 +55,15 @@ def _members(title: str, schema: dict[str, Any]) -> Iterator[str]:
     yield from (f"{title}:", "")
     for name, described in schema["properties"].items():
         needed = "" if title == "Result" else ", required" if name in schema.get("required", ()) else ", optional"
-        text = described.get("description", "")
+        text = _flat(described.get("description"))
         yield f"* ``{name}`` ({_type(described)}{needed}{_default(described)}): {text}".rstrip(": ")
     yield ""
 
 
 def _type(described: dict[str, Any]) -> str:
     if "enum" in described:
-        return " or ".join(f"``{each}``" for each in described["enum"])
+        shown = [each if isinstance(each, str) else json.dumps(each) for each in described["enum"]]
+        return " or ".join(f"``{each}``" for each in dict.fromkeys(shown))
     if described.get("writeOnly"):
         return "string, secret"
     if described.get("type") == "array":
@@ -74,4 +77,5 @@ def _default(described: dict[str, Any]) -> str:
 
 
 def _flat(text: str | None) -> str:
-    return " ".join((text or "").split())
+    """In one line; what stands between single backquotes is code here too."""
+    return re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", " ".join((text or "").split()))

@@ -68,6 +68,18 @@ class Flag(fields.Boolean):
         return value
 
 
+class Names(fields.Field[list[str]]):
+    """A name or a list of names."""
+
+    default_error_messages = {"invalid": "Not a name or a list of names."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise self.make_error("invalid")
+        return names
+
+
 class Switch(fields.Field[bool]):
     """On or off, in any of the spellings that callers have for it."""
 
@@ -113,6 +125,8 @@ def _field(field: "fields.Field[Any]") -> dict[str, Any]:
 def _type(field: "fields.Field[Any]") -> dict[str, Any]:
     if isinstance(field, fields.List):
         return {"type": "array", "items": _field(field.inner)}
+    if isinstance(field, Names):
+        return {"type": ["string", "array"], "items": {"type": "string"}}
     if isinstance(field, Switch):
         return {"enum": [*field.ON, *field.OFF]}
     if isinstance(field, fields.Nested):

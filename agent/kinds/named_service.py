@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import fields, validate
 
 from agent.config import Settings
 from agent.config.host import Host
 from agent.containers import restart as container_restart
 from agent.containers import service as containers
 from agent.containers.engine import Engine, EngineFailed
+from agent.kinds.arguments import Names
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.kinds.container import options_of
 from agent.kinds.server import OnServer, ServerArgs
@@ -24,16 +25,6 @@ from agent.supervisors.unit import Unit
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a unit that is not up yet."""
-
-
-class Names(fields.Field[list[str]]):
-    """A name or a list of names."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
-        names = [value] if isinstance(value, str) else value
-        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-            raise ValidationError("Not a name or a list of names.")
-        return names
 
 
 class ServiceArgs(ServerArgs):
