@@ -30,7 +30,7 @@ class Door:
     def check(self) -> None:
         """Note who this request comes from. Raises `Unauthenticated` or `Forbidden`."""
         try:
-            if _authenticates_itself():
+            if has_no_caller(current_app.view_functions.get(request.endpoint or "")):
                 self._check_certificate()
                 return
             identity = self._by_certificate() if self._certified else self._by_token()
@@ -98,8 +98,8 @@ def authenticates_itself(view: View) -> View:
     return view
 
 
-def _authenticates_itself() -> bool:
-    view = current_app.view_functions.get(request.endpoint or "")
+def has_no_caller(view: Callable[..., Any] | None) -> bool:
+    """Whether it was marked so."""
     return view is not None and "authenticates_itself" in view.__dict__
 
 

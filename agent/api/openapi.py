@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, request
 from marshmallow import Schema
 from werkzeug.routing import Rule
 
-from agent.api import description
+from agent.api import auth, description
 from agent.api.current import context
 from agent.api.description import Description, describe
 from agent.api.openapi_tables import (
@@ -62,19 +62,38 @@ def document() -> Document:
             "version": "unstable",
             "description": f"What the node {context().settings.agent.node} is asked to do, does and has done.",
         },
+        "security": _security("certificate", "token"),
         "paths": dict(sorted(paths.items())),
         "components": {
+            "securitySchemes": _security_schemes(),
             "schemas": _schemas(),
             "responses": {str(status): _error(status, variants) for status, variants in _any_route_may().items()},
         },
     }
 
 
+def _security_schemes() -> dict[str, Document]:
+    """How this node finds out who calls, if it does."""
+    api = context().settings.api
+    if api.certified:
+        return {"certificate": {"type": "mutualTLS", "description": "A client certificate that names an e-mail."}}
+    if api.tokens is not None:
+        return {"token": {"type": "http", "scheme": "bearer", "description": "As `agentctl token create` prints it."}}
+    return {}
+
+
+def _security(*accepted: str) -> list[Document]:
+    return [{name: []} for name in _security_schemes() if name in accepted]
+
+
 def _operations(rule: Rule) -> Iterator[tuple[str, Document]]:
     view = current_app.view_functions[rule.endpoint]
     for method in METHODS:
         if method in (rule.methods or ()):
-            yield method, _operation(rule, description.of(view))
+            operation = _operation(rule, description.of(view))
+            # Its signature, a header of its own, says that a hook may; the connection still needs its certificate.
+            own = {"security": _security("certificate")} if auth.has_no_caller(view) else {}
+            yield method, operation | own
 
 
 def _operation(rule: Rule, described: Description) -> Document:

@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from agent import config, create_app
 from agent.api import description
+from agent.api.openapi import document as put_together
 from agent.errors import AgentError
 from agent.worker import REFUSALS
 from tests.agent_process import PREFIX, AgentProcess
@@ -168,6 +169,28 @@ def test_a_secret_is_only_ever_written(document: Any) -> None:
 def test_the_stack_is_the_one_of_this_node(document: Any) -> None:
     stack = document["paths"][ACTIONS]["get"]["parameters"][0]
     assert (stack["name"], stack["schema"]) == ("stack", {"const": "blue"})
+
+
+TLS = {"certificate": "/nowhere", "key": "/nowhere", "clients_ca": "/nowhere"}
+
+
+@pytest.mark.parametrize(
+    ("api", "asked", "of_a_hook"),
+    [
+        ({}, [], []),
+        ({"tokens": "/nowhere"}, [{"token": []}], []),
+        ({"tokens": "/nowhere", "tls": TLS}, [{"certificate": []}], [{"certificate": []}]),
+    ],
+)
+def test_how_a_caller_says_who_it_is_is_in_it(tmp_path: Path, api: Any, asked: Any, of_a_hook: Any) -> None:
+    app = create_app(config.parse({"agent": {"db": str(tmp_path / "agent.db")}, "api": api}))
+    with app.test_request_context():
+        document = put_together()
+    OpenAPIV31SpecValidator(document).validate()
+    assert document["security"] == asked
+    assert list(document["components"]["securitySchemes"]) == [name for scheme in asked for name in scheme]
+    assert document["paths"]["/hooks/deploy/{application}"]["post"]["security"] == of_a_hook
+    assert "security" not in document["paths"][f"{PREFIX}/queue"]["get"]
 
 
 def test_nothing_is_put_together_before_somebody_asks(tmp_path: Path) -> None:
