@@ -139,9 +139,9 @@ def repository(value: Any) -> str:
     found = re.fullmatch(REPOSITORY, text(value))
     if found is None:
         raise Wrong("a URL of http, https, ssh, git or file, user@host:path, or an absolute path", _unshown(value))
-    if ":" in (found["user"] or ""):
-        # It would be shown wherever the repository is named.
-        raise Wrong("a URL without a password, which belongs into the file that credentials names", "another URL")
+    if ":" in (found["user"] or "") or (found["user"] and value.startswith("http")):
+        # A password, or a token in the place of a user, would be shown wherever the repository is named.
+        raise Wrong("a URL without user and password, which belong into the file that credentials names", "another URL")
     return str(value)
 
 
@@ -162,8 +162,7 @@ def server_url(*schemes: str) -> Check:
 
     def check(value: Any) -> str:
         if not _listens(text(value), schemes):
-            # One with a password is not repeated.
-            raise Wrong(f"{forms}, without a database or password", "another URL")
+            raise Wrong(f"{forms}, without a database or password", _unshown(value))
         return str(value)
 
     return check

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from agent.models import Action, Request
@@ -80,7 +81,9 @@ def _say(level: int, lines: Sequence[str]) -> None:
     """
     if log.isEnabledFor(level):
         name = logging.getLevelName(level)
-        sys.stderr.write("".join([f"{name} {line}\n" for line in lines]))
+        # As logging does it: what happens matters more than what is said of it.
+        with suppress(OSError, ValueError):
+            sys.stderr.write("".join([f"{name} {line}\n" for line in lines]))
 
 
 def left_over_ended(action_id: str, pids: list[int]) -> None:

@@ -47,6 +47,8 @@ class Request:
     created_ts: int
     idempotency_key: str | None = None
     user_reference: str | None = None
+    ends_hold: bool = False
+    """Whether it may be what lets go on those who fill the queue, and so finds a place behind them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ def write_down(
         created_ts=created_ts,
         idempotency_key=idempotency_key,
         user_reference=user_reference,
+        ends_hold=not kind.holdable,
     )
     action_id = agent.intake.schedule(request)
     agent.engine.wake()

@@ -19,6 +19,7 @@ DEEPEST = 100
 """Levels of folders; each takes two descriptors."""
 TRIES = 3
 """How many times a folder is emptied that somebody else goes on to fill."""
+ABOVE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -129,16 +130,25 @@ class Emptying:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """The folder itself, never one that a link in its place leads to. Raises `CacheFailed`."""
+    """The folder itself, never one that a link on the way to it leads to. Raises `CacheFailed`."""
+    folder, reached = os.open("/", ABOVE), Path("/")
     try:
-        folder = os.open(path, FOLDER)
-    except OSError as error:
-        why = "it is a symbolic link" if path.is_symlink() else error.strerror
-        raise CacheFailed(f"the folder {path} cannot be cleared: {why}") from None
-    try:
+        for name in path.parts[1:]:
+            reached /= name
+            inside = _open(folder, name, reached, path)
+            os.close(folder)
+            folder = inside
         yield folder
     finally:
         os.close(folder)
+
+
+def _open(above: int, name: str, reached: Path, path: Path) -> int:
+    try:
+        return os.open(name, FOLDER if reached == path else ABOVE, dir_fd=above)
+    except OSError as error:
+        why = f"{reached} is a symbolic link" if reached.is_symlink() else error.strerror
+        raise CacheFailed(f"the folder {path} cannot be cleared: {why}") from None
 
 
 def _place(folder: int) -> tuple[int, str]:

@@ -23,6 +23,11 @@ class Agent:
     stack: str = option("default", checks.text, "The one stack this node belongs to.")
     kinds: tuple[str, ...] = option((), checks.texts, "Python modules of your own whose kinds are offered too.")
 
+    @property
+    def jobs(self) -> Path:
+        """Where long work is kept that outlives the agent; `agent-job@.service` looks there too."""
+        return self.db.with_name(f"{self.db.name}.jobs")
+
 
 @dataclass(frozen=True)
 class Tls:

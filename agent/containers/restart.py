@@ -56,7 +56,7 @@ def go_on(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Pro
         if _is_another(container, progress):
             progress = _begun(progress)
         elif progress["state"] == "doubted":
-            return progress if _may_come(engine, container, progress) else progress | {"state": "noted"}
+            return progress if _may_come(engine, progress) else progress | {"state": "noted"}
         else:
             progress = _ask(engine, container, progress)
     return _told(engine, progress, timeout, stop)
@@ -70,10 +70,9 @@ def _ask(engine: Engine, container: Container, progress: Progress) -> Progress:
     return _begun(progress)
 
 
-def _may_come(engine: Engine, container: Container, progress: Progress) -> bool:
-    """Whether an engine that was asked before the crash would still be within its time."""
-    ends = engine.stop_timeout if container.up else 0.0
-    return bool(clock.monotonic() - progress["since"] < ends + STARTS)
+def _may_come(engine: Engine, progress: Progress) -> bool:
+    """Whether an engine that was asked before the crash would still be within its time to stop and start it."""
+    return bool(clock.monotonic() - progress["since"] < engine.stop_timeout + STARTS)
 
 
 def _told(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Progress:

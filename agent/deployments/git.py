@@ -17,7 +17,8 @@ SHORT_HASH = re.compile(r"[0-9a-f]{4,63}", re.ASCII)
 SHORT_WORK = 60.0
 """Seconds for what git does without the network or many files."""
 UMASK = 0o022
-PASSWORD = re.compile(r"(?<=://)[^/\s@]*:[^/\s]*@")
+WHO = re.compile(r"(?<=://)[^/\s]*@")
+"""Who asks, in a URL: a password, or a token in the place of a user."""
 OPTIONS = (
     "core.hooksPath=/dev/null",
     # What git answered for must be there after a power cut.
@@ -137,4 +138,4 @@ def last_words(output: str) -> str:
     """The line that says why git failed, without any password."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    return PASSWORD.sub("", (fatal or lines[-1:] or ["without a word"])[0])
+    return WHO.sub("", (fatal or lines[-1:] or ["without a word"])[0])

@@ -25,6 +25,10 @@ class Holds:
 
     def reason(self, kind: str, state: State) -> str | None:
         """Why an action of that kind in that state waits, for people; None where it is not held."""
-        if state is not State.NEW or kind not in self._kinds or (mark := self._flag.read()) is None:
+        if state is not State.NEW or kind not in self._kinds:
             return None
-        return f"maintenance mode is on since {mark.since}"
+        try:
+            mark = self._flag.read()
+        except OSError as error:
+            return f"it cannot be told whether maintenance mode is on: {self._flag.path}: {error.strerror}"
+        return None if mark is None else f"maintenance mode is on since {mark.since}"

@@ -54,7 +54,10 @@ def sync(directory: Path) -> None:
 
 def _draft(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o600) -> Path:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with suppress(FileNotFoundError):
+        os.unlink(draft)
+    # Made by us: what somebody else has put there, who may write in the folder, is not written through.
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, mode)  # whatever the umask
         view = memoryview(data)

@@ -23,6 +23,10 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
 NOT_STARTED = "the agent was killed while it started the job"
 
 
+_made: set[Path] = set()
+"""Directories that are on disk for good: a look at a job many times a second costs no fsync."""
+
+
 class BadJobName(ValueError):
     """A job's name may have letters, digits and ._- only, at most 100, and not begin with . or -"""
 
@@ -35,8 +39,10 @@ class Jobs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.sync(self._directory.parent)
+        if self._directory not in _made or not self._directory.is_dir():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.sync(self._directory.parent)
+            _made.add(self._directory)
 
     def start(
         self,

@@ -41,13 +41,23 @@ class MaintenanceFlag:
         return cls(path or settings.agent.db.absolute().with_name("maintenance"))
 
     def is_there(self) -> bool:
-        return os.path.exists(self.path)
+        """Also where that cannot be told: what must not run in maintenance waits until it can."""
+        try:
+            os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def read(self) -> Mark | None:
-        """What it says; None where it is not there. One that somebody else made says that it is on."""
+        """What it says; None where it is not there. One that somebody else made says that it is on.
+
+        Raises `OSError`.
+        """
         try:
             modified = self.path.stat().st_mtime_ns // 1000
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         said = _texts(self.path)
         state = said.get("state", "")

@@ -1,12 +1,16 @@
 """What a pid file names: a living process, and the group that it is in."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from agent.hosts.process import GONE, Group, Process, boot_id, stat_of
 
 LONGEST = 64
 """Bytes of the file that are read: a pid and what little may follow it."""
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A link would lead to the pid file of somebody else, and a pipe to nowhere."""
 
 
 class PidFileWrong(Exception):
@@ -20,12 +24,14 @@ class NotRunning(PidFileWrong):
 def process_in(path: Path) -> Process:
     """The living process whose pid is the first word of the file. Raises `PidFileWrong`."""
     try:
-        with path.open("rb") as file:
-            words, written_by = file.read(LONGEST).split(), os.fstat(file.fileno())
+        with open(os.open(path, FILE), "rb") as file:
+            written_by = os.fstat(file.fileno())
+            words = file.read(LONGEST).split() if stat.S_ISREG(written_by.st_mode) else []
     except FileNotFoundError:
         raise NotRunning(f"there is no {path}") from None
     except OSError as error:
-        raise PidFileWrong(f"{path} cannot be read: {error.strerror}") from None
+        why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise PidFileWrong(f"{path} cannot be read: {why}") from None
     if not words or not words[0].isdigit() or not 0 < int(words[0]) < 2**31:
         raise PidFileWrong(f"{path} holds no pid")
     pid = int(words[0])
@@ -40,15 +46,15 @@ def process_in(path: Path) -> Process:
 
 def group_of(process: Process) -> Group:
     """The whole group that it is in. Raises `PidFileWrong` for our own and that of init."""
-    stat, ours, init = stat_of(process.pid), stat_of(os.getpid()), stat_of(1)
-    if stat is None or stat.started != process.started:
+    its, ours, init = stat_of(process.pid), stat_of(os.getpid()), stat_of(1)
+    if its is None or its.started != process.started:
         raise NotRunning(f"pid {process.pid} has ended")
-    if ours is not None and stat.group == ours.group:
+    if ours is not None and its.group == ours.group:
         raise PidFileWrong(f"pid {process.pid} is in the process group of the agent itself")
-    if stat.group <= 1 or (init is not None and stat.group == init.group):
+    if its.group <= 1 or (init is not None and its.group == init.group):
         raise PidFileWrong(f"pid {process.pid} is in the process group of init")
     # A leader that has ended leaves its number to the group.
-    return Group(Process.of(stat.group) or Process(stat.group, 0, boot_id()))
+    return Group(Process.of(its.group) or Process(its.group, 0, boot_id()))
 
 
 def _user_of(pid: int) -> int | None:

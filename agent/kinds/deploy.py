@@ -86,7 +86,7 @@ class Deploy(Kind):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._applications = settings.applications
-        self._jobs_directory = settings.agent.db.with_name(f"{settings.agent.db.name}.jobs")
+        self._jobs_directory = settings.agent.jobs
         known = validate.OneOf(list(self._applications), error="Must be one of: {choices}.")
         field = self.schema.fields["application"]
         field.validators = [known]
@@ -118,7 +118,7 @@ class Deploy(Kind):
             return self._done(step, progress)
         if progress["phase"] == deployment.GIVEN_UP:
             return _failed(progress)
-        return Running(progress, after=_pause(progress) if progress == step.payload else 0.0)
+        return Running(progress, after=_pause(progress) if _stands(progress) == _stands(step.payload) else 0.0)
 
     # Each piece looks whether it was done, or is one that may be done again.
     resume = step
@@ -157,6 +157,12 @@ class Deploy(Kind):
         }
         left = f"; could not remove {', '.join(progress['left'])}" if progress["left"] else ""
         return Done(result, f"{name} is deployed at {progress['git_ref']}, commit {progress['git_hash']}{left}")
+
+
+def _stands(progress: Progress) -> Json:
+    """How far it is; how a unit that is awaited looks meanwhile does not count."""
+    units = [each["state"] for each in (*progress["services"], *progress.get("back", ()))]
+    return progress["phase"], progress["command"], units
 
 
 def _pause(progress: Progress) -> float:

@@ -74,6 +74,9 @@ class MaintenanceMode(Kind):
             return self._begin(step) if step.payload is None else self._go_on(step, step.payload)
         except (_NotTurned, CommandNotStarted) as failed:
             return self._failed(step, str(failed))
+        except OSError as error:
+            why = f"the flag {self._flag.path} cannot be read: {error.strerror}"
+            return Failed({"message": why, "payload": step.payload, "flag": str(self._flag.path)}, why)
 
     def resume(self, step: Step) -> Outcome:
         if step.payload is None or step.payload["ran"] >= len(self._commands(step)):

@@ -94,7 +94,7 @@ class OnProcesses(OnServer):
         named = self.settings.processes[name]
         if named.unit is not None:
             return OfUnit(Unit(named.unit, SYSTEMCTL_TIMEOUT), named.timeout)
-        return OfPidFile(name, named, self.settings.agent.db.with_name(f"{self.settings.agent.db.name}.jobs"))
+        return OfPidFile(name, named, self.settings.agent.jobs)
 
 
 class PauseProcesses(OnProcesses):

@@ -2,10 +2,12 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from types import ModuleType
 
 from agent import kinds
+from agent.checks import Wrong
 from agent.config import Settings
 from agent.errors import ActionNotAvailable, ConfigError
 from agent.kinds.base import Kind, NotOffered
@@ -61,7 +63,17 @@ def discover(settings: Settings) -> Registry:
                     registry.add(kind)
             except NotOffered as reason:
                 registry.missing[cls.name] = str(reason)
+    if settings.maintenance:
+        _refuse_globs_of_nothing(registry, settings.maintenance.holds)
     return registry
+
+
+def _refuse_globs_of_nothing(registry: Registry, globs: Sequence[str]) -> None:
+    """Raises `ConfigError` for one that is no kind's, offered or not: what it is to hold would run."""
+    known = (*registry.offered, *registry.missing)
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in known):
+            raise ConfigError(str(Wrong("kinds, or globs of them", glob, at="maintenance.holds")))
 
 
 def _modules(settings: Settings) -> Iterator[ModuleType]:

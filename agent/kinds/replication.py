@@ -93,7 +93,7 @@ class Resync(OnReplica):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._jobs_directory = settings.agent.db.with_name(f"{settings.agent.db.name}.jobs")
+        self._jobs_directory = settings.agent.jobs
 
     @classmethod
     def offered(cls, settings: Settings) -> Iterator[Kind]:

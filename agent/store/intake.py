@@ -22,6 +22,9 @@ COLUMNS = (
 )
 BY_KEY = "SELECT id, kind, args, secrets, finished_ts FROM actions WHERE idempotency_key = ?"
 
+RESERVED = 10
+"""Places beyond the limit of the queue for what may end a hold."""
+
 Row = tuple[Any, ...]
 Asked = tuple[Request, int]
 """A request, and the id of the resource that it is about."""
@@ -71,10 +74,11 @@ class Intake:
     def _schedule_all(self, requests: Sequence[Asked]) -> Sequence[Accepted | Exception]:
         ids = new_ids(len(requests))
         rows = [_row(action_id, *request) for action_id, request in zip(ids, requests, strict=True)]
-        written = zip(ids, self._write(ids, rows), strict=True)
+        limits = [self._queue_limit + RESERVED * request.ends_hold for request, _ in requests]
+        written = zip(ids, self._write(ids, rows, limits), strict=True)
         return [(result, result == new_id) if isinstance(result, str) else result for new_id, result in written]
 
-    def _write(self, ids: Sequence[str], rows: Sequence[Row]) -> Sequence[str | Exception]:
+    def _write(self, ids: Sequence[str], rows: Sequence[Row], limits: Sequence[int]) -> Sequence[str | Exception]:
         room = self._queue_limit - len(rows)
         values = [value for row in rows for value in row]
 
@@ -83,12 +87,13 @@ class Intake:
         with suppress(sqlite3.IntegrityError, UnicodeEncodeError):
             if self._store.write_one(insert(len(rows)), (*values, room, room)):
                 return ids
-        return self._store.write(lambda connection: [self._insert(connection, row) for row in rows])
+        limited = list(zip(rows, limits, strict=True))
+        return self._store.write(lambda connection: [self._insert(connection, *each) for each in limited])
 
-    def _insert(self, connection: sqlite3.Connection, row: Row) -> str | Exception:
+    def _insert(self, connection: sqlite3.Connection, row: Row, limit: int) -> str | Exception:
         """The id of the action that a row became or was already, or why it is none."""
         action_id: str = row[0]
-        room = self._queue_limit - 1
+        room = limit - 1
         named = dict(zip(COLUMNS.split(", "), row, strict=True))
         try:
             if connection.execute(INSERT_ONE, (*row, room, room)).rowcount:

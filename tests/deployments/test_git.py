@@ -123,7 +123,7 @@ def test_no_helper_that_an_address_names_is_run(origin: Origin, tmp_path: Path) 
     "repository",
     [
         "https://git.example.com/shop.git",
-        "https://git@git.example.com:8443/@team/shop.git",
+        "https://git.example.com:8443/@team/shop.git",
         "http://[::1]:3000/shop",
         "ssh://git@git.example.com:2222/shop.git",
         "git@git.example.com:team/shop.git",
@@ -141,6 +141,7 @@ def test_these_are_repositories(repository: str) -> None:
     [
         "https://git:battery-staple@git.example.com/shop.git",
         "https://git:battery@staple@git.example.com/shop.git",
+        "https://battery-staple@git.example.com/shop.git",
         "ext::sh -c battery-staple",
         "--upload-pack=battery-staple",
         "-host:battery-staple",

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from agent import config
+from agent.errors import ConfigError
+from agent.kinds.registry import discover
 from tests.agent_process import PREFIX, AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import ACTION, FAIL, ITEM, LOOP, SUCCESS, moment
 from tests.kinds.configuring import toml
@@ -174,6 +177,36 @@ def test_maintenance_mode_itself_is_never_held(start_agent: StartAgent) -> None:
     assert agent.state(held) == "NEW"
     turn(agent, 0)
     agent.await_final(held)
+
+
+def test_a_queue_that_is_full_of_what_is_held_can_be_let_go(start_agent: StartAgent) -> None:
+    agent = start_agent(config=configured("*").replace("actions = {", "actions = {queue_limit = 2, "))
+    turn(agent, 1)
+    held = [agent.schedule(SUCCESS, {}) for _ in range(2)]
+    assert agent.post_schedule(SUCCESS, {}).status == 429
+    turn(agent, 0)
+    assert [agent.await_final(each)["action"]["state"] for each in held] == ["DONE", "DONE"]
+
+
+def test_what_cannot_be_looked_for_holds(start_agent: StartAgent, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    maintenance = {"holds": ["*.success"], "flag": str(loop / "flag")}
+    agent = start_agent(config=toml({"actions": {"execute_interval": TICK}, "maintenance": maintenance}))
+    held = agent.schedule(SUCCESS, {})
+    agent.await_final(agent.schedule(FAIL, {}))
+    assert agent.info(held)["action"]["held"].startswith("it cannot be told whether maintenance mode is on: ")
+    failed = agent.await_final(agent.schedule(MODE, {"value": 0}))["action"]
+    assert failed["state_payload"]["message"].startswith(f"the flag {loop}/flag cannot be read: ")
+    loop.unlink()
+    assert agent.await_final(held)["action"]["state"] == "DONE"
+
+
+def test_a_glob_of_no_kind_stops_the_start() -> None:
+    settings = config.parse({"maintenance": {"holds": ["database_*", "deply"]}})
+    with pytest.raises(ConfigError) as wrong:
+        discover(settings)
+    assert str(wrong.value) == 'maintenance.holds: expected kinds, or globs of them, got "deply"'
 
 
 def test_what_is_held_stays_held_over_a_kill(start_agent: StartAgent) -> None:

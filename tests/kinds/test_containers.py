@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent import clock
 from agent.config.host import Containers
 from agent.containers import engine as engine_module
 from agent.containers import restart
@@ -134,6 +135,22 @@ def test_an_engine_that_takes_its_time_is_not_asked_twice(
     assert ended["state"] == "DONE", ended
     assert starts(podman_engine, "deaf") == 2
     podman_engine.cli("rm", "--force", "--time=0", "deaf")
+
+
+def test_one_that_is_down_between_its_stop_and_its_start_is_not_asked_for_again(
+    docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restart, "STARTS", 1.0)
+    run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker, stop_timeout=60)))
+    doubted = kind.resume(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
+    assert isinstance(doubted, Running)
+    docker.cli("stop", "shop")  # what the engine was asked for before the crash
+    later = clock.monotonic() + 30
+    monkeypatch.setattr(clock, "monotonic", lambda: later)
+    again = kind.step(step_of(kind, doubted.payload, args={"container": "shop"}))
+    assert isinstance(again, Running) and again.payload["state"] == "doubted"
+    assert starts(docker, "shop") == 1
 
 
 def test_what_the_engine_was_never_asked_for_is_asked_for_after_a_while(

@@ -226,6 +226,20 @@ def test_a_pid_file_with_nonsense_is_refused(text: str, workers: Workers) -> Non
     workers.pid_file.unlink()
 
 
+def test_what_is_no_file_of_its_own_is_refused(workers: Workers) -> None:
+    other = workers.pid_file.with_name("other.pid")
+    other.write_text(f"{workers.run()}\n")
+    workers.pid_file.unlink()
+    workers.pid_file.symlink_to(other)
+    told = f"workers: {workers.pid_file} cannot be read: it is a symbolic link"
+    assert why(PauseProcesses, workers.document()) == told
+    workers.pid_file.unlink()
+    os.mkfifo(workers.pid_file)
+    assert why(PauseProcesses, workers.document()) == f"workers: {workers.pid_file} holds no pid"
+    os.rename(other, workers.pid_file)
+    assert workers.states() == "SSS"
+
+
 @pytest.mark.parametrize(("pid", "whose"), [(1, "init"), (os.getpid(), "the agent itself")])
 def test_neither_the_agent_nor_init_is_ever_signalled(pid: int, whose: str, workers: Workers) -> None:
     workers.pid_file.write_text(f"{pid}\n")

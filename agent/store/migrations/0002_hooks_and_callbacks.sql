@@ -1,0 +1,51 @@
+-- Pushes that were delivered, and receivers that are told of what has become final.
+
+-- What hooks have delivered, so that none is taken twice: written by the action that came of it, kept longer
+-- than that: the newest 10,000. The key of a hook's action is what tells one delivery from another.
+CREATE TABLE deliveries (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+    delivery    TEXT NOT NULL UNIQUE,
+    action_id   TEXT NOT NULL,
+    received_ts INTEGER NOT NULL
+);
+
+CREATE TRIGGER deliveries_of_hooks AFTER INSERT ON actions
+WHEN NEW.requester = 'HOOK'
+BEGIN
+    INSERT INTO deliveries (delivery, action_id, received_ts) VALUES (NEW.idempotency_key, NEW.id, NEW.created_ts);
+    DELETE FROM deliveries WHERE seq <= (SELECT max(seq) FROM deliveries) - 10000;
+END;
+
+-- Who is told of every final action: as the configuration has it, since an executor has read that. A receiver's own
+-- clock goes on only while it cannot be reached: the seconds that were waited for it, and the seconds of the present
+-- pause before the next attempt.
+CREATE TABLE receivers (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    url    TEXT NOT NULL UNIQUE,
+    waited REAL NOT NULL DEFAULT 0,
+    pause  REAL NOT NULL DEFAULT 0
+);
+
+-- What each is yet to be told of, in the order in which actions became final; since when, by the receiver's clock.
+CREATE TABLE outbox (
+    receiver_id    INTEGER NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
+    finished_order INTEGER NOT NULL,
+    since          REAL NOT NULL,
+    PRIMARY KEY (receiver_id, finished_order)
+) WITHOUT ROWID;
+
+-- Written by what makes an action final, so that none can be forgotten.
+CREATE TRIGGER outbox_of_final AFTER UPDATE OF finished_ts ON actions
+WHEN NEW.finished_ts IS NOT NULL
+BEGIN
+    INSERT INTO outbox (receiver_id, finished_order, since)
+    SELECT id, NEW.finished_order, waited + pause FROM receivers;
+END;
+
+CREATE TRIGGER actions_untold_never_deleted BEFORE DELETE ON actions
+WHEN EXISTS (
+    SELECT 1 FROM receivers CROSS JOIN outbox
+    ON outbox.receiver_id = receivers.id AND outbox.finished_order = OLD.finished_order)
+BEGIN
+    SELECT RAISE(ABORT, 'an action that a receiver is yet to be told of is never deleted');
+END;

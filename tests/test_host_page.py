@@ -1,0 +1,25 @@
+"""The examples of the page of the host's actions are configurations."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from agent import config
+
+PAGE = (Path(__file__).parent.parent / "docs" / "host.rst").read_text()
+EXAMPLES = [textwrap.dedent(block) for block in re.findall(r"^::\n\n((?:(?:    .*)?\n)+)", PAGE, re.MULTILINE)]
+CONFIGURATIONS = [example for example in EXAMPLES if example.lstrip().startswith("[")]
+
+
+def test_there_are_examples() -> None:
+    assert len(CONFIGURATIONS) == 5
+
+
+@pytest.mark.parametrize("example", CONFIGURATIONS, ids=lambda example: example.split()[0])
+def test_an_example_is_a_configuration(example: str) -> None:
+    config.parse(tomllib.loads(example))
