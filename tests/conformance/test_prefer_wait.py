@@ -31,6 +31,14 @@ class Timed:
     seconds: float
 
 
+@pytest.fixture(scope="module", autouse=True)
+def longest(busy_agent: AgentProcess) -> Iterator[Future[Timed]]:
+    """A wait that is as long as one can be, begun before the first test so that it is over with the last."""
+    action_id = busy_agent.schedule(SUCCESS, {})
+    with ThreadPoolExecutor(1) as waiter:
+        yield waiter.submit(wait, busy_agent, action_id, "wait=3600", tag_of(busy_agent, action_id))
+
+
 @pytest.fixture
 def waiters() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(16) as pool:
@@ -176,8 +184,7 @@ def test_a_place_to_wait_is_free_again_after_the_wait(start_agent: StartAgent, w
         assert wait(agent, action_id, "wait=1", tag).seconds >= 0.9
 
 
-def test_a_wait_is_capped(busy_agent: AgentProcess) -> None:
-    action_id = busy_agent.schedule(SUCCESS, {})
-    timed = wait(busy_agent, action_id, "wait=3600", tag_of(busy_agent, action_id))
+def test_a_wait_is_capped(longest: Future[Timed]) -> None:
+    timed = longest.result(CAP + 30)
     assert timed.answer.status == 304
     assert CAP - 1 <= timed.seconds < CAP + 5
