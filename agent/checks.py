@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 NOTHING = object()
 """Stands for a value that was not given."""
+UNSHOWN = object()
+"""Stands for a value that may hold a secret, and is not repeated."""
 
 LONGEST = 1e9
 """Seconds, some thirty years: more than a timer can be set to is hardly meant."""
@@ -43,8 +45,10 @@ class Wrong(ValueError):
     def __str__(self) -> str:
         if self.unknown:
             return f"{self.at}: unknown option, expected {self.expected}"
-        found = "nothing" if self.found is NOTHING else json.dumps(self.found, default=str)
         prefix = f"{self.at}: " if self.at else ""
+        if self.found is UNSHOWN:
+            return f"{prefix}expected {self.expected}"
+        found = "nothing" if self.found is NOTHING else json.dumps(self.found, default=str)
         return f"{prefix}expected {self.expected}, got {found}"
 
 
@@ -73,7 +77,12 @@ def secret_file(value: Any) -> Path:
     found = re.fullmatch(r"credential:([A-Za-z0-9._-]+)", value) if isinstance(value, str) else None
     if found is None:
         return path(value)
-    return Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS)) / found[1]
+    return credentials() / found[1]
+
+
+def credentials() -> Path:
+    """Where systemd's credentials for this process lie, or would for the agent's unit."""
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS))
 
 
 def positive_integer(value: Any) -> int:
@@ -141,13 +150,13 @@ def repository(value: Any) -> str:
         raise Wrong("a URL of http, https, ssh, git or file, user@host:path, or an absolute path", _unshown(value))
     if ":" in (found["user"] or "") or (found["user"] and value.startswith("http")):
         # A password, or a token in the place of a user, would be shown wherever the repository is named.
-        raise Wrong("a URL without user and password, which belong into the file that credentials names", "another URL")
+        raise Wrong("a URL without user and password, which belong into the file that credentials names", UNSHOWN)
     return str(value)
 
 
-def _unshown(value: str) -> str:
+def _unshown(value: str) -> Any:
     """What is no address at all may hold a password too."""
-    return "another URL" if "@" in value else value
+    return UNSHOWN if "@" in value or "?" in value else value
 
 
 def urls(value: Any) -> tuple[str, ...]:
@@ -251,7 +260,7 @@ def _url(value: Any) -> str:
         usable = False
     if not usable or "@" in parts.netloc or parts.fragment:
         # What stands before an @ would be a password, and is not repeated.
-        raise Wrong("http:// or https://, a host and a path, without a user", "another URL")
+        raise Wrong("http:// or https://, a host and a path, without a user", UNSHOWN)
     return str(value)
 
 

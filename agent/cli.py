@@ -47,12 +47,15 @@ def kinds_page(arguments: argparse.Namespace) -> int:
 
 def polkit_rule(arguments: argparse.Namespace) -> int:
     """Print the polkit rule with which the agent's user may manage the configured units."""
+    environ = _environ(arguments.file)
     try:
-        settings = config.load(_environ(arguments.file))
+        settings = config.load(environ)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    print(polkit.rule(settings, arguments.user), end="")
+    if not config.is_read(environ):
+        print("no configuration was found: this rule allows the agent its own jobs only", file=sys.stderr)
+    print(polkit.rule(settings, arguments.user, config.origin(environ)), end="")
     return 0
 
 

@@ -1,9 +1,11 @@
 """The wording of life-cycle events, in one place. No argument, header or payload is ever logged."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from urllib.parse import urlsplit
 
 from agent.models import Action, Request
@@ -29,7 +31,26 @@ class _Lines(logging.Formatter):
     """Every line with its level, also of a record that has several."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(f"{record.levelname} {line}" for line in super().format(record).splitlines())
+        begin = f"{_priority(record.levelno)}{record.levelname} "
+        return "\n".join(f"{begin}{line}" for line in super().format(record).splitlines())
+
+
+PRIORITIES = {logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
+"""How a line tells systemd's journal of its level."""
+
+
+@cache
+def _journal() -> bool:
+    """Whether standard error is the journal, by the two numbers that systemd says of it."""
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _priority(level: int) -> str:
+    return PRIORITIES.get(level, "") if _journal() else ""
 
 
 def scheduled(actions: Sequence[tuple[str, Request]]) -> None:
@@ -80,7 +101,7 @@ def _say(level: int, lines: Sequence[str]) -> None:
     For what is said of every action: a record of `logging` would cost a tenth of all that the action costs.
     """
     if log.isEnabledFor(level):
-        name = logging.getLevelName(level)
+        name = f"{_priority(level)}{logging.getLevelName(level)}"
         # As logging does it: what happens matters more than what is said of it.
         with suppress(OSError, ValueError):
             sys.stderr.write("".join([f"{name} {line}\n" for line in lines]))

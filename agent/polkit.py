@@ -23,9 +23,9 @@ REBOOT_TARGET = "reboot.target"
 RULE = """\
 // What the agent on this host may ask of systemd as its own user: to manage the units of its
 // configuration, each only as its actions need, and to run its jobs (agent-job@.service).
-// Made by `agentctl polkit`. Make it anew whenever the configuration names other units:
+// Made by `agentctl polkit` of %(origin)s. Make it anew whenever the configuration names other units:
 //
-//     agentctl polkit > /etc/polkit-1/rules.d/50-agent.rules
+//     agentctl polkit /etc/agent/agent.toml > /etc/polkit-1/rules.d/50-agent.rules
 //
 // polkit reads it at once. It knows a unit by its own name alone: an alias in the configuration
 // is refused (`systemctl show --property=Id` tells the name).
@@ -54,13 +54,17 @@ polkit.addRule(function(action, subject) {
 """
 
 
-def rule(settings: Settings, user: str) -> str:
-    """The rule for these settings, the same text for the same ones; `user` is who the agent runs as."""
+def rule(settings: Settings, user: str, origin: str) -> str:
+    """The rule for these settings, the same text for the same ones.
+
+    `user` is who the agent runs as, `origin` where the settings are from.
+    """
     verbs: dict[str, set[str]] = {}
     for unit, needed in _needed(settings):
         verbs.setdefault(unit, set()).update(needed)
     others = REBOOT if settings.host and settings.host.reboot else ()
     return RULE % {
+        "origin": " ".join(origin.split()),
         "user": json.dumps(user),
         "units": _lines("{}", [f"{json.dumps(unit)}: {json.dumps(sorted(verbs[unit]))}" for unit in sorted(verbs)]),
         "others": _lines("[]", [json.dumps(each) for each in others]),

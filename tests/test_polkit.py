@@ -32,7 +32,7 @@ pid_file = "/run/other.pid"
 
 
 def rule(configuration: str, user: str = "agent") -> str:
-    return polkit.rule(config.parse(tomllib.loads(configuration)), user)
+    return polkit.rule(config.parse(tomllib.loads(configuration)), user, "a test")
 
 
 def variable(name: str, text: str) -> Any:
@@ -95,8 +95,19 @@ def test_agentctl_prints_it_for_the_user_that_it_is_told(tmp_path: Path, capsys:
     file.write_text(EVERYTHING)
     assert cli.main(["polkit", str(file), "--user", "operator"]) == 0
     printed = capsys.readouterr().out
-    assert printed == rule(EVERYTHING, "operator") and printed.startswith("//")
-    assert "\n//     agentctl polkit > /etc/polkit-1/rules.d/50-agent.rules\n" in printed
+    assert printed == rule(EVERYTHING, "operator").replace("a test", str(file)) and printed.startswith("//")
+    assert "\n//     agentctl polkit /etc/agent/agent.toml > /etc/polkit-1/rules.d/50-agent.rules\n" in printed
+
+
+def test_agentctl_says_that_it_has_found_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AGENT_CONFIG", raising=False)
+    assert cli.main(["polkit"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == rule("").replace("a test", "the defaults")
+    assert captured.err == "no configuration was found: this rule allows the agent its own jobs only\n"
 
 
 def test_agentctl_prints_no_rule_of_a_configuration_with_a_mistake(

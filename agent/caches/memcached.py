@@ -28,7 +28,9 @@ class Memcached(Cache):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         if find_spec("pymemcache") is None:
-            raise DriverMissing("the Python package pymemcache is not installed: pip install 'agent[memcached]'")
+            raise DriverMissing(
+                "the Python package pymemcache is not installed: install the agent with its extra [memcached]"
+            )
         self._parts = urlsplit(settings.url or "")
         self._address = f"{self._parts.scheme}://{self._parts.netloc}{self._parts.path}"
 

@@ -42,6 +42,7 @@ __all__ = [
     "Settings",
     "Tls",
     "current",
+    "is_read",
     "load",
     "loaded",
     "origin",
@@ -124,6 +125,11 @@ def current() -> Settings:
 def origin(environ: Mapping[str, str] = os.environ) -> str:
     """Where `load` takes the options from, for messages."""
     return str(_file(environ) or "the defaults")
+
+
+def is_read(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether there is a file at all that `load` reads."""
+    return _file(environ) is not None
 
 
 def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:

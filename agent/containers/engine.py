@@ -141,7 +141,7 @@ class Engine:
 def require_package() -> None:
     """Raises `EngineMissing` without the package that speaks to engines, which is imported where it is used."""
     if find_spec("docker") is None:
-        raise EngineMissing("the Python package docker is not installed: pip install 'agent[containers]'")
+        raise EngineMissing("the Python package docker is not installed: install the agent with its extra [containers]")
 
 
 def _version(url: str, timeout: float) -> str | None:

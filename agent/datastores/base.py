@@ -75,7 +75,9 @@ class Datastore(ABC):
         """Raises `DriverMissing`. The driver is imported where it is used."""
         if find_spec(cls.driver) is None:
             extra = cls.__module__.rpartition(".")[2]
-            raise DriverMissing(f"the Python package {cls.driver} is not installed: pip install 'agent[{extra}]'")
+            raise DriverMissing(
+                f"the Python package {cls.driver} is not installed: install the agent with its extra [{extra}]"
+            )
 
     def password(self) -> str | None:
         """The content of `password_file`, read anew each time; None where it is not set."""

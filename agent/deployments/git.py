@@ -19,6 +19,7 @@ SHORT_WORK = 60.0
 UMASK = 0o022
 WHO = re.compile(r"(?<=://)[^/\s]*@")
 """Who asks, in a URL: a password, or a token in the place of a user."""
+OWNED = "let it be the agent's, or named by git config --system --add safe.directory"
 OPTIONS = (
     "core.hooksPath=/dev/null",
     # What git answered for must be there after a power cut.
@@ -138,4 +139,5 @@ def last_words(output: str) -> str:
     """The line that says why git failed, without any password."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    return WHO.sub("", (fatal or lines[-1:] or ["without a word"])[0])
+    why = WHO.sub("", (fatal or lines[-1:] or ["without a word"])[0])
+    return f"{why}; {OWNED}" if "dubious ownership" in why else why

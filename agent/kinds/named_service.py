@@ -111,7 +111,8 @@ class OnNamedService(OnServer):
             return Failed({"service": service, "unit": before, "message": str(error)}, str(error))
         payload = {"service": service, "unit": progress}
         if progress["state"] in containers.ENDED:
-            return Done(payload, f"the service {service} was {self.did}")
+            shown = {name: progress[name] for name in ("unit", "state", "message")}
+            return Done({"service": service, "unit": shown}, f"the service {service} was {self.did}")
         return Running(payload, after=0.0 if progress["state"] == "noted" else LOOK_EVERY)
 
     def _step_of_containers(self, service: str, step: Step) -> Outcome:

@@ -23,7 +23,9 @@ class OnServer(Kind):
     def load(self, args: Json) -> Any:
         loaded = super().load(args)
         if details := self.not_meant(loaded):
-            raise InvalidArgs(f"{self.name} is not meant for this server", details=details)
+            elsewhere = any(name.startswith("server") for name in details)
+            why = "is not meant for this server" if elsewhere else "does not accept these arguments"
+            raise InvalidArgs(f"{self.name} {why}", details=details)
         return loaded
 
     def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:

@@ -1,9 +1,13 @@
 """`replicante.store.*`: what the datastore itself is asked to do."""
 
-from agent import datastores
+from agent import datastores, supervisors
 from agent.config import Settings
 from agent.datastores.base import DatastoreDown, DatastoreError, DriverMissing
-from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Step
+from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.supervisors.base import SupervisorFailed
+
+LOOKS = 10
+"""How many times to look, a second apart, whether what is down by the url and runs by its service comes or goes."""
 
 
 class StopStore(Kind):
@@ -32,10 +36,29 @@ class StopStore(Kind):
         try:
             message = self._datastore.shut_down(self._timeout, step.stop)
         except DatastoreDown as error:
-            message = f"the store is down already: {error}"
+            return self._down(step, str(error))
         except DatastoreError as error:
             return Failed({"message": str(error)}, str(error))
         return Done({"message": message}, message)
 
     # Down is down, however often it is asked for.
     resume = step
+
+    def _down(self, step: Step, why: str) -> Outcome:
+        """Where its service runs it is on its way up or down, or listens elsewhere than the url says."""
+        if not self._service_runs(step):
+            message = f"the store is down already: {why}"
+            return Done({"message": message}, message)
+        looks = 1 + (step.payload or {}).get("looks", 0)
+        message = f"{why}, but its service is running"
+        if looks > LOOKS:
+            return Failed({"message": message}, f"{message}: check datastore.url")
+        return Running({"message": message, "looks": looks}, after=1.0)
+
+    def _service_runs(self, step: Step) -> bool:
+        if self.settings.service is None:
+            return False
+        try:
+            return supervisors.of(self.settings.service).status(step.stop, step.action.id).running
+        except SupervisorFailed:  # the stages that need it say so
+            return False

@@ -8,6 +8,8 @@ from agent.hosts import command
 from agent.hosts.command import CommandNotStarted, Outcome
 from agent.stop import Stop
 
+HINT = "See system logs and "
+"""How systemctl begins a line that says nothing of what has happened."""
 SAID = 500
 """Characters of a command's last words that a message repeats."""
 
@@ -80,5 +82,6 @@ def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) 
 
 def told(outcome: Outcome) -> str:
     """How a command ended and its last words."""
-    said = (outcome.stderr.strip() or outcome.stdout.strip())[-SAID:]
+    lines = (outcome.stderr.strip() or outcome.stdout.strip())[-SAID:].splitlines()
+    said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip() and not line.startswith(HINT))
     return f"{outcome.describe()}: {said}" if said else outcome.describe()

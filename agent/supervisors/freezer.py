@@ -8,6 +8,7 @@ from agent.stop import Stop
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.unit import Unit, UnitStatus
 
+BY_SIGNAL = "paused by a signal"
 LOOK_EVERY = 0.02
 SIGNAL_WAIT = 5.0
 """Seconds that the processes of a unit get to stop, or to go on, once they were sent the signal."""
@@ -19,7 +20,7 @@ def paused(unit: Unit, status: UnitStatus) -> bool:
 
 
 def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
-    """Pause it and await that it is; how: `frozen`, `stopped`, or `paused already`.
+    """Pause it and await that it is; how: `frozen`, `paused by a signal`, or `paused already`.
 
     Raises `SupervisorFailed`, also for a unit that is not running or that the agent itself is in.
     """
@@ -39,7 +40,7 @@ def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
         if stop.requested or not unfrozen or not cgroup.members(status.cgroup):
             raise
         _stop(unit, status, refusal, stop, action)
-        return "stopped"
+        return BY_SIGNAL
 
 
 def resume(unit: Unit, stop: Stop, action: str | None = None) -> str:

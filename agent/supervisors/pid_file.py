@@ -15,6 +15,7 @@ from agent.hosts.pid_file import NotRunning, PidFileWrong
 from agent.hosts.process import Group, Process, stat_of
 from agent.stop import Stop
 from agent.supervisors.base import SAID, SupervisorFailed
+from agent.supervisors.freezer import BY_SIGNAL
 from agent.supervisors.processes import Processes, Progress
 
 LOOK_EVERY = 0.02
@@ -38,7 +39,7 @@ class OfPidFile(Processes):
         self._jobs_directory = jobs_directory
 
     def pause(self, stop: Stop, action: str) -> str:
-        return "stopped" if self._bring(self._group(), stopped=True, stop=stop) else "paused already"
+        return BY_SIGNAL if self._bring(self._group(), stopped=True, stop=stop) else "paused already"
 
     def resume(self, stop: Stop, action: str) -> str:
         return "continued" if self._bring(self._group(), stopped=False, stop=stop) else "not paused"

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from agent.stop import Stop
-from agent.supervisors.base import SupervisorFailed, run_ok
+from agent.supervisors.base import SupervisorFailed, run, run_ok, told
 
 PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState,ControlGroup"
 ACTIVE = ("active", "reloading", "refreshing")
+REFUSALS = ("authentication required", "Access denied")
 ENDED = ("inactive", "failed")
 AWAITED = ("freeze", "thaw")
 
@@ -76,10 +77,16 @@ class Unit:
         # Waiting for a start or stop is ours: it can be given up, and is told look by look. Freezing and thawing
         # end by themselves, and with --no-block systemctl crashes.
         waiting = [] if verb in AWAITED else ["--no-block"]
-        argv = ["systemctl", *waiting, "--no-ask-password", verb, "--", self.name]
-        run_ok(argv, self._timeout, stop, action)
+        self._manage([*waiting, verb], verb, stop, action)
 
     def signal(self, name: str, stop: Stop, action: str | None = None) -> None:
         """Send every process of it a signal, such as `SIGSTOP`; it may not have taken effect when this returns."""
-        argv = ["systemctl", "--no-ask-password", "kill", f"--signal={name}", "--", self.name]
-        run_ok(argv, self._timeout, stop, action)
+        self._manage(["kill", f"--signal={name}"], "signal", stop, action)
+
+    def _manage(self, words: list[str], verb: str, stop: Stop, action: str | None) -> None:
+        outcome = run(["systemctl", "--no-ask-password", *words, "--", self.name], self._timeout, stop, action)
+        if any(refusal in outcome.stderr for refusal in REFUSALS):
+            said = outcome.stderr.strip().splitlines()[0].rstrip(".")
+            raise SupervisorFailed(f"the agent's user may not {verb} {self.name} (see agentctl polkit): {said}")
+        if not outcome.ok:
+            raise SupervisorFailed(told(outcome))

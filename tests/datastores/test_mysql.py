@@ -361,5 +361,5 @@ def test_it_shuts_down_and_is_down_with_its_data_safe(server: AnyServer, databas
 
 def test_a_missing_driver_is_named_with_what_installs_it(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MySQL, "driver", "a_driver_that_nobody_installed")
-    with pytest.raises(DriverMissing, match=r"pip install 'agent\[mysql\]'"):
+    with pytest.raises(DriverMissing, match=r"install the agent with its extra \[mysql\]"):
         datastores.of(store(server).settings)

@@ -97,7 +97,7 @@ def test_a_missing_driver_is_named_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer
 ) -> None:
     monkeypatch.setattr(PostgreSQL, "driver", "a_driver_that_nobody_installed")
-    with pytest.raises(DriverMissing, match=r"pip install 'agent\[postgresql\]'"):
+    with pytest.raises(DriverMissing, match=r"install the agent with its extra \[postgresql\]"):
         datastore_of(postgres_server)
 
 

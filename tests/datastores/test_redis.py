@@ -233,5 +233,5 @@ def test_redis_has_no_databases_to_create() -> None:
 
 def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Redis, "driver", "a_driver_that_nobody_installed")
-    with pytest.raises(DriverMissing, match=r"pip install 'agent\[redis\]'"):
+    with pytest.raises(DriverMissing, match=r"install the agent with its extra \[redis\]"):
         at("redis://127.0.0.1")

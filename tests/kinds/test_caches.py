@@ -251,5 +251,5 @@ def test_without_a_cache_it_is_not_offered() -> None:
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.caches.memcached.find_spec", lambda name: None)
-    with pytest.raises(NotOffered, match=r"pip install 'agent\[memcached\]'"):
+    with pytest.raises(NotOffered, match=r"install the agent with its extra \[memcached\]"):
         offered({"c": {"kind": "memcached", "url": "unix:///s"}})

@@ -225,7 +225,7 @@ def test_without_an_engine_the_kind_is_not_offered(agent: AgentProcess) -> None:
 def test_without_its_package_the_kind_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "find_spec", lambda name: None)
     missing = discover(settings({"containers": {}})).missing
-    why = "the Python package docker is not installed: pip install 'agent[containers]'"
+    why = "the Python package docker is not installed: install the agent with its extra [containers]"
     assert missing[KIND] == missing["service_restart"] == why
 
 

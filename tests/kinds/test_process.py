@@ -308,7 +308,7 @@ def test_without_a_name_all_are_taken_in_the_order_of_the_file_until_one_fails(w
     document["processes"] |= {"a-missing": missing, "later": missing}
     failed = steps_of(PauseProcesses(settings(document)))[-1]
     assert failed == Failed(
-        entry("stopped")
+        entry("paused by a signal")
         | {"message": (message := f"a-missing: there is no {missing['pid_file']}; before it: workers: stopped")},
         message,
     )

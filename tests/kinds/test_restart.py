@@ -100,7 +100,8 @@ def test_the_first_that_fails_ends_it_and_the_others_are_told(node: Node, agent_
         action = perform(agent, wire, "restart")
         assert action["finished_success"] is False
         assert action["finished_message"] == (
-            "failing.service was restarted and failed: failed (failed), Result: exit-code; "
+            "failing.service was restarted and failed: failed (failed), Result: exit-code "
+            "(journalctl -u failing.service); "
             "restarted: redis-server.service; not restarted: slow.service"
         )
         assert action["finished_result"] == {

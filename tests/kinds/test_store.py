@@ -68,5 +68,5 @@ def test_it_is_not_offered_without_a_datastore_or_its_driver(
     with pytest.raises(NotOffered, match=r"set \[datastore\] in the configuration"):
         list(StopStore.offered(Settings()))
     monkeypatch.setattr(Redis, "driver", "a_driver_that_nobody_installed")
-    with pytest.raises(NotOffered, match=r"pip install 'agent\[redis\]'"):
+    with pytest.raises(NotOffered, match=r"install the agent with its extra \[redis\]"):
         list(StopStore.offered(settings(over(redis_server))))

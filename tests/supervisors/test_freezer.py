@@ -48,7 +48,7 @@ def test_a_unit_is_frozen_once_and_thawed_once(node: Node) -> None:
 
 
 def test_without_a_freezer_its_processes_are_stopped(old_node: Node) -> None:
-    assert ask(old_node, PAUSED, PAUSE, PAUSED, PAUSE) == ["False", "stopped", "True", "paused already"]
+    assert ask(old_node, PAUSED, PAUSE, PAUSED, PAUSE) == ["False", "paused by a signal", "True", "paused already"]
     assert not answers(old_node)
     assert ask(old_node, RESUME, PAUSED, RESUME) == ["continued", "False", "not paused"]
     assert answers(old_node)
@@ -58,10 +58,10 @@ def test_all_processes_of_a_unit_are_stopped_and_go_on(old_node: Node) -> None:
     old_node.write("/etc/systemd/system/shells.service", SHELLS)
     old_node.systemctl("daemon-reload")
     old_node.systemctl("start", "shells.service")
-    assert ask(old_node, "freezer.pause(unit('shells.service'), Stop())") == ["stopped"]
+    assert ask(old_node, "freezer.pause(unit('shells.service'), Stop())") == ["paused by a signal"]
     assert states(old_node, "shells.service") == ["T", "T", "T"]
     old_node.run("pkill", "-CONT", "-o", "-f", "sleep 1000")
-    assert ask(old_node, "freezer.pause(unit('shells.service'), Stop())") == ["stopped"]
+    assert ask(old_node, "freezer.pause(unit('shells.service'), Stop())") == ["paused by a signal"]
     assert ask(old_node, "freezer.resume(unit('shells.service'), Stop())") == ["continued"]
     assert states(old_node, "shells.service") == ["S", "S", "S"]
 

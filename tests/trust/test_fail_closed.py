@@ -118,7 +118,7 @@ def test_a_worker_that_begins_with_a_wrong_file_lets_nobody_in_until_it_is_right
 # The files of what is signed with
 
 SIGNED_WITH = {
-    "applications.shop.hook_secret": '[applications.shop]\nrepository = "x"\npath = "/x"\nhook_secret = "{file}"\n',
+    "applications.shop.hook_secret": '[applications.shop]\nrepository = "/x"\npath = "/x"\nhook_secret = "{file}"\n',
     "callbacks.secret": '[callbacks]\nurls = ["http://127.0.0.1:1/"]\nsecret = "{file}"\n',
 }
 
@@ -141,4 +141,11 @@ def test_a_secret_that_cannot_be_read_stops_the_start_and_is_told_beforehand(
 def test_a_credential_is_looked_for_where_systemd_gives_them(tmp_path: Path, option: str) -> None:
     text = SIGNED_WITH[option].format(file="credential:one")
     told = started_in_vain(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
-    assert told == f"agent: {option}: {tmp_path}/one cannot be read: No such file or directory"
+    missing = "the agent's unit gives it no credential one: add LoadCredential=one:/path/of/the/file"
+    assert told == f"agent: {option}: {missing}"
+
+
+def test_what_may_be_the_secret_itself_is_not_repeated(tmp_path: Path) -> None:
+    text = SIGNED_WITH["callbacks.secret"].format(file="battery-staple")
+    told = started_in_vain(tmp_path, text)
+    assert told.startswith("agent: callbacks.secret: there is no such file; ") and "battery" not in told
