@@ -9,6 +9,7 @@ import pytest
 
 from agent.config import Settings
 from agent.datastores.redis import Redis
+from agent.kinds import store
 from agent.kinds.base import Done, Failed, NotOffered
 from agent.kinds.store import StopStore
 from tests.agent_process import AgentProcess
@@ -37,6 +38,19 @@ def test_an_interrupted_stop_looks_and_goes_on(redis_server: RedisServer) -> Non
     assert isinstance(kind.resume(step_of(kind)), Done)
     await_that(lambda: redis_server.pid is None, 1, "the end of the process")
     assert isinstance(kind.resume(step_of(kind)), Done)
+
+
+def test_one_that_listens_elsewhere_while_its_service_runs_is_not_taken_for_down(
+    redis_server: RedisServer, server_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LOOKS", 1)
+    document = over(redis_server)
+    document["datastore"]["url"] = f"unix://{server_dir}/elsewhere.sock"
+    *looks, outcome = perform(StopStore(settings(document)))
+    why = f"nothing listens at unix://{server_dir}/elsewhere.sock, but its service is running"
+    assert [look.payload for look in looks] == [{"message": why, "looks": 1}]
+    assert outcome == Failed({"message": why}, f"{why}: check datastore.url")
+    assert redis_server.pid is not None
 
 
 def test_a_refusal_is_told_in_the_servers_words_without_the_password(server_dir: Path) -> None:
