@@ -21,9 +21,9 @@ Every kind of action that the agent has. ``GET /api/unstable/actions/available``
 offers; one that it does not offer is answered with 404 and what to set or install. All can be asked for on
 both wires with the same arguments.
 
-The result is the ``state_payload`` of the ``DONE`` action and the ``finished_result`` of the AsyncAction; what is no object
-there is one here, ``{}`` or ``{"payload": ...}``. A failed action has ``{"message": ...}``, and what else is worth knowing:
-a stage of ``replicante.service.*`` in its own ``payload``, a command of ``external.*`` as ``error``.
+The result is the ``state_payload`` of the ``DONE`` action and the ``finished_result`` of the AsyncAction; what is no
+object there is one here, ``{}`` or ``{"payload": ...}``. A failed action has ``{"message": ...}``, and what else is
+worth knowing: a stage of ``replicante.service.*`` in its own ``payload``, a command of ``external.*`` as ``error``.
 """
 
 

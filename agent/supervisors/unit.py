@@ -77,14 +77,15 @@ class Unit:
         # Waiting for a start or stop is ours: it can be given up, and is told look by look. Freezing and thawing
         # end by themselves, and with --no-block systemctl crashes.
         waiting = [] if verb in AWAITED else ["--no-block"]
-        self._manage([*waiting, verb], verb, stop, action)
+        self._manage(verb, waiting, stop, action)
 
     def signal(self, name: str, stop: Stop, action: str | None = None) -> None:
         """Send every process of it a signal, such as `SIGSTOP`; it may not have taken effect when this returns."""
-        self._manage(["kill", f"--signal={name}"], "signal", stop, action)
+        self._manage("kill", [f"--signal={name}"], stop, action)
 
-    def _manage(self, words: list[str], verb: str, stop: Stop, action: str | None) -> None:
-        outcome = run(["systemctl", "--no-ask-password", *words, "--", self.name], self._timeout, stop, action)
+    def _manage(self, verb: str, options: list[str], stop: Stop, action: str | None) -> None:
+        argv = ["systemctl", *options, "--no-ask-password", verb, "--", self.name]
+        outcome = run(argv, self._timeout, stop, action)
         if any(refusal in outcome.stderr for refusal in REFUSALS):
             said = outcome.stderr.strip().splitlines()[0].rstrip(".")
             raise SupervisorFailed(f"the agent's user may not {verb} {self.name} (see agentctl polkit): {said}")

@@ -137,7 +137,7 @@ def test_a_whole_group_is_paused_goes_on_and_is_restarted(workers: Workers, star
             assert ProcessResult().validate(action["finished_result"]) == {}
             told.append((action["finished_message"], workers.states()))
         assert told == [
-            ("workers: stopped", "TTT"), ("workers: paused already", "TTT"),
+            ("workers: paused by a signal", "TTT"), ("workers: paused already", "TTT"),
             ("workers: continued", "SSS"), ("workers: not paused", "SSS"),
         ]  # fmt: skip
         first = workers.pid
@@ -309,7 +309,11 @@ def test_without_a_name_all_are_taken_in_the_order_of_the_file_until_one_fails(w
     failed = steps_of(PauseProcesses(settings(document)))[-1]
     assert failed == Failed(
         entry("paused by a signal")
-        | {"message": (message := f"a-missing: there is no {missing['pid_file']}; before it: workers: stopped")},
+        | {
+            "message": (
+                message := f"a-missing: there is no {missing['pid_file']}; before it: workers: paused by a signal"
+            )
+        },
         message,
     )
     assert workers.states() == "TTT"
@@ -411,7 +415,10 @@ def test_what_the_command_of_a_pid_file_started_does_not_end_with_the_agent(insi
     node.systemctl("restart", "agent")
     inside.await_ready()
     assert node.run("ps", "-o", "comm=", "-p", pid).stdout == "sleep\n"
-    assert perform(inside, "actions", "process_pause", process_name="filed")["finished_message"] == "filed: stopped"
+    assert (
+        perform(inside, "actions", "process_pause", process_name="filed")["finished_message"]
+        == "filed: paused by a signal"
+    )
     assert node.run("ps", "-o", "state=", "-p", pid).stdout == "T\n"
 
 
