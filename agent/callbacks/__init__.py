@@ -1,14 +1,15 @@
 """Whoever the configuration names is told of every final action; begun by the executor of the queue alone."""
 
 import time
+from collections.abc import Iterable
 
 from agent import log
 from agent.callbacks.receiver import Receiver
 from agent.config import Settings
 from agent.store import Store, outbox
 
-GRACE = 1.0
-"""Seconds that a stop waits beyond the time that a receiver gets to answer."""
+GRACE = 0.25
+"""Seconds in which what is being told at a stop may still be taken; as many again to see that it has ended."""
 
 
 class Callbacks:
@@ -41,10 +42,25 @@ class Callbacks:
             receiver.wake()
 
     def stop(self) -> None:
-        """Begin to tell nothing more; what is being told gets its time to be answered, and no longer."""
-        if self._receivers and self._settings.callbacks:
-            for receiver in self._receivers:
-                receiver.stop()
-            deadline = time.monotonic() + self._settings.callbacks.timeout + GRACE
-            for receiver in self._receivers:
-                receiver.join(max(0.0, deadline - time.monotonic()))
+        """Begin to tell nothing more."""
+        for receiver in self._receivers or ():
+            receiver.stop()
+
+    def end(self) -> None:
+        """Tell nothing any more: what is being told is cut after `GRACE`, and told again by the next executor.
+
+        Called once nobody calls `begin` any more.
+        """
+        self.stop()  # also those that were begun since
+        receivers = self._receivers or ()
+        _join(receivers, GRACE)
+        for receiver in receivers:
+            receiver.cut()
+        _join(receivers, GRACE)
+
+
+def _join(receivers: Iterable[Receiver], seconds: float) -> None:
+    """Wait until all have ended, so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    for receiver in receivers:
+        receiver.join(max(0.0, deadline - time.monotonic()))

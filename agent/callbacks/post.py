@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 ANSWER = 65536
 """Bytes of an answer that are read, so that the receiver is not cut short; nobody looks at them."""
@@ -18,56 +18,118 @@ class NotTaken(Exception):
     """The receiver did not answer with 2xx; the message says what it did."""
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> None:
-    """Raises `NotTaken`, `timeout` seconds after the beginning at the latest where it connects.
+class Post:
+    """Over `timeout` seconds after it was begun, however the receiver behaves, or as soon as it is cut.
 
-    Follows no redirect and asks no proxy, whatever the environment says; certificates are verified.
+    Only the look-up of a name takes what the system gives it.
     """
-    began = time.monotonic()
-    parts = urlsplit(url)
-    connection = _connection(parts, timeout)
-    # The socket's own timeout begins anew with every byte.
-    cut = threading.Timer(timeout, _cut, (connection,))
-    cut.daemon = True
-    cut.start()
-    try:
-        status = _answered(connection, parts, body, headers)
-    except (OSError, HTTPException) as error:
-        late = time.monotonic() - began >= timeout
-        raise NotTaken(f"no answer within {timeout:g} s" if late else _reason(error)) from None
-    finally:
-        cut.cancel()
-        connection.close()
-    if not 200 <= status < 300:
-        raise NotTaken(f"it answered {status}")
 
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = urlsplit(url)
+        self._timeout = timeout
+        self._deadline = 0.0
+        self._lock = threading.Lock()
+        self._over = False
+        self._held: socket.socket | None = None
 
-def _connection(parts: SplitResult, timeout: float) -> HTTPConnection:
-    assert parts.hostname is not None  # the configuration was checked
-    if parts.scheme == "https":
-        return HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=_tls())
-    return HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+    def send(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Raises `NotTaken`. Sends once.
+
+        Follows no redirect and asks no proxy, whatever the environment says; certificates are verified.
+        """
+        self._deadline = time.monotonic() + self._timeout
+        # The socket's own timeout begins anew with every byte.
+        limit = threading.Timer(self._timeout, self.cut)
+        limit.daemon = True
+        limit.start()
+        try:
+            status = self._answered(body, headers)
+        except (OSError, HTTPException) as error:
+            late = self._over or time.monotonic() >= self._deadline
+            raise NotTaken(f"no answer within {self._timeout:g} s" if late else _reason(error)) from None
+        finally:
+            limit.cancel()
+            self._let_go()
+        if not 200 <= status < 300:
+            raise NotTaken(f"it answered {status}")
+
+    def cut(self) -> None:
+        """End it, from any thread, also where it has yet to begin or to connect."""
+        with self._lock, suppress(OSError):
+            self._over = True
+            if self._held is not None:
+                self._held.shutdown(socket.SHUT_RDWR)
+
+    def _answered(self, body: bytes, headers: Mapping[str, str]) -> int:
+        connection = self._connection()
+        target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
+        try:
+            connection.request("POST", target, body, {**headers, "Connection": "close"})
+            with connection.getresponse() as answer:
+                if self._over:  # what was cut looks like an answer without the rest of its headers
+                    raise TimeoutError
+                with suppress(OSError, HTTPException):
+                    answer.read(ANSWER)
+                return answer.status
+        finally:
+            connection.close()
+
+    def _connection(self) -> HTTPConnection:
+        """One that is connected, and encrypted where it should be."""
+        host = self._url.hostname
+        assert host is not None  # the configuration was checked
+        connection: HTTPConnection
+        if self._url.scheme == "https":
+            connection = HTTPSConnection(host, self._url.port or 443, context=_tls())
+            connection.sock = _tls().wrap_socket(self._connected(host, connection.port), server_hostname=host)
+        else:
+            connection = HTTPConnection(host, self._url.port or 80)
+            connection.sock = self._connected(host, connection.port)
+        return connection
+
+    def _connected(self, host: str, port: int) -> socket.socket:
+        """To the first of the host's addresses that answers; none may use up the time of those after it."""
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for left in range(len(addresses), 0, -1):
+            family, kind, protocol, _, address = addresses[-left]
+            connection = socket.socket(family, kind, protocol)
+            try:
+                self._hold(connection)
+                connection.settimeout(self._seconds_left() / left)
+                connection.connect(address)
+                connection.settimeout(self._seconds_left())
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return connection
+            except OSError:
+                connection.close()
+                if left == 1:
+                    raise
+        raise OSError("the host has no address")
+
+    def _seconds_left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def _hold(self, connection: socket.socket) -> None:
+        """Let `cut` end this connection, by a descriptor that nobody else closes or encrypts."""
+        self._let_go()
+        with self._lock:
+            if self._over:
+                raise TimeoutError
+            self._held = connection.dup()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            if self._held is not None:
+                self._held.close()
+                self._held = None
 
 
 @cache
 def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
-
-
-def _answered(connection: HTTPConnection, parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> int:
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    connection.request("POST", target, body, {**headers, "Connection": "close"})
-    answer = connection.getresponse()
-    with suppress(OSError, HTTPException):
-        answer.read(ANSWER)
-    return answer.status
-
-
-def _cut(connection: HTTPConnection) -> None:
-    """Wake the thread that waits for this connection; also of one that is encrypted, without a word of goodbye."""
-    with suppress(OSError):
-        if connection.sock is not None:
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ import threading
 from urllib.parse import quote
 
 from agent import clock, log, secret_file, signature
-from agent.callbacks.post import NotTaken, post
+from agent.callbacks.post import NotTaken, Post
 from agent.config import Callbacks
 from agent.errors import StoreUnavailable
 from agent.secret_file import SecretUnreadable
@@ -33,6 +33,7 @@ class Receiver:
         self._node = node
         self._wanted = threading.Event()
         self._stopping = threading.Event()
+        self._post = Post(url, options.timeout)  # the one under way, or the next
         self._told: Head | None = None  # taken, and not struck off yet
         self._failing = False
         self._pause = 0.0
@@ -44,8 +45,13 @@ class Receiver:
         self._wanted.set()
 
     def stop(self) -> None:
+        """Begin to tell nothing more."""
         self._stopping.set()
         self._wanted.set()
+
+    def cut(self) -> None:
+        """After `stop`: end what is being told, whether it was taken or not."""
+        self._post.cut()
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
@@ -64,12 +70,14 @@ class Receiver:
     def _tell_all(self) -> None:
         while True:
             self._strike()
+            # Made before the look: whoever stops and cuts is heard by one of the two.
+            self._post = Post(self._url, self._options.timeout)
             if self._stopping.is_set():
                 return
             if (head := outbox.head(self._store, self._id)) is None:
                 self._counted = None
                 return
-            if reason := self._tell(head):
+            if (reason := self._tell(head)) and not self._stopping.is_set():
                 self._put_off(reason)
 
     def _tell(self, head: Head) -> str:
@@ -78,7 +86,7 @@ class Receiver:
         body = json.dumps(async_actions.fields(async_actions.by_seq(self._store, head.seq)), separators=(",", ":"))
         try:
             content = body.encode()
-            post(self._url, content, self._headers(head, content), self._options.timeout)
+            self._post.send(content, self._headers(head, content))
         except (NotTaken, SecretUnreadable) as reason:
             return str(reason)
         except Exception as error:  # a mistake of ours must not end the thread
@@ -108,16 +116,22 @@ class Receiver:
 
     def _put_off(self, reason: str) -> None:
         """Wait until the next attempt, or for the agent's stop."""
-        pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
-        now = clock.monotonic()
-        dropped = outbox.put_off(self._store, self._id, self._waited(), pause, self._options.keep)
-        self._counted = now
         if not self._failing:
             log.receiver_fails(self._url, reason)
+        self._failing, self._pause = True, min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
+        try:
+            self._count()
+        except StoreUnavailable as error:  # the time is counted by the next attempt, after the same pause
+            log.store_unavailable(error.layers)
+        self._stopping.wait(self._pause)
+
+    def _count(self) -> None:
+        """Write down how long this head has waited; what has waited too long is dropped."""
+        now = clock.monotonic()
+        dropped = outbox.put_off(self._store, self._id, self._waited(), self._pause, self._options.keep)
+        self._counted = now
         if dropped:
             log.callbacks_dropped(self._url, dropped, self._options.keep)
-        self._failing, self._pause = True, pause
-        self._stopping.wait(pause)
 
     def _waited(self) -> float:
         """Seconds that were not counted yet."""

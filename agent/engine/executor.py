@@ -93,8 +93,10 @@ class Executor:
         """Begin nothing more, let the step under way end and let go of the queue; false where it did not end."""
         self._stopping.set()
         self._rest.set()
-        ended = self._busy.acquire(timeout=timeout)
         self._callbacks.stop()
+        ended = self._busy.acquire(timeout=timeout)
+        # Before the next executor tells anything: receivers are told in order.
+        self._callbacks.end()
         if ended:
             self._lock.release()
         return ended

@@ -85,6 +85,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
+    request_queue_size = 64  # one that finds no room is tried again after a second, the time that some get
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away or could not be spoken with is part of the game."""

@@ -12,8 +12,11 @@ import pytest
 
 from agent import callbacks, clock, log
 from agent.callbacks import receiver as thread
-from agent.config import Callbacks, Settings
+from agent.callbacks.post import Post
+from agent.config import Agent, Callbacks, Settings
+from agent.engine.executor import Executor
 from agent.errors import StoreUnavailable
+from agent.kinds.registry import discover
 from agent.store import Store, outbox
 from tests.agent_process import eventually
 from tests.callbacks.receivers import Receiver
@@ -149,24 +152,114 @@ def test_a_mistake_of_ours_ends_no_thread(receiver: Receiver, ended: Ended, monk
     said: list[str] = []
     monkeypatch.setattr(log, "receiver_fails", lambda url, reason: said.append(reason))
     with monkeypatch.context() as broken:
-        broken.setattr(thread, "post", lambda *args: 1 / 0)
+        broken.setattr(Post, "send", lambda *args: 1 / 0)
         ended()
         eventually(lambda: said, "it is told")
     assert said == ["ZeroDivisionError"]
     receiver.await_taken(1)
 
 
-def test_a_stop_waits_no_longer_than_for_an_answer(store: Store, receiver: Receiver, monkeypatch: Any) -> None:
-    monkeypatch.setattr(callbacks, "GRACE", 0.1)
+def test_pauses_double_also_while_nothing_can_be_written(
+    receiver: Receiver, ended: Ended, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    lines: list[Any] = []
+
+    def unwritable(store: Store, receiver: int, waited: float, pause: float, keep: float) -> int:
+        pauses.append(pause)
+        raise StoreUnavailable("full", layers=["the disk is full"])
+
+    with monkeypatch.context() as full:
+        full.setattr(outbox, "put_off", unwritable)
+        full.setattr(log, "store_unavailable", lines.append)
+        receiver.behaviours = {"/": "500"}
+        last = ended()
+        eventually(lambda: len(pauses) > 4, "five attempts")
+    assert pauses[:5] == [0.002, 0.004, 0.008, 0.016, 0.016]
+    assert lines[0] == ["the disk is full"]
+    receiver.behaviours = {}
+    assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1)] == [last]
+    eventually(lambda: waiting(store) == 0, "it is struck off")
+
+
+def test_time_in_which_nothing_can_be_written_counts_once_it_can(
+    receiver: Receiver, ended: Ended, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwritable(*args: Any) -> int:
+        raise StoreUnavailable("full", layers=["the disk is full"])
+
+    receiver.behaviours = {"/": "500"}
+    with monkeypatch.context() as full:
+        full.setattr(outbox, "put_off", unwritable)
+        ended()
+        tried(receiver, 2)
+        steady.ahead += 1.1 * KEEP
+        tried(receiver, 2)
+        assert waiting(store) == 1
+    eventually(lambda: waiting(store) == 0, "it is dropped")
+
+
+def test_a_receiver_that_hangs_keeps_the_queue_from_the_next_executor_only_for_a_moment(
+    store: Store, receiver: Receiver
+) -> None:
     receiver.behaviours = {"/": "hang"}
-    made = callbacks.Callbacks(store, Settings(callbacks=Callbacks((receiver.url(),), timeout=0.3)))
+    settings = Settings(Agent(db=store.path), callbacks=Callbacks((receiver.url(),), timeout=30))
+    executor = Executor(store, discover(settings), settings, lambda: None)
+    executor.drain()
+    schedule(store)
+    executor.drain()
+    eventually(lambda: receiver.told, "it is being told")
+    begin = clock.monotonic()
+    assert executor.stop(timeout=60)
+    assert clock.monotonic() - begin < 0.8
+    assert not telling(), "and nobody tells anything once another may"
+    assert waiting(store) == 1
+
+
+def test_what_is_taken_soon_after_a_stop_is_not_told_again(
+    store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "GRACE", 15.0)
+    receiver.behaviours = {"/": "slow"}
+    made = begun(store, receiver)
+    made.stop()
+    made.end()
+    assert not telling()
+    assert waiting(store) == 0
+
+
+def test_a_stop_asks_the_receivers_before_it_waits_for_the_step_under_way(store: Store, receiver: Receiver) -> None:
+    receiver.behaviours = {"/": "slow"}
+    made = begun(store, receiver)
+    schedule(store)
+    finish(store)
+    made.stop()
+    eventually(lambda: not telling(), "it ends without being cut")
+    made.end()
+    assert len(receiver.told) == 1
+    assert waiting(store) == 1
+
+
+def test_receivers_begun_in_the_middle_of_a_stop_end_too(store: Store, receiver: Receiver) -> None:
+    made = callbacks.Callbacks(store, Settings(callbacks=Callbacks((receiver.url(),))))
+    made.stop()
+    made.begin()
+    made.end()
+    assert not telling()
+
+
+def begun(store: Store, receiver: Receiver) -> callbacks.Callbacks:
+    """The callbacks of a receiver that is being told of one end."""
+    made = callbacks.Callbacks(store, Settings(callbacks=Callbacks((receiver.url(),), timeout=30)))
     made.begin()
     made.begin()
     schedule(store)
     finish(store)
     made.wake()
     eventually(lambda: receiver.told, "it is being told")
-    begin = clock.monotonic()
-    made.stop()
-    assert clock.monotonic() - begin < 2
-    assert waiting(store) == 1
+    return made
+
+
+def telling() -> list[str]:
+    """The threads that tell."""
+    return [each.name for each in threading.enumerate() if each.name.startswith("callbacks-")]

@@ -1,0 +1,208 @@
+"""One POST by itself: its time is over when it is over, and it can be cut in whatever it does."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.callbacks import post as module
+from agent.callbacks.post import NotTaken, Post
+from tests.agent_process import eventually, free_port
+from tests.callbacks.receivers import Receiver
+from tests.trust.certificates import Authority
+
+TIMEOUT = 0.3
+LONG = 30.0
+HERE = "127.0.0.1"
+
+
+class Dripping:
+    """A receiver that says one byte after another and never ends, after `begin`."""
+
+    def __init__(self, begin: bytes) -> None:
+        self._begin = begin
+        self._ended = threading.Event()
+        self._listener = socket.create_server((HERE, 0))
+        self.url = f"http://{HERE}:{self._listener.getsockname()[1]}/"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+            with connection:
+                connection.sendall(self._begin)
+                while not self._ended.wait(0.02):
+                    connection.sendall(b"a")
+        except OSError:
+            return  # it was cut
+
+    def end(self) -> None:
+        self._ended.set()
+        with socket.create_connection(self._listener.getsockname()):
+            self._thread.join()
+        self._listener.close()
+
+
+@pytest.fixture
+def drip() -> Iterator[Callable[[bytes], Dripping]]:
+    made: list[Dripping] = []
+
+    def dripping(begin: bytes) -> Dripping:
+        made.append(Dripping(begin))
+        return made[-1]
+
+    yield dripping
+    for each in made:
+        each.end()
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
+    """An address that does not answer a connection: those that it has not accepted are all it can hold."""
+    with socket.socket() as listener:
+        listener.bind((HERE, 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        filling = [socket.socket() for _ in range(4)]
+        for each in filling:
+            each.setblocking(False)
+            each.connect_ex(address)
+        yield address
+        for each in filling:
+            each.close()
+
+
+def send(url: str, timeout: float = TIMEOUT) -> float:
+    """How long it took."""
+    begin = time.monotonic()
+    Post(url, timeout).send(b"{}", {})
+    return time.monotonic() - begin
+
+
+def fails(post: Post) -> tuple[str, float]:
+    """Why it was not taken, and how long that took."""
+    begin = time.monotonic()
+    with pytest.raises(NotTaken) as reason:
+        post.send(b"{}", {})
+    return str(reason.value), time.monotonic() - begin
+
+
+def addresses(monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, int]], after: float = 0.0) -> None:
+    """Let every name lead to these, after so many seconds."""
+
+    def looked_up(*args: object, **options: object) -> list[object]:
+        threading.Event().wait(after)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", each) for each in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+
+
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX: "])
+def test_an_answer_that_never_ends_is_over_in_time(drip: Callable[[bytes], Dripping], begin: bytes) -> None:
+    reason, seconds = fails(Post(drip(begin).url, TIMEOUT))
+    assert reason == "no answer within 0.3 s"
+    assert TIMEOUT <= seconds < TIMEOUT + 0.5
+
+
+def test_one_that_says_yes_and_then_never_ends_has_taken_it(drip: Callable[[bytes], Dripping]) -> None:
+    assert send(drip(b"HTTP/1.1 200 OK\r\n\r\n").url) < TIMEOUT + 0.5
+
+
+def test_an_encryption_that_is_never_agreed_on_is_over_in_time(drip: Callable[[bytes], Dripping]) -> None:
+    # The head of a long record of the handshake.
+    url = drip(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb").url.replace("http:", "https:")
+    reason, seconds = fails(Post(url, TIMEOUT))
+    assert reason == "no answer within 0.3 s"
+    assert seconds < TIMEOUT + 0.5
+
+
+def test_a_look_up_that_took_all_the_time_leaves_none_to_an_answer(
+    drip: Callable[[bytes], Dripping], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(drip(b"HTTP/1.1 200 OK\r\nX: ").url.rstrip("/").rpartition(":")[2])
+    addresses(monkeypatch, [(HERE, port)], after=TIMEOUT + 0.1)
+    reason, seconds = fails(Post("http://somewhere/", TIMEOUT))
+    assert reason == "no answer within 0.3 s"
+    assert seconds < TIMEOUT + 0.5
+    monkeypatch.undo()
+
+
+def test_an_address_that_does_not_answer_leaves_time_to_the_next_one(
+    silent: tuple[str, int], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses(monkeypatch, [silent, (HERE, free_port()), (HERE, receiver.port)])
+    assert TIMEOUT / 3 <= send("http://somewhere/") < TIMEOUT
+    assert receiver.told[0].headers["host"] == "somewhere"
+
+
+def test_of_a_host_that_does_not_answer_all_addresses_share_the_time(
+    silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses(monkeypatch, [silent] * 3)
+    reason, seconds = fails(Post("http://somewhere/", TIMEOUT))
+    assert reason == "no answer within 0.3 s"
+    assert seconds < TIMEOUT + 0.2
+
+
+def test_it_can_be_cut_while_it_waits_for_an_answer(receiver: Receiver) -> None:
+    receiver.behaviours = {"/": "hang"}
+    post = Post(receiver.url(), LONG)
+    assert cut_once(post, lambda: receiver.told) < 5
+
+
+def test_it_can_be_cut_while_it_connects(silent: tuple[str, int]) -> None:
+    post = Post(f"http://{silent[0]}:{silent[1]}/", LONG)
+    assert cut_once(post, lambda: post._held) < 5
+
+
+def test_it_can_be_cut_while_encryption_is_agreed_on(drip: Callable[[bytes], Dripping]) -> None:
+    post = Post(drip(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb").url.replace("http:", "https:"), LONG)
+    assert cut_once(post, lambda: post._held) < 5
+
+
+def cut_once(post: Post, underway: Callable[[], object]) -> float:
+    """Cut it as soon as that is so; how long it took in all."""
+
+    def cut() -> None:
+        eventually(underway, "it is under way")
+        post.cut()
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    seconds = fails(post)[1]
+    cutter.join()
+    return seconds
+
+
+def test_what_was_cut_before_it_began_sends_nothing(receiver: Receiver) -> None:
+    post = Post(receiver.url(), LONG)
+    post.cut()
+    assert fails(post)[1] < 5
+    assert not receiver.told
+
+
+def test_an_encrypted_one_is_taken_and_cut_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.server())
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    monkeypatch.setattr(module, "_tls", lambda: trusting)
+    receiver = Receiver(context).up()
+    try:
+        assert send(receiver.url(), LONG) < 5
+        receiver.behaviours = {"/": "hang"}
+        assert cut_once(Post(receiver.url(), LONG), lambda: len(receiver.told) == 2) < 5
+    finally:
+        receiver.down()
+
+
+def test_the_usual_port_of_an_address_in_brackets_is_no_part_of_it() -> None:
+    with pytest.raises(NotTaken, match=r"^(Connection refused|Cannot assign requested address)$"):
+        Post("http://[::1]/", TIMEOUT).send(b"", {})
