@@ -152,6 +152,10 @@ def every_certificate_may_all() -> None:
     log.warning("api.tokens is not set: whoever api.tls.clients_ca certifies may schedule any action")
 
 
+def callbacks_not_signed() -> None:
+    log.warning("callbacks are sent unsigned: callbacks.secret is not set")
+
+
 def caller_refused(status: int, address: str, reason: str) -> None:
     log.warning("a caller from %s was refused with %d: %s", address or "the unix socket", status, reason)
 
@@ -161,24 +165,25 @@ def secret_unreadable(option: str, reason: str) -> None:
 
 
 def receiver_fails(url: str, reason: str) -> None:
-    log.warning("callbacks to %s wait: %s", _without_query(url), reason)
+    log.warning("callbacks to %s wait: %s", _origin(url), reason)
 
 
 def receiver_answers(url: str) -> None:
-    log.info("callbacks to %s are taken again", _without_query(url))
+    log.info("callbacks to %s are taken again", _origin(url))
 
 
 def callbacks_dropped(url: str, count: int, keep: float) -> None:
-    log.error("callbacks to %s: %d were not taken within %g s and are dropped", _without_query(url), count, keep)
+    log.error("callbacks to %s: %d were not taken within %g s and are dropped", _origin(url), count, keep)
 
 
 def receiver_removed(url: str, count: int) -> None:
-    log.warning("callbacks to %s are not configured any more: %d are dropped", _without_query(url), count)
+    log.warning("callbacks to %s: %d are dropped, their URL is not configured any more", _origin(url), count)
 
 
-def _without_query(url: str) -> str:
-    """What follows the question mark may be a token."""
-    return urlsplit(url)._replace(query="").geturl()
+def _origin(url: str) -> str:
+    """Scheme, host and port: what follows them may be a token."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def tokens_not_read(reason: str, kept: int) -> None:

@@ -68,7 +68,7 @@ def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:
 def post_worker_init(worker: Any) -> None:
     """Start the engine in the worker, where its threads live."""
     log.set_up()
-    trust.tell(config.current().api)
+    trust.tell(config.current())
     # What is loaded by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -34,8 +34,14 @@ def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
     return {option: file for option, file in files.items() if file is not None and file.parent != of_unit}
 
 
-def tell(api: Api) -> None:
+def tell(settings: Settings) -> None:
     """A warning of what is open, one line each."""
+    _tell_of_callers(settings.api)
+    if settings.callbacks is not None and settings.callbacks.secret is None:
+        log.callbacks_not_signed()
+
+
+def _tell_of_callers(api: Api) -> None:
     if not api.authenticated:
         log.callers_not_authenticated(api.bind)
     if api.tokens is None and api.certified:
