@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from agent.callbacks.post import Post
 from agent.config import Agent, Callbacks, Settings
 from agent.engine.executor import Executor
 from agent.errors import StoreUnavailable
+from agent.kinds.base import Done, Step
 from agent.kinds.registry import discover
 from agent.store import Store, outbox
 from tests.agent_process import eventually
 from tests.callbacks.receivers import Receiver
+from tests.engine.fakes import Scene
 from tests.store.scenes import finish, schedule
 
 KEEP = 100.0
@@ -228,16 +231,32 @@ def test_what_is_taken_soon_after_a_stop_is_not_told_again(
     assert waiting(store) == 0
 
 
-def test_a_stop_asks_the_receivers_before_it_waits_for_the_step_under_way(store: Store, receiver: Receiver) -> None:
-    receiver.behaviours = {"/": "slow"}
-    made = begun(store, receiver)
-    schedule(store)
-    finish(store)
-    made.stop()
-    eventually(lambda: not telling(), "it ends without being cut")
-    made.end()
-    assert len(receiver.told) == 1
-    assert waiting(store) == 1
+def test_a_stop_asks_the_receivers_before_it_waits_for_the_step_under_way(tmp_path: Path, receiver: Receiver) -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def long(step: Step) -> Done:
+        entered.set()
+        return Done(gate.wait(15))
+
+    with closing(Scene(tmp_path)) as scene:
+        scene.settings = replace(scene.settings, callbacks=Callbacks((receiver.url(),), timeout=30))
+        scene.kind(lambda step: Done(1), name="quick")
+        scene.kind(long, name="long")
+        receiver.behaviours = {"/": "slow"}
+        for kind in ("quick", "quick", "long"):
+            scene.schedule(kind)
+        executor = scene.executor()
+        scene.start(executor)
+        assert entered.wait(10)
+        eventually(lambda: receiver.told, "it is being told")
+        stopping = threading.Thread(target=scene.stop, args=(executor,))
+        stopping.start()
+        eventually(lambda: not telling(), "nobody tells any more")
+        assert stopping.is_alive(), "the step is still under way"
+        gate.set()
+        stopping.join()
+        assert len(receiver.told) == 1
+        assert waiting(scene.store) == 2, "the second, and the one whose step has ended meanwhile"
 
 
 def test_receivers_begun_in_the_middle_of_a_stop_end_too(store: Store, receiver: Receiver) -> None:
