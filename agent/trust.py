@@ -30,8 +30,10 @@ def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
     files = {f"applications.{name}.hook_secret": each.hook_secret for name, each in settings.applications.items()}
     if settings.callbacks is not None:
         files["callbacks.secret"] = settings.callbacks.secret
-    of_unit = None if "CREDENTIALS_DIRECTORY" in os.environ else Path(checks.CREDENTIALS)
-    return {option: file for option, file in files.items() if file is not None and file.parent != of_unit}
+    # A unit that is given no credential at all has no directory for them.
+    in_unit = "CREDENTIALS_DIRECTORY" in os.environ or "NOTIFY_SOCKET" in os.environ
+    unseen = None if in_unit else Path(checks.CREDENTIALS)
+    return {option: file for option, file in files.items() if file is not None and file.parent != unseen}
 
 
 def tell(settings: Settings) -> None:

@@ -145,6 +145,12 @@ def test_a_credential_is_looked_for_where_systemd_gives_them(tmp_path: Path, opt
     assert told == f"agent: {option}: {missing}"
 
 
+def test_a_unit_that_is_given_no_credential_at_all_does_not_start(tmp_path: Path) -> None:
+    text = SIGNED_WITH["callbacks.secret"].format(file="credential:one")
+    told = started_in_vain(tmp_path, text, NOTIFY_SOCKET=str(tmp_path / "nobody"))
+    assert told.startswith("agent: callbacks.secret: the agent's unit gives it no credential one: ")
+
+
 def test_what_may_be_the_secret_itself_is_not_repeated(tmp_path: Path) -> None:
     text = SIGNED_WITH["callbacks.secret"].format(file="battery-staple")
     told = started_in_vain(tmp_path, text)
