@@ -237,7 +237,7 @@ def test_the_wall_clock_neither_drops_nor_floods(start_agent: StartAgent, receiv
         ids += outcomes(agent, 1)
     receiver.behaviours = {}
     receiver.await_taken(1)
-    assert 1 < time.monotonic() - begin < 5, "after the pause that was due, of 2 seconds"
+    assert 1 < time.monotonic() - begin < 10, "after the pause that was due, of 2 seconds, or the next one of 4"
     assert not lines(agent, "dropped")
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(6)] == ids
 
