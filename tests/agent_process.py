@@ -193,6 +193,8 @@ class AgentProcess:
             # One that refuses a large body does not read it; its answer is there all the same.
             with suppress(BrokenPipeError, ConnectionResetError):
                 used.request(method, path, content, _sent_headers(content, headers or {}))
+            if used.sock is None:
+                raise ConnectionResetError("the connection was reset before it was there")
             answer = used.getresponse()
             return _response(answer.status, answer.headers, answer.read())
         finally:

@@ -19,7 +19,8 @@ from tests.servers.node import Node
 SLOW, AGENT, REDIS, FAILING = "slow.service", "agent.service", "redis-server.service", "failing.service"
 SLOW_UNIT = """
 [Service]
-ExecStart=/bin/sh -c "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"
+ExecStart=/bin/sleep infinity
+ExecStop=/bin/sh -c "sleep 1; while [ -e /slow.hold ]; do sleep 0.05; done"
 """
 FAILING_UNIT = """
 [Service]
@@ -83,9 +84,11 @@ def test_an_agent_that_is_killed_in_the_middle_restarts_each_once(
 ) -> None:
     agent = agent_of(SLOW, REDIS)
     before = starts(node, SLOW, REDIS)
+    node.run("touch", "/slow.hold")
     seq = begin(agent, "actions", "restart")
-    eventually(lambda: node.show(SLOW, "ActiveState") == "deactivating", "it stops")
+    eventually(lambda: node.show(SLOW, "ActiveState") == "deactivating", "it stops", 30)
     node.systemctl("kill", "--signal=SIGKILL", AGENT)
+    node.run("rm", "/slow.hold")
     eventually(lambda: starts(node, SLOW, REDIS) != before, "it is started")
     node.systemctl("start", AGENT)
     agent.await_ready()
