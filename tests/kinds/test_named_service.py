@@ -23,8 +23,9 @@ THREE = ("web-1", "web-2", "web-3")
 UNIT = "redis-server.service"
 SLOW = """
 [Service]
-KillMode=mixed
-ExecStart=/bin/sh -c "echo started >> /var/starts; trap 'sleep 2; exit' TERM; sleep 1000 & wait"
+ExecStartPre=/bin/sh -c "echo started >> /var/starts"
+ExecStart=/bin/sleep infinity
+ExecStop=/bin/sh -c "while [ -e /slow.hold ]; do sleep 0.05; done"
 """
 
 
@@ -223,10 +224,12 @@ def test_a_service_that_is_a_unit_is_restarted_paused_and_resumed(node: Node, in
 
 def test_a_unit_is_restarted_once_though_the_agent_was_killed(node: Node, inside: AgentInside) -> None:
     before = node.read("/var/starts").count("started")
+    node.run("touch", "/slow.hold")
     action = inside.schedule("service_restart", {"service_name": "slow"})
-    eventually(lambda: node.show("slow.service", "ActiveState") == "deactivating", "slow ends")
+    eventually(lambda: node.show("slow.service", "ActiveState") == "deactivating", "slow ends", 30)
     node.systemctl("kill", "--signal=KILL", "agent")
     eventually(lambda: node.show("agent", "ActiveState") == "failed", "systemd sees it")
+    node.run("rm", "/slow.hold")
     node.systemctl("start", "agent")
     eventually(inside._answers, "an answer of the agent", 30)
     ended = inside.await_final(action, timeout=30)["action"]

@@ -40,7 +40,8 @@ kill -KILL -$(cat {pid_file})
 REDIS = "redis-server.service"
 SLOW = """
 [Service]
-ExecStart=/bin/sh -c "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"
+ExecStart=/bin/sleep infinity
+ExecStop=/bin/sh -c "while [ -e /slow.hold ]; do sleep 0.05; done"
 """
 DAEMON = "setsid sh -c 'echo $$ >/run/filed.pid; exec sleep 1000' >/dev/null 2>&1 </dev/null &"
 # systemctl as it is on a slow host: it has told systemd, but not ended when systemd ends the agent.
@@ -426,9 +427,11 @@ def test_an_agent_that_is_killed_restarts_a_unit_once(inside: AgentInside) -> No
     node = inside.node
     node.systemctl("start", "slow")
     before = starts(node, "slow")
+    node.run("touch", "/slow.hold")
     seq = begin(inside, "actions", "process_restart", process_name="slow")
-    eventually(lambda: node.show("slow", "ActiveState") == "deactivating", "it stops", 10)
+    eventually(lambda: node.show("slow", "ActiveState") == "deactivating", "it stops", 30)
     node.systemctl("kill", "--signal=SIGKILL", "agent")
+    node.run("rm", "/slow.hold")
     eventually(lambda: starts(node, "slow") > before, "it is started", 10)
     node.systemctl("start", "agent")
     inside.await_ready()
