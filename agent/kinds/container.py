@@ -1,4 +1,4 @@
-"""`container_restart`: restart one container of this host's engine, exactly once."""
+"""`container_restart`: restart one container of this host's engine, once."""
 
 from typing import Any
 

@@ -10,12 +10,10 @@ from agent.kinds.server import OnServer, ServerArgs
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.pid_file import OfPidFile
 from agent.supervisors.processes import OfUnit, Processes
-from agent.supervisors.unit import Unit
+from agent.supervisors.unit import SYSTEMCTL_TIMEOUT, Unit
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at processes that are on their way."""
-SYSTEMCTL_TIMEOUT = 30.0
-"""Seconds that one call of systemctl may take."""
 
 Entry = dict[str, Any]
 

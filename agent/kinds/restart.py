@@ -9,13 +9,10 @@ from agent.models import Json
 from agent.supervisors import restart
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.restart import Progress
-from agent.supervisors.unit import Unit
+from agent.supervisors.unit import SYSTEMCTL_TIMEOUT, Unit
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a unit that is on its way."""
-
-SYSTEMCTL_TIMEOUT = 30.0
-"""Seconds that one call of systemctl may take."""
 
 
 class RestartedUnit(Args):

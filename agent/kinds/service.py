@@ -10,11 +10,7 @@ from agent.kinds.stages import Staged
 from agent.kinds.store import StopStore
 from agent.models import Json
 from agent.supervisors.base import Status, SupervisorFailed
-
-FIRST_LOOKS = (0.02, 0.04, 0.08, 0.16)
-"""Seconds before each of the looks that follow the command at once: most services are that fast."""
-STAYS = 0.2
-"""Seconds that a service must have been running: one that dies at once is running for a moment too."""
+from agent.supervisors.restart import FIRST_LOOKS, STAYS
 
 
 class OnService(Kind):

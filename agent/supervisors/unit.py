@@ -7,6 +7,8 @@ from agent.supervisors.base import SupervisorFailed, run, run_ok, told
 
 PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState,ControlGroup"
 ACTIVE = ("active", "reloading", "refreshing")
+SYSTEMCTL_TIMEOUT = 30.0
+"""Seconds that one call of systemctl may take, where nothing else is configured."""
 REFUSALS = ("authentication required", "Access denied")
 ENDED = ("inactive", "failed")
 AWAITED = ("freeze", "thaw")
