@@ -1,7 +1,7 @@
 """No kind: kills the process that imports it right before or right after one of its commits.
 
-The file `fault` in $WITNESS says which: `before 3` or `after 3`, counted from when it was put there. It is taken
-away with the kill, whose commit is noted in the file `hits`.
+The file `fault` in $WITNESS says which: `before 3` or `after 3`, counted from when it was put there, or by what is
+written: `before prune`. It is taken away with the kill, whose commit is noted in the file `hits`.
 """
 
 import os
@@ -30,9 +30,9 @@ class Connection(sqlite3.Connection):
                 self._written += f" {named(sql)}"
             commits = bool(self._written) and (word == "COMMIT" or not self.in_transaction)
             number = next_commit() if commits else None
-            perhaps_die(f"before {number}", self._written)
+            perhaps_die("before", number, self._written)
             cursor = super().execute(sql, *parameters)
-            perhaps_die(f"after {number}", self._written)
+            perhaps_die("after", number, self._written)
             if commits or word == "ROLLBACK":
                 self._written = ""
             return cursor
@@ -66,13 +66,21 @@ def next_commit() -> int | None:
     return COUNTED["commits"]
 
 
-def perhaps_die(moment: str, written: str) -> None:
-    if moment.endswith("None") or ARMED.read_text() != moment:
+def perhaps_die(moment: str, number: int | None, written: str) -> None:
+    if number is None or armed() not in (f"{moment} {number}", f"{moment}{written}"):
         return
     ARMED.unlink()
     with HITS.open("a") as hits:
-        hits.write(f"{moment.split()[0]}{written}\n")
+        hits.write(f"{moment}{written}\n")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def armed() -> str | None:
+    """What the file says; None where the test took it away."""
+    try:
+        return ARMED.read_text()
+    except FileNotFoundError:
+        return None
 
 
 sqlite3.connect = partial(sqlite3.connect, factory=Connection)  # type: ignore[assignment]
