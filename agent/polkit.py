@@ -42,10 +42,13 @@ polkit.addRule(function(action, subject) {
     if (action.id !== "org.freedesktop.systemd1.manage-units")
         return polkit.Result.NOT_HANDLED;
 
-    // A transient unit, which could run anything as anybody, comes without its name.
-    var unit = action.lookup("unit"), verb = action.lookup("verb");
+    var unit = action.lookup("unit"), verb = action.lookup("verb"), message = String(action.lookup("polkit.message"));
+    // A transient unit could run anything as anybody. Its message alone tells it from a start, where
+    // systemd tells its name at all (257 and later).
+    if (message.indexOf("transient unit") >= 0)
+        return polkit.Result.NOT_HANDLED;
     // systemd calls a freeze a stop and a thaw a start; its message alone tells them apart.
-    if (String(action.lookup("polkit.message")).indexOf("freeze or thaw") >= 0)
+    if (message.indexOf("freeze or thaw") >= 0)
         verb = verb === "stop" ? "freeze" : "thaw";
 
     var verbs = job.test(unit) ? ["start", "stop"] : units.hasOwnProperty(unit) ? units[unit] : [];

@@ -16,6 +16,7 @@ from tests.servers.node import REBOOT_ASKED, Node
 SHIPPED = Path(__file__).parents[1] / "systemd"
 PORT = 8000
 ACTIONS = "/api/3/stacks/default/actions"
+NEEDS_A_PASSWORD = 2  # what pkcheck ends with where no rule says yes
 SECRET = "server-correct-horse"
 
 CONFIGURATION = """
@@ -220,6 +221,27 @@ def test_a_unit_may_be_asked_for_what_its_actions_need_and_no_more(node: Node, u
 )
 def test_nothing_else_of_systemd_is_its_business(node: Node, argv: list[str]) -> None:
     assert refused(as_agent(node, *argv))
+
+
+@pytest.mark.parametrize(
+    ("message", "allowed"),
+    [
+        ("Authentication is required to start '$(unit)'.", True),
+        ("Authentication is required to start transient unit '$(unit)'.", False),
+    ],
+)
+@pytest.mark.parametrize("unit", ["agent-job@one.service", "db@b.service"])
+def test_a_transient_unit_is_refused_also_where_systemd_tells_its_name(
+    node: Node, unit: str, message: str, allowed: bool
+) -> None:
+    """As systemd 257 and later ask; only root may say details to polkit."""
+    details = {"unit": unit, "verb": "start", "polkit.message": message}
+    asked = node.run(
+        "pkcheck",
+        *("--action-id", "org.freedesktop.systemd1.manage-units", "--process", node.show("agent", "MainPID")),
+        *(word for name, value in details.items() for word in ("--detail", name, value)),
+    )
+    assert asked.returncode == (0 if allowed else NEEDS_A_PASSWORD), asked.stderr
 
 
 def test_a_job_may_be_started_by_its_name_and_runs_as_the_same_user(node: Node) -> None:

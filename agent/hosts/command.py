@@ -16,11 +16,7 @@ from .process import GONE, Group, Process, all_pids, boot_id, stat_of
 __all__ = ["CommandError", "CommandNotStarted", "Outcome", "end_left_over", "environment", "passed_on", "run"]
 
 MARK = "AGENT_ACTION"
-# What the service manager says to the agent alone; a command must not answer in its name.
-OURS_ALONE = (
-    "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
-)  # fmt: skip
-# What the operator's own commands get of our environment: nothing that is meant for the agent alone.
+# What commands get of our environment: neither secrets, nor what lets one answer the service manager in our name.
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
 
@@ -77,7 +73,7 @@ def run(
     timeout, grace: seconds; when the time is over or `stop` is requested its process group gets
         SIGTERM, and after `grace` SIGKILL. A stop that came before prevents the start.
     action: the action it works for, so that `end_left_over` finds it if we are killed meanwhile.
-    env: its whole environment; ours if None.
+    env: its whole environment; `passed_on` if None.
     tail: how many bytes of each of its outputs are kept, the last ones.
     umask: which permissions its files do not get; ours if negative.
 
@@ -111,16 +107,14 @@ def end_left_over(action: str, grace: float = 5.0) -> list[int]:
 
 
 def environment(env: Mapping[str, str] | None, action: str | None = None) -> dict[str, str]:
-    """The environment for a command: `env`, or our own without what is meant for us alone, and
-    marked with the action it works for."""
-    result = dict(os.environ if env is None else env)
-    for name in (MARK, *(OURS_ALONE if env is None else ())):
-        result.pop(name, None)
+    """The environment for a command: `env`, or what is `passed_on`, marked with the action it works for alone."""
+    result = dict(passed_on() if env is None else env)
+    result.pop(MARK, None)
     return result if action is None else {**result, MARK: action}
 
 
 def passed_on() -> dict[str, str]:
-    """The part of our environment that a command of the operator's gets."""
+    """The part of our environment that a command gets."""
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 

@@ -57,7 +57,7 @@ class Jobs:
     ) -> Job:
         """Start a job, unless it was started before: a name runs once, until it is forgotten.
 
-        timeout: seconds, or None. env: its whole environment; ours if None. umask: its runner's if negative.
+        timeout: seconds, or None. env: its whole environment; `passed_on` if None. umask: its runner's if negative.
         Where systemd runs the job is a unit of its own: a transient one for root, agent-job@NAME for
         any other user. Where there is none it is a plain child, which may end with the agent's unit,
         and the `note` of its status says why.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .command import CommandError, Outcome, environment, run
+from .command import CommandError, Outcome, passed_on, run
 from .job import Job, wait
 
 RUNNER = Path(__file__).resolve().with_name("runner.py")
@@ -106,7 +106,7 @@ def _start_child(job: Job, note: str) -> subprocess.Popen[bytes]:
         stdout=null,
         stderr=null,
         cwd="/",
-        env=environment(None),
+        env=passed_on(),
         start_new_session=True,
     )
 

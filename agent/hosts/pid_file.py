@@ -38,9 +38,8 @@ def process_in(path: Path) -> Process:
     process = Process.of(pid)
     if process is None or not process.alive:
         raise NotRunning(f"{path} names pid {pid}, which does not run")
-    # Who may write the file could else have us signal any process at all.
-    if written_by.st_mode & 0o002 or written_by.st_uid not in (0, os.geteuid(), _user_of(pid)):
-        raise PidFileWrong(f"{path} may be written by others than root and the user of pid {pid}")
+    if not _is_trusted(written_by, pid):
+        raise PidFileWrong(f"{path} may be written by others than root and the user and group of pid {pid}")
     return process
 
 
@@ -57,10 +56,17 @@ def group_of(process: Process) -> Group:
     return Group(Process.of(its.group) or Process(its.group, 0, boot_id()))
 
 
-def _user_of(pid: int) -> int | None:
-    """Whom it runs as; the owner of its directory in /proc is root for many a daemon."""
+def _is_trusted(file: os.stat_result, pid: int) -> bool:
+    """Who may write the file could else have us signal any process at all."""
+    its_user = file.st_uid in (0, os.geteuid(), _runs_as(pid, "Uid:"))
+    its_group = not file.st_mode & 0o020 or file.st_gid in (0, os.getegid(), _runs_as(pid, "Gid:"))
+    return its_user and its_group and not file.st_mode & 0o002
+
+
+def _runs_as(pid: int, whom: str) -> int | None:
+    """The user or group it runs as; the owner of its directory in /proc is root for many a daemon."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (*GONE, PermissionError):
         return None
-    return next((int(line.split()[2]) for line in lines if line.startswith("Uid:")), None)
+    return next((int(line.split()[2]) for line in lines if line.startswith(whom)), None)

@@ -104,14 +104,17 @@ def test_it_works_where_and_with_what_it_is_given(tmp_path: Path) -> None:
     assert outcome.stdout == f"{tmp_path}\nred\n"
 
 
-def test_it_carries_the_mark_of_its_action(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_carries_the_mark_of_its_action_and_nothing_that_is_meant_for_the_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AGENT_ACTION", "of the agent itself")
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
-    monkeypatch.setenv("COLOUR", "red")
-    show = 'echo "${AGENT_ACTION-none} ${NOTIFY_SOCKET-none} ${COLOUR-none}"'
-    assert sh(show).stdout == "none none red\n"
-    assert sh(show, action="a1").stdout == "a1 none red\n"
-    assert sh(show, action="a1", env={"AGENT_ACTION": "x"}).stdout == "a1 none none\n"
+    monkeypatch.setenv("DB_PASSWORD", "red")
+    monkeypatch.setenv("TZ", "UTC")
+    show = 'echo "${AGENT_ACTION-none} ${NOTIFY_SOCKET-none} ${DB_PASSWORD-none} ${TZ-none}"'
+    assert sh(show).stdout == "none none none UTC\n"
+    assert sh(show, action="a1").stdout == "a1 none none UTC\n"
+    assert sh(show, action="a1", env={"AGENT_ACTION": "x"}).stdout == "a1 none none none\n"
 
 
 # Time and stops

@@ -108,15 +108,18 @@ def test_a_program_that_cannot_start_says_so(jobs: Jobs) -> None:
     assert (status.status, status.output) == (127, "no-such-program was not found\n")
 
 
-def test_its_environment_is_ours_but_without_the_mark_of_an_action(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_gets_neither_the_mark_of_an_action_nor_what_is_meant_for_the_agent(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AGENT_ACTION", "a1")
-    monkeypatch.setenv("COLOUR", "red")
-    show = 'echo "${AGENT_ACTION-none} ${COLOUR-none}"'
+    monkeypatch.setenv("DB_PASSWORD", "red")
+    monkeypatch.setenv("TZ", "UTC")
+    show = 'echo "${AGENT_ACTION-none} ${DB_PASSWORD-none} ${TZ-none}"'
     job = sh(jobs, show + "; sleep 0.3")
     assert b"AGENT_ACTION" not in Path(f"/proc/{running(job).pid}/environ").read_bytes()
-    assert result(job).output == "none red\n"
+    assert result(job).output == "none none UTC\n"
     env = {"AGENT_ACTION": "a1", "PATH": os.environ["PATH"]}
-    assert result(sh(jobs, show, name="two", env=env)).output == "none none\n"
+    assert result(sh(jobs, show, name="two", env=env)).output == "none none none\n"
 
 
 def test_what_it_leaves_in_the_background_is_neither_awaited_nor_ended(jobs: Jobs, tmp_path: Path) -> None:

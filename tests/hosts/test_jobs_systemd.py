@@ -16,9 +16,10 @@ JOBS = "/var/lib/agent-test/jobs"
 WORK = f"cat; while [ ! -e {JOBS}.go ]; do sleep 0.05; done; id -u; echo done >>{JOBS}.effect"
 
 START = f"""
+import os
 from pathlib import Path
 from agent.hosts.jobs import Jobs
-job = Jobs(Path({JOBS!r})).start("one", ["sh", "-c", {WORK!r}], stdin=b"given$HOME ")
+job = Jobs(Path({JOBS!r})).start("one", ["sh", "-c", {WORK!r}], stdin=b"given$HOME ", env=dict(os.environ))
 """
 LOOK = f"""
 import json

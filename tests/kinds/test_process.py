@@ -252,7 +252,7 @@ def test_neither_the_agent_nor_init_is_ever_signalled(pid: int, whose: str, work
 def test_a_pid_file_that_others_may_write_is_refused(workers: Workers) -> None:
     pid = workers.run()
     workers.pid_file.chmod(0o666)
-    told = f"workers: {workers.pid_file} may be written by others than root and the user of pid {pid}"
+    told = f"workers: {workers.pid_file} may be written by others than root and the user and group of pid {pid}"
     assert why(PauseProcesses, workers.document()) == told
     workers.pid_file.chmod(0o644)
     os.chown(workers.pid_file, 65534, 65534)
