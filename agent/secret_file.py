@@ -1,8 +1,11 @@
 """A file that holds one secret: a password, a key to sign with."""
 
+import os
 from pathlib import Path
 
 from agent import checks
+
+OTHERS_MAY_WRITE = 0o022
 
 
 class SecretUnreadable(Exception):
@@ -19,11 +22,15 @@ def _why_not(path: Path, error: Exception) -> str:
 
 
 def read(path: Path) -> str:
-    """What the file holds, without the line's end. Raises `SecretUnreadable`."""
+    """What the file holds, without the line's end. Raises `SecretUnreadable`, also where others than its owner may
+    write it: theirs would be the secret."""
     try:
-        secret = path.read_text().rstrip("\r\n")
+        with path.open() as file:
+            mode, secret = os.fstat(file.fileno()).st_mode, file.read().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SecretUnreadable(_why_not(path, error)) from None
+    if mode & OTHERS_MAY_WRITE:
+        raise SecretUnreadable(f"others than its owner may write {path} (mode {mode & 0o777:04o}): chmod go-w {path}")
     if not secret:
         raise SecretUnreadable(f"{path} is empty")
     return secret

@@ -326,8 +326,9 @@ def test_one_that_hangs_is_neither_up_nor_down(server: AnyServer) -> None:
     await_that(server.answers)
 
 
-@pytest.mark.parametrize("url", ["mysql+unix://root@/nowhere/at/all.sock", f"mysql://root@127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize("url", ["mysql+unix://root@/nowhere/at/all.sock", "mysql://root@127.0.0.1:{port}"])
 def test_where_nothing_listens_it_is_down(server: AnyServer, url: str) -> None:
+    url = url.format(port=free_port())
     assert not store(server, url=url).is_up()
     with pytest.raises(DatastoreDown, match="nothing listens at"):
         store(server, url=url).role()

@@ -241,8 +241,9 @@ def test_what_is_no_file_of_its_own_is_refused(workers: Workers) -> None:
     assert workers.states() == "SSS"
 
 
-@pytest.mark.parametrize(("pid", "whose"), [(1, "init"), (os.getpid(), "the agent itself")])
-def test_neither_the_agent_nor_init_is_ever_signalled(pid: int, whose: str, workers: Workers) -> None:
+@pytest.mark.parametrize(("whose", "pid_of"), [("init", lambda: 1), ("the agent itself", os.getpid)])
+def test_neither_the_agent_nor_init_is_ever_signalled(whose: str, pid_of: Callable[[], int], workers: Workers) -> None:
+    pid = pid_of()
     workers.pid_file.write_text(f"{pid}\n")
     for kind in (PauseProcesses, ResumeProcesses, RestartProcesses):
         assert why(kind, workers.document()) == f"workers: pid {pid} is in the process group of {whose}"
@@ -256,6 +257,9 @@ def test_a_pid_file_that_others_may_write_is_refused(workers: Workers) -> None:
     assert why(PauseProcesses, workers.document()) == told
     workers.pid_file.chmod(0o644)
     os.chown(workers.pid_file, 65534, 65534)
+    assert why(PauseProcesses, workers.document()) == told
+    os.chown(workers.pid_file, 0, 65534)
+    workers.pid_file.chmod(0o664)
     assert why(PauseProcesses, workers.document()) == told
     assert workers.states() == "SSS"
 
