@@ -49,8 +49,9 @@ class Deployment(Underway):
         return self._commands(self.application.before, "switch")
 
     def switch(self) -> Progress:
-        """Point `current` to the release, once all of its files are on the disk and there are such units."""
-        self._rollout("release").check(self._units())
+        """Note the units, then point `current` to the release, once all of its files are on the disk."""
+        if "units" not in self.progress:
+            return self.progress | {"units": self._rollout("release").invocations(self._units())}
         synced = command.run(
             ["sync", "-f", "--", str(self._folder("release"))],
             timeout=self.application.timeout,
@@ -64,7 +65,7 @@ class Deployment(Underway):
 
     def restart(self) -> Progress:
         """Restart the units, by the strategy."""
-        names, done = self._units(), self.progress["services"]
+        names, done = list(self._noted_units()), self.progress["services"]
         if len(done) == len(names) and all(map(ended, done)):
             return self._then("after")
         rollout = self._rollout("release")
@@ -88,12 +89,11 @@ class Deployment(Underway):
     def switch_back(self) -> Progress:
         """Point `current` to the release before, and find out which units have left it."""
         self.releases.switch(self.progress["previous_release"])
-        rollout = self._rollout("previous_release")
-        restarted = [each["unit"] for each in reversed(self.progress["services"]) if rollout.was_restarted(each)]
-        return self._then("rollback", back=[], restarted=restarted)
+        left = self._rollout("previous_release").have_left(self._noted_units(), self.progress["services"])
+        return self._then("rollback", back=[], restarted=left)
 
     def restart_back(self) -> Progress:
-        """Restart what was restarted, the one that failed first; a unit that fails again does not end it."""
+        """Restart what has left it, the one that failed first; a unit that fails again does not end it."""
         names, back = self.progress["restarted"], self.progress["back"]
         if len(back) == len(names) and (not back or ended(back[-1])):
             return self._rolled_back(back)

@@ -37,10 +37,9 @@ class Rollout:
         self._stop = stop
         self._action = action
 
-    def check(self, names: Sequence[str]) -> None:
-        """See to it that there are such units."""
-        for name in filter(None, names):
-            self._unit(name).look(self._stop, self._action)
+    def invocations(self, names: Sequence[str]) -> dict[str, str | None]:
+        """That of each unit as it runs now. Raises `SupervisorFailed` where there is no such unit."""
+        return {name: self._invocation(name) if name else None for name in names}
 
     def rolling(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
         """One at a time: the next is not touched before the one before it is healthy."""
@@ -62,21 +61,30 @@ class Rollout:
             return [*done[:-1], done[-1] | {"state": FAILED, "message": reason}]
         return [*done, {"unit": names[len(done)], "state": FAILED, "message": reason}]
 
-    def was_restarted(self, progress: Progress) -> bool:
-        """Whether the unit has left the release before: also where that cannot be told."""
-        if progress["state"] != "noted":
-            return True
+    def have_left(self, noted: Mapping[str, str | None], done: list[Progress]) -> list[str]:
+        """Which units have left the release before, the last one begun first: by us, by a boot, by a crash."""
+        states = {each["unit"]: each["state"] for each in reversed(done)}
+        asked = {name for name, state in states.items() if state != "noted"}
+        names = dict.fromkeys((*states, *noted))
+        return [name for name in names if name in asked or self._was_started(name, noted.get(name))]
+
+    def _was_started(self, name: str, was: str | None) -> bool:
+        """Whether it was started since: also where that cannot be told."""
+        if name == NO_UNIT:
+            return False
         try:
-            status = self._unit(progress["unit"]).look(self._stop, self._action)
+            return self._invocation(name) != was
         except CommandKilled:
             raise
         except SupervisorFailed:
             return True
-        return bool(status.invocation != progress["was"])
+
+    def _invocation(self, name: str) -> str:
+        return self._unit(name).look(self._stop, self._action).invocation
 
     def _note(self, name: str) -> Progress:
         if name == NO_UNIT:
-            return {"unit": name, "state": "running", "since": clock.monotonic(), "pid": None, "message": ""}
+            return {"unit": name, "state": "running", **_begun(), "pid": None, "message": ""}
         unit = self._unit(name)
         if not unit.look(self._stop, self._action).running:
             # One that has crashed too often is not started again before that is forgotten.
@@ -92,9 +100,9 @@ class Rollout:
     def _go_on(self, progress: Progress) -> Progress:
         if ended(progress):
             return progress
-        if progress.get("since", 0) > clock.monotonic():
-            # The host was booted since: its clock begins anew, and with it the time that the unit gets.
-            progress = progress | {"since": clock.monotonic()}
+        if progress["state"] != "noted" and progress.get("boot") != clock.boot_id():
+            # The host was booted since: the unit must come up once more, in a time that begins anew.
+            progress = progress | ({"state": "restarting"} if progress["unit"] else _begun())
         if progress["state"] != "running":
             unit = self._unit(progress["unit"])
             progress = restart.go_on(
@@ -135,6 +143,10 @@ class Rollout:
 
     def _unit(self, name: str) -> Unit:
         return Unit(name, self._application.health_timeout)
+
+
+def _begun() -> Progress:
+    return {"since": clock.monotonic(), "boot": clock.boot_id()}
 
 
 def ended(progress: Progress) -> bool:

@@ -63,7 +63,7 @@ class Underway:
     def _commands(self, commands: Sequence[Sequence[str]], then: str) -> Progress:
         """One of them after the other, and then the next phase."""
         number = self.progress["command"]
-        if number == len(commands):
+        if number >= len(commands):
             return self._then(then)
         env = self._environment("release")
         if not self.work.done(self._job(), commands[number], env, self._folder("release")):
@@ -102,6 +102,10 @@ class Underway:
         if not self.application.services:
             return (NO_UNIT,) if self.application.health else ()
         return () if self.progress["deployment_strategy"] == "none" else self.application.services
+
+    def _noted_units(self) -> dict[str, str | None]:
+        """The units at the switch, with the invocations that ran the release before; an older agent noted none."""
+        return dict(self.progress.get("units", dict.fromkeys(self._units())))
 
     def _rollout(self, release: str) -> Rollout:
         return Rollout(self.application, self._environment(release), self._folder(release), self._stop, self._action)

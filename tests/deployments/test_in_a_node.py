@@ -62,6 +62,7 @@ class Town:
         self.version = self.next_version()
         assert self.deploy()["action"]["state"] == "DONE", self.agent.log_text()
         node.systemctl("start", "nginx")
+        node.systemctl("add-wants", "multi-user.target", "agent.service", "nginx.service", *UNITS)
 
     def application(self) -> dict[str, Any]:
         return SOURCE | {
@@ -128,6 +129,20 @@ class Town:
         self.node.systemctl("kill", "--signal=KILL", "agent")
         eventually(lambda: self.node.show("agent", "NRestarts") != before, "it is started again")
         self.agent.await_ready()
+
+    def power_cut(self) -> None:
+        """The node goes down this instant, and its units and the agent come up together; nothing is held any more."""
+        self.node.power_cut()
+        for what in ("before", "start", "health"):
+            self.node.path(f"/{what}.hold").unlink(missing_ok=True)
+        self.node.boot()
+        self.agent.await_ready()
+
+    def current(self) -> str:
+        """The commit that `current` leads to, by its name and by what lies there."""
+        release = self.node.run("readlink", "/srv/shop/current").stdout.strip()
+        assert self.node.run("test", "-s", f"/srv/shop/{release}/shop.py").returncode == 0
+        return release.rpartition("-")[2]
 
     def await_phase(self, action: str, phase: str, unit: str) -> None:
         """Wait until an action is in the phase, and has this unit up in it."""
@@ -328,17 +343,44 @@ def test_a_deploy_that_restarts_the_agent_itself_goes_on_after_it(town: Town) ->
 
 
 def test_a_power_cut_in_the_command_before_fails_it_and_says_so(town: Town) -> None:
+    before = town.current()
     town.next_version()
     with town.held("before"):
         action = town.schedule()
         eventually(town.node.path("/before.ran").exists, "the command runs", 20)
-        town.node.power_cut()
-        town.node.boot()
-    town.node.systemctl("start", "agent", "nginx", *UNITS)
-    town.agent.await_ready()
+        town.power_cut()
     payload = town.agent.await_final(action, timeout=60)["action"]["state_payload"]
     assert payload["message"].endswith(
         "was lost: the host was restarted while it ran; it may or may not have taken effect; nothing was switched"
     )
     assert town.node.read("/before.ran") == "ran\n"
+    assert town.current() == before
     eventually(lambda: town.answers() == [town.version] * 2, "the version before")
+
+
+def test_after_a_power_cut_in_the_restart_both_units_run_the_new_version(town: Town) -> None:
+    town.version = town.next_version()
+    with town.held("health"):
+        action = town.schedule()
+        town.await_phase(action, "restart", "shop@1.service")
+        town.power_cut()
+    final = town.agent.await_final(action, timeout=60)["action"]
+    assert (final["state"], final["state_payload"].get("git_hash")) == ("DONE", town.hash), final
+    assert town.current() == town.hash and town.answers() == [town.version] * 2
+    assert town.node.read("/before.ran") == "ran\n"
+
+
+@pytest.mark.parametrize("phase", ["restart", "rollback"])
+def test_after_a_power_cut_a_broken_version_goes_back_on_every_unit(town: Town, phase: str) -> None:
+    """In the restart the boot brings up the broken one also where the deploy had not come to yet."""
+    before = town.current()
+    town.origin.commit(broken_by_its_answers())
+    with town.held("health"):
+        action = town.schedule()
+        town.await_phase(action, phase, "shop@1.service")
+        town.power_cut()
+    final = town.agent.await_final(action, timeout=60)["action"]
+    assert final["state"] == "FAILED" and final["state_payload"]["phase"] == "restart"
+    assert final["state_payload"]["message"].endswith(f"; rolled back to {before}")
+    assert town.current() == before and town.answers() == [town.version] * 2
+    assert town.node.read("/before.ran") == "ran\n"
