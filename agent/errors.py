@@ -29,6 +29,12 @@ class AgentError(Exception):
     def variant(self) -> str:
         return type(self).__name__
 
+    @property
+    def sentence(self) -> str:
+        """The message, with the details that a caller gets beside it."""
+        told = [f"{name}: {' '.join(wrong).rstrip('.')}" for name, wrong in (self.details or {}).items()]
+        return ": ".join(filter(None, (self.message, "; ".join(told))))
+
 
 class InvalidBody(AgentError):
     """The body is not the JSON that the protocol accepts."""

@@ -22,10 +22,11 @@ TRIES = 3
 """How often git is begun where what ran it was killed, or the host went down."""
 
 
-def beginning(application: str, git_ref: str, strategy: str) -> Progress:
+def beginning(application: str, path: Path, git_ref: str, strategy: str) -> Progress:
     """The progress of a deployment that has done nothing yet."""
     return {
         "application": application,
+        "path": str(path),
         "phase": "fetch",
         "phases": [],
         "command": 0,

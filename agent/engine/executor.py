@@ -167,7 +167,7 @@ class Executor:
                 self._passed_over = action.seq
 
     def _performance(self, claimed: Claimed, *, interrupted: bool) -> Performance:
-        kind = kind_of(claimed.action, self._registry)
+        kind = kind_of(claimed, self._registry, self._settings)
         timeout = self._settings.actions.timeouts.get(claimed.action.kind, kind.timeout)
         return Performance(claimed, kind, timeout, interrupted=interrupted)
 

@@ -2,14 +2,16 @@
 
 import traceback
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from agent import clock, log
-from agent.errors import ActionNotAvailable, AgentError
+from agent.config import Settings
+from agent.errors import ActionNotAvailable, AgentError, InvalidArgs
 from agent.hosts import command
 from agent.kinds.base import MASK, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.given_up import GivenUp
 from agent.kinds.registry import Registry
-from agent.models import Action, Claimed, Json
+from agent.models import Claimed, Json
 from agent.nesting import DEPTH, too_deep
 from agent.stop import Stop
 from agent.store import actions
@@ -64,7 +66,7 @@ class Performance:
         try:
             return self._take_step()
         except AgentError as error:
-            return Failed({"message": error.message, "layers": error.layers}, error.message)
+            return Failed({"message": error.sentence, "layers": error.layers}, error.sentence)
         except Exception as error:
             log.step_raised(self.action.id, self.action.kind, type(error), _where(error))
             return Failed({"message": str(error), "error": type(error).__name__}, str(error) or type(error).__name__)
@@ -102,26 +104,16 @@ class Performance:
         return replace(outcome, **changes)
 
 
-class UnknownKind(Kind):
-    """Stands for a kind that this node no longer offers: its actions fail, saying so."""
-
-    def __init__(self, reason: ActionNotAvailable) -> None:
-        self.reason = reason
-
-    def load(self, args: Json) -> Any:
-        return args
-
-    def step(self, step: Step) -> Outcome:
-        raise self.reason
-
-    resume = step
-
-
-def kind_of(action: Action, registry: Registry) -> Kind:
+def kind_of(claimed: Claimed, registry: Registry, settings: Settings) -> Kind:
+    """What performs the action; where the configuration has changed since it was begun perhaps its end alone."""
+    action = claimed.action
     try:
-        return registry.get(action.kind)
-    except ActionNotAvailable as reason:
-        return UnknownKind(reason)
+        kind = registry.get(action.kind)
+        if action.state_payload is not None:
+            kind.load(action.args | claimed.secrets if claimed.secrets else action.args)
+        return kind
+    except (ActionNotAvailable, InvalidArgs) as reason:
+        return GivenUp(settings, registry.classes.get(action.kind, Kind), reason)
 
 
 def mask(value: Json, secrets: list[str]) -> Json:

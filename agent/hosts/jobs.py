@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import glob
 import json
 import os
 import re
@@ -76,6 +77,14 @@ class Jobs:
         job = Job(self._directory / _checked(name))
         with self._alone():
             return job if _has_run(job) else None
+
+    def end_of(self, action: str, grace: float) -> list[str]:
+        """End what still runs for an action, whose id the names of its jobs have in them; their names."""
+        found = (self.find(directory.name) for directory in self._directory.glob(f"[!.]*{glob.escape(action)}*"))
+        running = [job for job in found if job is not None and not isinstance(job.look(), Exited)]
+        for job in running:
+            job.end(grace)
+        return [job.name for job in running]
 
     def forget_ended(self) -> None:
         """Remove what is left of all jobs that run no more."""

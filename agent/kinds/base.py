@@ -145,6 +145,14 @@ class Kind:
             "interrupted by a stop of the agent in the middle of a step; it may or may not have taken effect",
         )
 
+    @classmethod
+    def left(cls, payload: Any) -> str:
+        """What was done and what is left of an action that cannot go on, for people.
+
+        By the payload alone: neither the kind nor what it acts on need be configured any more.
+        """
+        return "it was left in the middle, and `payload` tells how far it came"
+
     def cancel(self, step: Step) -> None:
         """Undo or end what the steps began, after a cancel or a timeout; what runs in a step has been ended."""
 

@@ -82,6 +82,14 @@ class ClearCaches(Kind):
         again = dict.fromkeys([*step.payload["again"], step.payload["clearing"]])
         return self.step(replace(step, payload=step.payload | {"again": list(again)}))
 
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        clearing, failed = payload["clearing"], payload["failed"]
+        cleared = [name for name in payload["cleared"] if name != clearing and name not in failed]
+        due = [name for name in (clearing, *payload["next"]) if name is not None]
+        told = {"cleared": cleared, "failed": failed, "not cleared": due}
+        return "; ".join(f"{how}: {', '.join(names)}" for how, names in told.items() if names)
+
     def _told(self, payload: Json, step: Step) -> Json:
         """The payload with what became of the cache that was due; it stays due where there is more to do."""
         name = payload["clearing"]

@@ -64,6 +64,10 @@ class ContainerRestart(Kind):
     def resume(self, step: Step) -> Outcome:
         return self._go_on(step, step.payload and restart.doubt(step.payload))
 
+    @classmethod
+    def left(cls, payload: Any) -> str:
+        return f"the container {payload['container']}: {payload['state']}"
+
     def _go_on(self, step: Step, progress: restart.Progress | None) -> Outcome:
         try:
             with Engine(self._options) as engine:

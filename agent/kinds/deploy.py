@@ -8,12 +8,13 @@ from marshmallow import ValidationError, fields, validate
 
 from agent import checks
 from agent.config import Settings
-from agent.deployments import deployment
+from agent.deployments import abandoned, deployment
 from agent.deployments.deployment import Deployment
 from agent.deployments.releases import Releases
 from agent.deployments.underway import Progress, beginning
 from agent.hosts.jobs import Jobs
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.given_up import give_up
 from agent.models import Json
 
 LOOK_EVERY = 0.1
@@ -80,7 +81,8 @@ class Deploy(Kind):
     interruption = (
         "It goes on in the phase it was in, a rollback too. Its commands are jobs, which go on by themselves. Where "
         "the host went down git is run again; a command of ``before`` or ``after`` never is: it fails the action and "
-        "may have taken effect. ``health`` is asked again."
+        "may have taken effect. ``health`` is asked again. Where the application was taken out of the configuration "
+        "it ends its command and fails, and says what ``current`` leads to and which units were restarted."
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -111,8 +113,8 @@ class Deploy(Kind):
     def step(self, step: Step) -> Outcome:
         if step.payload is None:
             return self._begin(step)
-        if step.payload["application"] not in self._applications:
-            return _refused(f"the application {step.payload['application']} is configured no more")
+        if why := self._gone(step.payload):
+            return give_up(Deploy, self.settings, step, why)
         progress = self._deployment(step).go_on()
         if progress["phase"] == deployment.DONE:
             return self._done(step, progress)
@@ -125,8 +127,16 @@ class Deploy(Kind):
 
     def cancel(self, step: Step) -> None:
         # The payload of one that has failed already is another.
-        if step.payload and step.payload.get("application") in self._applications:
+        if not step.payload or "application" not in step.payload:
+            return
+        if why := self._gone(step.payload):
+            give_up(Deploy, self.settings, step, why)
+        else:
             self._deployment(step).cancel()
+
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        return abandoned.left(payload)
 
     def _begin(self, step: Step) -> Outcome:
         # Those of actions before this one, which are final.
@@ -138,7 +148,18 @@ class Deploy(Kind):
         except OSError as error:
             return _refused(f"{error.filename} cannot be made: {error.strerror}")
         ref = step.args.get("git_ref", application.ref)
-        return Running(beginning(name, ref, step.args.get("deployment_strategy", application.strategy)))
+        strategy = step.args.get("deployment_strategy", application.strategy)
+        return Running(beginning(name, application.path, ref, strategy))
+
+    def _gone(self, progress: Progress) -> str:
+        """Why it cannot go on with the application that it was begun with; empty where it can."""
+        name = progress["application"]
+        if name not in self._applications:
+            return f"the application {name} is not in the configuration any more"
+        # An older agent did not write it down.
+        if progress.get("path", str(path := self._applications[name].path)) != str(path):
+            return f"the path of the application {name} was changed to {path} meanwhile"
+        return ""
 
     def _deployment(self, step: Step) -> Deployment:
         application = self._applications[step.payload["application"]]

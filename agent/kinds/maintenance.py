@@ -84,6 +84,12 @@ class MaintenanceMode(Kind):
         again = [*step.payload["again"], step.payload["ran"] + 1]
         return self.step(replace(step, payload=step.payload | {"again": again}))
 
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        return (
+            f"{payload['ran']} of {payload['of']} commands were run, and the flag is where it was: {payload['state']}"
+        )
+
     def _begin(self, step: Step) -> Outcome:
         """Say what is about to be done, before any of it is."""
         mark = self._flag.read()

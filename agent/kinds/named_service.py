@@ -16,6 +16,7 @@ from agent.containers.engine import Engine, EngineFailed
 from agent.kinds.arguments import Names
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.kinds.container import options_of
+from agent.kinds.given_up import give_up
 from agent.kinds.server import OnServer, ServerArgs
 from agent.models import Json
 from agent.supervisors import freezer
@@ -85,7 +86,11 @@ class OnNamedService(OnServer):
 
     def step(self, step: Step) -> Outcome:
         service = step.args["service_name"]
-        if named := self.settings.services.get(service):
+        named = self.settings.services.get(service)
+        if step.payload and _other(step.payload, named.unit if named else None, self.settings.containers is not None):
+            why = f"the service {service} is not in the configuration any more as it was"
+            return give_up(type(self), self.settings, step, why)
+        if named:
             return self._step_of_unit(service, Unit(named.unit, self.timeout_up), step)
         if self.settings.containers is None:
             why = f"there is no [services.{service}] in the configuration, and [containers] is not set"
@@ -94,6 +99,11 @@ class OnNamedService(OnServer):
 
     # A look at what is acted on comes before each request, which asked again changes nothing.
     resume = step
+
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        begun = [payload["unit"]] if "unit" in payload else payload["containers"]
+        return ", ".join(f"{each.get('unit') or each['container']}: {each['state']}" for each in begun)
 
     def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
         """The next step on it; done once its `state` is in `containers.ENDED`. Raises `SupervisorFailed`."""
@@ -201,6 +211,13 @@ class ServiceResume(OnNamedService):
 
     def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
         return containers.resumed(engine, each)
+
+
+def _other(payload: Json, unit: str | None, containers: bool) -> bool:
+    """Whether what was begun with was another than what the name stands for now."""
+    if "unit" in payload:
+        return bool(payload["unit"]["unit"] != unit)
+    return unit is not None or not containers
 
 
 def _doubted(each: containers.Each) -> containers.Each:

@@ -6,6 +6,7 @@ from marshmallow import fields
 
 from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.given_up import give_up
 from agent.kinds.server import OnServer, ServerArgs
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.pid_file import OfPidFile
@@ -68,25 +69,36 @@ class OnProcesses(OnServer):
 
     def step(self, step: Step) -> Outcome:
         done, noted = _so_far(step.payload)
-        left = self._wanted(step)[len(done) :]
-        if not left:
+        name = noted["process"] if noted else self._next(step, done)
+        if name is None:
             return Done({"processes": done}, _told(done))
+        if name not in self.settings.processes:
+            return give_up(type(self), self.settings, step, f"[processes.{name}] is not in the configuration any more")
         try:
-            found = self.act(self._of(left[0]), noted, step)
+            found = self.act(self._of(name), noted, step)
         except SupervisorFailed as error:
-            return _failed(left[0], str(error), done)
-        entry = {"process": left[0], **found}
+            return _failed(name, str(error), done)
+        entry = {"process": name, **found}
         return Running({"processes": [*done, entry]}, after=0.0 if "how" in entry else LOOK_EVERY)
 
     # What is so already is not done again, and a restart is noted before it is asked for.
     resume = step
 
+    @classmethod
+    def left(cls, payload: Any) -> str:
+        done, noted = _so_far(payload)
+        told = [_told(done)] if done else []
+        return ", ".join([*told, f"{noted['process']}: its restart was begun"] if noted else told)
+
     def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
         """Do what is next to one of them and say how far it is, with `how` once it is done."""
         raise NotImplementedError
 
-    def _wanted(self, step: Step) -> list[str]:
-        return [step.args["process_name"]] if "process_name" in step.args else list(self.settings.processes)
+    def _next(self, step: Step, done: list[Entry]) -> str | None:
+        """The next in the order of the configuration, by its name: that may have changed meanwhile."""
+        wanted = [step.args["process_name"]] if "process_name" in step.args else self.settings.processes
+        begun = [each["process"] for each in done]
+        return next((name for name in wanted if name not in begun), None)
 
     def _of(self, name: str) -> Processes:
         named = self.settings.processes[name]
@@ -137,7 +149,7 @@ class RestartProcesses(OnProcesses):
 
     def cancel(self, step: Step) -> None:
         _done, noted = _so_far(step.payload)
-        if noted is not None:
+        if noted is not None and noted["process"] in self.settings.processes:
             self._of(noted["process"]).cancel(noted["restart"])
 
 

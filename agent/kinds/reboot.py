@@ -70,6 +70,10 @@ class RebootServer(OnServer):
             return self.step(step)
         return _asked(step.payload, "perhaps asked")
 
+    @classmethod
+    def left(cls, payload: Any) -> str:
+        return "this server has rebooted" if _rebooted(payload) else f"the reboot was {payload['phase']}"
+
     def _ask(self, step: Step) -> Outcome:
         try:
             outcome = command.run(self._command, timeout=ASKING_TIMEOUT, stop=step.stop, action=step.action.id)

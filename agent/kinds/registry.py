@@ -22,6 +22,8 @@ class Registry:
     def __init__(self) -> None:
         self.offered: dict[str, Kind] = {}
         self.missing: dict[str, str] = {}
+        self.classes: dict[str, type[Kind]] = {}
+        """By name, offered or not."""
 
     def add(self, kind: Kind) -> None:
         """Raises `ConfigError` for a second kind of the same name: one of the two would never run."""
@@ -58,6 +60,7 @@ def discover(settings: Settings) -> Registry:
     registry = Registry()
     for module in _modules(settings):
         for cls in kinds_of(module):
+            registry.classes[cls.name] = cls
             try:
                 for kind in cls.offered(settings):
                     registry.add(kind)

@@ -123,6 +123,11 @@ class Resync(OnReplica):
         if job := self._jobs().find(self._job_name(step)):
             job.end(END_GRACE)
 
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        phase = payload["phase"]
+        return f"it was in the phase {phase}: the server may be stopped and its data not whole, resync it again"
+
     def _refusal(self, force: bool) -> Failed | None:
         """Why not to begin: a primary has what its replicas are rebuilt from."""
         if force or self.datastore.is_dirty() or not self.datastore.is_up():

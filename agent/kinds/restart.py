@@ -1,5 +1,7 @@
 """`restart`: restart the services of this server."""
 
+from typing import Any
+
 from marshmallow import fields
 
 from agent.config import Settings
@@ -55,13 +57,17 @@ class RestartServices(OnServer):
         try:
             if progress and progress[-1]["state"] != "running":
                 return self._go_on(progress, step)
-            left = self._units[len(progress) :]
+            left = self._untouched(progress)
             return self._begin(left, progress, step) if left else _done(progress)
         except SupervisorFailed as error:
             return self._failed(str(error), progress)
 
     # Each restart is noted before it is asked for, and its note tells whether it has been.
     resume = step
+
+    @classmethod
+    def left(cls, payload: Any) -> str:
+        return ", ".join(f"{each['unit']}: {each['state']}" for each in payload["services"])
 
     def _begin(self, left: list[Unit], progress: list[Progress], step: Step) -> Running:
         """Note the next one. All are looked at first: where one is missing none is restarted."""
@@ -75,10 +81,15 @@ class RestartServices(OnServer):
         current = restart.go_on(unit, current, self._timeout, step.stop, step.action.id)
         return Running({"services": [*before, current]}, after=0 if current["state"] == "running" else LOOK_EVERY)
 
+    def _untouched(self, progress: list[Progress]) -> list[Unit]:
+        """By their names: the list may have changed since the action was begun."""
+        begun = [each["unit"] for each in progress]
+        return [unit for unit in self._units if unit.name not in begun]
+
     def _failed(self, why: str, progress: list[Progress]) -> Failed:
         """Which were restarted and which were not even asked, beside what is wrong with the one between them."""
         restarted = [each["unit"] for each in progress if each["state"] == "running"]
-        untouched = [unit.name for unit in self._units[len(progress) :]]
+        untouched = [unit.name for unit in self._untouched(progress)]
         message = f"{why}; restarted: {_names(restarted)}; not restarted: {_names(untouched)}"
         return Failed({"message": message, "restarted": restarted, "not_restarted": untouched}, message)
 

@@ -69,6 +69,10 @@ class Reach(OnService):
     # What was asked for once is not asked for again when its payload tells so, and else it is harmless to.
     resume = step
 
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        return f"at the last look {payload['message']}"
+
     def _begin(self, step: Step) -> Status:
         status = self.look(step)
         if not self.reached(status):

@@ -35,6 +35,14 @@ class Staged(Kind):
         if number < len(self._stages):
             self._stages[number].cancel(own)
 
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        number, state = payload["stage"], payload["state"]
+        done = number + (state == "DONE")
+        names = [stage.name for stage in cls.stages]
+        told = {"done": names[:done], "begun": names[done : number + 1], "not begun": names[max(done, number + 1) :]}
+        return ", ".join(f"{how}: {' and '.join(stages)}" for how, stages in told.items() if stages)
+
     def _outcome(self, number: int, outcome: Outcome) -> Outcome:
         """What the outcome of a stage is to the whole."""
         if isinstance(outcome, Running):

@@ -13,6 +13,7 @@ import pytest
 
 from tests.agent_inside import AgentInside
 from tests.agent_process import CHECKOUT, eventually
+from tests.kinds.configuring import toml
 from tests.servers.node import Node
 from tests.servers.shop import HEALTH, NGINX, UNIT, Origin, shop
 
@@ -58,7 +59,8 @@ class Town:
         self.agent = AgentInside(node)
         node.write("/etc/systemd/system/agent.service.d/always.conf", ALWAYS_BACK)
         node.systemctl("daemon-reload")
-        self.agent.configure({"applications": {"shop": self.application(), "agent": self.the_agent(), "lost": LOST}})
+        self.applications = {"shop": self.application(), "agent": self.the_agent(), "lost": LOST}
+        self.agent.configure({"applications": self.applications})
         self.version = self.next_version()
         assert self.deploy()["action"]["state"] == "DONE", self.agent.log_text()
         node.systemctl("start", "nginx")
@@ -143,6 +145,11 @@ class Town:
         release = self.node.run("readlink", "/srv/shop/current").stdout.strip()
         assert self.node.run("test", "-s", f"/srv/shop/{release}/shop.py").returncode == 0
         return release.rpartition("-")[2]
+
+    def reconfigure(self, applications: dict[str, Any]) -> None:
+        """Other applications for the agent that comes after one that is killed now."""
+        self.node.write("/etc/agent.toml", toml({"applications": applications}))
+        self.kill()
 
     def await_phase(self, action: str, phase: str, unit: str) -> None:
         """Wait until an action is in the phase, and has this unit up in it."""
@@ -328,6 +335,24 @@ def test_killed_in_the_rollback_it_rolls_back_all_the_same(town: Town) -> None:
     assert action["state_payload"]["message"].endswith(f"; rolled back to {before}")
     assert town.answers() == [town.version] * 2
     assert town.starts() == starts + 2
+
+
+def test_an_application_that_is_configured_no_more_is_left_as_it_is_and_that_is_told(town: Town) -> None:
+    town.next_version()
+    with town.held("health"):
+        action = town.schedule()
+        town.await_phase(action, "restart", "shop@1.service")
+        town.reconfigure({"lost": LOST})
+        message = town.agent.await_final(action)["action"]["state_payload"]["message"]
+    town.reconfigure(town.applications)
+    release = town.node.run("readlink", "/srv/shop/current").stdout.strip()
+    assert message == (
+        "deploy does not accept these arguments: application: Must be one of: lost; "
+        f"/srv/shop/current stays switched to {release}; being restarted: shop@1.service; not restarted: shop@2.service"
+        "; the step after that was interrupted and may or may not have taken effect"
+    )
+    assert town.current() == town.hash
+    eventually(lambda: town.answers() == [f"v{town.versions}", town.version], "one of them runs it")
 
 
 def test_a_deploy_that_restarts_the_agent_itself_goes_on_after_it(town: Town) -> None:

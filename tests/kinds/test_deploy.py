@@ -472,3 +472,73 @@ def test_stopped_in_a_command_it_leaves_the_release_before(
     assert (shop.current, len(shop.releases)) == ("one", releases)
     (runner,) = runners(agent, phase)
     eventually(lambda: not Path(f"/proc/{runner}").exists(), "the end of the command")
+
+
+# The application is configured no more
+
+
+def reconfigured(agent: AgentProcess, document: dict[str, Any]) -> None:
+    """A reload with another configuration, which takes over what runs."""
+    (agent.directory / "agent.toml").write_text(toml({"applications": document["applications"]}))
+    agent.reload()
+
+
+def told_at_the_end(agent: AgentProcess, action: str) -> str:
+    final = agent.await_final(action, timeout=30)["action"]
+    assert final["state"] == "FAILED", final
+    return str(final["state_payload"]["message"])
+
+
+NONE_IS_LEFT = "deploy is not available on this node: set [applications.NAME] in the configuration"
+
+
+def test_an_application_that_is_taken_out_before_the_switch_leaves_nothing(shop: Shop, start_agent: StartAgent) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    agent = shop.agent(start_agent, before=[held(shop.directory)])
+    action = agent.schedule("deploy", {})
+    await_held(shop.directory)
+    (runner,) = runners(agent, "before")
+    reconfigured(agent, {"applications": {}})
+    assert told_at_the_end(agent, action) == (
+        f"{NONE_IS_LEFT}; {shop.path}/current was not switched; the command that still ran was ended"
+    )
+    assert (shop.current, len(shop.releases)) == ("one", 1)
+    eventually(lambda: not Path(f"/proc/{runner}").exists(), "the end of the command")
+
+
+@pytest.mark.parametrize("change", ["only one left", "another path"])
+def test_an_application_that_is_changed_after_the_switch_stays_switched_and_that_is_told(
+    shop: Shop, start_agent: StartAgent, change: str
+) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    before = shop.document(after=[held(shop.directory)])
+    elsewhere = {"other": {"repository": str(shop.origin.path), "path": str(shop.directory / "other")}}
+    agent = start_agent(config=toml({"applications": before["applications"] | elsewhere}))
+    action = agent.schedule("deploy", {"application": "shop"})
+    await_held(shop.directory)
+    (runner,) = runners(agent, "after")
+    if change == "only one left":
+        reconfigured(agent, {"applications": elsewhere})
+        why = "deploy does not accept these arguments: application: Must be one of: other"
+    else:
+        moved = {"shop": before["applications"]["shop"] | {"path": str(shop.directory / "new")}}
+        reconfigured(agent, {"applications": moved | elsewhere})
+        why = f"the path of the application shop was changed to {shop.directory}/new meanwhile"
+    release = os.readlink(shop.path / "current")
+    assert told_at_the_end(agent, action) == (
+        f"{why}; {shop.path}/current stays switched to {release}; it has no unit to restart; "
+        "the command that still ran was ended"
+    )
+    assert (shop.current, (shop.directory / "new").exists()) == ("two", False)
+    eventually(lambda: not Path(f"/proc/{runner}").exists(), "the end of the command")
+
+
+def test_commands_that_are_taken_out_meanwhile_are_not_run(shop: Shop, start_agent: StartAgent) -> None:
+    agent = shop.agent(start_agent, before=[held(shop.directory), ["false"], ["false"]])
+    action = agent.schedule("deploy", {})
+    await_held(shop.directory)
+    reconfigured(agent, shop.document())
+    let_go(shop.directory)
+    assert agent.await_final(action, timeout=30)["action"]["state"] == "DONE"

@@ -1,0 +1,117 @@
+"""What an action that was begun says where its object has vanished from the configuration meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.engine.performance import Performance, kind_of
+from agent.kinds.base import Failed
+from agent.kinds.registry import discover
+from agent.kinds.test import Success
+from agent.models import Claimed, Json
+from tests.kinds.configuring import settings
+from tests.kinds.performing import step_of
+
+NOTED = {"unit": "web.service", "state": "restarting", "was": "1", "pid": None, "message": ""}
+CACHES = {"a": {"kind": "folder", "path": "/var/cache/a"}, "b": {"kind": "folder", "path": "/var/cache/b"}}
+CLEARING = {"clearing": "b", "next": ["c"], "cleared": {"a": {"files": 1, "bytes": 1}}, "failed": {}, "again": []}
+PAUSED = {"processes": [{"process": "workers", "how": "frozen"}]}
+CONTAINERS = {"service": "web", "containers": [{"container": "web-1", "state": "noted"}]}
+TURNING = {"state": "turning on", "ran": 1, "of": 2, "again": []}
+
+
+def end_of(
+    kind: str, args: Json, payload: Json, document: Any, directory: Path, *, interrupted: bool = False
+) -> Failed:
+    """How an action that has come to this payload ends under this configuration."""
+    configured = settings(document | {"agent": {"db": str(directory / "agent.db"), "node": "db-1"}})
+    action = replace(step_of(Success(configured)).action, kind=kind, args=args, state_payload=payload)
+    claimed = Claimed(action, {})
+    performer = kind_of(claimed, discover(configured), configured)
+    outcome = Performance(claimed, performer, 60, interrupted=interrupted).next()
+    assert isinstance(outcome, Failed), outcome
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "option", "left"),
+    [
+        ("restart", {"services": [NOTED | {"state": "running"}, NOTED | {"unit": "b.service"}]}, "host.services",
+         "web.service: running, b.service: restarting"),
+        ("stack_reboot", {"phase": "asked", "boot_id": "another", "init_started": 1, "since": 1.0}, "host.reboot",
+         "this server has rebooted"),
+        ("clear_caches", CLEARING, "[caches.NAME]", "cleared: a; not cleared: b, c"),
+        ("process_pause", PAUSED, "[processes.NAME]", "workers: frozen"),
+        ("container_restart", {"container": "web-1", "state": "noted"}, "[containers]", "the container web-1: noted"),
+        ("service_pause", CONTAINERS, "[containers] or [services]", "web-1: noted"),
+        ("service_restart", {"service": "web", "unit": NOTED}, "[containers] or [services]", "web.service: restarting"),
+        ("maintenance_mode", TURNING, "[maintenance]",
+         "1 of 2 commands were run, and the flag is where it was: turning on"),
+        ("replicante.service.stop", {"attempt": 1, "message": "the service has not stopped: up", "pid": "7"},
+         "[service]", "at the last look the service has not stopped: up"),
+        ("replicante.service.restart", {"stage": 0, "state": "DONE", "payload": {}}, "[service]",
+         "done: replicante.service.stop, not begun: replicante.service.start"),
+        ("resync_slave_db", {"phase": "copying", "phases": []}, "[datastore]",
+         "it was in the phase copying: the server may be stopped and its data not whole, resync it again"),
+        ("database_create", {"any": 1}, "[datastore]",
+         "it was left in the middle, and `payload` tells how far it came"),
+    ],
+)  # fmt: skip
+def test_where_a_kind_is_not_offered_any_more_its_action_says_what_it_left(
+    kind: str, payload: Json, option: str, left: str, tmp_path: Path
+) -> None:
+    end = end_of(kind, {}, payload, {}, tmp_path)
+    assert end.message == f"{kind} is not available on this node: set {option} in the configuration; {left}"
+    assert end.payload == {"message": end.message, "payload": payload}
+
+
+def test_where_a_step_was_interrupted_it_is_not_known_what_it_did(tmp_path: Path) -> None:
+    reason = "no kind is called 'external.vacuum'"
+    end = end_of("external.vacuum", {}, None, {}, tmp_path, interrupted=True)
+    assert end.message.startswith(reason)
+    assert end.message.endswith("; its first step was interrupted and may or may not have taken effect")
+    assert end_of("external.vacuum", {}, None, {}, tmp_path).message.startswith(reason)
+    stopped = {"stage": 0, "state": "DONE", "payload": {}}
+    end = end_of("replicante.service.restart", {}, stopped, {}, tmp_path, interrupted=True)
+    assert end.message.endswith(
+        "; done: replicante.service.stop, not begun: replicante.service.start"
+        "; the step after that was interrupted and may or may not have taken effect"
+    )
+
+
+def test_arguments_that_mean_nothing_any_more_are_named(tmp_path: Path) -> None:
+    cache = {"caches": {"a": CACHES["a"]}}
+    why = "clear_caches does not accept these arguments: caches.0: Must be one of: a"
+    assert end_of("clear_caches", {"caches": ["b"]}, None, cache, tmp_path).message == why
+    end = end_of("clear_caches", {"caches": ["b"]}, CLEARING | {"next": []}, cache, tmp_path)
+    assert end.message == f"{why}; cleared: a; not cleared: b"
+    processes = {"processes": {"other": {"unit": "other.service"}}}
+    end = end_of("process_resume", {"process_name": "workers"}, PAUSED, processes, tmp_path)
+    assert end.message == (
+        "process_resume does not accept these arguments: process_name: the processes of this node are other; "
+        "workers: frozen"
+    )
+
+
+def test_a_cache_that_is_taken_out_is_not_cleared_and_the_others_were(tmp_path: Path) -> None:
+    end = end_of("clear_caches", {}, CLEARING | {"next": []}, {"caches": {"a": CACHES["a"]}}, tmp_path)
+    assert end.message == "b is not cleared: the configuration does not name it any more"
+
+
+@pytest.mark.parametrize(
+    ("payload", "services"),
+    [
+        ({"service": "web", "unit": NOTED}, {"web": {"unit": "other.service"}}),
+        ({"service": "web", "unit": NOTED}, {"other": {"unit": "other.service"}}),
+        (CONTAINERS, {"web": {"unit": "web.service"}}),
+    ],
+)
+def test_a_service_that_is_another_meanwhile_is_left_and_told(payload: Any, services: Any, tmp_path: Path) -> None:
+    document = {"services": services, "containers": {"engine": "unix:///no/engine"}}
+    end = end_of("service_restart", {"service_name": "web"}, payload, document, tmp_path)
+    left = "web.service: restarting" if "unit" in payload else "web-1: noted"
+    assert end.message == f"the service web is not in the configuration any more as it was; {left}"
