@@ -152,6 +152,10 @@ def every_certificate_may_all() -> None:
     log.warning("api.tokens is not set: whoever api.tls.clients_ca certifies may schedule any action")
 
 
+def maintenance_in_memory(flag: str) -> None:
+    log.warning("maintenance mode ends with a reboot: its flag %s lies in a file system that is kept in memory", flag)
+
+
 def callbacks_not_signed() -> None:
     log.warning("callbacks are sent unsigned: callbacks.secret is not set")
 

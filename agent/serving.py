@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from agent import config, log, trust
 from agent.config import Settings
 from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
+from agent.hosts import maintenance
 
 
 def settings() -> Settings:
@@ -69,6 +70,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the engine in the worker, where its threads live."""
     log.set_up()
     trust.tell(config.current())
+    maintenance.tell(config.current())
     # What is loaded by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -122,7 +122,10 @@ class Maintenance:
     """What `maintenance_mode` does."""
 
     flag: Path | None = option(
-        None, checks.absolute_path, "The file that is there while it is on; beside agent.db unless set.", '"/srv/503"'
+        None,
+        checks.absolute_path,
+        "The file that is there while it is on; beside agent.db unless set. Below /run a reboot would remove it.",
+        '"/srv/503"',
     )
     on: tuple[tuple[str, ...], ...] = option(
         (), checks.commands, "Commands that turn it on.", '[["/usr/local/bin/balancer", "drain"]]'

@@ -8,14 +8,22 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent import clock
+from agent import clock, log
 from agent.config import Settings
 from agent.hosts import files
 
 ON, TURNING_ON, TURNING_OFF = "on", "turning on", "turning off"
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
+IN_MEMORY = ("tmpfs", "ramfs")
 LARGEST = 4096
 """Bytes; what is larger was not written here."""
+
+
+def tell(settings: Settings) -> None:
+    """A warning where maintenance would end with a boot."""
+    flag = MaintenanceFlag.of(settings)
+    if settings.maintenance and flag.is_in_memory():
+        log.maintenance_in_memory(str(flag.path))
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,17 @@ class MaintenanceFlag:
         except OSError:
             return True
         return True
+
+    def is_in_memory(self) -> bool:
+        """Whether it lies where a boot finds nothing; false where that cannot be told."""
+        try:
+            device = os.stat(self.path.parent).st_dev
+            mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+        except OSError:
+            return False
+        place = f"{os.major(device)}:{os.minor(device)}"
+        kinds = [mount.partition(" - ")[2].split()[0] for mount in mounts if mount.split()[2] == place]
+        return bool(kinds) and kinds[0] in IN_MEMORY
 
     def read(self) -> Mark | None:
         """What it says; None where it is not there. One that somebody else made says that it is on.

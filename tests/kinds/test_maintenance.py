@@ -8,6 +8,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -230,6 +231,14 @@ def test_without_anything_set_the_flag_lies_beside_the_database(start_agent: Sta
         assert (agent.directory / "maintenance").exists()
         ask(agent, KIND, value=0)
         assert not (agent.directory / "maintenance").exists()
+
+
+def test_a_flag_that_a_reboot_would_remove_is_warned_of(start_agent: StartAgent) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as memory:
+        for directory, warned in (memory, True), ("/usr", False):
+            agent = start_agent(config=toml({"maintenance": {"flag": f"{directory}/flag"}}))
+            warning = f"WARNING maintenance mode ends with a reboot: its flag {directory}/flag lies in a file system"
+            assert (warning in agent.log_text()) == warned
 
 
 @pytest.mark.parametrize("where", ["missing", "read-only"])

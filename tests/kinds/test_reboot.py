@@ -83,6 +83,24 @@ def test_it_reboots_once_and_the_queue_goes_on(shipped: Shipped) -> None:
         assert shipped.boots()[:-1] == before
 
 
+def test_maintenance_is_on_after_a_reboot_and_what_waits_waits_on(shipped: Shipped) -> None:
+    shipped.configure({"host": {"reboot": REBOOT}, "maintenance": {"holds": ["replicante.test.*"]}})
+    on = perform(shipped, "actions", "maintenance_mode", value="on")["finished_result"]
+    waiting = shipped.schedule("replicante.test.ping", {"count": 1})
+    before = shipped.boots()
+    seq = begin(shipped, "actions", "stack_reboot")
+    shipped.node.boot_after_reboot()
+    shipped.await_ready()
+    assert finished(shipped, seq)["finished_success"] is True and shipped.boots()[:-1] == before
+    action = shipped.info(waiting)["action"]
+    assert (action["state"], action["held"]) == ("NEW", f"maintenance mode is on since {on['since']}")
+    again = perform(shipped, "actions", "maintenance_mode", value="on")
+    assert (again["finished_message"], again["finished_result"]) == ("maintenance mode is on already", on)
+    assert shipped.state(waiting) == "NEW"
+    assert perform(shipped, "actions", "maintenance_mode", value="off")["finished_result"]["maintenance"] is False
+    assert shipped.await_final(waiting)["action"]["state"] == "DONE"
+
+
 def test_after_a_power_cut_instead_it_is_done_and_asks_no_more(shipped: Shipped) -> None:
     shipped.configure({"host": {"reboot": HANGS}})
     before = shipped.boots()
