@@ -15,6 +15,7 @@ bind = _settings.api.bind
 # One worker: the queue is executed by one process, and one is enough for an agent's callers.
 workers = 1
 worker_class = "agent.worker.Worker"
+logger_class = "agent.gunicorn_log.Logger"
 threads = _settings.api.threads
 # Seconds. The arbiter would kill a worker that waits for its last step after a reload.
 timeout = 0

@@ -27,15 +27,25 @@ def set_up() -> None:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
-class _Lines(logging.Formatter):
-    """Every line with its level, also of a record that has several."""
+class PrioritisedLines(logging.Formatter):
+    """Every line with its priority, also of a record that has several."""
+
+    def begin(self, record: logging.LogRecord) -> str:
+        return _priority(record.levelno)
 
     def format(self, record: logging.LogRecord) -> str:
-        begin = f"{_priority(record.levelno)}{record.levelname} "
+        begin = self.begin(record)
         return "\n".join(f"{begin}{line}" for line in super().format(record).splitlines())
 
 
-PRIORITIES = {logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
+class _Lines(PrioritisedLines):
+    """Every line with its level, too."""
+
+    def begin(self, record: logging.LogRecord) -> str:
+        return f"{super().begin(record)}{record.levelname} "
+
+
+PRIORITIES = {logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>", logging.CRITICAL: "<2>"}
 """How a line tells systemd's journal of its level."""
 
 
@@ -51,6 +61,11 @@ def _journal() -> bool:
 
 def _priority(level: int) -> str:
     return PRIORITIES.get(level, "") if _journal() else ""
+
+
+def refusal_to_start(reason: str) -> str:
+    """The last line of an agent that does not start, as standard error takes it."""
+    return f"{_priority(logging.ERROR)}agent: {reason}"
 
 
 def scheduled(actions: Sequence[tuple[str, Request]]) -> None:

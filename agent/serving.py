@@ -15,6 +15,7 @@ from agent.hosts import maintenance
 
 def settings() -> Settings:
     """Read the configuration, at the start and at each reload; a wrong one stops the start, never a running agent."""
+    log.set_up()
     before = config.loaded()
     try:
         if before is not None:
@@ -86,4 +87,4 @@ def worker_exit(arbiter: Any, worker: Any) -> None:
 
 
 def _refuse_to_start(reason: str) -> NoReturn:
-    sys.exit(f"agent: {reason}")
+    sys.exit(log.refusal_to_start(reason))

@@ -92,6 +92,46 @@ def test_a_reload_goes_on_with_what_runs(node: Node) -> None:
     await_that(lambda: state(node, action_id) == "DONE", 20, "it is done")
 
 
+def cursor(node: Node) -> str:
+    """The end of the journal."""
+    return node.run("journalctl", "--lines=0", "--show-cursor").stdout.rpartition("-- cursor: ")[2].strip()
+
+
+def logged(node: Node, since: str, priority: int) -> str:
+    """What the agent itself has logged with that priority since a cursor."""
+    # Not by --priority: of what that lets through, --after-cursor leaves out the first.
+    shown = node.run("journalctl", "--unit=agent", "--after-cursor", since, "--output=json", "--no-pager").stdout
+    lines = [line for line in map(json.loads, shown.splitlines()) if line["_TRANSPORT"] == "stdout"]
+    return "\n".join(line["MESSAGE"] for line in lines if line["PRIORITY"] == str(priority))
+
+
+def test_warnings_and_errors_have_their_priority_in_the_journal(node: Node) -> None:
+    error, warning, info = 3, 4, 6
+    since = cursor(node)
+    call(node, "POST", "schedule/replicante.test.fail", {})
+    await_that(lambda: "is FAILED: " in logged(node, since, warning), 10, "a warning of an action")
+    os.kill(worker(node), signal.SIGKILL)
+    await_that(lambda: "was sent SIGKILL!" in logged(node, since, error), 10, "an error of gunicorn")
+    await_answer(node)
+    configuration = node.read("/etc/agent/agent.toml")
+    node.write("/etc/agent/agent.toml", "[api]\nthreads = 'many'\n")
+    try:
+        node.systemctl("reload", "agent")
+        await_that(lambda: "stays in force" in logged(node, since, error), 20, "a reload that is refused")
+        await_answer(node)
+        node.systemctl("stop", "agent")
+        node.run("systemctl", "start", "agent")
+        expected = 'agent: /etc/agent/agent.toml: api.threads: expected a positive integer, got "many"'
+        await_that(lambda: expected in logged(node, since, error).splitlines(), 20, "a start that is refused")
+    finally:
+        node.write("/etc/agent/agent.toml", configuration)
+        node.run("systemctl", "reset-failed", "agent")
+        node.systemctl("restart", "agent")
+        await_answer(node)
+    assert "replicante.test.fail of agent@unit via API started" in logged(node, since, info)
+    assert not {"WARNING", "ERROR"} & set(logged(node, since, info).replace("[", " ").replace("]", " ").split())
+
+
 def test_a_worker_that_hangs_is_found_by_the_watchdog(node: Node) -> None:
     restarts = int(node.show("agent", "NRestarts"))
     os.kill(worker(node), signal.SIGSTOP)
