@@ -1,5 +1,6 @@
 """`POST /hooks/deploy/<application>`: a push deploys what was pushed; whoever can sign it may ask for that."""
 
+import re
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -31,6 +32,11 @@ from agent.store import async_actions, deliveries
 
 CHALLENGE = f'HMAC-SHA256 header="{signature.HEADER}"'
 """How a hook is authenticated. The scheme is none of a registry: it says to a person what is missing."""
+FORM = re.compile("sha256=[0-9a-f]{64}", re.ASCII)
+NO_HOOK = "there is no such hook: /hooks/deploy/ is followed by the name of an application that has a hook_secret"
+HOW_TO_SIGN = (
+    "give the sender the secret that is in the file of applications.{}.hook_secret, to sign the body with as it is sent"
+)
 EVENTS = ("X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event")
 COMMIT = r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$(?!\n)"
 SHOWN = 200
@@ -93,7 +99,9 @@ def _hook(application: str) -> tuple[Application, str]:
     """The application and the secret of its hook, read anew each time. Raises `HookNotFound` or `HookUnavailable`."""
     configured = context().settings.applications.get(application)
     if configured is None or configured.hook_secret is None:
-        raise HookNotFound("there is no such hook")
+        missing = "no such application" if configured is None else "no hook_secret"
+        _log_refused(HookNotFound.status, f"{application[:SHOWN]!a}: {missing}")
+        raise HookNotFound(NO_HOOK)
     try:
         return configured, secret_file.read(configured.hook_secret)
     except SecretUnreadable as error:
@@ -105,9 +113,19 @@ def _check_signature(application: str, secret: str, received: bytes) -> None:
     """Raises `Unauthenticated`: before anything of the body is looked at."""
     given = request.headers.get(signature.HEADER, "")
     if not signature.verify(secret, received, given):
-        reason = f"{signature.HEADER} is {'wrong' if given else 'missing'}"
-        log.caller_refused(Unauthenticated.status, request.environ.get("REMOTE_ADDR", ""), f"{application}: {reason}")
-        raise Unauthenticated(reason, CHALLENGE)
+        reason = f"{signature.HEADER} {_how_wrong(given)}"
+        _log_refused(Unauthenticated.status, f"{application}: {reason}")
+        raise Unauthenticated(f"{reason}: {HOW_TO_SIGN.format(application)}", CHALLENGE)
+
+
+def _how_wrong(given: str) -> str:
+    if not given:
+        return "is missing"
+    return "does not match the body" if FORM.fullmatch(given) else "is not sha256= and 64 hexadecimal digits in lower case"
+
+
+def _log_refused(status: int, reason: str) -> None:
+    log.caller_refused(status, request.environ.get("REMOTE_ADDR", ""), reason)
 
 
 def _event() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,12 +132,18 @@ def test_a_signature_that_is_not_the_body_s_is_one_401_and_one_line(agent: Agent
     }
     given = signature and made.get(signature, signature)
     before, lines = scheduled(agent), agent.log_text().splitlines()
+    how = "is not sha256= and 64 hexadecimal digits in lower case" if given else "is missing"
+    if given and re.fullmatch("sha256=[0-9a-f]{64}", given):
+        how = "does not match the body"
     answer = deliver(agent, body, headers={"X-Hub-Signature-256": given})
     assert_error(answer, 401, "Unauthenticated")
     assert answer.headers["WWW-Authenticate"] == 'HMAC-SHA256 header="X-Hub-Signature-256"'
     told = agent.log_text().splitlines()[len(lines) :]
-    how = "wrong" if given else "missing"
-    assert told == [f"WARNING a caller from 127.0.0.1 was refused with 401: shop: X-Hub-Signature-256 is {how}"]
+    assert told == [f"WARNING a caller from 127.0.0.1 was refused with 401: shop: X-Hub-Signature-256 {how}"]
+    assert answer.json["error"] == (
+        f"X-Hub-Signature-256 {how}: give the sender the secret that is in the file of "
+        "applications.shop.hook_secret, to sign the body with as it is sent"
+    )
     assert scheduled(agent) == before
 
 
@@ -206,6 +213,17 @@ def test_no_such_application_and_one_without_a_hook_cannot_be_told_apart(agent: 
         assert {answer.body for answer in answers} == {answers[0].body}
         for answer in answers:
             assert_error(answer, 404, "HookNotFound")
+            assert answer.json["error"].endswith(" the name of an application that has a hook_secret")
+
+
+def test_which_of_the_two_it_is_stands_in_the_log(agent: AgentProcess) -> None:
+    lines = len(agent.log_text().splitlines())
+    for name in ("quiet", "no\nbody"):
+        deliver(agent, b"", name)
+    assert agent.log_text().splitlines()[lines:] == [
+        "WARNING a caller from 127.0.0.1 was refused with 404: 'quiet': no hook_secret",
+        "WARNING a caller from 127.0.0.1 was refused with 404: 'no\\nbody': no such application",
+    ]
 
 
 def test_it_is_only_posted_to(agent: AgentProcess) -> None:
