@@ -121,7 +121,9 @@ def _check_signature(application: str, secret: str, received: bytes) -> None:
 def _how_wrong(given: str) -> str:
     if not given:
         return "is missing"
-    return "does not match the body" if FORM.fullmatch(given) else "is not sha256= and 64 hexadecimal digits in lower case"
+    return (
+        "does not match the body" if FORM.fullmatch(given) else "is not sha256= and 64 hexadecimal digits in lower case"
+    )
 
 
 def _log_refused(status: int, reason: str) -> None:

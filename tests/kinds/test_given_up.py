@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.engine.performance import Performance, kind_of
+from agent.hosts.jobs import Exited, Jobs, Running
 from agent.kinds.base import Failed
 from agent.kinds.registry import discover
 from agent.kinds.test import Success
@@ -23,14 +24,27 @@ PAUSED = {"processes": [{"process": "workers", "how": "frozen"}]}
 CONTAINERS = {"service": "web", "containers": [{"container": "web-1", "state": "noted"}]}
 TURNING = {"state": "turning on", "ran": 1, "of": 2, "again": []}
 
+DEPLOYING = {"application": "shop", "path": "/srv/shop", "phase": "before", "release": None}
+NO_DEPLOY = (
+    "deploy is not available on this node: set [applications.NAME] in the configuration; "
+    "/srv/shop/current was not switched"
+)
+
 
 def end_of(
-    kind: str, args: Json, payload: Json, document: Any, directory: Path, *, interrupted: bool = False
+    kind: str,
+    args: Json,
+    payload: Json,
+    document: Any,
+    directory: Path,
+    *,
+    interrupted: bool = False,
+    cancelled: bool = False,
 ) -> Failed:
     """How an action that has come to this payload ends under this configuration."""
     configured = settings(document | {"agent": {"db": str(directory / "agent.db"), "node": "db-1"}})
     action = replace(step_of(Success(configured)).action, kind=kind, args=args, state_payload=payload)
-    claimed = Claimed(action, {})
+    claimed = Claimed(action, {}, cancel_requested=cancelled)
     performer = kind_of(claimed, discover(configured), configured)
     outcome = Performance(claimed, performer, 60, interrupted=interrupted).next()
     assert isinstance(outcome, Failed), outcome
@@ -81,6 +95,20 @@ def test_where_a_step_was_interrupted_it_is_not_known_what_it_did(tmp_path: Path
         "; done: replicante.service.stop, not begun: replicante.service.start"
         "; the step after that was interrupted and may or may not have taken effect"
     )
+
+
+def test_a_job_that_still_runs_is_ended_and_one_of_another_action_is_not(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "agent.db.jobs")
+    names = ("deploy-a-1-before-0", "deploy-b-1-before-0")
+    try:
+        for cancelled in (False, True):
+            own, other = (jobs.start(name, ["sleep", "60"]) for name in names)
+            end = end_of("deploy", {}, DEPLOYING, {}, tmp_path, cancelled=cancelled)
+            assert end.message == ("cancelled" if cancelled else f"{NO_DEPLOY}; the command that still ran was ended")
+            assert (type(own.look()), type(other.look())) == (Exited, Running)
+            own.forget()
+    finally:
+        other.end(0)
 
 
 def test_arguments_that_mean_nothing_any_more_are_named(tmp_path: Path) -> None:
