@@ -44,7 +44,9 @@ class Shipped(AgentInside):
         node.write("/etc/systemd/system/boots.service", COUNTER)
         node.write(DROP_IN, AS_ROOT)
         node.systemctl("daemon-reload")
-        node.systemctl("enable", "--now", "agent", "boots")
+        # The agent does not start without a configuration.
+        node.systemctl("enable", "agent")
+        node.systemctl("enable", "--now", "boots")
 
     def configure(self, document: Document) -> Shipped:
         self.node.write("/etc/agent/agent.toml", toml(document))
