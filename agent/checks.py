@@ -72,6 +72,14 @@ def absolute_path(value: Any) -> Path:
     return found
 
 
+def known_hosts(value: Any) -> Path:
+    """A file for ssh, which expands % and $ and takes no quotes."""
+    found = absolute_path(value)
+    if re.search(r"[%$\"\\]", str(found)):
+        raise Wrong('an absolute path without %, $, \\ and "', value)
+    return found
+
+
 def secret_file(value: Any) -> Path:
     """A file, or `credential:NAME` for what systemd gives the agent's unit under that name."""
     found = re.fullmatch(r"credential:([A-Za-z0-9._-]+)", value) if isinstance(value, str) else None

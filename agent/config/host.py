@@ -65,6 +65,12 @@ class Application:
     ssh_key: Path | None = option(
         None, checks.secret_file, "The private key for the repository.", '"credential:shop-key"'
     )
+    known_hosts: Path | None = option(
+        None,
+        checks.known_hosts,
+        "The hosts that ssh knows, in place of those that the agent's user does.",
+        '"/etc/agent/known_hosts"',
+    )
     credentials: Path | None = option(
         None,
         checks.secret_file,

@@ -19,6 +19,12 @@ SHORT_WORK = 60.0
 UMASK = 0o022
 WHO = re.compile(r"(?<=://)[^/\s]*@")
 """Who asks, in a URL: a password, or a token in the place of a user."""
+OF_SSH = "fatal: Could not read from remote repository."
+"""What git says of all that ssh fails at; why it failed ssh has said before."""
+CAUSES = ("Load key ", "Warning: Identity file ", "No ", "Host key for ")
+"""How lines of ssh begin that say more than its last one."""
+UNKNOWN_HOST = "Host key verification failed."
+"""What ssh says alone of a host that it does not know, where it would have asked somebody."""
 OWNED = "let it be the agent's, or named by git config --system --add safe.directory"
 OPTIONS = (
     "core.hooksPath=/dev/null",
@@ -88,6 +94,9 @@ class Mirror:
         ssh = ["ssh", "-o", "BatchMode=yes"]
         if key := self._application.ssh_key:
             ssh += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
+        if known := self._application.known_hosts:
+            ssh += ["-o", f'UserKnownHostsFile="{known}"', "-o", "GlobalKnownHostsFile=/dev/null"]
+            ssh += ["-o", "StrictHostKeyChecking=yes"]
         return command.passed_on() | {
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "",
@@ -139,5 +148,16 @@ def last_words(output: str) -> str:
     """The line that says why git failed, without any password."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    why = WHO.sub("", (fatal or lines[-1:] or ["without a word"])[0])
+    said = (fatal or lines[-1:] or ["without a word"])[0]
+    why = WHO.sub("", _words_of_ssh(lines[: lines.index(said)]) if said == OF_SSH else said)
     return f"{why}; {OWNED}" if "dubious ownership" in why else why
+
+
+def _words_of_ssh(lines: list[str]) -> str:
+    """Why ssh failed: its last line, and the one that says how it came to that."""
+    if not lines:
+        return OF_SSH
+    if lines == [UNKNOWN_HOST]:
+        return "Host key verification failed: ssh does not know this host"
+    causes = [line for line in lines[:-1] if line.startswith(CAUSES)]
+    return "; ".join(line.rstrip(".") for line in (*causes, lines[-1]))

@@ -157,27 +157,6 @@ def test_these_are_none_and_a_password_is_not_repeated(repository: Any) -> None:
     assert "@" not in str(repository) or "staple" not in str(wrong.value)
 
 
-SSH = """#!/bin/sh
-printf '%s\\n' "$@" > {0}
-for command; do :; done
-eval "$command"
-"""
-
-
-def test_the_key_is_used_alone_and_nobody_is_asked(
-    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ssh = tmp_path / "bin/ssh"
-    ssh.parent.mkdir()
-    ssh.write_text(SSH.format(tmp_path / "asked"))
-    ssh.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
-    key = tmp_path / "the key's; touch owned"
-    assert fetch(mirror_of(origin, repository=f"git@localhost:{origin.path}", ssh_key=key)).ok
-    words = (tmp_path / "asked").read_text().splitlines()
-    assert words[:6] == ["-o", "BatchMode=yes", "-i", str(key), "-o", "IdentitiesOnly=yes"]
-
-
 class Guarded(SimpleHTTPRequestHandler):
     """Serves files to who knows the password."""
 
@@ -235,6 +214,8 @@ def test_a_password_is_read_from_its_file_and_never_told_nor_forgotten(
         ("first\nlast\n\n", "last"),
         ("", "without a word"),
         ("fatal: unable to access 'https://git:pass@word@host/x'", "fatal: unable to access 'https://host/x'"),
+        ("ERROR: no such repository\nfatal: Could not read from remote repository.\n", "ERROR: no such repository"),
+        ("fatal: Could not read from remote repository.", "fatal: Could not read from remote repository."),
     ],
 )
 def test_the_words_of_git_are_the_line_that_says_why(output: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""A deploy by the agent as its own user, with the units and rules that are shipped, of a repository with a password."""
+"""A deploy by the agent as its own user, by the units and rules that are shipped, with a password and with a key."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from tests.kinds.configuring import toml
 from tests.servers.node import Node
 from tests.servers.process import run
 from tests.servers.shop import ALONE, HEALTH, UNIT, Origin, shop
+from tests.servers.sshd import new_key, public
 from tests.test_least_privilege import SHIPPED, AgentInNode, install_rule
 
 PASSWORD = "battery-staple"
 UNITS = ["shop@1.service", "shop@2.service"]
-DROP_IN = "[Service]\nLoadCredential=git:/etc/keys/git\n"
+DROP_IN = "[Service]\nLoadCredential=git:/etc/keys/git\nLoadCredential=ssh:/etc/keys/ssh\n"
 # What serves the repository, to who knows the password.
 SERVER = """
 import base64, functools, http.server
@@ -44,6 +45,7 @@ APPLICATION = {
     "health_timeout": 10.0,
     "timeout": 30.0,
 }
+OVER_SSH = {"repository": "root@127.0.0.1:/srv/origin/origin.git", "ssh_key": "credential:ssh", "path": "/srv/till"}
 
 
 class PublishedOrigin(Origin):
@@ -66,7 +68,7 @@ def node(origin: Origin, agent_venv: Path, start_node: Callable[..., Node]) -> N
     host = start_node("plain", binds=[f"{origin.path.parent}:/srv/origin"])
     host.run("ln", "-s", str(agent_venv), "/opt/agent")
     host.run("useradd", "--system", "--user-group", "--home-dir", "/var/lib/agent", "agent")
-    host.run("install", "-d", "-o", "agent", "-g", "agent", "/srv/shop")
+    host.run("install", "-d", "-o", "agent", "-g", "agent", "/srv/shop", "/srv/till")
     for unit in ("agent.service", "agent-job@.service"):
         host.write(f"/etc/systemd/system/{unit}", (SHIPPED / unit).read_text())
     host.write("/etc/systemd/system/agent.service.d/credentials.conf", DROP_IN)
@@ -74,13 +76,22 @@ def node(origin: Origin, agent_venv: Path, start_node: Callable[..., Node]) -> N
     host.write("/etc/systemd/system/shop@.service", UNIT)
     host.write("/usr/local/bin/shop-is-healthy", HEALTH, 0o755)
     host.write("/server.py", SERVER)
-    configuration = toml({"applications": {"shop": APPLICATION}})
+    let_in_by_key(host, new_key(origin.path.parent / "key"))
+    configuration = toml({"applications": {"shop": APPLICATION, "till": OVER_SSH}})
     host.write("/etc/agent/agent.toml", configuration)
     install_rule(host, configuration)
     host.systemctl("daemon-reload")
     host.run("systemd-run", "--unit=origin", "/usr/bin/python3", "/server.py")
     host.systemctl("start", "agent")
     return host
+
+
+def let_in_by_key(host: Node, key: Path) -> None:
+    """Its own sshd, as Debian configures it, lets root in; every user of the host knows that of this name."""
+    host.write("/etc/keys/ssh", key.read_text(), 0o600)
+    host.write("/root/.ssh/authorized_keys", public(key), 0o600)
+    host.write("/etc/ssh/ssh_known_hosts", f"127.0.0.1 {host.read('/etc/ssh/ssh_host_ed25519_key.pub')}")
+    host.systemctl("start", "ssh")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +110,7 @@ def test_it_deploys_though_the_agent_is_restarted_and_takes_back_what_crashes(
 ) -> None:
     wanted = origin.commit(shop("v1"))
     node.run("touch", "/before.hold")
-    action = agent.schedule("deploy", {})
+    action = agent.schedule("deploy", {"application": "shop"})
     eventually(node.path("/srv/shop/ran").exists, "the command runs", 30)
     (unit,) = node.systemctl("list-units", "--plain", "--no-legend", "agent-job@*").splitlines()
     agent.end("restart")
@@ -111,10 +122,24 @@ def test_it_deploys_though_the_agent_is_restarted_and_takes_back_what_crashes(
     assert (answers(node), node.read("/srv/shop/ran")) == (["v1", "v1"], "agent\n")
 
     origin.commit({"shop.py": "this does not even compile"})
-    action = agent.schedule("deploy", {"deployment_strategy": "parallel"})
+    action = agent.schedule("deploy", {"application": "shop", "deployment_strategy": "parallel"})
     failed = agent.await_final(action, timeout=60)
     assert failed["action"]["state_payload"]["message"].endswith(f"; rolled back to {wanted}"), failed["action"]
     assert answers(node) == ["v1", "v1"]
 
     told = json.dumps([info, failed]) + node.run("journalctl", "--no-pager").stdout
     assert PASSWORD not in told + node.run("grep", "-r", PASSWORD, "/var/lib/agent", "/srv/shop").stdout
+
+
+def test_it_deploys_over_ssh_with_a_key_that_only_systemd_can_read(
+    agent: AgentInNode, node: Node, origin: Origin
+) -> None:
+    wanted = origin.commit({"version": "over ssh"})
+    info = agent.await_final(agent.schedule("deploy", {"application": "till"}), timeout=60)
+    assert info["action"]["state"] == "DONE", info["action"]
+    assert info["action"]["state_payload"]["git_hash"] == wanted
+    assert node.read("/srv/till/current/version") == "over ssh"
+
+    node.write("/etc/ssh/ssh_known_hosts", f"127.0.0.1 {public(new_key(origin.path.parent / 'other'))}")
+    failed = agent.await_final(agent.schedule("deploy", {"application": "till"}), timeout=60)["action"]
+    assert "Host key for 127.0.0.1 has changed" in failed["state_payload"]["message"], failed

@@ -21,6 +21,7 @@ from tests.kinds.performing import perform, step_of
 from tests.servers.leftovers import unmount
 from tests.servers.process import run
 from tests.servers.shop import Origin
+from tests.servers.sshd import SshServer
 
 ACTIONS = "/api/3/stacks/default/actions"
 
@@ -421,32 +422,22 @@ def test_a_command_that_was_lost_is_not_run_again(shop: Shop, start_agent: Start
     assert (shop.current, shop.releases) == (None, [])
 
 
-SSH = """#!/bin/sh
-[ -e {0}/go ] || {{ echo ran >> {0}/count; while [ ! -e {0}/go ]; do sleep 0.05; done; }}
-for command; do :; done
-eval "$command"
-"""
+SERVE = 'if [ ! -e {0}/go ]; then {1}; fi; eval "$SSH_ORIGINAL_COMMAND"'
 
 
-def over_ssh(shop: Shop) -> dict[str, str]:
-    """The agent's environment with an ssh that only runs here what it would run there, once it is let."""
-    ssh = shop.directory / "bin/ssh"
-    ssh.parent.mkdir()
-    ssh.write_text(SSH.format(shop.directory))
-    ssh.chmod(0o755)
-    return {"PATH": f"{ssh.parent}:{os.environ['PATH']}"}
-
-
-def test_a_fetch_that_was_lost_is_done_again(shop: Shop, start_agent: StartAgent) -> None:
-    document = shop.document(repository=f"ssh://git@localhost{shop.origin.path}")
-    agent = start_agent(config=toml({"applications": document["applications"]}), env=over_ssh(shop))
-    action = agent.schedule("deploy", {})
-    await_held(shop.directory)
-    agent.kill_all()
-    os.kill(runners(agent, "fetch")[0], 9)
-    let_go(shop.directory)
-    agent.start()
-    info = agent.await_final(action)
+def test_a_fetch_that_was_lost_is_done_again(shop: Shop, server_dir: Path, start_agent: StartAgent) -> None:
+    with SshServer(server_dir / "ssh") as ssh:
+        serve = shop.directory / "serve"
+        serve.write_text(SERVE.format(shop.directory, HELD.format(shop.directory)))
+        ssh.authorized.write_text(f'command="sh {serve}" {ssh.authorized.read_text()}')
+        agent = shop.agent(start_agent, repository=ssh.url(shop.origin.path), **ssh.options)
+        action = agent.schedule("deploy", {})
+        await_held(shop.directory)
+        agent.kill_all()
+        os.kill(runners(agent, "fetch")[0], 9)
+        let_go(shop.directory)
+        agent.start()
+        info = agent.await_final(action)
     assert info["action"]["state"] == "DONE", info
     assert shop.current == "one"
 
