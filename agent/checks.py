@@ -281,7 +281,7 @@ def _listens(url: str, schemes: tuple[str, ...]) -> bool:
     if not usable or parts.fragment or any(not each.startswith("ssl_") for each, _ in parse_qsl(parts.query)):
         return False
     if parts.scheme == "unix":
-        return not parts.hostname and len(parts.path) > 1
+        return url.startswith("unix://") and not parts.hostname and len(parts.path) > 1
     return bool(parts.hostname) and parts.path in ("", "/")
 
 

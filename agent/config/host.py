@@ -152,7 +152,11 @@ class Maintenance:
 class Containers:
     """The container engine of this host, Docker or podman."""
 
-    engine: str = option("unix:///run/docker.sock", checks.text, "Where its API listens.")
+    engine: str = option(
+        "unix:///run/docker.sock",
+        checks.server_url("unix", "tcp"),
+        "Where its API listens; through tcp://127.0.0.1:PORT, which is never encrypted, everybody on the host is root.",
+    )
     label: str = option(
         "com.docker.compose.service", checks.text, "The label of a container that names the service it belongs to."
     )

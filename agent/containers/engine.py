@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from agent.config.host import Containers
 
@@ -69,6 +70,7 @@ class Engine:
         url, timeout = self._options.engine, self._options.timeout
         version = self._asked(lambda: _version(url, timeout))
         self._client = self._asked(lambda: APIClient(base_url=url, version=version, timeout=timeout))
+        self._client.trust_env = False  # an engine is asked directly, whatever proxy the environment names
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -149,16 +151,31 @@ def _version(url: str, timeout: float) -> str | None:
 
     The package would leave a socket open where nobody listens, and ask for what takes podman a second to tell.
     """
-    scheme, _, path = url.partition("://")
-    if scheme != "unix":
+    connection = _connected(url, timeout)
+    if connection is None:
         return None
-    with socket.socket(socket.AF_UNIX) as connection, closing(HTTPConnection("localhost")) as engine:
-        connection.settimeout(timeout)
-        connection.connect(path)
+    with connection, closing(HTTPConnection("localhost")) as engine:
         engine.sock = connection
         engine.request("GET", "/_ping")
         with engine.getresponse() as answer:
             return answer.getheader("Api-Version")
+
+
+def _connected(url: str, timeout: float) -> socket.socket | None:
+    """A connection to its unix socket or its port; None where the package is to say what is wrong with the address."""
+    scheme, _, path = url.partition("://")
+    if scheme == "tcp" and (port := urlsplit(url).port):
+        return socket.create_connection((urlsplit(url).hostname, port), timeout)
+    if scheme != "unix":
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _name(listed: dict[str, Any]) -> str:

@@ -103,8 +103,14 @@ def _refuse_what_will_not_come(container: Container, progress: Progress, timeout
         raise EngineFailed(f"the container {container.name} was restarted and is unhealthy")
     if clock.monotonic() - progress["since"] > timeout:
         raise EngineFailed(
-            f"the container {container.name} is not up {timeout:g} s after its restart: {container.message}"
+            f"the container {container.name} {_lacks(container)} {timeout:g} s after its restart: {container.message}"
         )
+
+
+def _lacks(container: Container) -> str:
+    """What it has not come to: a check may fail, or be run by nobody."""
+    waits = container.status == "running" and container.health == "starting"
+    return "runs, but its health check has not passed" if waits else "is not up"
 
 
 def _begun(progress: Progress) -> Progress:

@@ -14,6 +14,7 @@ from agent.config.host import Containers
 from agent.containers import engine as engine_module
 from agent.containers import restart
 from agent.containers.engine import Engine, EngineFailed
+from agent.errors import ConfigError
 from agent.kinds.base import Failed, Running
 from agent.kinds.container import ContainerRestart, ContainerResult
 from agent.kinds.registry import discover
@@ -21,7 +22,7 @@ from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.datastores.held import Held
 from tests.kinds.configuring import settings, toml
 from tests.kinds.conftest import Drive
-from tests.kinds.engines import commanded, done, driving, failure, run, starts, status
+from tests.kinds.engines import commanded, done, driving, failure, remove_all, run, starts, status
 from tests.kinds.performing import perform as perform_steps
 from tests.kinds.performing import step_of
 from tests.servers.docker import DockerEngine
@@ -98,7 +99,29 @@ def test_one_that_does_not_get_healthy_in_time_is_told(docker: DockerEngine) -> 
     kind = ContainerRestart(settings(driving(docker) | {"host": {"timeout": 0.3}}))
     ended = perform_steps(kind, _noted(kind, "late"), args={"container": "late"})[-1]
     assert isinstance(ended, Failed)
-    assert ended.message == "the container late is not up 0.3 s after its restart: running (starting)"
+    why = "runs, but its health check has not passed 0.3 s after its restart: running (starting)"
+    assert ended.message == f"the container late {why}"
+
+
+def test_podman_has_the_last_word_on_health_and_where_it_says_nothing_that_is_told(
+    podman_engine: PodmanEngine, driver_of: Drive
+) -> None:
+    """Here is no systemd whose timers would run podman's checks: the test does."""
+    agent = driver_of(podman_engine)
+    check = ("--health-cmd", "test -e /ok", "--health-interval", "disable", "--health-retries", "2")
+    for name, does in (("well", "echo > /ok; "), ("ill", "")):
+        run(podman_engine, name, does=does, options=check)
+        action = agent.schedule(KIND, {"container": name})
+        while agent.info(action)["action"]["state"] not in ("DONE", "FAILED"):
+            podman_engine.check(name)
+        payload = agent.info(action)["action"]["state_payload"]
+        ended = {"well": "running (healthy)", "ill": "the container ill was restarted and is unhealthy"}
+        assert (payload["message"], starts(podman_engine, name)) == (ended[name], 2)
+    kind = ContainerRestart(settings(driving(podman_engine) | {"host": {"timeout": 0.3}}))
+    told = perform_steps(kind, _noted(kind, "well"), args={"container": "well"})[-1]
+    assert isinstance(told, Failed)
+    assert "well runs, but its health check has not passed 0.3 s after" in told.message
+    remove_all(podman_engine)
 
 
 @pytest.mark.parametrize("answered", [False, True])
@@ -203,6 +226,26 @@ def test_an_engine_that_hangs_is_told_after_the_timeout(docker: DockerEngine, se
         ended = kind.step(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
     why = "(containers.engine) did not answer within 1.3 s; what it was asked may yet take effect"
     assert isinstance(ended, Failed) and ended.message.endswith(why)
+
+
+def test_an_engine_on_a_port_is_asked_directly(server_dir: Path, start_agent: StartAgent) -> None:
+    with DockerEngine(server_dir / "docker", tcp=True) as engine:
+        engine.import_busybox()
+        run(engine, "shop")
+        agent = start_agent(
+            config=toml(driving(engine, engine=engine.tcp_url)), env={"http_proxy": "http://127.0.0.1:1"}
+        )
+        assert done(agent, KIND, {"container": "shop"})["message"] == "running"
+        assert starts(engine, "shop") == 2
+    why = f"the engine at {engine.tcp_url} (containers.engine) cannot be reached: Connection refused"
+    assert failure(agent, KIND, {"container": "shop"}) == why
+
+
+@pytest.mark.parametrize("url", ["ssh://host", "https://host", "tcp://127.0.0.1:99999", "unix:run", "tcp://u:pw@host"])
+def test_an_address_that_no_engine_can_have_stops_the_start(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"containers\.engine: expected unix:///path or tcp://host:port") as stopped:
+        settings({"containers": {"engine": url}})
+    assert "pw" not in str(stopped.value)
 
 
 def test_an_address_that_is_none_is_told() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers.leftovers import mounts_below, unmount
-from tests.servers.process import program, run
+from tests.servers.process import free_port, program, run
 from tests.servers.server import Server, in_background
 
 IDLE = ("sh", "-c", "trap exit TERM; sleep 1000 & wait")  # PID 1 ignores what it does not trap
@@ -16,13 +16,17 @@ BUSYBOX_TOOLS = ("sh", "sleep", "echo", "cat", "true", "false")
 
 
 class DockerEngine(Server):
-    """One dockerd with all its state in `dir`; its containers have the host's network or none."""
+    """One dockerd with all its state in `dir`; its containers have the host's network or none.
+
+    With `tcp` it listens on a port of the loopback address too, for which it takes a second more.
+    """
 
     name = "dockerd"
 
-    def __init__(self, dir: Path) -> None:
+    def __init__(self, dir: Path, *, tcp: bool = False) -> None:
         self.dir = dir
         self.dir.mkdir(parents=True, exist_ok=True)
+        self.port = free_port() if tcp else None
         self.socket = dir / "docker.sock"
         self.pidfile = dir / "docker.pid"
         self.log = dir / "dockerd.log"
@@ -33,6 +37,11 @@ class DockerEngine(Server):
         return f"unix://{self.socket}"
 
     @property
+    def tcp_url(self) -> str:
+        """The same on its port, not encrypted."""
+        return f"tcp://127.0.0.1:{self.port}"
+
+    @property
     def start_command(self) -> list[str]:
         """Starts it in the background; it writes its pidfile."""
         options = [
@@ -40,7 +49,7 @@ class DockerEngine(Server):
             f"--pidfile={self.pidfile}", "--bridge=none", "--iptables=false", "--ip6tables=false",
             "--ip-forward=false", "--ip-masq=false", "--shutdown-timeout=2",
         ]  # fmt: skip
-        argv = [program("dockerd"), *options]
+        argv = [program("dockerd"), *options, *([f"--host={self.tcp_url}"] if self.port else [])]
         return in_background(argv, pidfile=self.pidfile, log=self.log)
 
     def answers(self) -> bool:
