@@ -22,7 +22,7 @@ from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.datastores.held import Held
 from tests.kinds.configuring import settings, toml
 from tests.kinds.conftest import Drive
-from tests.kinds.engines import commanded, done, driving, failure, remove_all, run, starts, status
+from tests.kinds.engines import commanded, done, driving, failure, run, starts, status
 from tests.kinds.performing import perform as perform_steps
 from tests.kinds.performing import step_of
 from tests.servers.docker import DockerEngine
@@ -101,27 +101,6 @@ def test_one_that_does_not_get_healthy_in_time_is_told(docker: DockerEngine) -> 
     assert isinstance(ended, Failed)
     why = "runs, but its health check has not passed 0.3 s after its restart: running (starting)"
     assert ended.message == f"the container late {why}"
-
-
-def test_podman_has_the_last_word_on_health_and_where_it_says_nothing_that_is_told(
-    podman_engine: PodmanEngine, driver_of: Drive
-) -> None:
-    """Here is no systemd whose timers would run podman's checks: the test does."""
-    agent = driver_of(podman_engine)
-    check = ("--health-cmd", "test -e /ok", "--health-interval", "disable", "--health-retries", "2")
-    for name, does in (("well", "echo > /ok; "), ("ill", "")):
-        run(podman_engine, name, does=does, options=check)
-        action = agent.schedule(KIND, {"container": name})
-        while agent.info(action)["action"]["state"] not in ("DONE", "FAILED"):
-            podman_engine.check(name)
-        payload = agent.info(action)["action"]["state_payload"]
-        ended = {"well": "running (healthy)", "ill": "the container ill was restarted and is unhealthy"}
-        assert (payload["message"], starts(podman_engine, name)) == (ended[name], 2)
-    kind = ContainerRestart(settings(driving(podman_engine) | {"host": {"timeout": 0.3}}))
-    told = perform_steps(kind, _noted(kind, "well"), args={"container": "well"})[-1]
-    assert isinstance(told, Failed)
-    assert "well runs, but its health check has not passed 0.3 s after" in told.message
-    remove_all(podman_engine)
 
 
 @pytest.mark.parametrize("answered", [False, True])

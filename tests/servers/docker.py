@@ -66,12 +66,7 @@ class DockerEngine(Server):
     def import_busybox(self, tag: str = "busybox:1") -> str:
         """Make an image of Debian's static busybox, with no registry, and return its tag."""
         busybox = self.dir / "busybox.tar"
-        with tarfile.open(busybox, "w") as image:
-            image.add(program("busybox"), "bin/busybox")
-            for tool in BUSYBOX_TOOLS:
-                link = tarfile.TarInfo(f"bin/{tool}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                image.addfile(link)
+        write_busybox(busybox)
         self.cli("import", str(busybox), tag)
         busybox.unlink()
         return tag
@@ -89,3 +84,13 @@ class DockerEngine(Server):
         for mount in mounts_below(f"{self.dir}/"):
             unmount(Path(mount))
         shutil.rmtree(self.dir)
+
+
+def write_busybox(file: Path) -> None:
+    """What an image of Debian's static busybox is made of."""
+    with tarfile.open(file, "w") as image:
+        image.add(program("busybox"), "bin/busybox")
+        for tool in BUSYBOX_TOOLS:
+            link = tarfile.TarInfo(f"bin/{tool}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            image.addfile(link)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from tests.servers.docker import DockerEngine
 from tests.servers.process import program, run
 from tests.servers.server import in_background
 
-# runc and lower limits: neither the limits that podman would set nor crun suit every host that tests run on.
+# runc, lower limits, no keyring: the limits that podman would set, crun and keyrings do not suit every host of tests.
 CONTAINERS_CONF = """
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
 log_driver = "k8s-file"
+keyring = false
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
@@ -61,11 +61,6 @@ class PodmanEngine(DockerEngine):
     def cli(self, *args: str) -> str:
         """What podman prints, without the last newline; RuntimeError if it fails."""
         return run([*self._podman(), *args]).rstrip("\n")
-
-    def check(self, name: str) -> None:
-        """Run a container's health check, as a timer of systemd's does where there is one."""
-        with suppress(RuntimeError):  # unhealthy, or not running just now
-            self.cli("healthcheck", "run", name)
 
     def _podman(self) -> list[str]:
         configuration = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
