@@ -60,7 +60,7 @@ def podman(start_node: Callable[..., Node]) -> Iterator[PodmanOfNode]:
 
 
 def test_systemd_runs_the_check_and_its_word_is_awaited(podman: PodmanOfNode, start_agent: StartAgent) -> None:
-    agent = start_agent(config=toml(driving(podman)))
+    agent = start_agent(config=toml(driving(podman) | {"host": {"timeout": 30}}))
     options = (*CHECK, "--pids-limit=0", "--health-retries")  # a node has no controller of pids
     run(podman, "well", does="busybox rm -f /ok; sleep 1; echo > /ok; ", options=(*options, "9"))
     run(podman, "ill", options=(*options, "2"))
