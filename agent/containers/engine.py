@@ -15,6 +15,8 @@ from agent.config.host import Containers
 
 ONE_OFF = "com.docker.compose.oneoff"
 """Compose's label of what `run` started beside the service: a task, not one of its containers."""
+SHORT_ID = 12
+"""Digits of an id that stand for it. Fewer might be the name of a container that is gone: `db`, `cafe`."""
 NO_ANSWER = "did not answer within {:g} s; what it was asked may yet take effect"
 
 Answer = TypeVar("Answer")
@@ -29,7 +31,7 @@ class EngineFailed(Exception):
 
 
 class NoContainer(EngineFailed):
-    """There is no such container, or none that only it could be."""
+    """There is no such container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,11 @@ class Engine:
         self._client.close()
 
     def find(self, wanted: str) -> Container:
-        """The container of this name or id; the beginning of an id will do where only one begins so."""
+        """The container of this name or id, whole or as short as engines show it."""
         listed = self._asked(lambda: self._client.containers(all=True))
-        exact = [each["Id"] for each in listed if wanted in (each["Id"], _name(each))]
-        found = exact or [each["Id"] for each in listed if each["Id"].startswith(wanted)]
-        if not found:
+        found = [each["Id"] for each in listed if wanted in (each["Id"], each["Id"][:SHORT_ID], _name(each))]
+        if len(found) != 1:
             raise NoContainer(f"there is no container {wanted}")
-        if len(found) > 1:
-            raise NoContainer(f"there are {len(found)} containers whose id begins with {wanted}")
         return self.look(found[0])
 
     def of_service(self, service: str) -> dict[str, str]:
@@ -96,7 +95,9 @@ class Engine:
 
     def look(self, id: str) -> Container:
         """How it stands now, by its full id, which no other container ever has."""
-        shown = self._asked(lambda: self._client.inspect_container(id), missing=f"the container {id[:12]} is gone")
+        shown = self._asked(
+            lambda: self._client.inspect_container(id), missing=f"the container {id[:SHORT_ID]} is gone"
+        )
         state = shown["State"]
         return Container(
             id=shown["Id"],
