@@ -4,7 +4,8 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -50,6 +51,15 @@ class Wrong(ValueError):
             return f"{prefix}expected {self.expected}"
         found = "nothing" if self.found is NOTHING else json.dumps(self.found, default=str)
         return f"{prefix}expected {self.expected}, got {found}"
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Let what is wrong in here say where that is: in the table, list or option that `name` is."""
+    try:
+        yield
+    except Wrong as wrong:
+        raise wrong.inside(name) from None
 
 
 def text(value: Any) -> str:
@@ -128,9 +138,10 @@ def texts(value: Any) -> tuple[str, ...]:
 
 
 def naturals(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value:
-        raise Wrong("a list of integers of 0 or more", value)
-    return tuple(_inside(str(index), natural, each) for index, each in enumerate(value))
+    expected = "a list of integers of 0 or more"
+    if not value:
+        raise Wrong(expected, value)
+    return _list_of(natural, value, expected)
 
 
 def unit(value: Any) -> str:
@@ -141,7 +152,7 @@ def unit(value: Any) -> str:
 
 
 def units(value: Any) -> tuple[str, ...]:
-    return tuple(_inside(str(index), unit, each) for index, each in enumerate(_list(value, "a list of units")))
+    return _list_of(unit, value, "a list of units")
 
 
 def git_ref(value: Any) -> str:
@@ -169,8 +180,7 @@ def _unshown(value: str) -> Any:
 
 def urls(value: Any) -> tuple[str, ...]:
     """Addresses of HTTP receivers; what they are signed with is no part of them."""
-    listed = _list(value, "a list of URLs")
-    return tuple(_inside(str(index), _url, each) for index, each in enumerate(listed))
+    return _list_of(_url, value, "a list of URLs")
 
 
 def server_url(*schemes: str) -> Check:
@@ -194,8 +204,7 @@ def folder(value: Path) -> Path:
 
 def commands(value: Any) -> tuple[tuple[str, ...], ...]:
     """Several commands, each as a list of its words."""
-    listed = _list(value, 'a list of commands, such as [["/bin/true"]]')
-    return tuple(_inside(str(index), command, each) for index, each in enumerate(listed))
+    return _list_of(command, value, 'a list of commands, such as [["/bin/true"]]')
 
 
 def command(value: Any) -> tuple[str, ...]:
@@ -209,7 +218,7 @@ def table_of(check: Check) -> Check:
     def check_each(value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise Wrong("a table", value)
-        return {key: _inside(key, check, each) for key, each in value.items()}
+        return {key: _at(key, check, each) for key, each in value.items()}
 
     return check_each
 
@@ -253,10 +262,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _list(value: Any, expected: str) -> list[Any]:
+def _list_of(check: Check, value: Any, expected: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise Wrong(expected, value)
-    return value
+    return tuple(_at(str(index), check, each) for index, each in enumerate(value))
 
 
 def _url(value: Any) -> str:
@@ -285,8 +294,6 @@ def _listens(url: str, schemes: tuple[str, ...]) -> bool:
     return bool(parts.hostname) and parts.path in ("", "/")
 
 
-def _inside(key: str, check: Check, value: Any) -> Any:
-    try:
+def _at(key: str, check: Check, value: Any) -> Any:
+    with inside(key):
         return check(value)
-    except Wrong as wrong:
-        raise wrong.inside(key) from None

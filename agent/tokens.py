@@ -112,10 +112,8 @@ def parse(document: Mapping[str, Any], *, certificates: bool = False) -> dict[st
     """The identities by e-mail. Raises `Wrong`, which never shows what might be a token."""
     identities: dict[str, Identity] = {}
     for email, content in document.items():
-        try:
+        with checks.inside(email):
             identities[email] = _identity(email, content, certificates)
-        except Wrong as wrong:
-            raise wrong.inside(email) from None
     hashes = [each.sha256 for each in identities.values() if each.sha256]
     if len(set(hashes)) < len(hashes):
         raise Wrong("a token of its own for each identity", "one token for two", at="sha256")
@@ -142,10 +140,8 @@ def _identity(email: str, content: Any, certificates: bool) -> Identity:
 
 
 def _member(content: Mapping[str, Any], name: str, check: checks.Check, default: Any) -> Any:
-    try:
+    with checks.inside(name):
         return check(content[name]) if name in content else default
-    except Wrong as wrong:
-        raise wrong.inside(name) from None
 
 
 def _digest(value: Any) -> bytes:

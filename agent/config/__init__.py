@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -168,9 +168,11 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
     agent, api = settings.agent, settings.api
     try:
         if db := environ.get("AGENT_DB"):
-            agent = replace(agent, db=_override("AGENT_DB", checks.path, db))
+            with checks.inside("AGENT_DB"):
+                agent = replace(agent, db=checks.path(db))
         if bind := environ.get("AGENT_BIND"):
-            api = replace(api, bind=_override("AGENT_BIND", checks.address, bind))
+            with checks.inside("AGENT_BIND"):
+                api = replace(api, bind=checks.address(bind))
     except Wrong as wrong:
         raise ConfigError(str(wrong)) from None
     return replace(settings, agent=agent, api=api)
@@ -180,10 +182,3 @@ def _refuse_to_serve_strangers(api: Api, at: str) -> None:
     if not api.local and not api.authenticated:
         expected = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
         raise ConfigError(str(Wrong(expected, api.bind, at=at)))
-
-
-def _override(variable: str, check: Callable[[Any], Any], value: str) -> Any:
-    try:
-        return check(value)
-    except Wrong as wrong:
-        raise wrong.inside(variable) from None

@@ -109,10 +109,8 @@ class Cache:
         needed, check = CACHES[self.kind]
         if (value := getattr(self, needed)) is None:
             raise Wrong(f'a value, as kind is "{self.kind}"', checks.NOTHING, at=needed)
-        try:
+        with checks.inside(needed):
             check(value)
-        except Wrong as wrong:
-            raise wrong.inside(needed) from None
 
 
 CACHES: Mapping[str, tuple[str, checks.Check]] = {

@@ -34,20 +34,16 @@ def subtable(section: type[Any]) -> Any:
 
 def table(section: type[S], content: Any, name: str) -> S:
     """What a table of the file says. Raises `Wrong`, naming the option from `name` on."""
-    try:
+    with checks.inside(name):
         return options(section, content)
-    except Wrong as wrong:
-        raise wrong.inside(name) from None
 
 
 def named_tables(section: type[S], content: Any, name: str) -> dict[str, S]:
     """The same for a table of tables with names of the operator's own."""
     if not isinstance(content, Mapping):
         raise Wrong("a table for each name", content, at=name)
-    try:
+    with checks.inside(name):
         return {key: table(section, value, checks.name(key)) for key, value in content.items()}
-    except Wrong as wrong:
-        raise wrong.inside(name) from None
 
 
 def options(section: type[S], content: Any) -> S:
@@ -70,10 +66,8 @@ def known(names: Mapping[str, Any]) -> str:
 
 
 def _checked(option: "Field[Any]", value: Any) -> Any:
-    try:
+    with checks.inside(option.name):
         return option.metadata["check"](value)
-    except Wrong as wrong:
-        raise wrong.inside(option.name) from None
 
 
 def _has_default(option: "Field[Any]") -> bool:
