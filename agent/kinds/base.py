@@ -43,6 +43,11 @@ class Failed:
 Outcome = Running | Done | Failed
 
 
+def failed(message: str, **more: Json) -> Failed:
+    """A failure whose payload says the same to programs, and `more` that is worth knowing."""
+    return Failed({"message": message, **more}, message)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a running action, as its kind sees it.

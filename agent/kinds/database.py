@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 from agent.config import Settings
 from agent.datastores.base import Datastore
 from agent.kinds.arguments import Flag
-from agent.kinds.base import Args, Done, Failed, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Outcome, Running, Step, failed
 from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
 
@@ -71,7 +71,7 @@ class CreateDatabase(OnDatabase):
         if step.payload == CREATING:
             return self._create(step.args)
         if self.datastore.database_exists(name):
-            return Failed({"message": f"the database {name} exists already"}, f"the database {name} exists already")
+            return failed(f"the database {name} exists already")
         return Running(CREATING)
 
     def act_again(self, step: Step) -> Outcome:
@@ -98,12 +98,10 @@ class DeleteDatabase(OnDatabase):
         if step.payload == DELETING:
             return self._delete(name, step.args["force"])
         if self.datastore.is_system_database(name):
-            message = f"{name} belongs to the server and is not deleted"
-        elif not self.datastore.database_exists(name):
-            message = f"there is no database {name}"
-        else:
-            return Running(DELETING)
-        return Failed({"message": message}, message)
+            return failed(f"{name} belongs to the server and is not deleted")
+        if not self.datastore.database_exists(name):
+            return failed(f"there is no database {name}")
+        return Running(DELETING)
 
     def act_again(self, step: Step) -> Outcome:
         """What is gone now existed when this action looked: it was deleted."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from agent.kinds.base import Args, Done, Failed, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Outcome, Running, Step, failed
 from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
 
@@ -68,7 +68,7 @@ class CreateUser(OnUser):
         if step.payload == CREATING:
             return self._create(step.args)
         if self.datastore.user_exists(name):
-            return Failed({"message": f"the user {name} exists already"}, f"the user {name} exists already")
+            return failed(f"the user {name} exists already")
         return Running(CREATING)
 
     def act_again(self, step: Step) -> Outcome:
@@ -95,7 +95,7 @@ class DeleteUser(OnUser):
         if step.payload == DELETING:
             return Done(_result(name, self.datastore.delete_user(name)), f"the user {name} is deleted")
         if not self.datastore.user_exists(name):
-            return Failed({"message": f"there is no user {name}"}, f"there is no user {name}")
+            return failed(f"there is no user {name}")
         return Running(DELETING)
 
     def act_again(self, step: Step) -> Outcome:

@@ -5,7 +5,7 @@ from typing import Any
 from agent.config import Settings
 from agent.errors import AgentError
 from agent.hosts.jobs import Jobs
-from agent.kinds.base import Failed, Kind, Outcome, Step
+from agent.kinds.base import Failed, Kind, Outcome, Step, failed
 from agent.models import Json
 
 END_GRACE = 10.0
@@ -23,7 +23,7 @@ def give_up(kind: type[Kind], settings: Settings, step: Step, why: str, *, inter
     if ended:
         said.append("the command that still ran was ended")
     message = "; ".join(said)
-    return Failed({"message": message, "payload": step.payload}, message)
+    return failed(message, payload=step.payload)
 
 
 class GivenUp(Kind):

@@ -12,7 +12,7 @@ from agent.hosts import command
 from agent.hosts.command import CommandNotStarted
 from agent.hosts.maintenance import ON, TURNING_OFF, TURNING_ON, MaintenanceFlag, Mark
 from agent.kinds.arguments import Switch
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
 from agent.models import Json
 
 TAIL = 2048
@@ -72,11 +72,11 @@ class MaintenanceMode(Kind):
     def step(self, step: Step) -> Outcome:
         try:
             return self._begin(step) if step.payload is None else self._go_on(step, step.payload)
-        except (_NotTurned, CommandNotStarted) as failed:
-            return self._failed(step, str(failed))
+        except (_NotTurned, CommandNotStarted) as reason:
+            return self._failed(step, str(reason))
         except OSError as error:
             why = f"the flag {self._flag.path} cannot be read: {error.strerror}"
-            return Failed({"message": why, "payload": step.payload, "flag": str(self._flag.path)}, why)
+            return failed(why, payload=step.payload, flag=str(self._flag.path))
 
     def resume(self, step: Step) -> Outcome:
         if step.payload is None or step.payload["ran"] >= len(self._commands(step)):
@@ -145,7 +145,7 @@ class MaintenanceMode(Kind):
     def _failed(self, step: Step, why: str) -> Failed:
         mark = self._flag.read()
         message = f"{why}; maintenance mode is {mark.state if mark else 'off'}"
-        return Failed({"message": message, "payload": step.payload, "flag": str(self._flag.path)}, message)
+        return failed(message, payload=step.payload, flag=str(self._flag.path))
 
 
 class _NotTurned(Exception):

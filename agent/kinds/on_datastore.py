@@ -9,7 +9,7 @@ from agent import datastores
 from agent.config import Settings
 from agent.datastores.base import Datastore, DatastoreError, DriverMissing
 from agent.kinds import server
-from agent.kinds.base import Failed, Kind, NotOffered, Outcome, Step
+from agent.kinds.base import Kind, NotOffered, Outcome, Step, failed
 from agent.kinds.server import OnServer
 
 NAME_LENGTH = 255
@@ -76,7 +76,7 @@ class OnDatastore(OnServer):
         try:
             outcome: Outcome = act()
         except DatastoreError as error:
-            return Failed({"message": str(error)}, str(error))
+            return failed(str(error))
         return outcome
 
 

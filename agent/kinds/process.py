@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import fields
 
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step, failed
 from agent.kinds.given_up import give_up
 from agent.kinds.server import OnServer, ServerArgs
 from agent.supervisors.base import SupervisorFailed
@@ -166,4 +166,4 @@ def _told(done: list[Entry]) -> str:
 
 def _failed(name: str, why: str, done: list[Entry]) -> Failed:
     message = f"{name}: {why}" + (f"; before it: {_told(done)}" if done else "")
-    return Failed({"message": message, "processes": done}, message)
+    return failed(message, processes=done)

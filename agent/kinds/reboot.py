@@ -9,9 +9,8 @@ from agent.config import Settings
 from agent.hosts import command
 from agent.hosts.command import CommandNotStarted
 from agent.hosts.process import stat_of
-from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, NotOffered, Outcome, Running, Step, failed
 from agent.kinds.server import OnServer
-from agent.models import Json
 from agent.supervisors.base import told
 
 ASKING_TIMEOUT = 30.0
@@ -78,17 +77,17 @@ class RebootServer(OnServer):
         try:
             outcome = command.run(self._command, timeout=ASKING_TIMEOUT, stop=step.stop, action=step.action.id)
         except CommandNotStarted as error:
-            return _failed(str(error))
+            return failed(str(error))
         # One that was killed may have been so by the shutdown.
         if outcome.status is not None and outcome.status > 0:
-            return _failed(told(outcome))
+            return failed(told(outcome))
         return _asked(step.payload, "asked")
 
     def _look(self, payload: Any) -> Outcome:
         if clock.monotonic() - payload["since"] <= self._reboot_timeout:
             return Running(payload, after=LOOK_EVERY)
         said = {"asked": "was asked to", "perhaps asked": "may have been asked to, before the agent was interrupted"}
-        return _failed(f"this server {said[payload['phase']]}, but has not rebooted in {self._reboot_timeout:g} s")
+        return failed(f"this server {said[payload['phase']]}, but has not rebooted in {self._reboot_timeout:g} s")
 
 
 def _rebooted(payload: Any) -> bool:
@@ -109,8 +108,3 @@ def _asked(payload: Any, phase: str) -> Running:
 
 def _done(payload: Any) -> Done:
     return Done({"boot_id": clock.boot_id(), "previous_boot_id": payload["boot_id"]}, "this server has rebooted")
-
-
-def _failed(message: str) -> Outcome:
-    payload: Json = {"message": message}
-    return Failed(payload, message)

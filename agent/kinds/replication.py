@@ -15,7 +15,7 @@ from agent.config import Settings
 from agent.hosts.jobs import Exited, Job, Jobs, Lost
 from agent.hosts.jobs import Running as JobRunning
 from agent.kinds.arguments import Flag
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
 from agent.kinds.on_datastore import OnDatastore, ServerArgs, datastore_of
 from agent.models import Json
 
@@ -70,7 +70,7 @@ class DisableReplication(OnReplica):
     def act(self, step: Step) -> Outcome:
         role = self.datastore.role()
         if role.name == "primary":
-            return _failed("this server is a primary and follows nobody")
+            return failed("this server is a primary and follows nobody")
         if role.name == "standalone":
             return self._done("this server follows nobody already")
         return self._done("this server follows nobody any more", self.datastore.disable_replication(step.stop))
@@ -135,7 +135,7 @@ class Resync(OnReplica):
         if self.datastore.role().name == "replica":
             return None
         # One without replicas too: they may only be cut off just now, and its data be the last.
-        return _failed("this server follows nobody; force is needed to rebuild it from another")
+        return failed("this server follows nobody; force is needed to rebuild it from another")
 
     def _look(self, job: Job, step: Step) -> Outcome:
         status = job.look()
@@ -151,7 +151,7 @@ class Resync(OnReplica):
         reason = status.why if isinstance(status, Lost) else last.get("error", "the resync ended without a word")
         dirty = self.datastore.is_dirty()
         message = f"{reason}; the data is not whole, resync it again" if dirty else str(reason)
-        return Failed({"message": message, "dirty": dirty, "phase": _phase(told)["phase"]}, message)
+        return failed(message, dirty=dirty, phase=_phase(told)["phase"])
 
     def _jobs(self) -> Jobs:
         return Jobs(self._jobs_directory)
@@ -164,10 +164,6 @@ def _environment() -> dict[str, str]:
     """Ours, so that the job reads the same configuration, and with the package wherever it was imported from."""
     package = str(Path(agent.__file__).resolve().parent.parent)
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
-
-
-def _failed(message: str) -> Failed:
-    return Failed({"message": message}, message)
 
 
 def _lines(output: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import fields
 
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step, failed
 from agent.kinds.server import OnServer
 from agent.models import Json
 from agent.supervisors import restart
@@ -91,7 +91,7 @@ class RestartServices(OnServer):
         restarted = [each["unit"] for each in progress if each["state"] == "running"]
         untouched = [unit.name for unit in self._untouched(progress)]
         message = f"{why}; restarted: {_names(restarted)}; not restarted: {_names(untouched)}"
-        return Failed({"message": message, "restarted": restarted, "not_restarted": untouched}, message)
+        return failed(message, restarted=restarted, not_restarted=untouched)
 
 
 def _done(progress: list[Progress]) -> Done:

@@ -3,7 +3,7 @@
 from agent import datastores, supervisors
 from agent.config import Settings
 from agent.datastores.base import DatastoreDown, DatastoreError, DriverMissing
-from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
 from agent.supervisors.base import SupervisorFailed
 
 LOOKS = 10
@@ -38,7 +38,7 @@ class StopStore(Kind):
         except DatastoreDown as error:
             return self._down(step, str(error))
         except DatastoreError as error:
-            return Failed({"message": str(error)}, str(error))
+            return failed(str(error))
         return Done({"message": message}, message)
 
     # Down is down, however often it is asked for.
