@@ -1,9 +1,10 @@
 """`replicante.store.*`: what the datastore itself is asked to do."""
 
-from agent import datastores, supervisors
+from agent import supervisors
 from agent.config import Settings
-from agent.datastores.base import DatastoreDown, DatastoreError, DriverMissing
-from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
+from agent.datastores.base import DatastoreDown, DatastoreError
+from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step, failed
+from agent.kinds.on_datastore import datastore_of
 from agent.supervisors.base import SupervisorFailed
 
 LOOKS = 10
@@ -19,14 +20,8 @@ class StopStore(Kind):
     interruption = "It looks whether the datastore is down and asks again where it is not."
 
     def __init__(self, settings: Settings) -> None:
-        if settings.datastore is None:
-            raise NotOffered("set [datastore] in the configuration")
         super().__init__(settings)
-        self._timeout = settings.datastore.timeout
-        try:
-            self._datastore = datastores.of(settings.datastore)
-        except DriverMissing as error:
-            raise NotOffered(str(error)) from None
+        self._datastore = datastore_of(settings)
 
     @property
     def description(self) -> str:
@@ -34,7 +29,7 @@ class StopStore(Kind):
 
     def step(self, step: Step) -> Outcome:
         try:
-            message = self._datastore.shut_down(self._timeout, step.stop)
+            message = self._datastore.shut_down(self._datastore.settings.timeout, step.stop)
         except DatastoreDown as error:
             return self._down(step, str(error))
         except DatastoreError as error:
