@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -126,9 +127,8 @@ def left_over_ended(action_id: str, pids: list[int]) -> None:
     log.warning("action %s: ended what a killed agent left running: %s", action_id, pids)
 
 
-def step_raised(action_id: str, kind: str, error: type[BaseException], where: str) -> None:
-    # The place, not the message: that may quote what the action was given.
-    log.error("action %s %s raised %s at %s", action_id, kind, error.__name__, where)
+def step_raised(action: Action, error: BaseException) -> None:
+    log.error("action %s %s raised %s", action.id, action.kind, _raised(error))
 
 
 def executing(lock: str) -> None:
@@ -143,8 +143,14 @@ def pruned(count: int) -> None:
     log.info("%d old finished actions removed", count)
 
 
-def request_failed(method: str, route: str, error: type[BaseException], where: str) -> None:
-    log.error("%s %s raised %s at %s", method, route, error.__name__, where)
+def request_failed(method: str, route: str, error: BaseException) -> None:
+    log.error("%s %s raised %s", method, route, _raised(error))
+
+
+def _raised(error: BaseException) -> str:
+    """What and where, not the message: that may quote what the action or the request was given."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno} in {frame.name}"
 
 
 def request_refused(status: int, error: str) -> None:

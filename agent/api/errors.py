@@ -1,6 +1,6 @@
 """One shape for every error, also for those that the framework raises; a traceback never leaves the process."""
 
-import traceback
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -19,37 +19,41 @@ def init_app(app: Flask) -> None:
 
 
 def _refusal(error: AgentError) -> Response:
-    body: dict[str, Any] = {"error": error.message, "layers": error.layers, "variant": error.variant}
-    if error.details is not None:
-        body["details"] = {name: list(texts) for name, texts in error.details.items()}
-    response = jsonify(_as_this_wire_has_it(body))
-    response.status_code = error.status
+    response = _answer(error.status, error.message, error.variant, error.layers, error.details)
     response.headers.update(error.headers)
     return response
-
-
-def _as_this_wire_has_it(body: dict[str, Any]) -> dict[str, Any]:
-    """The clients of the AsyncAction resource print two members more."""
-    if request.path.startswith("/api/3/"):
-        return body | {"error_description": body["error"], "details": body.get("details", {})}
-    return body
 
 
 def _framework_error(error: HTTPException) -> Response:
     """What the framework raises: its own status and headers, such as `Allow`, in our shape."""
     status = error.code or 500
-    response = jsonify(
-        _as_this_wire_has_it(
-            {
-                "error": _sentence(status, error),
-                "layers": [],
-                "variant": VARIANTS.get(status, error.name.title().replace(" ", "").replace("-", "")),
-            }
-        )
-    )
-    response.status_code = status
+    variant = VARIANTS.get(status, error.name.title().replace(" ", "").replace("-", ""))
+    response = _answer(status, _sentence(status, error), variant)
     kept = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
     response.headers.update(kept)
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    log.request_failed(request.method, str(request.url_rule), error)
+    return _answer(500, "the agent failed to answer; its log says where", "InternalError", [type(error).__name__])
+
+
+def _answer(
+    status: int,
+    error: str,
+    variant: str,
+    layers: Sequence[str] = (),
+    details: Mapping[str, Sequence[str]] | None = None,
+) -> Response:
+    """The one shape; the clients of the AsyncAction resource print two members more."""
+    body: dict[str, Any] = {"error": error, "layers": layers, "variant": variant}
+    if details is not None:
+        body["details"] = details
+    if request.path.startswith("/api/3/"):
+        body |= {"error_description": error, "details": details or {}}
+    response = jsonify(body)
+    response.status_code = status
     return response
 
 
@@ -59,20 +63,3 @@ def _sentence(status: int, error: HTTPException) -> str:
     if status == 405:
         return f"this address does not take {request.method}"
     return (error.description or error.name).split(". ")[0].rstrip(".")
-
-
-def _unexpected(error: Exception) -> Response:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{frame.filename}:{frame.lineno} in {frame.name}"
-    log.request_failed(request.method, str(request.url_rule), type(error), where)
-    response = jsonify(
-        _as_this_wire_has_it(
-            {
-                "error": "the agent failed to answer; its log says where",
-                "layers": [type(error).__name__],
-                "variant": "InternalError",
-            }
-        )
-    )
-    response.status_code = 500
-    return response

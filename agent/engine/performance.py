@@ -1,6 +1,5 @@
 """One running action: its steps, the reasons to stop it, and what its end is called."""
 
-import traceback
 from dataclasses import replace
 from typing import TypeVar
 
@@ -68,7 +67,7 @@ class Performance:
         except AgentError as error:
             return Failed({"message": error.sentence, "layers": error.layers}, error.sentence)
         except Exception as error:
-            log.step_raised(self.action.id, self.action.kind, type(error), _where(error))
+            log.step_raised(self.action, error)
             return Failed({"message": str(error), "error": type(error).__name__}, str(error) or type(error).__name__)
 
     def _take_step(self) -> Outcome:
@@ -83,7 +82,7 @@ class Performance:
         try:
             self.kind.cancel(self._now())
         except Exception as error:
-            log.step_raised(self.action.id, self.action.kind, type(error), _where(error))
+            log.step_raised(self.action, error)
         payload = {"cancelled" if reason == "cancelled" else "timed_out": True, "payload": self.payload}
         if self.interrupted:
             payload["interrupted"] = True
@@ -141,8 +140,3 @@ def _storable(outcome: Outcome) -> Outcome:
     if too_deep(actions.dumps(outcome.payload).encode()):
         raise ValueError(f"the step returned a payload nested deeper than {DEPTH} levels")
     return outcome
-
-
-def _where(error: BaseException) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno} in {frame.name}"
