@@ -13,9 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING
 
 from .process import KILL_WAIT, LOOK_EVERY, Group, Process
+
+if TYPE_CHECKING:
+    from agent.stop import Stop
 
 CHUNK = 65536  # bytes moved at a time
 HOUR = 3600.0  # seconds; a selector cannot wait for ever so long
@@ -29,18 +32,6 @@ class CommandError(Exception):
 
 class CommandNotStarted(CommandError):
     """The program did not even start; the message says which and why."""
-
-
-class Stopping(Protocol):
-    """What a child must know of a request to stop (see `Stop`)."""
-
-    @property
-    def requested(self) -> bool: ...
-
-    @property
-    def reason(self) -> str | None: ...
-
-    def fileno(self) -> int: ...
 
 
 class Child:
@@ -121,7 +112,7 @@ class Child:
 
     # Following it
 
-    def follow(self, timeout: float | None, stop: Stopping | None) -> str | None:
+    def follow(self, timeout: float | None, stop: Stop | None) -> str | None:
         """Serve it until it has exited (None), `timeout` seconds are over ("timeout") or a stop is
         requested (its reason). Does not wait for others that hold its pipes open."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -166,7 +157,7 @@ class Child:
             os.close(self._pidfd)
 
     @contextmanager
-    def _noticing(self, stop: Stopping | None) -> Iterator[None]:
+    def _noticing(self, stop: Stop | None) -> Iterator[None]:
         if stop is None:
             yield
             return

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .child import Child, CommandError, CommandNotStarted, Stopping
+from agent.stop import Stop
+
+from .child import Child, CommandError, CommandNotStarted
 from .output import TAIL, Tail
 from .process import GONE, Group, Process, all_pids, boot_id, stat_of
 
@@ -60,7 +62,7 @@ def run(
     *,
     stdin: bytes = b"",
     timeout: float,
-    stop: Stopping | None = None,
+    stop: Stop | None = None,
     action: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
