@@ -1,17 +1,14 @@
 """The page that documents every kind, written from the kinds themselves."""
 
-import importlib
 import inspect
 import json
-import pkgutil
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from agent import kinds
 from agent.kinds.arguments import json_schema
 from agent.kinds.base import Kind
-from agent.kinds.registry import kinds_of
+from agent.kinds.registry import kinds_of, own_modules
 
 HEAD = """\
 Kinds
@@ -29,13 +26,9 @@ worth knowing: a stage of ``replicante.service.*`` in its own ``payload``, a com
 
 def document() -> str:
     """The whole page, in reStructuredText."""
-    classes = sorted(_classes(), key=lambda cls: (cls.name.startswith("replicante."), cls.name))
+    found = [cls for module in own_modules() for cls in kinds_of(module)]
+    classes = sorted(found, key=lambda cls: (cls.name.startswith("replicante."), cls.name))
     return "\n".join([HEAD, *("\n".join(_section(cls)) for cls in classes)])
-
-
-def _classes() -> Iterator[type[Kind]]:
-    for found in pkgutil.walk_packages(kinds.__path__, f"{kinds.__name__}."):
-        yield from kinds_of(importlib.import_module(found.name))
 
 
 def _section(cls: type[Kind]) -> Iterator[str]:

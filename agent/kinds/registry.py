@@ -80,13 +80,18 @@ def _refuse_globs_of_nothing(registry: Registry, globs: Sequence[str]) -> None:
 
 
 def _modules(settings: Settings) -> Iterator[ModuleType]:
-    for found in pkgutil.walk_packages(kinds.__path__, f"{kinds.__name__}."):
-        yield importlib.import_module(found.name)
+    yield from own_modules()
     for name in settings.agent.kinds:
         try:
             yield importlib.import_module(name)
         except Exception as error:
             raise ConfigError(f"agent.kinds: cannot import {name}: {error}") from None
+
+
+def own_modules() -> Iterator[ModuleType]:
+    """Those of the package itself."""
+    for found in pkgutil.walk_packages(kinds.__path__, f"{kinds.__name__}."):
+        yield importlib.import_module(found.name)
 
 
 def kinds_of(module: ModuleType) -> Iterator[type[Kind]]:
