@@ -1,4 +1,4 @@
-"""The only clock, so that tests can set it."""
+"""The clock of what is written down or outlives a call, so that tests can set it; a wait has `time.monotonic`."""
 
 import time
 from functools import cache

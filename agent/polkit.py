@@ -8,6 +8,7 @@ from agent import checks
 from agent.config import Settings
 
 ASK = ("start", "stop")
+START = ("start",)
 RESTART = ("restart",)
 DEPLOY = ("reset-failed", "restart")
 PAUSE = ("freeze", "kill", "ref", "restart", "thaw")
@@ -80,7 +81,8 @@ def _needed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield _full_name(settings.service.unit), ASK
     if settings.host:
         yield from ((unit, RESTART) for unit in settings.host.services)
-        yield from ((unit, ("start",)) for unit in (REBOOT_TARGET,) if settings.host.reboot)
+        if settings.host.reboot:
+            yield REBOOT_TARGET, START
     for application in settings.applications.values():
         yield from ((unit, DEPLOY) for unit in application.services)
     yield from ((service.unit, PAUSE) for service in settings.services.values())

@@ -48,9 +48,7 @@ def on_starting(arbiter: Any) -> None:
     try:
         trust.check(config.current())
         store.open()
-    except ConfigError as error:
-        _refuse_to_start(str(error))
-    except StoreUnusable as error:
+    except (ConfigError, StoreUnusable) as error:
         _refuse_to_start(str(error))
     except StoreUnavailable as error:
         _refuse_to_start(

@@ -31,14 +31,13 @@ class Engine:
         self._timer = timer()
 
     def start(self) -> None:
-        interval, prune_interval = (
-            self._settings.actions.execute_interval,
-            self._settings.actions.prune_interval,
-        )
+        """Begin to tick, the first time at once."""
+        options = self._settings.actions
         # systemd restarts an agent from which it has heard nothing for as long as this says.
         watchdog = float(os.environ.get("WATCHDOG_USEC", "inf")) / 1_000_000
-        self._timer.add_job(self._tick, Every(min(interval, watchdog / 2)), id="drain", next_run_time=_now())
-        self._timer.add_job(self._prune, Every(prune_interval), id="prune", max_instances=1)
+        interval = min(options.execute_interval, watchdog / 2)
+        self._timer.add_job(self._tick, Every(interval), id="drain", next_run_time=_now())
+        self._timer.add_job(self._prune, Every(options.prune_interval), id="prune", max_instances=1)
         self._timer.start()
 
     def stop(self, timeout: float) -> None:
@@ -72,11 +71,11 @@ class Engine:
         self._executor.scrub()
 
     def _prune(self) -> None:
-        keep, limit = self._settings.actions.prune_keep, self._settings.actions.prune_limit
+        options = self._settings.actions
         count = 0
         try:
-            while count < limit:
-                removed = actions.prune(self._store, keep, min(PRUNE_PIECE, limit - count))
+            while count < options.prune_limit:
+                removed = actions.prune(self._store, options.prune_keep, min(PRUNE_PIECE, options.prune_limit - count))
                 count += removed
                 if removed < PRUNE_PIECE:
                     break

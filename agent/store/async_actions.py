@@ -1,6 +1,5 @@
 """The same rows as AsyncActions: the statements by name, then the functions that run them."""
 
-import json
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from agent.clock import rfc3339
 from agent.errors import ActionNotFound
 from agent.models import Json, State
 from agent.store import Store
+from agent.store.actions import loads
 
 ROWS = """
     SELECT actions.seq, user, user_reference, resources.type AS resource_type, resource_id, kind, requester,
@@ -85,9 +85,9 @@ def _async_action(row: sqlite3.Row) -> AsyncAction:
         scheduled_ts=row["scheduled_ts"],
         finished_ts=row["finished_ts"],
         state=State(row["state"]),
-        state_payload=None if row["state_payload"] is None else json.loads(row["state_payload"]),
+        state_payload=loads(row["state_payload"]),
         finished_message=row["finished_message"],
-        args=json.loads(row["args"]),
+        args=loads(row["args"]),
     )
 
 
