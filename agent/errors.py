@@ -10,6 +10,8 @@ class AgentError(Exception):
     """
 
     status = 500
+    retry_after: int | None = None
+    """Seconds after which to try again, where that may help."""
 
     def __init__(
         self,
@@ -24,6 +26,8 @@ class AgentError(Exception):
         self.layers = list(layers)
         self.details = details
         self.headers = dict(headers or {})
+        if self.retry_after is not None:
+            self.headers["Retry-After"] = str(self.retry_after)
 
     @property
     def variant(self) -> str:
@@ -133,24 +137,21 @@ class QueueFull(AgentError):
     """As many actions wait as `actions.queue_limit` allows."""
 
     status = 429
+    retry_after = 5
 
 
 class StoreUnavailable(AgentError):
     """The database cannot be read or written now; nothing was half done."""
 
     status = 503
-
-    def __init__(self, message: str, *, layers: Sequence[str] = ()) -> None:
-        super().__init__(message, layers=layers, headers={"Retry-After": "5"})
+    retry_after = 5
 
 
 class HookUnavailable(AgentError):
     """The secret that the hook is signed with cannot be read now."""
 
     status = 503
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers={"Retry-After": "5"})
+    retry_after = 5
 
 
 class StoreUnusable(Exception):

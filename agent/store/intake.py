@@ -106,10 +106,7 @@ class Intake:
             return HookReplayed(f"this was delivered before, as the action {before}, which is not kept any more")
         if same_key := connection.execute(BY_KEY, (named["idempotency_key"],)).fetchone():
             return _same_as_before(same_key, named)
-        return QueueFull(
-            f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows",
-            headers={"Retry-After": "5"},
-        )
+        return QueueFull(f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows")
 
 
 def _tell(requests: Sequence[Asked], results: Sequence[Accepted | BaseException]) -> None:
