@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
@@ -81,12 +82,7 @@ class Datastore(ABC):
 
     def password(self) -> str | None:
         """The content of `password_file`, read anew each time; None where it is not set."""
-        if self.settings.password_file is None:
-            return None
-        try:
-            return secret_file.read(self.settings.password_file)
-        except SecretUnreadable as error:
-            raise DatastoreError(str(error)) from None
+        return password_in(self.settings.password_file)
 
     # Life
 
@@ -176,6 +172,16 @@ class Datastore(ABC):
     def is_dirty(self) -> bool:
         """Whether a resync ended half way, so that the data must not be used."""
         return False
+
+
+def password_in(file: Path | None) -> str | None:
+    """The content of a password file, read anew each time; None where there is none. Raises `DatastoreError`."""
+    if file is None:
+        return None
+    try:
+        return secret_file.read(file)
+    except SecretUnreadable as error:
+        raise DatastoreError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from agent import secret_file
 from agent.datastores import mysql_dialect_mysql
-from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefused, DatastoreUnreachable
+from agent.datastores.base import DatastoreDown, DatastoreRefused, DatastoreUnreachable, password_in
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_dialect import Dialect
 from agent.datastores.mysql_dialect_mariadb import MARIADB
-from agent.secret_file import SecretUnreadable
 
 if TYPE_CHECKING:
     import pymysql
@@ -126,12 +124,7 @@ def connect(address: Address, timeout: float, *, patient: bool = False) -> Itera
 
 def password_of(address: Address) -> str | None:
     """The content of the password file, read anew each time, else what the url has."""
-    if address.password_file is None:
-        return address.password
-    try:
-        return secret_file.read(address.password_file)
-    except SecretUnreadable as error:
-        raise DatastoreError(str(error)) from None
+    return address.password if address.password_file is None else password_in(address.password_file)
 
 
 def _socket(address: Address, timeout: float) -> socket.socket:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
 from agent.config import Datastore as Settings
-from agent.datastores.base import DatastoreError
+from agent.datastores.base import DatastoreError, password_in
 from agent.datastores.postgresql_connection import Target, one, parse
 from agent.datastores.postgresql_files import DataDirectory
 from agent.errors import ConfigError
@@ -39,7 +40,8 @@ def primary_of(settings: Settings, server: Target, data: DataDirectory, node: st
         raise DatastoreError(str(error)) from None
     params = {"user": data.owner.pw_name, **_pgpass_of(data), **params}
     database = params.pop("dbname", "postgres") if settings.primary else "postgres"
-    target = Target(params | {"dbname": database}, lambda: _password(settings), settings.timeout)
+    configured = partial(password_in, settings.primary_password_file)
+    target = Target(params | {"dbname": database}, configured, settings.timeout)
     public = {name: value for name, value in params.items() if name not in ("password", "dbname")}
     if (password := target.password_now()) is not None:
         data.write_passfile(password)
@@ -61,13 +63,3 @@ def _asked(server: Target, setting: str) -> str:
             return str(one(connection, "SELECT current_setting(%s)", setting))
     except DatastoreError:
         return ""
-
-
-def _password(settings: Settings) -> str | None:
-    path: Path | None = settings.primary_password_file
-    if path is None:
-        return None
-    try:
-        return path.read_text().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        raise DatastoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
