@@ -13,76 +13,58 @@ from agent.errors import ConfigError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 where it went well."""
     arguments = _parser().parse_args(argv)
-    status: int = arguments.run(arguments)
-    return status
-
-
-def config_check(arguments: argparse.Namespace) -> int:
-    """Say what is wrong with a configuration without starting anything."""
-    environ = _environ(arguments.file)
     try:
-        settings = config.load(environ)
-        _check_kinds(settings)
-        trust.check(settings)
-    except ConfigError as error:
+        arguments.run(arguments)
+    except (ConfigError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{config.origin(environ)}: no mistake found")
     return 0
 
 
-def config_show(arguments: argparse.Namespace) -> int:
+def config_check(arguments: argparse.Namespace) -> None:
+    """Say what is wrong with a configuration without starting anything."""
+    # Imported here: the kinds bring more with them than the other commands need.
+    from agent.kinds.registry import discover
+
+    environ = _environ(arguments.file)
+    settings = config.load(environ)
+    discover(settings)
+    trust.check(settings)
+    print(f"{config.origin(environ)}: no mistake found")
+
+
+def config_show(arguments: argparse.Namespace) -> None:
     """Print a configuration file with every option, its default and what it means."""
     print(config_file.document(), end="")
-    return 0
 
 
-def kinds_page(arguments: argparse.Namespace) -> int:
+def kinds_page(arguments: argparse.Namespace) -> None:
     """Print the page that documents every kind."""
     from agent import kinds_page
 
     print(kinds_page.document(), end="")
-    return 0
 
 
-def polkit_rule(arguments: argparse.Namespace) -> int:
+def polkit_rule(arguments: argparse.Namespace) -> None:
     """Print the polkit rule with which the agent's user may manage the configured units."""
     environ = _environ(arguments.file)
-    try:
-        settings = config.load(environ)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+    settings = config.load(environ)
     if not config.is_read(environ):
         print("no configuration was found: this rule allows the agent its own jobs only", file=sys.stderr)
     print(polkit.rule(settings, arguments.user, config.origin(environ)), end="")
-    return 0
 
 
-def token_create(arguments: argparse.Namespace) -> int:
+def token_create(arguments: argparse.Namespace) -> None:
     """Print a new token; only its hash is kept."""
-    try:
-        if not (arguments.kinds or arguments.read_only):
-            raise ConfigError("say which kinds it may schedule, --kinds 'replicante.service.*', or --read-only")
-        file = arguments.file or config.load().api.tokens or "tokens.toml"
-        token = token_file.create(Path(file), arguments.email, arguments.kinds, read_only=arguments.read_only)
-    except (ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(token)
-    return 0
+    if not (arguments.kinds or arguments.read_only):
+        raise ConfigError("say which kinds it may schedule, --kinds 'replicante.service.*', or --read-only")
+    file = arguments.file or config.load().api.tokens or "tokens.toml"
+    print(token_file.create(Path(file), arguments.email, arguments.kinds, read_only=arguments.read_only))
 
 
 def _environ(file: str | None) -> dict[str, str]:
     """Ours, with this file as the configuration if one was named."""
     return dict(os.environ) | ({"AGENT_CONFIG": file} if file else {})
-
-
-def _check_kinds(settings: config.Settings) -> None:
-    # Imported here: the kinds bring more with them than the other commands need.
-    from agent.kinds.registry import discover
-
-    discover(settings)
 
 
 def _parser() -> argparse.ArgumentParser:
