@@ -14,7 +14,8 @@ from agent import checks
 from agent.checks import Wrong
 from tests.agent_process import AgentProcess
 from tests.kinds.configuring import toml
-from tests.kinds.engines import commanded, done, failure
+from tests.kinds.engines import done, failure
+from tests.kinds.wires import perform
 from tests.servers.process import run
 from tests.servers.shop import Origin
 from tests.servers.sshd import SshServer, new_key, public
@@ -80,7 +81,7 @@ def agent(module_dir: Path, ssh: SshServer, origin: Origin, others: Path) -> Ite
 def test_who_has_the_key_and_knows_the_host_is_let_in(name: str, agent: AgentProcess, origin: Origin) -> None:
     wanted = origin.commit({"version": name})
     assert done(agent, "deploy", {"application": name})["git_hash"] == wanted
-    again = commanded(agent, "deploy", application=name)
+    again = perform(agent, "async actions", "deploy", application=name)
     assert again["finished_success"] and again["finished_result"]["previous_git_hash"] == wanted
     assert (agent.directory / f"srv-{name}/current/version").read_text() == name
     assert not list(agent.directory.rglob("owned"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.agent_process import PREFIX, AgentProcess, eventually
+from tests.agent_process import AgentProcess
 from tests.kinds.configuring import Document
+from tests.kinds.wires import by_schedule
 from tests.servers.docker import DockerEngine
 
-ACTIONS = "/api/3/stacks/default/actions"
 NODE = "db-1"
 LABEL = "com.docker.compose.service"
 STARTED = "echo started; trap exit TERM; "
@@ -45,36 +45,15 @@ def remove_all(engine: DockerEngine) -> None:
         engine.cli("rm", "--force", *found)
 
 
-def perform(agent: AgentProcess, kind: str, args: Any) -> Any:
-    """The final action, asked for on the Actions API."""
-    return agent.await_final(agent.schedule(kind, args), timeout=30)["action"]
-
-
 def done(agent: AgentProcess, kind: str, args: Any) -> Any:
     """The result of an action that succeeds."""
-    action = perform(agent, kind, args)
+    action = by_schedule(agent, kind, **args)
     assert action["state"] == "DONE", action
     return action["state_payload"]
 
 
 def failure(agent: AgentProcess, kind: str, args: Any) -> str:
     """The message of an action that fails."""
-    action = perform(agent, kind, args)
+    action = by_schedule(agent, kind, **args)
     assert action["state"] == "FAILED", action
     return str(action["state_payload"]["message"])
-
-
-def commanded(agent: AgentProcess, command: str, **parameters: Any) -> Any:
-    """The final AsyncAction, asked for as one."""
-    answer = agent.post(ACTIONS, json={"command": command, **parameters})
-    assert answer.status == 200, answer
-    address = f"{ACTIONS}/{answer.json['response']['id']}"
-
-    def finished() -> Any:
-        action = agent.get(address).json["response"]
-        return action if action["finished_at"] else None
-
-    action = eventually(finished, f"{command} is finished", 30)
-    newest = agent.get(f"{PREFIX}/finished").json[0]
-    assert agent.info(newest["id"])["action"]["state_payload"] == action["finished_result"]
-    return action

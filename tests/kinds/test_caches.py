@@ -16,8 +16,8 @@ from agent.kinds.base import NotOffered
 from agent.kinds.caches import ClearCaches, ClearCachesResult
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.held import Held
-from tests.kinds.asking import Ask, by_command, by_form, by_schedule, refused
 from tests.kinds.configuring import toml
+from tests.kinds.wires import Ask, by_command, by_form, by_schedule, refused
 from tests.servers.fixtures import temporary_directory
 from tests.servers.memcached import MemcachedServer
 from tests.servers.redis import RedisServer

@@ -22,9 +22,10 @@ from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.datastores.held import Held
 from tests.kinds.configuring import settings, toml
 from tests.kinds.conftest import Drive
-from tests.kinds.engines import commanded, done, driving, failure, run, starts, status
+from tests.kinds.engines import done, driving, failure, run, starts, status
 from tests.kinds.performing import perform as perform_steps
 from tests.kinds.performing import step_of
+from tests.kinds.wires import perform
 from tests.servers.docker import DockerEngine
 from tests.servers.podman import PodmanEngine
 
@@ -43,7 +44,7 @@ def test_a_container_is_restarted_by_its_name_and_by_its_id(engine: DockerEngine
     assert (result["container"], result["id"], result["state"]) == ("shop", id, "running")
     assert starts(engine, "shop") == 2
     done(driver, KIND, {"container": id})
-    action = commanded(driver, KIND, container_id=id[:12])
+    action = perform(driver, "async actions", KIND, container_id=id[:12])
     assert action["finished_message"] == "the container shop was restarted"
     assert action["resource_type"] == "Container"
     assert starts(engine, "shop") == 4
@@ -71,7 +72,7 @@ def test_what_ends_again_at_once_is_told_with_its_exit_code(engine: DockerEngine
 def test_a_container_that_is_not_there_is_told(docker: DockerEngine, driver_of: Drive) -> None:
     driver = driver_of(docker)
     assert failure(driver, KIND, {"container": "nobody"}) == "there is no container nobody"
-    action = commanded(driver, KIND, container="nobody")
+    action = perform(driver, "async actions", KIND, container="nobody")
     assert (action["finished_success"], action["finished_message"]) == (False, "there is no container nobody")
 
 

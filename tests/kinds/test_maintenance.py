@@ -18,8 +18,8 @@ from agent.kinds.base import NotOffered
 from agent.kinds.maintenance import MaintenanceMode, MaintenanceResult
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import SUCCESS, moment
-from tests.kinds.asking import Ask, by_command, by_form, by_schedule, refused
 from tests.kinds.configuring import toml
+from tests.kinds.wires import Ask, by_command, by_form, by_schedule, refused
 
 KIND = "maintenance_mode"
 ON_OFF = [(1, 0), (True, False), ("on", "off"), ("true", "false"), ("1", "0")]

@@ -14,7 +14,8 @@ from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.held import Held
 from tests.kinds.configuring import toml
 from tests.kinds.conftest import Drive
-from tests.kinds.engines import commanded, done, driving, failure, perform, run, starts, status
+from tests.kinds.engines import done, driving, failure, run, starts, status
+from tests.kinds.wires import by_schedule, perform
 from tests.servers.docker import DockerEngine
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS
@@ -69,7 +70,9 @@ def test_all_containers_of_a_service_are_restarted_in_order_and_no_other(
     assert ServiceResult().validate(result) == {}
     assert each(result, "state") == dict.fromkeys(THREE, "running")
     assert counted(engine) == [2, 2, 2]
-    action = commanded(driver, "service_restart", service="web", server_uid="db-1", server_id_filter=["db-1", "db-2"])
+    action = perform(
+        driver, "async actions", "service_restart", service="web", server_uid="db-1", server_id_filter=["db-1", "db-2"]
+    )
     assert action["finished_message"] == "the service web was restarted: web-1, web-2, web-3"
     assert action["resource_type"] == "Service"
     assert counted(engine) == [3, 3, 3]
@@ -83,14 +86,14 @@ def test_a_service_is_paused_and_resumed_and_what_is_so_stays_so(engine: DockerE
     paused = done(driver, "service_pause", {"service_name": "web"})
     assert each(paused, "message") == {"web-1": "paused", "web-2": "paused", "web-3": stopped}
     assert [status(engine, name) for name in THREE] == ["paused", "paused", "exited"]
-    again = commanded(driver, "service_pause", service_name="web")
+    again = perform(driver, "async actions", "service_pause", service_name="web")
     assert each(again["finished_result"], "message")["web-1"] == "paused already"
     told = f"the service web was paused: web-1, web-2; web-3 is not running: {stopped}"
     assert again["finished_message"] == told
     resumed = done(driver, "service_resume", {"service_name": "web"})
     assert each(resumed, "state") == {"web-1": "running", "web-2": "running", "web-3": "skipped"}
     assert [status(engine, name) for name in THREE] == ["running", "running", "exited"]
-    again = commanded(driver, "service_resume", service_name="web")
+    again = perform(driver, "async actions", "service_resume", service_name="web")
     assert each(again["finished_result"], "message")["web-1"] == "not paused"
     assert counted(engine) == [1, 1, 1]
 
@@ -99,7 +102,7 @@ def test_a_service_of_which_nothing_runs_has_nothing_to_pause(
     docker: DockerEngine, docker_driver: AgentProcess
 ) -> None:
     docker.cli("stop", *THREE)
-    action = commanded(docker_driver, "service_pause", service_name="web")
+    action = perform(docker_driver, "async actions", "service_pause", service_name="web")
     assert action["finished_success"]
     assert action["finished_message"].startswith("nothing of web is running; web-1 is not running: exited")
 
@@ -112,7 +115,7 @@ def test_a_service_without_containers_is_told(docker: DockerEngine, docker_drive
 def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_driver: AgentProcess) -> None:
     docker.cli("rm", "--force", "web-2")
     run(docker, "web-2", service="web", does="test -e /again && exit 3; echo > /again; ")
-    action = perform(docker_driver, "service_restart", {"service_name": "web"})
+    action = by_schedule(docker_driver, "service_restart", service_name="web")
     why = action["state_payload"]["message"]
     assert (action["state"], counted(docker)) == ("FAILED", [2, 2, 1])
     assert why.startswith("web-2: the container web-2 was restarted and has ended: ")
@@ -210,7 +213,7 @@ def test_a_service_that_is_a_unit_is_restarted_paused_and_resumed(node: Node, in
     result = done(inside, "service_restart", {"service_name": "cache"})
     assert ServiceResult().validate(result) == {}
     pids.add(node.show(UNIT, "MainPID"))
-    action = commanded(inside, "service_restart", service="cache")
+    action = perform(inside, "async actions", "service_restart", service="cache")
     assert action["finished_message"] == "the service cache was restarted"
     pids.add(node.show(UNIT, "MainPID"))
     assert len(pids) == 3

@@ -1,13 +1,18 @@
-"""A kind asked for through both of the agent's wires."""
+"""A kind asked for through each of the agent's wires, and what these tell of it in the end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
-from tests.agent_process import AgentProcess, eventually
+from tests.agent_process import PREFIX, AgentProcess, eventually
 
-STACK = "/api/3/stacks/default/actions"
+ACTIONS = "/api/3/stacks/default/actions"
+FORM = "application/x-www-form-urlencoded"
 WIRES = ("actions", "async actions")
+
+Ask = Callable[..., Any]
 
 
 def perform(agent: AgentProcess, wire: str, kind: str, **args: Any) -> Any:
@@ -16,11 +21,16 @@ def perform(agent: AgentProcess, wire: str, kind: str, **args: Any) -> Any:
 
 
 def begin(agent: AgentProcess, wire: str, kind: str, **args: Any) -> int:
-    """Schedule it; its id as an AsyncAction."""
+    """Schedule it through one of `WIRES`, or as a form; its id as an AsyncAction."""
     if wire == "actions":
         agent.schedule(kind, args)
-        return int(agent.get(f"{STACK}?per_page=100").json["response"][-1]["id"])
-    answer = agent.post(STACK, json={"command": kind} | args)
+        return int(agent.get(f"{ACTIONS}?per_page=100").json["response"][-1]["id"])
+    parameters = {"command": kind} | args
+    if wire == "form":
+        body = urlencode(parameters, doseq=True).encode()
+        answer = agent.post(ACTIONS, body=body, headers={"Content-Type": FORM})
+    else:
+        answer = agent.post(ACTIONS, json=parameters)
     assert answer.status == 200, answer
     return int(answer.json["response"]["id"])
 
@@ -29,7 +39,38 @@ def finished(agent: AgentProcess, seq: int, timeout: float = 60) -> Any:
     """The AsyncAction as soon as it is final."""
 
     def final() -> Any:
-        action = agent.get(f"{STACK}/{seq}").json["response"]
+        action = agent.get(f"{ACTIONS}/{seq}").json["response"]
         return action if action["finished_at"] else None
 
     return eventually(final, f"the end of action {seq}", timeout)
+
+
+def by_schedule(agent: AgentProcess, kind: str, **args: Any) -> Any:
+    """The final action of the Actions API."""
+    return agent.await_final(agent.schedule(kind, args), timeout=30)["action"]
+
+
+def by_command(agent: AgentProcess, kind: str, **args: Any) -> Any:
+    """The same, asked for as an AsyncAction, which tells the same of it."""
+    return _told_by_both(agent, perform(agent, "async actions", kind, **args))
+
+
+def by_form(agent: AgentProcess, kind: str, **args: Any) -> Any:
+    """The same, as a form."""
+    return _told_by_both(agent, perform(agent, "form", kind, **args))
+
+
+def refused(agent: AgentProcess, kind: str, **args: Any) -> Any:
+    """What is wrong, by member, as both wires say it."""
+    one, other = agent.post_schedule(kind, args), agent.post(ACTIONS, json={"command": kind, **args})
+    assert one.status == other.status == 400, (one, other)
+    assert one.json["details"] == other.json["details"]
+    assert agent.get(f"{PREFIX}/queue").json == []
+    return one.json["details"]
+
+
+def _told_by_both(agent: AgentProcess, action: Any) -> Any:
+    other = agent.info(agent.finished()[0]["id"])["action"]
+    assert (other["kind"], other["state"] == "DONE") == (action["action"], action["finished_success"])
+    assert other["state_payload"] == action["finished_result"]
+    return other
