@@ -1,4 +1,4 @@
-"""A real agent that is a unit of a node, driven over HTTP from outside."""
+"""Real agents that are the unit of a node, driven over HTTP from outside."""
 
 from __future__ import annotations
 
@@ -21,11 +21,43 @@ ExecStart={sys.executable} -m gunicorn -c {CHECKOUT}/gunicorn.conf.py
 """
 
 
-class AgentInside(AgentProcess):
-    """An agent that is a unit of a node; each configuration begins with an empty state."""
+class AgentInNode(AgentProcess):
+    """The agent of a node, as its unit, whoever installed that."""
 
     def __init__(self, node: Node) -> None:
         self.node, self.directory = node, node.dir
+
+    def end(self, how: str) -> None:
+        """Restart it, or kill all of it; and await that it is back."""
+        if how == "restart":
+            self.node.systemctl("restart", "agent")
+        else:
+            before = self.node.show("agent", "NRestarts")
+            self.node.systemctl("kill", "--signal=KILL", "agent")
+            eventually(lambda: self.node.show("agent", "NRestarts") != before, "systemd starts it anew", 20)
+        self.await_ready()
+
+    def close(self) -> None:
+        self.node.systemctl("stop", "agent")
+
+    def connect(self, timeout: float = 10.0) -> HTTPConnection:
+        return self.node.http(PORT, timeout)
+
+    def log_text(self) -> str:
+        return self.node.run("journalctl", "--no-pager", "--unit=agent*").stdout if self.node.leader else ""
+
+    def _answers(self) -> bool:
+        try:
+            return self.get(f"{PREFIX}/queue", timeout=5).status < 500
+        except (OSError, HTTPException):
+            return False
+
+
+class AgentInside(AgentInNode):
+    """The agent of this checkout, as root; each configuration begins with an empty state."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
         node.write("/etc/systemd/system/agent.service", AGENT_UNIT)
         node.systemctl("daemon-reload")
 
@@ -34,7 +66,7 @@ class AgentInside(AgentProcess):
         self.node.run("rm", "-rf", "/var/lib/agent")
         self.node.write("/etc/agent.toml", toml(document))
         self.node.systemctl("start", "agent")
-        eventually(self._answers, f"an answer of the agent:\n{self.log_text()}", 30)
+        self.await_ready()
         return self
 
     def over(self, unit: str, **service: Any) -> AgentInside:
@@ -42,18 +74,3 @@ class AgentInside(AgentProcess):
 
     def perform(self, kind: str) -> Any:
         return self.await_final(self.schedule(f"replicante.service.{kind}", {}), timeout=30)
-
-    def connect(self, timeout: float = 10.0) -> HTTPConnection:
-        return self.node.http(PORT, timeout)
-
-    def close(self) -> None:
-        self.node.systemctl("stop", "agent")
-
-    def log_text(self) -> str:
-        return self.node.run("journalctl", "--unit=agent", "--no-pager", "--lines=100").stdout
-
-    def _answers(self) -> bool:
-        try:
-            return self.get(f"{PREFIX}/queue").status < 500
-        except (OSError, HTTPException):
-            return False

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.agent_process import PREFIX, AgentProcess, eventually
+from tests.agent_inside import AgentInNode
+from tests.agent_process import eventually
 from tests.servers.node import REBOOT_ASKED, Node
 
 SHIPPED = Path(__file__).parents[1] / "systemd"
-PORT = 8000
 ACTIONS = "/api/3/stacks/default/actions"
 NEEDS_A_PASSWORD = 2  # what pkcheck ends with where no rule says yes
 SECRET = "server-correct-horse"
@@ -65,35 +64,6 @@ class Patient(Kind):
 
     resume = step
 '''
-
-
-class AgentInNode(AgentProcess):
-    """The agent of a node, as its unit."""
-
-    def __init__(self, node: Node) -> None:
-        self.node, self.directory = node, node.dir
-
-    def log_text(self) -> str:
-        return self.node.run("journalctl", "--no-pager", "--unit=agent*").stdout if self.node.leader else ""
-
-    def connect(self, timeout: float = 10.0) -> HTTPConnection:
-        return self.node.http(PORT, timeout)
-
-    def end(self, how: str) -> None:
-        """Restart it, or kill all of it; and await that it is back."""
-        if how == "restart":
-            self.node.systemctl("restart", "agent")
-        else:
-            before = self.node.show("agent", "NRestarts")
-            self.node.systemctl("kill", "--signal=KILL", "agent")
-            eventually(lambda: self.node.show("agent", "NRestarts") != before, "systemd starts it anew", 20)
-        self.await_ready()
-
-    def _answers(self) -> bool:
-        try:
-            return self.get(f"{PREFIX}/queue", timeout=5).status < 500
-        except (OSError, HTTPException):
-            return False
 
 
 @pytest.fixture(scope="module")

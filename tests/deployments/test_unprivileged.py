@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.agent_inside import AgentInNode
 from tests.agent_process import eventually
 from tests.kinds.configuring import toml
 from tests.servers.node import Node
 from tests.servers.process import run
 from tests.servers.shop import ALONE, HEALTH, UNIT, Origin, shop
 from tests.servers.sshd import new_key, public
-from tests.test_least_privilege import SHIPPED, AgentInNode, install_rule
+from tests.test_least_privilege import SHIPPED, install_rule
 
 PASSWORD = "battery-staple"
 UNITS = ["shop@1.service", "shop@2.service"]

@@ -11,7 +11,7 @@ import pytest
 from agent import clock
 from agent.kinds.base import Done, NotOffered
 from agent.kinds.reboot import RebootResult, RebootServer
-from tests.agent_inside import AgentInside
+from tests.agent_inside import AgentInNode
 from tests.agent_process import CHECKOUT, StartAgent, eventually
 from tests.kinds.configuring import Document, settings, toml
 from tests.kinds.performing import step_of
@@ -33,11 +33,11 @@ WantedBy=multi-user.target
 HANGS = ["/bin/sh", "-c", f"echo asked >>{MARKS}; exec sleep 25"]
 
 
-class Shipped(AgentInside):
+class Shipped(AgentInNode):
     """The shipped unit in a node, but as root: who else may reboot is told elsewhere."""
 
     def __init__(self, node: Node, venv: Path) -> None:
-        self.node, self.directory = node, node.dir
+        super().__init__(node)
         node.run("ln", "-s", str(venv), "/opt/agent")
         node.run("useradd", "--system", "--user-group", "agent")
         node.write("/etc/systemd/system/agent.service", (CHECKOUT / "systemd" / "agent.service").read_text())
