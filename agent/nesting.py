@@ -9,14 +9,14 @@ STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 BRACKET = re.compile(rb"[\[\]{}]")
 
 
-def too_deep(text: bytes, limit: int = DEPTH) -> bool:
-    """Whether the text, JSON or not, opens more than `limit` brackets inside one another."""
+def too_deep(text: bytes) -> bool:
+    """Whether the text, JSON or not, opens more than `DEPTH` brackets inside one another."""
     # Fewer brackets than levels allowed: nothing to measure, as in all but a few texts.
-    if text.count(b"[") + text.count(b"{") <= limit:
+    if text.count(b"[") + text.count(b"{") <= DEPTH:
         return False
     depth = 0
     for bracket in BRACKET.finditer(STRING.sub(b"", text)):
         depth += 1 if bracket[0] in b"[{" else -1
-        if depth > limit:
+        if depth > DEPTH:
             return True
     return False

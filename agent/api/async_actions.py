@@ -14,7 +14,7 @@ from agent.api.schemas import async_action_fields
 from agent.errors import ActionNotFound, InvalidArgs, StackNotFound
 from agent.kinds.arguments import json_schema
 from agent.kinds.registry import Registry
-from agent.models import Json, Requester
+from agent.models import Json
 from agent.store import async_actions
 
 PREFIX = "/api/3/stacks/<stack>/actions"
@@ -98,7 +98,7 @@ def begin(stack: str) -> Response:
     user_reference = parameters.pop("user_reference", None)
     kind = context().registry.get(command)
     args: Json = form_args(kind.schema, parameters) if _is_form() else parameters
-    action_id = accept(kind, args, Requester.API, user_reference=user_reference)
+    action_id = accept(kind, args, user_reference=user_reference)
     return jsonify({"response": async_action_fields(async_actions.by_id(context().store, action_id))})
 
 

@@ -20,7 +20,7 @@ def cancel(action_id: str) -> Response:
     auth.permit(action.kind)
     kind = agent.registry.offered.get(action.kind)
     action = actions.cancel(agent.store, action_id, running=kind is None or kind.cancellable)
-    log.cancel_asked(action, requesting.user(agent.settings.agent.node))
+    log.cancel_asked(action, requesting.user())
     agent.engine.tell_changed()
     agent.engine.look_after()
     return jsonify({"id": action.id, "state": action.state})

@@ -5,6 +5,7 @@ import re
 from flask import request
 
 from agent.api import auth
+from agent.api.current import context
 from agent.errors import InvalidHeader
 
 TRANSPORT = (
@@ -29,12 +30,12 @@ def headers() -> dict[str, str]:
     }
 
 
-def user(node: str) -> str:
+def user() -> str:
     """The e-mail that the action is recorded under; only of a caller that nobody asks who it is the `From` header."""
     if (identity := auth.caller()) is not None:
         return identity.email
     given = ADDRESS.search(request.environ.get("HTTP_FROM", ""))
-    return given[0] if given else f"agent@{node}"
+    return given[0] if given else f"agent@{context().settings.agent.node}"
 
 
 def idempotency_key() -> str | None:

@@ -31,18 +31,18 @@ REFUSALS = (*body.REFUSALS, ActionNotAvailable, InvalidArgs, InvalidHeader, Idem
 def schedule(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = context().registry.get(kind)  # an unknown kind is told before its body is read
-    action_id = accept(wanted, json_body(), Requester.API)
+    action_id = accept(wanted, json_body())
     return Response(f'{{"id":"{action_id}"}}\n', mimetype="application/json")
 
 
-def accept(kind: Kind, args: Json, requester: Requester, *, user_reference: str | None = None) -> str:
-    """Check what a caller asks for, and that it may, and write it down; returns the action's id."""
+def accept(kind: Kind, args: Json, *, user_reference: str | None = None) -> str:
+    """Check what a caller of the API asks for, and that it may, and write it down; returns the action's id."""
     auth.permit(kind.name)
     return write_down(
         kind,
         args,
-        requester,
-        user=requesting.user(context().settings.agent.node),
+        Requester.API,
+        user=requesting.user(),
         idempotency_key=requesting.idempotency_key(),
         user_reference=user_reference,
     )

@@ -122,15 +122,13 @@ class Datastore(ABC):
 
     # Users
 
-    privileges: ClassVar[tuple[str, ...]] = ("readonly", "readwrite", "owner")
-    """What a user can be given on its databases."""
-
     def user_exists(self, name: str) -> bool:
         raise NotSupported("this datastore has no users that can be created")
 
     def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
         """Create a user who may do that on those databases and no more, whole or not at all.
 
+        `privileges` is "readonly", "readwrite" or "owner".
         Raises `DatastoreRefused` where it exists or a database does not.
         """
         raise NotSupported("this datastore has no users that can be created")
