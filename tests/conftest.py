@@ -1,8 +1,11 @@
-"""Agents to test against, and their logs where a test fails."""
+"""Agents to test against, their logs where a test fails, and room for the tests that need all of it."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ pytest.register_assert_rewrite("tests.conformance.shapes")
 
 pytest_plugins = ["tests.servers.fixtures"]
 
+GATE, ROOM = Path(__file__), Path(__file__).parent  # locked; nothing is written
 STARTED = pytest.StashKey[list[AgentProcess]]()
 
 
@@ -63,6 +67,28 @@ def close_all(agents: list[AgentProcess]) -> None:
             agents[0].close()
         finally:
             close_all(agents[1:])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test that is marked `alone`, as it measures short times, while the other workers run none."""
+    alone = item.get_closest_marker("alone") is not None
+    # Whoever waits to be alone holds the gate, so that those who are not cannot keep him waiting for ever.
+    with locked(GATE, fcntl.LOCK_EX) as gate, locked(ROOM, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
+        if not alone:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
+
+
+@contextmanager
+def locked(path: Path, how: int) -> Iterator[int]:
+    """The descriptor of a file or directory while it is locked."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @pytest.hookimpl(wrapper=True)

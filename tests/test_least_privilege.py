@@ -41,6 +41,8 @@ SLEEPER = "[Service]\nExecStart=/bin/sleep 3600\n"
 DROP_IN = "[Service]\nLoadCredential=redis:/etc/keys/redis\nEnvironment=PYTHONPATH=/opt/kinds\n"
 
 PATIENT = '''
+import os
+
 from agent.hosts.jobs import Exited, Jobs, Running as JobRunning
 from agent.kinds.base import Done, Failed, Kind, Running
 
@@ -56,7 +58,7 @@ class Patient(Kind):
 
     def step(self, step):
         jobs = Jobs(self.settings.agent.db.with_name("agent.db.jobs"))
-        status = jobs.start(f"patient-{step.action.id}", ["sh", "-c", SCRIPT]).look()
+        status = jobs.start(f"patient-{step.action.id}", ["sh", "-c", SCRIPT], env=dict(os.environ)).look()
         told = {"said": status.output, "note": status.note}
         if isinstance(status, JobRunning):
             return Running(told | {"pid": status.pid}, after=0.1)

@@ -17,6 +17,7 @@ from tests.agent_process import eventually, free_port
 from tests.callbacks.receivers import Receiver
 from tests.trust.certificates import Authority
 
+pytestmark = pytest.mark.alone
 TIMEOUT = 0.3
 LONG = 30.0
 HERE = "127.0.0.1"

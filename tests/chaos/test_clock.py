@@ -23,6 +23,7 @@ from tests.chaos.witnesses import (
     witness_environment,
 )
 
+pytestmark = pytest.mark.alone
 LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 STEADY_SLEEP = Path(__file__).parent / "steady_sleep"
 CONFIG = """

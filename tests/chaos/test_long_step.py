@@ -9,6 +9,7 @@ import pytest
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.chaos.witnesses import CONFIG, MARK, begun, trace, witness_environment
 
+pytestmark = pytest.mark.alone
 FACTOR = 4.0
 FLOOR = 0.010
 """Seconds that a call may take on any machine, however fast the idle agent was."""

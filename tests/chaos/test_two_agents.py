@@ -18,6 +18,7 @@ from tests.chaos.witnesses import (
     witness_environment,
 )
 
+pytestmark = pytest.mark.alone
 TICK = 0.5
 ROOM = 0.7
 """Seconds for the call itself and the steps, on a busy machine."""

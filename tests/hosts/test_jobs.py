@@ -379,6 +379,7 @@ def test_another_process_under_the_same_pid_is_not_the_runner(
     command, pid = pid_in(tmp_path / "pid"), running(job).pid
     claim_changed(job, started=1)
     assert lost(job).why.startswith("its runner was killed")
+    eventually((job.directory / "command").exists, "the runner has noted the command")
     (job.directory / "command").unlink()
     assert isinstance(job.end(0), Lost)
     assert alive(pid) and alive(command)

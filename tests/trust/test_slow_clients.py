@@ -86,6 +86,7 @@ def ended(client: socket.socket) -> bool:
     return True
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("said", SLOW.values(), ids=SLOW.keys())
 def test_as_many_slow_clients_as_threads_do_not_keep_another_out(
     agent: AgentProcess, slow: Callable[..., Slow], said: bytes
@@ -110,24 +111,28 @@ def test_a_client_that_is_slow_alone_is_told_when_its_time_is_over(
     assert "a request was cut off" in agent.log_text()
 
 
+@pytest.mark.alone
 def test_clients_that_say_nothing_hold_no_thread(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(b"", drips=False, clients=100)
     assert seconds_until_served(agent) < 3
     assert seconds_until_served(agent) < 1
 
 
+@pytest.mark.alone
 def test_clients_that_do_not_close_keep_nobody_out(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     """They were answered, and told that the connection ends, and leave it open."""
     slow(f"{WHOLE}Connection: close\r\n\r\n".encode(), drips=False, clients=2 * THREADS)
     assert seconds_until_served(agent) < 3
 
 
+@pytest.mark.alone
 def test_idle_connections_make_room_for_others(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(b"", drips=False, clients=560)
     assert seconds_until_served(agent) < 20
     assert seconds_until_served(agent) < 1
 
 
+@pytest.mark.alone
 def test_kept_connections_make_room_for_others(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(f"{WHOLE}\r\n".encode(), drips=False, clients=560)
     assert seconds_until_served(agent) < 20
