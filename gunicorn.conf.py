@@ -28,6 +28,11 @@ limit_request_fields = 100
 limit_request_field_size = 8190
 # Connections, idle ones among them; the worker closes the oldest idle ones where more want in.
 worker_connections = 512
+# What a caller says in a header changes neither the address it asks for nor how it came; gunicorn would believe
+# whoever calls from this machine or by a unix socket.
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarded_allow_ips = ""
 # gunicorn would open a socket under the home directory.
 control_socket_disable = True
 proc_name = "agent"
