@@ -70,6 +70,12 @@ class BodyTooLarge(AgentError):
     status = 413
 
 
+class HeadersTooLarge(AgentError):
+    """What an action would record of the request's headers is larger than 16 KiB."""
+
+    status = 431
+
+
 class Unauthenticated(AgentError):
     """The caller did not say, or could not prove, who it is."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ MOVED = {
     "a prefix": (f"{HOOK}{PREFIX}/schedule/{SUCCESS}", {"X-Forwarded-Prefix": HOOK, "X-Script-Name": HOOK}),
     "the address before a rewrite": (
         HOOK,
-        {name: f"{PREFIX}/schedule/{SUCCESS}" for name in ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Uri")},
+        dict.fromkeys(("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Uri"), f"{PREFIX}/schedule/{SUCCESS}"),
     ),
 }
 FORWARDED = {
