@@ -153,6 +153,10 @@ def _raised(error: BaseException) -> str:
     return f"{type(error).__name__} at {frame.filename}:{frame.lineno} in {frame.name}"
 
 
+def answer_broken_off(method: str, route: str, error: BaseException) -> None:
+    log.error("the answer to %s %s broke off: %s", method, route, _raised(error))
+
+
 def request_refused(status: int, error: str) -> None:
     log.warning("a request was refused with %d: %s", status, error)
 

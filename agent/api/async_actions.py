@@ -1,21 +1,26 @@
 """The AsyncAction resource: the same queue, as the vendor's own clients call it."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
+from agent.api import streamed
 from agent.api.body import form_body, json_body
 from agent.api.current import context
 from agent.api.description import describe
 from agent.api.form import form_args
 from agent.api.schedule import HEADERS, REFUSALS, accept
 from agent.api.schemas import async_action_fields
+from agent.engine.holds import Holds
 from agent.errors import ActionNotFound, InvalidArgs, StackNotFound
 from agent.kinds.arguments import json_schema
 from agent.kinds.registry import Registry
 from agent.models import Json
-from agent.store import async_actions
+from agent.store import Store, async_actions
+from agent.store.actions import dumps
 
 PREFIX = "/api/3/stacks/<stack>/actions"
 FORM = "application/x-www-form-urlencoded"
@@ -62,14 +67,9 @@ def page(stack: str) -> Response:
     _check(stack)
     wanted = _loaded(PageArgs(), request.args.to_dict())
     number, per_page = wanted["page"], wanted["per_page"]
-    found, count = async_actions.page(context().store, number, per_page, wanted.get("user_reference"))
-    return jsonify(
-        {
-            "response": [async_action_fields(action) for action in found],
-            "count": len(found),
-            "pagination": pagination(number, per_page, count),
-        }
-    )
+    seqs, count = async_actions.page(context().store, number, per_page, wanted.get("user_reference"))
+    pages = pagination(number, per_page, count)
+    return streamed.answer(_page(context().store, context().engine.holds, seqs, pages))
 
 
 @bp.get(f"{PREFIX}/<int:seq>")
@@ -100,6 +100,19 @@ def begin(stack: str) -> Response:
     args: Json = form_args(kind.schema, parameters) if _is_form() else parameters
     action_id = accept(kind, args, user_reference=user_reference)
     return jsonify({"response": async_action_fields(async_actions.by_id(context().store, action_id))})
+
+
+def _page(store: Store, holds: Holds, seqs: Sequence[int], pages: dict[str, Any]) -> Iterator[str]:
+    """The text of a page; what was pruned since it was looked up is not on it."""
+    count = 0
+    yield '{"response":['
+    for seq in seqs:
+        with suppress(ActionNotFound):
+            action = async_actions.by_seq(store, seq)
+            held = holds.reason(action.kind, action.state)
+            yield "," * bool(count) + dumps(async_actions.fields(action, held))
+            count += 1
+    yield f'],"count":{count},"pagination":{dumps(pages)}}}\n'
 
 
 def pagination(page: int, per_page: int, count: int) -> dict[str, Any]:

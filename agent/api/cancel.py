@@ -16,7 +16,7 @@ bp = Blueprint("cancel", __name__)
 @describe("End an action that waits, ask one that runs to stop.", "Cancelled", errors=(ActionNotFound, NotCancellable))
 def cancel(action_id: str) -> Response:
     agent = context()
-    action, _ = actions.info(agent.store, action_id)
+    action, _ = actions.by_id(agent.store, action_id)
     auth.permit(action.kind)
     kind = agent.registry.offered.get(action.kind)
     action = actions.cancel(agent.store, action_id, running=kind is None or kind.cancellable)

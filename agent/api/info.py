@@ -1,16 +1,20 @@
 """`GET /info/<id>`: an action and every state it was in; waits for a change where it is asked to."""
 
+from collections.abc import Iterable, Iterator
 from zlib import crc32
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
+from agent.api import streamed
 from agent.api.current import context, waiters
 from agent.api.description import describe
 from agent.api.schemas import action_fields, transition_fields
 from agent.api.waiting import preferred_wait
 from agent.engine.holds import Holds
 from agent.errors import ActionNotFound
+from agent.models import Action, Transition
 from agent.store import Store, actions
+from agent.store.actions import dumps
 
 bp = Blueprint("info", __name__)
 
@@ -29,20 +33,22 @@ def info(action_id: str) -> Response:
     seconds = preferred_wait()
     if seconds and request.if_none_match:
         waiters().wait(seconds, lambda: _is_new(store, holds, action_id))
-    action, history = actions.info(store, action_id)
+    action, version = actions.by_id(store, action_id)
     held = holds.reason(action.kind, action.state)
-    response = jsonify(
-        {
-            "action": action_fields(action, held),
-            "history": [transition_fields(action, transition) for transition in history],
-        }
-    )
-    response.set_etag(_tag(history[0].version, held))
+    response = streamed.answer(_info(action, held, actions.history(store, action, version)))
+    response.set_etag(_tag(version, held))
     response.headers["Cache-Control"] = FOR_EVER if action.state.final else "no-cache"
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     response.make_conditional(request)
     return response
+
+
+def _info(action: Action, held: str | None, history: Iterable[Transition]) -> Iterator[str]:
+    yield f'{{"action":{dumps(action_fields(action, held))},"history":['
+    for number, transition in enumerate(history):
+        yield "," * bool(number) + dumps(transition_fields(action, transition))
+    yield "]}\n"
 
 
 def _is_new(store: Store, holds: Holds, action_id: str) -> bool:

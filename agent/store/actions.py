@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agent import clock
@@ -11,6 +11,9 @@ from agent.models import Action, Claimed, Json, State, Transition
 from agent.store import Store
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+HISTORY_PIECE = 20
+"""Lines of a history that are in memory at once."""
 
 LAST = 2**63 - 1
 """Beyond every place of the order."""
@@ -27,7 +30,7 @@ PASSED_OVER = f"""
     SELECT {COLUMNS} FROM actions
     WHERE finished_ts IS NULL AND state = 'NEW' AND kind IN (SELECT value FROM json_each(:held))
       AND seq > :after AND seq < :before
-    ORDER BY seq
+    ORDER BY seq LIMIT 1
 """
 CLAIM = """
     UPDATE actions
@@ -61,8 +64,11 @@ FINISHED = """
     ORDER BY finished_order DESC LIMIT ?
 """
 QUEUE = "SELECT kind, id, state FROM actions WHERE finished_ts IS NULL ORDER BY state = 'RUNNING' DESC, seq"
-BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
-HISTORY = "SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = ? ORDER BY version DESC"
+BY_ID = f"SELECT {COLUMNS}, version FROM actions WHERE id = ?"
+HISTORY = """
+    SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = :seq AND version <= :version
+    ORDER BY version DESC LIMIT :limit
+"""
 VERSION = "SELECT version, state, kind FROM actions WHERE id = ?"
 
 # What a receiver is yet to be told of is kept, and with it what became final later: they are told in that order.
@@ -87,10 +93,13 @@ def claim(store: Store, held: Sequence[str] = ()) -> Claimed | None:
     return store.write(lambda connection: _claim(connection, held))
 
 
-def passed_over(store: Store, held: Sequence[str], after: int, before: int = LAST) -> list[Action]:
-    """What waits of the `held` kinds between two places of the order."""
-    rows = store.read(PASSED_OVER, {"held": dumps(list(held)), "after": after, "before": before})
-    return [_action(row) for row in rows]
+def passed_over(store: Store, held: Sequence[str], after: int, before: int = LAST) -> Iterator[Action]:
+    """What waits of the `held` kinds between two places of the order, read one by one."""
+    between = {"held": dumps(list(held)), "after": after, "before": before}
+    while rows := store.read(PASSED_OVER, between):
+        action = _action(rows[0])
+        yield action
+        between["after"] = action.seq
 
 
 def running(store: Store) -> Claimed | None:
@@ -172,14 +181,26 @@ def queue(store: Store) -> list[dict[str, str]]:
     return [dict(row) for row in store.read(QUEUE)]
 
 
-def info(store: Store, action_id: str) -> tuple[Action, list[Transition]]:
-    """An action and its history, newest first, as of one moment. Raises `ActionNotFound`."""
-    with store.snapshot() as connection:
-        action = _by_id(connection, action_id)
-        rows = connection.execute(HISTORY, (action.seq,)).fetchall()
-    return action, [
-        Transition(row["version"], row["timestamp"], State(row["state"]), loads(row["state_payload"])) for row in rows
-    ]
+def by_id(store: Store, action_id: str) -> tuple[Action, int]:
+    """An action and the version that it is at. Raises `ActionNotFound`."""
+    rows = store.read(BY_ID, (action_id,))
+    if not rows:
+        raise _not_found(action_id)
+    return _action(rows[0]), rows[0]["version"]
+
+
+def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
+    """Every state that the action was in up to a version, newest first, read piece by piece.
+
+    Raises `ActionNotFound` where it was pruned meanwhile.
+    """
+    while version:
+        rows = store.read(HISTORY, {"seq": action.seq, "version": version, "limit": HISTORY_PIECE})
+        if not rows:
+            raise _not_found(action.id)
+        for row in rows:
+            yield Transition(row["version"], row["timestamp"], State(row["state"]), loads(row["state_payload"]))
+        version = rows[-1]["version"] - 1
 
 
 def version(store: Store, action_id: str) -> tuple[int, State, str]:

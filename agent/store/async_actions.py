@@ -19,10 +19,10 @@ BY_SEQ = f"{ROWS} WHERE actions.seq = ?"
 SEQ = "SELECT seq FROM actions WHERE id = ?"
 
 # Oldest first: what arrives while somebody turns the pages comes after the last one.
-PAGE = f"{ROWS} ORDER BY actions.seq LIMIT :limit OFFSET :offset"
+PAGE = "SELECT seq FROM actions ORDER BY seq LIMIT :limit OFFSET :offset"
 COUNT = "SELECT count(*) FROM actions"
-PAGE_OF_REFERENCE = f"""
-    {ROWS} WHERE user_reference = :user_reference ORDER BY actions.seq LIMIT :limit OFFSET :offset
+PAGE_OF_REFERENCE = """
+    SELECT seq FROM actions WHERE user_reference = :user_reference ORDER BY seq LIMIT :limit OFFSET :offset
 """
 COUNT_OF_REFERENCE = "SELECT count(*) FROM actions WHERE user_reference = :user_reference"
 
@@ -63,14 +63,17 @@ def by_id(store: Store, action_id: str) -> AsyncAction:
     return by_seq(store, rows[0]["seq"])
 
 
-def page(store: Store, number: int, per_page: int, user_reference: str | None) -> tuple[list[AsyncAction], int]:
-    """One page, counted from 1, of all actions or of those with a reference; and how many there are in all."""
+def page(store: Store, number: int, per_page: int, user_reference: str | None) -> tuple[list[int], int]:
+    """The ids on one page, counted from 1, of all actions or of those with a reference; and how many there are in all.
+
+    What they are is for `by_seq` to read, one at a time: together they may be larger than is good for the memory.
+    """
     parameters = {"limit": per_page, "offset": (number - 1) * per_page, "user_reference": user_reference}
     some = user_reference is not None
     with store.snapshot() as connection:
         rows = connection.execute(PAGE_OF_REFERENCE if some else PAGE, parameters).fetchall()
         count: int = connection.execute(COUNT_OF_REFERENCE if some else COUNT, parameters).fetchone()[0]
-    return [_async_action(row) for row in rows], count
+    return [row["seq"] for row in rows], count
 
 
 def _async_action(row: sqlite3.Row) -> AsyncAction:

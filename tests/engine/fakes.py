@@ -15,6 +15,7 @@ from agent.kinds.registry import Registry
 from agent.models import Request, Requester
 from agent.store import Store, actions
 from agent.store.intake import Intake
+from tests.store.scenes import info
 
 Work = Callable[[Step], Any]
 
@@ -119,7 +120,7 @@ class Scene:
         return self.told(action_id)
 
     def told(self, action_id: str) -> "Told":
-        action, history = actions.info(self.store, action_id)
+        action, history = info(self.store, action_id)
         message = self.store.read("SELECT finished_message FROM actions WHERE id = ?", (action_id,))[0][0]
         return Told(str(action.state), action.state_payload, message, [str(line.state) for line in reversed(history)])
 

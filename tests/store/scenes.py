@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent import clock
-from agent.models import Claimed, Request, Requester, State
+from agent.models import Action, Claimed, Request, Requester, State, Transition
 from agent.store import Store, actions
 from agent.store.intake import Intake
 
@@ -37,6 +37,12 @@ def finish(store: Store, state: State = State.DONE, payload: Any = None) -> str:
     claimed = claim(store)
     actions.finish(store, claimed.action.seq, state, payload, "over", claim_next=False)
     return claimed.action.id
+
+
+def info(store: Store, action_id: str) -> tuple[Action, list[Transition]]:
+    """An action and its whole history."""
+    action, version = actions.by_id(store, action_id)
+    return action, list(actions.history(store, action, version))
 
 
 def ids(rows: list[dict[str, str]]) -> list[str]:

@@ -10,7 +10,7 @@ from agent import clock
 from agent.errors import ActionNotFound, IdempotencyKeyReused, NotCancellable, QueueFull
 from agent.models import State
 from agent.store import Store, actions
-from tests.store.scenes import claim, finish, ids, schedule
+from tests.store.scenes import claim, finish, ids, info, schedule
 
 LIMIT = 5
 
@@ -214,7 +214,7 @@ def test_a_message_that_is_no_text_for_sqlite_does_not_stop_the_queue(store: Sto
 
 
 def test_an_unknown_id_is_not_found(store: Store) -> None:
-    for ask in (actions.info, actions.version, actions.cancel):
+    for ask in (actions.by_id, actions.version, actions.cancel):
         with pytest.raises(ActionNotFound):
             ask(store, "nobody")
 
@@ -287,10 +287,10 @@ def test_history_goes_with_its_action_and_with_no_other(store: Store) -> None:
     finish(store)
     finish(store)
     actions.prune(store, 1, 100)
-    assert len(actions.info(store, kept)[1]) == 3
+    assert len(info(store, kept)[1]) == 3
     assert store.read("SELECT count(*) FROM history")[0][0] == 3
     with pytest.raises(ActionNotFound):
-        actions.info(store, gone)
+        info(store, gone)
 
 
 def test_order_goes_on_after_all_were_pruned(store: Store) -> None:

@@ -15,7 +15,7 @@ from agent.store import Store, actions
 from agent.store.intake import Intake
 from agent.store.together import Together
 from tests.agent_process import eventually
-from tests.store.scenes import finish, ids, request, schedule
+from tests.store.scenes import finish, ids, info, request, schedule
 
 THREADS = 24
 
@@ -177,8 +177,8 @@ def test_every_connection_writes_through_to_the_disk(store: Store) -> None:
 def test_requests_that_come_at_once_are_in_their_order_with_an_id_each(known: Store) -> None:
     results = at_once(known, [request(args={"number": number}) for number in range(THREADS)])
     assert ids(actions.queue(known)) == results
-    assert [actions.info(known, each)[0].args for each in results] == [{"number": number} for number in range(THREADS)]
-    assert all(len(actions.info(known, each)[1]) == 1 for each in results), "each has its history"
+    assert [info(known, each)[0].args for each in results] == [{"number": number} for number in range(THREADS)]
+    assert all(len(info(known, each)[1]) == 1 for each in results), "each has its history"
 
 
 def test_requests_that_come_at_once_share_one_commit(known: Store) -> None:
@@ -214,7 +214,7 @@ def test_the_limit_is_exact_within_one_commit(known: Store) -> None:
 def test_secrets_and_strange_texts_pass_through_a_shared_commit(known: Store) -> None:
     strange = 'a "quoted" \\ text \x7f ümlaut \U0001f512 \ud800 \x00'
     results = at_once(known, [request(args={"text": strange}, secrets={"password": strange}) for _ in range(3)])
-    assert actions.info(known, results[2])[0].args == {"text": strange}
+    assert info(known, results[2])[0].args == {"text": strange}
     claimed = actions.claim(known)
     assert claimed is not None
     assert claimed.secrets == {"password": strange}

@@ -8,7 +8,7 @@ import pytest
 
 from agent.models import State
 from agent.store import Store, actions
-from tests.store.scenes import claim, finish, schedule
+from tests.store.scenes import claim, finish, info, schedule
 
 
 def broken(store: Store, sql: str, *parameters: object) -> str:
@@ -136,7 +136,7 @@ def test_a_full_life_leaves_a_full_history(store: Store) -> None:
     actions.record(store, seq, {"count": 1})
     actions.record(store, seq, {"count": 1})
     actions.finish(store, seq, State.FAILED, [None], "no", claim_next=False)
-    action, history = actions.info(store, action_id)
+    action, history = info(store, action_id)
     assert [(line.state, line.state_payload) for line in reversed(history)] == [
         (State.NEW, None),
         (State.RUNNING, None),
