@@ -1,6 +1,7 @@
 """One shape for every error, also for those that the framework raises; a traceback never leaves the process."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -9,6 +10,8 @@ from werkzeug.exceptions import HTTPException
 from agent import log
 from agent.errors import AgentError
 
+DETAILS = 100
+"""Of how many members it is told what is wrong with them."""
 VARIANTS = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
@@ -49,7 +52,7 @@ def _answer(
     """The one shape; the clients of the AsyncAction resource print two members more."""
     body: dict[str, Any] = {"error": error, "layers": layers, "variant": variant}
     if details is not None:
-        body["details"] = details
+        details = body["details"] = dict(islice(details.items(), DETAILS))
     if request.path.startswith("/api/3/"):
         body |= {"error_description": error, "details": details or {}}
     response = jsonify(body)

@@ -14,6 +14,8 @@ TYPES: dict[type[fields.Field[Any]], dict[str, Any]] = {
 }
 
 
+MOST_NAMES = 100
+"""How many names an argument may list."""
 TWINS = (
     ("container", "container_id"),
     ("service_name", "service"),
@@ -68,15 +70,29 @@ class Flag(fields.Boolean):
         return value
 
 
+class Listed(fields.List[Any]):
+    """A list whose length is looked at before anything that is in it: what is wrong is told of each."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list):
+            self._validate(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class Names(fields.Field[list[str]]):
     """A name or a list of names."""
 
-    default_error_messages = {"invalid": "Not a name or a list of names."}
+    default_error_messages = {
+        "invalid": "Not a name or a list of names.",
+        "many": f"More than {MOST_NAMES} names.",
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
             raise self.make_error("invalid")
+        if len(names) > MOST_NAMES:
+            raise self.make_error("many")
         return names
 
 
@@ -126,7 +142,7 @@ def _type(field: "fields.Field[Any]") -> dict[str, Any]:
     if isinstance(field, fields.List):
         return {"type": "array", "items": _field(field.inner)}
     if isinstance(field, Names):
-        return {"type": ["string", "array"], "items": {"type": "string"}}
+        return {"type": ["string", "array"], "items": {"type": "string"}, "maxItems": MOST_NAMES}
     if isinstance(field, Switch):
         return {"enum": [*field.ON, *field.OFF]}
     if isinstance(field, fields.Nested):

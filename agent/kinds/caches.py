@@ -10,14 +10,15 @@ from agent.caches.base import CacheFailed, Cleared
 from agent.config import Settings
 from agent.datastores.base import DriverMissing
 from agent.errors import ConfigError
+from agent.kinds.arguments import MOST_NAMES, Listed
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.models import Json
 
 
-def _names(*validators: Any) -> "fields.List[Any]":
-    return fields.List(
+def _names(*validators: Any) -> Listed:
+    return Listed(
         fields.String(validate=validators),
-        validate=validate.Length(min=1),
+        validate=validate.Length(min=1, max=MOST_NAMES),
         metadata={"description": "Which ones, by their names in the configuration; all unless given."},
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
+from agent.kinds.arguments import MOST_NAMES, Listed
 from agent.kinds.base import Args, Done, Outcome, Running, Step, failed
 from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
@@ -21,8 +22,9 @@ class CreateArgs(Args):
         validate=validate.Length(1, 1024),
         metadata={"secret": True, "description": "Its password; never shown again."},
     )
-    databases = fields.List(
+    databases = Listed(
         fields.String(validate=validate.Length(1, NAME_LENGTH)),
+        validate=validate.Length(max=MOST_NAMES),
         load_default=list,
         metadata={"description": "The databases it may use."},
     )

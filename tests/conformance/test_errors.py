@@ -197,3 +197,9 @@ def test_a_refusal_leaves_a_kept_connection_in_step(shared_agent: AgentProcess, 
     assert 400 <= refused.status < 500
     assert shared_agent.get(f"{PREFIX}/queue", connection=connection).status == 200
     connection.close()
+
+
+def test_of_a_hundred_members_it_is_told_what_is_wrong_and_not_of_more(shared_agent: AgentProcess) -> None:
+    answer = shared_agent.post_schedule(SUCCESS, {f"other_{number}": 1 for number in range(5000)})
+    assert_error(answer, 400, "InvalidArgs")
+    assert len(answer.json["details"]) == 100

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from marshmallow import ValidationError, fields, validate
 
-from agent.kinds.arguments import Flag, Number, json_schema, spelled_as_declared
+from agent.kinds.arguments import Flag, Listed, Names, Number, json_schema, spelled_as_declared
 from agent.kinds.base import Args
 
 
@@ -57,6 +57,20 @@ def test_a_flag_is_true_or_false(value: bool) -> None:
 def test_what_only_looks_like_a_flag_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
         FlagArgs().load({"value": value})
+
+
+@pytest.mark.parametrize("member", ["names", "listed"])
+def test_a_hundred_names_are_taken_and_one_more_is_refused_at_once(member: str) -> None:
+    class Many(Args):
+        names = Names()
+        listed = Listed(fields.String(), validate=validate.Length(max=100))
+
+    assert len(Many().load({member: ["a"] * 100})[member]) == 100
+    assert json_schema(Many())["properties"][member]["maxItems"] == 100
+    for wrong in ("a", 1):
+        with pytest.raises(ValidationError) as refused:
+            Many().load({member: [wrong] * 101})
+        assert len(str(refused.value.messages)) < 100
 
 
 def test_the_schema_tells_all_that_a_caller_must_know() -> None:

@@ -124,7 +124,9 @@ def test_it_acts_on_the_stack_and_says_what_it_freed(agent: AgentProcess) -> Non
     "names, member, why",
     [
         (["pages", "other"], "caches.1", "Must be one of: sessions, items, pages."),
-        ([], "caches", "Shorter than minimum length 1."),
+        ([], "caches", "Length must be between 1 and 100."),
+        (["pages"] * 101, "caches", "Length must be between 1 and 100."),
+        (["o"] * 100_000, "caches", "Length must be between 1 and 100."),
         ("pages", "caches", "Not a valid list."),
         ([1], "caches.0", "Not a valid string."),
     ],
@@ -138,7 +140,7 @@ def test_the_document_knows_the_names(agent: AgentProcess) -> None:
     available = {each["kind"]: each for each in agent.get("/api/unstable/actions/available").json}
     described = available[KIND]["args"]["properties"]["caches"]
     assert described["items"] == {"type": "string", "enum": ["sessions", "items", "pages"]}
-    assert described["minItems"] == 1
+    assert (described["minItems"], described["maxItems"]) == (1, 100)
 
 
 def test_one_that_cannot_be_cleared_fails_the_action_and_the_others_are_cleared(

@@ -171,6 +171,7 @@ def killed_at(held: Held, agent: AgentProcess, kind: str) -> Any:
         ("server_id_filter", {"service_name": "web", "server_id_filter": "db-2"}),
         ("server_id_filter", {"service_name": "web", "server_id_filter": ["db-2", "db-3"]}),
         ("server_id_filter", {"service_name": "web", "server_id_filter": [1]}),
+        ("server_id_filter", {"service_name": "web", "server_id_filter": ["db-1"] * 101}),
         ("other", {"service_name": "web", "other": 1}),
     ],
 )
