@@ -10,8 +10,11 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from agent.models import Action, Request
+from agent.ration import Ration
 
 log = logging.getLogger("agent")
+refusals, unreadable = Ration(10), Ration(10)
+"""The journal drops lines, of others too, where there are many: so many a second are enough of wrong calls."""
 
 
 def set_up() -> None:
@@ -158,7 +161,7 @@ def answer_broken_off(method: str, route: str, error: BaseException) -> None:
 
 
 def request_refused(status: int, error: str) -> None:
-    log.warning("a request was refused with %d: %s", status, error)
+    _say_of_a_refusal(refusals, logging.WARNING, "a request was refused with %d: %s", status, error)
 
 
 def request_cut(seconds: float) -> None:
@@ -186,11 +189,21 @@ def callbacks_not_signed() -> None:
 
 
 def caller_refused(status: int, address: str, reason: str) -> None:
-    log.warning("a caller from %s was refused with %d: %s", address or "the unix socket", status, reason)
+    text = "a caller from %s was refused with %d: %s"
+    _say_of_a_refusal(refusals, logging.WARNING, text, address or "the unix socket", status, reason)
 
 
 def secret_unreadable(option: str, reason: str) -> None:
-    log.error("%s: %s", option, reason)
+    _say_of_a_refusal(unreadable, logging.ERROR, "%s: %s", option, reason)
+
+
+def _say_of_a_refusal(ration: Ration, level: int, text: str, *values: object) -> None:
+    """Unless that was said often enough; then how often more is said with the next one."""
+    if (left_out := ration.take()) is None:
+        return
+    if left_out:
+        log.log(level, "and %d more calls were refused", left_out)
+    log.log(level, text, *values)
 
 
 def receiver_fails(url: str, reason: str) -> None:

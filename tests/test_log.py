@@ -1,13 +1,27 @@
-"""What is said of every action, where nobody can hear it."""
+"""What is said where nobody can hear it, and of callers who would drown it out."""
 
 from __future__ import annotations
 
 import json
+import re
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
-from tests.agent_process import AgentProcess
-from tests.kinds.configuring import toml
+import pytest
 
+from agent.ration import Ration
+from tests.agent_process import PREFIX, AgentProcess, StartAgent, eventually
+from tests.conformance.shapes import SUCCESS
+from tests.hooks.pushing import deliver, encoded, hooked, push
+from tests.kinds.configuring import toml
+from tests.trust.conftest import start_guarded, tokens_file
+from tests.trust.guarded import StartGuarded
+
+__all__ = ["start_guarded", "tokens_file"]
+
+CALLS = 300
 REPORT = json.dumps({"status": "finished"})
 
 
@@ -27,3 +41,87 @@ def test_a_log_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
             assert ended["state"] == "DONE", ended
     finally:
         agent.close()
+
+
+def test_so_many_a_second_are_said_and_the_others_counted() -> None:
+    now = [5.0]
+    ration = Ration(3, lambda: now[0])
+    assert [ration.take() for _ in range(5)] == [0, 0, 0, None, None]
+    now[0] = 5.999
+    assert ration.take() is None
+    now[0] = 6.0
+    assert [ration.take() for _ in range(4)] == [3, 0, 0, None]
+    now[0] = 1000.0
+    assert [ration.take(), ration.take()] == [1, 0]
+
+
+def assert_told_of_all(agent: AgentProcess, call: Callable[[], None], line: str) -> None:
+    """`call` it many times at once: a few lines say what, and how often more; none is lost."""
+    agent.log.write_text("")
+    calls, began = CALLS, time.monotonic()
+    for _ in range(CALLS):
+        call()
+    lasted = time.monotonic() - began
+    assert len(said(agent, line)) <= 10 * (int(lasted) + 2)
+
+    def told() -> bool:
+        nonlocal calls
+        calls += 1
+        call()
+        return len(said(agent, line)) + sum(left_out(agent)) == calls
+
+    eventually(told, "the rest is told with the next line")
+    assert left_out(agent)
+
+
+def said(agent: AgentProcess, line: str) -> list[str]:
+    return re.findall(line, agent.log_text())
+
+
+def left_out(agent: AgentProcess) -> list[int]:
+    return [
+        int(count)
+        for count in re.findall(r"^(?:WARNING|ERROR) and (\d+) more calls were refused$", agent.log_text(), re.M)
+    ]
+
+
+def test_wrong_callers_do_not_drown_out_what_happens(start_guarded: StartGuarded) -> None:
+    guarded = start_guarded()
+    with closing(guarded.connect()) as connection:
+
+        def call() -> None:
+            answer = guarded.get(f"{PREFIX}/queue", headers={"Authorization": None}, connection=connection)
+            assert answer.status == 401
+
+        call()
+        assert "refused with 401: a token is required" in guarded.log_text(), "a single one has its line"
+        assert_told_of_all(guarded, call, "WARNING a caller from 127.0.0.1 was refused with 401")
+    action_id = guarded.schedule(SUCCESS, {})
+    guarded.await_final(action_id)
+    assert f"action {action_id} {SUCCESS} scheduled by " in guarded.log_text()
+
+
+@pytest.mark.parametrize(("secret", "status"), [("another", 401), (None, 503)])
+def test_wrong_deliveries_do_not_either(
+    start_agent: StartAgent, tmp_path: Path, secret: str | None, status: int
+) -> None:
+    agent = start_agent(config=hooked(tmp_path))
+    if secret is None:
+        (tmp_path / "shop.secret").unlink()
+    headers: dict[str, str | None] = {"X-Hub-Signature-256": "sha256=00"}
+
+    def call() -> None:
+        assert deliver(agent, encoded(push()), headers=headers).status == status
+
+    lines = {
+        401: "WARNING a caller from 127.0.0.1 was refused with 401: shop",
+        503: "ERROR applications.shop.hook_secret",
+    }
+    assert_told_of_all(agent, call, lines[status])
+
+
+def test_what_is_no_http_does_not_either(agent: AgentProcess) -> None:
+    def call() -> None:
+        assert agent.get("/", headers={"A B": "c"}).status == 400
+
+    assert_told_of_all(agent, call, "WARNING a request was refused with 400: InvalidHeaderName")
