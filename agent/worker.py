@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
@@ -9,6 +10,7 @@ from socket import SHUT_RD, SHUT_RDWR, SHUT_WR, socket
 from typing import Any
 
 from gunicorn.http import errors
+from gunicorn.http.body import ChunkedReader
 from gunicorn.util import write_nonblock
 from gunicorn.workers import gthread
 
@@ -36,6 +38,8 @@ LINGER = 0.5
 """Seconds in which the client may close a connection first, so that it reads the answer to its end."""
 LOOK = 0.5
 """Seconds between looks at who is slow."""
+UNREAD = 64 * 1024
+"""Bytes: where this much of a body was not wanted, gunicorn does not read over it but closes the connection."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +79,8 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if handling := self._handlings.get(conn):
             handling.has_headers = True
             handling.reading = any(name in ("CONTENT-LENGTH", "TRANSFER-ENCODING") for name, _ in req.headers)
+        if _is_left(req.body):
+            _close_unless_read(req)
         return super().handle_request(req, conn)
 
     def notify(self) -> None:
@@ -142,6 +148,20 @@ def _says_nothing_yet(connection: Any) -> bool:
     if not hasattr(gthread, "_DEFER") or connection.initialized or connection.data_ready:
         return False
     return not connection.wait_for_data(FIRST_BYTE)
+
+
+def _is_left(body: Any) -> bool:
+    """Whether too much of a body is unread, or more chunks may come."""
+    reader = body.reader
+    if isinstance(reader, ChunkedReader):
+        return reader.parser is not None or reader.buf.tell() + body.buf.tell() >= UNREAD
+    return bool(reader.length + body.buf.tell() >= UNREAD)
+
+
+def _close_unless_read(request: Any) -> None:
+    """Let the answer say that the connection ends with it, where it comes before the body was read."""
+    asked: Callable[[], bool] = request.should_close
+    request.should_close = lambda: asked() or _is_left(request.body)
 
 
 def _tell_cut(handling: Handling) -> None:
