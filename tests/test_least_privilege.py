@@ -11,7 +11,7 @@ import pytest
 
 from tests.agent_inside import AgentInNode
 from tests.agent_process import eventually
-from tests.servers.node import REBOOT_ASKED, Node
+from tests.servers.node import Node
 
 SHIPPED = Path(__file__).parents[1] / "systemd"
 ACTIONS = "/api/3/stacks/default/actions"
@@ -33,6 +33,8 @@ primary_password_file = "credential:redis"
 services = ["listed.service"]
 [services.web]
 unit = "paused.service"
+[processes.worker]
+unit = "worker.service"
 """
 REBOOT = '[host]\nreboot = ["systemctl", "--no-ask-password", "reboot"]'
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
@@ -87,7 +89,7 @@ def node(agent_venv: Path, start_node: Callable[..., Node]) -> Node:
     host.write("/etc/systemd/system/agent.service.d/here.conf", DROP_IN)
     host.write("/etc/dbus-1/system.d/agent.conf", (SHIPPED / "agent-dbus.conf").read_text())
     host.write("/etc/systemd/system/db@.service", DATABASE)
-    for unit in ("listed", "paused", "other"):
+    for unit in ("listed", "paused", "worker", "other"):
         host.write(f"/etc/systemd/system/{unit}.service", SLEEPER)
     host.write("/etc/keys/redis", SECRET + "\n", 0o600)
     host.write("/etc/db/a.conf", database(6401))
@@ -96,7 +98,7 @@ def node(agent_venv: Path, start_node: Callable[..., Node]) -> Node:
     host.write("/etc/agent/agent.toml", CONFIGURATION)
     host.systemctl("daemon-reload")
     host.systemctl("reload", "dbus")
-    host.systemctl("start", "db@a", "db@b", "listed", "paused", "other")
+    host.systemctl("start", "db@a", "db@b", "listed", "paused", "worker", "other")
     install_rule(host, CONFIGURATION)
     host.systemctl("start", "agent")
     return host
@@ -153,12 +155,33 @@ def test_a_listed_unit_is_restarted_by_an_action_on_either_wire(agent: AgentInNo
     assert agent.node.run("ps", "-o", "user=", "-p", agent.node.show("agent", "MainPID")).stdout == "agent\n"
 
 
+def test_all_that_are_listed_are_restarted_by_an_action(agent: AgentInNode) -> None:
+    units = ("listed", "paused", "worker", "other")
+    before = {unit: agent.node.show(unit, "InvocationID") for unit in units}
+    (restarted,) = done(agent, agent.schedule("restart", {}))["services"]
+    assert (restarted["unit"], restarted["pid"]) == ("listed.service", agent.node.show("listed", "MainPID"))
+    assert [unit for unit in units if agent.node.show(unit, "InvocationID") != before[unit]] == ["listed"]
+
+
+PAUSABLE = [("service", "paused", {"service_name": "web"}), ("process", "worker", {"process_name": "worker"})]
+
+
+@pytest.mark.parametrize(("what", "unit", "args"), PAUSABLE)
+def test_a_unit_is_paused_resumed_and_restarted_by_actions(what: str, unit: str, args: Any, agent: AgentInNode) -> None:
+    invocation = agent.node.show(unit, "InvocationID")
+    for verb, state in (("pause", "frozen"), ("resume", "running"), ("pause", "frozen"), ("restart", "running")):
+        done(agent, agent.schedule(f"{what}_{verb}", args))
+        assert agent.node.show(unit, "FreezerState") == state
+    assert agent.node.show(unit, "InvocationID") != invocation
+
+
 @pytest.mark.parametrize(
     ("unit", "allowed"),
     [
         ("db@b", ["start", "stop"]),
         ("listed", ["restart"]),
         ("paused", ["freeze", "thaw", "restart", "kill"]),
+        ("worker", ["freeze", "thaw", "restart", "kill"]),
         ("other", []),
         ("db@a", []),
         ("agent", []),
@@ -223,11 +246,21 @@ def test_a_job_may_be_started_by_its_name_and_runs_as_the_same_user(node: Node) 
 
 
 def test_what_the_rule_does_not_name_fails_with_the_words_of_systemd(agent: AgentInNode) -> None:
+    asked = [
+        ("replicante.service.restart", {}, ""),
+        ("restart", {}, "restart listed.service"),
+        *((f"{what}_pause", args, f"freeze {unit}.service") for what, unit, args in PAUSABLE),
+        *((f"{what}_restart", args, f"restart {unit}.service") for what, unit, args in PAUSABLE),
+    ]
     install_rule(agent.node, "")
     try:
-        action = agent.await_final(agent.schedule("replicante.service.restart", {}), timeout=40)["action"]
+        ids = [agent.schedule(kind, args) for kind, args, _ in asked]
+        action, *others = [agent.await_final(each, timeout=40)["action"] for each in ids]
     finally:
         install_rule(agent.node, CONFIGURATION)
+    for (_, _, verb), other in zip(asked[1:], others, strict=True):
+        assert other["state"] == "FAILED"
+        assert f"the agent's user may not {verb} (see agentctl polkit): " in other["state_payload"]["message"]
     assert action["state"] == "FAILED"
     said = action["state_payload"]["payload"]["message"]
     assert said.startswith("the agent's user may not stop db@b (see agentctl polkit): Failed to stop db@b.service: ")
@@ -333,9 +366,18 @@ def test_the_units_are_sandboxed_alike() -> None:
 # The last one: the agent's host goes down.
 
 
-def test_a_reboot_is_allowed_once_it_is_configured(agent: AgentInNode) -> None:
-    node = agent.node
-    install_rule(node, CONFIGURATION.replace("[host]", REBOOT))
+def test_the_host_is_rebooted_by_an_action_once_it_is_configured(agent: AgentInNode) -> None:
+    node, configuration = agent.node, CONFIGURATION.replace("[host]", REBOOT)
+    node.write("/etc/agent/agent.toml", configuration)
+    node.systemctl("enable", "agent")
+    agent.end("restart")
+    refusal = agent.await_final(agent.schedule("stack_reboot", {}), timeout=40)["action"]
+    assert refusal["state"] == "FAILED" and refused(refusal["state_payload"]["message"]), refusal
+    install_rule(node, configuration)
     assert refused(systemctl(node, "poweroff"))
-    assert systemctl(node, "reboot") == ""
-    assert node.wait_off(60) == REBOOT_ASKED
+    action_id = agent.schedule("stack_reboot", {})
+    node.boot_after_reboot()
+    agent.await_ready()
+    result = done(agent, action_id)
+    assert result["boot_id"] != result["previous_boot_id"]
+    assert node.run("ps", "-o", "user=", "-p", node.show("agent", "MainPID")).stdout == "agent\n"

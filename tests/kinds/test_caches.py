@@ -165,21 +165,23 @@ def test_one_that_cannot_be_cleared_fails_the_action_and_the_others_are_cleared(
 
 
 @pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("name, word", [("sessions", b"FLUSHDB"), ("items", b"flush_all")])
 def test_the_one_that_was_interrupted_is_cleared_again_and_named(
-    answered: bool, caches: Caches, start_agent: StartAgent
+    name: str, word: bytes, answered: bool, caches: Caches, start_agent: StartAgent
 ) -> None:
     way = caches.directory / "held.sock"
     document = caches.document()
-    document["caches"]["sessions"]["url"] = f"unix://{way}"
+    document["caches"][name]["url"] = f"unix://{way}"
     agent = start_agent(config=toml(document))
-    with Held(way, caches.redis.socket, b"FLUSHDB", answered=answered) as held:
+    server = caches.redis if name == "sessions" else caches.memcached
+    with Held(way, server.socket, word, answered=answered) as held:
         action_id = agent.schedule(KIND, {})
         assert held.reached.wait(10)
         agent.kill_all()
         held.release()
         agent.start()
         action = agent.await_final(action_id)["action"]
-    assert action["state"] == "DONE" and action["state_payload"]["again"] == ["sessions"], action
+    assert action["state"] == "DONE" and action["state_payload"]["again"] == [name], action
     assert list(action["state_payload"]["cleared"]) == ["sessions", "items", "pages"]
     assert caches.held() == (0, None, False)
 

@@ -69,8 +69,7 @@ def test_what_ends_again_at_once_is_told_with_its_exit_code(engine: DockerEngine
     assert re.fullmatch(r"the container brief was restarted and has ended: \w+ with exit code 3", why)
 
 
-def test_a_container_that_is_not_there_is_told(docker: DockerEngine, driver_of: Drive) -> None:
-    driver = driver_of(docker)
+def test_a_container_that_is_not_there_is_told(driver: AgentProcess) -> None:
     assert failure(driver, KIND, {"container": "nobody"}) == "there is no container nobody"
     action = perform(driver, "async actions", KIND, container="nobody")
     assert (action["finished_success"], action["finished_message"]) == (False, "there is no container nobody")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.datastores.held import Held
 from tests.kinds.configuring import toml
 from tests.kinds.conftest import Drive
 from tests.kinds.engines import done, driving, failure, run, starts, status
-from tests.kinds.wires import by_schedule, perform
+from tests.kinds.killing import MOMENTS, killed_at_systemctl, slow_down
+from tests.kinds.wires import WIRES, by_schedule, perform
 from tests.servers.docker import DockerEngine
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS
@@ -107,9 +109,12 @@ def test_a_service_of_which_nothing_runs_has_nothing_to_pause(
     assert action["finished_message"].startswith("nothing of web is running; web-1 is not running: exited")
 
 
-def test_a_service_without_containers_is_told(docker: DockerEngine, docker_driver: AgentProcess) -> None:
+def test_a_service_without_containers_is_told_on_both_wires(engine: DockerEngine, driver_of: Drive) -> None:
+    driver, why = driver_of(engine), "no container belongs to the service nobody"
     for kind in ("service_restart", "service_pause", "service_resume"):
-        assert failure(docker_driver, kind, {"service_name": "nobody"}) == "no container belongs to the service nobody"
+        assert failure(driver, kind, {"service_name": "nobody"}) == why
+        action = perform(driver, "async actions", kind, service_name="nobody")
+        assert (action["finished_success"], action["finished_message"]) == (False, why)
 
 
 def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_driver: AgentProcess) -> None:
@@ -124,30 +129,30 @@ def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_dri
 
 
 def test_each_container_is_restarted_once_though_the_agent_was_killed(
-    docker: DockerEngine, server_dir: Path, start_agent: StartAgent
+    engine: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
-    run_web(docker)
-    second = docker.cli("inspect", "--format", "{{.Id}}", "web-2")
+    run_web(engine)
+    second = engine.cli("inspect", "--format", "{{.Id}}", "web-2")
     word = f"/{second}/restart".encode()
-    with Held(server_dir / "h.sock", docker.socket, word) as held:
-        agent = start_agent(config=toml(driving(docker, engine=f"unix://{held.path}")))
+    with Held(server_dir / "h.sock", engine.socket, word) as held:
+        agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
         ended = killed_at(held, agent, "service_restart")
     assert each(ended["state_payload"], "state") == dict.fromkeys(THREE, "running")
-    assert counted(docker) == [2, 2, 2]
+    assert counted(engine) == [2, 2, 2]
 
 
 @pytest.mark.parametrize("kind, word", [("service_pause", "/pause"), ("service_resume", "/unpause")])
 def test_a_service_is_paused_or_resumed_though_the_agent_was_killed(
-    kind: str, word: str, docker: DockerEngine, server_dir: Path, start_agent: StartAgent
+    kind: str, word: str, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
-    run_web(docker)
+    run_web(engine)
     if kind == "service_resume":
-        docker.cli("pause", *THREE)
-    with Held(server_dir / "h.sock", docker.socket, word.encode()) as held:
-        agent = start_agent(config=toml(driving(docker, engine=f"unix://{held.path}")))
+        engine.cli("pause", *THREE)
+    with Held(server_dir / "h.sock", engine.socket, word.encode()) as held:
+        agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
         killed_at(held, agent, kind)
     wanted = "paused" if kind == "service_pause" else "running"
-    assert [status(docker, name) for name in THREE] == [wanted] * 3
+    assert [status(engine, name) for name in THREE] == [wanted] * 3
 
 
 def killed_at(held: Held, agent: AgentProcess, kind: str) -> Any:
@@ -195,6 +200,7 @@ def test_without_engine_and_services_the_kinds_are_not_offered(agent: AgentProce
 def node(start_node: Callable[..., Node]) -> Node:
     node = start_node("services", binds=BINDS, keep_units=[UNIT])
     node.write("/etc/systemd/system/slow.service", SLOW)
+    slow_down(node)
     node.systemctl("daemon-reload")
     node.systemctl("start", "slow.service")
     return node
@@ -218,12 +224,16 @@ def test_a_service_that_is_a_unit_is_restarted_paused_and_resumed(node: Node, in
     assert action["finished_message"] == "the service cache was restarted"
     pids.add(node.show(UNIT, "MainPID"))
     assert len(pids) == 3
-    told = [
-        done(inside, kind, {"service_name": "cache"})["unit"]["message"]
-        for kind in ("service_pause", "service_pause", "service_resume", "service_resume")
-    ]
-    assert told == ["frozen", "paused already", "thawed", "not paused"]
-    assert node.show(UNIT, "MainPID") in pids and node.show(UNIT, "FreezerState") == "running"
+    for wire in WIRES:
+        told = []
+        for kind in ("service_pause", "service_pause", "service_resume", "service_resume"):
+            action = perform(inside, wire, kind, service_name="cache")
+            assert action["finished_success"], action
+            told.append((action["finished_result"]["unit"]["message"], node.show(UNIT, "FreezerState")))
+        assert told == [
+            ("frozen", "frozen"), ("paused already", "frozen"), ("thawed", "running"), ("not paused", "running"),
+        ]  # fmt: skip
+    assert node.show(UNIT, "MainPID") in pids
 
 
 def test_a_unit_is_restarted_once_though_the_agent_was_killed(node: Node, inside: AgentInside) -> None:
@@ -241,8 +251,23 @@ def test_a_unit_is_restarted_once_though_the_agent_was_killed(node: Node, inside
     assert node.read("/var/starts").count("started") == before + 1
 
 
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_unit_is_paused_and_resumed_though_the_agent_was_killed(moment: str, node: Node, inside: AgentInside) -> None:
+    """Whether systemd had been told of it or not."""
+    told = []
+    for kind in ("service_pause", "service_resume"):
+        action = killed_at_systemctl(inside, moment, partial(inside.schedule, kind, {"service_name": "cache"}))
+        ended = inside.await_final(action, timeout=30)["action"]
+        assert ended["state"] == "DONE", ended
+        told.append((ended["state_payload"]["unit"]["message"], node.show(UNIT, "FreezerState")))
+    wanted = ["frozen", "thawed"] if moment == "before" else ["paused already", "not paused"]
+    assert told == list(zip(wanted, ("frozen", "running"), strict=True))
+
+
 def test_a_unit_that_is_not_there_and_a_service_that_is_not_configured_are_told(inside: AgentInside) -> None:
     for kind in ("service_restart", "service_pause", "service_resume"):
         assert failure(inside, kind, {"service_name": "gone"}) == "systemd has no unit gone.service"
+        action = perform(inside, "async actions", kind, service="gone")
+        assert action["finished_message"] == "systemd has no unit gone.service"
         why = "there is no [services.other] in the configuration, and [containers] is not set"
         assert failure(inside, kind, {"service_name": "other"}) == why

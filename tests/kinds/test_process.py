@@ -21,6 +21,7 @@ from agent.kinds.registry import kinds_of
 from tests.agent_inside import AgentInside
 from tests.agent_process import CHECKOUT, StartAgent, eventually
 from tests.kinds.configuring import Document, settings, toml
+from tests.kinds.killing import MOMENTS, fatal_agent, killed_and_ended, killed_at_systemctl, slow_down
 from tests.kinds.performing import perform as steps_of
 from tests.kinds.performing import step_of
 from tests.kinds.wires import WIRES, begin, finished, perform
@@ -44,17 +45,6 @@ ExecStart=/bin/sleep infinity
 ExecStop=/bin/sh -c "while [ -e /slow.hold ]; do sleep 0.05; done"
 """
 DAEMON = "setsid sh -c 'echo $$ >/run/filed.pid; exec sleep 1000' >/dev/null 2>&1 </dev/null &"
-# systemctl as it is on a slow host: it has told systemd, but not ended when systemd ends the agent.
-SYSTEMCTL = """#!/bin/sh
-/usr/bin/systemctl "$@"
-status=$?
-case "$*" in *" restart -- agent.service") sleep 5;; esac
-exit $status
-"""
-SLOWLY = """
-[Service]
-Environment=PATH=/opt/slowly:/usr/bin:/bin
-"""
 
 
 class Workers:
@@ -201,6 +191,30 @@ def test_what_runs_the_command_is_killed_and_the_failure_says_what_is_known(
     assert is_alive(pid) and workers.marks.read_text() == "begun\n"
 
 
+@pytest.mark.parametrize(
+    ("kind", "call", "how"),
+    [
+        ("process_pause", "2 agent.hosts.process:Process.signal SIGSTOP", "paused by a signal"),
+        ("process_pause", "1 agent.kinds.process:Running how", "paused already"),
+        ("process_resume", "2 agent.hosts.process:Process.signal SIGCONT", "continued"),
+        ("process_resume", "1 agent.kinds.process:Running how", "not paused"),
+    ],
+)
+def test_an_agent_that_is_killed_half_way_pauses_and_resumes_the_whole_group(
+    kind: str, call: str, how: str, workers: Workers, start_agent: StartAgent
+) -> None:
+    """Where one of them got its signal, and where all did and nothing was written down of it."""
+    before, after = ("SSS", "TTT") if kind == "process_pause" else ("TTT", "SSS")
+    leader = workers.run()
+    if before == "TTT":
+        os.killpg(leader, signal.SIGSTOP)
+    await_that(lambda: workers.states() == before, 5, before)
+    agent = fatal_agent(start_agent, workers.document(), call)
+    action = killed_and_ended(agent, kind, {"process_name": "workers"})
+    assert (action["state"], action["state_payload"]) == ("DONE", entry(how)), action
+    assert workers.states() == after
+
+
 @pytest.mark.parametrize("kind", [PauseProcesses, ResumeProcesses, RestartProcesses])
 def test_the_first_step_may_be_taken_again(kind: type[Any], workers: Workers) -> None:
     """As after an executor that died before its end was written down."""
@@ -211,12 +225,19 @@ def test_the_first_step_may_be_taken_again(kind: type[Any], workers: Workers) ->
     assert isinstance(steps_of(offered, outcome.payload)[-1], Done)
 
 
-def test_a_target_that_is_missing_is_told(workers: Workers) -> None:
-    document = workers.document()
-    assert why(PauseProcesses, document) == f"workers: there is no {workers.pid_file}"
-    workers.pid_file.write_text("4194303\n")
-    told = f"workers: {workers.pid_file} names pid 4194303, which does not run"
-    assert (why(PauseProcesses, document), why(ResumeProcesses, document)) == (told, told)
+def test_a_target_that_is_missing_is_told_on_both_wires(workers: Workers, start_agent: StartAgent) -> None:
+    agent = start_agent(config=toml(workers.document(restart=["/no/such/start"])))
+    missing = f"workers: there is no {workers.pid_file}"
+    ended = f"workers: {workers.pid_file} names pid 4194303, which does not run"
+    for told in (missing, ended):
+        for wire in WIRES:
+            actions = [perform(agent, wire, kind) for kind in ("process_pause", "process_resume", "process_restart")]
+            assert {action["finished_success"] for action in actions} == {False}
+            *others, restart = [action["finished_message"] for action in actions]
+            assert others == [told, told]
+            assert restart.startswith("workers: its restart failed") and "/no/such/start" in restart
+        workers.pid_file.write_text("4194303\n")
+    workers.pid_file.unlink()
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "-1", "0", "12x", "9" * 40])
@@ -372,8 +393,7 @@ def test_without_processes_none_of_the_kinds_is_offered() -> None:
 def node(start_node: Callable[..., Node]) -> Node:
     host = start_node("processes", binds=[str(CHECKOUT), sys.prefix], keep_units=[REDIS])
     host.write("/etc/systemd/system/slow.service", SLOW)
-    host.write("/opt/slowly/systemctl", SYSTEMCTL, 0o755)
-    host.write("/etc/systemd/system/agent.service.d/slowly.conf", SLOWLY)
+    slow_down(host)
     host.systemctl("daemon-reload")
     return host
 
@@ -415,9 +435,10 @@ def test_a_unit_is_frozen_thawed_and_restarted(wire: str, inside: AgentInside) -
 
 
 def test_a_unit_that_is_missing_fails_the_action(inside: AgentInside) -> None:
-    for kind in ("process_pause", "process_resume", "process_restart"):
-        action = perform(inside, "actions", kind, process_name="none")
-        assert action["finished_message"] == "none: systemd has no unit no.service"
+    for wire in WIRES:
+        for kind in ("process_pause", "process_resume", "process_restart"):
+            action = perform(inside, wire, kind, process_name="none")
+            assert action["finished_message"] == "none: systemd has no unit no.service"
 
 
 def test_the_agent_does_not_pause_itself(inside: AgentInside) -> None:
@@ -463,3 +484,14 @@ def test_an_agent_that_is_killed_restarts_a_unit_once(inside: AgentInside) -> No
     inside.await_ready()
     assert finished(inside, seq)["finished_success"] is True
     assert starts(node, "slow") == before + 1
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_agent_that_is_killed_pauses_and_resumes_a_unit_all_the_same(moment: str, inside: AgentInside) -> None:
+    """Whether systemd had been told of it or not."""
+    told = []
+    for kind in ("process_pause", "process_resume"):
+        seq = killed_at_systemctl(inside, moment, partial(begin, inside, "actions", kind, process_name="cache"))
+        told.append((finished(inside, seq)["finished_message"], inside.node.show(REDIS, "FreezerState")))
+    wanted = ["frozen", "thawed"] if moment == "before" else ["paused already", "not paused"]
+    assert told == [(f"cache: {how}", state) for how, state in zip(wanted, ("frozen", "running"), strict=True)]

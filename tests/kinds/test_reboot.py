@@ -170,7 +170,8 @@ def test_a_command_that_is_missing_or_fails_is_told(tmp_path: Path, start_agent:
         "failed with exit status 4: not today"
     )
     agent = start_agent(config=toml({"host": {"reboot": ["/no/such/reboot"]}}))
-    assert "/no/such/reboot" in perform(agent, "actions", "stack_reboot")["finished_message"]
+    for wire in WIRES:
+        assert "/no/such/reboot" in perform(agent, wire, "stack_reboot")["finished_message"]
     answer = agent.post_schedule("stack_reboot", {"server_uid": "another", "force": True})
     assert (answer.status, answer.json["details"]) == (400, {"force": ["Unknown field."]})
     answer = agent.post_schedule("stack_reboot", {"server_uid": "another"})

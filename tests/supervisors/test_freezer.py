@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from tests.agent_inside import AgentInside
+from tests.agent_process import eventually
+from tests.kinds.wires import WIRES, perform
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS, ask
 
@@ -54,16 +58,51 @@ def test_without_a_freezer_its_processes_are_stopped(old_node: Node) -> None:
     assert answers(old_node)
 
 
-def test_all_processes_of_a_unit_are_stopped_and_go_on(old_node: Node) -> None:
+@pytest.fixture(scope="module")
+def shells(old_node: Node) -> str:
+    """A unit of three processes in the node without a freezer."""
     old_node.write("/etc/systemd/system/shells.service", SHELLS)
     old_node.systemctl("daemon-reload")
     old_node.systemctl("start", "shells.service")
+    eventually(lambda: len(states(old_node, "shells.service")) == 3, "its processes")
+    return "shells.service"
+
+
+@pytest.fixture(scope="module")
+def old_agent(old_node: Node, shells: str) -> Iterator[AgentInside]:
+    """An agent in that node for which this unit is a process and a service."""
+    agent = AgentInside(old_node)
+    yield agent.configure({name: {"shells": {"unit": shells}} for name in ("processes", "services")})
+    agent.close()
+
+
+def test_all_processes_of_a_unit_are_stopped_and_go_on(old_node: Node, shells: str) -> None:
     assert ask(old_node, "freezer.pause(unit('shells.service'), Stop())") == ["paused by a signal"]
     assert states(old_node, "shells.service") == ["T", "T", "T"]
     old_node.run("pkill", "-CONT", "-o", "-f", "sleep 1000")
     assert ask(old_node, "freezer.pause(unit('shells.service'), Stop())") == ["paused by a signal"]
     assert ask(old_node, "freezer.resume(unit('shells.service'), Stop())") == ["continued"]
     assert states(old_node, "shells.service") == ["S", "S", "S"]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("what", ["process", "service"])
+def test_actions_stop_all_its_processes_and_let_them_go_on(what: str, wire: str, old_agent: AgentInside) -> None:
+    told = []
+    for verb in ("pause", "pause", "resume", "resume", "pause"):
+        action = perform(old_agent, wire, f"{what}_{verb}", **{f"{what}_name": "shells"})
+        assert action["finished_success"], action
+        told.append((how(action["finished_result"]), "".join(states(old_agent.node, "shells.service"))))
+    assert told == [
+        ("paused by a signal", "TTT"), ("paused already", "TTT"), ("continued", "SSS"), ("not paused", "SSS"),
+        ("paused by a signal", "TTT"),
+    ]  # fmt: skip
+    assert perform(old_agent, wire, f"{what}_restart", **{f"{what}_name": "shells"})["finished_success"]
+    eventually(lambda: states(old_agent.node, "shells.service") == ["S"] * 3, "all of its new processes")
+
+
+def how(result: Any) -> str:
+    return str(result["processes"][0]["how"] if "processes" in result else result["unit"]["message"])
 
 
 def test_what_another_hand_stopped_in_a_unit_goes_on_too(node: Node) -> None:
