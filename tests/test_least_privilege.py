@@ -378,6 +378,5 @@ def test_the_host_is_rebooted_by_an_action_once_it_is_configured(agent: AgentInN
     action_id = agent.schedule("stack_reboot", {})
     node.boot_after_reboot()
     agent.await_ready()
-    result = done(agent, action_id)
-    assert result["boot_id"] != result["previous_boot_id"]
+    done(agent, action_id)
     assert node.run("ps", "-o", "user=", "-p", node.show("agent", "MainPID")).stdout == "agent\n"

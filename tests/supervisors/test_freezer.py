@@ -70,9 +70,10 @@ def shells(old_node: Node) -> str:
 
 @pytest.fixture(scope="module")
 def old_agent(old_node: Node, shells: str) -> Iterator[AgentInside]:
-    """An agent in that node for which this unit is a process and a service."""
+    """An agent in that node for which this unit and the cache are processes and services."""
+    units = {"shells": {"unit": shells}, "cache": {"unit": REDIS}}
     agent = AgentInside(old_node)
-    yield agent.configure({name: {"shells": {"unit": shells}} for name in ("processes", "services")})
+    yield agent.configure({"processes": units, "services": units})
     agent.close()
 
 
@@ -89,20 +90,24 @@ def test_all_processes_of_a_unit_are_stopped_and_go_on(old_node: Node, shells: s
 @pytest.mark.parametrize("what", ["process", "service"])
 def test_actions_stop_all_its_processes_and_let_them_go_on(what: str, wire: str, old_agent: AgentInside) -> None:
     told = []
-    for verb in ("pause", "pause", "resume", "resume", "pause"):
+    for verb in ("pause", "pause", "resume", "resume"):
         action = perform(old_agent, wire, f"{what}_{verb}", **{f"{what}_name": "shells"})
         assert action["finished_success"], action
         told.append((how(action["finished_result"]), "".join(states(old_agent.node, "shells.service"))))
     assert told == [
         ("paused by a signal", "TTT"), ("paused already", "TTT"), ("continued", "SSS"), ("not paused", "SSS"),
-        ("paused by a signal", "TTT"),
     ]  # fmt: skip
-    assert perform(old_agent, wire, f"{what}_restart", **{f"{what}_name": "shells"})["finished_success"]
-    eventually(lambda: states(old_agent.node, "shells.service") == ["S"] * 3, "all of its new processes")
 
 
 def how(result: Any) -> str:
     return str(result["processes"][0]["how"] if "processes" in result else result["unit"]["message"])
+
+
+def test_what_a_signal_has_paused_is_restarted_by_an_action(old_agent: AgentInside) -> None:
+    assert perform(old_agent, "actions", "process_pause", process_name="cache")["finished_success"]
+    assert not answers(old_agent.node)
+    assert perform(old_agent, "actions", "process_restart", process_name="cache")["finished_success"]
+    eventually(lambda: answers(old_agent.node), "the new one answers")
 
 
 def test_what_another_hand_stopped_in_a_unit_goes_on_too(node: Node) -> None:
