@@ -30,7 +30,7 @@ def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
 
 def holding(directory: Path, secret: str = SECRET) -> list[str]:
     """The files of the agent that have these bytes."""
-    return [file.name for file in directory.iterdir() if file.is_file() and secret.encode() in file.read_bytes()]
+    return [file.name for file in directory.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
 
 
 def erased(agent: AgentProcess) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from agent.kinds.base import Done, Failed, Outcome, Running
 from agent.kinds.registry import discover
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.kinds.configuring import toml
+from tests.kinds.killing import fatal_agent, killed_and_ended
 from tests.kinds.performing import perform, step_of
+from tests.kinds.wires import WIRES
+from tests.kinds.wires import perform as ask
 from tests.servers.leftovers import unmount
 from tests.servers.process import run
 from tests.servers.shop import Origin
@@ -127,6 +131,16 @@ def test_the_commit_in_use_is_deployed_again(shop: Shop) -> None:
     assert first["release"] != second["release"] and len(shop.releases) == 2
 
 
+def test_the_same_commit_is_deployed_twice_on_both_wires(shop: Shop, start_agent: StartAgent) -> None:
+    agent = shop.agent(start_agent)
+    done = [ask(agent, wire, "deploy", git_ref=shop.first) for wire in (*WIRES, *WIRES)]
+    results = [action["finished_result"] for action in done if action["finished_success"]]
+    assert [result["git_hash"] for result in results] == [shop.first] * 4
+    assert [result["previous_git_hash"] for result in results] == [None, *[shop.first] * 3]
+    releases = [result["release"] for result in results]
+    assert len(set(releases)) == 4 and Path(releases[-1]).samefile(shop.path / "current")
+
+
 def test_its_files_are_for_all_and_its_history_is_not(shop: Shop) -> None:
     shop.origin.commit({"version": "two", "deep/file": "x"})
     umask = os.umask(0o077)
@@ -174,11 +188,15 @@ def test_without_a_unit_the_application_itself_must_be_healthy(shop: Shop, tmp_p
 # What fails before the switch
 
 
-def test_a_ref_that_is_not_there_changes_nothing(shop: Shop) -> None:
+def test_a_ref_that_is_not_there_changes_nothing(shop: Shop, start_agent: StartAgent) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
-    said = shop.refused({"git_ref": "nosuch"})
-    assert said == f"{shop.origin.path} has no branch, tag or commit nosuch; nothing was switched"
+    agent = shop.agent(start_agent)
+    for wire in WIRES:
+        action = ask(agent, wire, "deploy", git_ref="nosuch")
+        assert action["finished_success"] is False
+        said = f"{shop.origin.path} has no branch, tag or commit nosuch; nothing was switched"
+        assert action["finished_message"] == action["finished_result"]["message"] == said
     assert (shop.current, len(shop.releases)) == ("one", 1)
 
 
@@ -440,6 +458,78 @@ def test_a_fetch_that_was_lost_is_done_again(shop: Shop, server_dir: Path, start
         info = agent.await_final(action)
     assert info["action"]["state"] == "DONE", info
     assert shop.current == "one"
+
+
+GIT = """#!/bin/sh
+case "$*" in *" read-tree "*) {0};; esac
+exec {1} "$@"
+"""
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_checkout_is_whole_though_the_agent_is_killed(shop: Shop, start_agent: StartAgent, lost: bool) -> None:
+    """Where git goes on alone, and where it was killed too: then it is done again."""
+    shop.deployed()
+    second_hash = shop.origin.commit({"version": "two"})
+    git = shop.directory / "bin/git"
+    git.parent.mkdir()
+    git.write_text(GIT.format(HELD.format(shop.directory), shutil.which("git")))
+    git.chmod(0o755)
+    document = shop.document()
+    agent = start_agent(
+        config=toml({"applications": document["applications"]}), env={"PATH": f"{git.parent}:{os.environ['PATH']}"}
+    )
+    action = agent.schedule("deploy", {})
+    await_held(shop.directory)
+    agent.kill_all()
+    if lost:
+        os.kill(runners(agent, "checkout")[0], 9)
+    let_go(shop.directory)
+    agent.start()
+    ended = agent.await_final(action, timeout=30)["action"]
+    assert (ended["state"], ended["state_payload"]["git_hash"]) == ("DONE", second_hash), ended
+    assert (shop.directory / "count").read_text() == "ran\n" * (1 + lost)
+    assert (shop.current, len(shop.releases)) == ("two", 2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "1 os:symlink .current",
+        "1 os:rename .current",
+        "1 agent.hosts.files:sync srv')",
+        "1 agent.kinds.deploy:Running 'phase': 'restart'",
+    ],
+)
+def test_killed_around_its_switch_it_is_switched_all_the_same(call: str, shop: Shop, start_agent: StartAgent) -> None:
+    """Before another link is made, before and after it takes the place of the one before, and after all of that."""
+    shop.deployed()
+    second_hash = shop.origin.commit({"version": "two"})
+    document = shop.document(after=[sh(f"echo ran >> {shop.directory}/after")])
+    agent = fatal_agent(start_agent, document, call)
+    ended = killed_and_ended(agent, "deploy", {})
+    assert ended["state"] == "DONE", ended
+    result = ended["state_payload"]
+    assert (result["git_hash"], result["previous_git_hash"]) == (second_hash, shop.first)
+    assert Path(result["release"]).samefile(shop.path / "current")
+    assert (shop.current, len(shop.releases)) == ("two", 2)
+    assert sorted(entry.name for entry in shop.path.iterdir()) == ["current", "releases", "repository"]
+    assert (shop.directory / "after").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize("call", ["1 os:rename .{release}", "2 os:unlink .page", "1 agent.kinds.deploy:Done git_hash"])
+def test_killed_in_the_pruning_it_leaves_no_half_of_a_release(call: str, shop: Shop, start_agent: StartAgent) -> None:
+    """Before the oldest is hidden, where half of it is removed, and where it is gone."""
+    shop.origin.commit({"version": "one", "a.page": "a", "b.page": "b", "c.page": "c"})
+    oldest = Path(shop.deployed()["release"]).name
+    shop.origin.commit({"version": "two"})
+    kept = Path(shop.deployed()["release"]).name
+    shop.origin.commit({"version": "three"})
+    agent = fatal_agent(start_agent, shop.document(keep=1), call.format(release=oldest))
+    ended = killed_and_ended(agent, "deploy", {})
+    assert ended["state"] == "DONE", ended
+    assert shop.releases == [kept, Path(ended["state_payload"]["release"]).name]
+    assert shop.current == "three"
 
 
 @pytest.mark.parametrize(

@@ -266,8 +266,9 @@ def test_a_flag_that_cannot_be_written_fails_it_before_any_command(
 
 def test_a_command_that_is_not_there_is_named(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=Site(tmp_path).config(on=[["/nowhere/balancer", "drain"]]))
-    told = by_schedule(agent, KIND, value=1)["state_payload"]["message"]
-    assert "/nowhere/balancer" in told and "was not found; maintenance mode is turning on" in told
+    for ask in (by_schedule, by_command):
+        told = ask(agent, KIND, value=1)["state_payload"]["message"]
+        assert "/nowhere/balancer" in told and "was not found; maintenance mode is turning on" in told
 
 
 def test_without_the_table_it_is_not_offered(start_agent: StartAgent) -> None:

@@ -1,0 +1,93 @@
+"""The secrets that files of the configuration hold are used, and are in no row and in no file of the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.callbacks.receivers import Receiver
+from tests.chaos.test_secrets import holding
+from tests.hooks.pushing import deliver, encoded, push, signed, taken
+from tests.kinds.asking import by_command, by_schedule
+from tests.kinds.configuring import toml
+from tests.servers.redis import RedisServer
+from tests.servers.shop import Origin
+
+CACHE, WRONG, HOOK, CALLBACK = SECRETS = ("cache-staple", "wrong-staple", "hook-staple", "callback-staple")
+
+
+@dataclass(frozen=True)
+class Site:
+    """An origin, a cache with a password, and a receiver that takes what comes at / and nothing at /down."""
+
+    directory: Path
+    origin: Origin
+    cache: RedisServer
+    receiver: Receiver
+
+    def document(self) -> dict[str, Any]:
+        cache = {"kind": "redis", "url": f"unix://{self.cache.socket}"}
+        application = {"repository": str(self.origin.path), "path": str(self.directory / "shop")}
+        return {
+            "caches": {
+                name: cache | {"password_file": self.file(password)}
+                for name, password in (("right", CACHE), ("wrong", WRONG))
+            },
+            "applications": {"shop": application | {"hook_secret": self.file(HOOK)}},
+            "callbacks": {
+                "urls": [self.receiver.url("/"), self.receiver.url("/down")],
+                "secret": self.file(CALLBACK),
+            },
+        }
+
+    def file(self, secret: str) -> str:
+        """A file that holds it."""
+        file = self.directory / str(SECRETS.index(secret))
+        file.write_text(f"{secret}\n")
+        return str(file)
+
+
+@pytest.fixture
+def site(server_dir: Path) -> Iterator[Site]:
+    receiver = Receiver()
+    receiver.behaviours["/down"] = "500"
+    with RedisServer(server_dir / "redis", password=CACHE, appendonly=False) as cache:
+        try:
+            yield Site(server_dir, Origin(server_dir), cache, receiver.up())
+        finally:
+            receiver.down()
+
+
+def test_what_the_configuration_s_files_hold_is_in_no_row(site: Site, start_agent: StartAgent) -> None:
+    agent = start_agent(config=toml(site.document()))
+    site.cache.cli("set", "k", "1")
+    for ask in (by_schedule, by_command):
+        assert ask(agent, "clear_caches", caches=["right"])["state"] == "DONE"
+        refused = ask(agent, "clear_caches", caches=["wrong"])
+        assert refused["state"] == "FAILED" and "refuses: " in refused["state_payload"]["message"], refused
+    pushed = pushed_and_deployed(agent, site)
+    told = site.receiver.await_taken(5)
+    assert all(each.is_signed_with(CALLBACK) for each in told)
+    eventually(lambda: "/down" in {each.path for each in site.receiver.told}, "what is not taken was tried")
+    assert {"agent.db", "agent.db-wal"} <= set(holding(agent.directory, pushed)), "else this test would show nothing"
+    assert {secret: found for secret in SECRETS if (found := holding(agent.directory, secret))} == {}
+    agent.stop()
+    assert "agent.db" in holding(agent.directory, pushed)
+    assert {secret: found for secret in SECRETS if (found := holding(agent.directory, secret))} == {}
+
+
+def pushed_and_deployed(agent: AgentProcess, site: Site) -> str:
+    """The commit of a push that its hook has deployed, after one with a signature that is wrong."""
+    pushed = site.origin.commit({"version": "one"})
+    body = encoded(push(after=pushed))
+    assert deliver(agent, body, headers={"X-Hub-Signature-256": signed(body, "another")}).status == 401
+    begun = taken(deliver(agent, body, headers={"X-Hub-Signature-256": signed(body, HOOK)}))
+    path = f"/api/3/stacks/default/actions/{begun['id']}"
+    action = eventually(lambda: found if (found := agent.get(path).json["response"])["finished_at"] else {}, "the end")
+    assert action["finished_success"], action
+    return pushed
