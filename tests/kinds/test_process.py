@@ -206,9 +206,10 @@ def test_an_agent_that_is_killed_half_way_pauses_and_resumes_the_whole_group(
     """Where one of them got its signal, and where all did and nothing was written down of it."""
     before, after = ("SSS", "TTT") if kind == "process_pause" else ("TTT", "SSS")
     leader = workers.run()
+    await_that(lambda: workers.states() == "SSS", 5, "all of them, and nobody else")
     if before == "TTT":
         os.killpg(leader, signal.SIGSTOP)
-    await_that(lambda: workers.states() == before, 5, before)
+        await_that(lambda: workers.states() == "TTT", 5, "their stop")
     agent = fatal_agent(start_agent, workers.document(), call)
     action = killed_and_ended(agent, kind, {"process_name": "workers"})
     assert (action["state"], action["state_payload"]) == ("DONE", entry(how)), action
