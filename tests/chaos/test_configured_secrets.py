@@ -15,8 +15,8 @@ from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.callbacks.receivers import Receiver
 from tests.chaos.test_secrets import holding
 from tests.hooks.pushing import deliver, encoded, push, signed, taken
-from tests.kinds.asking import by_command, by_schedule
 from tests.kinds.configuring import toml
+from tests.kinds.wires import by_command, by_schedule
 from tests.servers.redis import RedisServer
 from tests.servers.shop import Origin
 
