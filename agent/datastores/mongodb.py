@@ -151,8 +151,9 @@ class MongoDB(Datastore):
         return mongodb_resync.Resync(self, service, progress).run()
 
     def is_dirty(self) -> bool:
+        """While a resync is under way, unless it has come to be a member with the data all the same."""
         directory = self.data_directory()
-        return directory is not None and mongodb_resync.is_under_way(directory)
+        return directory is not None and mongodb_resync.is_under_way(directory) and not mongodb_resync.has_data(self)
 
     def data_directory(self) -> Path | None:
         """As configured, else as the server says; None where it is not known."""

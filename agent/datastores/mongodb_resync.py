@@ -1,11 +1,13 @@
 """A resync of one member of a replica set: emptied, it makes an initial sync, as a new member does.
 
 While it lasts its old files lie in a directory among the new ones, which is also the mark that the
-data is not whole. They are deleted when the member is a secondary again.
+data is not whole. They are deleted when the member is a secondary again. A mark that was left counts for
+nothing where the member has the data: its initial sync goes on without us.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -28,8 +30,16 @@ HAS_DATA = ("PRIMARY", "SECONDARY")
 
 
 def is_under_way(directory: Path) -> bool:
-    """Whether a resync began and has not ended well."""
-    return (directory / EMPTYING).exists() or (directory / EMPTIED).exists()
+    """Whether a resync began and has not ended well; none did where we may not look."""
+    return any(os.path.exists(directory / name) for name in (EMPTYING, EMPTIED))
+
+
+def has_data(here: MongoDB) -> bool:
+    """Whether it says that it is a primary or a secondary of a set."""
+    with suppress(DatastoreError):
+        hello = here.hello()
+        return "setName" in hello and bool(hello.get("isWritablePrimary") or hello.get("secondary"))
+    return False
 
 
 class Resync:
@@ -45,7 +55,7 @@ class Resync:
 
     def run(self) -> dict[str, Any]:
         directory = self._directory()
-        if not is_under_way(directory):
+        if not self.here.is_dirty():
             self._check_source()
         self.progress("stopping MongoDB")
         self.service.stop(Stop())

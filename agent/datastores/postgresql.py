@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -106,8 +107,8 @@ class PostgreSQL(Datastore):
         return resync(self.settings, self.server, service, progress, self.node)
 
     def is_dirty(self) -> bool:
-        """While a resync is under way: then the data directory is whole or not there, never half."""
+        """While a resync is under way, unless the server runs: its data directory is whole or not there, never half."""
         from agent.datastores.postgresql_files import work_of
 
         data = self.settings.data_directory
-        return data is not None and work_of(data).exists()
+        return data is not None and os.path.exists(work_of(data)) and not self.server.lets_in()

@@ -75,6 +75,10 @@ class Target:
             return False
         raise DatastoreUnreachable(f"PostgreSQL at {self.address} does not answer")
 
+    def lets_in(self) -> bool:
+        """Whether it takes connections, which it does not before its data is consistent."""
+        return pq.PGconn.ping(self._conninfo(None).encode()) == pq.Ping.OK
+
     def told(self, error: psycopg.Error, connection: Connection, stop: Stop | None = None) -> DatastoreError:
         """The error as one of ours, with the server's words."""
         where, said = f"PostgreSQL at {self.address}", said_by(error)

@@ -12,6 +12,7 @@ from marshmallow import fields
 
 import agent
 from agent.config import Settings
+from agent.datastores.base import DatastoreDown, Role
 from agent.hosts.jobs import Exited, Job, Jobs, Lost
 from agent.hosts.jobs import Running as JobRunning
 from agent.kinds.arguments import Flag
@@ -53,7 +54,7 @@ class Promote(OnReplica):
 
     def act(self, step: Step) -> Outcome:
         role = self.datastore.role()
-        if role.name != "replica" and (role.name == "primary" or role.writable):
+        if _leads(role):
             return self._done("this server is a primary already")
         return self._done("this server is the primary now", self.datastore.promote(step.stop))
 
@@ -130,12 +131,20 @@ class Resync(OnReplica):
 
     def _refusal(self, force: bool) -> Failed | None:
         """Why not to begin: a primary has what its replicas are rebuilt from."""
-        if force or self.datastore.is_dirty() or not self.datastore.is_up():
+        if force or (role := self._role()) is None or role.name == "replica":
             return None
-        if self.datastore.role().name == "replica":
+        # What a resync left half way is worth nothing, but it may have become a primary since.
+        if not _leads(role) and self.datastore.is_dirty():
             return None
         # One without replicas too: they may only be cut off just now, and its data be the last.
         return failed("this server follows nobody; force is needed to rebuild it from another")
+
+    def _role(self) -> Role | None:
+        """What it is now; None where it is down."""
+        try:
+            return self.datastore.role() if self.datastore.is_up() else None
+        except DatastoreDown:
+            return None
 
     def _look(self, job: Job, step: Step) -> Outcome:
         status = job.look()
@@ -164,6 +173,11 @@ def _environment() -> dict[str, str]:
     """Ours, so that the job reads the same configuration, and with the package wherever it was imported from."""
     package = str(Path(agent.__file__).resolve().parent.parent)
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
+
+
+def _leads(role: Role) -> bool:
+    """Whether it takes writes of its own: a primary, also one without replicas."""
+    return role.name == "primary" or (role.name == "standalone" and role.writable)
 
 
 def _lines(output: str) -> list[dict[str, Any]]:

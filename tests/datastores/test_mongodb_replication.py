@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from agent import config
 from agent.datastores import mongodb_resync
 from agent.datastores.base import Datastore, DatastoreDown, DatastoreRefused, DatastoreUnreachable, Role
+from agent.kinds import replication
+from agent.kinds.base import Failed
 from agent.stop import Stop
 from tests.datastores.scripted_mongod import Member, Service
 from tests.datastores.test_mongodb import at
+from tests.kinds.performing import step_of
 
 
 @pytest.fixture
@@ -117,6 +121,36 @@ def test_one_that_ends_half_way_is_dirty_keeps_the_old_data_and_can_begin_anew(
     (data / "half-copied.wt").touch()
     resync(store, Service(members[1], data))
     assert not store.is_dirty() and [each.name for each in data.iterdir()] == ["WiredTiger"]
+
+
+def test_a_mark_that_was_left_lets_nobody_empty_a_primary(members: list[Member], data: Path, tmp_path: Path) -> None:
+    """The host went down in a resync; the member made its initial sync alone and was elected since."""
+    here, *others = members
+    (data / mongodb_resync.EMPTIED).mkdir()
+    options = {"kind": "mongodb", "url": f"mongodb://{here.address}/", "data_directory": str(data), "timeout": 1}
+    document = {"agent": {"db": str(tmp_path / "agent.db")}, "datastore": options, "service": {"unit": "m.service"}}
+    kind = replication.Resync(config.parse(document))
+    outcome = kind.step(step_of(kind))
+    assert isinstance(outcome, Failed) and "force is needed" in outcome.message
+    for each in others:
+        each.state = "RECOVERING"
+    for state in ("PRIMARY", "SECONDARY"):
+        here.state = state
+        with pytest.raises(DatastoreRefused, match="no other member of the set has the data"):
+            resync(store_of(here, data_directory=str(data)), Service(here, data))
+    assert (data / "collection-0.wt").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("state", "dirty"),
+    [("PRIMARY", False), ("SECONDARY", False), ("STARTUP2", True), ("EMPTY", True), ("REMOVED", True)],
+)
+def test_one_that_has_the_data_is_not_dirty_by_a_mark_that_was_left(
+    state: str, dirty: bool, members: list[Member], data: Path
+) -> None:
+    (data / mongodb_resync.EMPTIED).mkdir()
+    members[1].state = state
+    assert store_of(members[1], data_directory=str(data)).is_dirty() is dirty
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2, 3])

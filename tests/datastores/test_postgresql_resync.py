@@ -18,6 +18,7 @@ import pytest
 from agent import config, supervisors
 from agent.datastores import postgresql_resync
 from agent.datastores.base import DatastoreError, DatastoreUnreachable, Role
+from agent.datastores.postgresql_files import DataDirectory, work_of
 from agent.stop import Stop
 from tests.agent_process import StartAgent, eventually
 from tests.datastores.postgresql_nodes import (
@@ -28,6 +29,7 @@ from tests.datastores.postgresql_nodes import (
     datastore_of,
     document,
     done,
+    failed,
 )
 from tests.kinds.configuring import toml
 from tests.servers.postgresql import OWNER, PostgresServer
@@ -312,6 +314,29 @@ def test_the_resync_is_killed_half_way_and_begun_anew(program: str, pair: Pair, 
     assert done(agent, "resync_slave_db", {}, 60)["server"]["method"] == "pg_basebackup"
     assert not is_alive(left)
     whole_and_following(old, new)
+
+
+def test_one_that_was_promoted_before_its_resync_was_over_is_a_primary_like_any_other(
+    pair: Pair, start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = pair
+    with monkeypatch.context() as killed, pytest.raises(InterruptedError):
+        killed.setattr(DataDirectory, "finish", interrupted)
+        resync(old, new)
+    assert work_of(old.data).exists() and not datastore_of(old).is_dirty(), "what runs is whole"
+    agent = start_agent(config=configured(old, new))
+    assert done(agent, "promote_slave_db", {})["role"]["writable"]
+    old.psql("INSERT INTO t VALUES (1000)")
+    assert "force is needed" in failed(agent, "resync_slave_db", {})
+    assert old.psql("SELECT sum(x) FROM t") == "1003"
+    old.stop()
+    assert datastore_of(old).is_dirty(), "nobody can say"
+    done(agent, "resync_slave_db", {}, 60)
+    whole_and_following(old, new)
+
+
+def interrupted(_: object) -> None:
+    raise InterruptedError
 
 
 def test_a_cancelled_resync_ends_its_programs(pair: Pair, start_agent: StartAgent) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings, parse
-from agent.datastores.base import Role
+from agent.datastores.base import DatastoreDown, Role
 from agent.errors import ActionNotAvailable
 from agent.kinds import replication
-from agent.kinds.base import Done
+from agent.kinds.base import Done, Failed, Running
 from agent.kinds.registry import discover
 from tests.agent_process import eventually
 from tests.kinds.performing import step_of
@@ -43,15 +43,6 @@ def test_a_resync_that_has_all_it_needs_is_offered(tmp_path: Path) -> None:
     assert registry.get("resync_slave_db").name == "resync_slave_db"
 
 
-JOB = """
-import json
-from pathlib import Path
-with Path(__file__).with_name("effect").open("a") as effect:
-    effect.write("rebuilt\\n")
-print(json.dumps({"result": {}}))
-"""
-
-
 class Replica:
     """A datastore to look at; the job that would rebuild it is the test's own."""
 
@@ -63,6 +54,72 @@ class Replica:
 
     def role(self) -> Role:
         return Role("replica", streaming=True)
+
+
+class Server(Replica):
+    """One that a resync left half way, or another; `role` is what it says, None where it is down."""
+
+    def __init__(self, role: Role | None, *, dirty: bool) -> None:
+        self._role, self._dirty = role, dirty
+
+    def is_dirty(self) -> bool:
+        return self._dirty
+
+    def is_up(self) -> bool:
+        return self._role is not None
+
+    def role(self) -> Role:
+        if self._role is None:
+            raise DatastoreDown("nothing listens")
+        return self._role
+
+
+PRIMARY = Role("primary", writable=True)
+ALONE = Role("standalone", writable=True)
+READ_ONLY = Role("standalone")
+
+
+@pytest.mark.parametrize(
+    ("server", "begins"),
+    [
+        (Server(PRIMARY, dirty=True), False),
+        (Server(ALONE, dirty=True), False),
+        (Server(READ_ONLY, dirty=False), False),
+        (Server(READ_ONLY, dirty=True), True),
+        (Server(Role("replica"), dirty=False), True),
+        (Server(Role("replica"), dirty=True), True),
+        (Server(None, dirty=False), True),
+        (Server(None, dirty=True), True),
+    ],
+)
+def test_a_primary_is_not_rebuilt_without_force_whatever_a_resync_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, begins: bool
+) -> None:
+    datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
+    kind = replication.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
+    monkeypatch.setattr(kind, "datastore", server)
+    assert isinstance(kind.step(step_of(kind)), Running if begins else Failed)
+    assert isinstance(kind.step(step_of(kind, args={"force": True})), Running)
+
+
+def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
+    kind = replication.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
+    server = Server(None, dirty=True)
+    monkeypatch.setattr(server, "is_up", lambda: True)
+    monkeypatch.setattr(kind, "datastore", server)
+    assert isinstance(kind.step(step_of(kind)), Running)
+
+
+JOB = """
+import json
+from pathlib import Path
+with Path(__file__).with_name("effect").open("a") as effect:
+    effect.write("rebuilt\\n")
+print(json.dumps({"result": {}}))
+"""
 
 
 def test_an_agent_killed_before_the_end_is_written_down_does_not_rebuild_again(
