@@ -113,4 +113,5 @@ class MySQL(Datastore):
     def _writing(self) -> Iterator[Session]:
         with self._alone() as session:
             mysql_replication.check_writes_here(session)
+            mysql_resync.check_whole(session)
             yield session

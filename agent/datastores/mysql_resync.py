@@ -184,14 +184,19 @@ def check_can_lead(here: Session, there: Session) -> None:
     for session in (here, there):
         if not session.value(session.dialect.can_lead):
             raise DatastoreRefused(f"{session.where} has no binary log with GTIDs, by which replicas follow")
-    if is_marked(there):
-        raise DatastoreRefused(f"{there.where} is not whole: its own resync is incomplete")
+    check_whole(there)
 
 
 def check_may_read(there: Session) -> None:
     """Raise where a dump would leave out what its user cannot see, which is no error to the program."""
     if lacking := there.lacks(*NEEDED):
         raise DatastoreRefused(f"the user of datastore.primary lacks {', '.join(lacking)} at {there.where}")
+
+
+def check_whole(session: Session) -> None:
+    """Raise where the data is not whole: whoever relies on it, or writes to it, loses by that."""
+    if is_marked(session):
+        raise DatastoreRefused(f"{session.where} is not whole: its resync is incomplete")
 
 
 def is_marked(session: Session) -> bool:

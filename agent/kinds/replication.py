@@ -47,13 +47,15 @@ class OnReplica(OnDatastore):
 
 
 class Promote(OnReplica):
-    """Make this replica a writable primary. Done at once where it is one."""
+    """Make this replica a writable primary. Done at once where it is one; refused where its data is not whole."""
 
     name = "promote_slave_db"
     needs = "promote"
 
     def act(self, step: Step) -> Outcome:
         role = self.datastore.role()
+        if self.datastore.is_dirty():
+            return failed("the data of this server is not whole, so it cannot be a primary: resync it first")
         if _leads(role):
             return self._done("this server is a primary already")
         return self._done("this server is the primary now", self.datastore.promote(step.stop))

@@ -72,6 +72,7 @@ def test_a_broken_replica_is_rebuilt_whoever_is_killed_meanwhile(
     with connect(store(replica).at, 5) as session:
         assert session.replica_status()[0]["Replica_IO_Running"] == "Yes", "nothing was changed"
     a_resync_that_dies_half_way_is_declared_dirty(agent, replica)
+    what_is_not_whole_is_no_primary(agent, replica)
     a_resync_outlives_an_agent_that_is_killed_three_times(agent, replica)
     assert not store(replica).is_dirty()
     assert as_root(replica, "SHOW DATABASES LIKE 'agent%'") == []
@@ -97,6 +98,26 @@ def a_resync_that_dies_half_way_is_declared_dirty(agent: AgentProcess, replica: 
     failed = ended(agent, action_id, fails="the data is not whole, resync it again")
     assert failed["payload"]["dirty"] and store(replica).is_dirty()
     assert holding(ESCAPED, Path(tempfile.gettempdir()).glob("*")) == []
+
+
+def what_is_not_whole_is_no_primary(agent: AgentProcess, replica: AnyServer) -> None:
+    """Nor where it follows nobody, nor where somebody let it take writes, as MariaDB does after a restart."""
+    role = perform(agent, "disable_replication_slave_db", {})["payload"]["role"]
+    assert (role["name"], role["writable"]) == ("standalone", False) and store(replica).is_dirty()
+    perform(agent, "promote_slave_db", {}, fails="is not whole, so it cannot be a primary: resync it first")
+    perform(agent, "database_create", {"name": "too soon"}, fails="is read-only")
+    with let_write(replica):
+        perform(agent, "promote_slave_db", {}, fails="is not whole")
+        perform(agent, "database_create", {"name": "too soon"}, fails="is not whole: its resync is incomplete")
+        perform(agent, "resync_slave_db", {}, fails="force is needed")
+    assert not store(replica).role().writable and store(replica).is_dirty()
+
+
+@contextmanager
+def let_write(server: AnyServer) -> Iterator[None]:
+    as_root(server, "SET GLOBAL read_only = OFF")
+    yield
+    as_root(server, "SET GLOBAL read_only = ON")
 
 
 def a_resync_outlives_an_agent_that_is_killed_three_times(agent: AgentProcess, replica: AnyServer) -> None:

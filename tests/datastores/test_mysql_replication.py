@@ -90,6 +90,7 @@ def test_a_promotion_waits_until_what_was_received_is_applied(
     primary, replica = pair
     await_in_step(replica, primary)
     driver = own(replica, timeout=2, **primary_options(primary, tmp_path))
+    assert not driver.is_dirty(), "which a promotion asks first"
     connection = pymysql.connect(unix_socket=str(replica.socket), user="root", ssl_disabled=True)
     with closing(connection), connection.cursor() as reader:
         reader.execute("LOCK TABLES app.t READ")

@@ -102,6 +102,14 @@ def test_a_primary_is_not_rebuilt_without_force_whatever_a_resync_left(
     assert isinstance(kind.step(step_of(kind, args={"force": True})), Running)
 
 
+@pytest.mark.parametrize("role", [PRIMARY, ALONE, READ_ONLY, Role("replica")])
+def test_what_is_not_whole_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
+    kind = replication.Promote(settings(tmp_path, datastore=POSTGRESQL))
+    monkeypatch.setattr(kind, "datastore", Server(role, dirty=True))
+    for outcome in (kind.step(step_of(kind)), kind.resume(step_of(kind))):
+        assert isinstance(outcome, Failed) and "is not whole, so it cannot be a primary" in outcome.message
+
+
 def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
