@@ -162,8 +162,8 @@ class Datastore(ABC):
         """Rebuild this server from its primary and wait until it follows; runs in a job, for as long as it takes.
 
         The primary is `datastore.primary`, else the one that this replica knows. `progress` is told
-        each phase, before it begins. While the data is not whole a mark on disk says so (`is_dirty`), and a
-        resync that finds it begins anew.
+        each phase, before it begins, and as often as one likes how far it is, after a colon. While the data is not
+        whole a mark on disk says so (`is_dirty`), and a resync that finds it begins anew.
         """
         raise NotSupported("this datastore has no replication that the agent knows of")
 

@@ -3,10 +3,15 @@
 import json
 import signal
 import sys
+from collections import Counter
+from collections.abc import Callable
 
 from agent import config, datastores, supervisors
 from agent.datastores.base import DatastoreError
 from agent.supervisors.base import SupervisorFailed
+
+FREELY = 12
+"""How often a phase is told before it is thinned out: enough for its tenths."""
 
 
 def main() -> int:
@@ -18,12 +23,36 @@ def main() -> int:
     datastore = datastores.of(settings.datastore)
     datastore.node = settings.agent.node
     try:
-        result = datastore.resync(service, lambda phase: _tell(phase=phase))
+        result = datastore.resync(service, Progress(lambda phase: _tell(phase=phase)))
     except (DatastoreError, SupervisorFailed, OSError) as error:
         _tell(error=str(error))
         return 1
     _tell(result=result)
     return 0
+
+
+class Progress:
+    """What a datastore says of its resync, thinned out: each word that is told is a line of the action's history.
+
+    A phase that goes on and on, or comes again and again, is told some times and then the 16th, the
+    32nd, the 64th …: some 20 lines, however long it takes.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._said: Counter[str] = Counter()
+
+    def __call__(self, said: str) -> None:
+        name = phase_of(said)
+        self._said[name] += 1
+        count = self._said[name]
+        if count <= FREELY or count.bit_count() == 1:
+            self._tell(said)
+
+
+def phase_of(said: str) -> str:
+    """The name of a phase; how far it is stands behind it after a colon."""
+    return said.partition(": ")[0]
 
 
 def _tell(**said: object) -> None:

@@ -13,6 +13,7 @@ from marshmallow import fields
 import agent
 from agent.config import Settings
 from agent.datastores.base import DatastoreDown, Role
+from agent.datastores.resync import phase_of
 from agent.hosts.jobs import Exited, Job, Jobs, Lost
 from agent.hosts.jobs import Running as JobRunning
 from agent.kinds.arguments import Flag
@@ -196,5 +197,6 @@ def _lines(output: str) -> list[dict[str, Any]]:
 
 
 def _phase(told: list[dict[str, Any]]) -> dict[str, Any]:
-    phases = [said["phase"] for said in told if "phase" in said]
-    return {"phase": phases[-1] if phases else "beginning", "phases": phases}
+    """Where it is, and by their names the phases until there."""
+    said = [each["phase"] for each in told if "phase" in each]
+    return {"phase": said[-1] if said else "beginning", "phases": list(dict.fromkeys(map(phase_of, said)))}

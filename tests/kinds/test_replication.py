@@ -1,12 +1,17 @@
 """What a node must have to offer a resync."""
 
+import json
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from agent.config import Settings, parse
+from agent.datastores import resync
 from agent.datastores.base import DatastoreDown, Role
 from agent.errors import ActionNotAvailable
+from agent.hosts.jobs import Running as JobRunning
 from agent.kinds import replication
 from agent.kinds.base import Done, Failed, Running
 from agent.kinds.registry import discover
@@ -119,6 +124,57 @@ def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
     monkeypatch.setattr(server, "is_up", lambda: True)
     monkeypatch.setattr(kind, "datastore", server)
     assert isinstance(kind.step(step_of(kind)), Running)
+
+
+LONG: dict[str, list[str]] = {
+    "a dump of 300 GiB": ["copying the data", *(f"copying the data: {number * 64} MiB" for number in range(1, 4801))],
+    "a Redis whose link breaks again and again": ["awaiting the primary", "receiving its data: 0 %"] * 2000,
+    "a MongoDB that is asked and does not always answer": ["copying the data: 10 % of 200 bytes", "copying the data"]
+    * 2000,
+}
+
+
+@pytest.mark.parametrize("words", LONG.values(), ids=LONG)
+def test_however_long_a_resync_takes_its_history_is_short(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = told_by_the_job(words, monkeypatch, capsys)
+    assert len(told) <= 50
+    datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
+    kind = replication.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
+    jobs = Seen(told)
+    monkeypatch.setattr(kind, "_jobs", lambda: jobs)
+    payloads = [kind.step(step_of(kind, {"phase": "beginning"})).payload for _ in told]
+    history = [after for before, after in pairwise([None, *payloads]) if after != before]
+    assert len(history) >= 12, "how far it is can be watched"
+    assert max(len(json.dumps(payload)) for payload in history) < 300
+    assert history[-1]["phases"] == list(dict.fromkeys(word.split(": ")[0] for word in words))
+
+
+def told_by_the_job(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines that the job prints of a datastore that says all this of its resync."""
+    store = SimpleNamespace(resync=lambda service, progress: [progress(word) for word in words] and {"rebuilt": True})
+    monkeypatch.setattr("agent.datastores.resync.signal.signal", lambda *_: None)
+    monkeypatch.setattr("agent.datastores.resync.config.load", lambda: parse({"datastore": POSTGRESQL}))
+    monkeypatch.setattr("agent.datastores.resync.datastores.of", lambda _: store)
+    assert resync.main() == 0
+    *told, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last) == {"result": {"rebuilt": True}}
+    return told
+
+
+class Seen:
+    """Jobs of which there is one, which has told a line more at each look."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told, self.seen = told, 0
+
+    def start(self, *_: object, **__: object) -> "Seen":
+        return self
+
+    def look(self) -> JobRunning:
+        self.seen += 1
+        return JobRunning(1, "\n".join(self.told[: self.seen]), "")
 
 
 JOB = """
