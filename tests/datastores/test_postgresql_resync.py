@@ -277,7 +277,7 @@ def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
 def hanging(old: PostgresServer, program: str) -> Path:
     """The programs, one of which does its work half and then hangs."""
     half = "rm -rf {0}/base {0}/global" if program == "pg_rewind" else "mkdir {0}; echo 15 > {0}/PG_VERSION"
-    lines = ["#!/bin/sh", "directory=${1#*=}", half.format("$directory"), f"touch {old.dir}/hangs", "exec sleep 300"]
+    lines = ["#!/bin/sh", "directory=${1#*=}", half.format("$directory"), "exec sleep 300"]
     script = old.dir / "hanging-program"
     script.write_text("\n".join(lines))
     script.chmod(0o755)
@@ -299,8 +299,7 @@ def test_the_resync_is_killed_half_way_and_begun_anew(program: str, pair: Pair, 
     programs = hanging(old, program)
     agent = start_agent(config=configured(old, new, programs=str(programs)))
     action_id = agent.schedule("resync_slave_db", {})
-    eventually((old.dir / "hangs").exists, f"{program} runs", 30)
-    (left,) = hangs(old)
+    (left,) = eventually(lambda: hangs(old), f"{program} hangs", 30)
     (claim,) = agent.directory.glob("*.jobs/*/claim")
     agent.kill_all()
     os.kill(json.loads(claim.read_text())["runner"]["pid"], signal.SIGKILL)
@@ -344,8 +343,7 @@ def test_a_cancelled_resync_ends_its_programs(pair: Pair, start_agent: StartAgen
     lose_wal(old)
     agent = start_agent(config=configured(old, new, programs=str(hanging(old, "pg_basebackup"))))
     action_id = agent.schedule("resync_slave_db", {})
-    eventually((old.dir / "hangs").exists, "pg_basebackup runs", 30)
-    (left,) = hangs(old)
+    (left,) = eventually(lambda: hangs(old), "pg_basebackup hangs", 30)
     assert agent.cancel(action_id).status == 200
     assert agent.await_final(action_id, 30)["action"]["state"] == "FAILED"
     eventually(lambda: not is_alive(left), "its end")
