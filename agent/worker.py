@@ -1,6 +1,7 @@
 """gunicorn's threaded worker, whose own refusals have the shape of the agent's and whom no slow client holds up."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ READ_BUSY = 5.0
 """The same while every thread has a request: others may be waiting for one."""
 ANSWERED = 120.0
 """Seconds from the first byte of a request to the last one of its answer: a wait of 60, and the client's pace."""
+LEAVING = 1.0
+"""Seconds in which what has begun must be there once the worker was asked to end."""
+TAKEN = 10.0
+"""Seconds in which the client must have taken its answer then."""
 FIRST_BYTE = 0.02
 """Seconds that a thread waits on a new connection; one that says nothing yet is left to the poller."""
 LINGER = 0.5
@@ -60,6 +65,31 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **options)
         self._handlings: dict[Any, Handling] = {}
         self._next_look = 0.0
+        self._left: float | None = None
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """TERM, also to the worker that another one replaces after a HUP of the master."""
+        self._leave()
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """INT or QUIT."""
+        self._leave()
+        super().handle_quit(sig, frame)
+
+    def _leave(self) -> None:
+        """Begin the engine's stop at once: the step under way needs the time that the arbiter gives us."""
+        if self._left is None:
+            self._left = time.monotonic()
+            threading.Thread(target=self._see_off, name="leave", daemon=True).start()
+
+    def _see_off(self) -> None:
+        if app := getattr(self, "wsgi", None):
+            app.extensions["agent"].engine.begin_stop()
+        # gunicorn's loop may have ended by now.
+        while True:
+            time.sleep(LOOK)
+            self._cut_the_slow(time.monotonic())
 
     def handle(self, conn: Any) -> Any:
         if _says_nothing_yet(conn):
@@ -90,14 +120,19 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             self._next_look = now + LOOK
             self._cut_the_slow(now)
             self._make_room()
+        if self._left is not None:
+            self._end_the_silent(self._left + LEAVING)
 
     def _cut_the_slow(self, now: float) -> None:
         handlings = list(self._handlings.values())
-        patience = READ_BUSY if len(handlings) >= self.cfg.threads else READ
+        patience, answered = READ_BUSY if len(handlings) >= self.cfg.threads else READ, ANSWERED
+        if self._left is not None:
+            patience, answered = LEAVING, TAKEN
         for each in handlings:
-            if now - each.began > ANSWERED:
+            took = now - max(each.began, self._left or 0.0)
+            if took > answered:
                 shut(each.connection.sock, SHUT_RDWR)
-            elif each.reading and not each.cut and now - each.began > patience:
+            elif each.reading and not each.cut and took > patience:
                 # One that was read to its end is still answered; one that was not ends here.
                 each.cut = True
                 shut(each.connection.sock, SHUT_RD)
@@ -110,6 +145,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             idle = getattr(self, name, ())
             for connection in islice(idle, (len(idle) + 1) // 2):
                 connection.timeout = 0.0
+
+    def _end_the_silent(self, deadline: float) -> None:
+        """Let the connections that never said anything run out; gunicorn does so with those it has answered."""
+        for connection in getattr(self, "pending_conns", ()):
+            connection.timeout = min(connection.timeout, deadline)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         status = status_of(exc)

@@ -38,7 +38,8 @@ class Context:
 def init_app(app: Flask, context: Context) -> None:
     """Give the application its routes, limits and errors."""
     app.extensions["agent"] = context
-    app.extensions["agent.waiters"] = Waiters(context.engine.changes, context.settings)
+    engine = context.engine
+    app.extensions["agent.waiters"] = Waiters(engine.changes, engine.stopping, context.settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     addresses.init_app(app)
     errors.init_app(app)

@@ -17,14 +17,15 @@ WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]+)"?\s*(;.*)?', re.IGNORECASE)
 class Waiters:
     """Those who wait now: half of the server's threads at most, so that the others find one."""
 
-    def __init__(self, changes: threading.Condition, settings: Settings) -> None:
+    def __init__(self, changes: threading.Condition, stopping: threading.Event, settings: Settings) -> None:
         self._changes = changes
+        self._stopping = stopping
         self._places = threading.Semaphore(settings.api.threads // 2)
         # Another agent on the same database changes actions without telling this one.
         self._look_every = settings.actions.execute_interval
 
     def wait(self, seconds: float, is_new: Callable[[], bool]) -> None:
-        """Return when `is_new`, after `seconds`, or at once where no place is left."""
+        """Return when `is_new`, after `seconds`, or at once where no place is left or the agent stops."""
         if seconds <= 0 or not self._places.acquire(blocking=False):
             return
         try:
@@ -34,7 +35,7 @@ class Waiters:
 
     def _wait(self, deadline: float, is_new: Callable[[], bool]) -> None:
         with self._changes:
-            while not is_new() and (left := deadline - time.monotonic()) > 0:
+            while not (is_new() or self._stopping.is_set()) and (left := deadline - time.monotonic()) > 0:
                 self._changes.wait(min(left, self._look_every))
 
 

@@ -2,9 +2,11 @@
 
 import os
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging import getLogger
 
+from apscheduler.jobstores.base import JobLookupError
 from gunicorn import systemd
 
 from agent import log
@@ -18,6 +20,8 @@ from agent.store import Store, actions
 
 PRUNE_PIECE = 50
 """Actions removed by one commit, so that no schedule call waits long for it."""
+DAY = 86400.0
+"""Seconds; longer than any step."""
 
 
 class Engine:
@@ -29,6 +33,9 @@ class Engine:
         self.changes = threading.Condition()
         self._executor = Executor(store, registry, settings, self.tell_changed)
         self._timer = timer()
+        self._ending = threading.Thread(target=self._end, name="engine-end", daemon=True)
+        self.stopping = threading.Event()
+        """Set: nothing more is begun, and whoever waits for a change is answered with what there is."""
 
     def start(self) -> None:
         """Begin to tick, the first time at once."""
@@ -40,11 +47,24 @@ class Engine:
         self._timer.add_job(self._prune, Every(options.prune_interval), id="prune", max_instances=1)
         self._timer.start()
 
+    def begin_stop(self) -> None:
+        """Begin nothing more, and let go of the queue once the step under way has ended; returns at once."""
+        with self.changes:
+            if self.stopping.is_set():
+                return
+            self.stopping.set()
+            self.changes.notify_all()
+            self._ending.start()
+
     def stop(self, timeout: float) -> None:
         """End the ticks and wait for the step under way, `timeout` seconds at most."""
+        self.begin_stop()
+        self._ending.join(timeout)
+
+    def _end(self) -> None:
         if self._timer.running:
             self._timer.shutdown(wait=False)
-        self._executor.stop(timeout)
+        self._executor.stop(DAY)
 
     @property
     def holds(self) -> Holds:
@@ -54,7 +74,8 @@ class Engine:
     def wake(self) -> None:
         """There is something new in the queue."""
         if self._executor.want() and self._timer.running:
-            self._timer.modify_job("drain", next_run_time=_now())
+            with suppress(JobLookupError):  # it was stopped meanwhile
+                self._timer.modify_job("drain", next_run_time=_now())
 
     def look_after(self) -> None:
         """The running action may have been asked to stop."""

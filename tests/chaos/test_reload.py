@@ -1,14 +1,17 @@
 """HUP and TERM while an action runs: it goes on where it was, and no caller is turned away."""
 
 import signal
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.agent_process import AgentProcess, Response, StartAgent, eventually
 from tests.chaos.witnesses import CONFIG, MARK, complete, trace, witness_environment
 
 
@@ -46,6 +49,25 @@ class Caller:
             except (OSError, HTTPException) as error:
                 self.wrong.append(repr(error))
             time.sleep(0.005)
+
+
+class Waiter:
+    """Waits for a change of an action that does not come."""
+
+    def __init__(self, agent: AgentProcess, action_id: str) -> None:
+        self._agent, self._id = agent, action_id
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> "Waiter":
+        headers = {"Prefer": "wait=60", "If-None-Match": self._agent.get_info(self._id).headers["ETag"]}
+        self._answer = self._pool.submit(self._agent.get_info, self._id, headers=headers, timeout=60)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+
+    def answer(self) -> Response:
+        return self._answer.result(40)
 
 
 def hang_up(agent: AgentProcess) -> None:
@@ -160,6 +182,28 @@ def test_term_lets_the_step_under_way_end(agent: AgentProcess, tmp_path: Path) -
     assert agent.info(action_id)["action"]["state"] == "DONE"
     assert agent.await_final(waiting)["action"]["state"] == "DONE"
     assert "interrupted" not in agent.log_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_no_client_keeps_a_stop_from_the_step_under_way(agent: AgentProcess, tmp_path: Path, number: int) -> None:
+    ids = [agent.schedule(MARK, {"steps": 2, "pause": 3}) for _ in range(2)]
+    eventually(lambda: len(trace(tmp_path)) == 1, "it runs")
+    assert agent.process is not None
+    with ExitStack() as clients:
+        for said in (b"", b"GET /api HTTP/1.1\r\nHost: local", b"POST /api HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", agent.port)))
+            client.sendall(said)
+        waiter = clients.enter_context(Waiter(agent, ids[-1]))
+        time.sleep(0.3)  # the connections are with the worker's threads
+        begin = time.monotonic()
+        agent.process.send_signal(number)
+        assert waiter.answer().status == 304
+        assert len(trace(tmp_path)) == 1, "it is answered while the step is still under way"
+        assert agent.process.wait(40) == 0
+        assert time.monotonic() - begin < 15
+    assert lines(tmp_path) == [("begin", 1), ("end", 1)], "nothing more was begun"
+    agent.start()
+    eventually(lambda: "taken over, handed over between steps" in agent.log_text(), "it goes on")
 
 
 def test_a_handed_over_action_that_is_then_killed_is_an_interrupted_one(agent: AgentProcess, tmp_path: Path) -> None:
