@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from agent import log
+from agent import clock, log
 from agent.callbacks import Callbacks
 from agent.config import Settings
 from agent.engine.holds import Holds
@@ -94,12 +94,21 @@ class Executor:
         self._stopping.set()
         self._rest.set()
         self._callbacks.stop()
-        ended = self._busy.acquire(timeout=timeout)
+        ended = self._step_ended(timeout)
         # Before the next executor tells anything: receivers are told in order.
         self._callbacks.end()
         if ended:
             self._lock.release()
         return ended
+
+    def _step_ended(self, timeout: float) -> bool:
+        """Wait for the step under way, which may still be cancelled or run out of time."""
+        deadline = clock.monotonic() + timeout
+        while not self._busy.acquire(timeout=min(self._settings.actions.execute_interval, timeout)):
+            if clock.monotonic() >= deadline:
+                return False
+            self.look_after()
+        return True
 
     def _execute(self) -> None:
         performance = self._first()

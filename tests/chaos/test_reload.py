@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent_process import AgentProcess, Response, StartAgent, eventually
-from tests.chaos.witnesses import CONFIG, MARK, complete, trace, witness_environment
+from tests.chaos.witnesses import CONFIG, MARK, begun, complete, trace, witness_environment
 
 
 @pytest.fixture
@@ -109,6 +109,17 @@ def test_a_reload_waits_for_the_step_under_way(agent: AgentProcess, tmp_path: Pa
     assert lines(tmp_path) == [("begin", 1), ("end", 1), ("begin", 1), ("end", 1)]
     assert "interrupted" not in agent.log_text()
     assert caller.wrong == []
+
+
+def test_a_cancel_reaches_the_step_that_a_reload_waits_for(agent: AgentProcess, tmp_path: Path) -> None:
+    action_id = agent.schedule("witness.command", {})
+    eventually(lambda: action_id in begun(tmp_path), "its command runs")
+    hang_up(agent)
+    eventually(lambda: agent.log_text().count("callers are not authenticated") == 2, "the new worker serves", 30)
+    assert len(agent.workers()) == 2
+    assert agent.cancel(action_id).status == 200
+    assert agent.await_final(action_id, timeout=20)["action"]["state_payload"]["cancelled"] is True
+    eventually(lambda: len(agent.workers()) == 1, "the old worker is gone")
 
 
 def test_reloads_one_after_the_other_lose_and_double_nothing(agent: AgentProcess, tmp_path: Path) -> None:
