@@ -3,7 +3,7 @@
 import os
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from logging import getLogger
 
 from apscheduler.jobstores.base import JobLookupError
@@ -20,6 +20,8 @@ from agent.store import Store, actions
 
 PRUNE_PIECE = 50
 """Actions removed by one commit, so that no schedule call waits long for it."""
+FIRST_PRUNE = 60.0
+"""Seconds from the start to the first prune at most: an agent that is started often prunes too."""
 DAY = 86400.0
 """Seconds; longer than any step."""
 
@@ -44,7 +46,10 @@ class Engine:
         watchdog = float(os.environ.get("WATCHDOG_USEC", "inf")) / 1_000_000
         interval = min(options.execute_interval, watchdog / 2)
         self._timer.add_job(self._tick, Every(interval), id="drain", next_run_time=_now())
-        self._timer.add_job(self._prune, Every(options.prune_interval), id="prune", max_instances=1)
+        first = _now() + timedelta(seconds=min(FIRST_PRUNE, options.prune_interval))
+        self._timer.add_job(
+            self._prune, Every(options.prune_interval), id="prune", max_instances=1, next_run_time=first
+        )
         self._timer.start()
 
     def begin_stop(self) -> None:

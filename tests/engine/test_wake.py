@@ -188,3 +188,21 @@ def test_old_actions_are_pruned_on_their_own_time(tmp_path: Path) -> None:
     finally:
         made.stop(10)
         scene.close()
+
+
+def test_an_agent_that_is_started_more_often_than_it_prunes_prunes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.engine.scheduler.FIRST_PRUNE", 0.2)
+    scene = Scene(tmp_path, prune_interval=3600, prune_keep=3)
+    scene.kind(count_to(1))
+    for _ in range(5):
+        scene.schedule()
+    scene.drain()
+    made = Engine(scene.store, scene.registry, scene.settings)
+    made.start()
+    try:
+        eventually(lambda: len(actions.finished(scene.store, 1000)) == 3, "it pruned soon after its start")
+    finally:
+        made.stop(10)
+        scene.close()
