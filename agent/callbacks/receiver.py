@@ -22,7 +22,8 @@ RETRY = 1.0
 class Receiver:
     """A thread that tells one URL. What it has told is struck off before it tells anything else.
 
-    Time is counted by the steady clock, and only while something waits that could not be told.
+    Time is counted by the steady clock, and only while something waits that could not be told. What went by
+    beyond an attempt and the pause before it, as while the machine slept, does not count: nothing was tried.
     """
 
     def __init__(self, store: Store, receiver: int, url: str, options: Callbacks, node: str) -> None:
@@ -118,17 +119,18 @@ class Receiver:
         """Wait until the next attempt, or for the agent's stop."""
         if not self._failing:
             log.receiver_fails(self._url, reason)
+        waited = self._waited()
         self._failing, self._pause = True, min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
         try:
-            self._count()
+            self._count(waited)
         except StoreUnavailable as error:  # the time is counted by the next attempt, after the same pause
             log.store_unavailable(error.layers)
         self._stopping.wait(self._pause)
 
-    def _count(self) -> None:
+    def _count(self, waited: float) -> None:
         """Write down how long this head has waited; what has waited too long is dropped."""
         now = clock.monotonic()
-        dropped = outbox.put_off(self._store, self._id, self._waited(), self._pause, self._options.keep)
+        dropped = outbox.put_off(self._store, self._id, waited, self._pause, self._options.keep)
         self._counted = now
         if dropped:
             log.callbacks_dropped(self._url, dropped, self._options.keep)
@@ -136,4 +138,4 @@ class Receiver:
     def _waited(self) -> float:
         """Seconds that were not counted yet."""
         now = clock.monotonic()
-        return now - (self._counted or now)
+        return min(now - (self._counted or now), self._pause + self._options.timeout)

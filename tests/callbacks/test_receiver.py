@@ -26,6 +26,8 @@ from tests.engine.fakes import Scene
 from tests.store.scenes import finish, schedule
 
 KEEP = 100.0
+LONG = 1000.0
+"""Seconds that an attempt may take, so that a test may let it have taken them."""
 Ended = Callable[[], str]
 
 
@@ -56,7 +58,8 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Steady:
 def ended(store: Store, receiver: Receiver, steady: Steady) -> Iterator[Ended]:
     """Bring an action to its end and wake the one who is to be told."""
     ids, _ = outbox.set_receivers(store, [receiver.url()])
-    told = thread.Receiver(store, ids[receiver.url()], receiver.url(), Callbacks((receiver.url(),), keep=KEEP), "here")
+    options = Callbacks((receiver.url(),), keep=KEEP, timeout=LONG)
+    told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
 
     def end() -> str:
         schedule(store)
@@ -130,6 +133,28 @@ def test_only_time_in_which_something_waits_counts(
     tried(receiver, 3)
     receiver.behaviours = {}
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1)] == [last]
+
+
+def test_a_machine_that_slept_for_a_day_drops_nothing_for_that(
+    receiver: Receiver, store: Store, steady: Steady
+) -> None:
+    ids, _ = outbox.set_receivers(store, [receiver.url()])
+    receiver.behaviours = {"/": "500"}
+    schedule(store)
+    finish(store)
+    options = Callbacks((receiver.url(),), keep=KEEP, timeout=0.2 * KEEP)
+    told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
+    try:
+        tried(receiver, 2)
+        for _ in range(4):
+            steady.ahead += 10 * KEEP
+            tried(receiver, 2)
+        assert waiting(store) == 1
+        steady.ahead += 10 * KEEP
+        eventually(lambda: waiting(store) == 0, "what was tried as long as it may be is dropped")
+    finally:
+        told.stop()
+        told.join(15)
 
 
 def test_what_was_taken_is_not_told_again_because_that_cannot_be_written_down(
