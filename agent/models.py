@@ -73,12 +73,13 @@ class Action:
 class Claimed:
     """An action that this executor runs, with what only the executor may know.
 
-    `elapsed` is how many seconds it has been running (since this boot), `handed_over` whether the
-    executor before left it between two steps.
+    `version` is that of its newest transition, `elapsed` how many seconds it has been running (since
+    this boot), `handed_over` whether the executor before left it between two steps.
     """
 
     action: Action
     secrets: dict[str, Json]
+    version: int = 0
     elapsed: float = 0.0
     cancel_requested: bool = False
     handed_over: bool = False

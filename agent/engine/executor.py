@@ -186,6 +186,7 @@ class Executor:
             return
         self._written(lambda: actions.record(self._store, performance.action.seq, performance.payload))
         performance.recorded = performance.payload
+        performance.version += 1
         self._changed()
 
     def _finish(self, performance: Performance, outcome: Done | Failed) -> Performance | None:

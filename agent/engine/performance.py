@@ -23,6 +23,7 @@ class Performance:
 
     def __init__(self, claimed: Claimed, kind: Kind, timeout: float, *, interrupted: bool = False) -> None:
         self.action = claimed.action
+        self.version = claimed.version
         self.kind = kind
         self.payload = self.recorded = claimed.action.state_payload
         self.stop = Stop()
@@ -50,7 +51,7 @@ class Performance:
 
     def next(self) -> Outcome:
         """Take the next step, or end the action where there is a reason to; never raises."""
-        if self.interrupted and (ended := command.end_left_over(self.action.id)):
+        if self.interrupted and (ended := command.end_left_over(self.action.id, self.version)):
             log.left_over_ended(self.action.id, ended)
         self.check_deadline()
         if self.stop.requested:
@@ -90,7 +91,7 @@ class Performance:
 
     def _now(self) -> Step:
         args = self.action.args | self._secrets if self._secrets else self.action.args
-        return Step(self.action, self.kind.load(args), self.payload, self.stop)
+        return Step(self.action, self.kind.load(args), self.payload, self.stop, self.version)
 
     def _masked(self, outcome: Ended) -> Ended:
         """The outcome without the secrets of the action, should a server or command have repeated one."""

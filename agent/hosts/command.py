@@ -13,11 +13,11 @@ from agent.stop import Stop
 
 from .child import Child, CommandError, CommandNotStarted
 from .output import TAIL, Tail
-from .process import GONE, Group, Process, all_pids, boot_id, stat_of
+from .process import GONE, Group, Process, Stat, all_pids, boot_id, stat_of
 
 __all__ = ["CommandError", "CommandNotStarted", "Outcome", "end_left_over", "environment", "passed_on", "run"]
 
-MARK = "AGENT_ACTION"
+MARK, STEP = "AGENT_ACTION", "AGENT_STEP"
 # What commands get of our environment: neither secrets, nor what lets one answer the service manager in our name.
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
@@ -64,6 +64,7 @@ def run(
     timeout: float,
     stop: Stop | None = None,
     action: str | None = None,
+    version: int | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | os.PathLike[str] | None = None,
     grace: float = 5.0,
@@ -75,6 +76,7 @@ def run(
     timeout, grace: seconds; when the time is over or `stop` is requested its process group gets
         SIGTERM, and after `grace` SIGKILL. A stop that came before prevents the start.
     action: the action it works for, so that `end_left_over` finds it if we are killed meanwhile.
+    version: the step it works for (see `Step`), so that its children are found though it died with us.
     env: its whole environment; `passed_on` if None.
     tail: how many bytes of each of its outputs are kept, the last ones.
     umask: which permissions its files do not get; ours if negative.
@@ -87,7 +89,8 @@ def run(
     if stop is not None and stop.requested:
         return Outcome(tuple(argv), -signal.SIGTERM, "", "", stop.reason)
     out, err = Tail(tail), Tail(tail)
-    child = Child(argv, stdin=stdin, env=environment(env, action), cwd=cwd, stdout=out.add, stderr=err.add, umask=umask)
+    marked = environment(env, action, version)
+    child = Child(argv, stdin=stdin, env=marked, cwd=cwd, stdout=out.add, stderr=err.add, umask=umask)
     try:
         ended = child.follow(timeout, stop)
         if ended is not None:
@@ -97,22 +100,22 @@ def run(
         child.close()
 
 
-def end_left_over(action: str, grace: float = 5.0) -> list[int]:
-    """End the commands that were in flight for `action` when an earlier agent was killed.
+def end_left_over(action: str, version: int | None = None, grace: float = 5.0) -> list[int]:
+    """End the commands that were in flight for `action`, in its step `version`, when an earlier agent was killed.
 
-    Returns their pids. What a finished command left in the background is not touched.
+    Returns the pids that they had. What a command of an earlier step left in the background is not touched.
     """
-    left = _in_flight(action)
+    left = _in_flight(action, version)
     for group in left:
         group.end(grace)
     return [group.leader.pid for group in left]
 
 
-def environment(env: Mapping[str, str] | None, action: str | None = None) -> dict[str, str]:
-    """The environment for a command: `env`, or what is `passed_on`, marked with the action it works for alone."""
-    result = dict(passed_on() if env is None else env)
-    result.pop(MARK, None)
-    return result if action is None else {**result, MARK: action}
+def environment(env: Mapping[str, str] | None, action: str | None = None, version: int | None = None) -> dict[str, str]:
+    """The environment for a command: `env`, or what is `passed_on`, marked with what it works for alone."""
+    marks = {MARK: action, STEP: None if version is None else _step(version, os.getsid(0))}
+    unmarked = {name: value for name, value in (passed_on() if env is None else env).items() if name not in marks}
+    return unmarked | {name: value for name, value in marks.items() if value is not None}
 
 
 def passed_on() -> dict[str, str]:
@@ -120,21 +123,35 @@ def passed_on() -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
-def _in_flight(action: str) -> list[Group]:
-    mark, boot = os.fsencode(f"{MARK}={action}"), boot_id()
-    return [
-        Group(Process(pid, started, boot))
+def _step(version: int, session: int) -> str:
+    """With the session of the agent, so that a daemon that opened one of its own is told apart."""
+    return f"{version} {session}"
+
+
+def _in_flight(action: str, version: int | None) -> list[Group]:
+    found = {
+        stat.group
         for pid in all_pids()
-        if (started := _start_of_leader(pid)) is not None and mark in _environ(pid)
-    ]
+        if (stat := stat_of(pid)) is not None
+        and _may_be_a_command(pid, stat)
+        and _works_for(pid, stat, action, version)
+    }
+    return [Group(Process.of(number) or Process(number, 0, boot_id())) for number in found]
 
 
-def _start_of_leader(pid: int) -> int | None:
-    """When `pid` started, if it can be a command of ours: it leads its group, but not a session as
-    a daemon does that detached itself."""
-    stat = stat_of(pid)
-    ours = stat is not None and stat.group == pid != stat.session and pid != os.getpid()
-    return stat.started if stat is not None and ours and _is_ours(pid) else None
+def _may_be_a_command(pid: int, stat: Stat) -> bool:
+    """It is ours, but in no group of an agent's; one that leads a session detached itself, as a daemon does."""
+    return stat.group not in (stat.session, os.getpgrp()) and _is_ours(pid)
+
+
+def _works_for(pid: int, stat: Stat, action: str, version: int | None) -> bool:
+    """Whether it carries the mark and leads its group, or has lost who did so and works for that very step."""
+    environ = _environ(pid)
+    if os.fsencode(f"{MARK}={action}") not in environ:
+        return False
+    return stat.group == pid or (
+        version is not None and os.fsencode(f"{STEP}={_step(version, stat.session)}") in environ
+    )
 
 
 def _is_ours(pid: int) -> bool:

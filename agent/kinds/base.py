@@ -53,13 +53,16 @@ class Step:
     """One step of a running action, as its kind sees it.
 
     `args` are the loaded arguments, secrets included. `payload` is what the step before returned,
-    None in the first. `stop` tells that the action is to end now.
+    None in the first. `stop` tells that the action is to end now. `version` is that of the
+    transition before: the same for a step and for the `resume` after it, another one for the next
+    step that has something new to tell.
     """
 
     action: Action
     args: Any
     payload: Json = None
     stop: Stop = field(default_factory=Stop)
+    version: int = 0
 
 
 class NotOffered(Exception):

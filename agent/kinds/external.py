@@ -82,6 +82,7 @@ class External(Kind):
                 timeout=self._declared.timeout,
                 stop=step.stop,
                 action=step.action.id,
+                version=step.version,
                 env=command.passed_on(),
                 tail=TAIL,
             )

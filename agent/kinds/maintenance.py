@@ -128,7 +128,8 @@ class MaintenanceMode(Kind):
 
     def _run(self, step: Step, argv: tuple[str, ...]) -> None:
         """Raises `_NotTurned` unless it succeeds, `CommandNotStarted`."""
-        outcome = command.run(argv, timeout=self._maintenance.timeout, stop=step.stop, action=step.action.id, tail=TAIL)
+        timeout, action = self._maintenance.timeout, step.action.id
+        outcome = command.run(argv, timeout=timeout, stop=step.stop, action=action, version=step.version, tail=TAIL)
         if not outcome.ok:
             raise _NotTurned(": ".join(filter(None, (outcome.describe(), _last_line(outcome)))))
 

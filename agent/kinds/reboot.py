@@ -75,7 +75,9 @@ class RebootServer(OnServer):
 
     def _ask(self, step: Step) -> Outcome:
         try:
-            outcome = command.run(self._command, timeout=ASKING_TIMEOUT, stop=step.stop, action=step.action.id)
+            outcome = command.run(
+                self._command, timeout=ASKING_TIMEOUT, stop=step.stop, action=step.action.id, version=step.version
+            )
         except CommandNotStarted as error:
             return failed(str(error))
         # One that was killed may have been so by the shutdown.

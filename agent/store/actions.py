@@ -18,7 +18,10 @@ HISTORY_PIECE = 20
 LAST = 2**63 - 1
 """Beyond every place of the order."""
 
-COLUMNS = "seq, id, kind, args, headers, requester, state, state_payload, created_ts, scheduled_ts, finished_ts, user"
+COLUMNS = (
+    "seq, id, kind, args, headers, requester, state, state_payload, "
+    "created_ts, scheduled_ts, finished_ts, user, version"
+)
 
 HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
 HEAD_NOT_HELD = f"""
@@ -241,7 +244,7 @@ def _claim(connection: sqlite3.Connection, held: Sequence[str]) -> Claimed | Non
         return None
     now = {"now": clock.now(), "boot": clock.boot_id(), "since": clock.monotonic()}
     _one(connection.execute(CLAIM, {"seq": row["seq"], **now}))
-    return Claimed(_action(row, State.RUNNING), json.loads(row["secrets"] or "{}"))
+    return Claimed(_action(row, State.RUNNING), json.loads(row["secrets"] or "{}"), row["version"] + 1)
 
 
 def _finish(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
@@ -254,6 +257,7 @@ def _left_running(row: sqlite3.Row) -> Claimed:
     return Claimed(
         _action(row),
         json.loads(row["secrets"] or "{}"),
+        row["version"],
         elapsed=clock.monotonic() - row["running_since"] if same_boot else 0.0,
         cancel_requested=bool(row["cancel_requested"]),
         handed_over=bool(row["handed_over"]),

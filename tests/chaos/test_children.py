@@ -8,7 +8,7 @@ from agent.hosts.process import Process
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.chaos.test_secrets import killed, killed_worker
 from tests.chaos.witnesses import CONFIG, complete, trace, warm_environment
-from tests.hosts.children import ended_at_the_end, process_in
+from tests.hosts.children import ended_at_the_end, pid_in, process_in
 
 KILLS = pytest.mark.parametrize("kill", [killed_worker, killed])
 
@@ -61,6 +61,46 @@ def test_a_command_in_a_step_is_ended_and_the_action_says_that_it_was_interrupte
     assert "ended what a killed agent left running" in agent.log_text()
     assert agent.await_final(following)["action"]["state"] == "DONE"
     assert commands_of(action_id) == [], "an orphan is left"
+
+
+PRINTS = """#!/bin/sh
+# The shell dies of its next line once nobody reads it; what it began does not.
+sh -c 'echo $$ > work.tmp; mv work.tmp work; exec sleep 60' >/dev/null 2>&1 &
+while kill -0 $!; do echo working; sleep 0.1; done
+"""
+LEAVES = """#!/bin/sh
+sleep 60 >/dev/null 2>&1 &
+echo $! > left
+"""
+EXTERNAL = """
+[external_actions.{name}]
+action = ["{directory}/{action}"]
+check = ["{directory}/{check}"]
+"""
+
+
+@KILLS
+def test_what_a_command_began_ends_before_the_next_action_and_what_an_earlier_one_left_goes_on(
+    start_agent: StartAgent, tmp_path: Path, kill: object
+) -> None:
+    for name, text in (("prints", PRINTS), ("leaves", LEAVES)):
+        (tmp_path / name).write_text(text.replace("/bin/sh\n", f"/bin/sh\ncd {tmp_path}\n"))
+        (tmp_path / name).chmod(0o755)
+    external = EXTERNAL.format(name="both", directory=tmp_path, action="leaves", check="prints")
+    agent = start_agent(config=CONFIG + external, env=warm_environment(tmp_path))
+    action_id = agent.schedule("external.both", {})
+    following = agent.schedule("replicante.test.success", {})
+    left, work = process_in(tmp_path / "left"), process_in(tmp_path / "work")
+    with ended_at_the_end(left, work):
+        assert callable(kill)
+        kill(agent)
+        agent.await_ready()
+        eventually(lambda: not work.alive, "what the interrupted command began was ended", 20)
+        assert left.alive, "it was left by a command that had ended"
+        eventually(lambda: (again := pid_in(tmp_path / "work")) != work.pid and again, "it is checked again")
+        agent.cancel(action_id)
+        assert agent.await_final(following)["action"]["state"] == "DONE"
+        assert commands_of(action_id) == [left]
 
 
 def commands_of(action_id: str) -> list[Process]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.hosts.children import ended_at_the_end, killed_at_the_end, pid_in, pr
 AGENT = """
 import sys
 from agent.hosts.command import run
-run(["sh", "-c", sys.argv[2], "sh", sys.argv[3]], timeout=60, action=sys.argv[1])
+run(["sh", "-c", sys.argv[2], "sh", sys.argv[3]], timeout=60, action=sys.argv[1], version=3)
 print("ended", flush=True)
 sys.stdin.read()
 import time; time.sleep(60)
@@ -60,6 +61,24 @@ def test_one_that_ignores_the_request_is_killed_after_the_grace(tmp_path: Path) 
 def process_in_or_none(file: Path) -> bool:
     process = Process.of(pid_in(file))
     return process is not None and process.alive
+
+
+def test_what_works_on_for_a_command_that_died_with_the_agent_is_ended_too(tmp_path: Path) -> None:
+    left = leave("a1", IN_FLIGHT, tmp_path)
+    child = process_in(tmp_path / "child")
+    with ended_at_the_end(left, child):
+        left.signal(signal.SIGKILL)  # as SIGPIPE does to one that prints
+        eventually(lambda: not left.alive, "it has gone")
+        assert end_left_over("a1") == [] == end_left_over("a1", 2) and child.alive, "it may be of another step"
+        assert end_left_over("a1", 3) == [left.pid]
+        assert not child.alive
+
+
+def test_a_daemon_of_the_very_step_is_known_by_its_session(tmp_path: Path) -> None:
+    daemon = leave("a1", DAEMON_OF_A_SESSION, tmp_path, finished=True)
+    with ended_at_the_end(daemon):
+        assert end_left_over("a1", 3) == []
+        assert daemon.alive
 
 
 @pytest.mark.parametrize("script", [DAEMON_OF_A_GROUP, DAEMON_OF_A_SESSION])
