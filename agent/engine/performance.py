@@ -117,7 +117,7 @@ def kind_of(claimed: Claimed, registry: Registry, settings: Settings) -> Kind:
 
 
 def mask(value: Json, secrets: list[str]) -> Json:
-    """The value with every secret in any of its texts masked."""
+    """The value with every secret in any of its texts masked; the names of its members are the kind's own."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
@@ -125,7 +125,7 @@ def mask(value: Json, secrets: list[str]) -> Json:
     if isinstance(value, list | tuple):
         return [mask(each, secrets) for each in value]
     if isinstance(value, dict):
-        return {mask(name, secrets): mask(each, secrets) for name, each in value.items()}
+        return {name: mask(each, secrets) for name, each in value.items()}
     return value
 
 

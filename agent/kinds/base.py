@@ -53,9 +53,10 @@ class Step:
     """One step of a running action, as its kind sees it.
 
     `args` are the loaded arguments, secrets included. `payload` is what the step before returned,
-    None in the first. `stop` tells that the action is to end now. `version` is that of the
-    transition before: the same for a step and for the `resume` after it, another one for the next
-    step that has something new to tell.
+    None in the first; of a kind with secrets its texts may come back masked, so that such a kind
+    keeps what it must know again in members, numbers and truths. `stop` tells that the action is
+    to end now. `version` is that of the transition before: the same for a step and for the
+    `resume` after it, another one for the next step that has something new to tell.
     """
 
     action: Action

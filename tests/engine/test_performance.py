@@ -129,7 +129,7 @@ def test_a_step_gets_its_arguments_and_secrets(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
-        Done({"hunter22": ["is hunter22", ("hunter22", 1)]}, "hunter22!"),
+        Done({"said": ["is hunter22", ("hunter22", 1)]}, "hunter22!"),
         Failed("hunter22", "bad hunter22"),
         ValueError("server said hunter22"),
         InvalidArgs("no hunter22", layers=["hunter22"]),
@@ -155,6 +155,15 @@ def test_a_secret_in_the_payload_of_a_running_one_is_masked_too(scene: Scene) ->
     scene.run(step, args={"password": MASK}, secrets={"password": "hunter22"})
     kept = scene.store.read("SELECT * FROM history") + scene.store.read("SELECT * FROM actions")
     assert "hunter22" not in repr([tuple(row) for row in kept])
+
+
+def test_what_a_kind_keeps_in_members_and_truths_is_not_masked_though_the_secret_is_a_part_of_it(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        return Done(step.payload) if step.payload else Running({"phase": {"creating": True, "looks": 12}})
+
+    for secret in ("eat", "phase", "1", "True"):
+        told = scene.run(step, args={"password": MASK}, secrets={"password": secret})
+        assert (told.state, told.payload) == ("DONE", {"phase": {"creating": True, "looks": 12}})
 
 
 def test_a_file_descriptor_is_not_left_by_an_action(scene: Scene) -> None:
@@ -419,10 +428,10 @@ def test_arguments_that_a_kind_no_longer_accepts_fail_its_actions(scene: Scene) 
     assert "does not accept" in scene.told(action_id).message
 
 
-def test_mask_goes_through_everything() -> None:
+def test_mask_goes_through_everything_but_the_names_of_members() -> None:
     value = {"a secret": [{"b": "secretsecret"}, ("secret", None, 1.5, True)], "x": "SECRET"}
     assert performance.mask(value, ["secret"]) == {
-        f"a {MASK}": [{"b": MASK + MASK}, [MASK, None, 1.5, True]],
+        "a secret": [{"b": MASK + MASK}, [MASK, None, 1.5, True]],
         "x": "SECRET",
     }
 
