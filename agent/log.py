@@ -130,8 +130,8 @@ def left_over_ended(action_id: str, pids: list[int]) -> None:
     log.warning("action %s: ended what a killed agent left running: %s", action_id, pids)
 
 
-def step_raised(action: Action, error: BaseException) -> None:
-    log.error("action %s %s raised %s", action.id, action.kind, _raised(error))
+def step_raised(action_id: str, kind: str, error: BaseException) -> None:
+    log.error("action %s %s raised %s", action_id, kind, _raised(error))
 
 
 def executing(lock: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from agent import log
 from agent.deployments.failure import FAILURES, failure
 from agent.deployments.releases import hash_of
 from agent.deployments.rollout import FAILED, ended
@@ -26,6 +27,10 @@ class Deployment(Underway):
             return self.progress
         except FAILURES as error:
             return self._failed(phase, _words(error))
+        except Exception as error:
+            # A mistake of ours must not leave a release in use that nobody looked at.
+            log.step_raised(self._action, "deploy", error)
+            return self._failed(phase, f"{type(error).__name__}: {error}")
 
     # Forward
 

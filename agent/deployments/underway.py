@@ -1,6 +1,7 @@
 """What the phases of a deployment are made of."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,18 @@ Progress = dict[str, Any]
 """How far a deployment is: the payload of its action."""
 
 BEFORE_SWITCH = ("fetch", "checkout", "before")
+PLAN = ("services", "before", "after", "health")
+"""What it does of the application's options, as they were when it was begun: its progress counts in them."""
 TRIES = 3
 """How often git is begun where what ran it was killed, or the host went down."""
 
 
-def beginning(application: str, path: Path, git_ref: str, strategy: str) -> Progress:
+def beginning(name: str, application: Application, git_ref: str, strategy: str) -> Progress:
     """The progress of a deployment that has done nothing yet."""
     return {
-        "application": application,
-        "path": str(path),
+        "application": name,
+        "path": str(application.path),
+        "plan": {option: getattr(application, option) for option in PLAN},
         "phase": "fetch",
         "phases": [],
         "command": 0,
@@ -44,7 +48,7 @@ class Underway:
     """A deployment at the point that its progress tells."""
 
     def __init__(self, application: Application, progress: Progress, jobs: Jobs, stop: Stop, action: str) -> None:
-        self.application = application
+        self.application = _as_planned(application, progress)
         self.progress = progress
         self.releases = Releases(application.path)
         self.mirror = Mirror(application)
@@ -123,3 +127,14 @@ class Underway:
             "AGENT_GIT_HASH": hash_of(self.progress[release]) or "",
             "AGENT_PREVIOUS_RELEASE": str(self.application.path / previous) if previous else "",
         }
+
+
+def _as_planned(application: Application, progress: Progress) -> Application:
+    """The application with the options that the deployment was begun with; an older agent noted none."""
+    plan: Progress = progress.get("plan", {})
+    return replace(application, **{option: _tuples(value) for option, value in plan.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """What JSON made lists of, as the configuration has it."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -68,7 +68,7 @@ class Performance:
         except AgentError as error:
             return Failed({"message": error.sentence, "layers": error.layers}, error.sentence)
         except Exception as error:
-            log.step_raised(self.action, error)
+            log.step_raised(self.action.id, self.action.kind, error)
             return Failed({"message": str(error), "error": type(error).__name__}, str(error) or type(error).__name__)
 
     def _take_step(self) -> Outcome:
@@ -83,7 +83,7 @@ class Performance:
         try:
             self.kind.cancel(self._now())
         except Exception as error:
-            log.step_raised(self.action, error)
+            log.step_raised(self.action.id, self.action.kind, error)
         payload = {"cancelled" if reason == "cancelled" else "timed_out": True, "payload": self.payload}
         if self.interrupted:
             payload["interrupted"] = True

@@ -149,7 +149,7 @@ class Deploy(Kind):
             return _refused(f"{error.filename} cannot be made: {error.strerror}")
         ref = step.args.get("git_ref", application.ref)
         strategy = step.args.get("deployment_strategy", application.strategy)
-        return Running(beginning(name, application.path, ref, strategy))
+        return Running(beginning(name, application, ref, strategy))
 
     def _gone(self, progress: Progress) -> str:
         """Why it cannot go on with the application that it was begun with; empty where it can."""

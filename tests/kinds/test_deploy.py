@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from agent import config
+from agent.deployments import deployment
+from agent.deployments.deployment import Deployment
+from agent.deployments.underway import Progress
 from agent.errors import ActionNotAvailable
 from agent.kinds.base import Done, Failed, Outcome, Running
 from agent.kinds.registry import discover
@@ -305,6 +308,22 @@ def test_a_rollback_that_is_not_healthy_says_so(shop: Shop) -> None:
         f"{shop.first} failed too: the application is not healthy within 0.1 s: {health} failed with exit status 1: one"
     )
     assert (shop.current, len(shop.releases)) == ("one", 2)
+
+
+def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+
+    def mistaken(deploying: Deployment) -> Progress:
+        assert shop.current == "two"
+        raise IndexError("out of range")
+
+    monkeypatch.setitem(deployment.PHASES, "after", mistaken)
+    assert shop.refused() == f"IndexError: out of range; rolled back to {shop.first}"
+    assert (shop.current, len(shop.releases)) == ("one", 1)
+    assert "a-2 deploy raised IndexError at " in caplog.text
 
 
 # What is asked for wrongly
@@ -616,10 +635,28 @@ def test_an_application_that_is_changed_after_the_switch_stays_switched_and_that
     eventually(lambda: not Path(f"/proc/{runner}").exists(), "the end of the command")
 
 
-def test_commands_that_are_taken_out_meanwhile_are_not_run(shop: Shop, start_agent: StartAgent) -> None:
-    agent = shop.agent(start_agent, before=[held(shop.directory), ["false"], ["false"]])
+def said_in(file: Path, word: str) -> list[str]:
+    return sh(f"echo {word} >> {shlex.quote(str(file))}")
+
+
+@pytest.mark.parametrize("change", ["fewer", "more"])
+def test_what_is_changed_meanwhile_counts_for_the_next_deploy_only(
+    shop: Shop, start_agent: StartAgent, change: str
+) -> None:
+    ran = shop.directory / "ran"
+    one, two, three = (said_in(ran, word) for word in ("one", "two", "three"))
+    old: dict[str, Any] = {
+        "before": [one, held(shop.directory)],
+        "after": [two, three],
+        "health": said_in(ran, "healthy"),
+    }
+    agent = shop.agent(start_agent, **old)
     action = agent.schedule("deploy", {})
     await_held(shop.directory)
-    reconfigured(agent, shop.document())
+    more = [said_in(ran, "new")]
+    new = {"before": more + old["before"], "after": more + old["after"], "health": ["false"]}
+    reconfigured(agent, shop.document() if change == "fewer" else shop.document(**new))
     let_go(shop.directory)
     assert agent.await_final(action, timeout=30)["action"]["state"] == "DONE"
+    assert ran.read_text().split() == ["one", "healthy", "two", "three"]
+    assert (shop.directory / "count").read_text() == "ran\n"
