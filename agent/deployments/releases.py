@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,8 +30,7 @@ class Releases:
         """Make the folders. Raises `OSError`."""
         for folder in (*reversed(self.path.parents), self.path, self.path / FOLDER):
             if not folder.is_dir():
-                folder.mkdir()
-                folder.chmod(OPEN)
+                _make_open(folder)
 
     def in_use(self) -> str | None:
         """The release that `current` points to; None where it leads nowhere.
@@ -95,6 +95,19 @@ class Releases:
         for left in (self.path / FOLDER).glob(".*"):
             if NAME.fullmatch(left.name[1:]):
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def _make_open(folder: Path) -> None:
+    """Make a folder that is open to all, or none: also where we are killed meanwhile. Raises `OSError`."""
+    draft = folder.with_name(f".{folder.name}.new")
+    try:
+        with suppress(FileNotFoundError):
+            draft.rmdir()
+        draft.mkdir()
+        draft.chmod(OPEN)
+        os.rename(draft, folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def hash_of(release: str | None) -> str | None:

@@ -75,6 +75,31 @@ def test_the_folders_are_open_to_all_whatever_the_umask(tmp_path: Path) -> None:
     assert [oct(folder.stat().st_mode & 0o777) for folder in folders] == ["0o755"] * 4
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_folder_is_never_there_and_narrow_though_we_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    releases, chmod, left = Releases(tmp_path / "srv/shop"), Path.chmod, [number]
+
+    def killed(folder: Path, mode: int) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        chmod(folder, mode)
+
+    umask = os.umask(0o077)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "chmod", killed)
+            releases.prepare()
+        releases.prepare()
+    finally:
+        os.umask(umask)
+    folders = [folder for folder in tmp_path.rglob("*") if folder.is_dir()]
+    assert sorted(folders) == [tmp_path / "srv", releases.path, releases.path / "releases"]
+    assert [oct(folder.stat().st_mode & 0o777) for folder in folders] == ["0o755"] * 3
+
+
 def test_a_link_that_leads_nowhere_is_no_release(releases: Releases) -> None:
     assert releases.in_use() is None
     (releases.path / "current").symlink_to("releases/gone")

@@ -240,7 +240,7 @@ def test_what_is_in_the_way_of_the_link_is_left_alone(shop: Shop) -> None:
 
 def test_a_path_that_cannot_be_made_is_named(shop: Shop) -> None:
     shop.path.write_text("a file")
-    assert shop.refused() == f"{shop.path} cannot be made: File exists"
+    assert shop.refused() == f"{shop.path} cannot be made: Not a directory"
 
 
 def test_a_disk_that_is_full_leaves_the_release_in_use(shop: Shop, small_disk: Path) -> None:
