@@ -160,7 +160,11 @@ class Job:
         return f"its runner was killed{more}"
 
     def _command_group(self) -> Group | None:
-        leader = _process(self._load("command"))
+        try:
+            leader = _process(self._load("command"))
+        except ValueError:
+            # It is not synced: after a power cut it may be empty, and the process is gone.
+            return None
         return None if leader is None else Group(leader)
 
     def _end_command(self) -> None:

@@ -391,6 +391,19 @@ def test_after_a_restart_of_the_host_it_is_lost(jobs: Jobs, tmp_path: Path, clai
     assert lost(job).why == "the host was restarted while it ran"
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 80])
+def test_a_record_of_its_command_that_a_power_cut_has_emptied_is_none(
+    jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path], left: bytes
+) -> None:
+    job = sh(jobs, FOR_EVER, tmp_path / "pid")
+    pid_in(tmp_path / "pid")
+    eventually((job.directory / "command").exists, "the record of the command")
+    claim_changed(job, started=1)
+    (job.directory / "command").write_bytes(left)
+    assert lost(job).why == "its runner was killed"
+    assert isinstance(job.end(0), Lost)
+
+
 # A full disk
 
 
