@@ -135,10 +135,13 @@ class Deployment(Underway):
         return self._then(GIVEN_UP, error=self.progress["error"] + consequence)
 
     def cancel(self) -> None:
-        """End what runs. Before the switch nothing was changed; after it `current` goes back, and no unit does."""
+        """End what runs. Before the switch nothing was changed; after it `current` goes back, and no unit does.
+
+        It does not where all but the removal of old releases is done.
+        """
         phase = self.progress["phase"]
         self.work.end(self._job())
-        if phase in (DONE, GIVEN_UP):
+        if phase in (DONE, GIVEN_UP, "prune"):
             return
         if not self._switched(phase):
             if release := self.progress["release"]:

@@ -574,6 +574,17 @@ def test_stopped_in_a_command_it_leaves_the_release_before(
     eventually(lambda: not Path(f"/proc/{runner}").exists(), "the end of the command")
 
 
+def test_stopped_when_only_old_releases_are_to_be_removed_it_stays_deployed(shop: Shop) -> None:
+    shop.deployed()
+    shop.origin.commit({"version": "two"})
+    kind = discover(config.parse(shop.document())).get("deploy")
+    outcome: Outcome = Running()
+    while not isinstance(outcome, Running) or not outcome.payload or outcome.payload["phase"] != "prune":
+        outcome = kind.step(step_of(kind, outcome.payload, action_id="a-2"))
+    kind.cancel(step_of(kind, outcome.payload, action_id="a-2"))
+    assert (shop.current, len(shop.releases)) == ("two", 2)
+
+
 # The application is configured no more
 
 
