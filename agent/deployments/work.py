@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.deployments.failure import DeploymentFailed
 from agent.hosts.command import Outcome
-from agent.hosts.jobs import Exited, Jobs, Lost
+from agent.hosts.jobs import Exited, Jobs, Lost, lost_if_stopped
 from agent.supervisors.base import told
 
 UMASK = 0o022
@@ -15,7 +15,7 @@ END_GRACE = 10.0
 
 
 class WorkLost(DeploymentFailed):
-    """A command's runner is gone; it may or may not have taken effect."""
+    """A command's runner is gone or was told to end; it may or may not have taken effect."""
 
 
 class Work:
@@ -44,7 +44,7 @@ class Work:
         if job is None:
             prepare()
             job = self._jobs.start(self._named(name), argv, env=env, cwd=cwd, timeout=self._timeout, umask=UMASK)
-        status = job.look()
+        status = lost_if_stopped(job.look())
         if isinstance(status, Lost):
             raise WorkLost(f"{shlex.join(argv)} was lost: {status.why}; it may or may not have taken effect")
         if isinstance(status, Exited):

@@ -72,6 +72,13 @@ class Lost:
 Status = Running | Exited | Lost
 
 
+def lost_if_stopped(status: Status) -> Status:
+    """The same, but lost where the job was told to end: for who never does so and goes on, as it says as little."""
+    if isinstance(status, Exited) and status.ended == "stopped":
+        return Lost("it was told to end, as by a shutdown of the host", status.output, status.note)
+    return status
+
+
 class Job:
     """One job, as its directory tells."""
 

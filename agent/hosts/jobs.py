@@ -15,10 +15,10 @@ from pathlib import Path
 
 from . import files
 from .command import environment
-from .job import Exited, Job, JobStillRuns, Lost, Running, Status, hidden
+from .job import Exited, Job, JobStillRuns, Lost, Running, Status, hidden, lost_if_stopped
 from .launch import launch
 
-__all__ = ["BadJobName", "Exited", "Job", "JobStillRuns", "Jobs", "Lost", "Running", "Status"]
+__all__ = ["BadJobName", "Exited", "Job", "JobStillRuns", "Jobs", "Lost", "Running", "Status", "lost_if_stopped"]
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
 NOT_STARTED = "the agent was killed while it started the job"

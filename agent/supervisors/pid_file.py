@@ -10,7 +10,7 @@ from pathlib import Path
 from agent import clock
 from agent.config import NamedProcess
 from agent.hosts import pid_file
-from agent.hosts.jobs import Exited, Jobs, Lost, Running
+from agent.hosts.jobs import Exited, Jobs, Lost, Running, lost_if_stopped
 from agent.hosts.pid_file import NotRunning, PidFileWrong
 from agent.hosts.process import Group, Process, stat_of
 from agent.stop import Stop
@@ -60,7 +60,8 @@ class OfPidFile(Processes):
         if progress["state"] == "noted" and self._leader() is not None:
             self._bring(self._group(), stopped=False, stop=stop)
         # Started once by its name, found again by it: also by an agent that was started since.
-        status = self._jobs().start(progress["job"], self._command, timeout=self._timeout).look()
+        job = self._jobs().start(progress["job"], self._command, timeout=self._timeout)
+        status = lost_if_stopped(job.look())
         progress = progress | {"state": "restarting"}
         if isinstance(status, Running):
             return progress

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from agent.deployments import deployment
 from agent.deployments.deployment import Deployment
 from agent.deployments.underway import Progress
 from agent.errors import ActionNotAvailable
+from agent.hosts.process import Process
 from agent.kinds.base import Done, Failed, Outcome, Running
 from agent.kinds.registry import discover
 from tests.agent_process import AgentProcess, StartAgent, eventually
@@ -446,14 +448,28 @@ def runners(agent: AgentProcess, phase: str) -> list[int]:
     return [json.loads(claim.read_text())["runner"]["pid"] for claim in jobs.glob(f"*-{phase}-*/claim")]
 
 
-def test_a_command_that_was_lost_is_not_run_again(shop: Shop, start_agent: StartAgent) -> None:
+def end_runner(agent: AgentProcess, phase: str, number: int) -> None:
+    """As somebody does who kills it, or stops its unit, such as systemd in a shutdown of the host."""
+    runner = Process.of(runners(agent, phase)[0])
+    assert runner is not None and runner.signal(number)
+    eventually(lambda: not runner.alive, "the end of the command")
+
+
+ENDS = [("kill_all", signal.SIGKILL), ("stop", signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(("agent_ends", "number"), ENDS)
+def test_a_command_that_was_lost_is_not_run_again(
+    shop: Shop, start_agent: StartAgent, agent_ends: str, number: int
+) -> None:
     agent = shop.agent(start_agent, before=[held(shop.directory)])
     action = agent.schedule("deploy", {})
     await_held(shop.directory)
-    agent.kill_all()
-    os.kill(runners(agent, "before")[0], 9)
+    getattr(agent, agent_ends)()
+    end_runner(agent, "before", number)
     agent.start()
     payload = agent.await_final(action)["action"]["state_payload"]
+    assert " was lost: it" in payload["message"]
     assert payload["message"].endswith("it may or may not have taken effect; nothing was switched"), payload
     assert (shop.directory / "count").read_text() == "ran\n"
     assert (shop.current, shop.releases) == (None, [])
@@ -462,7 +478,10 @@ def test_a_command_that_was_lost_is_not_run_again(shop: Shop, start_agent: Start
 SERVE = 'if [ ! -e {0}/go ]; then {1}; fi; eval "$SSH_ORIGINAL_COMMAND"'
 
 
-def test_a_fetch_that_was_lost_is_done_again(shop: Shop, server_dir: Path, start_agent: StartAgent) -> None:
+@pytest.mark.parametrize(("agent_ends", "number"), [*ENDS, (None, signal.SIGTERM)])
+def test_a_fetch_that_was_lost_is_done_again(
+    shop: Shop, server_dir: Path, start_agent: StartAgent, agent_ends: str | None, number: int
+) -> None:
     with SshServer(server_dir / "ssh") as ssh:
         serve = shop.directory / "serve"
         serve.write_text(SERVE.format(shop.directory, HELD.format(shop.directory)))
@@ -470,11 +489,13 @@ def test_a_fetch_that_was_lost_is_done_again(shop: Shop, server_dir: Path, start
         agent = shop.agent(start_agent, repository=ssh.url(shop.origin.path), **ssh.options)
         action = agent.schedule("deploy", {})
         await_held(shop.directory)
-        agent.kill_all()
-        os.kill(runners(agent, "fetch")[0], 9)
+        if agent_ends:
+            getattr(agent, agent_ends)()
+        end_runner(agent, "fetch", number)
         let_go(shop.directory)
-        agent.start()
-        info = agent.await_final(action)
+        if agent_ends:
+            agent.start()
+        info = agent.await_final(action, timeout=30)
     assert info["action"]["state"] == "DONE", info
     assert shop.current == "one"
 

@@ -170,8 +170,11 @@ def test_an_agent_that_is_killed_runs_the_command_once(workers: Workers, start_a
     assert workers.marks.read_text() == "begun\n"
 
 
-def test_what_runs_the_command_is_killed_and_the_failure_says_what_is_known(
-    workers: Workers, start_agent: StartAgent
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGKILL, "its runner was killed"), (signal.SIGTERM, "it was told to end, as by a shut")]
+)
+def test_what_runs_the_command_is_ended_and_the_failure_says_what_is_known(
+    workers: Workers, start_agent: StartAgent, number: int, why: str
 ) -> None:
     pid = workers.run()
     workers.hold.touch()
@@ -180,13 +183,11 @@ def test_what_runs_the_command_is_killed_and_the_failure_says_what_is_known(
     await_that(workers.marks.exists, 10, "the command has begun")
     agent.kill_all()
     (claim,) = agent.directory.glob("agent.db.jobs/*/claim")
-    os.kill(json.loads(claim.read_text())["runner"]["pid"], signal.SIGKILL)
+    os.kill(json.loads(claim.read_text())["runner"]["pid"], number)
     agent.start()
     final = agent.await_final(action, timeout=30)["action"]
     assert final["state"] == "FAILED"
-    assert final["state_payload"]["message"].startswith(
-        "workers: it is not known whether it was restarted, as its runner was killed"
-    )
+    assert final["state_payload"]["message"].startswith(f"workers: it is not known whether it was restarted, as {why}")
     assert final["state_payload"]["message"].endswith(f"; {workers.pid_file} names pid {pid}, as before")
     assert is_alive(pid) and workers.marks.read_text() == "begun\n"
 
