@@ -21,10 +21,12 @@ class Deployment(Underway):
         """The progress after the next piece of work."""
         phase = self.progress["phase"]
         try:
-            return PHASES[phase](self)
-        except CommandKilled:
+            return PHASES[phase](self) | {"killed": 0}
+        except CommandKilled as error:
             # By whoever stops the agent's unit: the piece is done again by the one that comes after us.
-            return self.progress
+            if self._killed_too_often():
+                return self._failed(phase, _words(error))
+            return self.progress | {"killed": self.progress.get("killed", 0) + 1}
         except FAILURES as error:
             return self._failed(phase, _words(error))
         except Exception as error:
@@ -105,9 +107,9 @@ class Deployment(Underway):
         rollout = self._rollout("previous_release")
         try:
             return self.progress | {"back": rollout.rolling(names, back)}
-        except CommandKilled:
-            raise
         except FAILURES as error:
+            if isinstance(error, CommandKilled) and not self._killed_too_often():
+                raise
             return self.progress | {"back": rollout.give_up(names, back, str(error))}
 
     def _rolled_back(self, back: list[Progress]) -> Progress:

@@ -14,6 +14,7 @@ from agent.hosts import command
 from agent.hosts.command import Outcome
 from agent.hosts.jobs import Jobs
 from agent.stop import Stop
+from agent.supervisors.base import CommandKilled
 
 Progress = dict[str, Any]
 """How far a deployment is: the payload of its action."""
@@ -22,7 +23,7 @@ BEFORE_SWITCH = ("fetch", "checkout", "before")
 PLAN = ("services", "before", "after", "health")
 """What it does of the application's options, as they were when it was begun: its progress counts in them."""
 TRIES = 3
-"""How often git is begun where what ran it was killed, or the host went down."""
+"""How often a piece that does no harm twice is begun where somebody kills its command, or the host goes down."""
 
 
 def beginning(name: str, application: Application, git_ref: str, strategy: str) -> Progress:
@@ -34,6 +35,7 @@ def beginning(name: str, application: Application, git_ref: str, strategy: str) 
         "phase": "fetch",
         "phases": [],
         "command": 0,
+        "killed": 0,
         "git_ref": git_ref,
         "deployment_strategy": strategy,
         "git_hash": None,
@@ -58,7 +60,11 @@ class Underway:
     def _then(self, phase: str, **more: Any) -> Progress:
         """The progress at the beginning of the next phase."""
         phases = [*self.progress["phases"], self.progress["phase"]]
-        return self.progress | {"phase": phase, "phases": phases, "command": 0} | more
+        return self.progress | {"phase": phase, "phases": phases, "command": 0, "killed": 0} | more
+
+    def _killed_too_often(self) -> bool:
+        """Whether a command that was killed now is not to be run again."""
+        return bool(self.progress.get("killed", 0) + 1 >= TRIES)
 
     def _switched(self, phase: str) -> bool:
         if phase == "switch":
@@ -85,12 +91,12 @@ class Underway:
         try:
             env = self.mirror.environment()
             return self.work.done(self._job(), argv, env, self.application.path, prepare=prepare, said=said)
-        except WorkLost:
+        except WorkLost as error:
             if self.progress["command"] + 1 == TRIES:
                 raise
             clean()
             self.progress = self.progress | {"command": self.progress["command"] + 1}
-            return False
+            raise CommandKilled(str(error)) from error
 
     def _prepare_fetch(self) -> None:
         self.mirror.prepare(self._stop, self._action)

@@ -21,6 +21,8 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at a job that is waited for."""
 ASK_EVERY = 0.5
 """Seconds between two looks at units, and tries of `health`."""
+KILLED_PAUSE = 1.0
+"""Seconds before a command that was killed is run again: where the host goes down we hear of it meanwhile."""
 STRATEGIES = ("rolling", "parallel", "none")
 
 
@@ -120,7 +122,7 @@ class Deploy(Kind):
             return self._done(step, progress)
         if progress["phase"] == deployment.GIVEN_UP:
             return _failed(progress)
-        return Running(progress, after=_pause(progress) if _stands(progress) == _stands(step.payload) else 0.0)
+        return Running(progress, after=_pause(step.payload, progress))
 
     # Each piece looks whether it was done, or is one that may be done again.
     resume = step
@@ -186,7 +188,11 @@ def _stands(progress: Progress) -> Json:
     return progress["phase"], progress["command"], units
 
 
-def _pause(progress: Progress) -> float:
+def _pause(before: Progress, progress: Progress) -> float:
+    if progress["killed"]:
+        return KILLED_PAUSE
+    if _stands(before) != _stands(progress):
+        return 0.0
     return ASK_EVERY if progress["phase"] in ("restart", "rollback") else LOOK_EVERY
 
 

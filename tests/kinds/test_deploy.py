@@ -273,14 +273,62 @@ echo LoadState=not-found
 """
 
 
+def put(shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, script: str) -> None:
+    """Have it run this script instead."""
+    file = shop.directory / "bin" / program
+    file.parent.mkdir()
+    file.write_text(script)
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{file.parent}:{os.environ['PATH']}")
+
+
 def test_a_systemctl_that_was_killed_is_asked_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    systemctl = shop.directory / "bin/systemctl"
-    systemctl.parent.mkdir()
-    systemctl.write_text(SYSTEMCTL.format(shop.directory))
-    systemctl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
+    put(shop, monkeypatch, "systemctl", SYSTEMCTL.format(shop.directory))
     assert shop.refused(services=["web.service"]) == "systemd has no unit web.service; nothing was switched"
     assert (shop.directory / "killed").exists()
+
+
+DYING = """#!/bin/sh
+case " $* " in *" {word} "*) echo x >> {directory}/died; kill -SEGV $$;; esac
+exec {real} "$@"
+"""
+
+
+@pytest.mark.parametrize(("program", "word"), [("git", "rev-parse"), ("sync", "-f")])
+def test_a_command_that_always_dies_is_run_three_times(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, word: str
+) -> None:
+    put(shop, monkeypatch, program, DYING.format(word=word, directory=shop.directory, real=shutil.which(program)))
+    said = shop.refused()
+    assert said.startswith(program) and said.endswith("was killed by SIGSEGV; nothing was switched")
+    assert (shop.directory / "died").read_text() == "x\n" * 3
+    assert shop.current is None and shop.releases == []
+
+
+# Units that are up at once, each restart of which is another invocation; the first cannot be asked to go back.
+UNITS = """#!/bin/sh
+for unit; do :; done
+file={0}/$unit
+case "$*" in
+show*) [ ! -e {0}/back ] || [ "$unit" != one.service ] || kill -SEGV $$
+    echo LoadState=loaded; echo ActiveState=active; echo SubState=running; echo MainPID=1
+    echo InvocationID=$(cat "$file" 2>/dev/null || echo 0);;
+*restart*) echo x$(cat "$file" 2>/dev/null) > "$file";;
+esac
+"""
+
+
+def test_a_unit_whose_systemctl_always_dies_does_not_keep_the_others_from_the_rollback(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.deployed()
+    put(shop, monkeypatch, "systemctl", UNITS.format(shop.directory))
+    shop.origin.commit({"version": "two"})
+    after = sh(f"touch {shop.directory}/back; false")
+    said = shop.refused(services=["one.service", "two.service"], after=[after])
+    assert f"; the rollback to {shop.first} failed too: systemctl show" in said
+    assert said.endswith("was killed by SIGSEGV") and shop.current == "one"
+    assert (shop.directory / "two.service").read_text() == "xx\n"
 
 
 # What fails after it
