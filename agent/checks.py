@@ -23,6 +23,7 @@ CREDENTIALS = "/run/credentials/agent.service"
 
 UNIT = r"[A-Za-z0-9:_][A-Za-z0-9:_.\\@-]*\.(service|socket|timer|target|path|slice|scope|mount|swap|device)"
 GIT_REF = r"(?!.*(\.\.|@\{|//|\.lock$))[A-Za-z0-9_][A-Za-z0-9_./@+#=,%-]{0,249}(?<![./])"
+WHOLE_REF = r"(?!.*(\.\.|@\{|//|\.lock$))refs/(heads|tags)/[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]{1,1000}(?<![./])"
 REPOSITORY = (
     r"(https?|ssh|git)://((?P<user>[^@/\s]*)@)?[A-Za-z0-9\[][^@/\s]*(/\S*)?|file:///\S*|/.*"
     r"|([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!:|//)\S+"
@@ -159,6 +160,13 @@ def git_ref(value: Any) -> str:
     """What git takes for a branch, tag or commit, and never for an option."""
     if not isinstance(value, str) or not re.fullmatch(GIT_REF, value):
         raise Wrong("a branch, a tag or a commit", value)
+    return value
+
+
+def whole_ref(value: Any) -> str:
+    """The whole name of a branch or a tag, in any letters that git allows in one."""
+    if not isinstance(value, str) or not re.fullmatch(WHOLE_REF, value):
+        raise Wrong("the whole name of a branch or a tag, such as refs/heads/main", value)
     return value
 
 

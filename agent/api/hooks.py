@@ -87,7 +87,7 @@ def deploy(application: str) -> Response:
         return _ignored(reason)
     action_id = write_down(
         context().registry.get("deploy"),
-        {"application": application, "git_ref": push["after"]},
+        {"application": application, "git_ref": push["after"], "of_ref": push["ref"]},
         Requester.HOOK,
         user=_pusher(said),
         idempotency_key=deliveries.key(application, received),

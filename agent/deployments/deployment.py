@@ -10,7 +10,7 @@ from agent.deployments.underway import Progress, Underway
 from agent.hosts import command
 from agent.supervisors.base import CommandKilled
 
-DONE, GIVEN_UP = "done", "given up"
+DONE, GIVEN_UP, OVERTAKEN = "done", "given up", "overtaken"
 """The phases in which there is nothing more to do."""
 
 
@@ -40,8 +40,17 @@ class Deployment(Underway):
         """Bring the mirror up to date, and find the commit."""
         if not self._git("fetch", self.mirror.fetch(), self._prepare_fetch, self.mirror.discard):
             return self.progress
+        if of_ref := self.progress.get("of_ref"):
+            tip = self.mirror.find(of_ref, self._stop, self._action)
+            if tip is None or tip != self.mirror.find(self.progress["git_ref"], self._stop, self._action):
+                return self._overtaken(tip)
         git_hash = self.mirror.resolve(self.progress["git_ref"], self._stop, self._action)
         return self._then("checkout", git_hash=git_hash, release=self.releases.named(git_hash))
+
+    def _overtaken(self, tip: str | None) -> Progress:
+        """Nothing is deployed: what `of_ref` points to by now is what another deploy is for."""
+        previous = hash_of(self.releases.in_use())
+        return self._then(OVERTAKEN, overtaken_by=tip, previous_git_hash=previous)
 
     def check_out(self) -> Progress:
         """Write the files of the commit into a folder of their own."""

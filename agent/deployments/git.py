@@ -79,6 +79,12 @@ class Mirror:
 
         Raises `DeploymentFailed` where there is none.
         """
+        if found := self.find(ref, stop, action):
+            return found
+        raise DeploymentFailed(f"{self._application.repository} has no branch, tag or commit {ref}")
+
+    def find(self, ref: str, stop: Stop, action: str) -> str | None:
+        """The same, and None where there is none. Raises `DeploymentFailed` where git does not tell."""
         for name in _candidates(ref):
             found = self._git(
                 stop, action, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
@@ -87,7 +93,7 @@ class Mirror:
                 return found.stdout.strip()
             if found.ended is not None or found.status is None or found.status < 0:
                 raise failure(found)
-        raise DeploymentFailed(f"{self._application.repository} has no branch, tag or commit {ref}")
+        return None
 
     def environment(self) -> dict[str, str]:
         """What git runs with: it never asks anybody, and runs no helper that an address names."""

@@ -26,8 +26,8 @@ TRIES = 3
 """How often a piece that does no harm twice is begun where somebody kills its command, or the host goes down."""
 
 
-def beginning(name: str, application: Application, git_ref: str, strategy: str) -> Progress:
-    """The progress of a deployment that has done nothing yet."""
+def beginning(name: str, application: Application, git_ref: str, strategy: str, of_ref: str | None = None) -> Progress:
+    """The progress of a deployment that has done nothing yet; without `of_ref` no later commit overtakes it."""
     return {
         "application": name,
         "path": str(application.path),
@@ -37,6 +37,7 @@ def beginning(name: str, application: Application, git_ref: str, strategy: str) 
         "command": 0,
         "killed": 0,
         "git_ref": git_ref,
+        "of_ref": of_ref,
         "deployment_strategy": strategy,
         "git_hash": None,
         "release": None,

@@ -1,15 +1,16 @@
 """`deploy`: a commit of an application's repository becomes the release in use."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from agent import checks
 from agent.config import Settings
 from agent.deployments import abandoned, deployment
 from agent.deployments.deployment import Deployment
+from agent.deployments.git import WHOLE_HASH
 from agent.deployments.releases import Releases
 from agent.deployments.underway import Progress, beginning
 from agent.hosts.jobs import Jobs
@@ -26,11 +27,16 @@ KILLED_PAUSE = 1.0
 STRATEGIES = ("rolling", "parallel", "none")
 
 
-def _git_ref(value: str) -> None:
-    try:
-        checks.git_ref(value)
-    except checks.Wrong as wrong:
-        raise ValidationError(f"Must be {wrong.expected}.") from None
+def _is(check: Callable[[Any], Any]) -> Callable[[str], None]:
+    """A check of the configuration, for an argument."""
+
+    def validate(value: str) -> None:
+        try:
+            check(value)
+        except checks.Wrong as wrong:
+            raise ValidationError(f"Must be {wrong.expected}.") from None
+
+    return validate
 
 
 class DeployArgs(Args):
@@ -38,24 +44,44 @@ class DeployArgs(Args):
         metadata={"description": "Its name in the configuration; may be left out for the only one."}
     )
     git_ref = fields.String(
-        validate=_git_ref,
+        validate=_is(checks.git_ref),
         metadata={"description": "A branch, a tag or a commit; the application's `ref` unless given."},
+    )
+    of_ref = fields.String(
+        validate=_is(checks.whole_ref),
+        metadata={
+            "description": "Such as `refs/heads/main`: deploy only while it points to `git_ref`, which must be a whole "
+            "commit then. One that was overtaken is done, and deploys nothing."
+        },
     )
     deployment_strategy = fields.String(
         validate=validate.OneOf(STRATEGIES),
         metadata={"description": "How its units are restarted; the application's `strategy` unless given."},
     )
 
+    @validates_schema
+    def _a_whole_commit(self, data: dict[str, Any], **_: Any) -> None:
+        if "of_ref" in data and not WHOLE_HASH.fullmatch(data.get("git_ref", "")):
+            raise ValidationError("Must be a whole commit where of_ref is given.", "git_ref")
+
 
 class DeployResult(Args):
     deploy_session = fields.String(required=True, metadata={"description": "The id of this deploy."})
-    git_hash = fields.String(required=True, metadata={"description": "The commit that is deployed."})
-    servers_deployed = fields.Integer(required=True, metadata={"description": "1: this node."})
+    git_hash = fields.String(required=True, metadata={"description": "The commit that is deployed, or was overtaken."})
+    servers_deployed = fields.Integer(required=True, metadata={"description": "1: this node; 0 if overtaken."})
     previous_git_hash = fields.String(
         required=True, allow_none=True, metadata={"description": "The commit that was deployed before."}
     )
+    overtaken_by = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "If overtaken: the commit that `of_ref` points to; null where it is not there any more."
+        },
+    )
     application = fields.String(required=True, metadata={"description": "Its name."})
-    release = fields.String(required=True, metadata={"description": "The folder it is in."})
+    release = fields.String(
+        required=True, allow_none=True, metadata={"description": "The folder it is in; null if overtaken."}
+    )
     services = fields.List(
         fields.Dict(), required=True, metadata={"description": "The units that were restarted: unit and pid."}
     )
@@ -122,6 +148,8 @@ class Deploy(Kind):
             return self._done(step, progress)
         if progress["phase"] == deployment.GIVEN_UP:
             return _failed(progress)
+        if progress["phase"] == deployment.OVERTAKEN:
+            return _overtaken(step, progress)
         return Running(progress, after=_pause(step.payload, progress))
 
     # Each piece looks whether it was done, or is one that may be done again.
@@ -151,7 +179,7 @@ class Deploy(Kind):
             return _refused(f"{error.filename} cannot be made: {error.strerror}")
         ref = step.args.get("git_ref", application.ref)
         strategy = step.args.get("deployment_strategy", application.strategy)
-        return Running(beginning(name, application, ref, strategy))
+        return Running(beginning(name, application, ref, strategy, step.args.get("of_ref")))
 
     def _gone(self, progress: Progress) -> str:
         """Why it cannot go on with the application that it was begun with; empty where it can."""
@@ -169,17 +197,36 @@ class Deploy(Kind):
 
     def _done(self, step: Step, progress: Progress) -> Done:
         name = progress["application"]
-        result: Json = {
-            "deploy_session": f"deploy-session-{step.action.seq}",
+        result = _result(step, progress) | {
             "git_hash": progress["git_hash"],
             "servers_deployed": 1,
-            "previous_git_hash": progress["previous_git_hash"],
-            "application": name,
             "release": str(self._applications[name].path / progress["release"]),
             "services": [{"unit": each["unit"], "pid": each["pid"]} for each in progress["services"] if each["unit"]],
         }
         left = f"; could not remove {', '.join(progress['left'])}" if progress["left"] else ""
         return Done(result, f"{name} is deployed at {progress['git_ref']}, commit {progress['git_hash']}{left}")
+
+
+def _result(step: Step, progress: Progress) -> dict[str, Json]:
+    """What the results of both ends have in common."""
+    return {
+        "deploy_session": f"deploy-session-{step.action.seq}",
+        "previous_git_hash": progress["previous_git_hash"],
+        "application": progress["application"],
+    }
+
+
+def _overtaken(step: Step, progress: Progress) -> Done:
+    name, wanted, ref, tip = (progress[each] for each in ("application", "git_ref", "of_ref", "overtaken_by"))
+    result = _result(step, progress) | {
+        "git_hash": wanted,
+        "servers_deployed": 0,
+        "overtaken_by": tip,
+        "release": None,
+        "services": [],
+    }
+    why = f"{ref} points to commit {tip} by now" if tip else f"there is no {ref} any more"
+    return Done(result, f"commit {wanted} was overtaken and is not deployed: {why}; {name} is left as it is")
 
 
 def _stands(progress: Progress) -> Json:

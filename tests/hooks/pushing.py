@@ -28,6 +28,11 @@ repository = "{directory}/shop.git"
 path = "{directory}/team"
 hook_secret = "{directory}/team.secret"
 hook_refs = ["refs/heads/release-*", "refs/tags/v[0-9]"]
+[applications.all]
+repository = "{directory}/shop.git"
+path = "{directory}/all"
+hook_secret = "{directory}/shop.secret"
+hook_refs = ["*"]
 [applications.quiet]
 repository = "{directory}/shop.git"
 path = "{directory}/quiet"

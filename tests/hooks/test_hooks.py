@@ -38,7 +38,7 @@ def test_a_push_is_a_deploy_of_what_was_pushed(agent: AgentProcess, digits: int)
     after = commit().rjust(digits, "a")
     action = taken(deliver(agent, encoded(push(after=after))))
     assert (action["action"], action["started_via"], action["user"]) == ("deploy", "hook", "ada@example.com")
-    assert action["metadata"] == {"application": "shop", "git_ref": after}
+    assert action["metadata"] == {"application": "shop", "git_ref": after, "of_ref": "refs/heads/main"}
     assert action["finished_at"] is None
     assert agent.get(f"/api/3/stacks/default/actions/{action['id']}").json == {"response": action}
 
@@ -185,6 +185,9 @@ def test_a_body_too_large_is_413_whatever_it_is_signed_with(agent: AgentProcess)
     [
         ({"ref": 7}, "ref"),
         ({"ref": None}, "ref"),
+        ({"ref": "refs/heads/main..x"}, "of_ref"),
+        ({"ref": "refs/heads/main^"}, "of_ref"),
+        ({"ref": "refs/heads/\ud800"}, "of_ref"),
         ({"after": 7}, "after"),
         ({"after": "main"}, "after"),
         ({"after": "A" * 40}, "after"),
@@ -196,7 +199,7 @@ def test_a_body_too_large_is_413_whatever_it_is_signed_with(agent: AgentProcess)
     ],
 )
 def test_members_of_another_type_are_refused(agent: AgentProcess, members: dict[str, Any], field: str) -> None:
-    assert_invalid_args(deliver(agent, encoded(push(**members))), field)
+    assert_invalid_args(deliver(agent, encoded(push(**members)), "all"), field)
 
 
 @pytest.mark.parametrize("missing", ["ref", "after"])

@@ -19,7 +19,7 @@ secret = "{directory}/shop.secret"
 def test_a_push_is_deployed_and_told_of(start_agent: StartAgent, tmp_path: Path) -> None:
     repository = Origin(tmp_path)
     pushed = repository.commit({"version": "one"})
-    repository.commit({"version": "two"})
+    repository.commit({"version": "two"}, "next")
     receiver = Receiver().up()
     try:
         settings = hooked(tmp_path).replace("shop.git", repository.path.name)

@@ -33,6 +33,7 @@ from tests.servers.shop import Origin
 from tests.servers.sshd import SshServer
 
 ACTIONS = "/api/3/stacks/default/actions"
+MAIN = "refs/heads/main"
 
 
 class Shop:
@@ -386,6 +387,9 @@ def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
         ({}, "application", "Must be one of: shop, till."),
         ({"application": "shop", "git_ref": "--upload-pack=touch"}, "git_ref", "Must be a branch, a tag or a commit."),
         ({"application": "shop", "git_ref": "main~1"}, "git_ref", "Must be a branch, a tag or a commit."),
+        ({"application": "shop", "of_ref": "main"}, "of_ref", "Must be the whole name of a branch or a tag, such as "),
+        ({"application": "shop", "of_ref": MAIN}, "git_ref", "Must be a whole commit where of_ref is given."),
+        ({"application": "shop", "of_ref": MAIN, "git_ref": "main"}, "git_ref", "Must be a whole commit where of_ref"),
         ({"application": "shop", "deployment_strategy": "slowly"}, "deployment_strategy", "Must be one of: rolling, "),
         ({"application": "shop", "force": True}, "force", "Unknown field."),
     ],
