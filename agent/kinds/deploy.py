@@ -94,7 +94,8 @@ class Deploy(Kind):
     A unit must be up and healthy before it counts. Where something fails after the switch, `current` and the units
     go back to the release before, and the action fails saying so. The commit that is in use already is deployed again.
     Submodules are not fetched. Cancelled or out of time before the switch it changes nothing; after it `current` goes
-    back, but no unit is restarted: those that were run the new release until they are.
+    back, but no unit is restarted: those that were run the new release until they are. Where only old releases are to
+    be removed yet it stays deployed. What it runs and restarts is what was configured when it was begun.
     """
 
     name = "deploy"
@@ -108,9 +109,10 @@ class Deploy(Kind):
     )
     interruption = (
         "It goes on in the phase it was in, a rollback too. Its commands are jobs, which go on by themselves. Where "
-        "the host went down git is run again; a command of ``before`` or ``after`` never is: it fails the action and "
-        "may have taken effect. ``health`` is asked again. Where the application was taken out of the configuration "
-        "it ends its command and fails, and says what ``current`` leads to and which units were restarted."
+        "the host went down, or somebody ended the job, git is run again, three times at most; a command of "
+        "``before`` or ``after`` never is: it fails the action and may have taken effect. ``health`` is asked again. "
+        "Where the application was taken out of the configuration it ends its command and fails, and says what "
+        "``current`` leads to and which units were restarted."
     )
 
     def __init__(self, settings: Settings) -> None:
