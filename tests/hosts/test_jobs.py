@@ -391,7 +391,7 @@ def test_after_a_restart_of_the_host_it_is_lost(jobs: Jobs, tmp_path: Path, clai
     assert lost(job).why == "the host was restarted while it ran"
 
 
-@pytest.mark.parametrize("left", [b"", b"\0" * 80])
+@pytest.mark.parametrize("left", [b"", b"\0" * 80], ids=["empty", "zeros"])
 def test_a_record_of_its_command_that_a_power_cut_has_emptied_is_none(
     jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path], left: bytes
 ) -> None:
