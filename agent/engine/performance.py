@@ -18,6 +18,10 @@ from agent.store import actions
 Ended = TypeVar("Ended", bound=Outcome)
 
 
+GUESSED_BELOW = 8
+"""Characters of a secret that is guessed from a text in which it alone is masked, such as `cr********ing`."""
+
+
 class Performance:
     """What an executor knows of the action that it runs."""
 
@@ -117,10 +121,14 @@ def kind_of(claimed: Claimed, registry: Registry, settings: Settings) -> Kind:
 
 
 def mask(value: Json, secrets: list[str]) -> Json:
-    """The value with every secret in any of its texts masked; the names of its members are the kind's own."""
+    """The value with every secret in any of its texts masked; the names of its members are the kind's own.
+
+    Of a text with a short secret nothing is left: what stands around the mask would tell it.
+    """
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, MASK)
+            if secret in value:
+                value = value.replace(secret, MASK) if len(secret) >= GUESSED_BELOW else MASK
         return value
     if isinstance(value, list | tuple):
         return [mask(each, secrets) for each in value]

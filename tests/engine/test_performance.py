@@ -429,11 +429,15 @@ def test_arguments_that_a_kind_no_longer_accepts_fail_its_actions(scene: Scene) 
 
 
 def test_mask_goes_through_everything_but_the_names_of_members() -> None:
-    value = {"a secret": [{"b": "secretsecret"}, ("secret", None, 1.5, True)], "x": "SECRET"}
-    assert performance.mask(value, ["secret"]) == {
-        "a secret": [{"b": MASK + MASK}, [MASK, None, 1.5, True]],
-        "x": "SECRET",
+    value = {"a hunter22": [{"b": "hunter22hunter22"}, ("hunter22", None, 1.5, True)], "x": "HUNTER22"}
+    assert performance.mask(value, ["hunter22"]) == {
+        "a hunter22": [{"b": MASK + MASK}, [MASK, None, 1.5, True]],
+        "x": "HUNTER22",
     }
+
+
+def test_of_a_text_with_a_short_secret_nothing_is_left() -> None:
+    assert performance.mask(["the user was created", "another"], ["eat"]) == [MASK, "another"]
 
 
 def test_a_stop_is_asked_for_once_and_keeps_its_reason(scene: Scene) -> None:
