@@ -67,7 +67,7 @@ FINISHED = """
     ORDER BY finished_order DESC LIMIT ?
 """
 QUEUE = "SELECT kind, id, state FROM actions WHERE finished_ts IS NULL ORDER BY state = 'RUNNING' DESC, seq"
-BY_ID = f"SELECT {COLUMNS}, version FROM actions WHERE id = ?"
+BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
 HISTORY = """
     SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = :seq AND version <= :version
     ORDER BY version DESC LIMIT :limit
