@@ -148,13 +148,22 @@ def empty(directory: Path) -> None:
     if emptied.exists():
         for entry in directory.iterdir():
             if entry != emptied:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                _delete(entry)
         return
     emptying.mkdir(mode=0o700, exist_ok=True)
     files.sync(directory)
     for entry in directory.iterdir():
-        if entry != emptying:
+        if entry == emptying:
+            continue
+        if (emptying / entry.name).exists():
+            # Of a server that somebody started on what was left when an earlier resync ended half way.
+            _delete(entry)
+        else:
             entry.rename(emptying / entry.name)
     files.sync(emptying)
     emptying.rename(emptied)
     files.sync(directory)
+
+
+def _delete(entry: Path) -> None:
+    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -169,6 +169,22 @@ def test_emptying_goes_on_wherever_it_was_interrupted(moved: int, data: Path) ->
     ]
 
 
+def test_emptying_goes_on_though_a_server_was_started_on_what_was_left(data: Path) -> None:
+    emptying = data / mongodb_resync.EMPTYING
+    emptying.mkdir()
+    kept = (data / "WiredTiger").read_bytes()
+    for name in ("WiredTiger", "journal"):
+        (data / name).rename(emptying / name)
+    (data / "WiredTiger").write_text("of a server with next to no data")
+    (data / "journal").mkdir()
+    (data / "journal" / "new").touch()
+    mongodb_resync.empty(data)
+    assert [each.name for each in data.iterdir()] == [mongodb_resync.EMPTIED]
+    emptied = data / mongodb_resync.EMPTIED
+    assert (emptied / "WiredTiger").read_bytes() == kept
+    assert (emptied / "collection-0.wt").exists() and not (emptied / "journal" / "new").exists()
+
+
 def test_nothing_is_touched_where_nobody_else_has_the_data(members: list[Member], data: Path) -> None:
     members[0].state = members[2].state = "RECOVERING"
     service = Service(members[1], data)
