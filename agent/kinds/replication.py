@@ -14,7 +14,7 @@ import agent
 from agent.config import Settings
 from agent.datastores.base import DatastoreDown, Role
 from agent.datastores.resync import phase_of
-from agent.hosts.jobs import Exited, Job, Jobs, Lost
+from agent.hosts.jobs import Exited, Job, Jobs, Lost, lost_if_stopped
 from agent.hosts.jobs import Running as JobRunning
 from agent.kinds.arguments import Flag
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
@@ -150,7 +150,7 @@ class Resync(OnReplica):
             return None
 
     def _look(self, job: Job, step: Step) -> Outcome:
-        status = job.look()
+        status = lost_if_stopped(job.look())
         told = _lines(status.output)
         if isinstance(status, JobRunning):
             return Running(_phase(told), after=LOOK_EVERY)

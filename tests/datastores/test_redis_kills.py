@@ -108,8 +108,12 @@ def test_a_resync_whose_job_was_killed_too_is_told_and_can_be_asked_for_again(
     assert again["state"] == "DONE" and old_primary.cli("get", "k") == "right"
 
 
-def test_a_resync_killed_while_the_data_comes_in_says_that_it_is_not_whole(
-    old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
+@pytest.mark.parametrize(
+    "number, told",
+    [(signal.SIGKILL, "its runner was killed"), (signal.SIGTERM, "it was told to end, as by a shutdown of the host")],
+)
+def test_a_resync_ended_while_the_data_comes_in_says_that_it_is_not_whole(
+    number: signal.Signals, told: str, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     redis_server.cli("eval", "for i = 1, 30 do redis.call('set', i, i) end", "0")
     redis_server.cli("config", "set", "rdb-key-save-delay", "100000")  # microseconds
@@ -117,18 +121,19 @@ def test_a_resync_killed_while_the_data_comes_in_says_that_it_is_not_whole(
     with Held(way_to(old_primary), old_primary.socket, b"never"):
         action = agent.schedule("resync_slave_db", {"force": True})
         await_that(lambda: "master_sync_in_progress:1" in old_primary.cli("info", "replication"))
-        kill_jobs(agent)
+        kill_jobs(agent, number)
         ended = agent.await_final(action)["action"]
         assert ended["state"] == "FAILED" and ended["state_payload"]["dirty"] is True
-        assert "the data is not whole, resync it again" in ended["state_payload"]["message"]
+        message = ended["state_payload"]["message"]
+        assert message.startswith(told) and "the data is not whole, resync it again" in message
         redis_server.cli("config", "set", "rdb-key-save-delay", "0")
         again = agent.await_final(agent.schedule("resync_slave_db", {"force": True}), timeout=30)["action"]
     assert again["state"] == "DONE" and old_primary.cli("get", "k") == "right"
 
 
-def kill_jobs(agent: AgentProcess) -> None:
-    """KILL the job's runner and all it runs."""
+def kill_jobs(agent: AgentProcess, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send this signal to the runner of a job and all it runs."""
     jobs = [pid for pid, _ in processes_using(f"{agent.directory}/agent.db.jobs")]
     assert jobs, "no job runs"
     for pid in jobs:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
