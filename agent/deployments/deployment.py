@@ -67,7 +67,7 @@ class Deployment(Underway):
     def switch(self) -> Progress:
         """Note the units, then point `current` to the release, once all of its files are on the disk."""
         if "units" not in self.progress:
-            return self.progress | {"units": self._rollout("release").invocations(self._units())}
+            return self.progress | {"units": self._rollout("release").invocations(self.application.services)}
         synced = command.run(
             ["sync", "-f", "--", str(self._folder("release"))],
             timeout=self.application.timeout,
@@ -81,7 +81,7 @@ class Deployment(Underway):
 
     def restart(self) -> Progress:
         """Restart the units, by the strategy."""
-        names, done = list(self._noted_units()), self.progress["services"]
+        names, done = self._restarted(), self.progress["services"]
         if len(done) == len(names) and all(map(ended, done)):
             return self._then("after")
         rollout = self._rollout("release")

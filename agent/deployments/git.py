@@ -14,6 +14,8 @@ from agent.stop import Stop
 REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 SHORT_HASH = re.compile(r"[0-9a-f]{4,63}", re.ASCII)
+NOT_THERE = 1
+"""What rev-parse ends with where no commit is named so; with anything else it does not tell."""
 SHORT_WORK = 60.0
 """Seconds for what git does without the network or many files."""
 UMASK = 0o022
@@ -91,7 +93,7 @@ class Mirror:
             )
             if found.ok:
                 return found.stdout.strip()
-            if found.ended is not None or found.status is None or found.status < 0:
+            if found.ended is not None or found.status != NOT_THERE:
                 raise failure(found)
         return None
 

@@ -39,7 +39,7 @@ class Rollout:
 
     def invocations(self, names: Sequence[str]) -> dict[str, str | None]:
         """That of each unit as it runs now. Raises `SupervisorFailed` where there is no such unit."""
-        return {name: self._invocation(name) if name else None for name in names}
+        return {name: self._invocation(name) for name in names}
 
     def rolling(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
         """One at a time: the next is not touched before the one before it is healthy."""
@@ -70,8 +70,6 @@ class Rollout:
 
     def _was_started(self, name: str, was: str | None) -> bool:
         """Whether it was started since: also where that cannot be told."""
-        if name == NO_UNIT:
-            return False
         try:
             return self._invocation(name) != was
         except CommandKilled:

@@ -109,15 +109,15 @@ class Underway:
     def _job(self) -> str:
         return f"{self.progress['phase']}-{self.progress['command']}".replace(" ", "-")
 
-    def _units(self) -> tuple[str, ...]:
-        """What is restarted; one without units has its health looked at all the same."""
+    def _restarted(self) -> tuple[str, ...]:
+        """The units to restart; one without units has its health looked at all the same."""
         if not self.application.services:
             return (NO_UNIT,) if self.application.health else ()
         return () if self.progress["deployment_strategy"] == "none" else self.application.services
 
     def _noted_units(self) -> dict[str, str | None]:
-        """The units at the switch, with the invocations that ran the release before; an older agent noted none."""
-        return dict(self.progress.get("units", dict.fromkeys(self._units())))
+        """All units at the switch, with the invocations that ran the release before."""
+        return dict(self.progress["units"])
 
     def _rollout(self, release: str) -> Rollout:
         return Rollout(self.application, self._environment(release), self._folder(release), self._stop, self._action)

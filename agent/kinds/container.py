@@ -17,7 +17,7 @@ class ContainerArgs(Args):
     container = fields.String(
         required=True,
         validate=NAME,
-        metadata={"description": "The name of the container, or its id or as much of that as is its alone."},
+        metadata={"description": "The name of the container, or its id, whole or the first 12 digits."},
     )
 
 

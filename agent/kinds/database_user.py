@@ -68,7 +68,7 @@ class CreateUser(OnUser):
 
     def act(self, step: Step) -> Outcome:
         name = step.args["name"]
-        if step.payload == CREATING:
+        if step.payload:
             return self._create(step.args)
         if self.datastore.user_exists(name):
             return failed(f"the user {name} exists already")
@@ -77,7 +77,7 @@ class CreateUser(OnUser):
     def act_again(self, step: Step) -> Outcome:
         """A user is created whole or not at all; what exists now did not when this action looked."""
         name = step.args["name"]
-        if step.payload == CREATING and self.datastore.user_exists(name):
+        if step.payload and self.datastore.user_exists(name):
             self.datastore.keep_users()
             return Done(_result(name, {}), f"the user {name} was created before the interruption")
         return self.act(step)

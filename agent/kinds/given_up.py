@@ -44,4 +44,5 @@ class GivenUp(Kind):
         return give_up(self._kind, self.settings, step, self._reason.sentence, interrupted=True)
 
     def cancel(self, step: Step) -> None:
-        Jobs(self.settings.agent.jobs).end_of(step.action.id, END_GRACE)
+        if step.payload is not None:
+            give_up(self._kind, self.settings, step, "")

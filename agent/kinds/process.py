@@ -72,8 +72,9 @@ class OnProcesses(OnServer):
         name = noted["process"] if noted else self._next(step, done)
         if name is None:
             return Done({"processes": done}, _told(done))
-        if name not in self.settings.processes:
-            return give_up(type(self), self.settings, step, f"[processes.{name}] is not in the configuration any more")
+        if self._is_gone(name, noted):
+            why = f"[processes.{name}] is not in the configuration any more as it was"
+            return give_up(type(self), self.settings, step, why)
         try:
             found = self.act(self._of(name), noted, step)
         except SupervisorFailed as error:
@@ -99,6 +100,11 @@ class OnProcesses(OnServer):
         wanted = [step.args["process_name"]] if "process_name" in step.args else self.settings.processes
         begun = [each["process"] for each in done]
         return next((name for name in wanted if name not in begun), None)
+
+    def _is_gone(self, name: str, noted: Entry | None) -> bool:
+        """Whether it is not configured any more, or what was begun was another unit, or no unit."""
+        named = self.settings.processes.get(name)
+        return named is None or (noted is not None and noted["restart"].get("unit") != named.unit)
 
     def _of(self, name: str) -> Processes:
         named = self.settings.processes[name]
@@ -149,7 +155,11 @@ class RestartProcesses(OnProcesses):
 
     def cancel(self, step: Step) -> None:
         _done, noted = _so_far(step.payload)
-        if noted is not None and noted["process"] in self.settings.processes:
+        if noted is None:
+            return
+        if self._is_gone(noted["process"], noted):
+            give_up(type(self), self.settings, step, "")
+        else:
             self._of(noted["process"]).cancel(noted["restart"])
 
 

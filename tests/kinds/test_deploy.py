@@ -319,6 +319,31 @@ esac
 """
 
 
+def test_a_unit_that_nobody_was_to_restart_goes_back_all_the_same_once_it_has_started_on_the_new_release(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.deployed()
+    put(shop, monkeypatch, "systemctl", UNITS.format(shop.directory))
+    shop.origin.commit({"version": "two"})
+    after = sh(f"echo started > {shop.directory}/two.service; false")
+    said = shop.refused(services=["one.service", "two.service"], strategy="none", after=[after])
+    assert said.endswith(f"; rolled back to {shop.first}") and shop.current == "one"
+    assert not (shop.directory / "one.service").exists(), "it runs the release before"
+    assert (shop.directory / "two.service").read_text() == "xstarted\n"
+
+
+UNTOLD = """#!/bin/sh
+case " $* " in *" rev-parse "*) echo "fatal: Out of memory" >&2; exit 128;; esac
+exec {real} "$@"
+"""
+
+
+def test_where_git_cannot_tell_nothing_is_overtaken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(shop, monkeypatch, "git", UNTOLD.format(real=shutil.which("git")))
+    said = shop.refused({"git_ref": shop.first, "of_ref": MAIN})
+    assert said.endswith("fatal: Out of memory; nothing was switched"), said
+
+
 def test_a_unit_whose_systemctl_always_dies_does_not_keep_the_others_from_the_rollback(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

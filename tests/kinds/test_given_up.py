@@ -111,6 +111,23 @@ def test_a_job_that_still_runs_is_ended_and_one_of_another_action_is_not(tmp_pat
         other.end(0)
 
 
+def test_a_cancel_ends_the_command_of_a_process_that_is_configured_no_more(tmp_path: Path) -> None:
+    job = Jobs(tmp_path / "agent.db.jobs").start("restart-a-1-0", ["sleep", "60"])
+    restarting = {"processes": [{"process": "gone", "restart": {"state": "restarting", "job": job.name}}]}
+    other = {"processes": {"other": {"unit": "other.service"}}}
+    assert end_of("process_restart", {}, restarting, other, tmp_path, cancelled=True).message == "cancelled"
+    assert isinstance(job.look(), Exited)
+    job.forget()
+
+
+def test_a_cancel_leaves_no_half_release_of_an_application_that_is_configured_no_more(tmp_path: Path) -> None:
+    release = tmp_path / "releases" / "20261122-000000-0123456"
+    release.mkdir(parents=True)
+    half = DEPLOYING | {"path": str(tmp_path), "release": f"releases/{release.name}"}
+    assert end_of("deploy", {}, half, {}, tmp_path, cancelled=True).message == "cancelled"
+    assert not release.exists()
+
+
 def test_arguments_that_mean_nothing_any_more_are_named(tmp_path: Path) -> None:
     cache = {"caches": {"a": CACHES["a"]}}
     why = "clear_caches does not accept these arguments: caches.0: Must be one of: a"

@@ -329,7 +329,7 @@ def test_a_restart_that_is_cancelled_ends_its_command(workers: Workers, start_ag
     assert workers.pid == pid and is_alive(pid)
 
 
-@pytest.mark.parametrize("left", ["none", "another"])
+@pytest.mark.parametrize("left", ["none", "another", "a unit"])
 def test_a_process_that_is_taken_out_of_the_configuration_meanwhile_is_told(
     workers: Workers, start_agent: StartAgent, left: str
 ) -> None:
@@ -338,13 +338,13 @@ def test_a_process_that_is_taken_out_of_the_configuration_meanwhile_is_told(
     agent = start_agent(config=toml({"processes": workers.document()["processes"]}))
     action = agent.schedule("process_restart", {})
     await_that(workers.marks.exists, 10, "the command has begun")
-    processes = {} if left == "none" else {"another": {"unit": "another.service"}}
+    name = {"none": None, "another": "another", "a unit": "workers"}[left]
+    processes = {name: {"unit": "another.service"}} if name else {}
     (agent.directory / "agent.toml").write_text(toml({"processes": processes}))
     agent.reload()
-    why = {
-        "none": "process_restart is not available on this node: set [processes.NAME] in the configuration",
-        "another": "[processes.workers] is not in the configuration any more",
-    }[left]
+    why = "[processes.workers] is not in the configuration any more as it was"
+    if left == "none":
+        why = "process_restart is not available on this node: set [processes.NAME] in the configuration"
     message = agent.await_final(action)["action"]["state_payload"]["message"]
     assert message == f"{why}; workers: its restart was begun; the command that still ran was ended"
     workers.hold.unlink()
