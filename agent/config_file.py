@@ -11,7 +11,7 @@ from agent import config
 HEAD = """\
 # The configuration of the agent, with every option. What is set here is its default;
 # what has none, or belongs to a table that is not there by default, is commented out.
-# Read from $AGENT_CONFIG, else ./agent.toml, else /etc/agent/agent.toml.
+# Read from $AGENT_CONFIG, else ./agent.toml, else /etc/agent/agent.toml; the shipped unit reads the latter alone.
 # AGENT_DB and AGENT_BIND override agent.db and api.bind. `agentctl config check` checks it.
 """
 

@@ -21,7 +21,11 @@ def answer(texts: Iterator[str]) -> Response:
     first = next(pieces)
     if len(first) < WHOLE:
         return Response(first, mimetype="application/json")
-    return Response(chain((first,), _rest(pieces, request.method, str(request.url_rule))), mimetype="application/json")
+    texts_left = _rest(pieces, request.method, str(request.url_rule))
+    response = Response(chain((first,), texts_left), mimetype="application/json")
+    # Else an entity tag has it put together after all, for its length.
+    response.implicit_sequence_conversion = False
+    return response
 
 
 def _pieces(texts: Iterator[str]) -> Iterator[bytes]:

@@ -39,6 +39,7 @@ class Receiver:
         self._failing = False
         self._pause = 0.0
         self._counted: float | None = None  # up to when the time was counted that this head has waited
+        self._owed = 0.0  # seconds of it that could not be written down
         self._thread = threading.Thread(target=self._run, name=f"callbacks-{receiver}", daemon=True)
         self._thread.start()
 
@@ -76,7 +77,7 @@ class Receiver:
             if self._stopping.is_set():
                 return
             if (head := outbox.head(self._store, self._id)) is None:
-                self._counted = None
+                self._counted, self._owed = None, 0.0
                 return
             if (reason := self._tell(head)) and not self._stopping.is_set():
                 self._put_off(reason)
@@ -113,29 +114,29 @@ class Receiver:
         outbox.strike(self._store, self._id, self._told.finished_order, self._waited() if self._failing else 0.0)
         if self._failing:
             log.receiver_answers(self._url)
-        self._told, self._counted, self._failing, self._pause = None, None, False, 0.0
+        self._told, self._failing, self._pause = None, False, 0.0
+        self._counted, self._owed = None, 0.0
 
     def _put_off(self, reason: str) -> None:
         """Wait until the next attempt, or for the agent's stop."""
         if not self._failing:
             log.receiver_fails(self._url, reason)
-        waited = self._waited()
+        self._owed, self._counted = self._waited(), clock.monotonic()
         self._failing, self._pause = True, min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
         try:
-            self._count(waited)
-        except StoreUnavailable as error:  # the time is counted by the next attempt, after the same pause
+            self._count()
+        except StoreUnavailable as error:  # the time is written down by the next attempt, after the same pause
             log.store_unavailable(error.layers)
         self._stopping.wait(self._pause)
 
-    def _count(self, waited: float) -> None:
+    def _count(self) -> None:
         """Write down how long this head has waited; what has waited too long is dropped."""
-        now = clock.monotonic()
-        dropped = outbox.put_off(self._store, self._id, waited, self._pause, self._options.keep)
-        self._counted = now
+        dropped = outbox.put_off(self._store, self._id, self._owed, self._pause, self._options.keep)
+        self._owed = 0.0
         if dropped:
             log.callbacks_dropped(self._url, dropped, self._options.keep)
 
     def _waited(self) -> float:
-        """Seconds that were not counted yet."""
+        """Seconds that are not written down yet."""
         now = clock.monotonic()
-        return min(now - (self._counted or now), self._pause + self._options.timeout)
+        return self._owed + min(now - (self._counted or now), self._pause + self._options.timeout)

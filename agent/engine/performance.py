@@ -1,7 +1,7 @@
 """One running action: its steps, the reasons to stop it, and what its end is called."""
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent import clock, log
 from agent.config import Settings
@@ -94,8 +94,8 @@ class Performance:
         return self._masked(Failed(payload, reason))
 
     def _now(self) -> Step:
-        args = self.action.args | self._secrets if self._secrets else self.action.args
-        return Step(self.action, self.kind.load(args), self.payload, self.stop, self.version)
+        args = _loaded(self.kind, self.action.args, self._secrets, self.payload)
+        return Step(self.action, args, self.payload, self.stop, self.version)
 
     def _masked(self, outcome: Ended) -> Ended:
         """The outcome without the secrets of the action, should a server or command have repeated one."""
@@ -114,10 +114,18 @@ def kind_of(claimed: Claimed, registry: Registry, settings: Settings) -> Kind:
     try:
         kind = registry.get(action.kind)
         if action.state_payload is not None:
-            kind.load(action.args | claimed.secrets if claimed.secrets else action.args)
-        return kind
+            _loaded(kind, action.args, claimed.secrets, action.state_payload)
     except (ActionNotAvailable, InvalidArgs) as reason:
         return GivenUp(settings, registry.classes.get(action.kind, Kind), reason)
+    except Exception:
+        pass  # a mistake of the kind's own, which its step makes again and tells
+    return kind
+
+
+def _loaded(kind: Kind, args: Json, secrets: dict[str, Json], payload: Json) -> Any:
+    """The arguments as the steps get them. Raises `InvalidArgs`."""
+    args = args | secrets if secrets else args
+    return kind.load(args) if payload is None else kind.load_again(args, payload)
 
 
 def mask(value: Json, secrets: list[str]) -> Json:

@@ -129,6 +129,13 @@ class Kind:
         except ValidationError as error:
             raise InvalidArgs(f"{self.name} does not accept these arguments", details=_flat(error.messages)) from None
 
+    def load_again(self, args: Json, payload: Json) -> Any:
+        """The arguments of an action that has come to this payload, under a configuration that may be another by now.
+
+        Raises `InvalidArgs` where they mean nothing any more.
+        """
+        return self.load(args)
+
     def conceal(self, args: Json) -> tuple[Json, dict[str, Json]]:
         """The arguments with their secrets masked, and the secrets."""
         if not self.secret_fields or not isinstance(args, dict):

@@ -140,6 +140,11 @@ class Deploy(Kind):
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, self.settings.agent.stack
 
+    def load_again(self, args: Json, payload: Json) -> Any:
+        """The only application need not have been named, and may have got company since."""
+        begun = payload.get("application") if isinstance(payload, dict) else None
+        return self.load({"application": begun} | args if begun in self._applications else args)
+
     def step(self, step: Step) -> Outcome:
         if step.payload is None:
             return self._begin(step)

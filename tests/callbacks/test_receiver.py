@@ -157,6 +157,31 @@ def test_a_machine_that_slept_for_a_day_drops_nothing_for_that(
         told.join(15)
 
 
+def test_time_that_could_not_be_written_down_is_owed(
+    receiver: Receiver, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwritable(*args: Any) -> int:
+        raise StoreUnavailable("full", layers=["the disk is full"])
+
+    ids, _ = outbox.set_receivers(store, [receiver.url()])
+    receiver.behaviours = {"/": "500"}
+    schedule(store)
+    finish(store)
+    options = Callbacks((receiver.url(),), keep=KEEP, timeout=0.2 * KEEP)
+    with monkeypatch.context() as full:
+        full.setattr(outbox, "put_off", unwritable)
+        told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
+        for _ in range(6):
+            tried(receiver, 2)
+            steady.ahead += 0.2 * KEEP
+        tried(receiver, 2)
+    try:
+        eventually(lambda: waiting(store) == 0, "what was tried as long as it may be is dropped")
+    finally:
+        told.stop()
+        told.join(15)
+
+
 def test_what_was_taken_is_not_told_again_because_that_cannot_be_written_down(
     receiver: Receiver, ended: Ended, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,10 @@ def test_a_long_history_is_all_there(agent: AgentProcess) -> None:
     counts = [line["state_payload"]["count"] for line in info["history"][:-2]]
     assert counts == list(range(700, 0, -1))
     assert [line["state"] for line in info["history"][-2:]] == ["RUNNING", "NEW"]
+    answer = agent.get_info(info["action"]["id"])
+    assert "Content-Length" not in answer.headers, "it was in memory as a whole"
+    again = agent.get_info(info["action"]["id"], headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status, again.body) == (304, b"")
 
 
 def test_an_answer_that_cannot_be_ended_breaks_off(full: AgentProcess) -> None:

@@ -428,6 +428,20 @@ def test_arguments_that_a_kind_no_longer_accepts_fail_its_actions(scene: Scene) 
     assert "does not accept" in scene.told(action_id).message
 
 
+def test_a_kind_that_cannot_load_its_arguments_any_more_fails_its_action_and_not_the_queue(scene: Scene) -> None:
+    kind = scene.kind(count_to(3))
+    action_id = scene.crash()
+    actions.record(scene.store, 1, {"count": 1})
+
+    def load(args: Any) -> Any:
+        raise KeyError("gone")
+
+    kind.load = load  # type: ignore[method-assign]
+    scene.drain()
+    assert scene.told(action_id).state == "FAILED"
+    assert scene.told(action_id).payload["error"] == "KeyError"
+
+
 def test_mask_goes_through_everything_but_the_names_of_members() -> None:
     value = {"a hunter22": [{"b": "hunter22hunter22"}, ("hunter22", None, 1.5, True)], "x": "HUNTER22"}
     assert performance.mask(value, ["hunter22"]) == {

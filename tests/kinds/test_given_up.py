@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent.deployments.underway import beginning
 from agent.engine.performance import Performance, kind_of
 from agent.hosts.jobs import Exited, Jobs, Running
 from agent.kinds.base import Failed
@@ -109,6 +110,15 @@ def test_a_job_that_still_runs_is_ended_and_one_of_another_action_is_not(tmp_pat
             own.forget()
     finally:
         other.end(0)
+
+
+def test_a_deploy_goes_on_with_the_only_application_though_it_has_got_company(tmp_path: Path) -> None:
+    shops = {name: {"repository": "/no/repository", "path": str(tmp_path / name)} for name in ("shop", "blog")}
+    begun = beginning("shop", settings({"applications": shops}).applications["shop"], "main", "none")
+    begun |= {"phase": "rollback", "restarted": [], "back": [], "error": "why", "failed_in": "after"}
+    begun |= {"previous_release": "one", "release": "two"}
+    end = end_of("deploy", {}, begun, {"applications": shops}, tmp_path)
+    assert end.message == "why; rolled back to one"
 
 
 def test_a_cancel_ends_the_command_of_a_process_that_is_configured_no_more(tmp_path: Path) -> None:
