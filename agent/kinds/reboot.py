@@ -15,6 +15,8 @@ from agent.supervisors.base import told
 
 ASKING_TIMEOUT = 30.0
 """Seconds that the command gets, which only asks for the reboot."""
+REFUSED_FOR = 5.0
+"""Seconds until a command that failed counts as refused: the shutdown may have cut it off from systemd."""
 LOOK_EVERY = 1.0
 """Seconds between two looks whether this server goes down after all."""
 
@@ -82,12 +84,15 @@ class RebootServer(OnServer):
             return failed(str(error))
         # One that was killed may have been so by the shutdown.
         if outcome.status is not None and outcome.status > 0:
-            return failed(told(outcome))
+            return _asked(step.payload | {"refusal": told(outcome)}, "refused")
         return _asked(step.payload, "asked")
 
     def _look(self, payload: Any) -> Outcome:
-        if clock.monotonic() - payload["since"] <= self._reboot_timeout:
+        refusal = payload.get("refusal")
+        if clock.monotonic() - payload["since"] <= (REFUSED_FOR if refusal else self._reboot_timeout):
             return Running(payload, after=LOOK_EVERY)
+        if refusal:
+            return failed(refusal)
         said = {"asked": "was asked to", "perhaps asked": "may have been asked to, before the agent was interrupted"}
         return failed(f"this server {said[payload['phase']]}, but has not rebooted in {self._reboot_timeout:g} s")
 

@@ -95,7 +95,7 @@ def _is_up(status: UnitStatus, progress: Progress) -> bool:
 
 
 def _refuse_what_will_not_come(unit: Unit, status: UnitStatus, progress: Progress, timeout: float) -> None:
-    if status.active == "failed" and status.invocation != progress["was"]:
+    if status.active == "failed" and status.stopped and status.invocation != progress["was"]:
         raise SupervisorFailed(f"{unit.name} was restarted and failed: {status.message} (journalctl -u {unit.name})")
     waited = clock.monotonic() - progress["since"]
     if waited > timeout:

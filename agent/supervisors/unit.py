@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 
+from agent.hosts.command import Outcome
 from agent.stop import Stop
-from agent.supervisors.base import SupervisorFailed, run, run_ok, told
+from agent.supervisors.base import CommandKilled, SupervisorFailed, run, told
 
-PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState,ControlGroup"
+PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState,ControlGroup,Job"
 ACTIVE = ("active", "reloading", "refreshing")
 SYSTEMCTL_TIMEOUT = 30.0
 """Seconds that one call of systemctl may take, where nothing else is configured."""
 REFUSALS = ("authentication required", "Access denied")
+CUT_OFF = ("Transport endpoint is not connected", "Connection reset by peer")
+"""What systemctl says where systemd goes down while it is asked, with the host."""
 ENDED = ("inactive", "failed")
 AWAITED = ("freeze", "thaw")
 
 
 @dataclass(frozen=True, slots=True)
 class UnitStatus:
-    """How a unit stands. `invocation` is another one after every start: what tells a restart from none."""
+    """How a unit stands. `invocation` is another one after every start: what tells a restart from none. `queued`
+    tells that systemd has yet to start or stop it, as while the host boots or between the halves of a restart."""
 
     active: str
     sub: str
@@ -25,6 +29,7 @@ class UnitStatus:
     invocation: str
     freezer: str
     cgroup: str = ""
+    queued: bool = False
 
     @property
     def running(self) -> bool:
@@ -32,8 +37,8 @@ class UnitStatus:
 
     @property
     def stopped(self) -> bool:
-        """One that waits for its automatic restart is not: only a stop ends that."""
-        return self.active in ENDED
+        """One that waits for its automatic restart is not: only a stop ends that. Nor is one that is to start yet."""
+        return self.active in ENDED and not self.queued
 
     @property
     def frozen(self) -> bool:
@@ -60,7 +65,10 @@ class Unit:
     def look(self, stop: Stop, action: str | None = None) -> UnitStatus:
         """How it stands now. `SupervisorFailed` also where systemd knows no such unit."""
         argv = ["systemctl", "show", f"--property={PROPERTIES}", "--", self.name]
-        lines = run_ok(argv, self._timeout, stop, action).stdout.splitlines()
+        outcome = self._asked(argv, stop, action)
+        if not outcome.ok:
+            raise SupervisorFailed(told(outcome))
+        lines = outcome.stdout.splitlines()
         shown = dict(line.split("=", 1) for line in lines if "=" in line)
         if shown.get("LoadState") == "not-found":
             raise SupervisorFailed(f"systemd has no unit {self.name}")
@@ -72,6 +80,7 @@ class Unit:
             invocation=shown.get("InvocationID", ""),
             freezer=shown.get("FreezerState", ""),
             cgroup=shown.get("ControlGroup", ""),
+            queued=shown.get("Job", "") not in ("", "0"),
         )
 
     def ask(self, verb: str, stop: Stop, action: str | None = None) -> None:
@@ -87,9 +96,16 @@ class Unit:
 
     def _manage(self, verb: str, options: list[str], stop: Stop, action: str | None) -> None:
         argv = ["systemctl", *options, "--no-ask-password", verb, "--", self.name]
-        outcome = run(argv, self._timeout, stop, action)
+        outcome = self._asked(argv, stop, action)
         if any(refusal in outcome.stderr for refusal in REFUSALS):
             said = outcome.stderr.strip().splitlines()[0].rstrip(".")
             raise SupervisorFailed(f"the agent's user may not {verb} {self.name} (see agentctl polkit): {said}")
         if not outcome.ok:
             raise SupervisorFailed(told(outcome))
+
+    def _asked(self, argv: list[str], stop: Stop, action: str | None) -> Outcome:
+        """How systemctl ended. Raises `CommandKilled` also where it was cut off: it may have been heard."""
+        outcome = run(argv, self._timeout, stop, action)
+        if not outcome.ok and any(words in outcome.stderr for words in CUT_OFF):
+            raise CommandKilled(told(outcome))
+        return outcome

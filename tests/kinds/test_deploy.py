@@ -269,7 +269,7 @@ def small_disk(server_dir: Path) -> Iterator[Path]:
 
 
 SYSTEMCTL = """#!/bin/sh
-[ -e {0}/killed ] || {{ touch {0}/killed; kill -9 $$; }}
+[ -e {0}/killed ] || {{ touch {0}/killed; {1}; }}
 echo LoadState=not-found
 """
 
@@ -283,8 +283,11 @@ def put(shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, script: str) 
     monkeypatch.setenv("PATH", f"{file.parent}:{os.environ['PATH']}")
 
 
-def test_a_systemctl_that_was_killed_is_asked_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(shop, monkeypatch, "systemctl", SYSTEMCTL.format(shop.directory))
+@pytest.mark.parametrize("end", ["kill -9 $$", "echo 'Transport endpoint is not connected' >&2; exit 1"])
+def test_a_systemctl_that_was_killed_or_cut_off_is_asked_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    put(shop, monkeypatch, "systemctl", SYSTEMCTL.format(shop.directory, end))
     assert shop.refused(services=["web.service"]) == "systemd has no unit web.service; nothing was switched"
     assert (shop.directory / "killed").exists()
 

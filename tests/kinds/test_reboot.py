@@ -118,6 +118,16 @@ def test_after_a_power_cut_instead_it_is_done_and_asks_no_more(shipped: Shipped)
     assert shipped.node.read(MARKS) == "asked\n"
 
 
+def test_a_command_that_the_shutdown_cuts_off_is_no_refusal(shipped: Shipped) -> None:
+    shipped.configure({"host": {"reboot": ["sh", "-c", "systemctl --no-ask-password reboot; exit 1"]}})
+    before = shipped.boots()
+    seq = begin(shipped, "actions", "stack_reboot")
+    shipped.node.boot_after_reboot()
+    shipped.await_ready()
+    assert finished(shipped, seq)["finished_success"] is True
+    assert len(shipped.boots()) == len(before) + 1
+
+
 def test_a_reboot_that_is_refused_fails_with_the_words_of_the_refusal(shipped: Shipped) -> None:
     shipped.node.path(DROP_IN).unlink()
     shipped.configure({"host": {"reboot": REBOOT}})
