@@ -70,10 +70,16 @@ def shipped(agent_venv: Path, start_node: Callable[..., Node]) -> Iterator[Shipp
 # In a node
 
 
+def occupy(shipped: Shipped) -> None:
+    """Keep the queue busy for a moment, so that what is asked for behind is accepted before the host goes down."""
+    shipped.schedule("replicante.test.loop", {"target": 2, "delay": 1})
+
+
 def test_it_reboots_once_and_the_queue_goes_on(shipped: Shipped) -> None:
     shipped.configure({"host": {"reboot": REBOOT}})
     for wire in WIRES:
         before = shipped.boots()
+        occupy(shipped)
         seq = begin(shipped, wire, "stack_reboot")
         behind = begin(shipped, wire, "replicante.test.ping", count=1)
         shipped.node.boot_after_reboot()
@@ -121,6 +127,7 @@ def test_after_a_power_cut_instead_it_is_done_and_asks_no_more(shipped: Shipped)
 def test_a_command_that_the_shutdown_cuts_off_is_no_refusal(shipped: Shipped) -> None:
     shipped.configure({"host": {"reboot": ["sh", "-c", "systemctl --no-ask-password reboot; exit 1"]}})
     before = shipped.boots()
+    occupy(shipped)
     seq = begin(shipped, "actions", "stack_reboot")
     shipped.node.boot_after_reboot()
     shipped.await_ready()
