@@ -11,9 +11,12 @@ from agent import serving
 _settings = serving.settings()
 
 wsgi_app = "wsgi:app"
-bind = _settings.api.bind
+bind = list(_settings.api.bind)
 # One worker: the queue is executed by one process, and one is enough for an agent's callers.
 workers = 1
+preload_app = False
+reload = False
+reuse_port = False
 worker_class = "agent.worker.Worker"
 logger_class = "agent.gunicorn_log.Logger"
 threads = _settings.api.threads
@@ -44,5 +47,7 @@ if _tls := _settings.api.tls:
     ssl_context = serving.ssl_context
 
 on_starting = serving.on_starting
+when_ready = serving.when_ready
+on_reload = serving.on_reload
 post_worker_init = serving.post_worker_init
 worker_exit = serving.worker_exit

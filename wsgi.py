@@ -8,6 +8,11 @@ from agent.errors import ConfigError
 WORKER_BOOT_ERROR = 3
 """What tells gunicorn not to start this worker again and again."""
 
+if config.loaded() is None:
+    # Another configuration of gunicorn, or another server, would neither start the engine nor check who is served.
+    print("agent: start it as gunicorn -c gunicorn.conf.py, with the file that it ships with", file=sys.stderr)
+    sys.exit(WORKER_BOOT_ERROR)
+
 try:
     app = create_app(config.current())
 except ConfigError as error:

@@ -238,10 +238,20 @@ def name(value: str) -> str:
     return value
 
 
+def addresses(value: Any) -> tuple[str, ...]:
+    """One address, or a list of several that differ."""
+    if not isinstance(value, list):
+        return (address(value),)
+    found = _list_of(address, value, "a list of addresses")
+    if not found or len(set(found)) < len(found):
+        raise Wrong("one or more different addresses", value)
+    return found
+
+
 def address(value: Any) -> str:
     """A unix socket, or a port on an address of this machine."""
-    if isinstance(value, str) and re.fullmatch(r"unix:/.+", value):
-        return value
+    if isinstance(value, str) and (named := re.fullmatch(r"unix:(?://)?(/[^/\x00][^\x00]*)", value)):
+        return f"unix:{named[1]}"
     found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\[\]\s]+):(\d{1,5})", value) if isinstance(value, str) else None
     if not found or int(found[2]) > 65535:
         raise Wrong("host:port or unix:/path", value)
@@ -258,6 +268,12 @@ def host_names(value: Any) -> tuple[str, ...]:
     if not all(re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+", each) for each in texts(value)):
         raise Wrong("a list of host names without ports", value)
     return tuple(each.lower() for each in value)
+
+
+def is_local(address: str) -> bool:
+    """Whether an address that was checked can be reached from this machine only."""
+    host = host_of(address)
+    return host is None or is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:

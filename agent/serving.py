@@ -7,7 +7,9 @@ import subprocess
 import sys
 from typing import Any, NoReturn
 
-from agent import config, log, trust
+from gunicorn.errors import HaltServer
+
+from agent import command_line, config, listeners, log, trust
 from agent.config import Settings
 from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
 from agent.hosts import maintenance
@@ -18,7 +20,9 @@ def settings() -> Settings:
     log.set_up()
     before = config.loaded()
     try:
-        if before is not None:
+        if before is None:
+            command_line.check()
+        else:
             _try_apart()
         return config.reload()
     except ConfigError as error:
@@ -41,7 +45,7 @@ def _try_apart() -> None:
 
 
 def on_starting(arbiter: Any) -> None:
-    """Find out before any worker starts whether the database can be used."""
+    """Find out before anything listens whether the files of trust and the database can be used."""
     from agent.store import Store
 
     store = Store(config.current().agent.db)
@@ -58,6 +62,22 @@ def on_starting(arbiter: Any) -> None:
     finally:
         # SQLite's connections must not cross a fork.
         store.close()
+
+
+def when_ready(arbiter: Any) -> None:
+    """Look at the sockets before any worker takes a connection of them."""
+    try:
+        listeners.check(config.current().api)
+    except ConfigError as error:
+        _refuse_to_start(str(error))
+
+
+def on_reload(arbiter: Any) -> None:
+    """The same after a reload: an agent that listens elsewhere than it says ends."""
+    try:
+        listeners.check(config.current().api)
+    except ConfigError as error:
+        raise HaltServer(str(error), 1) from None
 
 
 def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:

@@ -45,11 +45,11 @@ def tell(settings: Settings) -> None:
 
 def _tell_of_callers(api: Api) -> None:
     if not api.authenticated:
-        log.callers_not_authenticated(api.bind)
+        log.callers_not_authenticated(", ".join(api.bind))
     if api.tokens is None and api.certified:
         log.every_certificate_may_all()
     if api.tokens is not None and api.tls is None and not api.local:
-        log.tokens_in_the_clear(api.bind)
+        log.tokens_in_the_clear(", ".join(each for each in api.bind if not checks.is_local(each)))
 
 
 @cache

@@ -57,7 +57,7 @@ def noop(bench: Bench) -> Iterator[Server]:
     directory = bench.new_directory("noop")
     config = directory / "agent.toml"
     config.write_text(ROOMY)
-    arguments = ["-c", str(CHECKOUT / "bench" / "noop_gunicorn.py"), "bench.noop:app"]
+    arguments = ["-c", str(CHECKOUT / "bench" / "noop_gunicorn.py")]
     with _gunicorn(directory, config, directory / "unused.db", arguments) as server:
         yield server
 

@@ -309,7 +309,7 @@ def test_a_value_is_what_the_file_says(file: Path) -> None:
     "bind", ["127.0.0.1:8000", "127.3.2.1:1", "localhost:80", "[::1]:8000", "unix:/run/agent/agent.sock"]
 )
 def test_an_address_that_only_this_machine_reaches_is_taken(file: Path, bind: str) -> None:
-    assert load(file, f'[api]\nbind = "{bind}"\n').api.bind == bind
+    assert load(file, f'[api]\nbind = "{bind}"\n').api.bind == (bind,)
 
 
 # The environment
@@ -318,7 +318,7 @@ def test_an_address_that_only_this_machine_reaches_is_taken(file: Path, bind: st
 def test_the_environment_overrides_the_file(file: Path) -> None:
     text = '[agent]\ndb = "a.db"\n[api]\nbind = "127.0.0.1:1"\n'
     settings = load(file, text, AGENT_DB="/b.db", AGENT_BIND="unix:/c.sock")
-    assert (settings.agent.db, settings.api.bind) == (Path("/b.db"), "unix:/c.sock")
+    assert (settings.agent.db, settings.api.bind) == (Path("/b.db"), ("unix:/c.sock",))
 
 
 def test_an_empty_variable_overrides_nothing(file: Path) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 from flask import Flask, request
 
 from agent import checks
+from agent.api import connection
 from agent.config import Api
 from agent.errors import Forbidden, MisdirectedRequest
 
@@ -14,14 +15,16 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class Hosts:
     """The names that the agent listens to. A name that leads to it, but is not its own, is how DNS rebinding looks."""
 
-    def __init__(self, host: str, allowed: tuple[str, ...]) -> None:
-        self._any_address = _is(host, "is_unspecified")
-        own = LOOPBACK if self._any_address or checks.is_loopback(host) else ()
-        self._names = frozenset((host, *own, *(name.strip("[]") for name in allowed)))
+    def __init__(self, hosts: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+        self._any_address = any(_is(host, "is_unspecified") for host in hosts)
+        own = LOOPBACK if self._any_address or any(checks.is_loopback(host) for host in hosts) else ()
+        self._names = frozenset((*hosts, *own, *(name.strip("[]") for name in allowed)))
 
     def check(self) -> None:
         """Raises `MisdirectedRequest`, or `Forbidden` for what a page of another origin sends."""
         environ = request.environ
+        if connection.is_unix(environ):
+            return  # no browser opens one
         host = environ.get("HTTP_HOST", "")
         if not self.has(host):
             raise MisdirectedRequest("this Host is not the agent's: see the option api.allowed_hosts")
@@ -37,9 +40,8 @@ class Hosts:
 
 
 def init_app(app: Flask, api: Api) -> None:
-    """Check every request, unless it comes by a unix socket: no browser opens one."""
-    if (host := checks.host_of(api.bind)) is not None:
-        app.before_request(Hosts(host, api.allowed_hosts).check)
+    """Check every request."""
+    app.before_request(Hosts(api.hosts, api.allowed_hosts).check)
 
 
 def name_of(host: str) -> str:

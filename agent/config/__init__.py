@@ -164,7 +164,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """AGENT_DB and AGENT_BIND override their options."""
+    """AGENT_DB and AGENT_BIND (several addresses with commas between them) override their options."""
     agent, api = settings.agent, settings.api
     try:
         if db := environ.get("AGENT_DB"):
@@ -172,7 +172,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
                 agent = replace(agent, db=checks.path(db))
         if bind := environ.get("AGENT_BIND"):
             with checks.inside("AGENT_BIND"):
-                api = replace(api, bind=checks.address(bind))
+                api = replace(api, bind=checks.addresses(bind.split(",") if "," in bind else bind))
     except Wrong as wrong:
         raise ConfigError(str(wrong)) from None
     return replace(settings, agent=agent, api=api)
@@ -181,4 +181,4 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
 def _refuse_to_serve_strangers(api: Api, at: str) -> None:
     if not api.local and not api.authenticated:
         expected = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
-        raise ConfigError(str(Wrong(expected, api.bind, at=at)))
+        raise ConfigError(str(Wrong(expected, next(each for each in api.bind if not checks.is_local(each)), at=at)))

@@ -47,8 +47,10 @@ class Tls:
 class Api:
     """How callers reach the agent, and which of them."""
 
-    bind: str = option(
-        "127.0.0.1:8000", checks.address, "host:port or unix:/path; beyond loopback only with tokens or clients_ca."
+    bind: tuple[str, ...] = option(
+        ("127.0.0.1:8000",),
+        checks.addresses,
+        "host:port or unix:/path, one or a list; beyond loopback only with tokens or clients_ca.",
     )
     allowed_hosts: tuple[str, ...] = option(
         (), checks.host_names, "Names accepted in Host besides that of bind.", '["db-1.example.com"]'
@@ -73,8 +75,12 @@ class Api:
     @property
     def local(self) -> bool:
         """Whether only this machine can reach the agent."""
-        host = checks.host_of(self.bind)
-        return host is None or checks.is_loopback(host)
+        return all(checks.is_local(each) for each in self.bind)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of the addresses that are no unix sockets."""
+        return tuple(host for each in self.bind if (host := checks.host_of(each)) is not None)
 
 
 @dataclass(frozen=True)

@@ -39,30 +39,30 @@ FOREIGN = [
 @pytest.mark.parametrize("host", OWN)
 @pytest.mark.parametrize("bound", ["127.0.0.1", "localhost", "::1", "127.3.2.1"])
 def test_on_loopback_its_names_are_heard(bound: str, host: str) -> None:
-    assert Hosts(bound, ()).has(host)
+    assert Hosts((bound,), ()).has(host)
 
 
 @pytest.mark.parametrize("host", FOREIGN)
 @pytest.mark.parametrize("bound", ["127.0.0.1", "localhost"])
 def test_on_loopback_no_other_name_is_heard(bound: str, host: str) -> None:
-    assert not Hosts(bound, ("db-1.example.com",)).has(host)
+    assert not Hosts((bound,), ("db-1.example.com",)).has(host)
 
 
 def test_on_an_address_that_address_is_heard_and_no_name() -> None:
-    hosts = Hosts("192.0.2.1", ())
+    hosts = Hosts(("192.0.2.1",), ())
     assert hosts.has("192.0.2.1:8000")
     assert not any(hosts.has(host) for host in ["localhost", "192.0.2.2", "example.com"])
 
 
 @pytest.mark.parametrize("bound", ["0.0.0.0", "::"])
 def test_on_every_address_any_address_is_heard_but_no_name(bound: str) -> None:
-    hosts = Hosts(bound, ())
+    hosts = Hosts((bound,), ())
     assert all(hosts.has(host) for host in ["192.0.2.1", "[2001:db8::1]:80", "localhost", "127.0.0.1"])
     assert not any(hosts.has(host) for host in ["example.com", "192.0.2.1.example.com", ""])
 
 
 def test_allowed_names_are_heard_with_any_port() -> None:
-    hosts = Hosts("192.0.2.1", ("db-1.example.com", "[2001:db8::1]"))
+    hosts = Hosts(("192.0.2.1",), ("db-1.example.com", "[2001:db8::1]"))
     assert all(hosts.has(host) for host in ["db-1.example.com", "DB-1.example.com:99", "[2001:db8::1]:8000"])
 
 
