@@ -139,6 +139,12 @@ class HookReplayed(AgentError):
     status = 409
 
 
+class ActionPruned(AgentError):
+    """The Idempotency-Key scheduled an action before, which is no longer kept and cannot be shown."""
+
+    status = 409
+
+
 class QueueFull(AgentError):
     """As many actions wait as `actions.queue_limit` allows."""
 

@@ -52,6 +52,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """The action of a request; `replayed` where an earlier request with the same idempotency key scheduled it."""
+
+    action_id: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """One row of the queue. Times are microseconds since the epoch; `seq` is the order of execution."""
 

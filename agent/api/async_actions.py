@@ -12,10 +12,10 @@ from agent.api.body import form_body, json_body
 from agent.api.current import context
 from agent.api.description import describe
 from agent.api.form import form_args
-from agent.api.schedule import HEADERS, REFUSALS, accept
+from agent.api.schedule import HEADERS, REFUSALS, accept, marked
 from agent.api.schemas import async_action_fields
 from agent.engine.holds import Holds
-from agent.errors import ActionNotFound, InvalidArgs, StackNotFound
+from agent.errors import ActionNotFound, ActionPruned, InvalidArgs, StackNotFound
 from agent.kinds.arguments import json_schema
 from agent.kinds.registry import Registry
 from agent.models import Json
@@ -86,7 +86,7 @@ def one(stack: str, seq: int) -> Response:
     "Write an action down; `command` is its kind, the other parameters are its arguments.",
     "AsyncActionAnswer",
     headers=HEADERS,
-    errors=(StackNotFound, *REFUSALS),
+    errors=(StackNotFound, ActionPruned, *REFUSALS),
     bodies=commands,
     links={"one": ("seq", "/response/id")},
 )
@@ -98,8 +98,12 @@ def begin(stack: str) -> Response:
     user_reference = parameters.pop("user_reference", None)
     kind = context().registry.get(command)
     args: Json = form_args(kind.schema, parameters) if _is_form() else parameters
-    action_id = accept(kind, args, user_reference=user_reference)
-    return jsonify({"response": async_action_fields(async_actions.by_id(context().store, action_id))})
+    accepted = accept(kind, args, user_reference=user_reference)
+    try:
+        action = async_actions.by_id(context().store, accepted.action_id)
+    except ActionNotFound:
+        raise ActionPruned(f"this Idempotency-Key scheduled {accepted.action_id}, which is no longer kept") from None
+    return marked(jsonify({"response": async_action_fields(action)}), accepted)
 
 
 def _page(store: Store, holds: Holds, seqs: Sequence[int], pages: dict[str, Any]) -> Iterator[str]:

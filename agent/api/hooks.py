@@ -12,11 +12,12 @@ from agent.api import body, requesting
 from agent.api.auth import authenticates_itself
 from agent.api.current import context
 from agent.api.description import describe
-from agent.api.schedule import write_down
+from agent.api.schedule import marked, write_down
 from agent.api.schemas import async_action_fields
 from agent.config import Application
 from agent.errors import (
     ActionNotAvailable,
+    ActionNotFound,
     HookNotFound,
     HookReplayed,
     HookUnavailable,
@@ -28,7 +29,7 @@ from agent.errors import (
 from agent.kinds.arguments import Flag, json_schema
 from agent.models import Json, Requester
 from agent.secret_file import SecretUnreadable
-from agent.store import async_actions, deliveries
+from agent.store import async_actions, idempotency
 
 CHALLENGE = f'HMAC-SHA256 header="{signature.HEADER}"'
 """How a hook is authenticated. The scheme is none of a registry: it says to a person what is missing."""
@@ -85,14 +86,20 @@ def deploy(application: str) -> Response:
     push = _push(said)
     if reason := _why_not(push, configured):
         return _ignored(reason)
-    action_id = write_down(
+    accepted = write_down(
         context().registry.get("deploy"),
         {"application": application, "git_ref": push["after"], "of_ref": push["ref"]},
         Requester.HOOK,
         user=_pusher(said),
-        idempotency_key=deliveries.key(application, received),
+        idempotency_key=idempotency.delivery_key(application, received),
     )
-    return jsonify({"response": async_action_fields(async_actions.by_id(context().store, action_id))})
+    try:
+        action = async_actions.by_id(context().store, accepted.action_id)
+    except ActionNotFound:
+        raise HookReplayed(
+            f"this was delivered before, as the action {accepted.action_id}, which is no longer kept"
+        ) from None
+    return marked(jsonify({"response": async_action_fields(action)}), accepted)
 
 
 def _hook(application: str) -> tuple[Application, str]:

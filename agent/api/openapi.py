@@ -167,6 +167,8 @@ def _answer(described: Description) -> Document:
     }
     if "If-None-Match" in described.headers:
         answer["headers"] = _headers("ETag", "Cache-Control")
+    if "Idempotency-Key" in described.headers:
+        answer["headers"] = _headers("Idempotent-Replayed")
     if "Prefer" in described.headers:
         answer["headers"] |= _headers("Preference-Applied")
     if described.links:

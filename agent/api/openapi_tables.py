@@ -15,7 +15,8 @@ ERRORS_OF_THE_SERVER = {
 }
 REQUEST_HEADERS: dict[str, Document] = {
     "Idempotency-Key": {
-        "description": "Makes the call safe to repeat: the same key with the same kind and arguments is one action.",
+        "description": "Makes the call safe to repeat: the same key of one caller with the same kind and "
+        "arguments is one action; kept 24 hours at least. The string of RFC 8941 is the same key as its content.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"},
     },
     "From": {
@@ -43,6 +44,10 @@ ANSWER_HEADERS: dict[str, Document] = {
         "description": "Whether it may change yet.",
         "required": True,
         "schema": {"type": "string"},
+    },
+    "Idempotent-Replayed": {
+        "description": "`true` where an earlier call with the same Idempotency-Key scheduled the action.",
+        "schema": {"type": "string", "const": "true"},
     },
     "Preference-Applied": {"description": "How long it would have waited.", "schema": {"type": "string"}},
     "Retry-After": {

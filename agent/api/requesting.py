@@ -21,6 +21,8 @@ CREDENTIALS = re.compile(
 LARGEST = 16 * 1024
 """Bytes of the headers as an action records them."""
 LONGEST_KEY = 255
+STRING = re.compile(r'"(?:[ !#-\[\]-~]|\\["\\])*"')
+ESCAPED = re.compile(r'\\(["\\])')
 ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f<>@]{1,64}@[^\s\x00-\x1f\x7f<>@]{1,190}")
 
 
@@ -45,8 +47,15 @@ def user() -> str:
 
 
 def idempotency_key() -> str | None:
-    """Raises `InvalidHeader` for a key that could not be told from having none."""
-    key: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
-    if key is not None and not 0 < len(key.strip()) <= LONGEST_KEY:
+    """The key of this request: `k1` and the string `"k1"` of RFC 8941 are one key. Raises `InvalidHeader`."""
+    given: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    if given is None:
+        return None
+    key = given.strip()
+    if key.startswith('"'):
+        if not STRING.fullmatch(key):
+            raise InvalidHeader("Idempotency-Key begins with a quotation mark and is not a string of RFC 8941")
+        key = ESCAPED.sub(r"\1", key[1:-1])
+    if not key.strip() or len(key) > LONGEST_KEY:
         raise InvalidHeader(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters")
     return key

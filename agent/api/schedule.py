@@ -10,7 +10,7 @@ from agent.api.description import describe
 from agent.errors import ActionNotAvailable, IdempotencyKeyReused, InvalidArgs, InvalidHeader, QueueFull
 from agent.kinds.arguments import spelled_as_declared
 from agent.kinds.base import Kind
-from agent.models import Json, Request, Requester
+from agent.models import Accepted, Json, Request, Requester
 
 bp = Blueprint("schedule", __name__)
 
@@ -31,12 +31,19 @@ REFUSALS = (*body.REFUSALS, ActionNotAvailable, InvalidArgs, InvalidHeader, Idem
 def schedule(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = context().registry.get(kind)  # an unknown kind is told before its body is read
-    action_id = accept(wanted, json_body())
-    return Response(f'{{"id":"{action_id}"}}\n', mimetype="application/json")
+    accepted = accept(wanted, json_body())
+    return marked(Response(f'{{"id":"{accepted.action_id}"}}\n', mimetype="application/json"), accepted)
 
 
-def accept(kind: Kind, args: Json, *, user_reference: str | None = None) -> str:
-    """Check what a caller of the API asks for, and that it may, and write it down; returns the action's id."""
+def marked(response: Response, accepted: Accepted) -> Response:
+    """The answer, with `Idempotent-Replayed: true` where an earlier call scheduled the action."""
+    if accepted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+def accept(kind: Kind, args: Json, *, user_reference: str | None = None) -> Accepted:
+    """Check what a caller of the API asks for, and that it may, and write it down."""
     auth.permit(kind.name)
     return write_down(
         kind,
@@ -56,7 +63,7 @@ def write_down(
     user: str,
     idempotency_key: str | None,
     user_reference: str | None = None,
-) -> str:
+) -> Accepted:
     """The same of a request of any channel, by `user`, who may ask for this: nobody is looked at here."""
     created_ts = clock.now()
     agent = context()
@@ -79,9 +86,9 @@ def write_down(
         user_reference=user_reference,
         ends_hold=not kind.holdable,
     )
-    action_id = agent.intake.schedule(request)
+    accepted = agent.intake.schedule(request)
     agent.engine.wake()
-    return action_id
+    return accepted
 
 
 def _refuse_what_is_no_text(**texts: str) -> None:

@@ -16,7 +16,7 @@ from agent.engine.holds import Holds
 from agent.engine.timer import Every, timer
 from agent.errors import StoreUnavailable
 from agent.kinds.registry import Registry
-from agent.store import Store, actions
+from agent.store import Store, actions, idempotency
 
 PRUNE_PIECE = 50
 """Actions removed by one commit, so that no schedule call waits long for it."""
@@ -105,6 +105,8 @@ class Engine:
                 count += removed
                 if removed < PRUNE_PIECE:
                     break
+            while idempotency.prune(self._store) == idempotency.PIECE:
+                continue
         except StoreUnavailable as error:
             log.store_unavailable(error.layers)
         if count:

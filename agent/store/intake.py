@@ -1,6 +1,5 @@
 """Where requests become actions: those that come at the same moment share one statement, and with it one fsync."""
 
-import json
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -9,27 +8,25 @@ from functools import cache
 from typing import Any
 
 from agent import clock, log
-from agent.errors import HookReplayed, IdempotencyKeyReused, QueueFull
-from agent.models import Request
-from agent.store import Store, deliveries
-from agent.store.actions import dumps, loads
+from agent.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
+from agent.models import Accepted, Request
+from agent.store import Store, idempotency
+from agent.store.actions import dumps
+from agent.store.idempotency import Fingerprints
 from agent.store.resources import Resources
 from agent.store.together import Together
 
 COLUMNS = (
     "id, kind, args, secrets, headers, requester, user, user_reference, resource_id, idempotency_key, created_ts, "
-    "scheduled_ts, state_ts, state"
+    "scheduled_ts, state_ts, state, fingerprint"
 )
-BY_KEY = "SELECT id, kind, args, secrets, finished_ts FROM actions WHERE idempotency_key = ?"
 
 RESERVED = 10
 """Places beyond the limit of the queue for what may end a hold."""
 
 Row = tuple[Any, ...]
-Asked = tuple[Request, int]
-"""A request, and the id of the resource that it is about."""
-Accepted = tuple[str, bool]
-"""The id of an action, and whether it is new."""
+Asked = tuple[Request, int, bytes | None]
+"""A request, the id of the resource that it is about, and its fingerprint where it has an idempotency key."""
 
 
 @cache
@@ -50,9 +47,6 @@ def insert(count: int) -> str:
     """
 
 
-INSERT_ONE = f"{insert(1)} ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
-
-
 class Intake:
     """Writes requests down, for callers on many threads."""
 
@@ -60,25 +54,26 @@ class Intake:
         self._store = store
         self._queue_limit = queue_limit
         self._resources = Resources(store)
+        self._fingerprints = Fingerprints(store.path)
         self._schedule: Together[Asked, Accepted] = Together(self._schedule_all, _tell)
 
-    def schedule(self, request: Request) -> str:
-        """The id of the action, which is on disk when this returns.
+    def schedule(self, request: Request) -> Accepted:
+        """The action of a request, which is on disk when this returns.
 
         Raises `QueueFull`, `StoreUnavailable`, and `IdempotencyKeyReused` where the key came before with
-        something else; a key that came before with the same gives the id of then. `HookReplayed` is raised
-        for a delivery whose action of then is gone.
+        something else; a key that came before with the same gives the id of then, also where that action was pruned.
         """
-        return self._schedule((request, self._resources.id_of(request.resource)))[0]
+        try:
+            fingerprint = self._fingerprints.of(request)
+        except OSError as error:
+            raise StoreUnavailable(
+                "the key of the fingerprints cannot be read or written", layers=[str(error)]
+            ) from error
+        return self._schedule((request, self._resources.id_of(request.resource), fingerprint))
 
     def _schedule_all(self, requests: Sequence[Asked]) -> Sequence[Accepted | Exception]:
         ids = new_ids(len(requests))
-        rows = [_row(action_id, *request) for action_id, request in zip(ids, requests, strict=True)]
-        limits = [self._queue_limit + RESERVED * request.ends_hold for request, _ in requests]
-        written = zip(ids, self._write(ids, rows, limits), strict=True)
-        return [(result, result == new_id) if isinstance(result, str) else result for new_id, result in written]
-
-    def _write(self, ids: Sequence[str], rows: Sequence[Row], limits: Sequence[int]) -> Sequence[str | Exception]:
+        rows = [_row(action_id, *asked) for action_id, asked in zip(ids, requests, strict=True)]
         room = self._queue_limit - len(rows)
         values = [value for row in rows for value in row]
 
@@ -86,33 +81,30 @@ class Intake:
         # before, for want of room or by a text that no file can hold, each is looked at by itself.
         with suppress(sqlite3.IntegrityError, UnicodeEncodeError):
             if self._store.write_one(insert(len(rows)), (*values, room, room)):
-                return ids
-        limited = list(zip(rows, limits, strict=True))
-        return self._store.write(lambda connection: [self._insert(connection, *each) for each in limited])
+                return [Accepted(action_id) for action_id in ids]
+        asked_rows = list(zip(requests, rows, strict=True))
+        return self._store.write(lambda connection: [self._insert(connection, *each) for each in asked_rows])
 
-    def _insert(self, connection: sqlite3.Connection, row: Row, limit: int) -> str | Exception:
-        """The id of the action that a row became or was already, or why it is none."""
-        action_id: str = row[0]
-        room = limit - 1
-        named = dict(zip(COLUMNS.split(", "), row, strict=True))
+    def _insert(self, connection: sqlite3.Connection, asked: Asked, row: Row) -> Accepted | Exception:
+        """The action that a row became or was already, or why it is none."""
+        request, _, fingerprint = asked
+        room = self._queue_limit + RESERVED * request.ends_hold - 1
         try:
-            if connection.execute(INSERT_ONE, (*row, room, room)).rowcount:
-                return action_id
-        except UnicodeEncodeError as error:
+            if before := idempotency.find(connection, request, fingerprint):
+                return Accepted(before, replayed=True)
+            if connection.execute(insert(1), (*row, room, room)).rowcount:
+                return Accepted(row[0])
+        except (IdempotencyKeyReused, UnicodeEncodeError) as error:
             return error
-        except sqlite3.IntegrityError:
-            if (before := deliveries.find(connection, named["idempotency_key"])) is None:
-                raise
-            return HookReplayed(f"this was delivered before, as the action {before}, which is not kept any more")
-        if same_key := connection.execute(BY_KEY, (named["idempotency_key"],)).fetchone():
-            return _same_as_before(same_key, named)
         return QueueFull(f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows")
 
 
 def _tell(requests: Sequence[Asked], results: Sequence[Accepted | BaseException]) -> None:
     """When nobody waits for it any more: a line in the log lets go of the GIL, and who does gets in line for it."""
-    told = zip(requests, results, strict=True)
-    log.scheduled([(result[0], request) for (request, _), result in told if isinstance(result, tuple) and result[1]])
+    both = zip(requests, results, strict=True)
+    log.scheduled(
+        [(it.action_id, request) for (request, *_), it in both if isinstance(it, Accepted) and not it.replayed]
+    )
 
 
 def new_ids(count: int) -> list[str]:
@@ -127,7 +119,7 @@ def _uuid4(digits: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def _row(action_id: str, request: Request, resource_id: int) -> Row:
+def _row(action_id: str, request: Request, resource_id: int, fingerprint: bytes | None) -> Row:
     now = clock.now()
     return (
         action_id,
@@ -144,19 +136,5 @@ def _row(action_id: str, request: Request, resource_id: int) -> Row:
         now,
         now,
         "NEW",
+        fingerprint,
     )
-
-
-def _same_as_before(before: sqlite3.Row, row: dict[str, Any]) -> str | Exception:
-    same_kind = before["kind"] == row["kind"]
-    same_args = _canonical(before["args"]) == _canonical(row["args"])
-    # Those of a final action are erased, and so cannot be compared any more.
-    same_secrets = before["finished_ts"] is not None or _canonical(before["secrets"]) == _canonical(row["secrets"])
-    if not (same_kind and same_args and same_secrets):
-        return IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
-    action_id: str = before["id"]
-    return action_id
-
-
-def _canonical(text: str | None) -> str:
-    return json.dumps(loads(text), sort_keys=True)

@@ -80,7 +80,7 @@ def slip_in(agent: AgentProcess) -> Callable[[], str]:
     """Schedule past the agent, as another one on the same database does: only a tick can notice."""
     intake = Intake(Store(agent.db), 1000)
     request = Request(MARK, {}, {}, {}, Requester.API, "tests@here", ("Server", "here"), clock.now())
-    return lambda: intake.schedule(request)
+    return lambda: intake.schedule(request).action_id
 
 
 def processor_seconds(pid: int) -> float:

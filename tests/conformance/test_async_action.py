@@ -200,6 +200,7 @@ def test_an_idempotency_key_gives_the_same_one(shared_agent: AgentProcess) -> No
     key = {"Idempotency-Key": "async-1"}
     first, again = (shared_agent.post(ACTIONS, json={"command": SUCCESS}, headers=key) for _ in range(2))
     assert first.json["response"]["id"] == again.json["response"]["id"]
+    assert (first.headers["Idempotent-Replayed"], again.headers["Idempotent-Replayed"]) == (None, "true")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def test_the_same_key_gives_the_same_id_and_schedules_nothing(busy_agent: AgentP
     again = busy_agent.post_schedule(SUCCESS, {}, headers=key)
     assert_json(again)
     assert again.json == {"id": first}
+    assert again.headers["Idempotent-Replayed"] == "true"
     assert ids(busy_agent.queue()) == queued
 
 
@@ -49,6 +50,25 @@ def test_the_same_arguments_written_otherwise_are_the_same(busy_agent: AgentProc
     two = post_body(busy_agent, LOOP, b'{ "delay": 0,\n "t\\u0061rget": 1 }', headers=key)
     assert_json(two)
     assert two.json == one.json
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("{}", '"{}"'), ('"{}"', ' "{}" '), ("{} a", '"{} a"'), ('{}"a', '"{}\\"a"'), ("{}\\", '"{}\\\\"')],
+)
+def test_a_key_and_the_string_of_rfc_8941_with_its_content_are_one(
+    busy_agent: AgentProcess, key: dict[str, str], one: str, other: str
+) -> None:
+    first = busy_agent.post_schedule(SUCCESS, {}, headers={"Idempotency-Key": one.format(key["Idempotency-Key"])})
+    assert "Idempotent-Replayed" not in first.headers
+    again = busy_agent.post_schedule(SUCCESS, {}, headers={"Idempotency-Key": other.format(key["Idempotency-Key"])})
+    assert (again.json, again.headers["Idempotent-Replayed"]) == (first.json, "true")
+
+
+@pytest.mark.parametrize("wrong", ['"', '"a', '"a"b', '"a\\b"', '""', '"\u00e9"', "", " ", "x" * 256])
+def test_what_is_no_key_is_refused(busy_agent: AgentProcess, wrong: str) -> None:
+    answer = busy_agent.post_schedule(SUCCESS, {}, headers={"Idempotency-Key": wrong})
+    assert_error(answer, 400, "InvalidHeader")
 
 
 def test_without_a_key_every_call_schedules(busy_agent: AgentProcess) -> None:
@@ -91,12 +111,17 @@ def test_a_key_is_remembered_over_a_restart(agent: AgentProcess, key: dict[str, 
     assert agent.schedule(SUCCESS, {}, headers=key) == first
 
 
-def test_a_key_is_forgotten_with_its_action(start_agent: StartAgent, key: dict[str, str]) -> None:
+def test_a_key_outlives_its_action(start_agent: StartAgent, key: dict[str, str]) -> None:
     agent = start_agent(config=PRUNED_OFTEN)
     first = agent.schedule(SUCCESS, {}, headers=key)
     agent.schedule(SUCCESS, {})
     eventually(lambda: agent.get_info(first).status == 404, "the first action is pruned")
-    assert agent.schedule(SUCCESS, {}, headers=key) != first
+    again = agent.post_schedule(SUCCESS, {}, headers=key)
+    assert (again.json, again.headers["Idempotent-Replayed"]) == ({"id": first}, "true")
+    assert_error(agent.post_schedule(FAIL, {}, headers=key), 409, "IdempotencyKeyReused")
+    command = agent.post("/api/3/stacks/default/actions", json={"command": SUCCESS}, headers=key)
+    assert (command.status, command.json["variant"]) == (409, "ActionPruned")
+    assert first in command.json["error"]
 
 
 def test_a_known_key_is_answered_also_when_the_queue_is_full(start_agent: StartAgent, key: dict[str, str]) -> None:

@@ -79,7 +79,7 @@ class Scene:
 
     def schedule(self, kind: str = "fake", args: Any = None, secrets: dict[str, Any] | None = None) -> str:
         request = Request(kind, args or {}, secrets or {}, {}, Requester.API, "a@b", ("Server", "here"), clock.now())
-        return self.intake.schedule(request)
+        return self.intake.schedule(request).action_id
 
     def executor(self) -> Executor:
         """Another executor, as another process has it."""

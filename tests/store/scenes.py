@@ -22,7 +22,7 @@ def request(
 
 def schedule(store: Store, *args: Any, limit: int = NO_LIMIT, **options: Any) -> str:
     """The id of a new action."""
-    return Intake(store, limit).schedule(request(*args, **options))
+    return Intake(store, limit).schedule(request(*args, **options)).action_id
 
 
 def claim(store: Store) -> Claimed:

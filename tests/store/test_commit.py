@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
-from agent.models import Request
+from agent.models import Accepted, Request
 from agent.store import Store, actions
 from agent.store.intake import Intake
 from agent.store.together import Together
@@ -49,7 +49,7 @@ def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -
 
     def call(each: Request) -> Any:
         try:
-            return intake.schedule(each)
+            return intake.schedule(each).action_id
         except Exception as error:
             return error
 
@@ -260,11 +260,14 @@ def test_what_ran_and_was_pruned_meanwhile_is_not_scheduled_again(
         return write(work)
 
     monkeypatch.setattr(known, "write", much_happens_before)
-    [first, _] = Intake(known, 1000)._schedule_all([(request(), 1), (request(args={"a": 1}, key="old"), 1)])
+    intake = Intake(known, 1000)
+    asked = [request(), request(args={"a": 1}, key="old")]
+    [first, replayed] = intake._schedule_all([(each, 1, intake._fingerprints.of(each)) for each in asked])
     while actions.queue(known):
         ran.append(finish(known))
     assert len(ran) == len(set(ran)), "one ran twice"
-    assert isinstance(first, tuple) and first[0] in ran
+    assert isinstance(first, Accepted) and first.action_id in ran
+    assert isinstance(replayed, Accepted) and replayed.replayed
 
 
 # Together

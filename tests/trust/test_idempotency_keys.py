@@ -1,0 +1,59 @@
+"""Idempotency keys between callers: a key of one identity says nothing about, and changes nothing of, another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.agent_process import AgentProcess
+from tests.conformance.shapes import PING, SUCCESS
+from tests.trust.guarded import PINGER_TOKEN, StartGuarded, bearer
+
+
+def test_a_key_that_another_caller_guessed_is_a_key_of_its_own(start_guarded: StartGuarded) -> None:
+    guarded = start_guarded()
+    guarded.occupy()
+    key: dict[str, str | None] = {"Idempotency-Key": "deploy-42"}
+    mine = guarded.post_schedule(PING, {"count": 1}, headers=key)
+    for count in (1, 2):
+        guessed = {"Idempotency-Key": f"deploy-4{1 + count}"} | bearer(PINGER_TOKEN)
+        theirs = guarded.post_schedule(PING, {"count": count}, headers=guessed)
+        assert theirs.status == 200 and "Idempotent-Replayed" not in theirs.headers
+        assert theirs.json != mine.json, "another caller's id is shown to no one"
+    assert guarded.post_schedule(PING, {"count": 1}, headers=key).json == mine.json
+    assert guarded.post_schedule(SUCCESS, {}, headers=key).status == 409
+
+
+def test_no_password_can_be_tried_with_a_key(start_guarded: StartGuarded, tmp_path: Path) -> None:
+    """A wrong password is refused while the action waits and once it is final alike, and to its own caller only."""
+    (tmp_path / "secretive.py").write_text(SECRETIVE)
+    config = '[agent]\nkinds = ["secretive"]\n'
+    guarded = start_guarded(config, env={"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}"})
+    running = guarded.occupy()
+    key: dict[str, str | None] = {"Idempotency-Key": "user-7"}
+    first = guarded.schedule("secretive.use", {"password": "correct horse"}, headers=key)
+    assert_only_the_same_is_answered(guarded, key, first)
+    guarded.cancel(running)
+    guarded.await_final(first)
+    assert_only_the_same_is_answered(guarded, key, first)
+
+
+def assert_only_the_same_is_answered(guarded: AgentProcess, key: dict[str, str | None], first: str) -> None:
+    wrong = guarded.post_schedule("secretive.use", {"password": "battery staple"}, headers=key)
+    assert (wrong.status, wrong.json["variant"]) == (409, "IdempotencyKeyReused")
+    assert guarded.schedule("secretive.use", {"password": "correct horse"}, headers=key) == first
+
+
+SECRETIVE = """
+from marshmallow import fields
+from agent.kinds.base import Args, Done, Kind
+
+class UseArgs(Args):
+    password = fields.String(required=True, metadata={"secret": True})
+
+class Use(Kind):
+    '''Use a password.'''
+    name = "secretive.use"
+    args = UseArgs
+    def step(self, step):
+        return Done({}, "used")
+"""
