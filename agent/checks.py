@@ -29,6 +29,12 @@ REPOSITORY = (
     r"|([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!:|//)\S+"
 )
 
+CREDENTIAL_HEADERS = re.compile(
+    "auth|credential|token|secret|password|passwd|passphrase|cookie|session|signature|jwt|assertion|oidc|dpop|api-?key"
+    "|(?:access|account|functions?|subscription|shared|private|service)-?key|^http2-settings$"
+)
+"""Headers that may prove the identity of a caller, by their names: the agent's own, a proxy's, another service's."""
+
 Check = Callable[[Any], Any]
 
 
@@ -274,6 +280,15 @@ def is_local(address: str) -> bool:
     """Whether an address that was checked can be reached from this machine only."""
     host = host_of(address)
     return host is None or is_loopback(host)
+
+
+def header_names(value: Any) -> tuple[str, ...]:
+    """Names of headers that may be shown to every reader, in lower case."""
+    names = tuple(each.lower() for each in texts(value))
+    expected = "a list of names of headers that hold no credentials"
+    if not all(re.fullmatch(r"[a-z0-9-]+", each) and not CREDENTIAL_HEADERS.search(each) for each in names):
+        raise Wrong(expected, value)
+    return names
 
 
 def is_loopback(host: str) -> bool:

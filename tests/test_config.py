@@ -17,6 +17,7 @@ from agent.errors import ConfigError
 from tests.agent_process import CHECKOUT, StartAgent, free_port
 
 STRANGERS = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
+HARMLESS = "names of headers that hold no credentials"
 WRONG = [
     # table, option, what the file says, what is expected, what was got
     ("agent", "db", "1", "a text", "1"),
@@ -39,6 +40,9 @@ WRONG = [
     ("api", "allowed_hosts", '["db-1:8000"]', "a list of host names without ports", '["db-1:8000"]'),
     ("api", "allowed_hosts", '["*"]', "a list of host names without ports", '["*"]'),
     ("api", "tokens", "true", "a text", "true"),
+    ("api", "record_headers", '"x-change"', "a list of texts", '"x-change"'),
+    ("api", "record_headers", '["x change"]', f"a list of {HARMLESS}", '["x change"]'),
+    ("api", "record_headers", '["X-Api-Key"]', f"a list of {HARMLESS}", '["X-Api-Key"]'),
     ("api", "tls", '"server.pem"', "a table", '"server.pem"'),
     ("api", "threads", "0", "a positive integer", "0"),
     ("api", "threads", "1.5", "a positive integer", "1.5"),

@@ -9,15 +9,8 @@ from agent.api.current import context
 from agent.errors import HeadersTooLarge, InvalidHeader
 from agent.store.actions import dumps
 
-TRANSPORT = (
-    "accept", "accept-encoding", "connection", "content-length", "content-type", "cookie", "host",
-    "transfer-encoding", "user-agent",
-)  # fmt: skip
-CREDENTIALS = re.compile(
-    "authorization|credential|token|secret|password|passwd|passphrase|cookie|session|signature|jwt|assertion|oidc"
-    "|(?:api|auth|access|account|functions?|subscription|shared|private|service)-?key"
-)
-"""What the name of a header says that proves to somebody who the caller is: ours, a proxy's or another service's."""
+RECORDED = ("traceparent", "tracestate", "x-request-id", "request-id", "from", "action-reason")
+"""The headers that every action records; `api.record_headers` adds others."""
 LARGEST = 16 * 1024
 """Bytes of the headers as an action records them."""
 LONGEST_KEY = 255
@@ -27,12 +20,11 @@ ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f<>@]{1,64}@[^\s\x00-\x1f\x7f<>@]{1,190}"
 
 
 def headers() -> dict[str, str]:
-    """The request's headers less those of the transport and less any credential, names in lower case.
-
-    Raises `HeadersTooLarge`.
-    """
-    sent = {key[5:].replace("_", "-").lower(): value for key, value in request.environ.items() if key[:5] == "HTTP_"}
-    kept = {name: value for name, value in sent.items() if name not in TRANSPORT and not CREDENTIALS.search(name)}
+    """Those of the request's headers that an action records, names in lower case. Raises `HeadersTooLarge`."""
+    sent, kept = request.environ, {}
+    for name in (*RECORDED, *context().settings.api.record_headers):
+        if (value := sent.get(f"HTTP_{name.upper().replace('-', '_')}")) is not None:
+            kept[name] = value
     if len(dumps(kept)) > LARGEST:
         raise HeadersTooLarge(f"the headers that the action would record are larger than {LARGEST} bytes")
     return kept

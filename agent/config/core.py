@@ -59,6 +59,13 @@ class Api:
         None, checks.path, "Who may call and schedule what: see `agentctl token create`.", '"tokens.toml"'
     )
     tls: Tls | None = subtable(Tls)
+    record_headers: tuple[str, ...] = option(
+        (),
+        checks.header_names,
+        "Headers that an action records in addition to traceparent, tracestate, x-request-id, request-id, from and "
+        "action-reason; every reader sees them.",
+        '["x-change"]',
+    )
     threads: int = option(8, checks.positive_integer, "How many requests are answered at once.")
     max_body: int = option(1048576, checks.positive_integer, "The largest body accepted, in bytes.")
 

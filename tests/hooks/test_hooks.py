@@ -49,8 +49,7 @@ def test_both_wires_know_it_and_neither_its_signature(agent: AgentProcess) -> No
     action = taken(deliver(agent, body, headers=headers))
     info = agent.info(agent.queue()[-1]["id"])["action"]
     assert (info["requester"], info["args"]) == ("HOOK", action["metadata"])
-    assert (info["headers"]["x-github-event"], info["headers"]["x-github-delivery"]) == ("push", "3")
-    assert not [name for name in info["headers"] if "signature" in name]
+    assert info["headers"] == {}
 
 
 def test_names_with_slashes_have_hooks_too_and_refs_of_their_own(agent: AgentProcess) -> None:

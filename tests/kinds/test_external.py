@@ -165,13 +165,13 @@ def test_after_an_interruption_only_what_is_known_to_have_started_goes_on(tmp_pa
 
 def test_arguments_and_headers_arrive_on_standard_input(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=toml(declared(sh(f"cat > {tmp_path}/stdin"), FINISHED, description="Vacuum it all.")))
-    headers = {"X-Change": "CH-7", "Authorization": "Bearer correct-horse"}
+    headers = {"X-Request-Id": "CH-7", "Authorization": "Bearer correct-horse"}
     action_id = agent.schedule("external.vacuum.full", ["users", {"deep": True}], headers=headers)
     info = agent.await_final(action_id)
     assert info["action"]["state"] == "DONE" and info["action"]["state_payload"] == {"status": "finished"}
     assert json.loads((tmp_path / "stdin").read_text()) == {
         "args": ["users", {"deep": True}],
-        "headers": {"x-change": "CH-7"},
+        "headers": {"x-request-id": "CH-7"},
         "id": action_id,
         "kind": "external.vacuum.full",
     }

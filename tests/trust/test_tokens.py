@@ -222,10 +222,10 @@ def test_the_identity_is_the_user_and_the_from_header_is_not(start_guarded: Star
 def test_a_token_is_in_no_file_of_the_agents_nor_in_an_answer(start_guarded: StartGuarded) -> None:
     guarded = start_guarded()
     guarded.token = DBA_TOKEN
-    headers = {"Proxy-Authorization": f"Bearer {DBA_TOKEN}", "X-Kept": "yes"}
+    headers = {"Proxy-Authorization": f"Bearer {DBA_TOKEN}", "X-Request-Id": "yes"}
     action_id = guarded.schedule(PING, {}, headers=headers)
     guarded.await_final(action_id)
-    assert guarded.info(action_id)["action"]["headers"] == {"x-kept": "yes"}
+    assert guarded.info(action_id)["action"]["headers"] == {"x-request-id": "yes"}
     guarded.get(f"{PREFIX}/queue", headers={"Authorization": f"Basic {DBA_TOKEN}"})
     guarded.get(f"{PREFIX}/queue", headers=bearer(f"{DBA_TOKEN}x"))
     guarded.post_schedule("nothing", {})
