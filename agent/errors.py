@@ -52,6 +52,12 @@ class InvalidArgs(AgentError):
     status = 400
 
 
+class InvalidQuery(AgentError):
+    """The address has a query parameter that it does not take, or has one twice."""
+
+    status = 400
+
+
 class InvalidHeader(AgentError):
     """A header that the agent understands has a value that it does not."""
 

@@ -5,8 +5,8 @@ import re
 DEPTH = 64
 """How deep objects and lists may be nested, in a body and in a payload."""
 
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-BRACKET = re.compile(rb"[\[\]{}]")
+# A string that never ends counts to the end of the text, and no part of it is tried twice: linear on any bytes.
+TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def too_deep(text: bytes) -> bool:
@@ -15,8 +15,11 @@ def too_deep(text: bytes) -> bool:
     if text.count(b"[") + text.count(b"{") <= DEPTH:
         return False
     depth = 0
-    for bracket in BRACKET.finditer(STRING.sub(b"", text)):
-        depth += 1 if bracket[0] in b"[{" else -1
+    for token in TOKEN.finditer(text):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
         if depth > DEPTH:
             return True
     return False

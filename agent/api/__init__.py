@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from agent.api import addresses, auth, errors, hosts
+from agent.api import addresses, auth, errors, hosts, query
 from agent.api.async_actions import bp as async_actions
 from agent.api.available import bp as available
 from agent.api.cancel import bp as cancel
@@ -41,10 +41,12 @@ def init_app(app: Flask, context: Context) -> None:
     engine = context.engine
     app.extensions["agent.waiters"] = Waiters(engine.changes, engine.stopping, context.settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    addresses.init_app(app)
     errors.init_app(app)
     hosts.init_app(app, context.settings.api)
     auth.init_app(app, context.settings.api)
+    # What a request says is looked at once it is known who sends it.
+    addresses.init_app(app)
+    query.init_app(app)
     for blueprint in (finished, queue, info, schedule, available, cancel):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(async_actions)

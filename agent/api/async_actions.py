@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent.api import streamed
+from agent.api import auth, streamed
 from agent.api.body import form_body, json_body
 from agent.api.current import context
 from agent.api.description import describe
@@ -35,9 +35,6 @@ class PageArgs(Schema):
     page = fields.Integer(load_default=1, validate=validate.Range(1, LARGEST_PAGE))
     per_page = fields.Integer(load_default=30, validate=validate.Range(1, 100))
     user_reference = fields.String(validate=validate.Length(max=LONGEST_REFERENCE))
-
-    class Meta:
-        unknown = "exclude"  # a client's own marks in the address are not ours to refuse
 
 
 class CommandArgs(Schema):
@@ -93,10 +90,13 @@ def one(stack: str, seq: int) -> Response:
 def begin(stack: str) -> Response:
     """Schedule the kind that `command` names; the other parameters are its arguments."""
     _check(stack)
+    # Which kind is wanted stands in the body; a caller who may schedule none has no body read.
+    auth.permit_any(context().registry.offered)
     parameters = _loaded(CommandArgs(), form_body() if _is_form() else json_body())
     command = parameters.pop("command")
     user_reference = parameters.pop("user_reference", None)
     kind = context().registry.get(command)
+    auth.permit(kind.name)
     args: Json = form_args(kind.schema, parameters) if _is_form() else parameters
     accepted = accept(kind, args, user_reference=user_reference)
     try:

@@ -2,8 +2,8 @@
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
 from flask import Flask, current_app, request
@@ -115,9 +115,19 @@ def permit(kind: str) -> None:
     """Raises `Forbidden` unless the caller may schedule and cancel actions of this kind."""
     identity = caller()
     if identity is not None and not identity.may(kind):
-        reason = f"{identity.email} may not schedule or cancel {kind}"
-        log.caller_refused(Forbidden.status, request.environ.get("REMOTE_ADDR", ""), reason)
-        raise Forbidden(reason)
+        _forbid(f"{identity.email} may not schedule or cancel {kind}")
+
+
+def permit_any(kinds: Iterable[str]) -> None:
+    """Raises `Forbidden` unless the caller may schedule actions of at least one of these kinds."""
+    identity = caller()
+    if identity is not None and not any(map(identity.may, kinds)):
+        _forbid(f"{identity.email} may schedule no action")
+
+
+def _forbid(reason: str) -> NoReturn:
+    log.caller_refused(Forbidden.status, request.environ.get("REMOTE_ADDR", ""), reason)
+    raise Forbidden(reason)
 
 
 def _named(connection: ssl.SSLSocket) -> tuple[str, float]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from zlib import crc32
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
-from agent.api import streamed
+from agent.api import conditional, streamed
 from agent.api.current import context, waiters
 from agent.api.description import describe
 from agent.api.schemas import action_fields, transition_fields
@@ -31,17 +31,15 @@ FOR_EVER = "private, max-age=31536000, immutable"
 def info(action_id: str) -> Response:
     store, holds = context().store, context().engine.holds
     seconds = preferred_wait()
-    if seconds and request.if_none_match:
+    if seconds and conditional.is_asked():
         waiters().wait(seconds, lambda: _is_new(store, holds, action_id))
     action, version = actions.by_id(store, action_id)
     held = holds.reason(action.kind, action.state)
     response = streamed.answer(_info(action, held, actions.history(store, action, version)))
-    response.set_etag(_tag(version, held))
     response.headers["Cache-Control"] = FOR_EVER if action.state.final else "no-cache"
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
-    response.make_conditional(request)
-    return response
+    return conditional.tagged(response, _tag(version, held))
 
 
 def _info(action: Action, held: str | None, history: Iterable[Transition]) -> Iterator[str]:
@@ -54,7 +52,7 @@ def _info(action: Action, held: str | None, history: Iterable[Transition]) -> It
 def _is_new(store: Store, holds: Holds, action_id: str) -> bool:
     """Whether the caller has not seen this state of the action, or there is nothing more to come."""
     version, state, kind = actions.version(store, action_id)
-    return state.final or not request.if_none_match.contains_weak(_tag(version, holds.reason(kind, state)))
+    return state.final or not conditional.has(_tag(version, holds.reason(kind, state)))
 
 
 def _tag(version: int, held: str | None) -> str:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 from marshmallow import Schema
 from werkzeug.routing import Rule
 
-from agent.api import auth, description
+from agent.api import auth, conditional, description
 from agent.api.current import context
 from agent.api.description import Description, describe
 from agent.api.openapi_tables import (
@@ -36,10 +36,8 @@ def openapi() -> Response:
     """Put together by the first request for it."""
     body, tag = current_app.extensions.get("agent.openapi") or _build()
     response = Response(body, content_type="application/json")
-    response.set_etag(tag)
     response.headers["Cache-Control"] = "no-cache"
-    response.make_conditional(request)
-    return response
+    return conditional.tagged(response, tag)
 
 
 def _build() -> tuple[bytes, str]:

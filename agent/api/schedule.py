@@ -30,7 +30,8 @@ REFUSALS = (*body.REFUSALS, ActionNotAvailable, InvalidArgs, InvalidHeader, Idem
 )
 def schedule(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
-    wanted = context().registry.get(kind)  # an unknown kind is told before its body is read
+    wanted = context().registry.get(kind)
+    auth.permit(wanted.name)
     accepted = accept(wanted, json_body())
     return marked(Response(f'{{"id":"{accepted.action_id}"}}\n', mimetype="application/json"), accepted)
 
@@ -43,8 +44,7 @@ def marked(response: Response, accepted: Accepted) -> Response:
 
 
 def accept(kind: Kind, args: Json, *, user_reference: str | None = None) -> Accepted:
-    """Check what a caller of the API asks for, and that it may, and write it down."""
-    auth.permit(kind.name)
+    """Validate and store an action for a caller of the API, whose permission was checked before the body was read."""
     return write_down(
         kind,
         args,
