@@ -2,7 +2,7 @@
 
 import sys
 
-from agent import config, create_app
+from agent import config, create_app, log
 from agent.errors import ConfigError
 
 WORKER_BOOT_ERROR = 3
@@ -16,5 +16,5 @@ if config.loaded() is None:
 try:
     app = create_app(config.current())
 except ConfigError as error:
-    print(f"agent: {error}", file=sys.stderr)
+    print(log.refusal_to_start(str(error)), file=sys.stderr)
     sys.exit(WORKER_BOOT_ERROR)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import config, config_file, polkit, token_file, trust
+from agent import config, config_file, log, polkit, token_file, trust
 from agent.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except (ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(log.one_line(str(error)), file=sys.stderr)
         return 1
     return 0
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +22,9 @@ def set_up() -> None:
     """One line an event on standard error, where systemd's journal adds the time."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())
-    log.handlers = [handler]
+    # Also what libraries say: without a handler of ours their texts are written as they are.
+    log.handlers = logging.getLogger().handlers = [handler]
+    threading.excepthook = lambda ended: thread_ended(ended.thread.name if ended.thread else "", ended.exc_value)
     log.propagate = False
     log.setLevel(logging.INFO)
     # What neither our lines nor gunicorn's show is not collected.
@@ -31,19 +34,30 @@ def set_up() -> None:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
+def one_line(text: str) -> str:
+    """The text with every character escaped that ends a line, steers a terminal or reorders what is shown."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 class PrioritisedLines(logging.Formatter):
-    """Every line with its priority, also of a record that has several."""
+    """A record is one line with its priority. Each line of a traceback has the priority and a mark, too."""
 
     def begin(self, record: logging.LogRecord) -> str:
         return _priority(record.levelno)
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
         begin = self.begin(record)
-        return "\n".join(f"{begin}{line}" for line in super().format(record).splitlines())
+        message, *traced = super().format(record).split("\n")
+        return "\n".join([f"{begin}{message}", *(f"{begin}  | {one_line(line)}" for line in traced)])
 
 
 class _Lines(PrioritisedLines):
-    """Every line with its level, too."""
+    """The same with the level."""
 
     def begin(self, record: logging.LogRecord) -> str:
         return f"{super().begin(record)}{record.levelname} "
@@ -69,7 +83,7 @@ def _priority(level: int) -> str:
 
 def refusal_to_start(reason: str) -> str:
     """The last line of an agent that does not start, as standard error takes it."""
-    return f"{_priority(logging.ERROR)}agent: {reason}"
+    return f"{_priority(logging.ERROR)}agent: {one_line(reason)}"
 
 
 def scheduled(actions: Sequence[tuple[str, Request]]) -> None:
@@ -95,7 +109,7 @@ def resumed(action: Action, interrupted: bool) -> None:
 
 def finished(action: Action, state: str, message: str) -> None:
     level = logging.INFO if state == "DONE" else logging.WARNING
-    _say(level, f"{_whose(action)} is {state}: {message}".splitlines())
+    _say(level, [f"{_whose(action)} is {state}: {message}"])
 
 
 def handed_over(action: Action) -> None:
@@ -123,7 +137,7 @@ def _say(level: int, lines: Sequence[str]) -> None:
         name = f"{_priority(level)}{logging.getLevelName(level)}"
         # As logging does it: what happens matters more than what is said of it.
         with suppress(OSError, ValueError):
-            sys.stderr.write("".join([f"{name} {line}\n" for line in lines]))
+            sys.stderr.write("".join([f"{name} {one_line(line)}\n" for line in lines]))
 
 
 def left_over_ended(action_id: str, pids: list[int]) -> None:
@@ -132,6 +146,10 @@ def left_over_ended(action_id: str, pids: list[int]) -> None:
 
 def step_raised(action_id: str, kind: str, error: BaseException) -> None:
     log.error("action %s %s raised %s", action_id, kind, _raised(error))
+
+
+def thread_ended(name: str, error: BaseException | None) -> None:
+    log.error("the thread %s ended: %s", name, _raised(error) if error else "without an exception")
 
 
 def executing(lock: str) -> None:
@@ -152,8 +170,9 @@ def request_failed(method: str, route: str, error: BaseException) -> None:
 
 def _raised(error: BaseException) -> str:
     """What and where, not the message: that may quote what the action or the request was given."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename}:{frame.lineno} in {frame.name}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    return f"{type(error).__name__}{where}"
 
 
 def answer_broken_off(method: str, route: str, error: BaseException) -> None:
