@@ -1,5 +1,6 @@
 """The WSGI application that gunicorn serves, with the settings of this process."""
 
+import os
 import sys
 
 from agent import config, create_app, log
@@ -17,4 +18,5 @@ try:
     app = create_app(config.current())
 except ConfigError as error:
     print(log.refusal_to_start(str(error)), file=sys.stderr)
-    sys.exit(WORKER_BOOT_ERROR)
+    # `serving.on_starting` has gunicorn end with this status too.
+    sys.exit(os.EX_CONFIG)

@@ -9,10 +9,13 @@ from typing import Any, NoReturn
 
 from gunicorn.errors import HaltServer
 
-from agent import command_line, config, listeners, log, trust
+from agent import command_line, config, listeners, log, readiness, trust
 from agent.config import Settings
 from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
 from agent.hosts import maintenance
+
+MAY_PASS = 1
+"""Exit status where another try may succeed; with `os.EX_CONFIG` (78) only a change of the configuration helps."""
 
 
 def settings() -> Settings:
@@ -57,15 +60,20 @@ def on_starting(arbiter: Any) -> None:
     except StoreUnavailable as error:
         _refuse_to_start(
             f"agent.db: {store.path} cannot be opened: {'; '.join(error.layers)}: "
-            "let agent.db name a file, in a directory, that the agent's user may write"
+            "let agent.db name a file, in a directory, that the agent's user may write",
+            status=MAY_PASS,
         )
     finally:
         # SQLite's connections must not cross a fork.
         store.close()
+    # The status by which a worker ends its master; gunicorn's own value would have systemd try again and again.
+    arbiter.APP_LOAD_ERROR = os.EX_CONFIG
+    readiness.withhold()
 
 
 def when_ready(arbiter: Any) -> None:
     """Look at the sockets before any worker takes a connection of them."""
+    readiness.restore()
     try:
         listeners.check(config.current().api)
     except ConfigError as error:
@@ -95,6 +103,7 @@ def post_worker_init(worker: Any) -> None:
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     worker.wsgi.extensions["agent"].engine.start()
+    readiness.announce()
 
 
 def worker_exit(arbiter: Any, worker: Any) -> None:
@@ -104,5 +113,6 @@ def worker_exit(arbiter: Any, worker: Any) -> None:
         app.extensions["agent"].engine.stop(timeout=24 * 3600)
 
 
-def _refuse_to_start(reason: str) -> NoReturn:
-    sys.exit(log.refusal_to_start(reason))
+def _refuse_to_start(reason: str, *, status: int = os.EX_CONFIG) -> NoReturn:
+    print(log.refusal_to_start(reason), file=sys.stderr)
+    sys.exit(status)

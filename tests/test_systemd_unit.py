@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def test_warnings_and_errors_have_their_priority_in_the_journal(node: Node) -> N
     configuration = node.read("/etc/agent/agent.toml")
     node.write("/etc/agent/agent.toml", "[api]\nthreads = 'many'\n")
     try:
-        node.systemctl("reload", "agent")
+        node.run("kill", "-HUP", node.show("agent", "MainPID"))
         await_that(lambda: "stays in force" in logged(node, since, error), 20, "a reload that is refused")
         await_answer(node)
         node.systemctl("stop", "agent")
@@ -130,6 +130,59 @@ def test_warnings_and_errors_have_their_priority_in_the_journal(node: Node) -> N
         await_answer(node)
     assert "replicante.test.fail of agent@unit via API started" in logged(node, since, info)
     assert not {"WARNING", "ERROR"} & set(logged(node, since, info).replace("[", " ").replace("]", " ").split())
+
+
+@pytest.fixture
+def configured(node: Node) -> Iterator[Callable[[str], None]]:
+    """Write another configuration; the unit runs with the shipped one again afterwards."""
+    before = node.read("/etc/agent/agent.toml")
+    yield lambda text: node.write("/etc/agent/agent.toml", text)
+    node.write("/etc/agent/agent.toml", before)
+    node.run("systemctl", "reset-failed", "agent")
+    node.systemctl("restart", "agent")
+
+
+WRONG = pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[agent]\nkinds = ["no.such"]\n', "agent.kinds: cannot import no.such"),
+        ('[api]\nthreads = "many"\n', 'api.threads: expected a positive integer, got "many"'),
+        ('[api]\ntokens = "/etc/agent/no.toml"\n', "/etc/agent/no.toml: cannot be read"),
+    ],
+)
+
+
+@WRONG
+def test_a_start_with_a_wrong_configuration_fails_and_is_not_repeated(
+    node: Node, configured: Callable[[str], None], text: str, said: str
+) -> None:
+    since = cursor(node)
+    configured(text)
+    assert node.run("systemctl", "restart", "agent").returncode != 0
+    assert node.show("agent", "ActiveState") == "failed"
+    assert node.show("agent", "ExecMainStatus") == "78"
+    assert node.show("agent", "NRestarts") == "0"
+    assert said in node.run("journalctl", "--unit=agent", "--after-cursor", since, "--no-pager").stdout
+
+
+@WRONG
+def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(
+    node: Node, configured: Callable[[str], None], text: str, said: str
+) -> None:
+    since, before = cursor(node), worker(node)
+    configured(text)
+    assert node.run("systemctl", "reload", "agent").returncode != 0
+    assert node.show("agent", "ActiveState") == "active"
+    assert said in node.run("journalctl", "--unit=agent", "--after-cursor", since, "--no-pager").stdout
+    assert worker(node) == before
+    assert answers(node)
+
+
+def test_whoever_waits_for_the_start_may_call_at_once(node: Node) -> None:
+    for _ in range(3):
+        node.systemctl("restart", "agent")
+        assert answers(node)
+        assert node.show("agent", "StatusText") == "Serving"
 
 
 def test_a_worker_that_hangs_is_found_by_the_watchdog(node: Node) -> None:

@@ -36,12 +36,12 @@ def database(left: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(left, tmp_path / "agent.db"))
 
 
-def refusal(db: Path, tmp_path: Path) -> str:
-    """The one sentence with which an agent refuses to start on it."""
+def refusal(db: Path, tmp_path: Path, status: int = os.EX_CONFIG) -> str:
+    """The one sentence with which an agent refuses to start on it, and leaves with this status."""
     place = tmp_path / "refused"
     place.mkdir()
     agent = AgentProcess(place, env={"AGENT_DB": str(db)})
-    with pytest.raises(AssertionError, match="left with exit code 1"):
+    with pytest.raises(AssertionError, match=f"left with exit code {status}:"):
         agent.start()
     told = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
     assert len(told) == 1
@@ -116,7 +116,7 @@ def test_a_file_that_is_not_ours_or_damaged_is_named_and_left_alone(
 
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "agent.db").mkdir()
-    assert "let agent.db name a file" in refusal(tmp_path / "agent.db", tmp_path)
+    assert "let agent.db name a file" in refusal(tmp_path / "agent.db", tmp_path, 1)
     assert (tmp_path / "agent.db").is_dir()
 
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_written_is_refused_and_left_alone(
         database = database.rename(place / "agent.db")
     before = database.read_bytes()
     made_read_only(database if part == "the file" else database.parent)
-    assert "that the agent's user may write" in refusal(database, tmp_path)
+    assert "that the agent's user may write" in refusal(database, tmp_path, 1)
     assert database.read_bytes() == before
 
 
