@@ -116,6 +116,12 @@ def positive_integer(value: Any) -> int:
     return value
 
 
+def truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong("true or false", value)
+    return value
+
+
 def natural(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise Wrong("an integer of 0 or more", value)

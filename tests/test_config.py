@@ -185,6 +185,24 @@ def test_an_external_action_has_the_name_that_it_was_given(file: Path, name: str
     assert settings.external_actions[name].action == ("/bin/true",)
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("1", "args: expected a table for each argument, got 1"),
+        ("{ x = 1 }", "args.x: expected a table, got 1"),
+        ("{ x = {} }", 'args.x.type: expected a value, such as "string", got nothing'),
+        ('{ x = { type = "text" } }', 'args.x.type: expected one of "string", "integer", "number", "boolean", '),
+        ('{ x = { type = "string", secrt = true } }', "args.x.secrt: unknown option, expected one of description, "),
+        ('{ x = { type = "string", secret = 1 } }', "args.x.secret: expected true or false, got 1"),
+        ('{ x = { type = "integer", secret = true } }', 'args.x.type: expected "string", as secret is true, got "inte'),
+        ('{ "a b" = { type = "string" } }', "args: expected names of letters, digits, dashes and underscores, got"),
+    ],
+)
+def test_wrong_arguments_of_an_external_action_are_refused_with_their_place(file: Path, args: str, said: str) -> None:
+    found = refused(file, f"[external_actions.x]\n{EXTERNAL}args = {args}\n")
+    assert found.startswith(f"external_actions.x.{said}")
+
+
 @pytest.mark.parametrize("name", ["", ".hidden", "with space", "ümlaut", "a\\nb", "?x"])
 def test_a_name_that_cannot_be_part_of_an_address_is_refused(file: Path, name: str) -> None:
     said = refused(file, f'[external_actions."{name}"]\n{EXTERNAL}')

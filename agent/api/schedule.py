@@ -14,6 +14,8 @@ from agent.models import Accepted, Json, Request, Requester
 
 bp = Blueprint("schedule", __name__)
 
+ENVELOPE = frozenset(("action_id", "args", "created_ts", "requester"))
+"""The members in which other agents of this kind of protocol wrap the arguments."""
 HEADERS = ("Idempotency-Key", "From")
 REFUSALS = (*body.REFUSALS, ActionNotAvailable, InvalidArgs, InvalidHeader, IdempotencyKeyReused, QueueFull)
 """What `accept` may answer instead of an id."""
@@ -68,6 +70,7 @@ def write_down(
     created_ts = clock.now()
     agent = context()
     if isinstance(args, dict):
+        _refuse_an_envelope(kind, args)
         args = spelled_as_declared(kind.schema, args)
     loaded = kind.load(args)
     resource = kind.resource(loaded)
@@ -89,6 +92,16 @@ def write_down(
     accepted = agent.intake.schedule(request)
     agent.engine.wake()
     return accepted
+
+
+def _refuse_an_envelope(kind: Kind, args: dict[str, Json]) -> None:
+    """Raises `InvalidArgs` for arguments in the envelope of another protocol, where the kind has no argument `args`."""
+    if "args" in args and len(args) > 1 and ENVELOPE.issuperset(args) and "args" not in kind.schema.load_fields:
+        found = ", ".join(sorted(args))
+        raise InvalidArgs(
+            f"the body is the envelope of another protocol ({found}): send what is in args as the whole body",
+            details={"_schema": ["Not the arguments themselves."]},
+        )
 
 
 def _refuse_what_is_no_text(**texts: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from agent import checks
 from agent.checks import Wrong
 from agent.config.core import Actions, Agent, Api, Tls
-from agent.config.datastore import Datastore, ExternalAction, Service
+from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Service
 from agent.config.host import (
     Application,
     Cache,
@@ -34,6 +34,7 @@ __all__ = [
     "Containers",
     "Datastore",
     "ExternalAction",
+    "ExternalArgument",
     "Host",
     "Maintenance",
     "NamedProcess",

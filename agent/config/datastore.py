@@ -1,11 +1,14 @@
 """The options of the datastore: its service, the server itself, and actions of the operator's own on it."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent import checks
 from agent.checks import Wrong
-from agent.config.option import option, required
+from agent.config.option import option, required, table
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,34 @@ class Datastore:
 
 
 @dataclass(frozen=True)
+class ExternalArgument:
+    """One argument of an action of your own."""
+
+    type: str = required(
+        checks.one_of("string", "integer", "number", "boolean", "list", "object"), "Its JSON type.", '"string"'
+    )
+    required: bool = option(False, checks.truth, "Whether the caller must give it.")
+    secret: bool = option(False, checks.truth, "Whether it is masked wherever it would be shown; strings only.")
+    description: str = option("", checks.text, "What it is, for people.", '"The table"')
+
+    def __post_init__(self) -> None:
+        if self.secret and self.type != "string":
+            raise Wrong('"string", as secret is true', self.type, at="type")
+
+
+def arguments(value: Any) -> dict[str, ExternalArgument]:
+    """A table for each argument, by its name."""
+    if not isinstance(value, Mapping):
+        raise Wrong("a table for each argument", value)
+    declared = {}
+    for name, content in value.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name):
+            raise Wrong("names of letters, digits, dashes and underscores", name)
+        declared[name] = table(ExternalArgument, content, name)
+    return declared
+
+
+@dataclass(frozen=True)
 class ExternalAction:
     """An action of your own, as a pair of commands: kind `external.NAME`."""
 
@@ -76,5 +107,11 @@ class ExternalAction:
         checks.command, "Prints how it stands, as JSON.", '["/usr/local/bin/vacuum", "check"]'
     )
     description: str = option("", checks.text, "What it does, for people.", '"Vacuum every table"')
+    args: Mapping[str, ExternalArgument] | None = option(
+        None,
+        arguments,
+        "Its arguments, each with type, required and secret. Without it any JSON is taken, and nothing is masked.",
+        '{ table = { type = "string", required = true }, password = { type = "string", secret = true } }',
+    )
     timeout: float = option(60.0, checks.positive_number, "Seconds each of the two commands may take.")
     interval: float = option(1.0, checks.positive_number, "Seconds between two checks.")

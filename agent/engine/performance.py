@@ -7,8 +7,9 @@ from agent import clock, log
 from agent.config import Settings
 from agent.errors import ActionNotAvailable, AgentError, InvalidArgs
 from agent.hosts import command
-from agent.kinds.base import MASK, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
 from agent.kinds.given_up import GivenUp
+from agent.kinds.masking import mask
 from agent.kinds.registry import Registry
 from agent.models import Claimed, Json
 from agent.nesting import DEPTH, too_deep
@@ -16,10 +17,6 @@ from agent.stop import Stop
 from agent.store import actions
 
 Ended = TypeVar("Ended", bound=Outcome)
-
-
-GUESSED_BELOW = 8
-"""Characters of a secret that is guessed from a text in which it alone is masked, such as `cr********ing`."""
 
 
 class Performance:
@@ -126,23 +123,6 @@ def _loaded(kind: Kind, args: Json, secrets: dict[str, Json], payload: Json) -> 
     """The arguments as the steps get them. Raises `InvalidArgs`."""
     args = args | secrets if secrets else args
     return kind.load(args) if payload is None else kind.load_again(args, payload)
-
-
-def mask(value: Json, secrets: list[str]) -> Json:
-    """The value with every secret in any of its texts masked; the names of its members are the kind's own.
-
-    Of a text with a short secret nothing is left: what stands around the mask would tell it.
-    """
-    if isinstance(value, str):
-        for secret in secrets:
-            if secret in value:
-                value = value.replace(secret, MASK) if len(secret) >= GUESSED_BELOW else MASK
-        return value
-    if isinstance(value, list | tuple):
-        return [mask(each, secrets) for each in value]
-    if isinstance(value, dict):
-        return {name: mask(each, secrets) for name, each in value.items()}
-    return value
 
 
 def _storable(outcome: Outcome) -> Outcome:

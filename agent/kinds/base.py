@@ -99,9 +99,10 @@ class Kind:
     interruption: ClassVar[str] = "It fails and says that it may or may not have taken effect."
     """For people: what becomes of an action whose executor died in the middle of a step."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, schema: Schema | None = None) -> None:
+        """`schema` stands for `args` where the arguments depend on the configuration."""
         self.settings = settings
-        self.schema = self.args()
+        self.schema = schema or self.args()
         self.secret_fields = frozenset(
             name for name, field in self.schema.fields.items() if field.metadata.get("secret")
         )

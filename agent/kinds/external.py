@@ -1,17 +1,30 @@
 """`external.<name>`: actions of the configuration, each a command that starts it and one that tells how it stands."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
-from agent.config import ExternalAction, Settings
+from marshmallow import Schema, fields
+
+from agent.config import ExternalAction, ExternalArgument, Settings
 from agent.hosts import command
 from agent.hosts.command import CommandNotStarted
-from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.arguments import Flag, Number, Whole
+from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.masking import mask_names_too, spellings
 from agent.models import Json
 
 TAIL = 16384
 """Bytes of each output that are kept; a report is read from them, and so must be shorter."""
+FIELDS: dict[str, Callable[..., "fields.Field[Any]"]] = {
+    "string": fields.String,
+    "integer": Whole,
+    "number": Number,
+    "boolean": Flag,
+    "list": lambda **options: fields.List(fields.Raw(allow_none=True), **options),
+    "object": lambda **options: fields.Dict(keys=fields.String(), **options),
+}
 STATUSES = ("running", "finished", "failed")
 
 
@@ -30,9 +43,10 @@ class External(Kind):
     )
 
     def __init__(self, settings: Settings, name: str, declared: ExternalAction) -> None:
-        super().__init__(settings)
+        super().__init__(settings, schema_of(declared.args or {}))
         self.name = f"external.{name}"
         self._declared = declared
+        self._declares_args = declared.args is not None
 
     @classmethod
     def offered(cls, settings: Settings) -> Iterator[Kind]:
@@ -44,11 +58,11 @@ class External(Kind):
         return self._declared.description or f"Run {self._declared.action[0]}, an action of this node's own."
 
     def args_schema(self) -> dict[str, Any]:
-        """Any JSON at all: the commands know what they want."""
-        return {}
+        """Any JSON at all where the configuration declares no `args`: the commands know what they want."""
+        return super().args_schema() if self._declares_args else {}
 
     def load(self, args: Json) -> Any:
-        return args
+        return super().load(args) if self._declares_args else args
 
     def step(self, step: Step) -> Outcome:
         try:
@@ -67,10 +81,11 @@ class External(Kind):
     def _check(self, step: Step) -> Outcome:
         outcome = self._run(self._declared.check, step)
         report = _report(outcome)
+        shown = mask_names_too(report, self._secrets(step))
         if report["status"] == "running":
-            return Running(report, after=self._declared.interval)
+            return Running(shown, after=self._declared.interval)
         if report["status"] == "finished":
-            return Done(report, f"{self.name} has finished")
+            return Done(shown, f"{self.name} has finished")
         raise _CommandFailed(str(report.get("error") or f"{self.name} has failed"), outcome)
 
     def _run(self, argv: Sequence[str], step: Step) -> command.Outcome:
@@ -88,9 +103,39 @@ class External(Kind):
             )
         except CommandNotStarted as error:
             raise _CommandFailed(str(error), command.Outcome(tuple(argv), None, "", "", None)) from error
+        outcome = without_remnants(outcome, self._secrets(step))
         if not outcome.ok:
             raise _CommandFailed(outcome.describe(), outcome)
         return outcome
+
+    def _secrets(self, step: Step) -> list[str]:
+        return [step.args[name] for name in self.secret_fields if step.args.get(name)] if self.secret_fields else []
+
+
+def schema_of(declared: Mapping[str, ExternalArgument]) -> Schema:
+    """The schema of the arguments that a configuration declares."""
+    return Args.from_dict({name: _field(each) for name, each in declared.items()})()
+
+
+def _field(declared: ExternalArgument) -> "fields.Field[Any]":
+    metadata = {name: getattr(declared, name) for name in ("description", "secret") if getattr(declared, name)}
+    return FIELDS[declared.type](required=declared.required, metadata=metadata)
+
+
+def without_remnants(outcome: command.Outcome, secrets: Sequence[str]) -> command.Outcome:
+    """The outcome without the rest of a secret at the beginning of an output that was cut there.
+
+    A whole secret is masked by whoever records the outcome; a part of one would not be recognised.
+    """
+    return replace(outcome, stdout=_begin_whole(outcome.stdout, secrets), stderr=_begin_whole(outcome.stderr, secrets))
+
+
+def _begin_whole(output: str, secrets: Sequence[str]) -> str:
+    if len(output.encode()) < TAIL:
+        return output
+    output = output.lstrip("\ufffd")
+    ends = (secret[start:] for secret in spellings(secrets) for start in range(1, len(secret)))
+    return output[max((len(end) for end in ends if output.startswith(end)), default=0) :]
 
 
 class _CommandFailed(Exception):

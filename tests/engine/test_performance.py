@@ -1,5 +1,6 @@
 """One action: what its steps return, and every way to its end."""
 
+import json
 import os
 import threading
 import time
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 
 from agent import clock
-from agent.engine import performance
 from agent.errors import InvalidArgs
 from agent.hosts import command
 from agent.kinds.base import MASK, Done, Failed, Outcome, Running, Step
+from agent.kinds.masking import mask, mask_names_too
 from agent.store import actions
 from tests.agent_process import eventually
 from tests.engine.fakes import Scene, Work, count_to
@@ -444,14 +445,25 @@ def test_a_kind_that_cannot_load_its_arguments_any_more_fails_its_action_and_not
 
 def test_mask_goes_through_everything_but_the_names_of_members() -> None:
     value = {"a hunter22": [{"b": "hunter22hunter22"}, ("hunter22", None, 1.5, True)], "x": "HUNTER22"}
-    assert performance.mask(value, ["hunter22"]) == {
+    assert mask(value, ["hunter22"]) == {
         "a hunter22": [{"b": MASK + MASK}, [MASK, None, 1.5, True]],
         "x": "HUNTER22",
     }
 
 
+def test_the_names_that_a_command_chose_are_masked_too() -> None:
+    assert mask_names_too({"a hunter22": ["hunter22"]}, ["hunter22"]) == {f"a {MASK}": [MASK]}
+
+
+def test_a_secret_is_masked_as_json_writes_it_too() -> None:
+    secret = 'g\u00e4nse"fu\\ss\nchen'
+    for printed in (secret, json.dumps({"password": secret}), json.dumps({"x": secret}, ensure_ascii=False)):
+        masked = mask(f"got {printed}", [secret])
+        assert MASK in masked and "nse" not in masked and "chen" not in masked
+
+
 def test_of_a_text_with_a_short_secret_nothing_is_left() -> None:
-    assert performance.mask(["the user was created", "another"], ["eat"]) == [MASK, "another"]
+    assert mask(["the user was created", "another"], ["eat"]) == [MASK, "another"]
 
 
 def test_a_stop_is_asked_for_once_and_keeps_its_reason(scene: Scene) -> None:
