@@ -4,9 +4,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from agent import config, config_file, log, polkit, token_file, trust
+from agent import cli_tokens, config, config_file, log, owner, polkit, trust
 from agent.errors import ConfigError
 
 
@@ -28,6 +27,7 @@ def config_check(arguments: argparse.Namespace) -> None:
 
     environ = _environ(arguments.file)
     settings = config.load(environ)
+    owner.become(settings.api.tokens or settings.agent.db)
     discover(settings)
     trust.check(settings)
     print(f"{config.origin(environ)}: no mistake found")
@@ -54,14 +54,6 @@ def polkit_rule(arguments: argparse.Namespace) -> None:
     print(polkit.rule(settings, arguments.user, config.origin(environ)), end="")
 
 
-def token_create(arguments: argparse.Namespace) -> None:
-    """Print a new token; only its hash is kept."""
-    if not (arguments.kinds or arguments.read_only):
-        raise ConfigError("say which kinds it may schedule, --kinds 'replicante.service.*', or --read-only")
-    file = arguments.file or config.load().api.tokens or "tokens.toml"
-    print(token_file.create(Path(file), arguments.email, arguments.kinds, read_only=arguments.read_only))
-
-
 def _environ(file: str | None) -> dict[str, str]:
     """Ours, with this file as the configuration if one was named."""
     return dict(os.environ) | ({"AGENT_CONFIG": file} if file else {})
@@ -84,13 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     rule.add_argument("file", nargs="?", help="the configuration; the one that the agent would read unless given")
     rule.add_argument("--user", default="agent", help="who the agent runs as; agent unless given")
     rule.set_defaults(run=polkit_rule)
-    tokens = commands.add_parser("token", help="who may call").add_subparsers(metavar="COMMAND", required=True)
-    create = tokens.add_parser("create", help="give somebody a token and print it, once")
-    create.add_argument("email", help="who it is for; actions are recorded under it")
-    create.add_argument("--kinds", nargs="+", action="extend", default=[], help="what it may schedule: globs of kinds")
-    create.add_argument("--read-only", action="store_true", help="it may look and schedule nothing")
-    create.add_argument("--file", help="the file of tokens; api.tokens of the configuration unless given")
-    create.set_defaults(run=token_create)
+    cli_tokens.add_commands(commands)
     return parser
 
 

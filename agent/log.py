@@ -247,9 +247,15 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def tokens_not_read(reason: str, kept: int) -> None:
-    what = "the tokens of before stay in force" if kept else "nobody is let in until it is right"
+def tokens_not_read(reason: str, kept: int, seconds: float) -> None:
+    what = "no token is valid until the file is right"
+    if kept:
+        what = f"the {kept} identities that can be read with certainty stay valid for {seconds:.0f} seconds, no other"
     log.error("%s; %s", reason, what)
+
+
+def revocations_not_read(reason: str) -> None:
+    log.error("%s; no certificate is accepted until the list is right", reason)
 
 
 def configuration_kept(reason: str) -> None:

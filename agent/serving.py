@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from gunicorn.errors import HaltServer
 
-from agent import command_line, config, listeners, log, readiness, trust
+from agent import command_line, config, listeners, log, readiness, tls, trust
 from agent.config import Settings
 from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
 from agent.hosts import maintenance
@@ -85,12 +85,12 @@ def on_reload(arbiter: Any) -> None:
     try:
         listeners.check(config.current().api)
     except ConfigError as error:
-        raise HaltServer(str(error), 1) from None
+        raise HaltServer(str(error), os.EX_CONFIG) from None
 
 
 def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:
     """What gunicorn encrypts connections with."""
-    return trust.worker_tls()
+    return tls.of_this_worker().current()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,81 +1,167 @@
-"""New tokens: written into the file as a hash only, which is replaced as a whole."""
+"""Make, revoke and replace tokens: the file keeps their hashes only, and is replaced as a whole."""
 
 import fcntl
 import hashlib
-import json
 import os
 import secrets
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agent import tokens
+from agent import clock, owner, token_text, tokens, trusted
 from agent.checks import Wrong
 from agent.errors import ConfigError
+from agent.identities import Identities, Identity, Token, parse
+from agent.tokens import Gone
+
+SECOND = 1_000_000
+"""Microseconds."""
 
 
-def create(path: Path, email: str, kinds: Sequence[str], *, read_only: bool = False) -> str:
-    """A token for a new identity, which nothing but the return value tells.
+def create(
+    path: Path, email: str, kinds: Sequence[str], *, read_only: bool = False, expires: float | None = None
+) -> str:
+    """A token for a new identity, or one more for an identity that has the same permissions.
 
-    Raises `ConfigError` for a file that is wrong already or has the identity, `OSError` where it cannot be written.
+    The token stands nowhere but in the return value. `expires` is in seconds from now. Raises `ConfigError` for a file
+    that is wrong or an identity that cannot be, `OSError` where the file cannot be written.
     """
-    path = path.resolve()
     token = secrets.token_urlsafe(32)
-    identity = {"sha256": hashlib.sha256(token.encode()).hexdigest(), "kinds": list(kinds), "read_only": read_only}
-    try:
-        tokens.parse({email: identity})
-    except Wrong as wrong:
-        raise ConfigError(str(wrong)) from None
-    with _alone(path.parent):
-        before = _text(path)
-        if before and email in tokens.read(path, certificates=True)[0]:
-            raise ConfigError(f"{path}: {email} is in it already: remove its table first")
-        _replace(path, f"{before.rstrip()}\n\n".lstrip() + _table(email, identity))
+
+    def edit(text: str, known: Identities) -> str:
+        members = _members(token, expires)
+        if email not in known.by_email:
+            _refuse_no_permission(kinds, read_only)
+            identity = {"kinds": list(kinds), "read_only": read_only}
+            _refuse_wrong(email, identity | {"tokens": [{"sha256": members["sha256"]}]})
+            return token_text.with_token(token_text.with_identity(text, email, identity), email, members)
+        if kinds or read_only:
+            raise ConfigError(f"{path}: {email} is in it already: name no kinds to give it one more token")
+        return token_text.with_token(text, email, members)
+
+    _change(path, edit, new=True)
     return token
 
 
-def _table(email: str, identity: Mapping[str, Any]) -> str:
-    # JSON's texts, lists of them and booleans are TOML's too.
-    members = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in identity.items()]
-    return "\n".join([f"[{json.dumps(email, ensure_ascii=False)}]", *members]) + "\n"
+def revoke(path: Path, email: str, token_id: str | None = None) -> None:
+    """Remove one token; without `token_id`, or with the last one, remove the identity. Raises as `create`."""
+
+    def edit(text: str, known: Identities) -> str:
+        identity = _identity(path, known, email)
+        if token_id is None or [each.id for each in identity.tokens] == [token_id]:
+            return token_text.without_identity(text, email)
+        return token_text.without_token(text, email, _token(path, identity, token_id).sha256.hex())
+
+    _change(path, edit)
 
 
-def _text(path: Path) -> str:
+def rotate(
+    path: Path, email: str, token_id: str | None = None, *, overlap: float = 0.0, expires: float | None = None
+) -> str:
+    """A new token in the place of one, which stays valid for `overlap` seconds. Raises as `create`."""
+    token = secrets.token_urlsafe(32)
+
+    def edit(text: str, known: Identities) -> str:
+        replaced = _token(path, _identity(path, known, email), token_id)
+        text = token_text.with_token(text, email, _members(token, expires))
+        if overlap <= 0:
+            return token_text.without_token(text, email, replaced.sha256.hex())
+        if replaced.expires is not None and replaced.expires < clock.now() / SECOND + overlap:
+            return text
+        return token_text.with_end(text, email, replaced.sha256.hex(), _moment(overlap))
+
+    _change(path, edit)
+    return token
+
+
+def _members(token: str, expires: float | None) -> dict[str, Any]:
+    return {
+        "sha256": hashlib.sha256(token.encode()).hexdigest(),
+        "created": _moment(0),
+        "expires": None if expires is None else _moment(expires),
+    }
+
+
+def _moment(seconds: float) -> str:
+    return str(clock.rfc3339(clock.now() + round(seconds * SECOND)))
+
+
+def _refuse_no_permission(kinds: Sequence[str], read_only: bool) -> None:
+    if not (kinds or read_only):
+        raise ConfigError("say which kinds it may schedule, --kinds 'replicante.service.*', or --read-only")
+
+
+def _refuse_wrong(email: str, identity: dict[str, Any]) -> None:
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except ValueError:
-        raise ConfigError(f"{path}: not TOML: it is not UTF-8") from None
+        parse({email: identity})
+    except Wrong as wrong:
+        raise ConfigError(str(wrong)) from None
 
 
-def _replace(path: Path, text: str) -> None:
+def _identity(path: Path, known: Identities, email: str) -> Identity:
+    if email not in known.by_email:
+        raise ConfigError(f"{path}: {email} is not in it")
+    return known.by_email[email]
+
+
+def _token(path: Path, identity: Identity, token_id: str | None) -> Token:
+    """The token of this id, or the only one."""
+    found = [each for each in identity.tokens if token_id in (None, each.id)]
+    if len(found) != 1:
+        ids = ", ".join(each.id for each in identity.tokens) or "none"
+        raise ConfigError(f"{path}: name one of the tokens of {identity.email}: {ids}")
+    return found[0]
+
+
+def _change(path: Path, edit: Callable[[str, Identities], str], *, new: bool = False) -> None:
+    """Put an edited text in the place of the file; `new` ones may be made."""
+    owner.become(path)
+    trusted.check_folder(path.parent)
+    with _folder(path) as folder:
+        text, known = _read(path, folder, new)
+        edited = edit(text, known)
+        _replace(path, folder, edited)
+
+
+def _read(path: Path, folder: int, new: bool) -> tuple[str, Identities]:
+    """The text and the identities in it. Raises `ConfigError`, also for a link: it may lead anywhere."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise ConfigError(f"{path} is a symbolic link: name the file itself")
+    try:
+        known, _ = tokens.read(path, certificates=True)
+        return path.read_text(encoding="utf-8"), known
+    except Gone:
+        if new:
+            return "", Identities()
+        raise
+
+
+def _replace(path: Path, folder: int, text: str) -> None:
     """The file is the old one or the new one at any moment, and always its owner's alone."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    draft = f".{path.name}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(draft, flags, 0o600, dir_fd=folder)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            # Made by root for an agent that is not root: whoever has the file, or else the directory, keeps it.
-            owner = (path if path.exists() else path.parent).stat()
-            if os.geteuid() == 0:
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.flush()
             os.fsync(descriptor)
-        os.replace(name, path)
+        os.rename(draft, path.name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        os.unlink(name)
+        os.unlink(draft, dir_fd=folder)
         raise
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """One at a time: what another writes in between would be lost."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _folder(path: Path) -> Iterator[int]:
+    """The folder, for one at a time: what another writes in between would be lost."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -43,7 +43,7 @@ def init_app(app: Flask, context: Context) -> None:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     errors.init_app(app)
     hosts.init_app(app, context.settings.api)
-    auth.init_app(app, context.settings.api)
+    auth.init_app(app, context.settings)
     # What a request says is looked at once it is known who sends it.
     addresses.init_app(app)
     query.init_app(app)

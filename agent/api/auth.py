@@ -1,4 +1,4 @@
-"""Who calls, by token or client certificate, and what it may do."""
+"""Who calls, by token, client certificate or unix socket, and what it may do."""
 
 import ssl
 import time
@@ -8,23 +8,33 @@ from weakref import WeakKeyDictionary
 
 from flask import Flask, current_app, request
 
-from agent import log
-from agent.config import Api
+from agent import log, tls
+from agent.api import connection
+from agent.config import Settings
 from agent.errors import AgentError, Forbidden, Unauthenticated
-from agent.tokens import EMAIL, EVERYTHING, Identity, Tokens
+from agent.identities import EMAIL, EVERYTHING, Identity
+from agent.models import Requester
+from agent.token_use import TokenUse
+from agent.tokens import Expired, Tokens
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 CALLER = "agent.caller"
 """Where the WSGI environment has the identity: no header can be of this name."""
+CHANNEL = "agent.channel"
+"""Where it has the channel that the caller came by."""
 
 
 class Door:
     """Lets callers in that show who they are."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, settings: Settings) -> None:
+        api = settings.api
         self._certified = api.certified
+        self._revocable = api.tls is not None and api.tls.crl is not None
         self._tokens = Tokens(api.tokens, certificates=api.certified) if api.tokens else None
+        self._node = settings.agent.node
+        self._use = TokenUse(settings.agent.db)
         self._certificates: WeakKeyDictionary[ssl.SSLSocket, tuple[str, float]] = WeakKeyDictionary()
 
     def check(self) -> None:
@@ -33,36 +43,58 @@ class Door:
             if has_no_caller(current_app.view_functions.get(request.endpoint or "")):
                 self._check_certificate()
                 return
-            identity = self._by_certificate() if self._certified else self._by_token()
+            identity, channel = self._identity()
             if identity.read_only and request.method not in ("GET", "HEAD", "OPTIONS"):
                 raise Forbidden(f"{identity.email} may only read")
+        except Expired as error:
+            log.caller_refused(Unauthenticated.status, request.environ.get("REMOTE_ADDR", ""), str(error))
+            raise Unauthenticated(str(error)) from None
         except AgentError as error:
             log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), error.message)
             raise
-        request.environ[CALLER] = identity
+        request.environ[CALLER], request.environ[CHANNEL] = identity, channel
+
+    def _identity(self) -> tuple[Identity, Requester]:
+        if connection.is_unix(request.environ):
+            if "HTTP_AUTHORIZATION" not in request.environ:
+                return self._by_user(), Requester.CLI
+            return self._by_token(), Requester.API
+        return self._by_certificate() if self._certified else self._by_token(), Requester.API
 
     def _by_token(self) -> Identity:
         scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("a token is required: Authorization: Bearer <token>")
-        assert self._tokens is not None
-        identity = self._tokens.by_token(token.strip())
+        identity = self._tokens.by_token(token.strip()) if self._tokens else None
         if identity is None:
             raise Unauthenticated("this token is nobody's")
+        self._use.note(identity.tokens[0].id)
+        return identity
+
+    def _by_user(self) -> Identity:
+        """By the user that the process at the other end had when it connected: the kernel says so."""
+        if self._tokens is None or not self._tokens.knows_users:
+            raise Unauthenticated("a token is required: Authorization: Bearer <token>")
+        peer = connection.peer(request.environ)
+        identity = self._tokens.by_user(peer.user, peer.groups, f"{peer.user}@{self._node}")
+        if identity is None:
+            raise Unauthenticated(f'{peer.user} of this host is not in the file of tokens: [unix."{peer.user}"]')
+        self._use.note(f"unix.{peer.user}")
         return identity
 
     def _check_certificate(self) -> None:
         """Of a request that nobody's name is asked of: the connection must be one that may be made all the same."""
-        if self._certified:
+        if self._certified and not connection.is_unix(request.environ):
             self._email()
 
     def _by_certificate(self) -> Identity:
         email = self._email()
         if self._tokens is None:
-            return Identity(email, None, EVERYTHING, read_only=False)
+            return Identity(email, EVERYTHING)
         identity = self._tokens.by_email(email)
         if identity is None:
             raise Forbidden(f"{email} is not in the file of tokens")
+        self._use.note(email)
         return identity
 
     def _email(self) -> str:
@@ -76,19 +108,23 @@ class Door:
 
     def _certificate(self) -> tuple[str, float]:
         """E-mail and last second of the certificate that this connection began with."""
-        connection = request.environ.get("gunicorn.socket")
-        if not isinstance(connection, ssl.SSLSocket):
+        encrypted = request.environ.get(connection.SOCKET)
+        if not isinstance(encrypted, ssl.SSLSocket):
             raise Unauthenticated("a client certificate is required")
-        if (known := self._certificates.get(connection)) is None:
-            known = self._certificates[connection] = _named(connection)
+        if self._revocable and encrypted.context is not tls.of_this_worker().current():
+            # Whether it was revoked, the handshake alone finds out.
+            connection.end_with_this_answer(encrypted)
+            raise Unauthenticated("certificates were revoked since this connection was made: connect again")
+        if (known := self._certificates.get(encrypted)) is None:
+            known = self._certificates[encrypted] = _named(encrypted)
         return known
 
 
-def init_app(app: Flask, api: Api) -> None:
+def init_app(app: Flask, settings: Settings) -> None:
     """Ask every caller of every address who it is, if anybody is to be asked."""
     app.extensions["agent.door"] = None
-    if api.authenticated:
-        door = app.extensions["agent.door"] = Door(api)
+    if settings.api.authenticated:
+        door = app.extensions["agent.door"] = Door(settings)
         app.before_request(door.check)
 
 
@@ -111,6 +147,12 @@ def caller() -> Identity | None:
     return identity
 
 
+def channel() -> Requester:
+    """By which channel the caller came: `CLI` for a user of this host, known by the unix socket."""
+    found: Requester = request.environ.get(CHANNEL, Requester.API)
+    return found
+
+
 def permit(kind: str) -> None:
     """Raises `Forbidden` unless the caller may schedule and cancel actions of this kind."""
     identity = caller()
@@ -130,8 +172,8 @@ def _forbid(reason: str) -> NoReturn:
     raise Forbidden(reason)
 
 
-def _named(connection: ssl.SSLSocket) -> tuple[str, float]:
-    certificate: Any = connection.getpeercert()
+def _named(encrypted: ssl.SSLSocket) -> tuple[str, float]:
+    certificate: Any = encrypted.getpeercert()
     if not certificate:
         return "", 0.0
     return email_of(certificate), ssl.cert_time_to_seconds(certificate["notAfter"])

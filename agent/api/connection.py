@@ -1,19 +1,64 @@
 """The connection that a request came by, as the kernel knows it."""
 
+import grp
+import os
+import pwd
 import socket
+import struct
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
+
+from agent.errors import Unauthenticated
 
 SOCKET = "gunicorn.socket"
 """Where gunicorn puts the connection into the WSGI environment: no header can be of this name."""
+CREDENTIALS = struct.Struct("3i")
+"""Pid, uid and gid, as the kernel gives them."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A user of this host and the groups it is in now."""
+
+    user: str
+    groups: tuple[str, ...]
 
 
 def is_unix(environ: Mapping[str, Any]) -> bool:
     """Whether the request came by a unix socket."""
-    return unix_socket(environ) is not None
+    return _unix_socket(environ) is not None
 
 
-def unix_socket(environ: Mapping[str, Any]) -> socket.socket | None:
-    """The unix connection of the request; None for every other."""
+def peer(environ: Mapping[str, Any]) -> Peer:
+    """Whose process connected to the unix socket. Raises `Unauthenticated` for a user that has no name here."""
+    found = _unix_socket(environ)
+    assert found is not None
+    _, uid, _ = CREDENTIALS.unpack(found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        raise Unauthenticated(f"the user {uid} has no name on this host") from None
+    # As the host's files say now, not the process: one that is in a group no more may run for months.
+    return Peer(user.pw_name, tuple(_names(os.getgrouplist(user.pw_name, user.pw_gid))))
+
+
+def end_with_this_answer(found: socket.socket) -> None:
+    """Read no further request: gunicorn takes no header for this from an application, but closes what has ended."""
+    with suppress(OSError):
+        # Of an encrypted connection too, which the answer still needs.
+        socket.socket.shutdown(found, socket.SHUT_RD)
+
+
+def _unix_socket(environ: Mapping[str, Any]) -> socket.socket | None:
     found = environ.get(SOCKET)
     return found if isinstance(found, socket.socket) and found.family == socket.AF_UNIX else None
+
+
+def _names(gids: list[int]) -> list[str]:
+    names = []
+    for gid in gids:
+        with suppress(KeyError):
+            names.append(grp.getgrgid(gid).gr_name)
+    return names

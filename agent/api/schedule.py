@@ -50,7 +50,7 @@ def accept(kind: Kind, args: Json, *, user_reference: str | None = None) -> Acce
     return write_down(
         kind,
         args,
-        Requester.API,
+        auth.channel(),
         user=requesting.user(),
         idempotency_key=requesting.idempotency_key(),
         user_reference=user_reference,

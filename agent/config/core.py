@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import checks
+from agent.checks import Wrong
 from agent.config.option import option, required, subtable
 
 
@@ -41,6 +42,16 @@ class Tls:
         "Who certifies callers: one without such a certificate is not served. Its e-mail is who calls.",
         '"clients.pem"',
     )
+    crl: Path | None = option(
+        None,
+        checks.path,
+        "What clients_ca has revoked, PEM; read again when it changes. Without a valid list no caller is accepted.",
+        '"clients.crl"',
+    )
+
+    def __post_init__(self) -> None:
+        if self.crl is not None and self.clients_ca is None:
+            raise Wrong("a value, as crl is set", checks.NOTHING, at="clients_ca")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test's authority")])
         self._numbers = count(1)
+        self._serials: dict[str | None, list[int]] = {}
+        self._issued: list[int] = []
         builder = _valid(self._name, self._key, DAY).issuer_name(self._name)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         self._certificate = builder.sign(self._key, hashes.SHA256())
@@ -42,9 +44,22 @@ class Authority:
         The certificate is valid as long as `left` says; less than nothing: it has expired.
         """
         names: list[x509.GeneralName] = [] if email is None else [x509.RFC822Name(email)]
+        self._issued = self._serials.setdefault(email, [])
         context = ssl.create_default_context(cafile=(server or self).ca)
         context.load_cert_chain(*self._issue(names, subject, left))
         return context
+
+    def revoke(self, file: Path, *emails: str, left: timedelta = DAY) -> Path:
+        """Write the list of revoked certificates: all of these e-mails. It is valid as long as `left` says."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now - 2 * DAY).next_update(now + left)
+        for serial in (number for email in emails for number in self._serials[email]):
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - DAY)
+            builder = builder.add_revoked_certificate(revoked.build())
+        new = file.with_suffix(".new")
+        new.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return new.replace(file)
 
     def _issue(self, names: list[x509.GeneralName], email: str | None, left: timedelta) -> tuple[Path, Path]:
         key, number = ec.generate_private_key(ec.SECP256R1()), next(self._numbers)
@@ -55,6 +70,7 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
+        self._issued.append(certificate.serial_number)
         files = self._directory / f"{number}.pem", self._directory / f"{number}.key"
         files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         files[1].write_bytes(_pem(key))

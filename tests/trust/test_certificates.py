@@ -16,6 +16,7 @@ import pytest
 from tests.agent_process import PREFIX, eventually
 from tests.conformance.shapes import PING, SUCCESS
 from tests.conftest import STARTED, close_all
+from tests.test_config import started_in_vain
 from tests.trust.certificates import DAY, Authority
 from tests.trust.guarded import (
     DBA,
@@ -38,13 +39,16 @@ StartEncrypted = Callable[..., Encrypted]
 def start_encrypted(tmp_path: Path, authority: Authority, request: pytest.FixtureRequest) -> Iterator[StartEncrypted]:
     agents = request.node.stash.setdefault(STARTED, [])
 
-    def start(tokens: str | None = THREE, *, clients: Authority | None = authority) -> Encrypted:
+    def start(
+        tokens: str | None = THREE, *, clients: Authority | None = authority, crl: Path | None = None
+    ) -> Encrypted:
         certificate, key = authority.server()
         lines = ["[api]"]
         if tokens is not None:
             lines.append(f'tokens = "{write_tokens(tmp_path / "tokens.toml", tokens)}"')
         lines += ["[api.tls]", f'certificate = "{certificate}"', f'key = "{key}"']
         lines += [f'clients_ca = "{clients.ca}"'] if clients else []
+        lines += [f'crl = "{crl}"'] if crl else []
         encrypted = Encrypted(tmp_path / "agent", config="\n".join(lines))
         encrypted.context = authority.client(DBA)
         encrypted.env["AGENT_BIND"] = f"0.0.0.0:{encrypted.port}"
@@ -205,3 +209,74 @@ def test_a_renewed_certificate_is_taken_with_a_reload(
     agent.context = authority.client(DBA, server=stranger)
     agent.reload()
     assert agent.get(f"{PREFIX}/queue").status == 200
+
+
+# Certificates that were revoked
+
+
+def test_a_revoked_certificate_is_not_served_and_others_are(
+    start_encrypted: StartEncrypted, authority: Authority, tmp_path: Path
+) -> None:
+    pinger = authority.client(PINGER)
+    agent = start_encrypted(crl=authority.revoke(tmp_path / "crl.pem", PINGER))
+    assert agent.get(f"{PREFIX}/queue").status == 200
+    agent.context = pinger
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue")
+
+
+def test_a_certificate_that_is_revoked_later_is_not_served_any_more_on_a_kept_connection_neither(
+    start_encrypted: StartEncrypted, authority: Authority, tmp_path: Path
+) -> None:
+    crl = authority.revoke(tmp_path / "crl.pem")
+    agent = start_encrypted(crl=crl)
+    dba, agent.context = agent.context, authority.client(PINGER)
+    connection = agent.connect()
+    assert agent.get(f"{PREFIX}/queue", connection=connection).status == 200
+    authority.revoke(crl, PINGER)
+    answer = agent.get(f"{PREFIX}/queue", connection=connection)
+    assert_refused(answer, 401, "Unauthenticated")
+    assert "connect again" in answer.json["error"]
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue", connection=connection)
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue")
+    agent.context = dba
+    assert agent.get(f"{PREFIX}/queue").status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize("broken", ["gone", "no list", "another authority's", "expired"])
+def test_without_a_valid_list_no_certificate_is_accepted_until_there_is_one(
+    start_encrypted: StartEncrypted, authority: Authority, stranger: Authority, tmp_path: Path, broken: str
+) -> None:
+    crl = authority.revoke(tmp_path / "crl.pem")
+    agent = start_encrypted(crl=crl)
+    agent.get(f"{PREFIX}/queue")
+    if broken == "gone":
+        crl.unlink()
+    elif broken == "no list":
+        crl.write_bytes(authority.ca.read_bytes())
+    elif broken == "expired":
+        authority.revoke(crl, left=-DAY)
+    else:
+        stranger.revoke(crl)
+    with pytest.raises(NOT_SERVED):
+        agent.get(f"{PREFIX}/queue")
+    authority.revoke(crl)
+
+    def served() -> bool:
+        try:
+            return agent.get(f"{PREFIX}/queue").status == 200
+        except NOT_SERVED:
+            return False
+
+    eventually(served, "it is served again")
+    if broken in ("gone", "no list"):
+        assert agent.log_text().count("no certificate is accepted until the list is right") == 1
+
+
+def test_a_list_needs_an_authority(tmp_path: Path, authority: Authority) -> None:
+    certificate, key = authority.server()
+    text = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\ncrl = "x"\n'
+    assert "api.tls.clients_ca: expected a value, as crl is set" in started_in_vain(tmp_path, text)

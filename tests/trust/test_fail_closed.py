@@ -10,7 +10,7 @@ from agent import cli
 from tests.agent_process import PREFIX, StartAgent
 from tests.test_config import started_in_vain
 from tests.trust.certificates import Authority
-from tests.trust.guarded import DBA_TOKEN, StartGuarded, assert_refused, table, write_tokens
+from tests.trust.guarded import DBA_TOKEN, THREE, StartGuarded, assert_refused, table, write_tokens
 
 WARNING = "callers are not authenticated"
 
@@ -63,13 +63,15 @@ def refused(tmp_path: Path, tokens: Path) -> str:
 
 
 def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    assert "cannot be read: No such file or directory" in refused(tmp_path, tmp_path / "tokens.toml")
+    assert "cannot be read: there is no such file" in refused(tmp_path, tmp_path / "tokens.toml")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
 def test_a_file_that_others_can_use_stops_the_start(tmp_path: Path, tokens_file: Path, mode: int) -> None:
     tokens_file.chmod(mode)
-    assert f"only its owner can read (mode 0600), got mode {mode:04o}" in refused(tmp_path, tokens_file)
+    what = "write" if mode & 0o022 else "read"
+    expected = f"users other than its owner may {what} it (mode {mode:04o}): run chmod 600 {tokens_file}"
+    assert refused(tmp_path, tokens_file) == f"agent: {tokens_file}: {expected}"
 
 
 def test_a_mistake_stops_the_start_and_is_told_with_file_identity_member_expected_and_found(tmp_path: Path) -> None:
@@ -106,11 +108,11 @@ def test_a_worker_that_begins_with_a_wrong_file_lets_nobody_in_until_it_is_right
     start_guarded: StartGuarded, tokens_file: Path
 ) -> None:
     guarded = start_guarded()
-    write_tokens(tokens_file, "[broken\n")
+    write_tokens(tokens_file, f"{THREE}[broken\n")
     assert guarded.get(f"{PREFIX}/queue").status == 200
     guarded.reload()
     assert_refused(guarded.get(f"{PREFIX}/queue"), 401, "Unauthenticated")
-    assert "nobody is let in until it is right" in guarded.log_text()
+    assert "no token is valid until the file is right" in guarded.log_text()
     write_tokens(tokens_file)
     assert guarded.get(f"{PREFIX}/queue").status == 200
 

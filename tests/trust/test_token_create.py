@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -42,9 +43,9 @@ def test_the_file_has_the_hash_and_not_the_token(tmp_path: Path, capsys: pytest.
     assert token not in file.read_text()
     assert tomllib.loads(file.read_text()) == {
         NEW: {
-            "sha256": hashlib.sha256(token.encode()).hexdigest(),
             "kinds": ["replicante.service.*", "deploy"],
             "read_only": False,
+            "tokens": [{"sha256": hashlib.sha256(token.encode()).hexdigest(), "created": ANY}],
         }
     }
     assert file.stat().st_mode & 0o7777 == 0o600
@@ -104,7 +105,7 @@ def test_a_wrong_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
     file.write_text("")
     os.chmod(file, 0o644)
     file.write_text("# nobody yet\n")
-    assert "only its owner can read" in refused(capsys, NEW, "--kinds", "*", "--file", str(file))
+    assert "users other than its owner may read it" in refused(capsys, NEW, "--kinds", "*", "--file", str(file))
     assert file.read_text() == "# nobody yet\n"
 
 

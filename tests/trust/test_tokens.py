@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -172,28 +171,6 @@ def test_a_file_changed_in_place_counts_though_its_size_and_place_stay(
         tokens_file.write_text(table("new@example.com", token, ["*"]))
         assert admitted(guarded, token)
         assert not admitted(guarded, DBA_TOKEN)
-
-
-@pytest.mark.parametrize("broken", ["[", '["x@example.com"]\nsha256 = 1\n', "\udcff", None, 0o644])
-def test_a_wrong_new_file_changes_nothing_and_is_told_once(
-    start_guarded: StartGuarded, tokens_file: Path, broken: str | int | None
-) -> None:
-    guarded = start_guarded()
-    if broken is None:
-        tokens_file.unlink()
-    elif isinstance(broken, int):
-        os.chmod(tokens_file, broken)
-    else:
-        tokens_file.write_bytes(broken.encode(errors="surrogateescape"))
-    for _ in range(10):
-        assert admitted(guarded, DBA_TOKEN)
-        assert not admitted(guarded, "x")
-    told = [line for line in guarded.log_text().splitlines() if "the tokens of before stay in force" in line]
-    assert len(told) == 1, told
-    assert str(tokens_file) in told[0]
-    tokens_file.unlink(missing_ok=True)
-    write_tokens(tokens_file, table("new@example.com", "new", ["*"]))
-    assert admitted(guarded, "new")
 
 
 def test_permissions_of_a_changed_file_count_at_once(start_guarded: StartGuarded, tokens_file: Path) -> None:

@@ -27,7 +27,10 @@ MISTAKES: list[tuple[str, str]] = [
     (f'["a@b.c"]\nsha256 = "{DIGEST}"\nkinds = "*"\n', 'a@b.c.kinds: expected a list of texts, got "*"'),
     (f'["a@b.c"]\nsha256 = "{DIGEST}"\nkinds = [""]\n', 'a@b.c.kinds: expected a list of texts, got [""]'),
     (f'["a@b.c"]\nsha256 = "{DIGEST}"\nread_only = "no"\n', 'a@b.c.read_only: expected true or false, got "no"'),
-    ('["a@b.c"]\ntoken = "secret"\n', "a@b.c.token: unknown option, expected one of kinds, read_only, sha256"),
+    (
+        '["a@b.c"]\ntoken = "secret"\n',
+        "a@b.c.token: unknown option, expected one of expires, kinds, read_only, sha256, tokens",
+    ),
     (
         f'["a@b.c"]\nsha256 = "{DIGEST}"\n["d@e.f"]\nsha256 = "{DIGEST.upper()}"\n',
         "sha256: expected a token of its own for each identity",
@@ -48,7 +51,7 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, told: str) 
 def test_with_certificates_an_identity_needs_no_token(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table(DBA, None, ["*"]))
     found, _ = tokens.read(file, certificates=True)
-    assert found[DBA].may("deploy")
+    assert found.by_email[DBA].may("deploy")
     known = Tokens(file, certificates=True)
     assert known.by_email(DBA) is not None
     assert known.by_token("") is None
@@ -60,7 +63,7 @@ def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.
         os.chown(file, 65534, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 65534)
-    with pytest.raises(ConfigError, match=r"expected a file of the user .* or root, got one of"):
+    with pytest.raises(ConfigError, match=r": it belongs to .*, not to .* or root: run chown "):
         tokens.read(file)
 
 
@@ -86,14 +89,14 @@ def test_a_glob_counts_for_the_whole_name_of_a_kind(
     tmp_path: Path, globs: list[str], fit: list[str], unfit: list[str]
 ) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table(DBA, DBA_TOKEN, globs))
-    identity = tokens.read(file)[0][DBA]
+    identity = tokens.read(file)[0].by_email[DBA]
     assert all(identity.may(kind) for kind in fit)
     assert not any(identity.may(kind) for kind in unfit)
 
 
 def test_who_only_reads_may_do_no_kind(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table(DBA, DBA_TOKEN, ["*"], read_only=True))
-    assert not tokens.read(file)[0][DBA].may("deploy")
+    assert not tokens.read(file)[0].by_email[DBA].may("deploy")
 
 
 def test_every_entry_is_compared_whoever_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,91 @@
+"""One rule for the files that the agent trusts: they belong to its user or root, and no other user may write them."""
+
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from agent.errors import ConfigError
+
+OTHERS_MAY_WRITE = 0o022
+OTHERS_MAY_USE = 0o077
+
+
+class Untrusted(ConfigError):
+    """Another user owns the file or may write it; the message says which command mends that."""
+
+
+class Exposed(Untrusted):
+    """Another user may read a file that is private; nobody else can have written it."""
+
+
+def check(path: Path, status: os.stat_result, *, private: bool = False) -> None:
+    """Judge an open file by its status; a `private` one is its owner's alone. Raises `Untrusted`, `Exposed`."""
+    _check_owner(path, status)
+    mode, limit = stat.S_IMODE(status.st_mode), OTHERS_MAY_USE if private else OTHERS_MAY_WRITE
+    remedy = f"run chmod {mode & ~limit:o} {path}"
+    if mode & OTHERS_MAY_WRITE:
+        raise Untrusted(f"{path}: users other than its owner may write it (mode {mode:04o}): {remedy}")
+    if mode & limit:
+        raise Exposed(f"{path}: users other than its owner may read it (mode {mode:04o}): {remedy}")
+
+
+def check_file(path: Path, *, private: bool = False, link: bool = True) -> None:
+    """The same of the file at `path`, if there is one, and of its folder. Raises `Untrusted`.
+
+    Without `link` a symbolic link is refused.
+    """
+    if not link and path.is_symlink():
+        raise Untrusted(f"{path}: it is a symbolic link: run rm {path}")
+    if status := _status(path):
+        check(path, status, private=private)
+    # Through a link, another user's folder could lie on the way: that of the file itself counts.
+    check_folder(path.resolve().parent)
+
+
+def check_folder(path: Path) -> None:
+    """Another user must not be able to put another file in the place of one in here. Raises `Untrusted`."""
+    status = _status(path)
+    if status is None:
+        return
+    _check_owner(path, status)
+    if not stat.S_IMODE(status.st_mode) & OTHERS_MAY_WRITE or status.st_mode & stat.S_ISVTX:
+        return
+    if not _is_writable_by_its_owner_alone(status):
+        mode = stat.S_IMODE(status.st_mode)
+        raise Untrusted(f"{path}: users other than its owner may write it (mode {mode:04o}): run chmod go-w {path}")
+
+
+def user(uid: int) -> str:
+    """The name of a user, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid not in (0, os.geteuid()):
+        own = user(os.geteuid())
+        raise Untrusted(f"{path}: it belongs to {user(status.st_uid)}, not to {own} or root: run chown {own} {path}")
+
+
+def _is_writable_by_its_owner_alone(status: os.stat_result) -> bool:
+    """Whether only a group may write that is the owner's private one, as with the umask 002 of many desktops."""
+    if status.st_mode & stat.S_IWOTH or status.st_uid == 0:
+        return False
+    try:
+        # Imported here: only such a folder needs it.
+        import grp
+
+        group, owner = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid)
+    except KeyError:
+        return False
+    return owner.pw_gid == group.gr_gid and owner.pw_name == group.gr_name and not group.gr_mem
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
