@@ -20,6 +20,7 @@ class Encryption:
         self._tls = tls
         self._reading = threading.Lock()
         self._stamp = self._now()
+        self._list = self._content()
         self._context = context(tls)
         self._complaint = ""
         self._again = 0.0
@@ -35,13 +36,22 @@ class Encryption:
         now = self._now()
         if now == self._stamp and clock.monotonic() < self._again:
             return  # another thread did
+        before, self._list = self._list, self._content()
         self._stamp, self._again = now, clock.monotonic() + RETRY
+        if self._list == before and not self._complaint:
+            return  # connections of the present context go on
         try:
             self._context, self._complaint = context(self._tls), ""
         except ConfigError as error:
             if str(error) != self._complaint:
                 log.revocations_not_read(str(error))
             self._context, self._complaint = _accepting_none(), str(error)
+
+    def _content(self) -> bytes | None:
+        try:
+            return self._tls.crl.read_bytes() if self._tls.crl else None
+        except OSError:
+            return None
 
     def _now(self) -> stamp.Stamp:
         return stamp.at(self._tls.crl) if self._tls.crl else ()
