@@ -121,12 +121,6 @@ class StackNotFound(AgentError):
     status = 404
 
 
-class HookNotFound(AgentError):
-    """No application of this name has a secret that hooks are signed with."""
-
-    status = 404
-
-
 class NotCancellable(AgentError):
     """The action is final, or its kind cannot be interrupted."""
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from agent import checks
 
 OTHERS_MAY_WRITE = 0o022
+SHORTEST_KEY = 16
+"""Characters of a key to sign with: a shorter one is found by trying, from one signed body."""
 
 
 class SecretUnreadable(Exception):
@@ -21,9 +23,9 @@ def _why_not(path: Path, error: Exception) -> str:
     return f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is no text'}"
 
 
-def read(path: Path) -> str:
+def read(path: Path, *, shortest: int = 1) -> str:
     """What the file holds, without the line's end. Raises `SecretUnreadable`, also where others than its owner may
-    write it: theirs would be the secret."""
+    write it: theirs would be the secret; and where the secret has fewer than `shortest` characters."""
     try:
         with path.open() as file:
             mode, secret = os.fstat(file.fileno()).st_mode, file.read().rstrip("\r\n")
@@ -33,4 +35,9 @@ def read(path: Path) -> str:
         raise SecretUnreadable(f"others than its owner may write {path} (mode {mode & 0o777:04o}): chmod go-w {path}")
     if not secret:
         raise SecretUnreadable(f"{path} is empty")
+    if len(secret) < shortest:
+        raise SecretUnreadable(
+            f"{path} holds {len(secret)} characters, and a key to sign with has at least {shortest}: "
+            "make one with openssl rand -hex 32"
+        )
     return secret

@@ -18,7 +18,7 @@ def check(settings: Settings) -> None:
         tls.context(api.tls)
     for option, file in _keys_to_sign_with(settings).items():
         try:
-            secret_file.read(file)
+            secret_file.read(file, shortest=secret_file.SHORTEST_KEY)
         except SecretUnreadable as error:
             raise ConfigError(f"{option}: {error}") from None
 

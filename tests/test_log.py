@@ -114,7 +114,7 @@ def test_wrong_deliveries_do_not_either(
         assert deliver(agent, encoded(push()), headers=headers).status == status
 
     lines = {
-        401: "WARNING a caller from 127.0.0.1 was refused with 401: shop",
+        401: "WARNING a caller from 127.0.0.1 was refused with 401: applications.shop.hook_secret",
         503: "ERROR applications.shop.hook_secret",
     }
     assert_told_of_all(agent, call, lines[status])

@@ -25,7 +25,7 @@ def read() -> bytes:
     declared = int(request.environ.get("CONTENT_LENGTH") or 0)
     body = b"" if declared > limit else _received(limit + 1)
     if max(declared, len(body)) > limit:
-        raise BodyTooLarge(f"the body is larger than {limit} bytes")
+        raise BodyTooLarge(f"the body is larger than {limit} bytes, the limit of api.max_body")
     if len(body) < declared:
         raise InvalidBody("the body ends before its Content-Length")
     return body

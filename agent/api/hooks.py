@@ -1,6 +1,7 @@
 """`POST /hooks/deploy/<application>`: a push deploys what was pushed; whoever can sign it may ask for that."""
 
 import re
+import secrets
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -8,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
 from agent import log, secret_file, signature
-from agent.api import body, requesting
+from agent.api import body
 from agent.api.auth import authenticates_itself
 from agent.api.current import context
 from agent.api.description import describe
@@ -18,7 +19,7 @@ from agent.config import Application
 from agent.errors import (
     ActionNotAvailable,
     ActionNotFound,
-    HookNotFound,
+    AgentError,
     HookReplayed,
     HookUnavailable,
     InvalidArgs,
@@ -27,6 +28,7 @@ from agent.errors import (
     Unauthenticated,
 )
 from agent.kinds.arguments import Flag, json_schema
+from agent.kinds.deploy import LONGEST_PUSHER
 from agent.models import Json, Requester
 from agent.secret_file import SecretUnreadable
 from agent.store import async_actions, idempotency
@@ -34,12 +36,11 @@ from agent.store import async_actions, idempotency
 CHALLENGE = f'HMAC-SHA256 header="{signature.HEADER}"'
 """How a hook is authenticated. The scheme is none of a registry: it says to a person what is missing."""
 FORM = re.compile("sha256=[0-9a-f]{64}", re.ASCII)
-NO_HOOK = "there is no such hook: /hooks/deploy/ is followed by the name of an application that has a hook_secret"
-HOW_TO_SIGN = (
-    "give the sender the secret that is in the file of applications.{}.hook_secret, to sign the body with as it is sent"
-)
+HOW_TO_SIGN = "sign the body as it is sent with the secret of the application's hook_secret"
 EVENTS = ("X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event")
 COMMIT = r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$(?!\n)"
+DECOY = secrets.token_hex()
+"""Stands for the secret of a hook that does not exist."""
 SHOWN = 200
 """Characters of what a sender says that are repeated."""
 
@@ -60,13 +61,13 @@ class Push(Schema):
 @bp.post("/hooks/deploy/<anything:application>")
 @authenticates_itself
 @describe(
-    "Deploy what was pushed. No token is asked for: the signature of the body says that its sender may.",
+    "Deploy what was pushed. No token is needed: the signature of the body says that its sender may. "
+    "An application without a hook is answered like a wrong signature.",
     "Hook",
     headers=(signature.HEADER, EVENTS[0]),
     errors=(
         *body.REFUSALS,
         ActionNotAvailable,
-        HookNotFound,
         HookReplayed,
         HookUnavailable,
         InvalidArgs,
@@ -77,20 +78,29 @@ class Push(Schema):
 )
 def deploy(application: str) -> Response:
     """The same delivery again is the same action; what is not to be deployed is answered all the same."""
-    configured, secret = _hook(application)
-    received = body.read()
-    _check_signature(application, secret, received)
+    try:
+        return _deploy(application)
+    except HookUnavailable:
+        raise  # its cause is in the log
+    except AgentError as error:
+        _log_refused(application, error)
+        raise
+
+
+def _deploy(application: str) -> Response:
+    configured, received = _verified(application)
     said = body.json_of(received)
     if (event := _event()) != "push":
         return _ignored("ping" if event == "ping" else f"the event is no push but {event[:SHOWN]}")
     push = _push(said)
     if reason := _why_not(push, configured):
         return _ignored(reason)
+    args = {"application": application, "git_ref": push["after"], "of_ref": push["ref"]}
     accepted = write_down(
         context().registry.get("deploy"),
-        {"application": application, "git_ref": push["after"], "of_ref": push["ref"]},
+        args | _pusher(said),
         Requester.HOOK,
-        user=_pusher(said),
+        user=f"hook:{application}",
         idempotency_key=idempotency.delivery_key(application, received),
     )
     try:
@@ -102,27 +112,31 @@ def deploy(application: str) -> Response:
     return marked(jsonify({"response": async_action_fields(action)}), accepted)
 
 
-def _hook(application: str) -> tuple[Application, str]:
-    """The application and the secret of its hook, read anew each time. Raises `HookNotFound` or `HookUnavailable`."""
+def _verified(application: str) -> tuple[Application, bytes]:
+    """The application and the body that was signed for its hook.
+
+    Raises `HookUnavailable`, and `Unauthenticated` before anything of the body is looked at: alike for a wrong
+    signature and for an application that is unknown or has no hook.
+    """
     configured = context().settings.applications.get(application)
+    secret = _secret(application, configured)
+    received = body.read()
+    given = request.headers.get(signature.HEADER, "")
+    signed = signature.verify(DECOY if secret is None else secret, received, given)
+    if configured is None or secret is None or not signed:
+        raise Unauthenticated(f"{signature.HEADER} {_how_wrong(given)}: {HOW_TO_SIGN}", CHALLENGE)
+    return configured, received
+
+
+def _secret(application: str, configured: Application | None) -> str | None:
+    """The secret of a hook, read at each delivery; None where there is no hook. Raises `HookUnavailable`."""
     if configured is None or configured.hook_secret is None:
-        missing = "no such application" if configured is None else "no hook_secret"
-        _log_refused(HookNotFound.status, f"{application[:SHOWN]!a}: {missing}")
-        raise HookNotFound(NO_HOOK)
+        return None
     try:
-        return configured, secret_file.read(configured.hook_secret)
+        return secret_file.read(configured.hook_secret, shortest=secret_file.SHORTEST_KEY)
     except SecretUnreadable as error:
         log.secret_unreadable(f"applications.{application}.hook_secret", str(error))
         raise HookUnavailable("the secret of this hook cannot be read now; the agent's log says why") from None
-
-
-def _check_signature(application: str, secret: str, received: bytes) -> None:
-    """Raises `Unauthenticated`: before anything of the body is looked at."""
-    given = request.headers.get(signature.HEADER, "")
-    if not signature.verify(secret, received, given):
-        reason = f"{signature.HEADER} {_how_wrong(given)}"
-        _log_refused(Unauthenticated.status, f"{application}: {reason}")
-        raise Unauthenticated(f"{reason}: {HOW_TO_SIGN.format(application)}", CHALLENGE)
 
 
 def _how_wrong(given: str) -> str:
@@ -133,8 +147,18 @@ def _how_wrong(given: str) -> str:
     )
 
 
-def _log_refused(status: int, reason: str) -> None:
-    log.caller_refused(status, request.environ.get("REMOTE_ADDR", ""), reason)
+def _log_refused(application: str, error: AgentError) -> None:
+    """One line for each refusal, with the option that it is about; the caller is not shown which hooks there are."""
+    option = f"applications.{application[:SHOWN]}.hook_secret"
+    configured = context().settings.applications.get(application)
+    if configured is None:
+        name = application[:SHOWN]
+        reason = f"there is no application {name!a}: its hook would need applications.NAME.hook_secret"
+    elif configured.hook_secret is None:
+        reason = f"{option} is not set"
+    else:
+        reason = f"{option}: {error.sentence}"
+    log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), reason)
 
 
 def _event() -> str:
@@ -161,13 +185,12 @@ def _why_not(push: dict[str, Any], configured: Application) -> str:
     return ""
 
 
-def _pusher(said: dict[str, Any]) -> str:
-    """The e-mail of who pushed; the agent's own for hooks where that is none."""
+def _pusher(said: dict[str, Any]) -> dict[str, str]:
+    """The argument `pusher`: e-mail or name as the sender has them, which nothing proves; none without either."""
     pusher = said.get("pusher")
-    email = pusher.get("email") if isinstance(pusher, dict) else None
-    if isinstance(email, str) and requesting.ADDRESS.fullmatch(email) and email.isprintable():
-        return email
-    return f"hook@{context().settings.agent.node}"
+    known = [pusher.get(name) for name in ("email", "name")] if isinstance(pusher, dict) else []
+    shown = [each for each in known if isinstance(each, str) and each.isprintable() and 0 < len(each) <= LONGEST_PUSHER]
+    return {"pusher": shown[0]} if shown else {}
 
 
 def _ignored(reason: str) -> Response:

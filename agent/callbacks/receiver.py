@@ -104,7 +104,8 @@ class Receiver:
             "X-Agent-Delivery": head.action_id,
         }
         if self._options.secret is not None:
-            headers[signature.HEADER] = signature.sign(secret_file.read(self._options.secret), body)
+            key = secret_file.read(self._options.secret, shortest=secret_file.SHORTEST_KEY)
+            headers[signature.HEADER] = signature.sign(key, body)
         return headers
 
     def _strike(self) -> None:

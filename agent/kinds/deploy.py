@@ -24,6 +24,7 @@ ASK_EVERY = 0.5
 """Seconds between two looks at units, and tries of `health`."""
 KILLED_PAUSE = 1.0
 """Seconds before a command that was killed is run again: where the host goes down we hear of it meanwhile."""
+LONGEST_PUSHER = 255
 STRATEGIES = ("rolling", "parallel", "none")
 
 
@@ -53,6 +54,10 @@ class DeployArgs(Args):
             "description": "Such as `refs/heads/main`: deploy only while it points to `git_ref`, which must be a whole "
             "commit then. One that was overtaken is done, and deploys nothing."
         },
+    )
+    pusher = fields.String(
+        validate=validate.Length(1, LONGEST_PUSHER),
+        metadata={"description": "Who pushed, as the sender of a hook says; it changes nothing."},
     )
     deployment_strategy = fields.String(
         validate=validate.OneOf(STRATEGIES),

@@ -22,9 +22,9 @@ def test_a_hook_needs_no_token_and_opens_nothing_else(start_guarded: StartGuarde
     guarded.token = None
     for headers in ({}, bearer("nobody's"), bearer(DBA_TOKEN)):
         action = taken(deliver(guarded, encoded(push()), headers=headers))
-        assert action["user"] == "ada@example.com"
+        assert action["user"] == "hook:shop"
     assert_refused(deliver(guarded, encoded(push()), headers={"X-Hub-Signature-256": None}), 401, "Unauthenticated")
-    assert_refused(deliver(guarded, encoded(push()), "nobody"), 404, "HookNotFound")
+    assert_refused(deliver(guarded, encoded(push()), "nobody"), 401, "Unauthenticated")
     for method, path in (
         ("GET", "/hooks/deploy/shop"),
         ("POST", "/hooks/deploy/"),

@@ -37,8 +37,10 @@ def ignored(answer: Any) -> str:
 def test_a_push_is_a_deploy_of_what_was_pushed(agent: AgentProcess, digits: int) -> None:
     after = commit().rjust(digits, "a")
     action = taken(deliver(agent, encoded(push(after=after))))
-    assert (action["action"], action["started_via"], action["user"]) == ("deploy", "hook", "ada@example.com")
-    assert action["metadata"] == {"application": "shop", "git_ref": after, "of_ref": "refs/heads/main"}
+    assert (action["action"], action["started_via"], action["user"]) == ("deploy", "hook", "hook:shop")
+    assert action["metadata"] == {
+        "application": "shop", "git_ref": after, "of_ref": "refs/heads/main", "pusher": "ada@example.com",
+    }  # fmt: skip
     assert action["finished_at"] is None
     assert agent.get(f"/api/3/stacks/default/actions/{action['id']}").json == {"response": action}
 
@@ -66,24 +68,23 @@ def test_the_event_is_read_from_the_header_of_each_server(agent: AgentProcess, h
 
 
 @pytest.mark.parametrize(
-    "pusher",
+    ("pusher", "shown"),
     [
-        None,
-        "ada",
-        {},
-        {"email": None},
-        {"email": "none"},
-        {"email": "a b@c"},
-        {"email": "a@b\n"},
-        {"email": "\ud800@b"},
+        ({"email": "ada@example.com", "name": "ada"}, "ada@example.com"),
+        ({"name": "Ada Lovelace"}, "Ada Lovelace"),
+        ({"email": "\x1b[2J", "name": "ada"}, "ada"),
+        ({"email": "x" * 256, "name": "y" * 255}, "y" * 255),
+        (None, None),
+        ("ada", None),
+        ({}, None),
+        ({"email": None, "name": 7}, None),
+        ({"email": "", "name": "a\nb"}, None),
+        ({"email": "\ud800@b"}, None),
     ],
 )
-def test_who_pushed_without_an_address_is_the_hook_itself(agent: AgentProcess, pusher: Any) -> None:
-    assert taken(deliver(agent, encoded(push(pusher=pusher))))["user"] == "hook@db-1"
-
-
-def test_from_is_not_who_pushed(agent: AgentProcess) -> None:
-    assert taken(deliver(agent, encoded(push(pusher={})), headers={"From": "x@y"}))["user"] == "hook@db-1"
+def test_who_pushed_is_shown_and_is_never_the_user(agent: AgentProcess, pusher: Any, shown: str | None) -> None:
+    action = taken(deliver(agent, encoded(push(pusher=pusher)), headers={"From": "x@y"}))
+    assert (action["user"], action["metadata"].get("pusher")) == ("hook:shop", shown)
 
 
 # Ignored
@@ -144,14 +145,13 @@ def test_a_signature_that_is_not_the_body_s_is_one_401_and_one_line(agent: Agent
         answer = deliver(agent, body, headers={"X-Hub-Signature-256": given})
         assert_error(answer, 401, "Unauthenticated")
         assert answer.headers["WWW-Authenticate"] == 'HMAC-SHA256 header="X-Hub-Signature-256"'
-        assert answer.json["error"] == (
-            f"X-Hub-Signature-256 {how}: give the sender the secret that is in the file of "
-            "applications.shop.hook_secret, to sign the body with as it is sent"
-        )
+        wanted = "sign the body as it is sent with the secret of the application's hook_secret"
+        assert answer.json["error"] == f"X-Hub-Signature-256 {how}: {wanted}"
         return said_since(agent, lines)
 
-    line = f"WARNING a caller from 127.0.0.1 was refused with 401: shop: X-Hub-Signature-256 {how}"
-    assert eventually(told, "it is said in the log") == [line]
+    [line] = eventually(told, "it is said in the log")
+    begin = "WARNING a caller from 127.0.0.1 was refused with 401: applications.shop.hook_secret: "
+    assert line.startswith(f"{begin}X-Hub-Signature-256 {how}")
     assert scheduled(agent) == before
 
 
@@ -217,18 +217,29 @@ def test_an_event_must_be_said(agent: AgentProcess) -> None:
     assert_error(deliver(agent, encoded(push()), event=None), 400, "InvalidHeader")
 
 
-def test_no_such_application_and_one_without_a_hook_cannot_be_told_apart(agent: AgentProcess) -> None:
-    body = encoded(push())
-    for headers in ({}, {"X-Hub-Signature-256": None}):
-        answers = [deliver(agent, body, name, headers=headers) for name in ("quiet", "nobody", "shop/", "SHOP")]
-        assert {answer.body for answer in answers} == {answers[0].body}
-        for answer in answers:
-            assert_error(answer, 404, "HookNotFound")
-            assert answer.json["error"].endswith(" the name of an application that has a hook_secret")
+@pytest.mark.parametrize("signature", ["OWN", None, "sha256=" + "0" * 64, "sha1=0"])
+@pytest.mark.parametrize("body", [b"", b"{}", b"no json", b"x" * 1_100_000])
+def test_an_unknown_application_looks_like_a_wrong_signature(
+    agent: AgentProcess, signature: str | None, body: bytes
+) -> None:
+    """Also to a sender that guesses the secret that stands for a missing one, or sends what is too large."""
+    wrong = signed(body, "") if signature == "OWN" else signature
+    headers = {"X-Hub-Signature-256": wrong, "X-GitHub-Event": None, "Content-Type": "text/plain"}
+    names = ("shop", "quiet", "nobody", "shop/", "SHOP")
+    answers = {name: deliver(agent, body, name, headers=headers) for name in names}
+    for answer in answers.values():
+        assert answer.status == (413 if len(body) > 1_048_576 else 401)
+        assert answer.body == answers["shop"].body
+        answer.headers.replace_header("Date", "now")
+        assert answer.headers.items() == answers["shop"].headers.items()
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("quiet", "'quiet': no hook_secret"), ("no\nbody", r"'no\nbody': no such application")]
+    ("name", "reason"),
+    [
+        ("quiet", "applications.quiet.hook_secret is not set"),
+        ("no\nbody", r"there is no application 'no\nbody': its hook would need applications.NAME.hook_secret"),
+    ],
 )
 def test_which_of_the_two_it_is_stands_in_the_log(agent: AgentProcess, name: str, reason: str) -> None:
     lines = len(agent.log_text().splitlines())
@@ -237,8 +248,31 @@ def test_which_of_the_two_it_is_stands_in_the_log(agent: AgentProcess, name: str
         deliver(agent, b"", name)
         return said_since(agent, lines)
 
-    line = f"WARNING a caller from 127.0.0.1 was refused with 404: {reason}"
+    line = f"WARNING a caller from 127.0.0.1 was refused with 401: {reason}"
     assert eventually(told, "it is said in the log") == [line]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "options", "reason"),
+    [
+        (413, {"padding": "x" * 1_100_000}, {}, "the body is larger than 1048576 bytes, the limit of api.max_body"),
+        (415, {}, {"headers": {"Content-Type": "text/plain"}}, "the body must be application/json"),
+        (400, {"after": "main"}, {}, "this is not the body of a push: after: "),
+        (400, {}, {"event": None}, "X-GitHub-Event must say what has happened"),
+    ],
+)
+def test_every_refusal_leaves_a_line_that_names_the_option(
+    agent: AgentProcess, status: int, said: dict[str, Any], options: dict[str, Any], reason: str
+) -> None:
+    lines = len(agent.log_text().splitlines())
+
+    def told() -> list[str]:
+        assert deliver(agent, encoded(push(**said)), **options).status == status
+        return said_since(agent, lines)
+
+    [line] = eventually(told, "it is said in the log")
+    begin = f"WARNING a caller from 127.0.0.1 was refused with {status}: applications.shop.hook_secret: "
+    assert line.startswith(begin + reason), line
 
 
 def test_it_is_only_posted_to(agent: AgentProcess) -> None:
@@ -258,10 +292,10 @@ def test_the_secret_is_read_anew_each_time_and_never_told(start_agent: StartAgen
     agent = start_agent(config=hooked(tmp_path))
     file = tmp_path / "shop.secret"
     body = encoded(push())
-    file.write_text("another")
+    file.write_text("another secret of a hook")
     assert_error(deliver(agent, body), 401)
-    assert taken(deliver(agent, body, headers={"X-Hub-Signature-256": signed(body, "another")}))
-    for content in (None, b"", b"\xff\xfe"):
+    assert taken(deliver(agent, body, headers={"X-Hub-Signature-256": signed(body, "another secret of a hook")}))
+    for content in (None, b"", b"\xff\xfe", b"fifteen letters"):
         file.unlink(missing_ok=True)
         if content is not None:
             file.write_bytes(content)
@@ -271,7 +305,7 @@ def test_the_secret_is_read_anew_each_time_and_never_told(start_agent: StartAgen
         assert str(tmp_path).encode() not in answer.body
     log = agent.log_text()
     assert f"ERROR applications.shop.hook_secret: {file} cannot be read: No such file" in log
-    assert "another" not in log
+    assert "another secret" not in log
     assert SECRET not in log
 
 

@@ -25,7 +25,7 @@ def test_a_push_is_deployed_and_told_of(start_agent: StartAgent, tmp_path: Path)
         settings = hooked(tmp_path).replace("shop.git", repository.path.name)
         agent = start_agent(config=settings + CALLBACKS.format(url=receiver.url(), directory=tmp_path))
         begun = taken(deliver(agent, encoded(push(after=pushed))))
-        assert (begun["action"], begun["started_via"], begun["user"]) == ("deploy", "hook", "ada@example.com")
+        assert (begun["action"], begun["started_via"], begun["user"]) == ("deploy", "hook", "hook:shop")
         [told] = receiver.await_taken(1)
         assert told.is_signed_with(SECRET)
         assert told.action["id"] == begun["id"]

@@ -135,7 +135,11 @@ def test_a_secret_that_cannot_be_read_stops_the_start_and_is_told_beforehand(
     file.touch()
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 1
     assert capsys.readouterr().err == f"{option}: {file} is empty\n"
-    file.write_text("a secret")
+    file.write_text("fifteen letters")
+    assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 1
+    short = f"{option}: {file} holds 15 characters, and a key to sign with has at least 16: make one with "
+    assert capsys.readouterr().err == f"{short}openssl rand -hex 32\n"
+    file.write_text("sixteen letters.")
     file.chmod(0o620)
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 1
     told = f"{option}: others than its owner may write {file} (mode 0620): chmod go-w {file}\n"
