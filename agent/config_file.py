@@ -36,7 +36,8 @@ def document() -> str:
         sections.append("\n".join(_section(f"[{name}]", section, shown=name not in OPTIONAL)))
         for option in fields(section):
             if inner := option.metadata.get("section"):
-                sections.append("\n".join(_section(f"[{name}.{option.name}]", inner, shown=False)))
+                named = f'."{option.metadata["name"]}"' if "name" in option.metadata else ""
+                sections.append("\n".join(_section(f"[{name}.{option.name}{named}]", inner, shown=False)))
     for name, section in config.NAMED_TABLES.items():
         sections.append("\n".join(_section(f'[{name}."{EXAMPLE_NAMES[name]}"]', section, shown=False)))
     return "\n\n".join(sections) + "\n"

@@ -115,6 +115,12 @@ class ActionNotFound(AgentError):
     status = 404
 
 
+class DatastoreNotConfigured(AgentError):
+    """This node has no `[datastore]`, or the driver for it is not installed."""
+
+    status = 404
+
+
 class StackNotFound(AgentError):
     """The node belongs to another stack."""
 

@@ -152,6 +152,10 @@ def thread_ended(name: str, error: BaseException | None) -> None:
     log.error("the thread %s ended: %s", name, _raised(error) if error else "without an exception")
 
 
+def plan_raised(kind: str, error: BaseException) -> None:
+    log.error("the plan of %s raised %s", kind, _raised(error))
+
+
 def executing(lock: str) -> None:
     log.info("this process executes the queue (%s)", lock)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from agent import config
+from agent import config, datastores
 from agent.checks import Wrong
 from agent.config import Settings
+from agent.datastores.base import DatastoreRefused
 from agent.errors import ConfigError
 from tests.agent_process import CHECKOUT, StartAgent, free_port
 
@@ -455,3 +456,25 @@ def test_a_document_is_parsed_without_a_file() -> None:
     assert settings_of(agent={"node": "x"}).agent.node == "x"
     with pytest.raises(ConfigError, match=r"^agent\.toml: agent\.node: expected a text, got 1$"):
         settings_of(agent={"node": 1})
+
+
+PEERS = {"kind": "redis", "url": "redis://127.0.0.1:6379", "peers": {"db-2": {"url": "redis://127.0.0.1:6380"}}}
+
+
+def test_a_peer_is_a_table_of_the_datastore() -> None:
+    parsed = config.parse({"datastore": PEERS}).datastore
+    assert parsed and parsed.peers["db-2"].url == "redis://127.0.0.1:6380"
+    assert datastores.of(parsed).peer("db-2") == parsed.peers["db-2"]
+
+
+def test_a_mistake_in_a_peer_names_the_option() -> None:
+    wrong = PEERS | {"peers": {"db-2": {"url": "redis://127.0.0.1:6380", "pasword_file": "x"}}}
+    with pytest.raises(ConfigError, match=r"datastore\.peers\.db-2\.pasword_file: unknown option"):
+        config.parse({"datastore": wrong})
+
+
+def test_an_unknown_peer_is_refused_with_the_known_ones() -> None:
+    parsed = config.parse({"datastore": PEERS}).datastore
+    assert parsed
+    with pytest.raises(DatastoreRefused, match=r"unknown peer 'db-3': add \[datastore\.peers\.db-3\] \(known: db-2\)"):
+        datastores.of(parsed).peer("db-3")

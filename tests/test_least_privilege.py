@@ -317,7 +317,7 @@ def test_a_resync_goes_on_while_the_agent_is_restarted(agent: AgentInNode, end: 
         assert agent.state(action_id) == "RUNNING"
     finally:
         node.systemctl("thaw", "db@a")
-    assert done(agent, action_id)["role"]["streaming"] is True
+    assert done(agent, action_id)["streaming"] is True
     assert node.run(*cli, "6402", "get", "k").stdout == f"{end}\n"
 
 

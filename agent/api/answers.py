@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from agent.models import Requester, State
+from agent.plan import Danger, Would
 
 
 def _text(about: str, **more: Any) -> fields.String:
@@ -102,6 +103,7 @@ class Available(Schema):
 
     kind = _text("Its name.")
     description = _text("What it does.")
+    danger = _text("The worst that it can do.", validate=validate.OneOf(list(Danger)))
     args = fields.Dict(required=True, metadata={"description": "The JSON Schema of its arguments."})
 
 
@@ -110,6 +112,63 @@ class Missing(Schema):
 
     kind = _text("Its name.")
     reason = _text("What to set or install.")
+
+
+class Discards(Schema):
+    """Data that is given up."""
+
+    what = _text("The data.")
+    amount = fields.Float(required=True, allow_none=True, metadata={"description": "How much; null: not known."})
+    unit = _text("The unit of the amount.")
+
+
+class Refusal(Schema):
+    """Why an action would fail and change nothing."""
+
+    reason = _text("The reason.")
+    lifted_by = _text("What would let the action run.")
+
+
+class Plan(Schema):
+    """What an action would do now."""
+
+    kind = _text("The kind.")
+    would = _text("The effect on the world.", validate=validate.OneOf(list(Would)))
+    summary = _text("The effect in one sentence.")
+    steps = fields.List(fields.String(), required=True, metadata={"description": "What would be done, in order."})
+    discards = fields.List(fields.Nested(Discards), required=True, metadata={"description": "Data that is given up."})
+    needs = fields.Dict(required=True, metadata={"description": "disk_bytes, seconds, privileges, where known."})
+    warnings = fields.List(fields.String(), required=True, metadata={"description": "What to know before."})
+    refusal = fields.Nested(Refusal, required=True, allow_none=True)
+    facts = fields.Dict(required=True, metadata={"description": "What the decision was made from."})
+
+
+class Datastore(Schema):
+    """The datastore of this node. A fact that cannot be had is null and named in `unknown`."""
+
+    kind = _text("The kind of the datastore.")
+    reachable = fields.Boolean(required=True, metadata={"description": "Whether the server answers."})
+    error = _text("Why the server does not answer.", allow_none=True)
+    version = _text("The server's version.", allow_none=True)
+    cluster_id = _text("The identifier of the cluster that the data belongs to.", allow_none=True)
+    role = _text("Its role.", allow_none=True, validate=validate.OneOf(("primary", "replica", "standalone")))
+    writable = fields.Boolean(required=True, allow_none=True, metadata={"description": "Whether it takes writes."})
+    source = fields.Dict(required=True, allow_none=True, metadata={"description": "What a replica follows."})
+    lag = fields.Dict(required=True, metadata={"description": "bytes, seconds and transactions; null: not known."})
+    position = _text("Up to where it has its data: an LSN, a GTID set or an offset.", allow_none=True)
+    timeline = _count("The timeline, where the server has timelines.", allow_none=True)
+    replicas = fields.List(fields.Dict(), required=True, metadata={"description": "The replicas that follow it now."})
+    slots = fields.List(
+        fields.Dict(), required=True, metadata={"description": "Replication slots, and what each holds."}
+    )
+    synchronous = fields.Dict(
+        required=True, allow_none=True, metadata={"description": "The state of synchronous commits."}
+    )
+    dirty = fields.Boolean(required=True, allow_none=True, metadata={"description": "Whether a resync ended half way."})
+    not_known = fields.Dict(
+        required=True, data_key="unknown", metadata={"description": "By fact: why it is not known."}
+    )
+    checked_ts = _time("When the server was asked.")
 
 
 class AsyncAction(Schema):

@@ -22,5 +22,13 @@ def available() -> Response:
         missing = sorted(registry.missing.items())
         return jsonify([{"kind": kind, "reason": reason} for kind, reason in missing])
     return jsonify(
-        [{"kind": kind.name, "description": kind.description, "args": kind.args_schema()} for kind in registry]
+        [
+            {
+                "kind": kind.name,
+                "description": kind.description,
+                "danger": kind.danger,
+                "args": kind.args_schema(),
+            }
+            for kind in registry
+        ]
     )

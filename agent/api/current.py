@@ -6,6 +6,7 @@ from flask import current_app
 
 if TYPE_CHECKING:
     from agent.api import Context
+    from agent.api.bounded import Bounded
     from agent.api.waiting import Waiters
 
 
@@ -16,4 +17,9 @@ def context() -> "Context":
 
 def waiters() -> "Waiters":
     found: Waiters = current_app.extensions["agent.waiters"]
+    return found
+
+
+def questions() -> "Bounded":
+    found: Bounded = current_app.extensions["agent.questions"]
     return found

@@ -131,6 +131,7 @@ def _of_kind(operation: Document, kind: Kind) -> Document:
         "summary": kind.description,
         "parameters": [each for each in operation["parameters"] if each["in"] != "path"],
         "requestBody": {"required": True, "content": {"application/json": {"schema": kind.args_schema()}}},
+        "x-danger": kind.danger,
     }
 
 

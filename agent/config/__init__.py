@@ -10,7 +10,7 @@ from typing import Any
 from agent import checks
 from agent.checks import Wrong
 from agent.config.core import Actions, Agent, Api, Tls
-from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Service
+from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Peer, Service
 from agent.config.host import (
     Application,
     Cache,
@@ -39,6 +39,7 @@ __all__ = [
     "Maintenance",
     "NamedProcess",
     "NamedService",
+    "Peer",
     "Service",
     "Settings",
     "Tls",

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent import checks
 from agent.checks import Wrong
-from agent.config.option import option, required, table
+from agent.config.option import option, required, subtables, table
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,28 @@ class Service:
         for name in needed:
             if not getattr(self, name):
                 raise Wrong(f'a value, as supervisor is "{self.supervisor}"', checks.NOTHING, at=name)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another server of the same group, which this one may follow: `primary` of an action names it."""
+
+    url: str = required(checks.text, "How the agent connects to it.", '"postgresql://agent@10.0.0.2:5432/postgres"')
+    password_file: Path | None = option(
+        None, checks.secret_file, "A file that holds that user's password alone.", '"/etc/agent/peer.password"'
+    )
+    replication_user: str | None = option(
+        None,
+        checks.text,
+        "The account that this server replicates with; the user of the url by default.",
+        '"replicator"',
+    )
+    replication_password_file: Path | None = option(
+        None,
+        checks.secret_file,
+        "A file that holds the password of replication_user alone.",
+        '"/etc/agent/replicator.password"',
+    )
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,7 @@ class Datastore:
     programs: Path | None = option(
         None, checks.path, "Where its programs lie, where PATH does not tell.", '"/usr/lib/postgresql/15/bin"'
     )
+    peers: Mapping[str, Peer] = subtables(Peer, "db-2")
 
 
 @dataclass(frozen=True)

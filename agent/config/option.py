@@ -32,6 +32,13 @@ def subtable(section: type[Any]) -> Any:
     return field(default=None, metadata=metadata)
 
 
+def subtables(section: type[Any], example: str) -> Any:
+    """Tables inside a table with names of the operator's own; `example` is a name for the documented file."""
+
+    metadata = {"check": lambda value: _tables(section, value), "section": section, "name": example}
+    return field(default_factory=dict, metadata=metadata)
+
+
 def table(section: type[S], content: Any, name: str) -> S:
     """What a table of the file says. Raises `Wrong`, naming the option from `name` on."""
     with checks.inside(name):
@@ -40,10 +47,14 @@ def table(section: type[S], content: Any, name: str) -> S:
 
 def named_tables(section: type[S], content: Any, name: str) -> dict[str, S]:
     """The same for a table of tables with names of the operator's own."""
-    if not isinstance(content, Mapping):
-        raise Wrong("a table for each name", content, at=name)
     with checks.inside(name):
-        return {key: table(section, value, checks.name(key)) for key, value in content.items()}
+        return _tables(section, content)
+
+
+def _tables(section: type[S], content: Any) -> dict[str, S]:
+    if not isinstance(content, Mapping):
+        raise Wrong("a table for each name", content)
+    return {key: table(section, value, checks.name(key)) for key, value in content.items()}
 
 
 def options(section: type[S], content: Any) -> S:

@@ -1,22 +1,29 @@
 """The contract of a datastore: what an administrator would ask of it over a connection of its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
-from agent import secret_file
+from agent import plan, secret_file
 from agent.config import Datastore as Settings
+from agent.config import Peer
+from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
+from agent.datastores.status import Status
 from agent.errors import ConfigError
 from agent.models import Json
+from agent.plan import Plan, Would
 from agent.secret_file import SecretUnreadable
 from agent.stop import Stop
 
 if TYPE_CHECKING:
+    from agent.datastores.progress import Progress
     from agent.supervisors.base import Supervisor
+
+NO_REPLICATION = "this datastore has no replication that the agent knows of"
 
 
 class DatastoreError(Exception):
@@ -33,6 +40,18 @@ class DatastoreDown(DatastoreUnreachable):
 
 class DatastoreRefused(DatastoreError):
     """It answered, and not with a yes; the message has its own words."""
+
+
+class OutcomeUnknown(DatastoreError):
+    """A request ran out of our time and may still take effect; `waits_for` is what the server says it waits for."""
+
+    def __init__(self, message: str, waits_for: str | None = None) -> None:
+        super().__init__(message)
+        self.waits_for = waits_for
+
+
+class Terminated(BaseException):
+    """The job of a resync was told to end: put the old data back, then say what is left in a `DatastoreError`."""
 
 
 class NotSupported(DatastoreError):
@@ -84,6 +103,40 @@ class Datastore(ABC):
         """The content of `password_file`, read anew each time; None where it is not set."""
         return password_in(self.settings.password_file)
 
+    def peer(self, name: str | None) -> Peer | None:
+        """The peer of that name; without a name `datastore.primary`, else None: the source that is followed now.
+
+        Raises `DatastoreRefused` for a name that the configuration lacks.
+        """
+        if name is not None:
+            if (found := self.settings.peers.get(name)) is None:
+                known = ", ".join(sorted(self.settings.peers)) or "none is configured"
+                raise DatastoreRefused(f"unknown peer {name!r}: add [datastore.peers.{name}] (known: {known})")
+            return found
+        if self.settings.primary is None:
+            return None
+        return Peer(url=self.settings.primary, password_file=self.settings.primary_password_file)
+
+    # State
+
+    def status(self) -> Status:
+        """The facts about this server; never raises `DatastoreError`."""
+        try:
+            role = self.role()
+            dirty = self.is_dirty()
+        except DatastoreError as error:
+            return Status(reachable=False, error=str(error))
+        source = {"address": role.primary, "state": "streaming" if role.streaming else "stopped"}
+        not_asked = dict.fromkeys(("version", "cluster_id", "lag", "position"), "not implemented for this datastore")
+        return Status(
+            reachable=True,
+            role=role.name,
+            writable=role.writable,
+            source=source if role.name == "replica" else None,
+            dirty=dirty,
+            unknown=not_asked,
+        )
+
     # Life
 
     @abstractmethod
@@ -112,12 +165,36 @@ class Datastore(ABC):
     def database_exists(self, name: str) -> bool:
         raise NotSupported(self.no_databases)
 
+    def plan_create_database(self, name: str, options: Mapping[str, str]) -> Plan:
+        """What `create_database` would do now."""
+        if self.database_exists(name):
+            return plan.refuse(f"the database {name} exists already", "choose another name, or delete it first")
+        return Plan(Would.CHANGE, f"the database {name} would be created", steps=[f"create the database {name}"])
+
     def create_database(self, name: str, options: Mapping[str, str]) -> Json:
         """Create one that does not exist; returns what was created, for the action's result."""
         raise NotSupported(self.no_databases)
 
+    def plan_delete_database(self, name: str, *, force: bool) -> Plan:
+        """What `delete_database` would do now, and how much data would be gone."""
+        if self.is_system_database(name):
+            return plan.refuse(f"{name} belongs to the server and is not deleted", "name a database of an application")
+        if not self.database_exists(name):
+            return plan.refuse(f"no database is called {name}", "check the name")
+        summary = f"the database {name} and all its data would be deleted"
+        discards = [plan.Discard(f"the database {name}", None, "bytes")]
+        return Plan(Would.DESTROY, summary, steps=[f"delete the database {name}"], discards=discards)
+
     def delete_database(self, name: str, *, force: bool) -> Json:
         """Delete one that exists, with all its data; `force` ends its connections first."""
+        raise NotSupported(self.no_databases)
+
+    def plan_update_database(self, name: str, owner: str) -> Plan:
+        """What `update_database` would do now."""
+        raise NotSupported(self.no_databases)
+
+    def update_database(self, name: str, owner: str) -> Json:
+        """Give a database another owner."""
         raise NotSupported(self.no_databases)
 
     # Users
@@ -133,39 +210,116 @@ class Datastore(ABC):
         """
         raise NotSupported("this datastore has no users that can be created")
 
-    def delete_user(self, name: str) -> Json:
-        """Delete a user, with what it owns handled as the server needs; refused rather than half done."""
+    def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
+        """Delete a user; what it owns goes to `reassign_to`, else as the server needs. Whole or not at all."""
         raise NotSupported("this datastore has no users that can be deleted")
 
     def keep_users(self) -> None:
         """Let the users as they are now last over its restart, where a change alone does not do that."""
         return
 
-    # Replication
+    def plan_create_user(self, name: str, databases: Sequence[str], privileges: str) -> Plan:
+        """What `create_user` would do now."""
+        if self.user_exists(name):
+            return plan.refuse(f"the user {name} exists already", "choose another name, or use database_user_update")
+        return Plan(Would.CHANGE, f"the user {name} would be created", steps=[f"create the user {name}"])
+
+    def plan_update_user(self, name: str, changes: "UserChanges") -> Plan:
+        """What `update_user` would do now."""
+        raise NotSupported("the agent cannot change users of this datastore")
+
+    def update_user(self, name: str, changes: "UserChanges") -> Json:
+        """Change a user, whole or not at all. Raises `DatastoreRefused` where the user or a database is missing."""
+        raise NotSupported("the agent cannot change users of this datastore")
+
+    def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
+        """What `delete_user` would do now."""
+        if not self.user_exists(name):
+            return plan.refuse(f"no user is called {name}", "check the name")
+        return Plan(Would.CHANGE, f"the user {name} would be deleted", steps=[f"delete the user {name}"])
+
+    # Replication. A plan reads this server and its peers and changes nothing; the action makes the same plan first.
 
     resync_needs: ClassVar[tuple[str, ...]] = ()
     """What the configuration must have for `resync`: "service", or options of `[datastore]`."""
+    follow_needs: ClassVar[tuple[str, ...]] = ()
+    """The same for `follow` and `demote`."""
 
     def role(self) -> "Role":
-        """What this server is to the others, by its own word."""
-        raise NotSupported("this datastore has no replication that the agent knows of")
+        """The server's role, as the server itself says."""
+        raise NotSupported(NO_REPLICATION)
 
-    def promote(self, stop: Stop) -> Json:
-        """Make this replica a writable primary and wait until it is; returns what is worth knowing."""
-        raise NotSupported("this datastore has no replication that the agent knows of")
+    def plan_promote(self, request: PromoteRequest) -> Plan:
+        """What `promote` would do now."""
+        if self.is_dirty():
+            return plan.refuse("the data of this server is not whole, so it cannot be a primary", "resync it first")
+        role = self.role()
+        if role.leads:
+            return plan.nothing("this server is a primary already")
+        return Plan(Would.CHANGE, "this server would become a writable primary", steps=["promote this server"])
+
+    def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
+        """Make this replica a writable primary and wait until it is.
+
+        Returns the members of the result besides `role` and `writable`: `lag`, `old_primary` (`unreachable`,
+        `read_only` or `writable`), `old_primary_address`, `held_by` (what keeps commits from finishing, or None),
+        `server` (what else this kind of server says).
+        """
+        raise NotSupported(NO_REPLICATION)
+
+    def plan_disable_replication(self) -> Plan:
+        """What `disable_replication` would do now."""
+        role = self.role()
+        if role.name == "primary":
+            return plan.refuse("not a replica: this server is a primary", "run this action on a replica")
+        if role.name == "standalone":
+            return plan.nothing("this server follows no source already")
+        return Plan(Would.CHANGE, "this server would stop following its source", steps=["stop replication"])
 
     def disable_replication(self, stop: Stop) -> Json:
-        """Let this replica follow nobody any more, also after a restart; it stays read-only where it can."""
-        raise NotSupported("this datastore has no replication that the agent knows of")
+        """Stop following the source, also after a restart; the server stays read-only where the server can."""
+        raise NotSupported(NO_REPLICATION)
 
-    def resync(self, service: "Supervisor | None", progress: Callable[[str], None]) -> Json:
-        """Rebuild this server from its primary and wait until it follows; runs in a job, for as long as it takes.
+    def plan_resync(self, service: "Supervisor | None", request: ResyncRequest) -> Plan:
+        """What `resync` would do now. `facts["method"]` names the way: `none`, `follow`, `rewind`, `copy` ..."""
+        try:
+            role = self.role() if self.is_up() else None
+        except DatastoreDown:
+            role = None
+        worthless = role is None or role.name == "replica" or (not role.leads and self.is_dirty())
+        if not worthless and not request.force:
+            return plan.refuse("this server follows no source", "force is needed to rebuild it from another server")
+        return Plan(Would.DESTROY, "this server would be rebuilt from its primary", facts={"method": "copy"})
 
-        The primary is `datastore.primary`, else the one that this replica knows. `progress` is told
-        each phase, before it begins, and as often as one likes how far it is, after a colon. While the data is not
-        whole a mark on disk says so (`is_dirty`), and a resync that finds it begins anew.
+    def resync(self, service: "Supervisor | None", progress: "Progress", request: ResyncRequest = RESYNC) -> Json:
+        """Bring this server to follow its primary by the gentlest way that does, and wait until it follows.
+
+        Runs in a job, for as long as it takes, and makes the plan again first. Returns the members of the result
+        besides `role`: `method`, `primary`, `discarded`, and what else this kind of server says. While the data is
+        not whole a mark on disk says so (`is_dirty`).
         """
-        raise NotSupported("this datastore has no replication that the agent knows of")
+        raise NotSupported(NO_REPLICATION)
+
+    def plan_follow(self, service: "Supervisor | None", primary: str) -> Plan:
+        """What `follow` would do now; refused where only a rebuild would do, saying why."""
+        raise NotSupported(NO_REPLICATION)
+
+    def follow(self, service: "Supervisor | None", primary: str, stop: Stop) -> Json:
+        """Follow that peer without a rebuild, and wait until data arrives from it."""
+        raise NotSupported(NO_REPLICATION)
+
+    def plan_demote(self, service: "Supervisor | None", primary: str) -> Plan:
+        """What `demote` would do now."""
+        raise NotSupported(NO_REPLICATION)
+
+    def demote(self, service: "Supervisor | None", primary: str, stop: Stop) -> Json:
+        """Make this primary a replica of that peer without losing an acknowledged write.
+
+        Stops writes, waits until the peer has everything (proved by position), and follows it. If the peer does not
+        catch up in time, or `stop` is requested before the peer has everything, this server takes writes again.
+        Idempotent: called again after an interruption it continues.
+        """
+        raise NotSupported(NO_REPLICATION)
 
     def is_dirty(self) -> bool:
         """Whether a resync ended half way, so that the data must not be used."""
@@ -183,13 +337,33 @@ def password_in(file: Path | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
-    """`name` is "primary", "replica" or "standalone" (a server without replicas that follows nobody, read-only or not).
+class UserChanges:
+    """What to change of a user; None: leave it as it is.
 
-    `primary` is the address of whom a replica follows, `streaming` whether it does so right now.
+    `keep_old_password`: the present password stays valid beside the new one, until a change without it.
+    """
+
+    password: str | None = None
+    databases: Sequence[str] | None = None
+    privileges: str | None = None
+    locked: bool | None = None
+    keep_old_password: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """`name` is "replica" (configured to follow a source), "primary" (follows no source, and accepts writes or has
+    replicas) or "standalone" (follows no source, read-only, without replicas).
+
+    `primary` is the address of the source of a replica, `streaming` whether the replica receives from it right now.
     """
 
     name: str
     primary: str | None = None
     streaming: bool = False
     writable: bool = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether the server takes writes of its own."""
+        return self.name == "primary" or (self.name == "standalone" and self.writable)

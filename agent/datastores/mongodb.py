@@ -21,6 +21,7 @@ from agent.datastores.base import (
     DatastoreUnreachable,
     Role,
 )
+from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.errors import ConfigError
 from agent.models import Json
 from agent.stop import Stop
@@ -128,7 +129,7 @@ class MongoDB(Datastore):
         self.command("createUser", name, database=USERS, pwd=password, roles=roles)
         return {"authSource": USERS, "roles": [f"{each['role']}@{each['db']}" for each in roles]}
 
-    def delete_user(self, name: str) -> Json:
+    def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
         own = self.command("connectionStatus")["authInfo"]["authenticatedUsers"]
         if {"user": name, "db": USERS} in own:
             raise DatastoreRefused(f"the user {name} is the agent's own")
@@ -140,14 +141,16 @@ class MongoDB(Datastore):
     def role(self) -> Role:
         return mongodb_replication.role(self)
 
-    def promote(self, stop: Stop) -> Json:
+    def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
         return mongodb_replication.promote(self, stop)
 
     def disable_replication(self, stop: Stop) -> Json:
         """Removed from its set the server stays read-only; only a start without a set makes it writable."""
         return mongodb_replication.leave(self, stop)
 
-    def resync(self, service: Supervisor | None, progress: Callable[[str], None]) -> Json:
+    def resync(
+        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
+    ) -> Json:
         return mongodb_resync.Resync(self, service, progress).run()
 
     def is_dirty(self) -> bool:

@@ -19,7 +19,8 @@ LOOK_EVERY = 0.1
 def role(here: MongoDB) -> Role:
     hello = here.hello()
     if "setName" not in hello:  # of no set, or removed from it
-        return Role("standalone", writable=hello["isWritablePrimary"])
+        writable = hello["isWritablePrimary"]
+        return Role("primary" if writable else "standalone", writable=writable)
     if hello["isWritablePrimary"]:
         return Role("primary", writable=True)
     return Role("replica", hello.get("primary"), streaming=bool(hello["secondary"]) and _has_source(here))

@@ -10,6 +10,7 @@ from agent.config import Datastore as Settings
 from agent.datastores import mysql_address, mysql_databases, mysql_life, mysql_replication, mysql_resync, mysql_users
 from agent.datastores.base import Datastore, DatastoreUnreachable, Role
 from agent.datastores.mysql_session import Session, connect
+from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.errors import ConfigError
 from agent.models import Json
 from agent.stop import Stop
@@ -70,7 +71,7 @@ class MySQL(Datastore):
         with self._writing() as session:
             return mysql_users.create(session, name, password, databases, privileges)
 
-    def delete_user(self, name: str) -> Json:
+    def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
         with self._writing() as session:
             return mysql_users.delete(session, name)
 
@@ -80,7 +81,7 @@ class MySQL(Datastore):
         with self._session() as session:
             return mysql_replication.role(session)
 
-    def promote(self, stop: Stop) -> Json:
+    def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
         with self._session() as session:
             return mysql_replication.promote(session, self.settings.timeout, stop)
 
@@ -88,7 +89,9 @@ class MySQL(Datastore):
         with self._session() as session:
             return mysql_replication.disable(session)
 
-    def resync(self, service: Supervisor | None, progress: Callable[[str], None]) -> Json:
+    def resync(
+        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
+    ) -> Json:
         return mysql_resync.Resync(self.settings, self.at, self.primary, service, progress).run()
 
     def is_dirty(self) -> bool:

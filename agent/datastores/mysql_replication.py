@@ -30,7 +30,7 @@ def role(session: Session) -> Role:
     if followed:
         return Role("replica", primary_of(followed[0]), all(map(_streams, followed)), writable)
     led = any(row["Command"] in SENDS for row in session.run("SHOW PROCESSLIST"))
-    return Role("primary" if led and writable else "standalone", writable=writable)
+    return Role("primary" if led or writable else "standalone", writable=writable)
 
 
 def is_writable(session: Session) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.config import Datastore as Settings
 from agent.datastores.base import Datastore, Role
+from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.models import Json
 from agent.stop import Stop
 
@@ -76,7 +77,7 @@ class PostgreSQL(Datastore):
 
         return users.create(self.server, name, password, list(dict.fromkeys(databases)), privileges)
 
-    def delete_user(self, name: str) -> Json:
+    def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
         from agent.datastores import postgresql_users as users
 
         return users.delete(self.server, name)
@@ -89,7 +90,7 @@ class PostgreSQL(Datastore):
 
         return replication.role(self.server, self.settings.data_directory)
 
-    def promote(self, stop: Stop) -> Json:
+    def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
         from agent.datastores import postgresql_replication as replication
 
         return replication.promote(self.server, stop)
@@ -100,7 +101,9 @@ class PostgreSQL(Datastore):
 
         return replication.disable(self.server, stop)
 
-    def resync(self, service: Supervisor | None, progress: Callable[[str], None]) -> Json:
+    def resync(
+        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
+    ) -> Json:
         """pg_rewind, and where that does not do pg_basebackup. `datastore.data_directory` must be set."""
         from agent.datastores.postgresql_resync import resync
 

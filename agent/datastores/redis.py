@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from agent import plan
 from agent.config import Datastore as Settings
 from agent.datastores import redis_replication, redis_users
 from agent.datastores.base import (
@@ -22,8 +23,10 @@ from agent.datastores.base import (
     Role,
 )
 from agent.datastores.redis_resync import Resync
+from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.errors import ConfigError
 from agent.models import Json
+from agent.plan import Plan
 from agent.stop import Stop
 
 if TYPE_CHECKING:
@@ -129,7 +132,7 @@ class Redis(Datastore):
         with self.client() as client:
             return redis_users.create(client, name, password, databases, privileges)
 
-    def delete_user(self, name: str) -> Json:
+    def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
         with self.client() as client:
             return redis_users.delete(client, name)
 
@@ -143,19 +146,29 @@ class Redis(Datastore):
         with self.client() as client:
             return redis_replication.role(redis_replication.look(client))
 
-    def promote(self, stop: Stop) -> Json:
+    def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
         """Refused while a full copy of its primary comes in: what is there now is not what that had."""
         with self.client() as client:
             if redis_replication.is_copying(redis_replication.look(client)):
                 raise DatastoreRefused(f"Redis at {self.address} is still copying its primary: its data is not whole")
             return redis_replication.follow_nobody(client)
 
+    def plan_disable_replication(self) -> Plan:
+        """Redis without replicas is where this action leads, so that it is done there at once."""
+        with self.client() as client:
+            info = redis_replication.look(client)
+        if info["role"] != "slave" and not info["connected_slaves"]:
+            return plan.nothing("this server follows no source already")
+        return super().plan_disable_replication()
+
     def disable_replication(self, stop: Stop) -> Json:
         """It is writable then: Redis has no read-only but for replicas."""
         with self.client() as client:
             return redis_replication.follow_nobody(client)
 
-    def resync(self, service: Supervisor | None, progress: Callable[[str], None]) -> Json:
+    def resync(
+        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
+    ) -> Json:
         return Resync(self, service, progress).run()
 
     def is_dirty(self) -> bool:

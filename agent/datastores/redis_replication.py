@@ -19,7 +19,7 @@ def look(client: Any) -> Info:
 def role(info: Info) -> Role:
     if info["role"] == "slave":
         return Role("replica", _primary(info), is_in_sync(info), writable=info["slave_read_only"] == 0)
-    return Role("primary" if info["connected_slaves"] else "standalone", writable=True)
+    return Role("primary", writable=True)
 
 
 def is_in_sync(info: Info) -> bool:

@@ -136,7 +136,7 @@ class Executor:
                 outcome = performance.next()
                 if not isinstance(outcome, Running):
                     return self._finish(performance, outcome)
-                self._record(performance)
+                self._record(performance, measured=outcome.measured)
                 self._wait(min(outcome.after, performance.seconds_left))
             self._leave(performance)
         return None
@@ -180,11 +180,13 @@ class Executor:
         timeout = self._settings.actions.timeouts.get(claimed.action.kind, kind.timeout)
         return Performance(claimed, kind, timeout, interrupted=interrupted)
 
-    def _record(self, performance: Performance) -> None:
+    def _record(self, performance: Performance, *, measured: bool) -> None:
         """A payload that says nothing new is no transition."""
         if performance.payload == performance.recorded:
             return
-        self._written(lambda: actions.record(self._store, performance.action.seq, performance.payload))
+        self._written(
+            lambda: actions.record(self._store, performance.action.seq, performance.payload, measured=measured)
+        )
         performance.recorded = performance.payload
         performance.version += 1
         self._changed()

@@ -81,14 +81,17 @@ class Performance:
     def _stopped(self) -> Failed:
         """The end of an action that was cancelled or ran out of time."""
         reason = self.stop.reason or "stopped"
+        left = None
         try:
-            self.kind.cancel(self._now())
+            left = self.kind.cancel(self._now())
         except Exception as error:
             log.step_raised(self.action.id, self.action.kind, error)
         payload = {"cancelled" if reason == "cancelled" else "timed_out": True, "payload": self.payload}
         if self.interrupted:
             payload["interrupted"] = True
-        return self._masked(Failed(payload, reason))
+        if left:
+            payload["message"] = f"{reason}: {left}"
+        return self._masked(Failed(payload, f"{reason}: {left}" if left else reason))
 
     def _now(self) -> Step:
         args = _loaded(self.kind, self.action.args, self._secrets, self.payload)

@@ -1,8 +1,11 @@
 """Fields for the arguments of kinds, and the JSON Schema that tells callers what a kind takes."""
 
+import re
 from typing import Any
 
 from marshmallow import Schema, fields, validate
+
+from agent.datastores.requests import Lag
 
 TYPES: dict[type[fields.Field[Any]], dict[str, Any]] = {
     fields.Boolean: {"type": "boolean"},
@@ -96,6 +99,26 @@ class Names(fields.Field[list[str]]):
         return names
 
 
+class LagLimit(fields.Field[Lag]):
+    """A lag: bytes as a number, or a text with a unit of bytes or seconds, such as "16MB" or "5s"."""
+
+    FORM = re.compile(r"(\d{1,12}(?:\.\d{1,3})?) ?(B|kB|MB|GB|s|min)", re.ASCII)
+    BYTES = {"B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+    SECONDS = {"s": 1, "min": 60}
+    default_error_messages = {"invalid": 'Not a lag: bytes as a number, or a text such as "16MB" or "5s".'}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Lag:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return Lag(bytes=value)
+        found = self.FORM.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            raise self.make_error("invalid")
+        amount, unit = float(found[1]), found[2]
+        if unit in self.BYTES:
+            return Lag(bytes=int(amount * self.BYTES[unit]))
+        return Lag(seconds=amount * self.SECONDS[unit])
+
+
 class Switch(fields.Field[bool]):
     """On or off, in any of the spellings that callers have for it."""
 
@@ -113,10 +136,10 @@ def json_schema(schema: Schema) -> dict[str, Any]:
     """The JSON Schema (2020-12) of what the marshmallow schema loads."""
     described: dict[str, Any] = {
         "type": "object",
-        "properties": {name: _field(field) for name, field in schema.load_fields.items()},
+        "properties": {field.data_key or name: _field(field) for name, field in schema.load_fields.items()},
         "additionalProperties": schema.unknown != "raise",
     }
-    if required := [name for name, field in schema.load_fields.items() if field.required]:
+    if required := [field.data_key or name for name, field in schema.load_fields.items() if field.required]:
         described["required"] = required
     return described
 
@@ -143,6 +166,8 @@ def _type(field: "fields.Field[Any]") -> dict[str, Any]:
         return {"type": "array", "items": _field(field.inner)}
     if isinstance(field, Names):
         return {"type": ["string", "array"], "items": {"type": "string"}, "maxItems": MOST_NAMES}
+    if isinstance(field, LagLimit):
+        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{field.FORM.pattern}$"}]}
     if isinstance(field, Switch):
         return {"enum": [*field.ON, *field.OFF]}
     if isinstance(field, fields.Nested):

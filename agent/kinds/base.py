@@ -10,6 +10,7 @@ from agent.config import Settings
 from agent.errors import InvalidArgs
 from agent.kinds.arguments import json_schema
 from agent.models import Action, Json
+from agent.plan import Danger, Plan, unknown
 from agent.stop import Stop
 
 MASK = "********"
@@ -18,10 +19,15 @@ MASK = "********"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The action goes on: the next step is due `after` seconds."""
+    """The action continues: the next step is due `after` seconds.
+
+    `measured`: the payload differs from the one before by a measurement of progress alone. The history keeps the
+    newest of such measurements in a row.
+    """
 
     payload: Json = None
     after: float = 0.0
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,8 @@ class Kind:
     args: ClassVar[type[Schema]] = Args
     result: ClassVar[type[Schema] | None] = None
     """The payload of the final DONE, and so the AsyncAction's `finished_result`; None: as the docstring says."""
+    danger: ClassVar[Danger] = Danger.NONE
+    """The worst that an action of this kind can do."""
     timeout: ClassVar[float] = 3600.0
     """Seconds it may run, unless `actions.timeouts` says otherwise."""
     cancellable: ClassVar[bool] = True
@@ -148,6 +156,10 @@ class Kind:
         """Type and name of what these (loaded) arguments act on."""
         return self.resource_type, self.settings.agent.node
 
+    def plan(self, args: Any) -> Plan:
+        """What an action with these (loaded) arguments would do now. Reads the world and changes nothing."""
+        return unknown(f"{self.name} would run; the agent cannot tell what it would change")
+
     def step(self, step: Step) -> Outcome:
         """Do the next short piece of work. An exception is a failure with its message."""
         raise NotImplementedError
@@ -170,8 +182,12 @@ class Kind:
         """
         return "it was left in the middle, and `payload` tells how far it came"
 
-    def cancel(self, step: Step) -> None:
-        """Undo or end what the steps began, after a cancel or a timeout; what runs in a step has been ended."""
+    def cancel(self, step: Step) -> str | None:
+        """Undo or end what the steps began, after a cancel or a timeout; the command of the step has been ended.
+
+        Returns a sentence about the state that is left, for the action's message.
+        """
+        return None
 
 
 def _flat(messages: Any, prefix: str = "") -> dict[str, list[str]]:

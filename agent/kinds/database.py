@@ -1,4 +1,4 @@
-"""`database_create` and `database_delete`."""
+"""`database_create`, `database_update` and `database_delete`."""
 
 from typing import Any
 
@@ -7,12 +7,10 @@ from marshmallow import fields, validate
 from agent.config import Settings
 from agent.datastores.base import Datastore
 from agent.kinds.arguments import Flag
-from agent.kinds.base import Args, Done, Outcome, Running, Step, failed
+from agent.kinds.base import Args, Done, Outcome, Step
 from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
-
-CREATING = {"phase": "creating"}
-DELETING = {"phase": "deleting"}
+from agent.plan import Danger, Plan
 
 
 class CreateArgs(Args):
@@ -35,8 +33,17 @@ class DeleteArgs(Args):
     force = Flag(load_default=False, metadata={"description": "End its connections first."})
 
 
+class UpdateArgs(Args):
+    name = fields.String(
+        required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The database to change."}
+    )
+    owner = fields.String(
+        required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The user who is to own it."}
+    )
+
+
 class DatabaseResult(Args):
-    """What is left when a database was created or deleted."""
+    """The database after the action."""
 
     database = fields.String(required=True, metadata={"description": "Its name."})
     server = fields.Dict(required=True, metadata={"description": "What the server says of it; depends on the server."})
@@ -50,10 +57,15 @@ class OnDatabase(OnDatastore):
 
     @classmethod
     def not_offered_by(cls, datastore: Datastore) -> str | None:
-        return datastore.no_databases if datastore.database_options is None else None
+        if datastore.database_options is None:
+            return datastore.no_databases
+        return super().not_offered_by(datastore)
 
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args["name"]
+
+    def unchanged(self, plan: Plan) -> Outcome:
+        return Done({"database": plan.facts["database"], "server": {}}, plan.summary)
 
 
 class CreateDatabase(OnDatabase):
@@ -66,25 +78,40 @@ class CreateDatabase(OnDatabase):
         super().__init__(settings)
         self.schema = CreateArgs(only=("name", *(self.datastore.database_options or ())))
 
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_create_database(args["name"], _options(args))
+
     def act(self, step: Step) -> Outcome:
         name = step.args["name"]
-        if step.payload == CREATING:
-            return self._create(step.args)
-        if self.datastore.database_exists(name):
-            return failed(f"the database {name} exists already")
-        return Running(CREATING)
+        created = self.datastore.create_database(name, _options(step.args))
+        return Done(_result(name, created), f"the database {name} is created")
 
     def act_again(self, step: Step) -> Outcome:
-        """What exists now did not when this action looked: it is ours."""
+        """The plan saw no database of this name: one that exists now was created by this action."""
         name = step.args["name"]
-        if step.payload == CREATING and self.datastore.database_exists(name):
+        if self.datastore.database_exists(name):
             return Done(_result(name, {}), f"the database {name} was created before the interruption")
         return self.act(step)
 
-    def _create(self, args: dict[str, str]) -> Outcome:
-        name = args["name"]
-        options = {option: value for option, value in args.items() if option != "name"}
-        return Done(_result(name, self.datastore.create_database(name, options)), f"the database {name} is created")
+
+class UpdateDatabase(OnDatabase):
+    """Give a database another owner."""
+
+    name = "database_update"
+    args = UpdateArgs
+    needs = "update_database"
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_update_database(args["name"], args["owner"])
+
+    def act(self, step: Step) -> Outcome:
+        name, owner = step.args["name"], step.args["owner"]
+        return Done(
+            _result(name, self.datastore.update_database(name, owner)), f"the database {name} belongs to {owner}"
+        )
+
+    def act_again(self, step: Step) -> Outcome:
+        return self.begin(step)
 
 
 class DeleteDatabase(OnDatabase):
@@ -92,26 +119,26 @@ class DeleteDatabase(OnDatabase):
 
     name = "database_delete"
     args = DeleteArgs
+    danger = Danger.DESTROYS
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_delete_database(args["name"], force=args["force"])
 
     def act(self, step: Step) -> Outcome:
         name = step.args["name"]
-        if step.payload == DELETING:
-            return self._delete(name, step.args["force"])
-        if self.datastore.is_system_database(name):
-            return failed(f"{name} belongs to the server and is not deleted")
-        if not self.datastore.database_exists(name):
-            return failed(f"there is no database {name}")
-        return Running(DELETING)
+        deleted = self.datastore.delete_database(name, force=step.args["force"])
+        return Done(_result(name, deleted), f"the database {name} is deleted")
 
     def act_again(self, step: Step) -> Outcome:
-        """What is gone now existed when this action looked: it was deleted."""
+        """The plan saw the database: it was deleted by this action if it is gone now."""
         name = step.args["name"]
-        if step.payload == DELETING and not self.datastore.database_exists(name):
+        if not self.datastore.database_exists(name):
             return Done(_result(name, {}), f"the database {name} was deleted before the interruption")
         return self.act(step)
 
-    def _delete(self, name: str, force: bool) -> Outcome:
-        return Done(_result(name, self.datastore.delete_database(name, force=force)), f"the database {name} is deleted")
+
+def _options(args: dict[str, str]) -> dict[str, str]:
+    return {option: value for option, value in args.items() if option != "name"}
 
 
 def _result(name: str, server: Json) -> Json:

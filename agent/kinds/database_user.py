@@ -1,51 +1,83 @@
-"""`database_user_create` and `database_user_delete`."""
+"""`database_user_create`, `database_user_update` and `database_user_delete`."""
 
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
-from agent.kinds.arguments import MOST_NAMES, Listed
-from agent.kinds.base import Args, Done, Outcome, Running, Step, failed
+from agent.datastores.base import UserChanges
+from agent.kinds.arguments import MOST_NAMES, Flag, Listed
+from agent.kinds.base import Args, Done, Outcome, Step
 from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
+from agent.plan import Danger, Plan
 
-# No text: it would tell of a password that is a part of it.
-CREATING = {"creating": True}
-DELETING = {"phase": "deleting"}
+SHORTEST_PASSWORD = 8
+PRIVILEGES = ("readonly", "readwrite", "owner")
+
+
+def _name(about: str) -> fields.String:
+    return fields.String(required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": about})
+
+
+def _password(about: str, **more: Any) -> fields.String:
+    length = validate.Length(SHORTEST_PASSWORD, 1024)
+    return fields.String(validate=length, metadata={"secret": True, "description": about}, **more)
+
+
+def _databases(about: str, **more: Any) -> Listed:
+    return Listed(
+        fields.String(validate=validate.Length(1, NAME_LENGTH)),
+        validate=validate.Length(max=MOST_NAMES),
+        metadata={"description": about},
+        **more,
+    )
 
 
 class CreateArgs(Args):
-    name = fields.String(
-        required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The user's name."}
-    )
-    password = fields.String(
-        required=True,
-        validate=validate.Length(1, 1024),
-        metadata={"secret": True, "description": "Its password; never shown again."},
-    )
-    databases = Listed(
-        fields.String(validate=validate.Length(1, NAME_LENGTH)),
-        validate=validate.Length(max=MOST_NAMES),
-        load_default=list,
-        metadata={"description": "The databases it may use."},
-    )
+    name = _name("The user's name.")
+    password = _password("The password, of 8 characters at least; never shown again.", required=True)
+    databases = _databases("The databases that the user may use.", load_default=list)
     privileges = fields.String(
         load_default="readwrite",
-        validate=validate.OneOf(("readonly", "readwrite", "owner")),
-        metadata={"description": "What it may do there."},
+        validate=validate.OneOf(PRIVILEGES),
+        metadata={"description": "What the user may do there."},
     )
+
+
+class UpdateArgs(Args):
+    name = _name("The user to change.")
+    password = _password("The new password, of 8 characters at least; never shown again.")
+    keep_old_password = Flag(
+        load_default=False,
+        metadata={"description": "The present password stays valid until the next change without this argument."},
+    )
+    databases = _databases("All databases that the user may use from now on.")
+    privileges = fields.String(
+        validate=validate.OneOf(PRIVILEGES), metadata={"description": "What the user may do in these databases."}
+    )
+    locked = Flag(metadata={"description": "Whether the user is kept from logging in."})
+
+    @validates_schema
+    def something_changes(self, data: dict[str, Any], **_: Any) -> None:
+        if not data.keys() - {"name", "keep_old_password"}:
+            raise ValidationError("Name at least one change: password, databases, privileges or locked.", "name")
+        if data.get("keep_old_password") and "password" not in data:
+            raise ValidationError("Needs a new password.", "keep_old_password")
 
 
 class DeleteArgs(Args):
-    name = fields.String(
-        required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The user to delete."}
+    name = _name("The user to delete.")
+    reassign_to = fields.String(
+        load_default=None,
+        validate=validate.Length(1, NAME_LENGTH),
+        metadata={"description": "The user who is to own what this one owns, where the server has owners."},
     )
 
 
 class UserResult(Args):
-    """What is left when a user was created or deleted."""
+    """The user after the action."""
 
-    user = fields.String(required=True, metadata={"description": "Its name."})
+    user = fields.String(required=True, metadata={"description": "The user's name."})
     server = fields.Dict(required=True, metadata={"description": "What the server says of it; depends on the server."})
 
 
@@ -59,32 +91,48 @@ class OnUser(OnDatastore):
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args["name"]
 
+    def unchanged(self, plan: Plan) -> Outcome:
+        return Done({"user": plan.facts["user"], "server": {}}, plan.summary)
+
 
 class CreateUser(OnUser):
-    """Create a user of the datastore who may use some databases and no more. Fails where it exists already."""
+    """Create a user of the datastore who may use some databases and no more. Fails where the name is taken."""
 
     name = "database_user_create"
     args = CreateArgs
 
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_create_user(args["name"], args["databases"], args["privileges"])
+
     def act(self, step: Step) -> Outcome:
-        name = step.args["name"]
-        if step.payload:
-            return self._create(step.args)
-        if self.datastore.user_exists(name):
-            return failed(f"the user {name} exists already")
-        return Running(CREATING)
+        args = step.args
+        created = self.datastore.create_user(args["name"], args["password"], args["databases"], args["privileges"])
+        return Done(_result(args["name"], created), f"the user {args['name']} is created")
 
     def act_again(self, step: Step) -> Outcome:
-        """A user is created whole or not at all; what exists now did not when this action looked."""
+        """A user is created whole or not at all; the plan saw none of this name, so this action created it."""
         name = step.args["name"]
-        if step.payload and self.datastore.user_exists(name):
+        if self.datastore.user_exists(name):
             self.datastore.keep_users()
             return Done(_result(name, {}), f"the user {name} was created before the interruption")
         return self.act(step)
 
-    def _create(self, args: dict[str, Any]) -> Outcome:
-        created = self.datastore.create_user(args["name"], args["password"], args["databases"], args["privileges"])
-        return Done(_result(args["name"], created), f"the user {args['name']} is created")
+
+class UpdateUser(OnUser):
+    """Change a user of the datastore: password, databases, privileges, or whether it may log in."""
+
+    name = "database_user_update"
+    args = UpdateArgs
+    needs = "update_user"
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_update_user(args["name"], _changes(args))
+
+    def act(self, step: Step) -> Outcome:
+        name = step.args["name"]
+        return Done(_result(name, self.datastore.update_user(name, _changes(step.args))), f"the user {name} is changed")
+
+    act_again = act
 
 
 class DeleteUser(OnUser):
@@ -92,22 +140,27 @@ class DeleteUser(OnUser):
 
     name = "database_user_delete"
     args = DeleteArgs
+    danger = Danger.DISRUPTS
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_delete_user(args["name"], args["reassign_to"])
 
     def act(self, step: Step) -> Outcome:
         name = step.args["name"]
-        if step.payload == DELETING:
-            return Done(_result(name, self.datastore.delete_user(name)), f"the user {name} is deleted")
-        if not self.datastore.user_exists(name):
-            return failed(f"there is no user {name}")
-        return Running(DELETING)
+        deleted = self.datastore.delete_user(name, step.args["reassign_to"])
+        return Done(_result(name, deleted), f"the user {name} is deleted")
 
     def act_again(self, step: Step) -> Outcome:
-        """Whom this action saw and who is gone now was deleted."""
+        """The plan saw the user: this action deleted it if it is gone now."""
         name = step.args["name"]
-        if step.payload == DELETING and not self.datastore.user_exists(name):
+        if not self.datastore.user_exists(name):
             self.datastore.keep_users()
             return Done(_result(name, {}), f"the user {name} was deleted before the interruption")
         return self.act(step)
+
+
+def _changes(args: dict[str, Any]) -> UserChanges:
+    return UserChanges(**{name: value for name, value in args.items() if name != "name"})
 
 
 def _result(name: str, server: Json) -> Json:

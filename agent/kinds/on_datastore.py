@@ -1,16 +1,19 @@
 """What the kinds that act on the datastore of `[datastore]` share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from marshmallow import fields
 
-from agent import datastores
+from agent import datastores, supervisors
 from agent.config import Settings
-from agent.datastores.base import Datastore, DatastoreError, DriverMissing
+from agent.datastores.base import Datastore, DatastoreError, DriverMissing, OutcomeUnknown
 from agent.kinds import server
 from agent.kinds.base import Kind, NotOffered, Outcome, Step, failed
+from agent.kinds.planned import Planned
 from agent.kinds.server import OnServer
+from agent.plan import Plan, refuse
+from agent.supervisors.base import Supervisor, SupervisorFailed
 
 NAME_LENGTH = 255
 
@@ -21,8 +24,8 @@ class ServerArgs(server.ServerArgs):
     server_group = fields.String(metadata={"description": "The kind of this node's datastore."})
 
 
-class OnDatastore(OnServer):
-    """A kind that acts on the datastore; what that refuses fails the action with its own words."""
+class OnDatastore(Planned, OnServer):
+    """A kind that acts on the datastore; a refusal of the datastore fails the action with the datastore's message."""
 
     resource_type = "Server"
     configuration = "``[datastore]``."
@@ -59,25 +62,35 @@ class OnDatastore(OnServer):
             details["server_group"] = [f"this node runs {self.datastore.settings.kind}"]
         return details
 
+    def plan(self, args: Any) -> Plan:
+        """A datastore that cannot be asked for its state refuses the action."""
+        try:
+            return self.plan_on_datastore(args)
+        except (DatastoreError, SupervisorFailed) as error:
+            return refuse(str(error), "repair this and run the action again")
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        """The plan, as the datastore makes it. Raises `DatastoreError`, `SupervisorFailed`."""
+        raise NotImplementedError
+
     def step(self, step: Step) -> Outcome:
-        return self._told(lambda: self.act(step))
+        return _failing_with_its_message(super().step, step)
 
     def resume(self, step: Step) -> Outcome:
-        return self._told(lambda: self.act_again(step))
+        return _failing_with_its_message(super().resume, step)
 
-    def act(self, step: Step) -> Outcome:
-        raise NotImplementedError
+    def service(self) -> Supervisor | None:
+        """The supervisor of the datastore's service; None where `[service]` is not configured."""
+        return supervisors.of(self.settings.service) if self.settings.service else None
 
-    def act_again(self, step: Step) -> Outcome:
-        """After an interruption; where the first step only looked, nothing had been done."""
-        raise NotImplementedError
 
-    def _told(self, act: Any) -> Outcome:
-        try:
-            outcome: Outcome = act()
-        except DatastoreError as error:
-            return failed(str(error))
-        return outcome
+def _failing_with_its_message(act: Callable[[Step], Outcome], step: Step) -> Outcome:
+    try:
+        return act(step)
+    except OutcomeUnknown as error:
+        return failed(str(error), outcome="unknown", waits_for=error.waits_for)
+    except (DatastoreError, SupervisorFailed) as error:
+        return failed(str(error))
 
 
 def datastore_of(settings: Settings) -> Datastore:

@@ -1,202 +1,196 @@
-"""`promote_slave_db`, `disable_replication_slave_db` and `resync_slave_db`."""
+"""`promote_slave_db`, `disable_replication_slave_db`, `replication.follow` and `replication.demote`."""
 
-import json
-import os
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
 
-from marshmallow import fields
+from marshmallow import Schema, fields, validate
 
-import agent
 from agent.config import Settings
-from agent.datastores.base import DatastoreDown, Role
-from agent.datastores.resync import phase_of
-from agent.hosts.jobs import Exited, Job, Jobs, Lost, lost_if_stopped
-from agent.hosts.jobs import Running as JobRunning
-from agent.kinds.arguments import Flag
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
-from agent.kinds.on_datastore import OnDatastore, ServerArgs, datastore_of
+from agent.datastores.requests import PromoteRequest
+from agent.kinds.arguments import Flag, LagLimit, Number
+from agent.kinds.base import Args, Done, Kind, NotOffered, Outcome, Step
+from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore, ServerArgs, datastore_of
 from agent.models import Json
+from agent.plan import Danger, Plan
 
-LOOK_EVERY = 0.5
-"""Seconds between two looks at a resync."""
-END_GRACE = 10.0
-
-
-class ResyncArgs(ServerArgs):
-    force = Flag(load_default=False, metadata={"description": "Rebuild it even where it is a primary now."})
+LONGEST_WAIT = 3600.0
 
 
-class RoleResult(Args):
-    """What the server is after a change of its replication."""
+def peer_field(**more: Any) -> fields.String:
+    """The argument `primary`: a name of `[datastore.peers]`, never an address."""
+    about = "The peer to follow: a name of [datastore.peers]."
+    return fields.String(validate=validate.Length(1, NAME_LENGTH), metadata={"description": about}, **more)
 
-    role = fields.Dict(required=True, metadata={"description": "What it is now: name, primary, streaming, writable."})
-    server = fields.Dict(required=True, metadata={"description": "What the server says; depends on the server."})
+
+class PromoteArgs(ServerArgs):
+    wait = Number(
+        load_default=0.0,
+        validate=validate.Range(0, LONGEST_WAIT),
+        metadata={"description": "Seconds to catch up while the primary still sends."},
+    )
+    max_lag = LagLimit(
+        load_default=None,
+        metadata={"description": 'Refuse a larger lag: bytes as a number, or a text such as "16MB" or "5s".'},
+    )
+    force = Flag(
+        load_default=False,
+        metadata={"description": "Promote although the old primary takes writes, or this server should not lead."},
+    )
+
+
+class PeerArgs(ServerArgs):
+    primary = peer_field(required=True)
+
+
+class ReplicationResult(Args):
+    """The server after a change of its replication."""
+
+    role = fields.String(
+        required=True,
+        validate=validate.OneOf(("primary", "replica", "standalone")),
+        metadata={"description": "Its role."},
+    )
+    writable = fields.Boolean(required=True, metadata={"description": "Whether it takes writes."})
+    source = fields.String(
+        required=True, allow_none=True, metadata={"description": "The address that a replica follows."}
+    )
+    streaming = fields.Boolean(required=True, metadata={"description": "Whether a replica receives from its source."})
+    lag = fields.Dict(metadata={"description": "How far it was behind: bytes, seconds, transactions; null: not known."})
+    old_primary = fields.String(metadata={"description": "Of a promotion: unreachable, read_only or writable."})
+    old_primary_address = fields.String(metadata={"description": "Of a promotion: where the old primary is."})
+    held_by = fields.String(
+        allow_none=True, metadata={"description": "Of a promotion: what keeps commits from finishing, or null."}
+    )
+    discarded = fields.List(fields.Dict(), metadata={"description": "Data that was given up: what, amount, unit."})
+    server = fields.Dict(required=True, metadata={"description": "What else the server says; depends on the server."})
 
 
 class OnReplica(OnDatastore):
     """A kind that acts on this server's replication."""
 
     args = ServerArgs
-    result = RoleResult
+    result: ClassVar[type[Schema]] = ReplicationResult
+    danger = Danger.DISRUPTS
 
-    def _done(self, message: str, server: Json = None) -> Done:
-        return Done({"role": asdict(self.datastore.role()), "server": server or {}}, message)
+    @property
+    def members(self) -> Iterable[str]:
+        """The names of the result's members."""
+        return self.result().fields
+
+    def unchanged(self, plan: Plan) -> Outcome:
+        return self.done(plan.summary)
+
+    def done(self, message: str, told: Json = None) -> Done:
+        """The end of the action, with the server's role as it is now.
+
+        `told` is what the datastore returned: members of the result, and under `server` what else it says.
+        """
+        role = self.datastore.role()
+        state = {"role": role.name, "writable": role.writable, "source": role.primary, "streaming": role.streaming}
+        members = {name: value for name, value in (told or {}).items() if name in self.members}
+        server = {name: value for name, value in (told or {}).items() if name not in self.members}
+        return Done(state | members | {"server": server}, message)
 
 
 class Promote(OnReplica):
-    """Make this replica a writable primary. Done at once where it is one; refused where its data is not whole."""
+    """Make this replica a writable primary. Done at once on a primary; refused where the data is not whole."""
 
     name = "promote_slave_db"
+    args = PromoteArgs
     needs = "promote"
 
-    def act(self, step: Step) -> Outcome:
-        role = self.datastore.role()
-        if self.datastore.is_dirty():
-            return failed("the data of this server is not whole, so it cannot be a primary: resync it first")
-        if _leads(role):
-            return self._done("this server is a primary already")
-        return self._done("this server is the primary now", self.datastore.promote(step.stop))
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_promote(_promote_request(args))
 
-    # A promotion that took effect is a primary, one that did not can be asked for again.
-    act_again = act
+    def act(self, step: Step) -> Outcome:
+        told = self.datastore.promote(step.stop, _promote_request(step.args))
+        return self.done("this server is the primary now", told)
+
+    def act_again(self, step: Step) -> Outcome:
+        """A promotion that took effect left a primary; another one can be asked for again."""
+        return self.begin(step)
 
 
 class DisableReplication(OnReplica):
-    """Let this replica follow nobody any more. Done at once where it follows nobody."""
+    """Stop following the source for good. Done at once on a server that follows no source."""
 
     name = "disable_replication_slave_db"
     needs = "disable_replication"
 
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_disable_replication()
+
     def act(self, step: Step) -> Outcome:
-        role = self.datastore.role()
-        if role.name == "primary":
-            return failed("this server is a primary and follows nobody")
-        if role.name == "standalone":
-            return self._done("this server follows nobody already")
-        return self._done("this server follows nobody any more", self.datastore.disable_replication(step.stop))
+        return self.done("this server follows no source any more", self.datastore.disable_replication(step.stop))
 
-    act_again = act
+    def act_again(self, step: Step) -> Outcome:
+        return self.begin(step)
 
 
-class Resync(OnReplica):
-    """Rebuild this replica from its primary, in a job that outlives the agent, and wait until it follows again."""
+class TowardsPeer(OnReplica):
+    """A kind that makes this server follow a peer that the caller names."""
 
-    name = "resync_slave_db"
-    args = ResyncArgs
-    needs = "resync"
-    configuration = "``[datastore]``; ``[service]`` and options of it where that datastore needs them."
-    interruption = (
-        "The rebuild goes on in a job of its own and the action with it. Where the host went down it fails, and says "
-        "whether the data is whole."
-    )
-    timeout = 24 * 3600.0
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._jobs_directory = settings.agent.jobs
+    args = PeerArgs
+    configuration = "``[datastore]``, ``[datastore.peers.NAME]``; ``[service]`` where that datastore needs it."
+    timeout: ClassVar[float] = 3600.0
 
     @classmethod
     def offered(cls, settings: Settings) -> Iterator[Kind]:
-        needs = datastore_of(settings).resync_needs
-        if "service" in needs and settings.service is None:
-            raise NotOffered("set [service] in the configuration: a resync stops the server and starts it again")
-        for option in needs:
-            if option != "service" and getattr(settings.datastore, option) is None:
-                raise NotOffered(f"set datastore.{option} in the configuration")
-        yield from super().offered(settings)
+        datastore = datastore_of(settings)
+        if (reason := cls.not_offered_by(datastore)) is not None:
+            raise NotOffered(reason)
+        if not datastore.settings.peers:
+            raise NotOffered("set [datastore.peers.NAME] in the configuration: the servers that this one may follow")
+        check_needs(settings, datastore.follow_needs)
+        yield cls(settings)
+
+
+class Follow(TowardsPeer):
+    """Follow another primary without a rebuild. Refused where only a rebuild would do, saying why."""
+
+    name = "replication.follow"
+    needs = "follow"
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_follow(self.service(), args["primary"])
 
     def act(self, step: Step) -> Outcome:
-        if step.payload is None:
-            # Those of actions before this one, which are final. Its own stays until then: forgotten before
-            # its end is written down, it would be started once more by an agent that was killed in between.
-            self._jobs().forget_ended()
-            return self._refusal(step.args["force"]) or Running({"phase": "beginning"})
-        # Started once by its name, found again by it: also by an agent that was started since.
-        job = self._jobs().start(
-            self._job_name(step), [sys.executable, "-m", "agent.datastores.resync"], env=_environment()
-        )
-        return self._look(job, step)
+        primary = step.args["primary"]
+        return self.done(f"this server follows {primary}", self.datastore.follow(self.service(), primary, step.stop))
+
+    def act_again(self, step: Step) -> Outcome:
+        return self.begin(step)
+
+
+class Demote(TowardsPeer):
+    """Make this primary a replica of a peer without losing a write: the first half of a switchover.
+
+    Writes stop, the peer receives everything, then this server follows the peer. Promote the peer afterwards with
+    `promote_slave_db` on its node.
+    """
+
+    name = "replication.demote"
+    needs = "demote"
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_demote(self.service(), args["primary"])
+
+    def act(self, step: Step) -> Outcome:
+        primary = step.args["primary"]
+        told = self.datastore.demote(self.service(), primary, step.stop)
+        return self.done(f"this server handed over to {primary} and follows it", told)
 
     act_again = act
 
-    def cancel(self, step: Step) -> None:
-        if job := self._jobs().find(self._job_name(step)):
-            job.end(END_GRACE)
 
-    @classmethod
-    def left(cls, payload: Json) -> str:
-        phase = payload["phase"]
-        return f"it was in the phase {phase}: the server may be stopped and its data not whole, resync it again"
-
-    def _refusal(self, force: bool) -> Failed | None:
-        """Why not to begin: a primary has what its replicas are rebuilt from."""
-        if force or (role := self._role()) is None or role.name == "replica":
-            return None
-        # What a resync left half way is worth nothing, but it may have become a primary since.
-        if not _leads(role) and self.datastore.is_dirty():
-            return None
-        # One without replicas too: they may only be cut off just now, and its data be the last.
-        return failed("this server follows nobody; force is needed to rebuild it from another")
-
-    def _role(self) -> Role | None:
-        """What it is now; None where it is down."""
-        try:
-            return self.datastore.role() if self.datastore.is_up() else None
-        except DatastoreDown:
-            return None
-
-    def _look(self, job: Job, step: Step) -> Outcome:
-        status = lost_if_stopped(job.look())
-        told = _lines(status.output)
-        if isinstance(status, JobRunning):
-            return Running(_phase(told), after=LOOK_EVERY)
-        return self._ended(status, told)
-
-    def _ended(self, status: Exited | Lost, told: list[dict[str, Any]]) -> Outcome:
-        last = told[-1] if told else {}
-        if isinstance(status, Exited) and status.ok and "result" in last:
-            return self._done("this server was rebuilt and follows its primary", last["result"])
-        reason = status.why if isinstance(status, Lost) else last.get("error", "the resync ended without a word")
-        dirty = self.datastore.is_dirty()
-        message = f"{reason}; the data is not whole, resync it again" if dirty else str(reason)
-        return failed(message, dirty=dirty, phase=_phase(told)["phase"])
-
-    def _jobs(self) -> Jobs:
-        return Jobs(self._jobs_directory)
-
-    def _job_name(self, step: Step) -> str:
-        return f"resync-{step.action.id}"
+def check_needs(settings: Settings, needs: tuple[str, ...]) -> None:
+    """Raises `NotOffered` where the configuration lacks the service or an option of `[datastore]`."""
+    if "service" in needs and settings.service is None:
+        raise NotOffered("set [service] in the configuration: the server is stopped and started by it")
+    for option in needs:
+        if option != "service" and getattr(settings.datastore, option) is None:
+            raise NotOffered(f"set datastore.{option} in the configuration")
 
 
-def _environment() -> dict[str, str]:
-    """Ours, so that the job reads the same configuration, and with the package wherever it was imported from."""
-    package = str(Path(agent.__file__).resolve().parent.parent)
-    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
-
-
-def _leads(role: Role) -> bool:
-    """Whether it takes writes of its own: a primary, also one without replicas."""
-    return role.name == "primary" or (role.name == "standalone" and role.writable)
-
-
-def _lines(output: str) -> list[dict[str, Any]]:
-    """What the job told: a JSON object a line; what else its commands printed is not for us."""
-    told = []
-    for line in output.splitlines():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict):
-            told.append(said)
-    return told
-
-
-def _phase(told: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where it is, and by their names the phases until there."""
-    said = [each["phase"] for each in told if "phase" in each]
-    return {"phase": said[-1] if said else "beginning", "phases": list(dict.fromkeys(map(phase_of, said)))}
+def _promote_request(args: dict[str, Any]) -> PromoteRequest:
+    return PromoteRequest(wait=args["wait"], max_lag=args["max_lag"], force=args["force"])

@@ -45,13 +45,14 @@ RUNNING = f"""
     FROM actions WHERE state = 'RUNNING'
 """
 RECORD = """
-    UPDATE actions SET state = 'RUNNING', state_payload = :payload, state_ts = :now, version = version + 1
+    UPDATE actions
+    SET state = 'RUNNING', state_payload = :payload, state_ts = :now, version = version + 1, measured = :measured
     WHERE seq = :seq AND state = 'RUNNING'
 """
 FINISH = """
     UPDATE actions
     SET state = :state, state_payload = :payload, state_ts = :now, version = version + 1,
-        finished_ts = :now, secrets = NULL, finished_message = :message,
+        measured = 0, finished_ts = :now, secrets = NULL, finished_message = :message,
         finished_order = 1 + ifnull((
             SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
             ORDER BY finished_order DESC LIMIT 1), 0)
@@ -111,9 +112,9 @@ def running(store: Store) -> Claimed | None:
     return _left_running(rows[0]) if rows else None
 
 
-def record(store: Store, seq: int, payload: Json) -> None:
-    """Write down that a running action goes on, with a new payload."""
-    row = {"seq": seq, "payload": _payload(payload), "now": clock.now()}
+def record(store: Store, seq: int, payload: Json, *, measured: bool = False) -> None:
+    """Record the new payload of a running action; a measurement replaces the measurement before it in the history."""
+    row = {"seq": seq, "payload": _payload(payload), "now": clock.now(), "measured": int(measured)}
     store.write(lambda connection: _one(connection.execute(RECORD, row)))
 
 

@@ -19,11 +19,12 @@ def available(shared_agent: AgentProcess) -> Any:
 
 def test_every_item_says_kind_description_and_args(available: Any) -> None:
     for item in available:
-        assert set(item) == {"kind", "description", "args"}
+        assert set(item) == {"kind", "description", "danger", "args"}
         assert isinstance(item["kind"], str)
         assert isinstance(item["description"], str)
         assert item["description"].strip()
         assert isinstance(item["args"], dict)
+        assert item["danger"] in ("none", "disrupts", "destroys")
 
 
 def test_kinds_are_sorted_and_named_once(available: Any) -> None:

@@ -12,9 +12,10 @@ import pytest
 from agent import config
 from agent.datastores import mongodb_resync
 from agent.datastores.base import Datastore, DatastoreDown, DatastoreRefused, DatastoreUnreachable, Role
-from agent.kinds import replication
+from agent.kinds import resync as resync_kind
 from agent.kinds.base import Failed
 from agent.stop import Stop
+from tests.datastores.reports import into
 from tests.datastores.scripted_mongod import Member, Service
 from tests.datastores.test_mongodb import at
 from tests.kinds.performing import step_of
@@ -92,7 +93,7 @@ def test_it_is_shut_down_or_refuses(members: list[Member]) -> None:
 
 def resync(store: Datastore, service: Service | None) -> tuple[Any, list[str]]:
     phases: list[str] = []
-    return store.resync(service, phases.append), phases
+    return store.resync(service, into(phases)), phases
 
 
 def test_a_member_is_emptied_and_copies_anew(members: list[Member], data: Path) -> None:
@@ -129,7 +130,7 @@ def test_a_mark_that_was_left_lets_nobody_empty_a_primary(members: list[Member],
     (data / mongodb_resync.EMPTIED).mkdir()
     options = {"kind": "mongodb", "url": f"mongodb://{here.address}/", "data_directory": str(data), "timeout": 1}
     document = {"agent": {"db": str(tmp_path / "agent.db")}, "datastore": options, "service": {"unit": "m.service"}}
-    kind = replication.Resync(config.parse(document))
+    kind = resync_kind.Resync(config.parse(document))
     outcome = kind.step(step_of(kind))
     assert isinstance(outcome, Failed) and "force is needed" in outcome.message
     for each in others:

@@ -49,22 +49,20 @@ def test_the_story_of_a_database_and_its_user(server: MongoServer, start_agent: 
         "DONE",
         {"database": "shop", "server": {"collection": "_created"}},
     )
-    assert ended(agent, "database_create", {"name": "shop"}) == (
-        "FAILED",
-        {"message": "the database shop exists already"},
-    )
+    state, payload = ended(agent, "database_create", {"name": "shop"})
+    assert state == "FAILED" and "the database shop exists already" in payload["message"]
     assert ended(agent, "database_user_create", USER)[0] == "DONE"
-    assert ended(agent, "database_user_create", USER)[1] == {"message": "the user o'app exists already"}
+    assert "the user o'app exists already" in ended(agent, "database_user_create", USER)[1]["message"]
     with client_of(server, "o'app", "battery-staple") as client:
         client.shop.things.insert_one({"x": 1})
         with pytest.raises(pymongo.errors.OperationFailure, match="not authorized"):
             client.other.things.find_one()
     assert ended(agent, "promote_slave_db", {})[0] == "DONE"
     assert ended(agent, "database_user_delete", {"name": "o'app"})[0] == "DONE"
-    assert ended(agent, "database_user_delete", {"name": "o'app"})[1] == {"message": "there is no user o'app"}
+    assert "no user is called o'app" in ended(agent, "database_user_delete", {"name": "o'app"})[1]["message"]
     assert ended(agent, "database_delete", {"name": "admin"})[0] == "FAILED"
     assert ended(agent, "database_delete", {"name": "shop", "force": True})[0] == "DONE"
-    assert ended(agent, "database_delete", {"name": "shop"})[1] == {"message": "there is no database shop"}
+    assert "no database is called shop" in ended(agent, "database_delete", {"name": "shop"})[1]["message"]
     state, told = ended(agent, "database_create", {"name": "a$b"})
     assert state == "FAILED" and "cannot contain the character '$'" in told["message"]
     answers = str([agent.info(each["id"]) for each in agent.finished()])

@@ -309,7 +309,7 @@ def test_what_the_server_repeats_of_a_statement_shows_no_secret(server: AnyServe
 
 
 def test_a_server_without_replicas_that_follows_nobody_is_standalone(server: AnyServer) -> None:
-    assert store(server).role() == Role("standalone", writable=True)
+    assert store(server).role() == Role("primary", writable=True)
     assert not store(server).is_dirty()
 
 

@@ -102,8 +102,8 @@ def a_resync_that_dies_half_way_is_declared_dirty(agent: AgentProcess, replica: 
 
 def what_is_not_whole_is_no_primary(agent: AgentProcess, replica: AnyServer) -> None:
     """Nor where it follows nobody, nor where somebody let it take writes, as MariaDB does after a restart."""
-    role = perform(agent, "disable_replication_slave_db", {})["payload"]["role"]
-    assert (role["name"], role["writable"]) == ("standalone", False) and store(replica).is_dirty()
+    role = perform(agent, "disable_replication_slave_db", {})["payload"]
+    assert (role["role"], role["writable"]) == ("standalone", False) and store(replica).is_dirty()
     perform(agent, "promote_slave_db", {}, fails="is not whole, so it cannot be a primary: resync it first")
     perform(agent, "database_create", {"name": "too soon"}, fails="is read-only")
     with let_write(replica):
@@ -125,7 +125,7 @@ def a_resync_outlives_an_agent_that_is_killed_three_times(agent: AgentProcess, r
     kill_when(agent, lambda: agent.state(action_id) == "RUNNING", "it runs")
     kill_when(agent, lambda: store(replica).is_dirty(), "the data is not whole")
     kill_when(agent, lambda: not store(replica).is_dirty() or agent.state(action_id) == "FAILED", "the data is whole")
-    assert ended(agent, action_id)["payload"]["role"]["streaming"]
+    assert ended(agent, action_id)["payload"]["streaming"]
 
 
 def test_a_database_is_created_once_whenever_the_agent_is_killed(primary: AnyServer, start_agent: StartAgent) -> None:

@@ -27,6 +27,7 @@ from tests.datastores.mysql_family import (
     tcp,
     with_syncer,
 )
+from tests.datastores.reports import into, nowhere
 from tests.servers.process import await_that
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "mysql.rst"
@@ -127,7 +128,7 @@ def test_what_was_promoted_is_rebuilt_by_a_dump_and_follows_again(
         password_file=password_file(tmp_path, SYNC_PASSWORD),
         **primary_options(primary, tmp_path),
     )
-    result = driver.resync(None, phases.append)  # without a service nobody would start it again after a clone
+    result = driver.resync(None, into(phases))  # without a service nobody would start it again after a clone
     assert result["method"] == "dump" and phases == [
         "awaiting this server", "checking the primary", "awaiting the dump", "deleting the old data",
         "copying the data", "awaiting that it follows its primary",
@@ -158,24 +159,20 @@ def test_a_resync_from_where_it_cannot_be_is_refused_and_nothing_is_touched(
     primary, replica = pair
     before = as_root(replica, "SELECT * FROM app.t")
     with pytest.raises(DatastoreRefused, match=r"knows of no primary: set datastore\.primary"):
-        store(replica).resync(None, unheard)
+        store(replica).resync(None, nowhere())
     with pytest.raises(DatastoreRefused, match="is this server itself"):
-        store(replica, **primary_options(replica, tmp_path)).resync(None, unheard)
+        store(replica, **primary_options(replica, tmp_path)).resync(None, nowhere())
     wrong = {"primary": tcp(primary, "syncer"), "primary_password_file": password_file(tmp_path, "wrong-horse")}
     with pytest.raises(DatastoreRefused, match="Access denied") as raised:
-        store(replica, **wrong).resync(None, unheard)
+        store(replica, **wrong).resync(None, nowhere())
     assert "horse" not in str(raised.value)
     poor = {"primary": tcp(primary, "agent"), "primary_password_file": password_file(tmp_path, PASSWORD)}
     with pytest.raises(DatastoreRefused, match=r"the user of datastore\.primary lacks REPLICATION SLAVE"):
-        store(replica, **poor).resync(None, unheard)
+        store(replica, **poor).resync(None, nowhere())
     options = primary_options(primary, tmp_path) | {"programs": str(tmp_path)}
     with pytest.raises(DatastoreError, match=r"the program \S+ is not found; datastore\.programs tells where"):
-        store(replica, **options).resync(None, unheard)
+        store(replica, **options).resync(None, nowhere())
     assert as_root(replica, "SELECT * FROM app.t") == before and not store(replica).is_dirty()
-
-
-def unheard(phase: str) -> None:
-    pass
 
 
 def status(server: AnyServer) -> str:

@@ -69,18 +69,17 @@ def create(agent: AgentProcess, server: AnyServer) -> None:
 def promote(agent: AgentProcess, server: AnyServer) -> None:
     perform(agent, "database_create", {"name": "too soon"}, fails="is a replica: ask its primary")
     done = perform(agent, "promote_slave_db", {})
-    assert done["payload"]["role"]["name"] == "standalone" and done["payload"]["role"]["writable"]
-    assert perform(agent, "promote_slave_db", {})["payload"] == {"role": done["payload"]["role"], "server": {}}
+    assert done["payload"]["role"] == "primary" and done["payload"]["writable"]
+    assert perform(agent, "promote_slave_db", {})["payload"]["role"] == "primary"
     with login(server, "seller", PASSWORD, "the shop") as cursor:
         cursor.execute("INSERT INTO t VALUES (2)")
 
 
 def resync(agent: AgentProcess, server: AnyServer, primary: AnyServer) -> None:
     done = perform(agent, "resync_slave_db", {"force": True})
-    assert done["payload"]["role"] == {
-        "name": "replica", "primary": f"127.0.0.1:{primary.port}", "streaming": True, "writable": False,
-    }  # fmt: skip
-    assert done["payload"]["server"]["method"] == ("dump" if isinstance(server, MAKES["mariadb"]) else "clone")
+    assert (done["payload"]["role"], done["payload"]["source"]) == ("replica", f"127.0.0.1:{primary.port}")
+    assert done["payload"]["streaming"] and not done["payload"]["writable"]
+    assert done["payload"]["method"] == ("dump" if isinstance(server, MAKES["mariadb"]) else "clone")
     assert any("phase" in (each["state_payload"] or {}) for each in done["history"])
     as_root(primary, "INSERT INTO `the shop`.t VALUES (3)")
     await_that(lambda: len(as_root(server, "SELECT x FROM `the shop`.t")) == 3, 10, "the row of the primary")
@@ -92,12 +91,12 @@ def resync(agent: AgentProcess, server: AnyServer, primary: AnyServer) -> None:
 def refuse_on_a_primary(agent: AgentProcess) -> None:
     perform(agent, "resync_slave_db", {}, fails="force is needed to rebuild it")
     perform(agent, "resync_slave_db", {"force": True}, fails="follows this server: promote it first")
-    perform(agent, "disable_replication_slave_db", {}, fails="is a primary")
+    perform(agent, "disable_replication_slave_db", {}, fails="not a replica: this server is a primary")
 
 
 def disable(agent: AgentProcess, server: AnyServer) -> None:
     done = perform(agent, "disable_replication_slave_db", {})
-    assert done["payload"]["role"]["name"] == "standalone" and not done["payload"]["role"]["writable"]
+    assert done["payload"]["role"] == "standalone" and not done["payload"]["writable"]
     assert perform(agent, "disable_replication_slave_db", {})["payload"]["server"] == {}
     perform(agent, "database_delete", {"name": "the shop"}, fails="is read-only")
     with login(server, "seller", PASSWORD, "the shop") as cursor:
@@ -106,9 +105,9 @@ def disable(agent: AgentProcess, server: AnyServer) -> None:
 
 def delete(agent: AgentProcess, server: AnyServer) -> None:
     perform(agent, "database_user_delete", {"name": "seller"})
-    perform(agent, "database_user_delete", {"name": "seller"}, fails="there is no user seller")
+    perform(agent, "database_user_delete", {"name": "seller"}, fails="no user is called seller")
     perform(agent, "database_delete", {"name": "mysql"}, fails="belongs to the server")
     perform(agent, "database_delete", {"name": "the shop"})
-    perform(agent, "database_delete", {"name": "the shop"}, fails="there is no database the shop")
+    perform(agent, "database_delete", {"name": "the shop"}, fails="no database is called the shop")
     perform(agent, "replicante.store.stop", {})
     assert server.pid is None

@@ -31,6 +31,7 @@ from tests.datastores.postgresql_nodes import (
     done,
     failed,
 )
+from tests.datastores.reports import into, nowhere
 from tests.kinds.configuring import toml
 from tests.servers.postgresql import OWNER, PostgresServer
 from tests.servers.process import is_alive, is_root, run
@@ -75,7 +76,7 @@ def resync(old: PostgresServer, new: PostgresServer, **options: Any) -> tuple[An
     parsed = config.parse(document(old, new, **options))
     assert parsed.service and parsed.datastore
     store = datastore_of(old, **document(old, new, **options)["datastore"])
-    return store.resync(supervisors.of(parsed.service), phases.append), phases
+    return store.resync(supervisors.of(parsed.service), into(phases)), phases
 
 
 def lose_wal(old: PostgresServer) -> None:
@@ -137,7 +138,7 @@ def test_a_service_that_is_another_servers_is_noticed(pair: Pair) -> None:
     assert parsed.service
     service = replace(parsed.service, pid=("false",))
     with pytest.raises(DatastoreError, match=r"\[service\] is not its service"):
-        datastore_of(old, **document(old, new)["datastore"]).resync(supervisors.of(service), print)
+        datastore_of(old, **document(old, new)["datastore"]).resync(supervisors.of(service), nowhere())
     assert old.answers() and not datastore_of(old).is_dirty()
 
 
@@ -159,7 +160,7 @@ def test_a_healthy_replica_knows_its_primary(pair: Pair) -> None:
     assert "primary" not in options
     parsed = config.parse(document(old))
     assert parsed.service
-    result = datastore_of(old).resync(supervisors.of(parsed.service), lambda _: None)
+    result = datastore_of(old).resync(supervisors.of(parsed.service), nowhere())
     assert result["primary"] == f"127.0.0.1:{new.port}" and result["method"] == "pg_rewind"
     whole_and_following(old, new)
 
@@ -178,16 +179,16 @@ def test_what_would_destroy_the_only_data_is_refused(pair: Pair, server_dir: Pat
 def test_what_is_not_set_is_named(pair: Pair) -> None:
     old, _ = pair
     with pytest.raises(DatastoreError, match=r"set \[service\]"):
-        datastore_of(old).resync(None, print)
+        datastore_of(old).resync(None, nowhere())
     parsed = config.parse(document(old))
     assert parsed.service and parsed.datastore
     service = supervisors.of(parsed.service)
     with pytest.raises(DatastoreError, match=r"set datastore\.primary"):
-        datastore_of(old).resync(service, print)
+        datastore_of(old).resync(service, nowhere())
     store = datastore_of(old)
     store.settings = replace(store.settings, data_directory=None)
     with pytest.raises(DatastoreError, match=r"set datastore\.data_directory"):
-        store.resync(service, print)
+        store.resync(service, nowhere())
 
 
 def test_an_agent_that_is_the_owner_does_it_too(pair: Pair, server_dir: Path, agent_venv: Path) -> None:
@@ -260,7 +261,7 @@ def test_the_agent_is_killed_and_the_resync_goes_on(moment: str, pair: Pair, sta
     agent.start()
     (old.dir / "go").touch()
     action = agent.await_final(action_id, 60)["action"]
-    assert action["state"] == "DONE" and action["state_payload"]["server"]["method"] == "pg_rewind", action
+    assert action["state"] == "DONE" and action["state_payload"]["method"] == "pg_rewind", action
     whole_and_following(old, new)
     assert_nowhere([old.replication_password], [agent], old, new)
 
@@ -310,7 +311,7 @@ def test_the_resync_is_killed_half_way_and_begun_anew(program: str, pair: Pair, 
         assert not old.data.exists(), "it is where nobody takes it for whole"
     (programs / program).unlink()
     (programs / program).symlink_to(old.bin / program)
-    assert done(agent, "resync_slave_db", {}, 60)["server"]["method"] == "pg_basebackup"
+    assert done(agent, "resync_slave_db", {}, 60)["method"] == "pg_basebackup"
     assert not is_alive(left)
     whole_and_following(old, new)
 
@@ -324,7 +325,7 @@ def test_one_that_was_promoted_before_its_resync_was_over_is_a_primary_like_any_
         resync(old, new)
     assert work_of(old.data).exists() and not datastore_of(old).is_dirty(), "what runs is whole"
     agent = start_agent(config=configured(old, new))
-    assert done(agent, "promote_slave_db", {})["role"]["writable"]
+    assert done(agent, "promote_slave_db", {})["writable"]
     old.psql("INSERT INTO t VALUES (1000)")
     assert "force is needed" in failed(agent, "resync_slave_db", {})
     assert old.psql("SELECT sum(x) FROM t") == "1003"

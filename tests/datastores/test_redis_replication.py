@@ -12,6 +12,7 @@ from agent.datastores.base import Datastore, DatastoreError, DatastoreRefused, D
 from agent.errors import ConfigError
 from agent.stop import Stop
 from agent.supervisors.commands import Commands
+from tests.datastores.reports import into
 from tests.datastores.test_redis import at, in_background
 from tests.servers.process import await_that
 from tests.servers.redis import RedisServer
@@ -40,7 +41,7 @@ def store_of(server: RedisServer, primary: RedisServer | None = None, **options:
 def resync(store: Datastore) -> tuple[Any, list[str]]:
     """What a resync returned and the phases that it told."""
     phases: list[str] = []
-    return store.resync(None, phases.append), phases
+    return store.resync(None, into(phases)), phases
 
 
 def diverge(replica: RedisServer) -> None:
@@ -67,7 +68,7 @@ def test_each_tells_its_part(redis_server: RedisServer, replica: RedisServer) ->
     assert store_of(replica).role() == Role("replica", address, writable=True)
     redis_server.start()
     replica.stop()
-    assert await_that(lambda: store_of(redis_server).role().name == "standalone", 5)
+    assert await_that(lambda: store_of(redis_server).role().name == "primary", 5)
 
 
 @pytest.mark.parametrize("act", ["promote", "disable_replication"])
@@ -82,11 +83,11 @@ def test_a_replica_follows_nobody_any_more_and_is_writable(
         "was_in_sync": True,
         **KEPT,
     }
-    assert store.role() == Role("standalone", writable=True)
+    assert store.role() == Role("primary", writable=True)
     assert replica.cli("set", "k", "2") == "OK"
     replica.stop()
     replica.start()
-    assert store.role() == Role("standalone", writable=True) and replica.cli("get", "k") == "2"
+    assert store.role() == Role("primary", writable=True) and replica.cli("get", "k") == "2"
 
 
 def test_one_whose_copy_is_under_way_is_dirty_and_not_promoted(redis_server: RedisServer, replica: RedisServer) -> None:
@@ -143,7 +144,7 @@ def test_a_server_that_is_down_is_started_by_its_service(redis_server: RedisServ
     with pytest.raises(DatastoreRefused, match=r"is down, and there is no \[service\] to start it"):
         resync(store_of(replica))
     phases: list[str] = []
-    store_of(replica).resync(service, phases.append)
+    store_of(replica).resync(service, into(phases))
     assert phases[0] == "starting Redis" and store_of(replica).role().streaming
 
 
@@ -205,7 +206,7 @@ def test_the_password_for_the_primary_is_set_and_not_shown(server_dir: Path) -> 
         here.cli("config", "set", "slowlog-log-slower-than", "0")
         with pytest.raises(DatastoreRefused, match="invalid username-password") as raised:
             resync(store_of(here, primary, primary_password_file=str(server_dir / "wrong")))
-        assert "horse" not in str(raised.value) and store_of(here).role().name == "standalone"
+        assert "horse" not in str(raised.value) and store_of(here).role().name == "primary"
         result, phases = resync(store_of(here, primary, primary_password_file=str(server_dir / "right")))
         assert store_of(here).role().streaming
         assert "horse" not in f"{result}{phases}{here.cli('slowlog', 'get')}{here.log.read_text()}"

@@ -92,8 +92,8 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
     for agent in (on_a, on_b):
         server = {"keys": ["app:*"], "kept_in": "the configuration file"}
         assert done(agent, "database_user_create", user) == {"user": "app", "server": server}
-    assert failed(on_a, "database_user_create", user) == "the user app exists already"
-    assert done(on_a, "promote_slave_db", {})["role"]["name"] == "primary"
+    assert "the user app exists already" in failed(on_a, "database_user_create", user)
+    assert done(on_a, "promote_slave_db", {})["role"] == "primary"
     assert "force is needed" in failed(on_a, "resync_slave_db", {})
     with user_of(a) as client:
         client.set("app:k", "written on a")
@@ -103,7 +103,7 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
 
     a.kill()
     promoted = done(on_b, "promote_slave_db", {"server_group": "redis"})
-    assert promoted["role"]["writable"] and promoted["server"]["followed"] == a.for_replicas
+    assert promoted["writable"] and promoted["server"]["followed"] == a.for_replicas
     with user_of(b) as client:
         assert client.get("app:k") == "written on a"
         client.set("app:k", "written on b")
@@ -112,18 +112,17 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
     with user_of(a) as client:
         client.set("app:diverged", "1")
     resynced = done(on_a, "resync_slave_db", {"force": True})
-    assert resynced["role"] == {
-        "name": "replica", "primary": b.for_replicas, "streaming": True, "writable": False,
-    }  # fmt: skip
+    assert resynced["role"] == "replica" and resynced["source"] == b.for_replicas
+    assert resynced["streaming"] and not resynced["writable"]
     with user_of(a) as client:
         assert client.get("app:k") == "written on b" and client.get("app:diverged") is None
         with pytest.raises(redis.exceptions.ReadOnlyError):
             client.set("app:k", "1")
 
-    assert done(on_a, "disable_replication_slave_db", {})["role"]["name"] == "standalone"
+    assert done(on_a, "disable_replication_slave_db", {})["role"] == "primary"
     assert done(on_a, "disable_replication_slave_db", {})["server"] == {}
     assert done(on_a, "database_user_delete", {"name": "app"})["server"]["kept_in"] == "the configuration file"
-    assert failed(on_a, "database_user_delete", {"name": "app"}) == "there is no user app"
+    assert "no user is called app" in failed(on_a, "database_user_delete", {"name": "app"})
     with pytest.raises(redis.AuthenticationError), user_of(a) as client:
         client.ping()
     before = b.pid

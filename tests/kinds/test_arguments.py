@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from marshmallow import ValidationError, fields, validate
 
-from agent.kinds.arguments import Flag, Listed, Names, Number, json_schema, spelled_as_declared
+from agent.datastores.requests import Lag
+from agent.kinds.arguments import Flag, LagLimit, Listed, Names, Number, json_schema, spelled_as_declared
 from agent.kinds.base import Args
 
 
@@ -121,3 +122,24 @@ def test_an_argument_may_be_spelled_as_its_twin(args: dict[str, Any], spelled: d
         container_id = fields.Raw()
 
     assert spelled_as_declared(Declared(), args) == spelled
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [
+        (0, Lag(bytes=0)),
+        (1024, Lag(bytes=1024)),
+        ("16MB", Lag(bytes=16 << 20)),
+        ("1.5 kB", Lag(bytes=1536)),
+        ("5s", Lag(seconds=5)),
+        ("2min", Lag(seconds=120)),
+    ],
+)
+def test_a_limit_of_lag_is_bytes_or_a_text_with_a_unit(given: object, limit: Lag) -> None:
+    assert LagLimit().deserialize(given) == limit
+
+
+@pytest.mark.parametrize("given", [-1, True, 1.5, "5", "5 h", "MB", "\u0665s", [], None])
+def test_another_limit_of_lag_is_refused(given: object) -> None:
+    with pytest.raises(ValidationError):
+        LagLimit().deserialize(given)

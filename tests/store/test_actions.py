@@ -319,3 +319,48 @@ def checkpointed(store: Store) -> int:
     assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     other.close()
     return store.path.stat().st_size
+
+
+# Measurements of progress
+
+
+def payloads(store: Store, action_id: str) -> list[object]:
+    """Of the whole history, the oldest first."""
+    return [each.state_payload for each in reversed(info(store, action_id)[1])]
+
+
+def test_a_measurement_replaces_the_measurement_before_it(store: Store) -> None:
+    action_id = schedule(store)
+    seq = claim(store).action.seq
+    actions.record(store, seq, "copying")
+    for percent in range(100):
+        actions.record(store, seq, percent, measured=True)
+    assert payloads(store, action_id) == [None, None, "copying", 99]
+    actions.record(store, seq, "starting")
+    for percent in range(3):
+        actions.record(store, seq, percent, measured=True)
+    actions.finish(store, seq, State.DONE, "done", "over", claim_next=False)
+    assert payloads(store, action_id) == [None, None, "copying", 99, "starting", 2, "done"]
+
+
+def test_every_measurement_is_a_version_of_its_own(store: Store) -> None:
+    action_id = schedule(store)
+    seq = claim(store).action.seq
+    versions = []
+    for percent in range(3):
+        actions.record(store, seq, percent, measured=True)
+        action, version = actions.by_id(store, action_id)
+        versions.append(version)
+        assert action.state_payload == percent
+    assert versions == [3, 4, 5]
+
+
+def test_no_line_but_a_replaced_measurement_leaves_the_history_of_a_running_action(store: Store) -> None:
+    schedule(store)
+    seq = claim(store).action.seq
+    actions.record(store, seq, "copying")
+    actions.record(store, seq, 1, measured=True)
+    for version in (1, 2, 3, 4):
+        with pytest.raises(sqlite3.IntegrityError, match="never deleted"):
+            store.write(lambda connection, version=version: connection.execute(  # type: ignore[misc]
+                "DELETE FROM history WHERE action_seq = ? AND version = ?", (seq, version)))  # fmt: skip

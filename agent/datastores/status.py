@@ -1,0 +1,41 @@
+"""The facts about one server that `GET /api/unstable/datastore` shows (PROTOCOL.md section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from agent.datastores.requests import Lag
+from agent.models import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A fact that cannot be had is None and named in `unknown` with the reason.
+
+    `role` is `primary`, `replica` or `standalone`, as in `Role`. `source` is what a replica follows: `address`,
+    `state` (`streaming`, `connecting`, `stopped`), `last_message_age` in seconds, `error`. `position` is the LSN, GTID
+    set or offset up to which the server has its data, `slots` are `{"name", "active", "held_bytes"}`, `synchronous` is
+    `{"required", "satisfied", "standbys"}`, `replicas` are `{"name", "address", "state", "lag_bytes"}`.
+    """
+
+    reachable: bool
+    error: str | None = None
+    version: str | None = None
+    cluster_id: str | None = None
+    role: str | None = None
+    writable: bool | None = None
+    source: Mapping[str, Any] | None = None
+    lag: Lag = Lag()
+    position: str | None = None
+    timeline: int | None = None
+    replicas: Sequence[Mapping[str, Any]] = ()
+    slots: Sequence[Mapping[str, Any]] = ()
+    synchronous: Mapping[str, Any] | None = None
+    dirty: bool | None = None
+    unknown: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Json]:
+        """The members of the wire's answer, but for `kind` and `checked_ts`."""
+        return asdict(self)
