@@ -10,10 +10,10 @@ from agent.api.body import json_body
 from agent.api.bounded import NotAnswered
 from agent.api.current import context, questions
 from agent.api.description import describe
-from agent.engine.performance import mask
 from agent.errors import ActionNotAvailable, InvalidArgs
 from agent.kinds.arguments import spelled_as_declared
 from agent.kinds.base import Kind
+from agent.kinds.masking import mask
 from agent.models import Json
 from agent.plan import Plan
 
