@@ -29,6 +29,10 @@ class Danger(StrEnum):
     DESTROYS = "destroys"
 
 
+SEVERITY = (Would.NOTHING, Would.CHANGE, Would.UNKNOWN, Would.DISRUPT, Would.DESTROY, Would.REFUSE)
+"""Harmless first; what is not known counts as more than a change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Discard:
     """Data that is given up, such as `Discard("WAL after 0/3000148", 16777216, "bytes")`. `amount` None: not known."""
@@ -104,6 +108,19 @@ def nothing(summary: str, **more: Any) -> Plan:
 def refuse(reason: str, lifted_by: str, **more: Any) -> Plan:
     """The action would fail and change nothing. `more` are other members of the plan."""
     return Plan(Would.REFUSE, reason, refusal=Refusal(reason, lifted_by), **more)
+
+
+def in_order(summary: str, plans: Sequence[Plan]) -> Plan:
+    """The plan of actions that are carried out one after the other; the first refusal refuses all of them."""
+    if refused := next((each for each in plans if each.would is Would.REFUSE), None):
+        return refused
+    return Plan(
+        max((each.would for each in plans), key=SEVERITY.index, default=Would.NOTHING),
+        summary,
+        steps=[step for each in plans for step in each.steps],
+        discards=[discard for each in plans for discard in each.discards],
+        warnings=[warning for each in plans for warning in each.warnings],
+    )
 
 
 def unknown(summary: str, **more: Any) -> Plan:

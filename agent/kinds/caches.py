@@ -13,6 +13,7 @@ from agent.errors import ConfigError
 from agent.kinds.arguments import MOST_NAMES, Listed
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.models import Json
+from agent.plan import Danger, Discard, Plan, Would
 
 
 def _names(*validators: Any) -> Listed:
@@ -51,6 +52,7 @@ class ClearCaches(Kind):
     args = ClearCachesArgs
     result = ClearCachesResult
     resource_type = "Stack"
+    danger = Danger.DESTROYS
     configuration = "``[caches.NAME]``."
     privileges = (
         "In Redis ``FLUSHDB``, ``DBSIZE``, ``INFO`` and ``SELECT``; to write in the folders and all that lie in them."
@@ -71,9 +73,19 @@ class ClearCaches(Kind):
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, self.settings.agent.stack
 
+    def plan(self, args: Any) -> Plan:
+        names = self._wanted(args)
+        discards = [Discard(f"all that the cache {name} holds", None, "entries") for name in names]
+        steps = [f"clear {name}" for name in names]
+        return Plan(Would.DESTROY, f"would clear {', '.join(names)}", steps=steps, discards=discards)
+
+    def _wanted(self, args: Any) -> list[str]:
+        """The names of the caches to clear, each once."""
+        return list(dict.fromkeys(args.get("caches", self._caches)))
+
     def step(self, step: Step) -> Outcome:
         if step.payload is None:
-            names = list(dict.fromkeys(step.args.get("caches", self._caches)))
+            names = self._wanted(step.args)
             return Running({"clearing": names[0], "next": names[1:], "cleared": {}, "failed": {}, "again": []})
         return _next(self._told(step.payload, step))
 

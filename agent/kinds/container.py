@@ -9,6 +9,7 @@ from agent.config.host import Containers, Host
 from agent.containers import restart
 from agent.containers.engine import Engine, EngineFailed, EngineMissing, require_package
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.plan import Danger, Plan, Would, refuse
 
 NAME = validate.Regexp(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z", error="Not the name or id of a container.")
 
@@ -41,6 +42,7 @@ class ContainerRestart(Kind):
     args = ContainerArgs
     result = ContainerResult
     resource_type = "Container"
+    danger = Danger.DISRUPTS
     configuration = (
         "``[containers]``, for Docker and podman alike; ``host.timeout`` is how long it gets to be up and healthy."
     )
@@ -57,6 +59,16 @@ class ContainerRestart(Kind):
 
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args["container"]
+
+    def plan(self, args: Any) -> Plan:
+        try:
+            with Engine(self._options) as engine:
+                found = engine.find(args["container"])
+        except EngineFailed as error:
+            return refuse(str(error), "check the name, and [containers] in the configuration")
+        facts = {"container": found.name, "id": found.id, "state": found.message}
+        summary = f"the container {found.name} would be restarted"
+        return Plan(Would.DISRUPT, summary, steps=[f"restart {found.name}"], facts=facts)
 
     def step(self, step: Step) -> Outcome:
         return self._go_on(step, step.payload)

@@ -10,13 +10,15 @@ from agent import checks
 from agent.config import Settings
 from agent.deployments import abandoned, deployment
 from agent.deployments.deployment import Deployment
+from agent.deployments.failure import DeploymentFailed
 from agent.deployments.git import WHOLE_HASH
-from agent.deployments.releases import Releases
+from agent.deployments.releases import Releases, hash_of
 from agent.deployments.underway import Progress, beginning
 from agent.hosts.jobs import Jobs
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.kinds.given_up import give_up
 from agent.models import Json
+from agent.plan import Danger, Plan, Would, refuse
 
 LOOK_EVERY = 0.1
 """Seconds between two looks at a job that is waited for."""
@@ -107,6 +109,7 @@ class Deploy(Kind):
     args = DeployArgs
     result = DeployResult
     resource_type = "Stack"
+    danger = Danger.DISRUPTS
     configuration = "``[applications.NAME]``. git must be installed."
     privileges = (
         "To write below ``path``, to read ``ssh_key`` and ``credentials``, to restart the application's units and to "
@@ -149,6 +152,24 @@ class Deploy(Kind):
         """The only application need not have been named, and may have got company since."""
         begun = payload.get("application") if isinstance(payload, dict) else None
         return self.load({"application": begun} | args if begun in self._applications else args)
+
+    def plan(self, args: Any) -> Plan:
+        name = args.get("application") or next(iter(self._applications))
+        application = self._applications[name]
+        ref = args.get("git_ref", application.ref)
+        strategy = args.get("deployment_strategy", application.strategy)
+        units = application.services if strategy != "none" else ()
+        try:
+            current = Releases(application.path).in_use()
+        except DeploymentFailed as error:
+            return refuse(str(error), "repair the application's folder")
+        return Plan(
+            Would.DISRUPT if units else Would.CHANGE,
+            f"{name} would be deployed at {ref}",
+            steps=["fetch", "check out", *(f"run {each[0]}" for each in application.before), "switch `current`",
+                   *(f"restart {unit}" for unit in units), *(f"run {each[0]}" for each in application.after)],
+            facts={"application": name, "git_ref": ref, "previous_git_hash": hash_of(current), "strategy": strategy},
+        )  # fmt: skip
 
     def step(self, step: Step) -> Outcome:
         if step.payload is None:

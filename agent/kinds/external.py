@@ -14,6 +14,7 @@ from agent.kinds.arguments import Flag, Number, Whole
 from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
 from agent.kinds.masking import mask_names_too, spellings
 from agent.models import Json
+from agent.plan import Danger, Plan, unknown
 
 TAIL = 16384
 """Bytes of each output that are kept; a report is read from them, and so must be shorter."""
@@ -36,6 +37,7 @@ class External(Kind):
     """
 
     name = "external"
+    danger = Danger.DISRUPTS
     configuration = "``[external_actions.NAME]``."
     privileges = "What its commands need."
     interruption = (
@@ -63,6 +65,11 @@ class External(Kind):
 
     def load(self, args: Json) -> Any:
         return super().load(args) if self._declares_args else args
+
+    def plan(self, args: Any) -> Plan:
+        argv = self._declared.action
+        steps = [f"run {argv[0]}", f"run {self._declared.check[0]} until it reports the end"]
+        return unknown(f"{self.name} would run {argv[0]}; the agent cannot tell what that changes", steps=steps)
 
     def step(self, step: Step) -> Outcome:
         try:

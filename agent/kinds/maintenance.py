@@ -14,6 +14,7 @@ from agent.hosts.maintenance import ON, TURNING_OFF, TURNING_ON, MaintenanceFlag
 from agent.kinds.arguments import Switch
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
 from agent.models import Json
+from agent.plan import Danger, Plan, Would, nothing, refuse
 
 TAIL = 2048
 """Bytes of what a failed command printed that are told."""
@@ -49,6 +50,7 @@ class MaintenanceMode(Kind):
     args = MaintenanceArgs
     result = MaintenanceResult
     resource_type = "Stack"
+    danger = Danger.DISRUPTS
     holdable: ClassVar[bool] = False
     configuration = (
         "``[maintenance]``. Let ``flag`` lie where a web server may look for it, if one is to: beside ``agent.db`` it "
@@ -69,6 +71,21 @@ class MaintenanceMode(Kind):
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, self.settings.agent.stack
 
+    def plan(self, args: Any) -> Plan:
+        wanted, how = args["value"], "on" if args["value"] else "off"
+        try:
+            mark = self._flag.read()
+        except OSError as error:
+            return refuse(f"the flag {self._flag.path} cannot be read: {error.strerror}", "check maintenance.flag")
+        facts = {"flag": str(self._flag.path), "state": mark.state if mark else "off"}
+        if self._is_so(wanted, mark):
+            return nothing(f"maintenance mode is {how} already", facts=facts)
+        steps = [f"run {argv[0]}" for argv in self._commands(wanted)]
+        return Plan(Would.CHANGE, f"maintenance mode would be turned {how}", steps=steps, facts=facts)
+
+    def _is_so(self, wanted: bool, mark: Mark | None) -> bool:
+        return wanted == (mark is not None) and (mark is None or mark.state == ON)
+
     def step(self, step: Step) -> Outcome:
         try:
             return self._begin(step) if step.payload is None else self._go_on(step, step.payload)
@@ -79,7 +96,7 @@ class MaintenanceMode(Kind):
             return failed(why, payload=step.payload, flag=str(self._flag.path))
 
     def resume(self, step: Step) -> Outcome:
-        if step.payload is None or step.payload["ran"] >= len(self._commands(step)):
+        if step.payload is None or step.payload["ran"] >= len(self._commands(step.args["value"])):
             return self.step(step)  # nothing was done yet, or no command is left
         again = [*step.payload["again"], step.payload["ran"] + 1]
         return self.step(replace(step, payload=step.payload | {"again": again}))
@@ -93,14 +110,14 @@ class MaintenanceMode(Kind):
     def _begin(self, step: Step) -> Outcome:
         """Say what is about to be done, before any of it is."""
         mark = self._flag.read()
-        if step.args["value"] == (mark is not None) and (mark is None or mark.state == ON):
+        if self._is_so(step.args["value"], mark):
             return self._done(step, [], "already")
         turning = TURNING_ON if step.args["value"] else TURNING_OFF
-        return Running({"state": turning, "ran": 0, "of": len(self._commands(step)), "again": []})
+        return Running({"state": turning, "ran": 0, "of": len(self._commands(step.args["value"])), "again": []})
 
     def _go_on(self, step: Step, payload: Json) -> Outcome:
         """Run the next command; after the last one the flag says, or is gone to say, that it is so."""
-        commands, ran = self._commands(step), payload["ran"]
+        commands, ran = self._commands(step.args["value"]), payload["ran"]
         if ran == 0:
             self._mark(step, payload["state"])
         if ran < len(commands):
@@ -123,8 +140,8 @@ class MaintenanceMode(Kind):
         except OSError as error:
             raise _NotTurned(f"the flag {self._flag.path} cannot be changed: {error.strerror}") from error
 
-    def _commands(self, step: Step) -> tuple[tuple[str, ...], ...]:
-        return self._maintenance.on if step.args["value"] else self._maintenance.off
+    def _commands(self, on: bool) -> tuple[tuple[str, ...], ...]:
+        return self._maintenance.on if on else self._maintenance.off
 
     def _run(self, step: Step, argv: tuple[str, ...]) -> None:
         """Raises `_NotTurned` unless it succeeds, `CommandNotStarted`."""

@@ -19,10 +19,12 @@ from agent.kinds.container import options_of
 from agent.kinds.given_up import give_up
 from agent.kinds.server import OnServer, ServerArgs
 from agent.models import Json
+from agent.plan import Danger, Plan, Would, nothing, refuse
+from agent.stop import Stop
 from agent.supervisors import freezer
 from agent.supervisors import restart as unit_restart
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.unit import Unit
+from agent.supervisors.unit import Unit, UnitStatus
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at a unit that is not up yet."""
@@ -61,7 +63,12 @@ class OnNamedService(OnServer):
     )
     privileges = "To manage that unit (``agentctl polkit``), or to use the engine's socket, ``containers.engine``."
     interruption = "It looks how the unit or each container stands; what is paused or let go on already stays so."
+    danger = Danger.DISRUPTS
     did: ClassVar[str]
+    verb: ClassVar[str]
+    would: ClassVar[Would] = Would.DISRUPT
+    starts: ClassVar[bool] = False
+    """Whether a unit that does not run is started."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -83,6 +90,35 @@ class OnNamedService(OnServer):
 
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args["service_name"]
+
+    def plan(self, args: Any) -> Plan:
+        service = args["service_name"]
+        try:
+            if named := self.settings.services.get(service):
+                return self._plan_of_unit(service, Unit(named.unit, self.timeout_up))
+            if self.settings.containers is None:
+                return refuse(f"unknown service {service}", f"set [services.{service}] or [containers]")
+            with Engine(options_of(self.settings)) as engine:
+                names = [str(each["container"]) for each in containers.listed(engine, service)]
+        except (SupervisorFailed, EngineFailed) as error:
+            return refuse(str(error), "check the name of the service and the configuration")
+        return self._planned(service, names)
+
+    def _plan_of_unit(self, service: str, unit: Unit) -> Plan:
+        status = unit.look(Stop())
+        if not self.starts and not status.running and not freezer.paused(unit, status):
+            return refuse(f"{unit.name} is not running: {status.message}", f"start {unit.name} first")
+        if self.is_so(unit, status):
+            return nothing(f"the service {service} is {self.did} already", facts={unit.name: status.message})
+        return replace(self._planned(service, [unit.name]), facts={unit.name: status.message})
+
+    def _planned(self, service: str, names: list[str]) -> Plan:
+        steps = [f"{self.verb} {name}" for name in names]
+        return Plan(self.would, f"the service {service} would be {self.did}", steps=steps)
+
+    def is_so(self, unit: Unit, status: UnitStatus) -> bool:
+        """Whether the unit is as the action would leave it."""
+        return False
 
     def step(self, step: Step) -> Outcome:
         service = step.args["service_name"]
@@ -163,7 +199,8 @@ class ServiceRestart(OnNamedService):
     """Restart a service: its unit, or all its containers one after the other; those that do not run are started."""
 
     name = "service_restart"
-    did = "restarted"
+    did, verb = "restarted", "restart"
+    starts = True
     interruption = (
         "The unit's invocation, or when the container was last started, tells whether its restart was done; what was "
         "done is not done again. Where it cannot be told yet, the engine is given the time that a restart may take."
@@ -189,7 +226,10 @@ class ServicePause(OnNamedService):
     run are left out."""
 
     name = "service_pause"
-    did = "paused"
+    did, verb = "paused", "pause"
+
+    def is_so(self, unit: Unit, status: UnitStatus) -> bool:
+        return freezer.paused(unit, status)
 
     def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
         how = freezer.pause(unit, step.stop, step.action.id)
@@ -203,7 +243,11 @@ class ServiceResume(OnNamedService):
     """Let a paused service go on. What is not paused, or does not run, stays as it is."""
 
     name = "service_resume"
-    did = "resumed"
+    did, verb = "resumed", "resume"
+    would = Would.CHANGE
+
+    def is_so(self, unit: Unit, status: UnitStatus) -> bool:
+        return status.running and not freezer.paused(unit, status)
 
     def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
         how = freezer.resume(unit, step.stop, step.action.id)

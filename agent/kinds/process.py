@@ -1,6 +1,6 @@
 """`process_restart`, `process_pause` and `process_resume`: the processes of the configuration."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import fields
 
@@ -8,6 +8,8 @@ from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step, failed
 from agent.kinds.given_up import give_up
 from agent.kinds.server import OnServer, ServerArgs
+from agent.plan import Danger, Plan, Would, in_order, nothing, refuse
+from agent.stop import Stop
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.pid_file import OfPidFile
 from agent.supervisors.processes import OfUnit, Processes
@@ -46,6 +48,11 @@ class OnProcesses(OnServer):
     args = ProcessArgs
     result = ProcessResult
     resource_type = "Process"
+    danger = Danger.DISRUPTS
+    verb: ClassVar[str]
+    would: ClassVar[Would] = Would.DISRUPT
+    starts: ClassVar[bool] = False
+    """Whether processes that do not run are started."""
     configuration = "``[processes.NAME]``."
     privileges = (
         "To freeze, thaw and signal those units (``agentctl polkit``); to signal the processes of a pid file, "
@@ -66,6 +73,25 @@ class OnProcesses(OnServer):
         if loaded.get("process_name") not in (None, *self.settings.processes):
             details["process_name"] = [f"the processes of this node are {', '.join(self.settings.processes)}"]
         return details
+
+    def plan(self, args: Any) -> Plan:
+        wanted = [args["process_name"]] if "process_name" in args else list(self.settings.processes)
+        return in_order(f"would {self.verb} {', '.join(wanted)}", [self._plan_of(name) for name in wanted])
+
+    def _plan_of(self, name: str) -> Plan:
+        try:
+            paused = self._of(name).paused(Stop())
+        except SupervisorFailed as error:
+            return refuse(f"{name}: {error}", f"check [processes.{name}] in the configuration")
+        if paused is None and not self.starts:
+            return refuse(f"{name} is not running", f"start {name} first")
+        if self.is_so(paused):
+            return nothing(f"{name} is as wanted already")
+        return Plan(self.would, f"would {self.verb} {name}", steps=[f"{self.verb} {name}"])
+
+    def is_so(self, paused: bool | None) -> bool:
+        """Whether processes in this state are as the action would leave them; None: none of them runs."""
+        return False
 
     def step(self, step: Step) -> Outcome:
         done, noted = _so_far(step.payload)
@@ -118,6 +144,10 @@ class PauseProcesses(OnProcesses):
     Done at once where it is paused."""
 
     name = "process_pause"
+    verb = "pause"
+
+    def is_so(self, paused: bool | None) -> bool:
+        return paused is True
 
     def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
         return {"how": processes.pause(step.stop, step.action.id)}
@@ -127,6 +157,11 @@ class ResumeProcesses(OnProcesses):
     """Let a paused process group of the configuration, or all of them, go on. Done at once where it is not paused."""
 
     name = "process_resume"
+    verb = "resume"
+    would = Would.CHANGE
+
+    def is_so(self, paused: bool | None) -> bool:
+        return paused is False
 
     def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
         return {"how": processes.resume(step.stop, step.action.id)}
@@ -137,6 +172,8 @@ class RestartProcesses(OnProcesses):
     up. What is paused goes on first."""
 
     name = "process_restart"
+    verb = "restart"
+    starts = True
     configuration = "``[processes.NAME]``; ``restart`` of it, and ``timeout``, where it has a ``pid_file``."
     privileges = "To restart those units (``agentctl polkit``); for a pid file what the command needs."
     interruption = (

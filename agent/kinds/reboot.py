@@ -11,6 +11,7 @@ from agent.hosts.command import CommandNotStarted
 from agent.hosts.process import stat_of
 from agent.kinds.base import Args, Done, NotOffered, Outcome, Running, Step, failed
 from agent.kinds.server import OnServer
+from agent.plan import Danger, Plan, Would
 from agent.supervisors.base import told
 
 ASKING_TIMEOUT = 30.0
@@ -39,6 +40,7 @@ class RebootServer(OnServer):
     name = "stack_reboot"
     result = RebootResult
     resource_type = "Stack"
+    danger = Danger.DISRUPTS
     timeout = 24 * 3600.0
     cancellable = False
     configuration = "``reboot`` of ``[host]``, and ``reboot_timeout``."
@@ -57,6 +59,11 @@ class RebootServer(OnServer):
 
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, self.settings.agent.stack
+
+    def plan(self, args: Any) -> Plan:
+        steps = [f"run {self._command[0]}", "wait for the next boot"]
+        summary = f"the server {self.settings.agent.node} would reboot"
+        return Plan(Would.DISRUPT, summary, steps=steps, facts={"boot_id": clock.boot_id()})
 
     def step(self, step: Step) -> Outcome:
         if step.payload is None:

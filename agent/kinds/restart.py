@@ -8,6 +8,8 @@ from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step, failed
 from agent.kinds.server import OnServer
 from agent.models import Json
+from agent.plan import Danger, Plan, Would, refuse
+from agent.stop import Stop
 from agent.supervisors import restart
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.restart import Progress
@@ -38,6 +40,7 @@ class RestartServices(OnServer):
 
     name = "restart"
     result = RestartResult
+    danger = Danger.DISRUPTS
     configuration = "``services`` of ``[host]``, and ``timeout``, which each of them gets."
     privileges = "To restart those units (``agentctl polkit``)."
     interruption = (
@@ -51,6 +54,15 @@ class RestartServices(OnServer):
         super().__init__(settings)
         self._timeout = settings.host.timeout
         self._units = [Unit(name, SYSTEMCTL_TIMEOUT) for name in settings.host.services]
+
+    def plan(self, args: Any) -> Plan:
+        try:
+            facts = {unit.name: unit.look(Stop()).message for unit in self._units}
+        except SupervisorFailed as error:
+            return refuse(str(error), "check host.services in the configuration")
+        names = [unit.name for unit in self._units]
+        steps = [f"restart {name}" for name in names]
+        return Plan(Would.DISRUPT, f"would restart {_names(names)}", steps=steps, facts=facts)
 
     def step(self, step: Step) -> Outcome:
         progress: list[Progress] = [] if step.payload is None else step.payload["services"]

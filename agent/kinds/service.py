@@ -9,6 +9,8 @@ from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, S
 from agent.kinds.stages import Staged
 from agent.kinds.store import StopStore
 from agent.models import Json
+from agent.plan import Danger, Plan, Would, nothing, refuse
+from agent.stop import Stop
 from agent.supervisors.base import Status, SupervisorFailed
 from agent.supervisors.restart import FIRST_LOOKS, STAYS
 
@@ -17,6 +19,7 @@ class OnService(Kind):
     """A kind that acts on the service of `[service]`."""
 
     resource_type = "Service"
+    danger = Danger.DISRUPTS
     configuration = "``[service]``."
     privileges = "To start and stop that unit (``agentctl polkit``), or to run those commands."
     interruption = "It looks how the service stands and goes on; asking again for what is so already changes nothing."
@@ -42,6 +45,20 @@ class Reach(OnService):
     wanted: ClassVar[str]
     """What is said of the service when it is as wanted."""
     otherwise: ClassVar[str]
+    would: ClassVar[Would]
+
+    def plan(self, args: Any) -> Plan:
+        subject = self._supervisor.subject
+        try:
+            status = self._supervisor.status(Stop())
+        except SupervisorFailed as error:
+            return refuse(str(error), "check [service] in the configuration")
+        facts = {"state": status.message, "pid": status.pid}
+        if self.reached(status):
+            return nothing(self.wanted, facts=facts)
+        return Plan(
+            self.would, f"{subject} would be asked to {self.verb}", steps=[f"{self.verb} {subject}"], facts=facts
+        )
 
     def reached(self, status: Status) -> bool:
         raise NotImplementedError
@@ -100,6 +117,7 @@ class StartService(Reach):
 
     name = "replicante.service.start"
     verb, wanted, otherwise = "start", "the service is running", "the service is not running"
+    would = Would.CHANGE
 
     def reached(self, status: Status) -> bool:
         return status.running
@@ -122,6 +140,7 @@ class StopService(Reach):
 
     name = "replicante.service.stop"
     verb, wanted, otherwise = "stop", "the service is not running", "the service has not stopped"
+    would = Would.DISRUPT
 
     def reached(self, status: Status) -> bool:
         return status.stopped

@@ -1,11 +1,12 @@
 """A kind made of other kinds, run one after the other as its stages."""
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from agent.config import Settings
 from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
 from agent.models import Json
+from agent.plan import Plan, Would, in_order
 
 
 class Staged(Kind):
@@ -21,6 +22,14 @@ class Staged(Kind):
         """Raises `NotOffered` where one of the stages is not."""
         super().__init__(settings)
         self._stages = [kind for stage in self.stages for kind in stage.offered(settings)]
+
+    def plan(self, args: Any) -> Plan:
+        """The stages' own plans. A stage that finds its work done now may have some once the stages before it ran."""
+        summary = f"{self.name} would run {', '.join(stage.name for stage in self._stages)}"
+        whole = in_order(summary, [stage.plan(args) for stage in self._stages])
+        if whole.would in (Would.REFUSE, Would.NOTHING):
+            return whole
+        return replace(whole, steps=[stage.name for stage in self._stages])
 
     def step(self, step: Step) -> Outcome:
         number, own = _in_flight(step)

@@ -1,10 +1,13 @@
 """`replicante.store.*`: what the datastore itself is asked to do."""
 
+from typing import Any
+
 from agent import supervisors
 from agent.config import Settings
 from agent.datastores.base import DatastoreDown, DatastoreError
 from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step, failed
 from agent.kinds.on_datastore import datastore_of
+from agent.plan import Danger, Plan, Would, nothing, refuse
 from agent.supervisors.base import SupervisorFailed
 
 LOOKS = 10
@@ -15,6 +18,7 @@ class StopStore(Kind):
     """Let the datastore shut itself down, with its data safe, by its own means. Done at once where it is down."""
 
     name = "replicante.store.stop"
+    danger = Danger.DISRUPTS
     configuration = "``[datastore]``."
     privileges = "In the datastore, to shut it down: see the page of that datastore."
     interruption = "It looks whether the datastore is down and asks again where it is not."
@@ -26,6 +30,16 @@ class StopStore(Kind):
     @property
     def description(self) -> str:
         return " ".join(filter(None, (super().description, self._datastore.experimental)))
+
+    def plan(self, args: Any) -> Plan:
+        address = self._datastore.address
+        try:
+            up = self._datastore.is_up()
+        except DatastoreError as error:
+            return refuse(str(error), "check datastore.url")
+        if not up:
+            return nothing(f"the store is down already: nothing listens at {address}")
+        return Plan(Would.DISRUPT, f"the datastore at {address} would shut itself down", steps=[f"shut down {address}"])
 
     def step(self, step: Step) -> Outcome:
         try:

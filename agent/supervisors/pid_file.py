@@ -38,6 +38,9 @@ class OfPidFile(Processes):
         self._command, self._timeout = named.restart, named.timeout
         self._jobs_directory = jobs_directory
 
+    def paused(self, stop: Stop) -> bool | None:
+        return None if self._leader() is None else not _not(True, self._group())
+
     def pause(self, stop: Stop, action: str) -> str:
         return BY_SIGNAL if self._bring(self._group(), stopped=True, stop=stop) else "paused already"
 

@@ -18,6 +18,10 @@ class Processes(ABC):
     """
 
     @abstractmethod
+    def paused(self, stop: Stop) -> bool | None:
+        """Whether all of them are paused; None where none of them runs."""
+
+    @abstractmethod
     def pause(self, stop: Stop, action: str) -> str:
         """Pause them and await that they are; how, for people: `paused already` where they were."""
 
@@ -43,6 +47,11 @@ class OfUnit(Processes):
 
     def __init__(self, unit: Unit, timeout: float) -> None:
         self._unit, self._timeout = unit, timeout
+
+    def paused(self, stop: Stop) -> bool | None:
+        status = self._unit.look(stop)
+        paused = freezer.paused(self._unit, status)
+        return paused if paused or status.running else None
 
     def pause(self, stop: Stop, action: str) -> str:
         return freezer.pause(self._unit, stop, action)
