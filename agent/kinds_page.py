@@ -39,6 +39,7 @@ def _section(cls: type[Kind]) -> Iterator[str]:
         yield from _members("Result", json_schema(cls.result()))
     yield f"Acts on a ``{cls.resource_type}``; may run for {cls.timeout:g} s unless ``actions.timeouts`` says more."
     yield ""
+    yield f":Danger: ``{cls.danger.value}``"
     yield from (f":Configuration: {cls.configuration}", f":Privileges: {cls.privileges}")
     yield from (f":After an interruption: {cls.interruption}", "")
 
