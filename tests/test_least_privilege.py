@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,10 +358,19 @@ def test_systemd_finds_nothing_wrong_with_the_units(node: Node) -> None:
 def test_the_units_are_sandboxed_alike() -> None:
     def sandbox(unit: str) -> list[str]:
         lines = (SHIPPED / unit).read_text().splitlines()
-        words = ("User", "Group", "UMask", "WorkingDirectory", "NoNew", "Protect", "Private", "Restrict", "Lock")
+        words = ("User", "Group", "UMask", "WorkingDirectory", "NoNew", "Protect", "Private", "Restrict=", "Lock",
+                 "RestrictA", "RestrictN", "RestrictS", "RestrictRe", "Capability", "SystemCall", "Keyring", "Limit",
+                 "RemoveIPC")  # fmt: skip
         return [line for line in lines if line.startswith(words)]
 
     assert sandbox("agent.service") == sandbox("agent-job@.service") != []
+
+
+@pytest.mark.parametrize("unit", ["agent.service", "agent-job@.service"])
+def test_the_units_leave_little_exposed(unit: str) -> None:
+    argv = ["systemd-analyze", "security", "--offline=true", "--threshold=22", str(SHIPPED / unit)]
+    rated = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert rated.returncode == 0, rated.stdout[-200:] + rated.stderr
 
 
 # The last one: the agent's host goes down.

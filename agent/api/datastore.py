@@ -49,6 +49,7 @@ class Facts:
             server = datastores.of(replace(settings, timeout=min(settings.timeout, SECONDS)))
         except DriverMissing as error:
             raise DatastoreNotConfigured(str(error)) from None
+        server.node = self._settings.agent.node
         try:
             status = self._bounded.ask(server.status)
         except NotAnswered as error:

@@ -98,6 +98,8 @@ def datastore_of(settings: Settings) -> Datastore:
     if settings.datastore is None:
         raise NotOffered("set [datastore] in the configuration")
     try:
-        return datastores.of(settings.datastore)
+        datastore = datastores.of(settings.datastore)
     except DriverMissing as error:
         raise NotOffered(str(error)) from None
+    datastore.node = settings.agent.node
+    return datastore
