@@ -27,6 +27,6 @@ def create_app(settings: Settings) -> Flask:
     registry = discover(settings)
     store = Store(settings.agent.db)
     app = Flask("agent", static_folder=None)
-    intake = Intake(store, settings.actions.queue_limit)
+    intake = Intake(store, settings.actions.queue_limit, settings.actions.queue_bytes)
     api.init_app(app, api.Context(settings, store, intake, registry, Engine(store, registry, settings)))
     return app

@@ -152,7 +152,7 @@ class ActionPruned(AgentError):
 
 
 class QueueFull(AgentError):
-    """As many actions wait as `actions.queue_limit` allows."""
+    """As many actions or bytes wait as `actions.queue_limit` and `actions.queue_bytes` allow."""
 
     status = 429
     retry_after = 5

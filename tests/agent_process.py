@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class AgentProcess:
         self.port = 0 if unix else free_port()
         self.env = self._environment(env or {})
         self.process: subprocess.Popen[bytes] | None = None
-        (directory / "agent.toml").write_text(config, encoding="utf-8")
+        (directory / "agent.toml").write_text(with_test_kinds(config), encoding="utf-8")
 
     # Life
 
@@ -305,6 +306,19 @@ class AgentProcess:
 
 
 StartAgent = Callable[..., AgentProcess]
+
+
+def with_test_kinds(config: str) -> str:
+    """The configuration of an agent that offers `replicante.test.*` also where callers are authenticated."""
+    with suppress(tomllib.TOMLDecodeError):
+        document = tomllib.loads(config)
+        if "api" not in document or "test_kinds" in document.get("agent", {}):
+            return config
+        if "agent" not in document:
+            return f"{config}\n[agent]\ntest_kinds = true\n"
+        if "\n[agent]\n" in f"\n{config}":
+            return config.replace("[agent]\n", "[agent]\ntest_kinds = true\n", 1)
+    return config
 
 
 def free_port() -> int:

@@ -75,6 +75,11 @@ class Settings:
     processes: Mapping[str, NamedProcess] = field(default_factory=dict)
     callbacks: Callbacks | None = None
 
+    @property
+    def test_kinds(self) -> bool:
+        """Whether the kinds that try the agent itself are offered."""
+        return not self.api.authenticated if self.agent.test_kinds is None else self.agent.test_kinds
+
 
 TABLES: dict[str, type[Any]] = {
     "agent": Agent,

@@ -22,6 +22,12 @@ class Agent:
     db: Path = option(_default_db, checks.path, "The file of state; $STATE_DIRECTORY/agent.db under systemd.")
     node: str = option(socket.gethostname, checks.text, "The name of this node.")
     stack: str = option("default", checks.text, "The one stack this node belongs to.")
+    test_kinds: bool | None = option(
+        None,
+        checks.truth,
+        "Whether replicante.test.* is offered; unless set only without api.tokens and api.tls.clients_ca.",
+        "false",
+    )
     kinds: tuple[str, ...] = option((), checks.texts, "Python modules of your own whose kinds are offered too.")
 
     @property
@@ -109,6 +115,16 @@ class Actions:
         1.0, checks.positive_number, "Seconds between looks at the queue when nothing wakes it."
     )
     queue_limit: int = option(1000, checks.positive_integer, "How many actions may wait; one more is refused with 429.")
+    queue_bytes: int = option(
+        64 * 1024 * 1024,
+        checks.positive_integer,
+        "Bytes of arguments and headers that may wait; more are refused with 429.",
+    )
+    history_bytes: int = option(
+        4 * 1024 * 1024,
+        checks.positive_integer,
+        "Bytes of payloads that the history of one action keeps; of others it says how many were left out.",
+    )
     finished_limit: int = option(1000, checks.positive_integer, "How many finished actions a list shows, the newest.")
     prune_interval: float = option(3600.0, checks.positive_number, "Seconds between removals of old finished actions.")
     prune_keep: int = option(100, checks.natural, "How many finished actions are kept, the newest.")

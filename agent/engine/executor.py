@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent import clock, log
 from agent.callbacks import Callbacks
@@ -31,6 +31,7 @@ class Executor:
         self._registry = registry
         self._settings = settings
         self._changed = changed
+        self._history_bytes = settings.actions.history_bytes
         self.holds = Holds(settings, registry)
         self._passed_over = 0  # the place in the order up to which it was logged what is held
         self._lock = ExecutorLock(settings.agent.db)
@@ -185,7 +186,13 @@ class Executor:
         if performance.payload == performance.recorded:
             return
         self._written(
-            lambda: actions.record(self._store, performance.action.seq, performance.payload, measured=measured)
+            lambda: actions.record(
+                self._store,
+                performance.action.seq,
+                performance.payload,
+                measured=measured,
+                history_bytes=self._history_bytes,
+            )
         )
         performance.recorded = performance.payload
         performance.version += 1
@@ -195,7 +202,11 @@ class Executor:
         action = performance.action
         state = State.DONE if isinstance(outcome, Done) else State.FAILED
         held = self.holds.kinds()
-        how = {"claim_next": not self._stopping.is_set(), "has_secrets": performance.has_secrets}
+        how: dict[str, Any] = {
+            "claim_next": not self._stopping.is_set(),
+            "has_secrets": performance.has_secrets,
+            "history_bytes": self._history_bytes,
+        }
         claimed = self._written(
             lambda: actions.finish(self._store, action.seq, state, outcome.payload, outcome.message, held=held, **how)
         )

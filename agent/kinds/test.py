@@ -1,10 +1,13 @@
 """`replicante.test.*`: kinds that do nothing to the node, to try the agent itself."""
 
+from collections.abc import Iterator
+
 from marshmallow import validate
 
 from agent import clock
+from agent.config import Settings
 from agent.kinds.arguments import Number, Whole
-from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 
 
 class PingArgs(Args):
@@ -32,6 +35,13 @@ class HarmlessKind(Kind):
     """Nothing outside the agent changes, so that an interrupted step can simply be taken again."""
 
     interruption = "It goes on."
+    configuration = "``agent.test_kinds``; without it offered where callers are not authenticated."
+
+    @classmethod
+    def offered(cls, settings: Settings) -> Iterator[Kind]:
+        if not settings.test_kinds:
+            raise NotOffered("set agent.test_kinds = true, on a node that is not in production")
+        yield cls(settings)
 
     def resume(self, step: Step) -> Outcome:
         return self.step(step)

@@ -15,6 +15,9 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 HISTORY_PIECE = 20
 """Lines of a history that are in memory at once."""
 
+HISTORY_BYTES = 4 * 1024 * 1024
+"""Bytes of payloads that the history of one action keeps, unless `actions.history_bytes` says otherwise."""
+
 LAST = 2**63 - 1
 """Beyond every place of the order."""
 
@@ -46,13 +49,15 @@ RUNNING = f"""
 """
 RECORD = """
     UPDATE actions
-    SET state = 'RUNNING', state_payload = :payload, state_ts = :now, version = version + 1, measured = :measured
+    SET state = 'RUNNING', state_payload = :payload, state_ts = :now, version = version + 1, measured = :measured,
+        history_bytes = history_bytes + :size, history_full = history_bytes + :size > :history_limit
     WHERE seq = :seq AND state = 'RUNNING'
 """
 FINISH = """
     UPDATE actions
     SET state = :state, state_payload = :payload, state_ts = :now, version = version + 1,
         measured = 0, finished_ts = :now, secrets = NULL, finished_message = :message,
+        history_bytes = history_bytes + :size, history_full = history_bytes + :size > :history_limit,
         finished_order = 1 + ifnull((
             SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
             ORDER BY finished_order DESC LIMIT 1), 0)
@@ -112,9 +117,17 @@ def running(store: Store) -> Claimed | None:
     return _left_running(rows[0]) if rows else None
 
 
-def record(store: Store, seq: int, payload: Json, *, measured: bool = False) -> None:
-    """Record the new payload of a running action; a measurement replaces the measurement before it in the history."""
+def record(
+    store: Store, seq: int, payload: Json, *, measured: bool = False, history_bytes: int = HISTORY_BYTES
+) -> None:
+    """Record the new payload of a running action; a measurement replaces the measurement before it in the history.
+
+    The history keeps `history_bytes` of an action's payloads; for those beyond it says how many bytes were left out.
+    """
     row = {"seq": seq, "payload": _payload(payload), "now": clock.now(), "measured": int(measured)}
+    row = _sized(row, history_bytes)
+    if measured:
+        row["size"] = 0  # its line is replaced, so that measurements do not add up
     store.write(lambda connection: _one(connection.execute(RECORD, row)))
 
 
@@ -128,9 +141,10 @@ def finish(
     claim_next: bool,
     has_secrets: bool = True,
     held: Sequence[str] = (),
+    history_bytes: int = HISTORY_BYTES,
 ) -> Claimed | None:
     """Write down how an action ended and, in the same commit, claim the next one that is of no `held` kind."""
-    row = _final(seq, state, payload, message)
+    row = _final(seq, state, payload, message, history_bytes)
 
     def work(connection: sqlite3.Connection) -> Claimed | None:
         _finish(connection, row)
@@ -196,14 +210,16 @@ def by_id(store: Store, action_id: str) -> tuple[Action, int]:
 def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
     """Every state that the action was in up to a version, newest first, read piece by piece.
 
-    Raises `ActionNotFound` where it was pruned meanwhile.
+    `version` is that of `action`, whose payload is there in full. Raises `ActionNotFound` where it was pruned.
     """
+    newest = version
     while version:
         rows = store.read(HISTORY, {"seq": action.seq, "version": version, "limit": HISTORY_PIECE})
         if not rows:
             raise _not_found(action.id)
         for row in rows:
-            yield Transition(row["version"], row["timestamp"], State(row["state"]), loads(row["state_payload"]))
+            payload = action.state_payload if row["version"] == newest else loads(row["state_payload"])
+            yield Transition(row["version"], row["timestamp"], State(row["state"]), payload)
         version = rows[-1]["version"] - 1
 
 
@@ -265,10 +281,14 @@ def _left_running(row: sqlite3.Row) -> Claimed:
     )
 
 
-def _final(seq: int, state: State, payload: Json, message: str) -> dict[str, Any]:
+def _final(seq: int, state: State, payload: Json, message: str, history_bytes: int = HISTORY_BYTES) -> dict[str, Any]:
     # What a program printed or a caller sent may hold what is no text in SQLite.
     text = message.encode(errors="backslashreplace").decode()
-    return {"seq": seq, "state": state, "payload": _payload(payload), "message": text}
+    return _sized({"seq": seq, "state": state, "payload": _payload(payload), "message": text}, history_bytes)
+
+
+def _sized(row: dict[str, Any], history_bytes: int) -> dict[str, Any]:
+    return row | {"size": len(row["payload"] or ""), "history_limit": history_bytes}
 
 
 def _payload(payload: Json) -> str | None:

@@ -18,11 +18,17 @@ from agent.store.together import Together
 
 COLUMNS = (
     "id, kind, args, secrets, headers, requester, user, user_reference, resource_id, idempotency_key, created_ts, "
-    "scheduled_ts, state_ts, state, fingerprint"
+    "scheduled_ts, state_ts, state, fingerprint, size"
 )
 
-RESERVED = 10
-"""Places beyond the limit of the queue for what may end a hold."""
+WAITING_BYTES = "SELECT bytes FROM waiting"
+SIZE = -1
+"""Where a row has its bytes of arguments, secrets and headers."""
+
+QUEUE_BYTES = 64 * 1024 * 1024
+"""Bytes that may wait, unless `actions.queue_bytes` says otherwise."""
+RESERVED, RESERVED_BYTES = 10, 64 * 1024
+"""Places and bytes beyond the limits of the queue for what may end a hold."""
 
 Row = tuple[Any, ...]
 Asked = tuple[Request, int, bytes | None]
@@ -33,26 +39,28 @@ Asked = tuple[Request, int, bytes | None]
 def insert(count: int) -> str:
     """The statement that inserts so many rows, all or none, if the queue has room for them.
 
-    After the values comes twice how many may wait before. As the queue is executed in order the span
-    of its seqs is hardly more than its length: the count, which takes longer the more wait, is
-    only taken where the span leaves doubt.
+    After the values come the bytes of the rows, how many bytes may wait, and twice how many actions may wait before.
+    As the queue is executed in order the span of its seqs is hardly more than its length: the count, which takes
+    longer the more wait, is only taken where the span leaves doubt.
     """
     row = f"({', '.join('?' * len(COLUMNS.split(', ')))})"
     return f"""
         INSERT INTO actions ({COLUMNS})
         SELECT * FROM (VALUES {", ".join([row] * count)})
-        WHERE (SELECT max(seq) FROM actions)
-              - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < ?
-           OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') <= ?
+        WHERE (SELECT bytes FROM waiting) + ? <= ?
+          AND ((SELECT max(seq) FROM actions)
+               - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < ?
+            OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') <= ?)
     """
 
 
 class Intake:
     """Writes requests down, for callers on many threads."""
 
-    def __init__(self, store: Store, queue_limit: int) -> None:
+    def __init__(self, store: Store, queue_limit: int, queue_bytes: int = QUEUE_BYTES) -> None:
         self._store = store
         self._queue_limit = queue_limit
+        self._queue_bytes = queue_bytes
         self._resources = Resources(store)
         self._fingerprints = Fingerprints(store.path)
         self._schedule: Together[Asked, Accepted] = Together(self._schedule_all, _tell)
@@ -80,7 +88,8 @@ class Intake:
         # One statement that is a transaction by itself: all rows or none. Where it is none, by a key that came
         # before, for want of room or by a text that no file can hold, each is looked at by itself.
         with suppress(sqlite3.IntegrityError, UnicodeEncodeError):
-            if self._store.write_one(insert(len(rows)), (*values, room, room)):
+            size = sum(row[SIZE] for row in rows)
+            if self._store.write_one(insert(len(rows)), (*values, size, self._queue_bytes, room, room)):
                 return [Accepted(action_id) for action_id in ids]
         asked_rows = list(zip(requests, rows, strict=True))
         return self._store.write(lambda connection: [self._insert(connection, *each) for each in asked_rows])
@@ -89,13 +98,17 @@ class Intake:
         """The action that a row became or was already, or why it is none."""
         request, _, fingerprint = asked
         room = self._queue_limit + RESERVED * request.ends_hold - 1
+        room_bytes = self._queue_bytes + RESERVED_BYTES * request.ends_hold
         try:
             if before := idempotency.find(connection, request, fingerprint):
                 return Accepted(before, replayed=True)
-            if connection.execute(insert(1), (*row, room, room)).rowcount:
+            if connection.execute(insert(1), (*row, row[SIZE], room_bytes, room, room)).rowcount:
                 return Accepted(row[0])
         except (IdempotencyKeyReused, UnicodeEncodeError) as error:
             return error
+        waiting: int = connection.execute(WAITING_BYTES).fetchone()[0]
+        if waiting + row[SIZE] > room_bytes:
+            return QueueFull(f"{waiting} bytes are waiting already: actions.queue_bytes allows {self._queue_bytes}")
         return QueueFull(f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows")
 
 
@@ -121,12 +134,14 @@ def _uuid4(digits: str) -> str:
 
 def _row(action_id: str, request: Request, resource_id: int, fingerprint: bytes | None) -> Row:
     now = clock.now()
+    args, secrets = dumps(request.args), dumps(request.secrets) if request.secrets else None
+    headers = dumps(request.headers)
     return (
         action_id,
         request.kind,
-        dumps(request.args),
-        dumps(request.secrets) if request.secrets else None,
-        dumps(request.headers),
+        args,
+        secrets,
+        headers,
         request.requester,
         request.user,
         request.user_reference,
@@ -137,4 +152,5 @@ def _row(action_id: str, request: Request, resource_id: int, fingerprint: bytes 
         now,
         "NEW",
         fingerprint,
+        len(args) + len(secrets or "") + len(headers),
     )

@@ -1,0 +1,111 @@
+"""Bytes have limits too: those that wait in the queue, and those that the history of an action keeps."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import QueueFull
+from agent.models import Accepted, State
+from agent.store import Store, actions
+from agent.store.intake import RESERVED_BYTES, Intake
+from agent.store.migrate import migrate, migrations
+from tests.store.scenes import claim, info, request
+
+LIMIT = 1000
+
+
+def ask(store: Store, size: int, **options: Any) -> Accepted:
+    """Schedule an action that is so many bytes large."""
+    args = {"x": "a" * (size - len('{"x":""}') - len("{}"))}
+    return Intake(store, 1_000_000, LIMIT).schedule(request(args=args, **options))
+
+
+def waiting(store: Store) -> int:
+    [row] = store.read("SELECT bytes FROM waiting")
+    return int(row["bytes"])
+
+
+def test_the_bytes_that_wait_are_counted_as_they_come_and_go(store: Store) -> None:
+    sizes = (100, 250, 17)
+    ids = [ask(store, size).action_id for size in sizes]
+    assert waiting(store) == sum(sizes)
+    claimed = claim(store)
+    assert waiting(store) == 267
+    actions.finish(store, claimed.action.seq, State.DONE, None, "", claim_next=True)
+    assert waiting(store) == 17
+    actions.cancel(store, ids[2])
+    assert waiting(store) == 0
+    actions.prune(store, 0, 10)
+    assert waiting(store) == 0
+
+
+def test_secrets_and_headers_count(store: Store) -> None:
+    Intake(store, 10, 10_000).schedule(request(secrets={"password": "x" * 500}))
+    assert waiting(store) == len("{}{}") + len(json.dumps({"password": "x" * 500}, separators=(",", ":")))
+
+
+def test_the_limit_is_exact_and_says_which_option_it_is(store: Store) -> None:
+    ask(store, LIMIT - 20)
+    with pytest.raises(QueueFull, match=f"{LIMIT - 20} bytes are waiting already: actions.queue_bytes allows {LIMIT}"):
+        ask(store, 21)
+    ask(store, 20)
+    with pytest.raises(QueueFull):
+        ask(store, 10)
+    claim(store)
+    ask(store, LIMIT - 20)
+
+
+def test_what_may_end_a_hold_finds_room(store: Store) -> None:
+    ask(store, LIMIT)
+    assert ask(store, 100, ends_hold=True)
+    with pytest.raises(QueueFull):
+        ask(store, RESERVED_BYTES, ends_hold=True)
+
+
+def test_a_replayed_key_needs_no_room(store: Store) -> None:
+    first = ask(store, LIMIT, key="k")
+    assert ask(store, LIMIT, key="k").action_id == first.action_id
+
+
+def test_beyond_its_limit_the_history_says_what_it_left_out(store: Store) -> None:
+    action_id = ask(store, 50).action_id
+    seq = claim(store).action.seq
+    payloads = [{"n": number, "x": "a" * 100} for number in range(5)]
+    size = len(actions.dumps(payloads[0]))
+    for payload in payloads[:-1]:
+        actions.record(store, seq, payload, history_bytes=2 * size)
+        action, history = info(store, action_id)
+        assert (action.state_payload, history[0].state_payload) == (payload, payload), "the newest is always whole"
+    actions.finish(store, seq, State.DONE, payloads[-1], "", claim_next=False, history_bytes=2 * size)
+    left_out = {"left_out": {"bytes": size, "option": "actions.history_bytes"}}
+    action, history = info(store, action_id)
+    assert action.state_payload == payloads[-1]
+    told = [line.state_payload for line in history]
+    assert told == [payloads[-1], left_out, left_out, payloads[1], payloads[0], None, None]
+    [kept] = store.read("SELECT sum(length(state_payload)) FROM history")
+    assert kept[0] < 2 * size + 3 * 100
+
+
+def test_an_older_file_is_counted_when_it_is_migrated(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as old:
+        migrate(old, migrations()[:4])
+        old.execute("INSERT INTO resources (type, name) VALUES ('Server', 'here')")
+        insert = """
+            INSERT INTO actions (id, kind, args, secrets, headers, requester, user, resource_id, created_ts,
+                                 scheduled_ts, state, state_ts)
+            VALUES (?, 'test', '{"a":"\u00e4"}', '{}', '{}', 'API', 'a@b', 1, 1, 1, 'NEW', 1)
+        """
+        for name in "abc":
+            old.execute(insert, (name,))
+        old.execute("UPDATE actions SET state = 'RUNNING', version = 2 WHERE id = 'a'")
+    with closing(Store(tmp_path / "agent.db")) as store:
+        store.open()
+        assert waiting(store) == 2 * len('{"a":"\u00e4"}{}{}'.encode())
+        running = actions.running(store)
+        assert running is not None
+        actions.finish(store, running.action.seq, State.DONE, {"a": 1}, "", claim_next=True)
+        assert waiting(store) == len('{"a":"\u00e4"}{}{}'.encode())
