@@ -14,7 +14,7 @@ from agent.models import Action, Request
 from agent.ration import Ration
 
 log = logging.getLogger("agent")
-refusals, unreadable = Ration(10), Ration(10)
+refusals, unreadable, crowds = Ration(10), Ration(10), Ration(1)
 """The journal drops lines, of others too, where there are many: so many a second are enough of wrong calls."""
 
 
@@ -188,7 +188,13 @@ def request_refused(status: int, error: str) -> None:
 
 
 def request_cut(seconds: float) -> None:
-    log.warning("a request was cut off: not all of it was there after %.0f seconds", seconds)
+    text = "a request was cut off: not all of it was there after %.0f seconds"
+    _say_of_a_refusal(crowds, logging.WARNING, text, seconds)
+
+
+def connections_closed(peer: str, count: int) -> None:
+    text = "%s has %d connections: the one that has waited longest is closed to make room"
+    _say_of_a_refusal(crowds, logging.WARNING, text, peer, count)
 
 
 def callers_not_authenticated(bind: str) -> None:

@@ -14,7 +14,7 @@ from agent import config, create_app
 from agent.api import description
 from agent.api.openapi import document as put_together
 from agent.errors import AgentError
-from agent.worker import REFUSALS
+from agent.server.refusals import REFUSALS
 from tests.agent_process import PREFIX, AgentProcess
 from tests.conformance.shapes import assert_error, assert_json
 

@@ -88,33 +88,31 @@ def ended(client: socket.socket) -> bool:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("said", SLOW.values(), ids=SLOW.keys())
-def test_as_many_slow_clients_as_threads_do_not_keep_another_out(
-    agent: AgentProcess, slow: Callable[..., Slow], said: bytes
-) -> None:
-    clients = slow(said, drips=said.endswith((b"a", b"\r\n")))
-    assert seconds_until_served(agent) < 15
-    assert all(ended(each) for each in clients.sockets)
-    assert seconds_until_served(agent) < 1
+def test_slow_clients_do_not_keep_another_out(agent: AgentProcess, slow: Callable[..., Slow], said: bytes) -> None:
+    slow(said, drips=said.endswith((b"a", b"\r\n")), clients=8 * THREADS)
+    for _ in range(20):
+        assert seconds_until_served(agent) < 1
     assert "Traceback" not in agent.log_text()
     assert (agent.queue(), agent.finished()) == ([], [])
 
 
-def test_a_client_that_is_slow_alone_is_told_when_its_time_is_over(
-    agent: AgentProcess, slow: Callable[..., Slow]
-) -> None:
-    (client,) = slow(WHOLE.encode(), drips=True, clients=1).sockets
+def test_each_is_told_when_its_time_is_over(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
+    clients = [slow(said, drips=said.endswith((b"a", b"\r\n")), clients=1).sockets[0] for said in SLOW.values()]
     begun = time.monotonic()
-    answer = client.recv(65536)
-    assert 25 < time.monotonic() - begun < 35
-    assert b" 408 Request Timeout" in answer
-    assert b'"variant": "RequestTimeout"' in answer
+    for client in clients[:-1]:
+        answer = client.recv(65536)
+        assert b" 408 Request Timeout" in answer
+        assert b'"variant": "RequestTimeout"' in answer
+    assert 25 < time.monotonic() - begun < 40
+    assert b" 200 OK" in clients[-1].recv(65536), "what nobody reads is not waited for"
+    assert all(ended(client) for client in clients)
     assert "a request was cut off" in agent.log_text()
+    assert (agent.queue(), agent.finished()) == ([], [])
 
 
 @pytest.mark.alone
 def test_clients_that_say_nothing_hold_no_thread(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(b"", drips=False, clients=100)
-    assert seconds_until_served(agent) < 3
     assert seconds_until_served(agent) < 1
 
 
@@ -122,20 +120,21 @@ def test_clients_that_say_nothing_hold_no_thread(agent: AgentProcess, slow: Call
 def test_clients_that_do_not_close_keep_nobody_out(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     """They were answered, and told that the connection ends, and leave it open."""
     slow(f"{WHOLE}Connection: close\r\n\r\n".encode(), drips=False, clients=2 * THREADS)
-    assert seconds_until_served(agent) < 3
+    assert seconds_until_served(agent) < 1
 
 
 @pytest.mark.alone
 def test_idle_connections_make_room_for_others(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(b"", drips=False, clients=560)
-    assert seconds_until_served(agent) < 20
     assert seconds_until_served(agent) < 1
 
 
 @pytest.mark.alone
 def test_kept_connections_make_room_for_others(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
-    slow(f"{WHOLE}\r\n".encode(), drips=False, clients=560)
-    assert seconds_until_served(agent) < 20
+    kept = slow(f"{WHOLE}\r\n".encode(), drips=False, clients=560)
+    for each in kept.sockets[-100:]:
+        each.recv(65536)  # it was served
+    assert seconds_until_served(agent) < 1
 
 
 def test_whoever_waits_for_a_change_is_not_slow(agent: AgentProcess, slow: Callable[..., Slow]) -> None:

@@ -1,0 +1,1 @@
+"""How requests are received and answered: no connection that is slow holds a thread."""

@@ -1,0 +1,71 @@
+"""The decoder of a chunked body (RFC 9112, section 7.1), fed as the bytes arrive."""
+
+import re
+
+LONGEST_LINE = 8190
+"""Bytes of a chunk's size with its extensions, or of a trailer field."""
+LONGEST_TRAILERS = 32 * 1024
+SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?")
+TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+
+
+class Unreadable(ValueError):
+    """These bytes are no chunks."""
+
+
+class Chunks:
+    """Takes what belongs to the body from a buffer, and nothing behind it."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._left = 0
+        self._line = self._size
+        self._searched = 0
+        self._trailers = 0
+
+    def decode(self, buffer: bytearray, into: bytearray, most: int) -> None:
+        """Move the decoded bytes to `into` until it holds `most` of them. Raises `Unreadable`.
+
+        One pass: what was taken is removed from the buffer once, at the end.
+        """
+        taken = 0
+        while not self.ended and len(into) < most:
+            if self._left:
+                piece = buffer[taken : taken + self._left]
+                if not piece:
+                    break
+                into += piece
+                self._left -= len(piece)
+                taken += len(piece)
+            else:
+                end = buffer.find(b"\r\n", taken + self._searched)
+                if (end if end >= 0 else len(buffer)) - taken > LONGEST_LINE:
+                    raise Unreadable("a line is too long")
+                if end < 0:
+                    # The last byte may be the first half of the line's end.
+                    self._searched = max(0, len(buffer) - taken - 1)
+                    break
+                self._searched = 0
+                self._line(bytes(buffer[taken:end]))
+                taken = end + 2
+        del buffer[:taken]
+
+    def _size(self, line: bytes) -> None:
+        if not (found := SIZE.fullmatch(line)):
+            raise Unreadable("a chunk has no size")
+        self._left = int(found[1], 16)
+        self._line = self._end_of_chunk if self._left else self._trailer
+
+    def _end_of_chunk(self, line: bytes) -> None:
+        if line:
+            raise Unreadable("a chunk is longer than its size")
+        self._line = self._size
+
+    def _trailer(self, line: bytes) -> None:
+        """What stands behind the last chunk is checked and ignored."""
+        self._trailers += len(line) + 2
+        if self._trailers > LONGEST_TRAILERS:
+            raise Unreadable("the trailers are too long")
+        if line and not TRAILER.fullmatch(line):
+            raise Unreadable("a trailer is no field")
+        self.ended = not line

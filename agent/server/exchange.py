@@ -1,0 +1,141 @@
+"""One request and its answer: gunicorn parses the head and writes the response, threads call the application."""
+
+import enum
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from gunicorn.http import RequestParser, wsgi
+
+from agent import log
+from agent.server.body import Body, Unready
+from agent.server.connection import Connection, Gone
+
+END = b"\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Next(enum.Enum):
+    """What has to happen before the exchange goes on, or after it."""
+
+    RECEIVE = enum.auto()
+    """More of the body."""
+    SEND = enum.auto()
+    """The client has to take what is there of the answer."""
+    KEEP = enum.auto()
+    """It is over; another request may follow."""
+    CLOSE = enum.auto()
+    """It is over and the connection too."""
+
+
+class Exchange:
+    """Made by the loop, run by threads."""
+
+    def __init__(self, head: bytes, connection: Connection, config: Any) -> None:
+        """Raises gunicorn's `ParseException`s, `StopIteration` or `Contradiction` for what is no request."""
+        self._connection = connection
+        self._config = config
+        self._request = next(RequestParser(config, iter([head]), connection.address))
+        self.body = self._request.body = Body(self._request.headers)
+        self.expects = any(name == "EXPECT" for name, _ in self._request.headers)
+        """The client waits for a word before it sends the body."""
+        self._response: Any = None
+        self._pieces: Iterator[bytes] | None = None
+        self.began = time.monotonic()
+        self.next: Next | None = None
+        """Set by the loop, as `last`: what the latest run ended with."""
+        self.last = False
+        """No other request is wanted on this connection."""
+
+    @property
+    def method(self) -> str:
+        return str(self._request.method)
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether the application has asked for what was not there: rights were checked."""
+        return self.next is Next.RECEIVE
+
+    @property
+    def in_a_hurry(self) -> bool:
+        """Whether it is of no use to wait for the body before the application is called."""
+        return not self.wants_body and (self.body.long or self.expects)
+
+    def run(self, application: Callable[..., Any], access_log: Callable[..., None]) -> Next:
+        """Go on with the answer as far as is possible without waiting for the client. Raises `Gone`.
+
+        What else is raised comes of the application or of gunicorn, and nothing of the answer has been sent.
+        """
+        try:
+            if self._pieces is None:
+                self._pieces = self._answer(application, access_log)
+            for _ in self._pieces:
+                if not self._connection.send():
+                    return Next.SEND
+        except Unready:
+            self._pieces = None
+            return Next.RECEIVE
+        except Exception as error:
+            if self._response is None or not self._response.headers_sent:
+                raise
+            # An answer that has begun can only break off, as the application and `Gone` say by an `OSError`.
+            if not isinstance(error, OSError):
+                log.answer_broken_off(self.method, "the server", error)
+            return Next.CLOSE
+        self._pieces = None
+        with suppress(Gone):  # seen by the loop too
+            self._connection.send()
+        return Next.CLOSE if self.last or self._response.should_close() else Next.KEEP
+
+    def _answer(self, application: Callable[..., Any], access_log: Callable[..., None]) -> Iterator[bytes]:
+        """Write the response to the connection's buffer, with a pause after each piece."""
+        began = time.monotonic()
+        self.body.rewind()
+        response, environ = self._begin()
+        pieces = application(environ, self._start_response)
+        try:
+            for piece in pieces:
+                response.write(piece)
+                yield piece
+            response.close()
+        finally:
+            access_log(response, self._request, environ, timedelta(seconds=time.monotonic() - began))
+            if hasattr(pieces, "close"):
+                pieces.close()
+
+    def _begin(self) -> tuple[Any, dict[str, Any]]:
+        connection = self._connection
+        writer = _Writer(connection)
+        response, environ = wsgi.create(self._request, writer, connection.address, connection.server, self._config)
+        environ["gunicorn.socket"] = connection.sock
+        environ["wsgi.multithread"] = True
+        self._response = response
+        return response, environ
+
+    def _start_response(self, *status: Any) -> Any:
+        """What the application calls before its first piece: by then it has read what it wants of the body."""
+        if self.last or self.body.left:
+            self._response.force_close()
+        return self._response.start_response(*status)
+
+    def abandon(self) -> None:
+        """Let go of an answer that will not be taken to its end."""
+        if self._pieces is not None:
+            with suppress(Exception):
+                self._pieces.close()  # type: ignore[attr-defined]
+
+
+class _Writer:
+    """What gunicorn writes a response to instead of a socket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def sendall(self, data: bytes) -> None:
+        self._connection.sending += data
+
+    def send(self, data: bytes) -> int:
+        """Only `100 Continue` comes this way; the loop says it, once the body is wanted."""
+        return len(data)

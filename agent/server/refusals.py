@@ -1,0 +1,43 @@
+"""What the server itself answers a request that never reaches the application, in the one shape of every error."""
+
+import json
+from http import HTTPStatus
+
+from gunicorn.http import errors
+
+from agent.server.body import Contradiction
+
+REFUSALS: tuple[tuple[str, HTTPStatus], ...] = (
+    ("LimitRequestLine", HTTPStatus.REQUEST_URI_TOO_LONG),
+    ("LimitRequestHeaders", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    ("UnsupportedTransferCoding", HTTPStatus.NOT_IMPLEMENTED),
+    ("ExpectationFailed", HTTPStatus.EXPECTATION_FAILED),
+    ("ParseException", HTTPStatus.BAD_REQUEST),
+)
+"""gunicorn's exceptions by name, as not every version has them all; the first that fits counts."""
+
+
+def status_of(error: BaseException) -> HTTPStatus:
+    if isinstance(error, Contradiction):
+        return HTTPStatus.BAD_REQUEST
+    for name, status in REFUSALS:
+        refusal = getattr(errors, name, None)
+        if refusal is not None and isinstance(error, refusal):
+            return status
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def answer(status: HTTPStatus) -> bytes:
+    """The whole response; the connection ends with it."""
+    body = json.dumps(
+        {
+            "error": f"the request is not served: {status.phrase.lower()}",
+            "layers": [],
+            "variant": status.phrase.title().replace(" ", "").replace("-", ""),
+        }
+    ).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
