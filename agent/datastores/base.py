@@ -326,6 +326,13 @@ class Datastore(ABC):
         return False
 
 
+def agreed(plan: Plan) -> Plan:
+    """The plan that the caller is to carry out. Raises `DatastoreRefused` where the plan refuses."""
+    if plan.refusal is not None:
+        raise DatastoreRefused(f"{plan.refusal.reason}; {plan.refusal.lifted_by}")
+    return plan
+
+
 def password_in(file: Path | None) -> str | None:
     """The content of a password file, read anew each time; None where there is none. Raises `DatastoreError`."""
     if file is None:

@@ -7,12 +7,21 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from agent.config import Datastore as Settings
-from agent.datastores import mysql_address, mysql_databases, mysql_life, mysql_replication, mysql_resync, mysql_users
+from agent.datastores import (
+    mysql_address,
+    mysql_databases,
+    mysql_deadline,
+    mysql_life,
+    mysql_replication,
+    mysql_resync,
+    mysql_users,
+)
 from agent.datastores.base import Datastore, DatastoreUnreachable, Role
-from agent.datastores.mysql_session import Session, connect
+from agent.datastores.mysql_session import OutOfTime, Session, connect
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.errors import ConfigError
 from agent.models import Json
+from agent.plan import Plan
 from agent.stop import Stop
 
 if TYPE_CHECKING:
@@ -53,13 +62,25 @@ class MySQL(Datastore):
         with self._alone() as session:
             return mysql_databases.exists(session, name)
 
+    def plan_create_database(self, name: str, options: Mapping[str, str]) -> Plan:
+        return self._plan_writing(lambda session: mysql_databases.plan_create(session, name, options))
+
     def create_database(self, name: str, options: Mapping[str, str]) -> Json:
-        with self._writing() as session:
-            return mysql_databases.create(session, name, options)
+        return self._write(
+            lambda session: mysql_databases.create(session, name, options),
+            f"the database {name} is created",
+            lambda session: mysql_databases.exists(session, name),
+        )
+
+    def plan_delete_database(self, name: str, *, force: bool) -> Plan:
+        return self._plan_writing(lambda session: mysql_databases.plan_delete(session, name, force=force))
 
     def delete_database(self, name: str, *, force: bool) -> Json:
-        with self._writing() as session:
-            return mysql_databases.delete(session, name, force=force, patience=self.settings.timeout / 2)
+        return self._write(
+            lambda session: mysql_databases.delete(session, name, force=force, patience=self.settings.timeout / 2),
+            f"the database {name} is deleted",
+            lambda session: not mysql_databases.exists(session, name),
+        )
 
     # Users
 
@@ -67,13 +88,24 @@ class MySQL(Datastore):
         with self._alone() as session:
             return mysql_users.exists(session, name)
 
+    def plan_create_user(self, name: str, databases: Sequence[str], privileges: str) -> Plan:
+        return self._plan_writing(lambda session: mysql_users.plan_create(session, name, databases, privileges))
+
     def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
-        with self._writing() as session:
-            return mysql_users.create(session, name, password, databases, privileges)
+        def create(session: Session) -> Json:
+            return mysql_users.create(session, self.at, self.settings.timeout, name, password, databases, privileges)
+
+        return self._write(create, f"the user {name} is created", lambda session: mysql_users.exists(session, name))
+
+    def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
+        return self._plan_writing(lambda session: mysql_users.plan_delete(session, name, reassign_to))
 
     def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
-        with self._writing() as session:
-            return mysql_users.delete(session, name)
+        return self._write(
+            lambda session: mysql_users.delete(session, name, reassign_to),
+            f"the user {name} is deleted",
+            lambda session: not mysql_users.exists(session, name),
+        )
 
     # Replication
 
@@ -112,9 +144,20 @@ class MySQL(Datastore):
             session.wait_for_turn(self.settings.timeout / 2)
             yield session
 
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        with self._alone() as session:
+    def _plan_writing(self, plan: Callable[[Session], Plan]) -> Plan:
+        """The plan of an action that writes to this server, whatever the agent still executes there."""
+        with self._session() as session:
             mysql_replication.check_writes_here(session)
             mysql_resync.check_whole(session)
-            yield session
+            return plan(session)
+
+    def _write(self, act: Callable[[Session], Json], what: str, is_done: Callable[[Session], bool]) -> Json:
+        """Act in the agent's turn. A statement without an answer in time is ended, and the server looked at again."""
+        try:
+            with self._alone() as session:
+                mysql_replication.check_writes_here(session)
+                mysql_resync.check_whole(session)
+                session.wait_at_most(self.settings.timeout / 2)
+                return act(session)
+        except OutOfTime as late:
+            return mysql_deadline.settle(self.at, self.settings.timeout, late, what, is_done)

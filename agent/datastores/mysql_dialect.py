@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -35,6 +35,12 @@ class Dialect:
     """Whether it can be followed by GTID."""
     users: str
     """The accounts that are no roles."""
+    identified: str
+    """The clause of CREATE USER and ALTER USER that takes a hash of a password."""
+    hash_password: Callable[[str], str]
+    """Makes that hash."""
+    encode_file_name: str | None
+    """The name of a database's directory; None where the server has no such function."""
     dump: tuple[str, ...]
     """The program that dumps and its options."""
     client: str

@@ -1,5 +1,6 @@
 """What MariaDB says."""
 
+from agent.datastores import mysql_passwords
 from agent.datastores.mysql_dialect import Dialect
 
 MARIADB = Dialect(
@@ -20,6 +21,9 @@ MARIADB = Dialect(
     identity="SELECT CONCAT(@@hostname, ':', @@port, ':', @@datadir) AS identity",
     can_lead="SELECT @@log_bin = 1 AS yes",
     users="SELECT user AS user, host AS host FROM mysql.user WHERE is_role = 'N'",
+    identified="IDENTIFIED VIA mysql_native_password USING %s",
+    hash_password=mysql_passwords.native,
+    encode_file_name="SELECT CAST(CONVERT(%s USING filename) AS BINARY) AS encoded",
     dump=(
         "mariadb-dump", "--all-databases", "--single-transaction", "--master-data=1", "--gtid", "--routines",
         "--events", "--triggers", "--hex-blob", "--flush-privileges",

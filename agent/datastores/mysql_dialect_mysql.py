@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from agent.datastores import mysql_passwords
 from agent.datastores.mysql_dialect import Dialect
 
 KEPT = {"kept": "also after a restart: it is persisted"}
@@ -25,6 +26,9 @@ MYSQL = Dialect(
     identity="SELECT @@server_uuid AS identity",
     can_lead="SELECT @@log_bin = 1 AND @@GLOBAL.gtid_mode = 'ON' AS yes",
     users="SELECT user AS user, host AS host FROM mysql.user",
+    identified="IDENTIFIED WITH caching_sha2_password AS %s",
+    hash_password=mysql_passwords.caching_sha2,
+    encode_file_name=None,
     dump=(
         "mysqldump", "--all-databases", "--single-transaction", "--set-gtid-purged=ON", "--routines", "--events",
         "--triggers", "--hex-blob", "--flush-privileges",

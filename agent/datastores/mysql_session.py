@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agent.datastores import mysql_dialect_mysql
@@ -37,6 +38,14 @@ class ServerRefused(DatastoreRefused):
         self.number = number
 
 
+class OutOfTime(DatastoreUnreachable):
+    """No answer came in our time. The server still executes the statement of this `thread`: see `mysql_deadline`."""
+
+    def __init__(self, message: str, thread: int | None) -> None:
+        super().__init__(message)
+        self.thread = thread
+
+
 def quote(name: str) -> str:
     """An identifier between backticks, for a statement whose `%s` are yet to be filled in."""
     return "`" + name.replace("`", "``").replace("%", "%%") + "`"
@@ -65,7 +74,7 @@ class Session:
             self._secrets.append(secret)
         from pymysql.cursors import DictCursor
 
-        with _told(self.where, self._secrets), self._connection.cursor(DictCursor) as cursor:
+        with _told(self.where, self._secrets, self.id), self._connection.cursor(DictCursor) as cursor:
             cursor.execute(statement.format(*map(quote, names)), values)
             return list(cursor.fetchall())
 
@@ -77,6 +86,11 @@ class Session:
         """A row for each server that it follows, in today's words whatever the dialect."""
         rows = self.run(self.dialect.replica_status)
         return [{_today(column): value for column, value in row.items()} for row in rows]
+
+    @cached_property
+    def folds_names(self) -> bool:
+        """Whether the server takes names of databases that differ in case alone for the same."""
+        return bool(self.value("SELECT @@lower_case_table_names"))
 
     def wait_at_most(self, seconds: float) -> None:
         """How long a statement waits for locks that others hold."""
@@ -117,6 +131,9 @@ def connect(address: Address, timeout: float, *, patient: bool = False) -> Itera
             write_timeout=None if patient else timeout,
             defer_connect=True,
         )
+        # The driver says this of a unix socket that it opened itself. MySQL takes the password in clear there, and only
+        # there: without it a login by caching_sha2_password fails whenever the server has not cached the account.
+        connection._secure = address.socket is not None  # type: ignore[attr-defined]
         connection.connect(_socket(address, timeout))
     with closing(_Open(connection)):
         yield Session(connection, address)
@@ -167,8 +184,8 @@ class _Open:
 
 
 @contextmanager
-def _told(where: str, secrets: Sequence[str]) -> Iterator[None]:
-    """The driver's errors as ours."""
+def _told(where: str, secrets: Sequence[str], thread: int | None = None) -> Iterator[None]:
+    """The driver's errors as ours, of that thread of the server."""
     from pymysql import err
 
     try:
@@ -176,6 +193,8 @@ def _told(where: str, secrets: Sequence[str]) -> Iterator[None]:
     except err.Error as error:
         number = error.args[0] if error.args else 0
         said = _said(number, str(error.args[-1]) if error.args else str(error), secrets)
+        if isinstance(error.__context__, TimeoutError):
+            raise OutOfTime(f"{where} does not answer: {said}", thread) from None
         if isinstance(error, err.InterfaceError) or number in CLIENT_ERRORS or number in (0, SHUTTING_DOWN):
             raise DatastoreUnreachable(f"{where} does not answer: {said}") from None
         raise ServerRefused(f"{where} refuses: {said} ({number})", number) from None

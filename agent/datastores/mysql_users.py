@@ -1,27 +1,24 @@
-"""The users of one MySQL or MariaDB: whoever has the name, from whatever host."""
+"""The users of one MySQL or MariaDB: a user is every account of the name, from any host."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from agent.datastores import mysql_databases
-from agent.datastores.base import DatastoreError, DatastoreRefused
+from agent.datastores import mysql_databases, mysql_grants, mysql_login
+from agent.datastores.base import DatastoreError, DatastoreRefused, agreed
+from agent.datastores.mysql_address import Address
+from agent.datastores.mysql_grants import Account
 from agent.datastores.mysql_session import Session
 from agent.models import Json
+from agent.plan import Plan, Would, refuse
 
 ANYWHERE = "%"
 UNFINISHED = "255.255.255.255"
 """The host of an account whose grants are not all there yet: no client can come from it."""
 
 OF_THE_SERVER = ("mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys")
-
-MAY = {
-    "readonly": "SELECT, SHOW VIEW",
-    "readwrite": "SELECT, SHOW VIEW, INSERT, UPDATE, DELETE, EXECUTE, LOCK TABLES, CREATE TEMPORARY TABLES",
-    "owner": "ALL PRIVILEGES",
-}
+LONGEST_NAME = {"MySQL": 32, "MariaDB": 128}
 
 DEFINED = (
     "SELECT 'view' AS kind, table_schema AS db, table_name AS name, definer AS definer FROM information_schema.views",
@@ -30,54 +27,111 @@ DEFINED = (
     "SELECT 'event', event_schema, event_name, definer FROM information_schema.events",
 )
 SHOWN = 20
-"""How many of what a user defined a refusal names."""
+"""How many of the objects that a user defined a refusal names."""
 
 
 def exists(session: Session, name: str) -> bool:
     """Whether a finished account has that name; one that an interrupted creation left has not."""
-    return any(host != UNFINISHED for host in hosts(session, name))
+    return bool(accounts(session, name))
+
+
+def accounts(session: Session, name: str) -> list[Account]:
+    """The finished accounts of that name."""
+    return [(name, host) for host in hosts(session, name) if host != UNFINISHED]
 
 
 def hosts(session: Session, name: str) -> list[str]:
     """Compared here, as the server's own comparison takes no account of spaces at the end."""
-    return [str(row["host"]) for row in _accounts(session) if row["user"] == name]
+    return [str(row["host"]) for row in session.run(session.dialect.users) if row["user"] == name]
 
 
-def create(session: Session, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
-    """Prepare the account where nobody can use it, then give it its own host in one statement."""
-    _check_databases(session, databases)
+def plan_create(session: Session, name: str, databases: Sequence[str], privileges: str) -> Plan:
     if exists(session, name):
-        raise DatastoreRefused(f"the user {name} exists already")
+        return refuse(f"the user {name} exists already", "choose another name, or use database_user_update")
+    if len(name) > (longest := LONGEST_NAME[session.dialect.product]):
+        return refuse(f"a user's name has {longest} characters at most", "choose a shorter name")
+    if (refusal := refuse_databases(session, databases)) is not None:
+        return refusal
+    steps = [f"create the account {name}@{ANYWHERE}"] + [f"grant {privileges} on {each}" for each in databases]
+    return Plan(Would.CHANGE, f"the user {name} would be created", steps=[*steps, "log in as the user"])
+
+
+def create(
+    session: Session, at: Address, timeout: float, name: str, password: str, databases: Sequence[str], privileges: str
+) -> Json:
+    """Prepare the account where no client can use it, give it its own host in one statement, and log in."""
+    agreed(plan_create(session, name, databases, privileges))
+    account = (name, ANYWHERE)
     with _draft(session, name, password):
         for database in databases:
-            session.run(f"GRANT {MAY[privileges]} ON {{}}.* TO %s@%s", name, UNFINISHED, names=[pattern(database)])
-        session.run("RENAME USER %s@%s TO %s@%s", name, UNFINISHED, name, ANYWHERE)
-    return {"account": f"{name}@{ANYWHERE}", "databases": list(databases), "privileges": privileges}
+            mysql_grants.give(session, (name, UNFINISHED), database, privileges)
+        session.run("RENAME USER %s@%s TO %s@%s", name, UNFINISHED, *account)
+    try:
+        proof = mysql_login.prove(at, timeout, f"{name}@{ANYWHERE}", password, databases)
+    except DatastoreRefused as error:
+        session.run("DROP USER %s@%s", *account)
+        raise DatastoreRefused(f"the user {name} was not kept, as it could not be used: {error}") from None
+    return {
+        "account": f"{name}@{ANYWHERE}", "databases": list(databases), "privileges": privileges, "proved_by": proof,
+    }  # fmt: skip
 
 
-def delete(session: Session, name: str) -> Json:
-    """Delete all accounts of that name and end their connections; refused while something runs in their name."""
-    accounts = hosts(session, name)
-    _check_deletable(session, name, accounts)
-    where = ", ".join(["%s@%s"] * len(accounts))
-    session.run(f"DROP USER {where}", *(each for host in accounts for each in (name, host)))
-    # A deleted user keeps the connections it has, and what it may do there.
+def plan_delete(session: Session, name: str, reassign_to: str | None) -> Plan:
+    found = accounts(session, name)
+    if not found:
+        return refuse(f"no user is called {name}", "check the name")
+    if name in OF_THE_SERVER:
+        return refuse(f"the user {name} belongs to the server and is not deleted", "name a user of an application")
+    if str(session.value("SELECT CURRENT_USER()")).rpartition("@")[0] == name:
+        return refuse(f"the user {name} is the agent's own", "name a user of an application")
+    if reassign_to is not None:
+        return refuse(f"a user of {session.dialect.product} owns nothing to reassign", "leave reassign_to out")
+    if defined := _defined_by(session, {f"{name}@{host}" for _, host in found}):
+        more = f" and {len(defined) - SHOWN} more" if len(defined) > SHOWN else ""
+        return refuse(
+            f"the user {name} is the definer of {', '.join(defined[:SHOWN])}{more}",
+            "delete these or give them another definer first",
+            facts={"definer_of": defined},
+        )
+    connected = len(mysql_databases.connections(session, user=name))
+    return Plan(
+        Would.DISRUPT if connected else Would.CHANGE,
+        f"the user {name} would be deleted",
+        steps=[*(f"delete the account {name}@{host}" for _, host in found), "end the connections of the user"],
+        facts={"accounts": [f"{name}@{host}" for _, host in found], "connections": connected},
+    )
+
+
+def delete(session: Session, name: str, reassign_to: str | None = None) -> Json:
+    """Delete all accounts of that name and end their connections."""
+    agreed(plan_delete(session, name, reassign_to))
+    found = hosts(session, name)
+    where = ", ".join(["%s@%s"] * len(found))
+    session.run(f"DROP USER {where}", *(each for host in found for each in (name, host)))
+    # A deleted user keeps the connections it has, and its rights there.
     left = mysql_databases.connections(session, user=name)
     mysql_databases.end(session, left)
-    deleted = [f"{name}@{host}" for host in accounts if host != UNFINISHED]
+    deleted = [f"{name}@{host}" for host in found if host != UNFINISHED]
     return {"accounts": deleted, "connections_ended": len(left)}
 
 
-def pattern(database: str) -> str:
-    """The database alone: a GRANT takes `_` and `%` in its name for wildcards."""
-    return re.sub(r"([\\_%])", r"\\\1", database)
+def refuse_databases(session: Session, databases: Sequence[str]) -> Plan | None:
+    """Why a user is not given these databases."""
+    for database in databases:
+        if mysql_databases.is_system(database):
+            return refuse(f"{database} belongs to the server, no user is given it", "leave it out")
+        if not mysql_databases.exists(session, database):
+            return refuse(f"there is no database {database}", "create it first, or leave it out")
+    return None
 
 
 @contextmanager
 def _draft(session: Session, name: str, password: str) -> Iterator[None]:
     """An account to complete; dropped where that fails, and before, where an interruption left one."""
+    dialect = session.dialect
+    hashed = dialect.hash_password(password)
     session.run("DROP USER IF EXISTS %s@%s", name, UNFINISHED)
-    session.run("CREATE USER %s@%s IDENTIFIED BY %s", name, UNFINISHED, password, secret=password)
+    session.run(f"CREATE USER %s@%s {dialect.identified}", name, UNFINISHED, hashed, secret=hashed)
     try:
         yield
     except DatastoreError:
@@ -85,33 +139,6 @@ def _draft(session: Session, name: str, password: str) -> Iterator[None]:
         raise
 
 
-def _check_databases(session: Session, databases: Sequence[str]) -> None:
-    for database in databases:
-        if mysql_databases.is_system(database):
-            raise DatastoreRefused(f"{database} belongs to the server, no user is given it")
-        if not mysql_databases.exists(session, database):
-            raise DatastoreRefused(f"there is no database {database}")
-
-
-def _check_deletable(session: Session, name: str, accounts: Sequence[str]) -> None:
-    if not accounts:
-        raise DatastoreRefused(f"there is no user {name}")
-    if name in OF_THE_SERVER:
-        raise DatastoreRefused(f"the user {name} belongs to the server and is not deleted")
-    if str(session.value("SELECT CURRENT_USER()")).rpartition("@")[0] == name:
-        raise DatastoreRefused(f"the user {name} is the agent's own")
-    if defined := _defined_by(session, {f"{name}@{host}" for host in accounts}):
-        more = f" and {len(defined) - SHOWN} more" if len(defined) > SHOWN else ""
-        raise DatastoreRefused(
-            f"the user {name} is the definer of {', '.join(defined[:SHOWN])}{more}: "
-            "delete these or give them another definer first"
-        )
-
-
 def _defined_by(session: Session, definers: set[str]) -> list[str]:
     rows = session.run(" UNION ALL ".join(DEFINED))
     return sorted(f"{row['kind']} {row['db']}.{row['name']}" for row in rows if row["definer"] in definers)
-
-
-def _accounts(session: Session) -> list[dict[str, object]]:
-    return session.run(session.dialect.users)

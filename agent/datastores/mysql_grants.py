@@ -1,0 +1,94 @@
+"""What an account of MySQL or MariaDB may do in which databases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from agent.datastores.mysql_session import Row, Session
+
+MAY = {
+    "readonly": "SELECT, SHOW VIEW",
+    "readwrite": "SELECT, SHOW VIEW, INSERT, UPDATE, DELETE, EXECUTE, LOCK TABLES, CREATE TEMPORARY TABLES",
+    "owner": "ALL PRIVILEGES",
+}
+IRREGULAR = {"create tmp table": "CREATE TEMPORARY TABLES"}
+"""Columns of `mysql.db` that are not called as their privilege."""
+
+Account = tuple[str, str]
+
+
+def pattern(session: Session, database: str) -> str:
+    """The database alone: a GRANT takes `_` and `%` in its name for wildcards, except where partial revokes are on."""
+    if session.dialect.product == "MySQL" and session.value("SELECT @@partial_revokes"):
+        return database
+    return re.sub(r"([\\_%])", r"\\\1", database)
+
+
+def held(session: Session, account: Account) -> dict[str, set[str]]:
+    """The privileges of an account by the pattern of the databases that it was granted them on."""
+    rows = session.run("SELECT * FROM mysql.db WHERE user = %s AND host = %s", *account)
+    return {str(row["Db"]): _privileges(row) for row in rows if (row["User"], row["Host"]) == account}
+
+
+def level(session: Session, privileges: set[str]) -> str | None:
+    """The name that `MAY` has for exactly these privileges; None where it has none."""
+    for name in ("readonly", "readwrite"):
+        if privileges == _words(MAY[name]):
+            return name
+    return "owner" if privileges == _all(session) else None
+
+
+def give(session: Session, account: Account, database: str, privileges: str) -> None:
+    """Exactly the privileges of this level: what is missing first, so that the account is never without any."""
+    where = pattern(session, database)
+    before = held(session, account).get(where, set())
+    session.run(f"GRANT {MAY[privileges]} ON {{}}.* TO %s@%s", *account, names=[where])
+    kept = _all(session) if privileges == "owner" else _words(MAY[privileges])
+    if surplus := sorted(before - kept):
+        session.run(f"REVOKE {', '.join(surplus)} ON {{}}.* FROM %s@%s", *account, names=[where])
+
+
+def take(session: Session, account: Account, where: str) -> None:
+    """All privileges on the databases of a pattern that `held` has."""
+    session.run("REVOKE ALL PRIVILEGES, GRANT OPTION ON {}.* FROM %s@%s", *account, names=[where])
+
+
+def put_back(session: Session, account: Account, before: Mapping[str, set[str]]) -> None:
+    """Let the account hold what `held` returned `before`, and no more."""
+    for where in set(held(session, account)) - set(before):
+        take(session, account, where)
+    for where, privileges in before.items():
+        words = ", ".join(sorted(privileges - {"GRANT OPTION"})) or "USAGE"
+        more = " WITH GRANT OPTION" if "GRANT OPTION" in privileges else ""
+        session.run(f"GRANT {words} ON {{}}.* TO %s@%s{more}", *account, names=[where])
+        surplus = sorted(held(session, account).get(where, set()) - privileges)
+        if surplus:
+            session.run(f"REVOKE {', '.join(surplus)} ON {{}}.* FROM %s@%s", *account, names=[where])
+
+
+def _all(session: Session) -> set[str]:
+    """Every privilege on a database but that of granting."""
+    columns = session.run("SHOW COLUMNS FROM mysql.db")
+    return {_privilege(str(each["Field"])) for each in columns if str(each["Field"]).endswith("_priv")} - {
+        "GRANT OPTION"
+    }
+
+
+def _privileges(row: Row) -> set[str]:
+    return {_privilege(column) for column, value in row.items() if column.endswith("_priv") and value == "Y"}
+
+
+def _privilege(column: str) -> str:
+    words = column.removesuffix("_priv").replace("_", " ").lower()
+    return IRREGULAR.get(words, "GRANT OPTION" if words == "grant" else words.upper())
+
+
+def _words(privileges: str) -> set[str]:
+    return set(privileges.split(", "))
+
+
+def without(databases: Sequence[str], patterns: Mapping[str, set[str]], session: Session) -> list[str]:
+    """The patterns of those that belong to none of these databases."""
+    wanted = {pattern(session, each) for each in databases}
+    return [each for each in patterns if each not in wanted]

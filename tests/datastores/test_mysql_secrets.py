@@ -1,0 +1,61 @@
+"""No file of the server holds a password that the agent was given: not the binary log, not the general or slow log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.datastores import mysql_passwords
+from agent.datastores.base import DatastoreRefused
+from tests.datastores.mysql_family import MAKES, AnyServer, as_root, login, store
+
+PASSWORD = "clear-horse-7"
+
+
+@pytest.fixture(scope="module", params=MAKES)
+def logging(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[AnyServer]:
+    """A server that logs every statement as it is sent."""
+    with MAKES[request.param](module_dir / request.param) as started:
+        as_root(started, "CREATE DATABASE shop")
+        for setting in ("general_log = ON", "slow_query_log = ON", "long_query_time = 0"):
+            as_root(started, f"SET GLOBAL {setting}")
+        if isinstance(started, MAKES["mysql"]):
+            as_root(started, "SET PERSIST_ONLY log_raw = ON")
+            started.stop()
+            started.start()
+            assert as_root(started, "SELECT @@log_raw") == [(1,)]
+            as_root(started, "SET GLOBAL general_log = ON")
+        yield started
+
+
+def test_a_password_is_in_no_file_of_the_server(logging: AnyServer) -> None:
+    as_root(logging, "CREATE USER seen IDENTIFIED BY 'horse-in-the-log'")
+    assert files_with(logging, b"horse-in-the-log"), "the server logs what it is sent"
+    store(logging).create_user("seller", PASSWORD, ["shop"], "readwrite")
+    with login(logging, "seller", PASSWORD, "shop"):
+        pass
+    as_root(logging, "FLUSH LOGS")
+    assert files_with(logging, PASSWORD.encode()) == []
+
+
+def test_a_hash_made_here_is_one_that_the_server_makes(logging: AnyServer) -> None:
+    if isinstance(logging, MAKES["mariadb"]):
+        assert as_root(logging, "SELECT PASSWORD(%s)", PASSWORD) == [(mysql_passwords.native(PASSWORD),)]
+        return
+    as_root(logging, "CREATE USER twin IDENTIFIED WITH caching_sha2_password BY %s", PASSWORD)
+    [(stored,)] = as_root(logging, "SELECT CAST(authentication_string AS BINARY) FROM mysql.user WHERE user = 'twin'")
+    assert mysql_passwords.matches(PASSWORD, stored)
+    assert not mysql_passwords.matches(f"{PASSWORD}x", stored)
+
+
+def test_a_password_that_no_login_would_accept_is_refused() -> None:
+    mysql_passwords.caching_sha2("é" * 128)
+    with pytest.raises(DatastoreRefused, match="more than 256 bytes: shorten it"):
+        mysql_passwords.caching_sha2("é" * 129)
+
+
+def files_with(server: AnyServer, secret: bytes) -> list[str]:
+    """The files of the server, its own log included, that hold these bytes."""
+    return [str(each) for each in server.dir.rglob("*") if each.is_file() and secret in each.read_bytes()]
