@@ -1,4 +1,4 @@
-"""The least that a Flask application can do with a POST: read the JSON, answer some."""
+"""The least that a Flask application can do: answer, and with a POST read the JSON first."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def schedule(kind: str) -> Response:
     """An answer of the same size as the agent's, with nothing behind it."""
     request.get_json()
     return jsonify(id="308fb8bc-79a1-49d9-bf71-1191d7d6c5d2")
+
+
+@app.get("/")
+def nothing() -> Response:
+    return jsonify([])

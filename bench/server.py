@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -40,14 +41,31 @@ class Server:
 
 
 @contextmanager
-def agent(bench: Bench, settings: str = ROOMY, database: Path | None = None) -> Iterator[Server]:
+def agent(
+    bench: Bench, settings: str = ROOMY, database: Path | None = None, *, encrypted: bool = False
+) -> Iterator[Server]:
     """An agent on a free port of the loopback, with a new database unless one is given."""
     directory = bench.new_directory("agent")
     config = directory / "agent.toml"
     config.write_text(settings)
     database = database or directory / "agent.db"
     arguments = ["-c", str(CHECKOUT / "gunicorn.conf.py")]
-    with _gunicorn(directory, config, database, arguments) as server:
+    with _gunicorn(directory, config, database, arguments, encrypted=encrypted) as server:
+        yield server
+
+
+@contextmanager
+def bare(bench: Bench, certificate: Path, key: Path) -> Iterator[Server]:
+    """A minimal Flask application on gunicorn's own threaded worker, encrypted."""
+    directory = bench.new_directory("bare")
+    port = _free_port()
+    arguments = ["--threads", "8", "--certfile", str(certificate), "--keyfile", str(key), "bench.noop:app"]
+    # Else gunicorn would read the agent's configuration, as it lies in the checkout.
+    (empty := directory / "empty.py").touch()
+    arguments = ["-c", str(empty), "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", *arguments]
+    with _gunicorn(
+        directory, directory / "none.toml", directory / "none.db", arguments, port, encrypted=True
+    ) as server:
         yield server
 
 
@@ -63,8 +81,16 @@ def noop(bench: Bench) -> Iterator[Server]:
 
 
 @contextmanager
-def _gunicorn(directory: Path, config: Path, database: Path, arguments: list[str]) -> Iterator[Server]:
-    port = _free_port()
+def _gunicorn(
+    directory: Path,
+    config: Path,
+    database: Path,
+    arguments: list[str],
+    port: int | None = None,
+    *,
+    encrypted: bool = False,
+) -> Iterator[Server]:
+    port = port or _free_port()
     environment = os.environ | {
         "AGENT_CONFIG": str(config),
         "AGENT_DB": str(database),
@@ -82,7 +108,7 @@ def _gunicorn(directory: Path, config: Path, database: Path, arguments: list[str
         )
     server = Server(process, port, database, log)
     try:
-        _wait_until_it_answers(server)
+        _wait_until_it_answers(server, encrypted)
         yield server
     finally:
         _stop(server)
@@ -95,7 +121,7 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_it_answers(server: Server) -> None:
+def _wait_until_it_answers(server: Server, encrypted: bool) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
@@ -103,8 +129,9 @@ def _wait_until_it_answers(server: Server) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1) as probe:
             # The socket listens before the worker is up: only an answer means ready.
             probe.settimeout(START_SECONDS)
-            probe.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            if probe.recv(1):
+            spoken = ssl._create_unverified_context().wrap_socket(probe) if encrypted else probe
+            spoken.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            if spoken.recv(1):
                 return
         time.sleep(0.05)
     raise Unmeasured(f"the server did not answer in {START_SECONDS:g} s:\n{_tail(server.log)}")

@@ -1,0 +1,61 @@
+"""(f) The time to the first answer on a fresh TLS connection, beside gunicorn as it comes."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import time
+from contextlib import closing
+from http.client import HTTPSConnection
+from pathlib import Path
+from statistics import median
+
+from bench.client import PREFIX
+from bench.figure import Bench, Row, Target, Unmeasured, compared
+from bench.server import Server, agent, bare
+
+CALLS = 50
+CERTIFICATE = (
+    "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+    "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1",
+)  # fmt: skip
+
+
+def measure(bench: Bench) -> list[Row]:
+    """50 connections to each a round, one request each."""
+    bench.say(f"f: {bench.rounds} rounds of {CALLS} connections")
+    certificate, key = _certificate(bench.new_directory("tls"))
+    tls = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    with agent(bench, tls, encrypted=True) as ours, bare(bench, certificate, key) as theirs:
+        rounds = [
+            (_first_answer(ours, f"{PREFIX}/queue", certificate), _first_answer(theirs, "/", certificate))
+            for _ in range(bench.rounds)
+        ]
+    own, reference = ([each[which] for each in rounds] for which in (0, 1))
+    return [compared("f", "first answer on a fresh TLS connection", "ms", own, reference, Target("ratio", "<=", 1.5))]
+
+
+def _first_answer(server: Server, path: str, certificate: Path) -> float:
+    """The median, in milliseconds, from the connect to the end of the answer."""
+    context = ssl.create_default_context(cafile=certificate)
+    times = []
+    for _ in range(CALLS):
+        begun = time.perf_counter()
+        with closing(HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+        times.append((time.perf_counter() - begun) * 1000)
+        if answer.status != 200:
+            raise Unmeasured(f"GET {path}: {answer.status}")
+    return median(times)
+
+
+def _certificate(directory: Path) -> tuple[Path, Path]:
+    certificate, key = directory / "server.pem", directory / "server.key"
+    made = subprocess.run(
+        [*CERTIFICATE, "-out", certificate, "-keyout", key], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        raise Unmeasured(f"openssl: {made.stderr.strip()[-200:]}")
+    return certificate, key
