@@ -1,0 +1,121 @@
+"""500 connections that want nothing good: a good caller is served meanwhile, and what runs goes on."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from statistics import quantiles
+
+import pytest
+
+from tests.agent_process import PREFIX, AgentProcess
+from tests.chaos.test_many_clients import proportional_kilobytes
+from tests.trust.certificates import Authority
+from tests.trust.guarded import Encrypted
+
+CROWD = 500
+CALLS = 60
+"""Of the good caller, each on a connection of its own."""
+ADDRESSES = 4
+PATH = f"{PREFIX}/schedule/replicante.test.ping"
+HEAD = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
+BODY = HEAD + b"Content-Length: 100000\r\n\r\n" + b'{"count": ' + b" " * 50_000
+LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
+"""Whose answers are larger than what the kernel keeps for one who does not read them."""
+SAID = {"silent": b"", "one byte": b"P", "half a head": HEAD, "half a body": BODY, "slow reader": LARGE}
+
+
+class Crowd:
+    """The connections, which come from several addresses, as one may not have so many."""
+
+    def __init__(self, port: int, said: bytes, context: ssl.SSLContext | None) -> None:
+        self._said, self._sockets = said, [socket.socket() for _ in range(CROWD)]
+        for number, each in enumerate(self._sockets):
+            each.bind((f"127.0.1.{number % ADDRESSES + 1}", 0))
+            if said is LARGE:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            each.settimeout(20)
+            each.connect(("127.0.0.1", port))
+            # Silence and one byte are meant for the handshake, where there is one.
+            if context is not None and len(said) > 1:
+                each = self._sockets[number] = context.wrap_socket(each, server_hostname="127.0.0.1")
+            each.settimeout(0)
+            with suppress(BlockingIOError, ssl.SSLWantWriteError):
+                each.send(said)
+
+    def standing(self) -> int:
+        """How many the agent has not closed."""
+        return sum(map(_stands, self._sockets))
+
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
+
+
+def _stands(client: socket.socket) -> bool:
+    try:
+        return bool(client.recv(1))
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+
+
+def plain(directory: Path, authority: Authority) -> AgentProcess:
+    return AgentProcess(directory)
+
+
+def tls(directory: Path, authority: Authority, *, clients: bool = False) -> AgentProcess:
+    certificate, key = authority.server()
+    config = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    config += f'clients_ca = "{authority.ca}"\n' if clients else ""
+    agent = Encrypted(directory, config=config)
+    agent.context = authority.client("dba@example.com" if clients else None)
+    return agent
+
+
+def tls_with_clients_ca(directory: Path, authority: Authority) -> AgentProcess:
+    return tls(directory, authority, clients=True)
+
+
+@pytest.fixture(scope="module", params=[plain, tls, tls_with_clients_ca], ids=lambda make: make.__name__)
+def agent(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Authority
+) -> Iterator[AgentProcess]:
+    make: Callable[[Path, Authority], AgentProcess] = request.param
+    agent = make(tmp_path_factory.mktemp("crowd"), authority).start()
+    agent.get("/openapi.json")
+    yield agent
+    agent.close()
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_a_crowd_keeps_no_good_caller_waiting(agent: AgentProcess, said: bytes) -> None:
+    (worker,) = agent.workers()
+    seconds_of_a_call(agent)
+    before = proportional_kilobytes(worker)
+    running = agent.schedule("replicante.test.loop", {"target": 100_000, "delay": 0.05})
+    agent.await_state(running, "RUNNING")
+    with closing(Crowd(agent.port, said, getattr(agent, "context", None))) as crowd:
+        begun = agent.info(running)["action"]["state_payload"]
+        times = [seconds_of_a_call(agent) for _ in range(CALLS)]
+        ended = agent.info(running)["action"]["state_payload"]
+        grown = proportional_kilobytes(worker) - before
+        assert crowd.standing() == CROWD
+    assert agent.cancel(running).status == 200
+    agent.await_final(running)
+    assert quantiles(times, n=100)[98] < 1, sorted(times)[-5:]
+    assert grown < 60_000, grown
+    assert ended != begun, "the action went on"
+    assert "Traceback" not in agent.log_text()
+
+
+def seconds_of_a_call(agent: AgentProcess) -> float:
+    begun = time.monotonic()
+    assert agent.get(f"{PREFIX}/queue", timeout=30).status == 200
+    return time.monotonic() - begun
