@@ -60,10 +60,10 @@ def state(node: Node, action_id: str) -> str:
 
 
 def worker(node: Node) -> int:
-    """The pid, on this machine, of the process that executes."""
+    """The pid, on this machine, of the worker: the newest child that is gunicorn, as a reload has others."""
     main = int(node.show("agent", "MainPID"))
     children = node.run("cat", f"/proc/{main}/task/{main}/children").stdout.split()
-    inside = children[-1]
+    inside = [pid for pid in children if "gunicorn" in node.run("cat", f"/proc/{pid}/cmdline").stdout][-1]
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
