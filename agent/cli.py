@@ -29,7 +29,7 @@ def config_check(arguments: argparse.Namespace) -> None:
     settings = config.load(environ)
     owner.become(settings.api.tokens or settings.agent.db)
     discover(settings)
-    trust.check(settings)
+    trust.check(settings, config.file(environ))
     print(f"{config.origin(environ)}: no mistake found")
 
 

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from agent import checks
+from agent import checks, trusted
+from agent.trusted import Untrusted
 
-OTHERS_MAY_WRITE = 0o022
 SHORTEST_KEY = 16
 """Characters of a key to sign with: a shorter one is found by trying, from one signed body."""
 
@@ -24,15 +24,19 @@ def _why_not(path: Path, error: Exception) -> str:
 
 
 def read(path: Path, *, shortest: int = 1) -> str:
-    """What the file holds, without the line's end. Raises `SecretUnreadable`, also where others than its owner may
-    write it: theirs would be the secret; and where the secret has fewer than `shortest` characters."""
+    """What the file holds, without the line's end.
+
+    Raises `SecretUnreadable`, also where another user may write the file or owns it, as the secret would be that user's,
+    and where the secret has fewer than `shortest` characters.
+    """
     try:
         with path.open() as file:
-            mode, secret = os.fstat(file.fileno()).st_mode, file.read().rstrip("\r\n")
+            trusted.check(path, os.fstat(file.fileno()))
+            secret = file.read().rstrip("\r\n")
+    except Untrusted as error:
+        raise SecretUnreadable(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SecretUnreadable(_why_not(path, error)) from None
-    if mode & OTHERS_MAY_WRITE:
-        raise SecretUnreadable(f"others than its owner may write {path} (mode {mode & 0o777:04o}): chmod go-w {path}")
     if not secret:
         raise SecretUnreadable(f"{path} is empty")
     if len(secret) < shortest:

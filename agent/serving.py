@@ -53,7 +53,7 @@ def on_starting(arbiter: Any) -> None:
 
     store = Store(config.current().agent.db)
     try:
-        trust.check(config.current())
+        trust.check(config.current(), config.file())
         store.open()
     except (ConfigError, StoreUnusable) as error:
         _refuse_to_start(str(error))

@@ -1,26 +1,83 @@
 """What must be right before anybody is served: the files of trust, and a word on what they leave open."""
 
+import glob
 import os
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
-from agent import checks, log, secret_file, tls, tokens
+from agent import checks, log, secret_file, tls, tokens, trusted
 from agent.config import Api, Settings
 from agent.errors import ConfigError
 from agent.secret_file import SecretUnreadable
+from agent.trusted import Untrusted
+
+TRUSTED = (checks.secret_file, checks.trusted_file, checks.known_hosts)
+"""The checks of options that name a file whose content is trusted."""
+
+PRIVATE = ("-wal", "-shm", ".lock", ".key")
+"""What lies beside the database and is the agent's alone: secrets pass through, and to read a lock is to take it."""
 
 
-def check(settings: Settings) -> None:
-    """Raises `ConfigError` for a file of tokens, certificates or what is signed with that could not be used."""
-    api = settings.api
-    if api.tokens is not None:
-        tokens.read(api.tokens, certificates=api.certified)
-    if api.tls is not None:
-        tls.context(api.tls)
-    for option, file in _keys_to_sign_with(settings).items():
+def check(settings: Settings, file: Path | None = None) -> None:
+    """Raises `ConfigError` for a file of trust that could not be used, or that another user may write or owns.
+
+    `file` is that of the configuration itself.
+    """
+    if file is not None:
+        trusted.check_file(file)
+    _check_state(settings.agent.db)
+    _check_callers(settings.api)
+    for option, secret in _named_files(settings):
+        _check_file(option, secret)
+    for option, secret in _keys_to_sign_with(settings).items():
         try:
-            secret_file.read(file, shortest=secret_file.SHORTEST_KEY)
+            secret_file.read(secret, shortest=secret_file.SHORTEST_KEY)
         except SecretUnreadable as error:
             raise ConfigError(f"{option}: {error}") from None
+
+
+def _check_state(db: Path) -> None:
+    """The database and all that lies beside it under its name: log, lock, keys, jobs."""
+    try:
+        trusted.check_file(db, private=True)
+        for each in sorted(db.parent.glob(f"{glob.escape(db.name)}?*")):
+            trusted.check_file(each, private=each.name.removeprefix(db.name) in PRIVATE, link=False)
+    except Untrusted as error:
+        raise ConfigError(f"agent.db: {error}") from None
+
+
+def _check_callers(api: Api) -> None:
+    if api.tokens is not None:
+        tokens.read(api.tokens, certificates=api.certified)
+        _check_file("api.tokens", api.tokens)
+    if api.tls is not None:
+        tls.context(api.tls)
+
+
+def _named_files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The files that options name whose content is trusted, by option; those that are not there are none."""
+    for table, content in vars(settings).items():
+        sections = {table: content} if is_dataclass(content) else content or {}
+        for name, section in sections.items():
+            yield from _named_in(section, name if sections is not content else f"{table}.{name}")
+
+
+def _named_in(section: Any, name: str) -> Iterator[tuple[str, Path]]:
+    for option in fields(section):
+        value = getattr(section, option.name)
+        if is_dataclass(value):
+            yield from _named_in(value, f"{name}.{option.name}")
+        elif value is not None and option.metadata["check"] in TRUSTED:
+            yield f"{name}.{option.name}", value
+
+
+def _check_file(option: str, file: Path) -> None:
+    try:
+        trusted.check_file(file)
+    except Untrusted as error:
+        raise ConfigError(f"{option}: {error}") from None
 
 
 def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:

@@ -67,7 +67,8 @@ def user(uid: int) -> str:
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if status.st_uid not in (0, os.geteuid()):
         own = user(os.geteuid())
-        raise Untrusted(f"{path}: it belongs to {user(status.st_uid)}, not to {own} or root: run chown {own} {path}")
+        expected = own if own == "root" else f"{own} or root"
+        raise Untrusted(f"{path}: it belongs to {user(status.st_uid)}, not to {expected}: run chown {own} {path}")
 
 
 def _is_writable_by_its_owner_alone(status: os.stat_result) -> bool:

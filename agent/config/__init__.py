@@ -44,6 +44,7 @@ __all__ = [
     "Settings",
     "Tls",
     "current",
+    "file",
     "is_read",
     "load",
     "loaded",
@@ -103,7 +104,7 @@ NAMED_TABLES: dict[str, type[Any]] = {
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process. Raises `ConfigError` with one sentence that names the option."""
-    path = _file(environ)
+    path = file(environ)
     settings = _with_environment(parse(_read(path), str(path)) if path else Settings(), environ)
     _refuse_to_serve_strangers(settings.api, "AGENT_BIND" if environ.get("AGENT_BIND") else f"{path}: api.bind")
     return settings
@@ -131,12 +132,12 @@ def current() -> Settings:
 
 def origin(environ: Mapping[str, str] = os.environ) -> str:
     """Where `load` takes the options from, for messages."""
-    return str(_file(environ) or "the defaults")
+    return str(file(environ) or "the defaults")
 
 
 def is_read(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether there is a file at all that `load` reads."""
-    return _file(environ) is not None
+    return file(environ) is not None
 
 
 def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
@@ -155,7 +156,8 @@ def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
     return Settings(**tables)
 
 
-def _file(environ: Mapping[str, str]) -> Path | None:
+def file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file that `load` reads; None where there is none."""
     if named := environ.get("AGENT_CONFIG"):
         return Path(named)
     return next((Path(path) for path in SEARCHED if Path(path).exists()), None)

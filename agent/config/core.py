@@ -40,17 +40,19 @@ class Agent:
 class Tls:
     """Encryption, and who may connect at all."""
 
-    certificate: Path = required(checks.path, "The certificate of this server and its chain, PEM.", '"server.pem"')
-    key: Path = required(checks.path, "Its private key, PEM, without a passphrase.", '"server.key"')
+    certificate: Path = required(
+        checks.trusted_file, "The certificate of this server and its chain, PEM.", '"server.pem"'
+    )
+    key: Path = required(checks.trusted_file, "Its private key, PEM, without a passphrase.", '"server.key"')
     clients_ca: Path | None = option(
         None,
-        checks.path,
+        checks.trusted_file,
         "Who certifies callers: one without such a certificate is not served. Its e-mail is who calls.",
         '"clients.pem"',
     )
     crl: Path | None = option(
         None,
-        checks.path,
+        checks.trusted_file,
         "What clients_ca has revoked, PEM; read again when it changes. Without a valid list no caller is accepted.",
         '"clients.crl"',
     )

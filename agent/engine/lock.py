@@ -18,7 +18,8 @@ class ExecutorLock:
 
     def take(self) -> bool:
         """Try once; false while another process has it. Raises `OSError`."""
-        fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # No link: it could lead to a file that another user locks.
+        fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -142,7 +142,7 @@ def test_a_secret_that_cannot_be_read_stops_the_start_and_is_told_beforehand(
     file.write_text("sixteen letters.")
     file.chmod(0o620)
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 1
-    told = f"{option}: others than its owner may write {file} (mode 0620): chmod go-w {file}\n"
+    told = f"{option}: {file}: users other than its owner may write it (mode 0620): run chmod 600 {file}\n"
     assert capsys.readouterr().err == told
     file.chmod(0o640)
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 0

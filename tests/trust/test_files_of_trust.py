@@ -1,0 +1,156 @@
+"""A file of trust that another user owns or may write stops the start, with the command that mends it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent import cli, secret_file, trusted
+from agent.engine.lock import ExecutorLock
+from agent.secret_file import SecretUnreadable
+from tests.agent_process import AgentProcess
+from tests.test_config import started_in_vain
+from tests.trust.certificates import Authority
+from tests.trust.guarded import write_tokens
+
+NOBODY = 65534
+SECRETS = {
+    "datastore.password_file": '[datastore]\nkind = "redis"\nurl = "redis://127.0.0.1:1"\npassword_file = "{file}"\n',
+    "callbacks.secret": '[callbacks]\nurls = ["http://127.0.0.1:1/"]\nsecret = "{file}"\n',
+    "applications.shop.ssh_key": '[applications.shop]\nrepository = "/x"\npath = "/x"\nssh_key = "{file}"\n',
+    "applications.shop.known_hosts": '[applications.shop]\nrepository = "/x"\npath = "/x"\nknown_hosts = "{file}"\n',
+    "caches.one.password_file": '[caches.one]\nkind = "redis"\nurl = "redis://127.0.0.1:1"\npassword_file = "{file}"\n',
+}
+OF_THE_DATABASE = ["agent.db", "agent.db-wal", "agent.db-shm", "agent.db.lock", "agent.db.key", "agent.db.jobs"]
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """The folder of an agent that has run and ended, with all of its files."""
+    agent = AgentProcess(tmp_path).start()
+    agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
+    agent.kill_all()
+    for name in OF_THE_DATABASE:
+        path = tmp_path / name
+        if name.endswith(".jobs"):
+            path.mkdir(exist_ok=True)
+        else:
+            path.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", OF_THE_DATABASE)
+def test_what_belongs_to_the_database_is_nobody_elses(stopped: Path, name: str) -> None:
+    path = stopped / name
+    path.chmod(0o662)
+    left = 640 if name.endswith(".jobs") else 600
+    assert started_in_vain(stopped, "") == (
+        f"agent: agent.db: {path}: users other than its owner may write it (mode 0662): run chmod {left} {path}"
+    )
+    path.chmod(0o600)
+    os.chown(path, NOBODY, -1)
+    told = started_in_vain(stopped, "")
+    assert told == f"agent: agent.db: {path}: it belongs to nobody, not to root: run chown root {path}"
+
+
+@pytest.mark.parametrize("name", OF_THE_DATABASE[:-1])
+def test_no_other_user_reads_the_database_or_takes_its_lock(stopped: Path, name: str) -> None:
+    path = stopped / name
+    path.chmod(0o640)
+    assert started_in_vain(stopped, "") == (
+        f"agent: agent.db: {path}: users other than its owner may read it (mode 0640): run chmod 600 {path}"
+    )
+
+
+@pytest.mark.parametrize("name", ["agent.db.lock", "agent.db-wal", "agent.db.key"])
+def test_beside_the_database_there_is_no_link(stopped: Path, name: str) -> None:
+    (stopped / name).rename(stopped / "moved")
+    (stopped / name).symlink_to("moved")
+    told = started_in_vain(stopped, "")
+    assert told == f"agent: agent.db: {stopped / name}: it is a symbolic link: run rm {stopped / name}"
+
+
+def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "agent.db.lock").symlink_to("another")
+    with pytest.raises(OSError, match="symbolic"):
+        ExecutorLock(tmp_path / "agent.db").take()
+    assert not (tmp_path / "another").exists()
+
+
+def test_the_configuration_is_nobody_elses(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.touch()
+    file.chmod(0o664)
+    expected = f"{file}: users other than its owner may write it (mode 0664): run chmod 644 {file}"
+    assert started_in_vain(tmp_path, "") == f"agent: {expected}"
+
+
+def test_a_reload_with_a_configuration_of_another_user_keeps_the_one_before(tmp_path: Path) -> None:
+    agent = AgentProcess(tmp_path).start()
+    try:
+        os.chown(tmp_path / "agent.toml", NOBODY, -1)
+        agent.reload()
+        assert "it belongs to nobody" in agent.log_text()
+        assert "stays in force" in agent.log_text()
+    finally:
+        agent.close()
+
+
+@pytest.mark.parametrize("option", SECRETS)
+def test_the_file_of_a_secret_is_nobody_elses(tmp_path: Path, option: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("a secret of twenty characters")
+    file.chmod(0o602)
+    told = started_in_vain(tmp_path, SECRETS[option].format(file=file))
+    assert told == f"agent: {option}: {file}: users other than its owner may write it (mode 0602): run chmod 600 {file}"
+    file.chmod(0o600)
+    os.chown(file, NOBODY, -1)
+    assert f"agent: {option}: {file}: it belongs to nobody" in started_in_vain(
+        tmp_path, SECRETS[option].format(file=file)
+    )
+
+
+def test_a_secret_that_becomes_another_users_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("a secret")
+    assert secret_file.read(file) == "a secret"
+    os.chown(file, NOBODY, -1)
+    with pytest.raises(SecretUnreadable, match="it belongs to nobody"):
+        secret_file.read(file)
+
+
+@pytest.mark.parametrize("which", ["certificate", "key", "clients_ca"])
+def test_the_files_of_encryption_are_nobody_elses(tmp_path: Path, authority: Authority, which: str) -> None:
+    certificate, key = authority.server()
+    files = {"certificate": certificate, "key": key, "clients_ca": authority.ca}
+    own = {name: tmp_path / f"{name}.pem" for name in files}
+    for name, file in files.items():
+        own[name].write_bytes(file.read_bytes())
+    own[which].chmod(0o666)
+    text = "[api.tls]\n" + "".join(f'{name} = "{file}"\n' for name, file in own.items())
+    told = started_in_vain(tmp_path, text)
+    assert told.startswith(f"agent: api.tls.{which}: {own[which]}: users other than its owner may write it")
+
+
+def test_a_folder_in_which_another_user_could_exchange_the_file_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    file = write_tokens(folder / "tokens.toml")
+    folder.chmod(0o777)
+    told = started_in_vain(tmp_path, f'[api]\ntokens = "{file}"\n')
+    assert told == (
+        f"agent: api.tokens: {folder}: users other than its owner may write it (mode 0777): run chmod go-w {folder}"
+    )
+    folder.chmod(0o1777)
+    trusted.check_file(file)
+
+
+def test_the_check_of_a_configuration_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(f'[agent]\ndb = "{tmp_path}/agent.db"\n')
+    file.chmod(0o646)
+    assert cli.main(["config", "check", str(file)]) == 1
+    expected = f"{file}: users other than its owner may write it (mode 0646): run chmod 644 {file}\n"
+    assert capsys.readouterr().err == expected
