@@ -26,7 +26,7 @@ def _why_not(path: Path, error: Exception) -> str:
 def read(path: Path, *, shortest: int = 1) -> str:
     """What the file holds, without the line's end.
 
-    Raises `SecretUnreadable`, also where another user may write the file or owns it, as the secret would be that user's,
+    Raises `SecretUnreadable`, also where another user may write the file or owns it: the secret would be that user's;
     and where the secret has fewer than `shortest` characters.
     """
     try:
