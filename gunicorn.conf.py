@@ -12,6 +12,7 @@ _settings = serving.settings()
 
 wsgi_app = "wsgi:app"
 bind = list(_settings.api.bind)
+umask = _settings.api.umask
 # One worker: the queue is executed by one process, and one is enough for an agent's callers.
 workers = 1
 preload_app = False

@@ -1,5 +1,6 @@
 """The checks of option values: each returns the value in its final form or raises `Wrong`."""
 
+import grp
 import ipaddress
 import json
 import os
@@ -285,6 +286,24 @@ def host_names(value: Any) -> tuple[str, ...]:
     if not all(re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+", each) for each in texts(value)):
         raise Wrong("a list of host names without ports", value)
     return tuple(each.lower() for each in value)
+
+
+def mode(value: Any) -> str:
+    """The permissions of a file as four octal digits, from a text of them or a number."""
+    bits = value
+    if isinstance(value, str) and re.fullmatch(r"[0-7]{3,4}", value):
+        bits = int(value, 8)
+    if not isinstance(bits, int) or isinstance(bits, bool) or not 0 <= bits <= 0o777:
+        raise Wrong('the permissions of a file, such as "0660"', value)
+    return f"{bits:04o}"
+
+
+def group(value: Any) -> str:
+    """A group of this host."""
+    try:
+        return grp.getgrnam(text(value)).gr_name
+    except KeyError:
+        raise Wrong("a group of this host", value) from None
 
 
 def is_local(address: str) -> bool:

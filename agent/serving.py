@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from gunicorn.errors import HaltServer
 
-from agent import command_line, config, listeners, log, readiness, tls, trust
+from agent import command_line, config, listeners, log, readiness, tls, trust, unix_sockets
 from agent.config import Settings
 from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
 from agent.hosts import maintenance
@@ -75,6 +75,7 @@ def when_ready(arbiter: Any) -> None:
     """Look at the sockets before any worker takes a connection of them."""
     readiness.restore()
     try:
+        unix_sockets.secure(config.current().api)
         listeners.check(config.current().api)
     except ConfigError as error:
         _refuse_to_start(str(error))
@@ -83,6 +84,7 @@ def when_ready(arbiter: Any) -> None:
 def on_reload(arbiter: Any) -> None:
     """The same after a reload: an agent that listens elsewhere than it says ends."""
     try:
+        unix_sockets.secure(config.current().api)
         listeners.check(config.current().api)
     except ConfigError as error:
         raise HaltServer(str(error), os.EX_CONFIG) from None

@@ -78,6 +78,12 @@ class Api:
         None, checks.path, "Who may call and schedule what: see `agentctl token create`.", '"tokens.toml"'
     )
     tls: Tls | None = subtable(Tls)
+    socket_mode: str = option(
+        "0660", checks.mode, "The permissions of unix sockets: who may write them may connect, and is asked who calls."
+    )
+    socket_group: str | None = option(
+        None, checks.group, "The group of unix sockets; that of the agent's user unless set.", '"dba"'
+    )
     record_headers: tuple[str, ...] = option(
         (),
         checks.header_names,
@@ -97,6 +103,11 @@ class Api:
     def authenticated(self) -> bool:
         """Whether callers are known at all."""
         return self.tokens is not None or self.certified
+
+    @property
+    def umask(self) -> int:
+        """What takes from a new unix socket all but `socket_mode`."""
+        return 0o777 & ~int(self.socket_mode, 8)
 
     @property
     def local(self) -> bool:
