@@ -4,9 +4,14 @@ import os
 import ssl
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# Jobs may write into the working directory, and gunicorn puts it first on the path of modules: now, and again after
+# this file. Nothing is imported from there, unless PYTHONPATH names it.
+_here = os.getcwd()
+if _here not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    sys.path_importer_cache[_here] = None
+    sys.path[:] = [each for each in sys.path if each not in ("", _here)]
 
-from agent import serving
+from agent import serving  # noqa: E402
 
 _settings = serving.settings()
 

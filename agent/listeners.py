@@ -1,4 +1,4 @@
-"""The sockets that really listen: those of `api.bind` and no other, whoever opened them."""
+"""The sockets that really listen: they must be those of `api.bind`, also if another process opened them."""
 
 import ipaddress
 import os

@@ -41,7 +41,7 @@ def _try_apart() -> None:
     The master never imports kinds, so that each new worker reads them anew; one that could not would end it.
     """
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "agent.cli", "config", "check"]
+    command = [sys.executable, "-P", "-m", "agent.cli", "config", "check"]
     tried = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if tried.returncode:
         raise ConfigError(tried.stderr.strip().rpartition("\n")[2] or "it cannot be read")
@@ -51,6 +51,7 @@ def on_starting(arbiter: Any) -> None:
     """Find out before anything listens whether the files of trust and the database can be used."""
     from agent.store import Store
 
+    _forget_working_directory()
     store = Store(config.current().agent.db)
     try:
         trust.check(config.current(), config.file())
@@ -83,11 +84,19 @@ def when_ready(arbiter: Any) -> None:
 
 def on_reload(arbiter: Any) -> None:
     """The same after a reload: an agent that listens elsewhere than it says ends."""
+    _forget_working_directory()
     try:
         unix_sockets.secure(config.current().api)
         listeners.check(config.current().api)
     except ConfigError as error:
         raise HaltServer(str(error), os.EX_CONFIG) from None
+
+
+def _forget_working_directory() -> None:
+    """Take from the path of modules what gunicorn has put on it and `gunicorn.conf.py` has closed."""
+    here = os.getcwd()
+    if sys.path_importer_cache.get(here, here) is None:
+        sys.path[:] = [each for each in sys.path if each != here]
 
 
 def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:

@@ -59,21 +59,21 @@ class Encryption:
 
 @cache
 def of_this_worker() -> Encryption:
-    """For this worker's life: the next one reads all files anew."""
+    """For this worker's life: the next worker reads all files again."""
     tls = config.current().api.tls
     assert tls is not None
     return Encryption(tls)
 
 
 def context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer; with `clients_ca` nobody connects without a certificate of it. Raises `ConfigError`."""
+    """TLS 1.2 or newer; with `clients_ca` every client needs a certificate of it. Raises `ConfigError`."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A connection that goes on with the keys of another would not show its certificate again.
+    # A resumed session would not show its certificate again.
     made.options |= ssl.OP_NO_TICKET
     made.num_tickets = 0
     try:
-        # A key with a passphrase is refused: nobody is there to be asked for it.
+        # A key with a passphrase is refused: a service cannot ask for it.
         made.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
     except (OSError, ValueError) as error:
         names = f"api.tls.certificate {tls.certificate} and api.tls.key {tls.key}"

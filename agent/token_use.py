@@ -1,4 +1,4 @@
-"""When each token was last used, in a file beside the database: near enough to find those that nobody needs."""
+"""When each token was last used, in a file beside the database: exact enough to find tokens without use."""
 
 import json
 import threading

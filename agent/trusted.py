@@ -3,6 +3,7 @@
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent.errors import ConfigError
@@ -16,7 +17,7 @@ class Untrusted(ConfigError):
 
 
 class Exposed(Untrusted):
-    """Another user may read a file that is private; nobody else can have written it."""
+    """Another user may read a private file; its content is still the owner's."""
 
 
 def check(path: Path, status: os.stat_result, *, private: bool = False) -> None:
@@ -56,6 +57,17 @@ def check_folder(path: Path) -> None:
         raise Untrusted(f"{path}: users other than its owner may write it (mode {mode:04o}): run chmod go-w {path}")
 
 
+def check_roots_folder(folder: Path) -> None:
+    """A folder of code: it, all in it and all above it belong to root. Raises `Untrusted`, `OSError`."""
+    for each in (folder, *folder.resolve().parents, *_all_in(folder)):
+        status = each.stat()
+        if status.st_uid != 0:
+            raise Untrusted(f"{each}: it belongs to {user(status.st_uid)}, not to root: run chown root {each}")
+        if stat.S_IMODE(status.st_mode) & OTHERS_MAY_WRITE and not _is_sticky_above(each, status, folder):
+            mode = stat.S_IMODE(status.st_mode)
+            raise Untrusted(f"{each}: users other than root may write it (mode {mode:04o}): run chmod go-w {each}")
+
+
 def user(uid: int) -> str:
     """The name of a user, or the number where it has none."""
     try:
@@ -69,6 +81,19 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
         own = user(os.geteuid())
         expected = own if own == "root" else f"{own} or root"
         raise Untrusted(f"{path}: it belongs to {user(status.st_uid)}, not to {expected}: run chown {own} {path}")
+
+
+def _all_in(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                yield from _all_in(Path(entry.path))
+
+
+def _is_sticky_above(path: Path, status: os.stat_result, folder: Path) -> bool:
+    """Whether others may add to it, as to /tmp, but not exchange what is root's on the way to `folder`."""
+    return bool(status.st_mode & stat.S_ISVTX) and path in folder.resolve().parents
 
 
 def _is_writable_by_its_owner_alone(status: os.stat_result) -> bool:

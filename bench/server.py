@@ -95,6 +95,7 @@ def _gunicorn(
         "AGENT_CONFIG": str(config),
         "AGENT_DB": str(database),
         "AGENT_BIND": f"127.0.0.1:{port}",
+        "PYTHONPATH": str(CHECKOUT),
     }
     log = directory / "log"
     with log.open("wb") as output:

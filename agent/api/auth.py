@@ -83,7 +83,7 @@ class Door:
         return identity
 
     def _check_certificate(self) -> None:
-        """Of a request that nobody's name is asked of: the connection must be one that may be made all the same."""
+        """A request without a caller needs a connection with a valid certificate all the same."""
         if self._certified and not connection.is_unix(request.environ):
             self._email()
 
@@ -121,7 +121,7 @@ class Door:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Ask every caller of every address who it is, if anybody is to be asked."""
+    """Authenticate the caller of every request, if the configuration names callers."""
     app.extensions["agent.door"] = None
     if settings.api.authenticated:
         door = app.extensions["agent.door"] = Door(settings)
@@ -140,7 +140,7 @@ def has_no_caller(view: Callable[..., Any] | None) -> bool:
 
 
 def caller() -> Identity | None:
-    """Who this request comes from; None only where nobody is asked. Raises `KeyError` in a view that has no caller."""
+    """Who this request comes from; None without authentication. Raises `KeyError` in a view that has no caller."""
     if current_app.extensions["agent.door"] is None:
         return None
     identity: Identity = request.environ[CALLER]

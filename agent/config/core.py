@@ -29,6 +29,12 @@ class Agent:
         "false",
     )
     kinds: tuple[str, ...] = option((), checks.texts, "Python modules of your own whose kinds are offered too.")
+    kinds_path: Path | None = option(
+        None,
+        checks.absolute_path,
+        "The folder of these modules; it, all in it and the folders above it belong to root.",
+        '"/etc/agent/kinds"',
+    )
 
     @property
     def jobs(self) -> Path:

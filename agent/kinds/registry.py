@@ -2,15 +2,18 @@
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import ModuleType
 
-from agent import kinds
+from agent import kinds, trusted
 from agent.checks import Wrong
 from agent.config import Settings
 from agent.errors import ActionNotAvailable, ConfigError
 from agent.kinds.base import Kind, NotOffered
+from agent.trusted import Untrusted
 
 LONGEST_NAME = 200
 """Characters of a kind that was asked for that an answer repeats or compares."""
@@ -81,11 +84,27 @@ def _refuse_globs_of_nothing(registry: Registry, globs: Sequence[str]) -> None:
 
 def _modules(settings: Settings) -> Iterator[ModuleType]:
     yield from own_modules()
+    if settings.agent.kinds_path is not None:
+        _open(settings.agent.kinds_path)
     for name in settings.agent.kinds:
         try:
             yield importlib.import_module(name)
         except Exception as error:
             raise ConfigError(f"agent.kinds: cannot import {name}: {error}") from None
+
+
+def _open(folder: Path) -> None:
+    """Let modules be found there that are nowhere else. Raises `ConfigError`."""
+    try:
+        trusted.check_roots_folder(folder)
+    except Untrusted as error:
+        raise ConfigError(f"agent.kinds_path: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"agent.kinds_path: {error.filename}: {error.strerror}") from None
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        # A folder that was not there at the first look may be now.
+        importlib.invalidate_caches()
 
 
 def own_modules() -> Iterator[ModuleType]:

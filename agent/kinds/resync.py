@@ -95,7 +95,7 @@ class Resync(OnReplica):
         """Start the job once by its name, and find it again by it: also by an agent that was started since."""
         job = self._jobs().start(
             self._job_name(step),
-            [sys.executable, "-m", "agent.datastores.resync"],
+            [sys.executable, "-P", "-m", "agent.datastores.resync"],
             stdin=json.dumps(asdict(request_of(step.args))).encode(),
             env=_environment(),
         )
