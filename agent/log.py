@@ -264,6 +264,10 @@ def tokens_not_read(reason: str, kept: int, seconds: float) -> None:
     log.error("%s; %s", reason, what)
 
 
+def database_closed(path: str, mode: int) -> None:
+    log.warning("%s: users other than its owner could read it (mode %04o): the mode is 0600 now", path, mode)
+
+
 def revocations_not_read(reason: str) -> None:
     log.error("%s; no certificate is accepted until the list is right", reason)
 

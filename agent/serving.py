@@ -56,6 +56,7 @@ def on_starting(arbiter: Any) -> None:
     try:
         trust.check(config.current(), config.file())
         store.open()
+        trust.close_state(store.path)
     except (ConfigError, StoreUnusable) as error:
         _refuse_to_start(str(error))
     except StoreUnavailable as error:

@@ -2,7 +2,9 @@
 
 import glob
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from agent.trusted import Untrusted
 TRUSTED = (checks.secret_file, checks.trusted_file, checks.known_hosts)
 """The checks of options that name a file whose content is trusted."""
 
-PRIVATE = ("-wal", "-shm", ".lock", ".key")
-"""What lies beside the database and is the agent's alone: secrets pass through, and to read a lock is to take it."""
+PRIVATE = (".lock", ".key")
+"""What lies beside the database and no other user may read: a process that can read the lock can take it."""
+DATABASE = ("", "-wal", "-shm")
+"""What SQLite gives the same mode."""
 
 
 def check(settings: Settings, file: Path | None = None) -> None:
@@ -41,11 +45,21 @@ def check(settings: Settings, file: Path | None = None) -> None:
 def _check_state(db: Path) -> None:
     """The database and all that lies beside it under its name: log, lock, keys, jobs."""
     try:
-        trusted.check_file(db, private=True)
+        trusted.check_file(db)
         for each in sorted(db.parent.glob(f"{glob.escape(db.name)}?*")):
             trusted.check_file(each, private=each.name.removeprefix(db.name) in PRIVATE, link=False)
     except Untrusted as error:
         raise ConfigError(f"agent.db: {error}") from None
+
+
+def close_state(db: Path) -> None:
+    """Let no other user read a database that was copied or restored with a wider mode: secrets pass through it."""
+    for each in (db.with_name(f"{db.name}{suffix}") for suffix in DATABASE):
+        with suppress(FileNotFoundError):
+            status = each.stat()
+            if status.st_mode & trusted.OTHERS_MAY_USE and status.st_uid == os.geteuid():
+                each.chmod(0o600)
+                log.database_closed(str(each), stat.S_IMODE(status.st_mode))
 
 
 def _check_callers(api: Api) -> None:
@@ -69,7 +83,7 @@ def _named_in(section: Any, name: str) -> Iterator[tuple[str, Path]]:
         value = getattr(section, option.name)
         if is_dataclass(value):
             yield from _named_in(value, f"{name}.{option.name}")
-        elif value is not None and option.metadata["check"] in TRUSTED:
+        elif value is not None and option.metadata["check"] in TRUSTED and not _is_unseen(value):
             yield f"{name}.{option.name}", value
 
 
@@ -85,10 +99,14 @@ def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
     files = {f"applications.{name}.hook_secret": each.hook_secret for name, each in settings.applications.items()}
     if settings.callbacks is not None:
         files["callbacks.secret"] = settings.callbacks.secret
+    return {option: file for option, file in files.items() if file is not None and not _is_unseen(file)}
+
+
+def _is_unseen(file: Path) -> bool:
+    """Whether systemd gives the file to the agent's unit alone, and this process is outside of the unit."""
     # A unit that is given no credential at all has no directory for them.
     in_unit = "CREDENTIALS_DIRECTORY" in os.environ or "NOTIFY_SOCKET" in os.environ
-    unseen = None if in_unit else Path(checks.CREDENTIALS)
-    return {option: file for option, file in files.items() if file is not None and file.parent != unseen}
+    return not in_unit and file.parent == Path(checks.CREDENTIALS)
 
 
 def tell(settings: Settings) -> None:

@@ -45,7 +45,7 @@ def stopped(tmp_path: Path) -> Path:
 def test_what_belongs_to_the_database_is_nobody_elses(stopped: Path, name: str) -> None:
     path = stopped / name
     path.chmod(0o662)
-    left = 640 if name.endswith(".jobs") else 600
+    left = 600 if name.endswith((".lock", ".key")) else 640
     assert started_in_vain(stopped, "") == (
         f"agent: agent.db: {path}: users other than its owner may write it (mode 0662): run chmod {left} {path}"
     )
@@ -55,8 +55,20 @@ def test_what_belongs_to_the_database_is_nobody_elses(stopped: Path, name: str) 
     assert told == f"agent: agent.db: {path}: it belongs to nobody, not to root: run chown root {path}"
 
 
-@pytest.mark.parametrize("name", OF_THE_DATABASE[:-1])
-def test_no_other_user_reads_the_database_or_takes_its_lock(stopped: Path, name: str) -> None:
+def test_a_database_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+    agent = AgentProcess(tmp_path).start()
+    agent.kill_all()
+    agent.db.chmod(0o644)
+    agent.start()
+    try:
+        assert agent.db.stat().st_mode & 0o777 == 0o600
+        assert f"{agent.db}: users other than its owner could read it (mode 0644): the mode is 0600" in agent.log_text()
+    finally:
+        agent.close()
+
+
+@pytest.mark.parametrize("name", ["agent.db.lock", "agent.db.key"])
+def test_no_other_user_takes_the_lock_or_reads_the_keys(stopped: Path, name: str) -> None:
     path = stopped / name
     path.chmod(0o640)
     assert started_in_vain(stopped, "") == (
