@@ -1,6 +1,5 @@
 """The checks of option values: each returns the value in its final form or raises `Wrong`."""
 
-import grp
 import ipaddress
 import json
 import os
@@ -299,11 +298,10 @@ def mode(value: Any) -> str:
 
 
 def group(value: Any) -> str:
-    """A group of this host."""
-    try:
-        return grp.getgrnam(text(value)).gr_name
-    except KeyError:
-        raise Wrong("a group of this host", value) from None
+    """The name of a group; whether this host has the group is found out when it is needed."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?", value):
+        raise Wrong("the name of a group", value)
+    return value
 
 
 def is_local(address: str) -> bool:

@@ -77,8 +77,8 @@ def when_ready(arbiter: Any) -> None:
     """Look at the sockets before any worker takes a connection of them."""
     readiness.restore()
     try:
-        unix_sockets.secure(config.current().api)
         listeners.check(config.current().api)
+        unix_sockets.secure(config.current().api)
     except ConfigError as error:
         _refuse_to_start(str(error))
 
@@ -87,8 +87,8 @@ def on_reload(arbiter: Any) -> None:
     """The same after a reload: an agent that listens elsewhere than it says ends."""
     _forget_working_directory()
     try:
-        unix_sockets.secure(config.current().api)
         listeners.check(config.current().api)
+        unix_sockets.secure(config.current().api)
     except ConfigError as error:
         raise HaltServer(str(error), os.EX_CONFIG) from None
 

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import checks, log, secret_file, tls, tokens, trusted
+from agent import checks, log, secret_file, tls, tokens, trusted, unix_sockets
 from agent.config import Api, Settings
 from agent.errors import ConfigError
 from agent.secret_file import SecretUnreadable
@@ -68,6 +68,7 @@ def _check_callers(api: Api) -> None:
         _check_file("api.tokens", api.tokens)
     if api.tls is not None:
         tls.context(api.tls)
+    unix_sockets.gid_of(api.socket_group)
 
 
 def _named_files(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -17,7 +17,7 @@ def secure(api: Api) -> None:
     gunicorn makes a socket with the mode already: no other user can connect before this. A socket of systemd's stays as
     its unit has made it.
     """
-    gid = grp.getgrnam(api.socket_group).gr_gid if api.socket_group else None
+    gid = gid_of(api.socket_group)
     mode = int(api.socket_mode, 8)
     for path in [Path(each.removeprefix("unix:")) for each in api.bind if checks.host_of(each) is None]:
         try:
@@ -32,6 +32,14 @@ def secure(api: Api) -> None:
                 f"api.bind: {path} cannot be given to {group}, mode {api.socket_mode}: {error.strerror}: "
                 "add the agent's user to api.socket_group"
             ) from None
+
+
+def gid_of(group: str | None) -> int | None:
+    """The number of `api.socket_group`, if one is set. Raises `ConfigError` where this host has no such group."""
+    try:
+        return grp.getgrnam(group).gr_gid if group else None
+    except KeyError:
+        raise ConfigError(f"api.socket_group: this host has no group {group}: run groupadd {group}") from None
 
 
 def _set(path: Path, mode: int, gid: int | None) -> None:

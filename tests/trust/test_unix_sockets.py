@@ -199,7 +199,10 @@ def test_the_umask_changes_nothing(folder: Path, umask: int) -> None:
     [
         ('socket_mode = "rw"', "api.socket_mode: expected the permissions of a file, such as"),
         ("socket_mode = 660", "api.socket_mode: expected the permissions of a file"),
-        ('socket_group = "no-such-group"', "api.socket_group: expected a group of this host, got"),
+        (
+            'socket_group = "no-such-group"',
+            "api.socket_group: this host has no group no-such-group: run groupadd no-such-group",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, line: str, told: str) -> None:
