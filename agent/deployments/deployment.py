@@ -44,7 +44,8 @@ class Deployment(Underway):
             tip = self.mirror.find(of_ref, self._stop, self._action)
             if tip is None or tip != self.mirror.find(self.progress["git_ref"], self._stop, self._action):
                 return self._overtaken(tip)
-        git_hash = self.mirror.resolve(self.progress["git_ref"], self._stop, self._action)
+        force = self.progress.get("force", False)
+        git_hash = self.mirror.resolve(self.progress["git_ref"], self._stop, self._action, force=force)
         return self._then("checkout", git_hash=git_hash, release=self.releases.named(git_hash))
 
     def _overtaken(self, tip: str | None) -> Progress:

@@ -3,7 +3,7 @@
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from agent.config import Application
@@ -76,26 +76,60 @@ class Mirror:
         """The command that writes the files of a commit into an empty folder, and nothing of git's."""
         return self._argv(f"--work-tree={folder}", "read-tree", "--reset", "-u", git_hash)
 
-    def resolve(self, ref: str, stop: Stop, action: str) -> str:
-        """The commit that a tag, a branch, or the beginning of a commit's hash names.
+    def resolve(self, ref: str, stop: Stop, action: str, *, force: bool = False) -> str:
+        """The commit that the hash of a commit, a tag, a branch, or the beginning of a hash names.
 
-        Raises `DeploymentFailed` where there is none.
+        Raises `DeploymentFailed` where there is none, where several commits are named so, and, unless `force`, for a
+        commit that no branch or tag reaches.
         """
-        if found := self.find(ref, stop, action):
-            return found
-        raise DeploymentFailed(f"{self._application.repository} has no branch, tag or commit {ref}")
+        git_hash = self.find(ref, stop, action)
+        if git_hash is None:
+            raise DeploymentFailed(f"{self._application.repository} has no branch, tag or commit {ref}")
+        if not (force or self._is_reached(git_hash, stop, action)):
+            raise DeploymentFailed(
+                f"no branch or tag of {self._application.repository} reaches commit {git_hash} any more: it was "
+                "removed, or its branch was rewritten; force deploys it"
+            )
+        return git_hash
 
     def find(self, ref: str, stop: Stop, action: str) -> str | None:
-        """The same, and None where there is none. Raises `DeploymentFailed` where git does not tell."""
-        for name in _candidates(ref):
-            found = self._git(
-                stop, action, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
-            )
-            if found.ok:
-                return found.stdout.strip()
-            if found.ended is not None or found.status != NOT_THERE:
-                raise failure(found)
+        """The commit of that name, and None where there is none.
+
+        The full hash of a commit means this commit, whatever branches and tags are called. Raises `DeploymentFailed`
+        where git does not tell, and where several commits are named so.
+        """
+        if WHOLE_HASH.fullmatch(ref) and (found := self._commit(ref, stop, action)):
+            return found
+        names = [*_names(ref), *self._commits_beginning_with(ref, stop, action)]
+        named = {name: found for name in names if (found := self._commit(name, stop, action))}
+        if len(set(named.values())) > 1:
+            raise DeploymentFailed(f"{ref} is ambiguous: {' and '.join(_described(named))}; give one of these names")
+        return next(iter(named.values()), None)
+
+    def _commit(self, name: str, stop: Stop, action: str) -> str | None:
+        """The commit of one name as git reads it. Raises `DeploymentFailed` where git does not tell."""
+        found = self._git(stop, action, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        if found.ok:
+            return found.stdout.strip()
+        if found.ended is not None or found.status != NOT_THERE:
+            raise failure(found)
         return None
+
+    def _commits_beginning_with(self, ref: str, stop: Stop, action: str) -> list[str]:
+        """The commits whose hashes begin so: git itself would prefer a branch of that name, silently."""
+        if not SHORT_HASH.fullmatch(ref):
+            return []
+        found = self._git(stop, action, "rev-parse", f"--disambiguate={ref}")
+        if not found.ok:
+            raise failure(found)
+        return [each for each in found.stdout.split() if self._commit(each, stop, action) == each]
+
+    def _is_reached(self, git_hash: str, stop: Stop, action: str) -> bool:
+        """Whether a branch or a tag contains the commit."""
+        found = self._git(stop, action, "for-each-ref", "--count=1", f"--contains={git_hash}", "--format=%(refname)")
+        if not found.ok:
+            raise failure(found)
+        return bool(found.stdout.strip())
 
     def environment(self) -> dict[str, str]:
         """What git runs with: it never asks anybody, and runs no helper that an address names."""
@@ -142,14 +176,18 @@ class Mirror:
         yield from self.path.glob("objects/info/*.lock")
 
 
-def _candidates(ref: str) -> Iterator[str]:
-    """In git's own order. Not what names a commit of the mirror alone, such as HEAD."""
-    if ref.startswith("refs/") or WHOLE_HASH.fullmatch(ref):
+def _names(ref: str) -> Iterator[str]:
+    """The refs that may be meant. Not what names a commit of the mirror alone, such as HEAD."""
+    if ref.startswith("refs/"):
         yield ref
+        return
     yield f"refs/tags/{ref}"
     yield f"refs/heads/{ref}"
-    if SHORT_HASH.fullmatch(ref):
-        yield ref
+
+
+def _described(named: Mapping[str, str]) -> Iterator[str]:
+    for name, git_hash in named.items():
+        yield f"commit {git_hash}" if name == git_hash else f"{name} (commit {git_hash})"
 
 
 def last_words(output: str) -> str:

@@ -26,8 +26,19 @@ TRIES = 3
 """How often a piece that does no harm twice is begun where somebody kills its command, or the host goes down."""
 
 
-def beginning(name: str, application: Application, git_ref: str, strategy: str, of_ref: str | None = None) -> Progress:
-    """The progress of a deployment that has done nothing yet; without `of_ref` no later commit overtakes it."""
+def beginning(
+    name: str,
+    application: Application,
+    git_ref: str,
+    strategy: str,
+    of_ref: str | None = None,
+    *,
+    force: bool = False,
+) -> Progress:
+    """The progress of a deployment that has done nothing yet; without `of_ref` no later commit overtakes it.
+
+    With `force` it deploys a commit that no branch or tag reaches any more.
+    """
     return {
         "application": name,
         "path": str(application.path),
@@ -38,6 +49,7 @@ def beginning(name: str, application: Application, git_ref: str, strategy: str, 
         "killed": 0,
         "git_ref": git_ref,
         "of_ref": of_ref,
+        "force": force,
         "deployment_strategy": strategy,
         "git_hash": None,
         "release": None,

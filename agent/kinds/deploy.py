@@ -15,6 +15,7 @@ from agent.deployments.git import WHOLE_HASH
 from agent.deployments.releases import Releases, hash_of
 from agent.deployments.underway import Progress, beginning
 from agent.hosts.jobs import Jobs
+from agent.kinds.arguments import Flag
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.kinds.given_up import give_up
 from agent.models import Json
@@ -48,7 +49,10 @@ class DeployArgs(Args):
     )
     git_ref = fields.String(
         validate=_is(checks.git_ref),
-        metadata={"description": "A branch, a tag or a commit; the application's `ref` unless given."},
+        metadata={
+            "description": "A branch, a tag or a commit; the application's `ref` unless given. The full hash of a "
+            "commit is this commit; any other name of several commits is refused as ambiguous."
+        },
     )
     of_ref = fields.String(
         validate=_is(checks.whole_ref),
@@ -56,6 +60,10 @@ class DeployArgs(Args):
             "description": "Such as `refs/heads/main`: deploy only while it points to `git_ref`, which must be a whole "
             "commit then. One that was overtaken is done, and deploys nothing."
         },
+    )
+    force = Flag(
+        load_default=False,
+        metadata={"description": "Deploy a commit also where no branch or tag reaches it any more."},
     )
     pusher = fields.String(
         validate=validate.Length(1, LONGEST_PUSHER),
@@ -212,7 +220,8 @@ class Deploy(Kind):
             return _refused(f"{error.filename} cannot be made: {error.strerror}")
         ref = step.args.get("git_ref", application.ref)
         strategy = step.args.get("deployment_strategy", application.strategy)
-        return Running(beginning(name, application, ref, strategy, step.args.get("of_ref")))
+        force = step.args["force"]
+        return Running(beginning(name, application, ref, strategy, step.args.get("of_ref"), force=force))
 
     def _gone(self, progress: Progress) -> str:
         """Why it cannot go on with the application that it was begun with; empty where it can."""

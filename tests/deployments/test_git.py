@@ -45,9 +45,15 @@ def fetch(mirror: Mirror) -> command.Outcome:
     return command.run(mirror.fetch(), timeout=20, env=mirror.environment())
 
 
-def resolve(mirror: Mirror, ref: str) -> str:
+def resolve(mirror: Mirror, ref: str, *, force: bool = False) -> str:
     with Stop() as stop:
-        return mirror.resolve(ref, stop, "a-1")
+        return mirror.resolve(ref, stop, "a-1", force=force)
+
+
+def refused(mirror: Mirror, ref: str) -> str:
+    with pytest.raises(DeploymentFailed) as told:
+        resolve(mirror, ref)
+    return str(told.value)
 
 
 def test_a_branch_a_tag_and_a_commit_are_found(origin: Origin) -> None:
@@ -70,6 +76,77 @@ def test_a_ref_that_is_not_there_is_told(origin: Origin, ref: str) -> None:
     with pytest.raises(DeploymentFailed) as told:
         resolve(mirror, ref)
     assert str(told.value) == f"{origin.path} has no branch, tag or commit {ref}"
+
+
+@pytest.mark.parametrize("how", ["branch", "tag"])
+def test_the_full_hash_of_a_commit_is_this_commit_whatever_a_ref_is_called(origin: Origin, how: str) -> None:
+    reviewed = origin.commit({"version": "reviewed"})
+    other = origin.commit({"version": "not reviewed"})
+    if how == "tag":
+        origin.git("push", "--quiet", "origin", f"{other}:refs/tags/{reviewed}")
+    else:
+        origin.git("push", "--quiet", "origin", f"{other}:refs/heads/{reviewed}")
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    assert resolve(mirror, reviewed) == reviewed
+    assert resolve(mirror, f"refs/{'tags' if how == 'tag' else 'heads'}/{reviewed}") == other
+
+
+def test_a_branch_named_like_the_hash_of_no_commit_is_the_branch(origin: Origin) -> None:
+    wanted = origin.commit({"version": "two"})
+    origin.git("push", "--quiet", "origin", f"{wanted}:refs/heads/{'ab' * 20}")
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    assert resolve(mirror, "ab" * 20) == wanted
+
+
+def test_a_branch_named_like_a_short_hash_is_ambiguous_and_both_are_named(origin: Origin) -> None:
+    one = origin.commit({"version": "one"})
+    two = origin.commit({"version": "two"})
+    origin.git("push", "--quiet", "origin", f"{two}:refs/heads/{one[:7]}")
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    both = f"refs/heads/{one[:7]} (commit {two}) and commit {one}"
+    assert refused(mirror, one[:7]) == f"{one[:7]} is ambiguous: {both}; give one of these names"
+    assert resolve(mirror, f"refs/heads/{one[:7]}") == two
+    assert resolve(mirror, one) == one
+
+
+def test_a_tag_named_like_a_branch_is_ambiguous_and_both_are_named(origin: Origin) -> None:
+    one = origin.commit({"version": "one"})
+    two = origin.commit({"version": "two"})
+    origin.git("push", "--quiet", "origin", f"{one}:refs/tags/main")
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    both = f"refs/tags/main (commit {one}) and refs/heads/main (commit {two})"
+    assert refused(mirror, "main") == f"main is ambiguous: {both}; give one of these names"
+    assert [resolve(mirror, ref) for ref in ("refs/tags/main", "refs/heads/main")] == [one, two]
+
+
+def test_two_names_of_one_commit_are_not_ambiguous(origin: Origin) -> None:
+    wanted = origin.commit({"version": "one"})
+    origin.git("push", "--quiet", "origin", f"{wanted}:refs/tags/main", f"{wanted}:refs/heads/{wanted[:7]}")
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    assert [resolve(mirror, ref) for ref in ("main", wanted[:7])] == [wanted, wanted]
+
+
+@pytest.mark.parametrize("digits", [40, 9])
+def test_a_commit_that_no_ref_reaches_any_more_needs_force(origin: Origin, digits: int) -> None:
+    gone = origin.commit({"version": "withdrawn"})
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    assert resolve(mirror, gone[:digits]) == gone
+    origin.git("reset", "--quiet", "--hard", "HEAD~1")
+    origin.commit({"version": "instead"})
+    assert fetch(mirror).ok
+    said = refused(mirror, gone[:digits])
+    assert said.startswith(f"no branch or tag of {origin.path} reaches commit {gone} any more")
+    assert said.endswith("force deploys it")
+    assert resolve(mirror, gone[:digits], force=True) == gone
+    origin.git("push", "--quiet", "origin", f"{gone}:refs/tags/kept")
+    assert fetch(mirror).ok
+    assert resolve(mirror, gone[:digits]) == gone
 
 
 def test_what_was_pushed_anew_is_followed_and_what_was_deleted_is_gone(origin: Origin) -> None:

@@ -419,7 +419,8 @@ def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
         ({"application": "shop", "of_ref": MAIN}, "git_ref", "Must be a whole commit where of_ref is given."),
         ({"application": "shop", "of_ref": MAIN, "git_ref": "main"}, "git_ref", "Must be a whole commit where of_ref"),
         ({"application": "shop", "deployment_strategy": "slowly"}, "deployment_strategy", "Must be one of: rolling, "),
-        ({"application": "shop", "force": True}, "force", "Unknown field."),
+        ({"application": "shop", "force": 1}, "force", "Not a valid boolean."),
+        ({"application": "shop", "froce": True}, "froce", "Unknown field."),
     ],
 )
 def test_arguments_that_mean_nothing_are_refused(two: AgentProcess, args: Any, member: str, said: str) -> None:
