@@ -133,12 +133,10 @@ class Connection:
         except OSError as error:
             raise Gone from error
 
-    @property
-    def holds_back(self) -> bool:
-        """Whether bytes wait in the decryption, of which the kernel knows nothing."""
-        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
-
     def close(self) -> None:
+        if self.exchange is not None:
+            self.exchange.abandon()
+            self.exchange = None
         with suppress(OSError):
             self.sock.close()
 

@@ -13,7 +13,6 @@ from agent import log
 from agent.server.body import Body, Unready
 from agent.server.connection import Connection, Gone
 
-END = b"\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -39,7 +38,7 @@ class Exchange:
         self._config = config
         self._request = next(RequestParser(config, iter([head]), connection.address))
         self.body = self._request.body = Body(self._request.headers)
-        self.expects = any(name == "EXPECT" for name, _ in self._request.headers)
+        self.expects = self._request.version >= (1, 1) and any(name == "EXPECT" for name, _ in self._request.headers)
         """The client waits for a word before it sends the body."""
         self._response: Any = None
         self._pieces: Iterator[bytes] | None = None

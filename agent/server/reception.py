@@ -1,4 +1,4 @@
-"""The loop that all connections are in while they wait: heads, bodies, handshakes and slow answers hold no thread."""
+"""The loop that all connections are in while they wait: handshakes, heads, bodies and slow answers hold no thread."""
 
 import errno
 import os
@@ -6,7 +6,6 @@ import selectors
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -18,18 +17,20 @@ from typing import Any
 from gunicorn.http.errors import NoMoreData
 
 from agent import log
+from agent.server import heads
 from agent.server.connection import Connection, Gone, Phase
-from agent.server.exchange import CONTINUE, END, Exchange, Next
+from agent.server.crowd import Crowd
+from agent.server.exchange import CONTINUE, Exchange, Next
 from agent.server.refusals import answer, status_of
 
 READ = 30.0
 """Seconds in which a whole request must be there, the handshake included."""
 ANSWERED = 120.0
-"""Seconds in which the client must have taken an answer."""
+"""Seconds from the head of a request to the last byte of its answer: a wait of 60, and the client's pace."""
 LEAVING = 1.0
 """Seconds in which what has begun must be there once the worker was asked to end."""
 TAKEN = 10.0
-"""Seconds in which the client must have taken its answer then."""
+"""Seconds in which the client must have taken its answer then, or the refusal of its request."""
 LINGER = 0.5
 """Seconds in which the client may close a connection first, so that it reads the answer to its end."""
 PATIENCE = 0.2
@@ -38,12 +39,10 @@ LOOK = 0.5
 """Seconds between looks at who is slow."""
 ACCEPTED = 64
 """Connections accepted at once, before those that are there get their turn."""
-LARGEST_HEAD = 64 * 1024
-"""Bytes of a request line and headers."""
 
 
 class Reception:
-    """All connections of one worker. Only `wake` and `leave` may be called from elsewhere than the loop's thread."""
+    """Used by the loop's thread; `wake` and `leave` by any, and by signal handlers."""
 
     def __init__(
         self,
@@ -56,24 +55,27 @@ class Reception:
         """`tls` gives the context of a new connection; those of unix sockets are never encrypted."""
         self._config, self._tls = config, tls
         self._run: Callable[[Exchange], Next] = lambda exchange: exchange.run(application, access_log)
-        self._most: int = config.worker_connections
         self._threads = ThreadPoolExecutor(config.threads, "request")
-        self._poller = selectors.DefaultSelector()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poller.register(self._wake, selectors.EVENT_READ, self._woken)
         self._done: SimpleQueue[tuple[Connection, Future[Next]]] = SimpleQueue()
-        self._connections: set[Connection] = set()
-        self._of_peer: Counter[str] = Counter()
+        self._crowd = Crowd(config.worker_connections)
         self._impatient: dict[Connection, float] = {}
         self._next_look = 0.0
         self._left: float | None = None
+        self._poller = selectors.DefaultSelector()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller.register(self._wake, selectors.EVENT_READ, self._woken)
         self._listeners = list(listeners)
         for listener in self._listeners:
             listener.setblocking(False)
             self._poller.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to be brought to its end."""
+        return not len(self._crowd)
+
     def wake(self) -> None:
-        """Let the turn end at once; also from a signal handler."""
+        """Let the turn end at once."""
         os.eventfd_write(self._wake, 1)
 
     def leave(self) -> None:
@@ -82,14 +84,10 @@ class Reception:
             self._left = time.monotonic()
         self.wake()
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left to be brought to its end."""
-        return not self._connections
-
     def turn(self) -> None:
         """Wait for whatever comes first, `LOOK` seconds at most, and let everybody go on who can."""
-        for key, _ in self._poller.select(self._pause()):
+        until = min(self._impatient.values(), default=float("inf"))
+        for key, _ in self._poller.select(max(0.0, min(LOOK, until - time.monotonic()))):
             key.data()
         now = time.monotonic()
         for connection in [each for each, until in self._impatient.items() if until <= now]:
@@ -101,15 +99,11 @@ class Reception:
     def close(self) -> None:
         """Drop all connections but those that threads have, which end with the process."""
         self._stop_listening()
-        for connection in list(self._connections):
+        for connection in self._crowd:
             if connection.phase is not Phase.THREAD:
                 self._drop(connection)
         self._threads.shutdown(wait=False)
         self._poller.close()
-
-    def _pause(self) -> float:
-        until = min(self._impatient.values(), default=float("inf"))
-        return max(0.0, min(LOOK, until - time.monotonic()))
 
     def _woken(self) -> None:
         with suppress(BlockingIOError):
@@ -132,158 +126,134 @@ class Reception:
         for _ in range(ACCEPTED):
             try:
                 sock, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
             except OSError as error:
-                # No descriptor is left: one that waits gives its own.
-                if error.errno in (errno.EMFILE, errno.ENFILE) and self._make_room(self._connections):
+                if error.errno in (errno.EMFILE, errno.ENFILE) and (idle := self._crowd.longest_waiting()):
+                    # One that waits gives its descriptor to one that may have something to say.
+                    self._drop(idle)
                     continue
-                raise
+                return  # nobody is there any more
+            tls = self._tls() if self._tls and sock.family != socket.AF_UNIX else None
             try:
-                tls = self._tls() if self._tls and sock.family != socket.AF_UNIX else None
-                connection = Connection(sock, address, listener.getsockname(), tls)
+                self._welcome(Connection(sock, address, listener.getsockname(), tls))
             except OSError:
                 sock.close()  # the client has gone
-                continue
-            self._welcome(connection)
 
     def _welcome(self, connection: Connection) -> None:
-        peer = connection.peer
-        if self._of_peer[peer] >= self._most // 2 or len(self._connections) >= self._most:
-            if self._of_peer[peer] < self._most // 2:
-                peer = max(self._of_peer, key=self._of_peer.__getitem__)
-            log.connections_closed(peer, self._of_peer[peer])
-            if not self._make_room(each for each in self._connections if each.peer == peer):
+        if not self._crowd.has_room(connection.peer):
+            if (one := self._crowd.one_to_go(connection.peer)) is None:
                 connection.close()
                 return
-        self._connections.add(connection)
-        self._of_peer[connection.peer] += 1
+            self._drop(one)
+        self._crowd.add(connection)
         connection.deadline = connection.since + READ
         self._proceed(connection)
-
-    def _make_room(self, among: Iterable[Connection]) -> bool:
-        """Drop the one that has waited for its client longest, those that never asked anything first."""
-        waiting = [each for each in among if each.phase is not Phase.THREAD]
-        if waiting:
-            self._drop(min(waiting, key=lambda each: (each.answered, each.since)))
-        return bool(waiting)
 
     # It goes on
 
     def _proceed(self, connection: Connection) -> None:
         """Let a connection go on as far as it can, and register it for what it waits for then."""
         try:
-            self._advance(connection)
+            while self._step(connection):
+                pass
         except Gone:
             self._drop(connection)
         except ssl.SSLError as error:
             # A handshake that cannot be read, or a certificate of the wrong authority.
             log.request_refused(HTTPStatus.BAD_REQUEST, f"{type(error).__name__} {error.reason}")
             self._say_goodbye(connection)
-        if connection in self._connections and connection.phase is not Phase.THREAD:
-            self._register(connection)
+        except Exception as error:
+            # A mistake of ours ends this connection and no other.
+            log.request_failed("a request", "the server", error)
+            self._drop(connection)
+        if connection in self._crowd and connection.phase is not Phase.THREAD:
+            proceed = partial(self._proceed, connection)
+            try:
+                self._poller.modify(connection.sock, connection.events, proceed)
+            except KeyError:
+                self._poller.register(connection.sock, connection.events, proceed)
 
-    def _advance(self, connection: Connection) -> None:
-        if connection.phase is Phase.HANDSHAKE and connection.shake_hands():
+    def _step(self, connection: Connection) -> bool:
+        """Whether another step may follow at once. Raises `Gone` or `ssl.SSLError`."""
+        phase = connection.phase
+        if phase is Phase.HANDSHAKE and connection.shake_hands():
             connection.phase = Phase.REQUEST
-        if connection.phase is Phase.REQUEST:
+        elif phase is Phase.REQUEST:
             self._receive(connection)
-        elif connection.phase is Phase.ANSWER:
-            self._send(connection)
-        elif connection.phase is Phase.GOODBYE:
+        elif phase is Phase.ANSWER and connection.send():
+            self._sent(connection)
+        elif phase is Phase.GOODBYE:
             connection.discard()
-
-    def _register(self, connection: Connection) -> None:
-        proceed = partial(self._proceed, connection)
-        try:
-            self._poller.modify(connection.sock, connection.events, proceed)
-        except KeyError:
-            self._poller.register(connection.sock, connection.events, proceed)
+        return connection.phase not in (phase, Phase.THREAD, Phase.GOODBYE)
 
     def _drop(self, connection: Connection) -> None:
+        self._unregister(connection)
+        self._crowd.remove(connection)
+        self._impatient.pop(connection, None)
+        connection.close()
+
+    def _unregister(self, connection: Connection) -> None:
         with suppress(KeyError, ValueError):
             self._poller.unregister(connection.sock)
-        self._connections.discard(connection)
-        self._of_peer[connection.peer] -= 1
-        if not self._of_peer[connection.peer]:
-            del self._of_peer[connection.peer]
-        self._impatient.pop(connection, None)
-        if connection.exchange is not None:
-            connection.exchange.abandon()
-            connection.exchange = None
-        connection.close()
 
     # It asks
 
     def _receive(self, connection: Connection) -> None:
-        """Take requests from what comes, until one is there or the client has to say more."""
-        while not self._take(connection):
-            if connection.ended:
-                self._take_the_last(connection)
-                return
-            if not connection.receive():
-                return
-
-    def _take(self, connection: Connection) -> bool:
-        """Take a request from what was received; whether the connection waits for it no longer."""
-        if connection.exchange is None:
-            self._take_head(connection)
-        if (exchange := connection.exchange) is None:
-            return connection.phase is not Phase.REQUEST
-        exchange.body.take(connection.received)
-        if not (exchange.body.there or exchange.in_a_hurry):
-            if not exchange.wants_body:
-                self._impatient.setdefault(connection, time.monotonic() + PATIENCE)
-            return False
-        self._submit(connection)
-        return True
-
-    def _take_head(self, connection: Connection) -> None:
-        received = connection.received
-        if received and not connection.searched:
-            connection.deadline = min(connection.deadline, time.monotonic() + READ)
-        end = received.find(END, max(0, connection.searched - len(END) + 1))
-        connection.searched = len(received)
-        line = self._config.limit_request_line + 2
-        if received.find(b"\r\n", 0, line) < 0 and len(received) > line:
-            self._refuse(connection, HTTPStatus.REQUEST_URI_TOO_LONG, "LimitRequestLine")
-        elif (len(received) if end < 0 else end) > LARGEST_HEAD:
-            self._refuse(connection, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "LimitRequestHeaders")
-        elif end >= 0:
-            connection.searched = 0
-            self._read_head(connection, end + len(END))
-
-    def _read_head(self, connection: Connection, size: int) -> None:
-        head = bytes(connection.received[:size])
-        del connection.received[:size]
-        try:
-            connection.exchange = Exchange(head, connection, self._config)
-        except (NoMoreData, StopIteration):
-            self._drop(connection)
-        except Exception as error:
-            self._refuse(connection, status_of(error), type(error).__name__)
-
-    def _take_the_last(self, connection: Connection) -> None:
-        """Of a client that sends no more."""
+        """Take a request from what is there, or else from the next piece that comes: one, as others wait too."""
+        if self._take(connection) or not connection.receive() or self._take(connection) or not connection.ended:
+            return
+        # The client sends no more.
         if connection.exchange is not None:
             connection.exchange.body.end()
             self._submit(connection)
         elif connection.received:
-            self._read_head(connection, len(connection.received))
+            self._begin(connection, heads.rest(connection))
         else:
-            self._drop(connection)
+            raise Gone
+
+    def _take(self, connection: Connection) -> bool:
+        """Whether it waits for its client no longer: a request is there, or was refused."""
+        if connection.exchange is None and not self._take_head(connection):
+            return connection.phase is not Phase.REQUEST
+        exchange = connection.exchange
+        assert exchange is not None
+        exchange.body.take(connection.received)
+        if exchange.body.there or exchange.in_a_hurry:
+            self._submit(connection)
+        elif not exchange.wants_body:
+            self._impatient.setdefault(connection, time.monotonic() + PATIENCE)
+        return connection.phase is not Phase.REQUEST
+
+    def _take_head(self, connection: Connection) -> bool:
+        if not connection.received:
+            return False
+        if not connection.searched:
+            connection.deadline = min(connection.deadline, time.monotonic() + READ)
+        try:
+            head = heads.take(connection, self._config.limit_request_line)
+        except heads.TooLarge as error:
+            self._refuse(connection, error.status, str(error))
+            return False
+        return head is not None and self._begin(connection, head)
+
+    def _begin(self, connection: Connection, head: bytes) -> bool:
+        """Whether it is the head of a request; an answer says what it is not."""
+        try:
+            connection.exchange = Exchange(head, connection, self._config)
+        except (NoMoreData, StopIteration):
+            raise Gone from None
+        except Exception as error:
+            self._refuse(connection, status_of(error), type(error).__name__)
+        return connection.exchange is not None
 
     # A thread answers
 
     def _submit(self, connection: Connection) -> None:
         assert connection.exchange is not None
         self._impatient.pop(connection, None)
-        with suppress(KeyError):
-            self._poller.unregister(connection.sock)
+        self._unregister(connection)
         connection.phase = Phase.THREAD
         connection.exchange.last = self._left is not None
-        run = self._threads.submit(self._run, connection.exchange)
-        run.add_done_callback(partial(self._hand_back, connection))
+        self._threads.submit(self._run, connection.exchange).add_done_callback(partial(self._hand_back, connection))
 
     def _hand_back(self, connection: Connection, run: Future[Next]) -> None:
         """Called by the thread."""
@@ -291,11 +261,10 @@ class Reception:
         self.wake()
 
     def _finish(self, connection: Connection, run: Future[Next]) -> None:
-        """What a thread has left to be done."""
+        """Go on with what a thread leaves to be done."""
         exchange = connection.exchange
         assert exchange is not None
-        connection.phase = Phase.ANSWER
-        connection.deadline = exchange.began + ANSWERED
+        connection.phase, connection.deadline = Phase.ANSWER, exchange.began + ANSWERED
         try:
             exchange.next = run.result()
         except Gone:
@@ -305,72 +274,58 @@ class Reception:
             log.request_failed(exchange.method, "the server", error)
             self._refuse(connection, status_of(error), type(error).__name__)
         if exchange.next is Next.RECEIVE:
-            connection.phase = Phase.REQUEST
-            connection.deadline = exchange.began + READ
+            connection.phase, connection.deadline = Phase.REQUEST, exchange.began + READ
             connection.sending += CONTINUE if exchange.expects else b""
-            with suppress(Gone):
+            with suppress(Gone):  # the next step sees it too
                 connection.send()
         self._proceed(connection)
 
     # It takes the answer
 
-    def _send(self, connection: Connection) -> None:
-        if not connection.send():
-            return
-        exchange = connection.exchange
-        if exchange is not None and exchange.next is Next.SEND:
+    def _sent(self, connection: Connection) -> None:
+        last = connection.exchange.next if connection.exchange else Next.CLOSE
+        if last is Next.SEND:
             self._submit(connection)
-        elif exchange is not None and exchange.next is Next.KEEP:
-            self._expect_another(connection)
+        elif last is Next.KEEP:
+            connection.exchange = None
+            connection.answered = True
+            connection.since = time.monotonic()
+            connection.deadline = connection.since + self._config.keepalive
+            connection.phase = Phase.REQUEST
         elif connection.ended:
-            self._drop(connection)
+            raise Gone
         else:
             self._say_goodbye(connection)
 
     def _say_goodbye(self, connection: Connection) -> None:
-        connection.phase = Phase.GOODBYE
-        connection.deadline = time.monotonic() + LINGER
+        connection.phase, connection.deadline = Phase.GOODBYE, time.monotonic() + LINGER
         try:
             connection.say_goodbye()
         except Gone:
             self._drop(connection)
 
-    def _expect_another(self, connection: Connection) -> None:
-        connection.exchange = None
-        connection.answered = True
-        connection.since = time.monotonic()
-        connection.deadline = connection.since + self._config.keepalive
-        connection.phase = Phase.REQUEST
-        self._receive(connection)
-
     def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
-        """Answer what never reaches the application."""
+        """Answer what the application does not."""
         log.request_refused(status, reason)
-        if connection.exchange is not None:
-            connection.exchange.abandon()
-            connection.exchange = None
+        connection.exchange = None
         connection.sending += answer(status)
-        connection.phase = Phase.ANSWER
-        connection.deadline = time.monotonic() + TAKEN
-        self._send(connection)
+        connection.phase, connection.deadline = Phase.ANSWER, time.monotonic() + TAKEN
 
     # It takes too long
 
     def _end_the_slow(self, now: float) -> None:
-        for connection in list(self._connections):
-            if connection.phase is not Phase.THREAD and now >= self._deadline(connection):
-                self._end(connection)
+        for connection in self._crowd:
+            if connection.phase is Phase.THREAD or now < self._deadline(connection):
+                continue
+            if connection.phase is Phase.REQUEST and (connection.exchange or connection.received):
+                log.request_cut(READ)
+                self._impatient.pop(connection, None)
+                self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, "RequestTimeout")
+                self._proceed(connection)
+            else:
+                self._drop(connection)
 
     def _deadline(self, connection: Connection) -> float:
         if self._left is None:
             return connection.deadline
         return min(connection.deadline, self._left + (TAKEN if connection.phase is Phase.ANSWER else LEAVING))
-
-    def _end(self, connection: Connection) -> None:
-        if connection.phase is not Phase.REQUEST or not (connection.exchange or connection.received):
-            self._drop(connection)
-            return
-        log.request_cut(READ)
-        self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, "RequestTimeout")
-        if connection in self._connections:
-            self._register(connection)

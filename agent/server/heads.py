@@ -1,0 +1,40 @@
+"""Where the head of a request ends in the bytes that were received."""
+
+from http import HTTPStatus
+
+from agent.server.connection import Connection
+
+END = b"\r\n\r\n"
+LARGEST = 64 * 1024
+"""Bytes of a request line and headers."""
+
+
+class TooLarge(Exception):
+    """The head is refused before it is complete."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+def take(connection: Connection, longest_line: int) -> bytes | None:
+    """The head, removed from what was received; None while its end has not come. Raises `TooLarge`.
+
+    No byte is searched twice, so that a head that comes byte by byte costs no more than another.
+    """
+    received = connection.received
+    end = received.find(END, max(0, connection.searched - len(END) + 1))
+    connection.searched = len(received)
+    if len(received) > longest_line + 2 and received.find(b"\r\n", 0, longest_line + 2) < 0:
+        raise TooLarge(HTTPStatus.REQUEST_URI_TOO_LONG)
+    if (len(received) if end < 0 else end) > LARGEST:
+        raise TooLarge(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    return None if end < 0 else rest(connection, end + len(END))
+
+
+def rest(connection: Connection, size: int | None = None) -> bytes:
+    """The first `size` bytes that were received, or all, removed."""
+    taken = bytes(connection.received[:size])
+    del connection.received[:size]
+    connection.searched = 0
+    return taken
