@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_process import PREFIX, eventually
+from tests.agent_process import PREFIX, AgentProcess, eventually
 from tests.conformance.shapes import PING, SUCCESS
 from tests.conftest import STARTED, close_all
 from tests.test_config import started_in_vain
@@ -287,3 +287,34 @@ def test_a_list_needs_an_authority(tmp_path: Path, authority: Authority) -> None
     certificate, key = authority.server()
     text = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\ncrl = "x"\n'
     assert "api.tls.clients_ca: expected a value, as crl is set" in started_in_vain(tmp_path, text)
+
+
+# Together with a unix socket
+
+
+def test_the_hosts_people_come_by_a_socket_and_the_network_with_certificates(
+    tmp_path: Path, authority: Authority
+) -> None:
+    certificate, key = authority.server()
+    tokens = write_tokens(tmp_path / "tokens.toml", f'{table(DBA, None, ["*"])}[unix."root"]\nkinds = ["{PING}"]\n')
+    config = f'[agent]\nnode = "db-7"\n[api]\ntokens = "{tokens}"\n[api.tls]\ncertificate = "{certificate}"\n'
+    config += f'key = "{key}"\nclients_ca = "{authority.ca}"\n'
+    for name in ("network", "socket"):
+        (tmp_path / name).mkdir()
+    network = Encrypted(tmp_path / "network")
+    network.context = authority.client(DBA)
+    here = AgentProcess(tmp_path / "socket", config=config, unix=True)
+    here.env["AGENT_BIND"] += f",0.0.0.0:{network.port}"
+    try:
+        here.start()
+        by_socket, by_network = here.schedule(PING, {}), network.schedule(PING, {})
+        assert_refused(here.post_schedule(SUCCESS, {}), 403, "Forbidden")
+        here.await_final(by_network)
+        listed = here.get("/api/3/stacks/default/actions").json["response"]
+        assert {each["user"]: each["started_via"] for each in listed} == {"root@db-7": "cli", DBA: "api"}
+        assert here.state(by_socket) == "DONE"
+        network.context = ssl.create_default_context(cafile=authority.ca)
+        with pytest.raises(NOT_SERVED):
+            network.get(f"{PREFIX}/queue")
+    finally:
+        here.close()
