@@ -140,6 +140,24 @@ def positive_number(value: Any) -> float:
     return float(value)
 
 
+def duration_seconds(text: str) -> float:
+    """Seconds of a text such as 90s, 15m, 24h or 400d. Raises `ValueError`."""
+    found = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if not found or not int(found[1]):
+        raise ValueError(text)
+    return float(int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+
+
+def duration(value: Any) -> str:
+    """A time span as a number and a unit."""
+    try:
+        if duration_seconds(text(value)) < LONGEST:
+            return str(value)
+    except ValueError:
+        pass
+    raise Wrong('a time span such as "90s", "24h" or "400d"', value)
+
+
 def one_of(*allowed: str) -> Check:
     def check(value: Any) -> str:
         if value not in allowed:

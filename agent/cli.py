@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from agent import cli_tokens, config, config_file, log, owner, polkit, trust
+from agent import cli_events, cli_tokens, config, config_file, log, owner, polkit, trust
 from agent.errors import ConfigError
 
 
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     rule.add_argument("--user", default="agent", help="who the agent runs as; agent unless given")
     rule.set_defaults(run=polkit_rule)
     cli_tokens.add_commands(commands)
+    cli_events.add_commands(commands)
     return parser
 
 

@@ -1,11 +1,15 @@
 """agentctl token: who may call, and with which tokens."""
 
 import argparse
+import hashlib
+import os
+import pwd
 import re
+import sys
 from pathlib import Path
 
-from agent import clock, config, owner, token_file, token_use, tokens
-from agent.identities import Identity
+from agent import cli_events, clock, config, log, owner, token_file, token_use, tokens
+from agent.identities import PERMISSIONS, Identity, Token
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SECOND = 1_000_000
@@ -19,6 +23,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     create.add_argument("email", help="who it is for; actions are recorded under it")
     create.add_argument("--kinds", nargs="+", action="extend", default=[], help="what it may schedule: globs of kinds")
     create.add_argument("--read-only", action="store_true", help="it may look and schedule nothing")
+    create.add_argument(
+        "--permissions", nargs="+", action="extend", default=[], choices=PERMISSIONS, help="audit: read the audit trail"
+    )
     create.add_argument("--expires", type=_duration, help="how long it is valid, such as 90d; for good unless given")
     create.set_defaults(run=_create)
     show = found.add_parser("list", help="print the identities, their tokens by id, and when each was last used")
@@ -40,24 +47,52 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _create(arguments: argparse.Namespace) -> None:
-    print(
-        token_file.create(
-            _file(arguments),
-            arguments.email,
-            arguments.kinds,
-            read_only=arguments.read_only,
-            expires=arguments.expires,
-        )
+    user = _who()
+    token = token_file.create(
+        _file(arguments),
+        arguments.email,
+        arguments.kinds,
+        read_only=arguments.read_only,
+        permissions=arguments.permissions,
+        expires=arguments.expires,
     )
+    print(token)
+    _note("token.created", user, arguments.email, id=_id(token))
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
+    user = _who()
     token_file.revoke(_file(arguments), arguments.email, arguments.id)
+    _note("token.revoked", user, arguments.email, id=arguments.id or "all")
 
 
 def _rotate(arguments: argparse.Namespace) -> None:
     overlap, expires = arguments.overlap, arguments.expires
-    print(token_file.rotate(_file(arguments), arguments.email, arguments.id, overlap=overlap, expires=expires))
+    user = _who()
+    token = token_file.rotate(_file(arguments), arguments.email, arguments.id, overlap=overlap, expires=expires)
+    print(token)
+    _note("token.rotated", user, arguments.email, id=_id(token), replaced=arguments.id or "the only one")
+
+
+def _who() -> str:
+    """The user of this host who gives the command; asked before the command becomes the agent's user."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    behind = os.environ.get("SUDO_USER", "")
+    return f"{behind} as {name}" if behind and uid == 0 else name
+
+
+def _id(token: str) -> str:
+    return Token(hashlib.sha256(token.encode()).digest()).id
+
+
+def _note(event: str, user: str, email: str, **details: str) -> None:
+    """Add to the audit trail of the configured agent; the token is made or revoked all the same."""
+    if reason := cli_events.note(config.load().agent.db, event, user, {"identity": email} | details):
+        print(f"the audit trail does not have it: {log.one_line(reason)}", file=sys.stderr)
 
 
 def _list(arguments: argparse.Namespace) -> None:

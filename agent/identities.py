@@ -16,8 +16,10 @@ UNIX = "unix"
 """The table of the users and groups of this host; no e-mail has this name."""
 UNIX_NAME = re.compile(r"@?[^\s\x00-\x1f\x7f@:\"/]{1,128}")
 TOKEN = ("created", "expires", "sha256")
-LOCAL = ("expires", "kinds", "read_only")
-MEMBERS = ("expires", "kinds", "read_only", "sha256", "tokens")
+LOCAL = ("expires", "kinds", "permissions", "read_only")
+MEMBERS = ("expires", "kinds", "permissions", "read_only", "sha256", "tokens")
+PERMISSIONS = ("audit",)
+"""What a caller may do beyond schedule, cancel and read: `audit`, read the audit trail."""
 HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 MOST_CUTS = 200
@@ -50,6 +52,7 @@ class Identity:
     read_only: bool = False
     tokens: tuple[Token, ...] = ()
     expires: float | None = None
+    permissions: tuple[str, ...] = ()
     kinds: re.Pattern[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +83,8 @@ class Identities:
             return None
         writing = [each for each in found if not each.read_only]
         globs = tuple(glob for each in writing for glob in each.globs)
-        return Identity(email, globs, read_only=not writing)
+        permissions = tuple(sorted({name for each in found for name in each.permissions}))
+        return Identity(email, globs, read_only=not writing, permissions=permissions)
 
 
 def parse(document: Mapping[str, Any], *, certificates: bool = False) -> Identities:
@@ -156,7 +160,8 @@ def _local(name: str, content: Any) -> Identity:
     if not UNIX_NAME.fullmatch(name):
         raise Wrong("the name of a user, or @ and that of a group", name)
     _refuse_others(_table(content), LOCAL)
-    return Identity(name, _kinds(content), _read_only(content), expires=_expires(content))
+    permissions = _member(content, "permissions", _permissions, ())
+    return Identity(name, _kinds(content), _read_only(content), expires=_expires(content), permissions=permissions)
 
 
 def _identity(email: str, content: Any, certificates: bool) -> Identity:
@@ -167,7 +172,14 @@ def _identity(email: str, content: Any, certificates: bool) -> Identity:
         raise Wrong("the hash of a token, as api.tls.clients_ca is not set", checks.NOTHING, at="sha256")
     tokens = [Token(_member(content, "sha256", _digest, b""), _expires(content))] if "sha256" in content else []
     tokens += _member(content, "tokens", _tokens, ())
-    return Identity(email, _kinds(content), _read_only(content), tuple(tokens), _expires(content))
+    permissions = _member(content, "permissions", _permissions, ())
+    return Identity(email, _kinds(content), _read_only(content), tuple(tokens), _expires(content), permissions)
+
+
+def _permissions(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(each in PERMISSIONS for each in value):
+        raise Wrong("a list of " + ", ".join(PERMISSIONS), value)
+    return tuple(value)
 
 
 def _tokens(value: Any) -> list[Token]:

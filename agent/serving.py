@@ -18,6 +18,10 @@ MAY_PASS = 1
 """Exit status where another try may succeed; with `os.EX_CONFIG` (78) only a change of the configuration helps."""
 
 
+_changed: list[str] = []
+"""The names of the options that the last reload changed."""
+
+
 def settings() -> Settings:
     """Read the configuration, at the start and at each reload; a wrong one stops the start, never a running agent."""
     log.set_up()
@@ -27,12 +31,14 @@ def settings() -> Settings:
             command_line.check()
         else:
             _try_apart()
-        return config.reload()
+        after = config.reload()
     except ConfigError as error:
         if before is None:
             _refuse_to_start(str(error))
         log.configuration_kept(str(error))
         return before
+    _changed[:] = config.changed(before, after) if before is not None else []
+    return after
 
 
 def _try_apart() -> None:
@@ -49,7 +55,7 @@ def _try_apart() -> None:
 
 def on_starting(arbiter: Any) -> None:
     """Find out before anything listens whether the files of trust and the database can be used."""
-    from agent.store import Store
+    from agent.store import Store, events
 
     _forget_working_directory()
     store = Store(config.current().agent.db)
@@ -57,6 +63,7 @@ def on_starting(arbiter: Any) -> None:
         trust.check(config.current(), config.file())
         store.open()
         trust.close_state(store.path)
+        store.write(lambda connection: events.add(connection, "agent.started", {}))
     except (ConfigError, StoreUnusable) as error:
         _refuse_to_start(str(error))
     except StoreUnavailable as error:
@@ -91,6 +98,22 @@ def on_reload(arbiter: Any) -> None:
         unix_sockets.secure(config.current().api)
     except ConfigError as error:
         raise HaltServer(str(error), os.EX_CONFIG) from None
+    _note_reloaded()
+
+
+def _note_reloaded() -> None:
+    """Add the reload to the audit trail, with the names of what changed."""
+    from agent.store import Store, events
+
+    names, _changed[:] = list(_changed), []
+    store = Store(config.current().agent.db)
+    try:
+        store.write(lambda connection: events.add(connection, "configuration.reloaded", {"changed": names}))
+    except (StoreUnavailable, StoreUnusable) as error:
+        log.store_unavailable([str(error)])
+    finally:
+        # SQLite's connections must not cross a fork.
+        store.close()
 
 
 def _forget_working_directory() -> None:

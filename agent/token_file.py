@@ -21,7 +21,13 @@ SECOND = 1_000_000
 
 
 def create(
-    path: Path, email: str, kinds: Sequence[str], *, read_only: bool = False, expires: float | None = None
+    path: Path,
+    email: str,
+    kinds: Sequence[str],
+    *,
+    read_only: bool = False,
+    permissions: Sequence[str] = (),
+    expires: float | None = None,
 ) -> str:
     """A token for a new identity, or one more for an identity that has the same permissions.
 
@@ -34,10 +40,11 @@ def create(
         members = _members(token, expires)
         if email not in known.by_email:
             _refuse_no_permission(kinds, read_only)
-            identity = {"kinds": list(kinds), "read_only": read_only}
+            identity: dict[str, Any] = {"kinds": list(kinds), "read_only": read_only}
+            identity |= {"permissions": list(permissions)} if permissions else {}
             _refuse_wrong(email, identity | {"tokens": [{"sha256": members["sha256"]}]})
             return token_text.with_token(token_text.with_identity(text, email, identity), email, members)
-        if kinds or read_only:
+        if kinds or read_only or permissions:
             raise ConfigError(f"{path}: {email} is in it already: name no kinds to give it one more token")
         return token_text.with_token(text, email, members)
 

@@ -66,6 +66,10 @@ WRONG = [
     ("actions", "prune_keep", "true", "an integer of 0 or more", "true"),
     ("actions", "prune_limit", "0", "a positive integer", "0"),
     ("actions", "timeouts", "60", "a table", "60"),
+    ("audit", "keep", "400", 'a time span such as "90s", "24h" or "400d"', "400"),
+    ("audit", "keep", '"0d"', 'a time span such as "90s", "24h" or "400d"', '"0d"'),
+    ("audit", "keep", '"400 days"', 'a time span such as "90s", "24h" or "400d"', '"400 days"'),
+    ("audit", "rows", "0", "a positive integer", "0"),
     ("service", "supervisor", '"runit"', 'one of "systemd", "commands"', '"runit"'),
     ("service", "unit", "1", "a text", "1"),
     ("service", "pid", '"pidof redis"', 'a command as a list of words, such as ["/bin/true"]', '"pidof redis"'),
@@ -117,7 +121,7 @@ def test_a_wrong_value_is_told_with_its_place_what_was_expected_and_what_was_got
 
 
 def test_there_is_a_wrong_value_above_for_every_option() -> None:
-    core = ("agent", "api", "actions", "service")
+    core = ("agent", "api", "actions", "audit", "service")
     options = {(table, each.name) for table in core for each in fields(config.TABLES[table])}
     assert options <= {(table, option) for table, option, *_ in WRONG}
 

@@ -11,6 +11,7 @@ from agent.api.bounded import Bounded
 from agent.api.cancel import bp as cancel
 from agent.api.datastore import Facts
 from agent.api.datastore import bp as datastore
+from agent.api.events import bp as events
 from agent.api.finished import bp as finished
 from agent.api.hooks import bp as hooks
 from agent.api.info import bp as info
@@ -58,6 +59,7 @@ def init_app(app: Flask, context: Context) -> None:
     for blueprint in (finished, queue, info, schedule, plan, available, cancel):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(datastore, url_prefix=UNSTABLE)
+    app.register_blueprint(events, url_prefix=UNSTABLE)
     app.register_blueprint(async_actions)
     app.register_blueprint(hooks)
     app.register_blueprint(openapi)

@@ -98,6 +98,23 @@ class Cancelled(Schema):
     state = _state()
 
 
+class Event(Schema):
+    """A line of the audit trail."""
+
+    id = fields.Integer(required=True, metadata={"description": "Its place: one more than that of the event before."})
+    timestamp = _text("When, RFC 3339.")
+    event = _text("What happened, such as `action.scheduled`.")
+    user = _text("Who did it.", allow_none=True)
+    requester = _text("By which channel.", allow_none=True)
+    kind = _text("The kind of the action.", allow_none=True)
+    action_id = _text("The action.", allow_none=True)
+    details = fields.Dict(required=True, metadata={"description": "More, by event; secrets are masked."})
+    previous = _text("The hash of the event before.")
+    hash = _text(
+        "SHA-256 of the JSON list of previous, id, timestamp, event, user, requester, kind, action_id, details."
+    )
+
+
 class Available(Schema):
     """A kind that the node offers."""
 

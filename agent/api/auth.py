@@ -10,9 +10,10 @@ from flask import Flask, current_app, request
 
 from agent import log, tls
 from agent.api import connection
+from agent.api.current import context
 from agent.config import Settings
 from agent.errors import AgentError, Forbidden, Unauthenticated
-from agent.identities import EMAIL, EVERYTHING, Identity
+from agent.identities import EMAIL, EVERYTHING, PERMISSIONS, Identity
 from agent.models import Requester
 from agent.token_use import TokenUse
 from agent.tokens import Expired, Tokens
@@ -48,9 +49,11 @@ class Door:
                 raise Forbidden(f"{identity.email} may only read")
         except Expired as error:
             log.caller_refused(Unauthenticated.status, request.environ.get("REMOTE_ADDR", ""), str(error))
+            count_refused(Unauthenticated.status)
             raise Unauthenticated(str(error)) from None
         except AgentError as error:
             log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), error.message)
+            count_refused(error.status)
             raise
         request.environ[CALLER], request.environ[CHANNEL] = identity, channel
 
@@ -90,7 +93,7 @@ class Door:
     def _by_certificate(self) -> Identity:
         email = self._email()
         if self._tokens is None:
-            return Identity(email, EVERYTHING)
+            return Identity(email, EVERYTHING, permissions=PERMISSIONS)
         identity = self._tokens.by_email(email)
         if identity is None:
             raise Forbidden(f"{email} is not in the file of tokens")
@@ -167,9 +170,24 @@ def permit_any(kinds: Iterable[str]) -> None:
         _forbid(f"{identity.email} may schedule no action")
 
 
+def require(permission: str) -> None:
+    """Raises `Forbidden` unless the caller has this permission."""
+    identity = caller()
+    if identity is not None and permission not in identity.permissions:
+        _forbid(f"{identity.email} has not the permission {permission}")
+
+
 def _forbid(reason: str) -> NoReturn:
     log.caller_refused(Forbidden.status, request.environ.get("REMOTE_ADDR", ""), reason)
+    identity = caller()
+    count_refused(Forbidden.status, identity.email if identity else "")
     raise Forbidden(reason)
+
+
+def count_refused(status: int, who: str = "") -> None:
+    """Count a refused call for the audit trail, by its identity or, without one, its address."""
+    address = request.environ.get("REMOTE_ADDR", "") or "the unix socket"
+    context().engine.refused.count(status, who or address)
 
 
 def _named(encrypted: ssl.SSLSocket) -> tuple[str, float]:

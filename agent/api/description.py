@@ -24,6 +24,7 @@ class Description:
     summary: str
     answer: str
     errors: tuple[type[AgentError], ...] = ()
+    media_type: str = "application/json"
     query: type[Schema] | None = None
     headers: tuple[str, ...] = ()
     bodies: Bodies | None = None

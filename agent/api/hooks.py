@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from agent import log, secret_file, signature
 from agent.api import body
-from agent.api.auth import authenticates_itself
+from agent.api.auth import authenticates_itself, count_refused
 from agent.api.current import context
 from agent.api.description import describe
 from agent.api.schedule import marked, write_down
@@ -159,6 +159,7 @@ def _log_refused(application: str, error: AgentError) -> None:
     else:
         reason = f"{option}: {error.sentence}"
     log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), reason)
+    count_refused(error.status)
 
 
 def _event() -> str:

@@ -162,14 +162,14 @@ def _header_parameters(described: Description) -> Iterator[Document]:
 def _answer(described: Description) -> Document:
     answer: Document = {
         "description": "What was asked for.",
-        "content": {"application/json": {"schema": _reference(described.answer)}},
+        "content": {described.media_type: {"schema": _reference(described.answer)}},
     }
     if "If-None-Match" in described.headers:
         answer["headers"] = _headers("ETag", "Cache-Control")
     if "Idempotency-Key" in described.headers:
         answer["headers"] = _headers("Idempotent-Replayed")
     if "Prefer" in described.headers:
-        answer["headers"] |= _headers("Preference-Applied")
+        answer["headers"] = answer.get("headers", {}) | _headers("Preference-Applied")
     if described.links:
         answer["links"] = {
             operation: {"operationId": operation, "parameters": {parameter: f"$response.body#{pointer}"}}

@@ -3,13 +3,13 @@
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent import checks
 from agent.checks import Wrong
-from agent.config.core import Actions, Agent, Api, Tls
+from agent.config.core import Actions, Agent, Api, Audit, Tls
 from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Peer, Service
 from agent.config.host import (
     Application,
@@ -29,6 +29,7 @@ __all__ = [
     "Agent",
     "Api",
     "Application",
+    "Audit",
     "Cache",
     "Callbacks",
     "Containers",
@@ -43,6 +44,7 @@ __all__ = [
     "Service",
     "Settings",
     "Tls",
+    "changed",
     "current",
     "file",
     "is_read",
@@ -64,6 +66,7 @@ class Settings:
     agent: Agent = field(default_factory=Agent)
     api: Api = field(default_factory=Api)
     actions: Actions = field(default_factory=Actions)
+    audit: Audit = field(default_factory=Audit)
     service: Service | None = None
     datastore: Datastore | None = None
     external_actions: Mapping[str, ExternalAction] = field(default_factory=dict)
@@ -86,6 +89,7 @@ TABLES: dict[str, type[Any]] = {
     "agent": Agent,
     "api": Api,
     "actions": Actions,
+    "audit": Audit,
     "service": Service,
     "datastore": Datastore,
     "host": Host,
@@ -154,6 +158,16 @@ def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
     except Wrong as wrong:
         raise ConfigError(f"{origin}: {wrong}") from None
     return Settings(**tables)
+
+
+def changed(before: Any, after: Any, name: str = "") -> list[str]:
+    """The names of the options in which two settings differ; of values nothing."""
+    if before == after:
+        return []
+    if not (is_dataclass(before) and is_dataclass(after) and type(before) is type(after)):
+        return [name]
+    inside = [(each.name, getattr(before, each.name), getattr(after, each.name)) for each in fields(before)]
+    return [found for each, old, new in inside for found in changed(old, new, f"{name}.{each}".lstrip("."))]
 
 
 def file(environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -127,6 +127,18 @@ class Api:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """The audit trail: who did what."""
+
+    keep: str = option("400d", checks.duration, "How long events are kept, whatever becomes of the actions.")
+    rows: int = option(1_000_000, checks.positive_integer, "How many events are kept at most, the newest; some 400 MB.")
+
+    @property
+    def keep_seconds(self) -> float:
+        return checks.duration_seconds(self.keep)
+
+
+@dataclass(frozen=True)
 class Actions:
     """How actions are queued, run and kept."""
 

@@ -9,19 +9,24 @@ from logging import getLogger
 from apscheduler.jobstores.base import JobLookupError
 from gunicorn import systemd
 
-from agent import log
+from agent import clock, log
 from agent.config import Settings
 from agent.engine.executor import Executor
 from agent.engine.holds import Holds
 from agent.engine.timer import Every, timer
 from agent.errors import StoreUnavailable
 from agent.kinds.registry import Registry
-from agent.store import Store, actions, idempotency
+from agent.refused_calls import RefusedCalls
+from agent.store import Store, actions, events, idempotency
 
 PRUNE_PIECE = 50
 """Actions removed by one commit, so that no schedule call waits long for it."""
 FIRST_PRUNE = 60.0
 """Seconds from the start to the first prune at most: an agent that is started often prunes too."""
+REFUSED_EVERY = 60.0
+"""Seconds between two events with the counts of refused calls."""
+PRUNED_EVENTS = 100_000
+"""Events that one prune removes at most: a clock that jumps forward erases no more than this until it is set right."""
 DAY = 86400.0
 """Seconds; longer than any step."""
 
@@ -35,6 +40,8 @@ class Engine:
         self.changes = threading.Condition()
         self._executor = Executor(store, registry, settings, self.tell_changed)
         self._timer = timer()
+        self.refused = RefusedCalls()
+        self._refused_stored = clock.monotonic()
         self._ending = threading.Thread(target=self._end, name="engine-end", daemon=True)
         self.stopping = threading.Event()
         """Set: nothing more is begun, and whoever waits for a change is answered with what there is."""
@@ -70,6 +77,7 @@ class Engine:
         if self._timer.running:
             self._timer.shutdown(wait=False)
         self._executor.stop(DAY)
+        self._store_refused()
 
     @property
     def holds(self) -> Holds:
@@ -95,6 +103,8 @@ class Engine:
         systemd.sd_notify("WATCHDOG=1", getLogger("agent"))
         self._executor.drain()
         self._executor.scrub()
+        if clock.monotonic() - self._refused_stored > REFUSED_EVERY:
+            self._store_refused()
 
     def _prune(self) -> None:
         options = self._settings.actions
@@ -105,12 +115,31 @@ class Engine:
                 count += removed
                 if removed < PRUNE_PIECE:
                     break
+            self._prune_events()
             while idempotency.prune(self._store) == idempotency.PIECE:
                 continue
         except StoreUnavailable as error:
             log.store_unavailable(error.layers)
         if count:
             log.pruned(count)
+
+    def _prune_events(self) -> None:
+        options = self._settings.audit
+        for _ in range(PRUNED_EVENTS // events.PIECE):
+            if events.prune(self._store, options.keep_seconds, options.rows) < events.PIECE:
+                break
+
+    def _store_refused(self) -> None:
+        """Add the counts of refused calls to the audit trail as one event."""
+        self._refused_stored = clock.monotonic()
+        if not (counts := self.refused.take()):
+            return
+        details = {"count": sum(int(each["count"]) for each in counts), "by": counts}
+        try:
+            self._store.write(lambda connection: events.add(connection, "calls.refused", details))
+        except StoreUnavailable as error:
+            self.refused.put_back(counts)
+            log.store_unavailable(error.layers)
 
 
 def _now() -> datetime:

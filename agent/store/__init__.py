@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from agent import clock
 from agent.errors import StoreUnavailable, StoreUnusable
+from agent.store.chain import chained
 from agent.store.migrate import migrate, migrations, refuse_foreign, refuse_newer
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ PRAGMAS: tuple[str, ...] = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",  # an erased secret leaves no bytes behind
+    "PRAGMA trusted_schema = ON",  # the triggers of the audit trail call a function of ours
     "PRAGMA cache_size = -512",  # KiB a connection: the memory belongs to the database beside us
 )
 
@@ -149,6 +151,7 @@ class Store:
 def _make_ours(connection: sqlite3.Connection) -> None:
     """Bring the file to our schema; one that is none of ours is left as it is."""
     connection.row_factory = sqlite3.Row
+    connection.create_function("chained", 9, chained, deterministic=True)
     refuse_foreign(connection)
     refuse_newer(connection, migrations())
     if not connection.execute("PRAGMA schema_version").fetchone()[0]:

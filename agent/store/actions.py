@@ -8,7 +8,7 @@ from typing import Any
 from agent import clock
 from agent.errors import ActionNotFound, NotCancellable
 from agent.models import Action, Claimed, Json, State, Transition
-from agent.store import Store
+from agent.store import Store, events
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -161,8 +161,8 @@ def hand_over(store: Store, seq: int, handed_over: bool) -> None:
     store.write(lambda connection: _one(connection.execute(HAND_OVER, row)))
 
 
-def cancel(store: Store, action_id: str, *, running: bool = True) -> Action:
-    """End a NEW action, ask a RUNNING one to stop; returns the action as it is then.
+def cancel(store: Store, action_id: str, *, running: bool = True, user: str | None = None) -> Action:
+    """End a NEW action, ask a RUNNING one to stop, at the wish of `user`; returns the action as it is then.
 
     Raises `ActionNotFound`, and `NotCancellable` for a final one, or a running one unless `running`.
     """
@@ -171,13 +171,15 @@ def cancel(store: Store, action_id: str, *, running: bool = True) -> Action:
         action = _by_id(connection, action_id)
         if action.state.final:
             raise NotCancellable(f"the action is {action.state} already")
+        if action.state is State.RUNNING and not running:
+            raise NotCancellable(f"a running {action.kind} cannot be interrupted")
+        whose = {"user": user, "kind": action.kind, "action_id": action.id}
+        events.add(connection, "action.cancel_requested", {"state": action.state}, **whose)
         if action.state is State.NEW:
             final = _final(action.seq, State.FAILED, {"cancelled": True}, "cancelled before it started")
             if connection.execute(HAS_SECRETS, {"seq": action.seq}).fetchone()[0]:
                 store.secret_erased()
             _finish(connection, final)
-        elif not running:
-            raise NotCancellable(f"a running {action.kind} cannot be interrupted")
         else:
             _one(connection.execute(ASK_TO_CANCEL, {"seq": action.seq}))
         return _by_id(connection, action_id)

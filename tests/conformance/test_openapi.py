@@ -85,6 +85,7 @@ def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
         (f"{PREFIX}/info/{{action_id}}", "get"),
         (f"{PREFIX}/cancel/{{action_id}}", "post"),
         ("/api/unstable/datastore", "get"),
+        ("/api/unstable/events", "get"),
         *((ACTIONS + suffix, method) for suffix in ("", ".json") for method in ("get", "post")),
         *((f"{ACTIONS}/{{seq}}{suffix}", "get") for suffix in ("", ".json")),
         ("/hooks/deploy/{application}", "post"),
