@@ -45,7 +45,7 @@ WRONG = [
     ("api", "record_headers", '"x-change"', "a list of texts", '"x-change"'),
     ("api", "record_headers", '["x change"]', f"a list of {HARMLESS}", '["x change"]'),
     ("api", "record_headers", '["X-Api-Key"]', f"a list of {HARMLESS}", '["X-Api-Key"]'),
-    ("api", "socket_mode", "0", 'the permissions of a file, such as "0660"', "0"),
+    ("api", "socket_mode", "1.5", 'the permissions of a file, such as "0660"', "1.5"),
     ("api", "socket_group", "0", "the name of a group", "0"),
     ("agent", "kinds_path", "1", "a text", "1"),
     ("api", "tls", '"server.pem"', "a table", '"server.pem"'),
