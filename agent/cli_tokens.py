@@ -104,7 +104,8 @@ def _list(arguments: argparse.Namespace) -> None:
     print(f"{'IDENTITY':32} {'TOKEN':12} {'EXPIRES':20} {'LAST USED':20} MAY SCHEDULE")
     for identity in found.by_email.values():
         for token in identity.tokens:
-            _print(identity.email, token.id, token.expires, used.get(token.id), identity)
+            ends = [each for each in (identity.expires, token.expires) if each is not None]
+            _print(identity.email, token.id, min(ends, default=None), used.get(token.id), identity)
         if not identity.tokens:
             _print(identity.email, "certificate", identity.expires, used.get(identity.email), identity)
     for name, identity in found.unix.items():

@@ -45,7 +45,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Identity:
-    """A caller and what it may do."""
+    """A caller and what it may do, until the moment `expires` with whatever it calls."""
 
     email: str
     globs: tuple[str, ...]
@@ -170,7 +170,7 @@ def _identity(email: str, content: Any, certificates: bool) -> Identity:
     _refuse_others(_table(content), MEMBERS)
     if "sha256" not in content and "tokens" not in content and not certificates:
         raise Wrong("the hash of a token, as api.tls.clients_ca is not set", checks.NOTHING, at="sha256")
-    tokens = [Token(_member(content, "sha256", _digest, b""), _expires(content))] if "sha256" in content else []
+    tokens = [Token(_member(content, "sha256", _digest, b""))] if "sha256" in content else []
     tokens += _member(content, "tokens", _tokens, ())
     permissions = _member(content, "permissions", _permissions, ())
     return Identity(email, _kinds(content), _read_only(content), tuple(tokens), _expires(content), permissions)

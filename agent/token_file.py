@@ -72,12 +72,10 @@ def rotate(
 
     def edit(text: str, known: Identities) -> str:
         replaced = _token(path, _identity(path, known, email), token_id)
-        text = token_text.with_token(text, email, _members(token, expires))
-        if overlap <= 0:
-            return token_text.without_token(text, email, replaced.sha256.hex())
-        if replaced.expires is not None and replaced.expires < clock.now() / SECOND + overlap:
-            return text
-        return token_text.with_end(text, email, replaced.sha256.hex(), _moment(overlap))
+        text = token_text.without_token(text, email, replaced.sha256.hex())
+        if overlap > 0:
+            text = token_text.with_token(text, email, _ending(replaced, overlap))
+        return token_text.with_token(text, email, _members(token, expires))
 
     _change(path, edit)
     return token
@@ -88,6 +86,16 @@ def _members(token: str, expires: float | None) -> dict[str, Any]:
         "sha256": hashlib.sha256(token.encode()).hexdigest(),
         "created": _moment(0),
         "expires": None if expires is None else _moment(expires),
+    }
+
+
+def _ending(token: Token, seconds: float) -> dict[str, Any]:
+    """The same token with an end in `seconds`, or its own if that comes first."""
+    end = clock.now() / SECOND + seconds
+    return {
+        "sha256": token.sha256.hex(),
+        "created": token.created and clock.rfc3339(round(token.created * SECOND)),
+        "expires": clock.rfc3339(round(min(end, token.expires or end) * SECOND)),
     }
 
 

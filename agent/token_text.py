@@ -30,11 +30,9 @@ class Block:
             kept -= 1
         del self.lines[:kept]
 
-    def set(self, name: str, value: str | None) -> None:
-        """Write a member below the header, or remove it."""
+    def drop(self, name: str) -> None:
+        """Remove a member that stands in one line."""
         self.lines[:] = [line for line in self.lines if (_member(line) or ("",))[0] != name]
-        if value is not None:
-            self.lines.insert(1, f"{name} = {value}\n")
 
 
 def with_identity(text: str, email: str, members: Mapping[str, Any]) -> str:
@@ -64,28 +62,11 @@ def without_token(text: str, email: str, sha256: str) -> str:
     def edit(blocks: list[Block]) -> None:
         for block in _holders(blocks, email, sha256):
             if block.keys == (email,):
-                block.set("sha256", None)
-                block.set("expires", None)
+                block.drop("sha256")
             else:
                 block.remove()
 
     return _edited(text, edit, lambda document: _drop(document[email], sha256))
-
-
-def with_end(text: str, email: str, sha256: str, expires: str) -> str:
-    """The text with the moment at which one token ends. Raises `ConfigError`."""
-
-    def edit(blocks: list[Block]) -> None:
-        for block in _holders(blocks, email, sha256):
-            block.set("expires", expires)
-
-    def expect(document: Document) -> None:
-        identity = document[email]
-        for holder in (identity, *identity.get("tokens", ())):
-            if str(holder.get("sha256", "")).lower() == sha256:
-                holder["expires"] = tomllib.loads(f"x = {expires}")["x"]
-
-    return _edited(text, edit, expect)
 
 
 def _edited(text: str, edit: Callable[[list[Block]], None], expect: Callable[[Document], object]) -> str:
@@ -107,7 +88,6 @@ def _edited(text: str, edit: Callable[[list[Block]], None], expect: Callable[[Do
 def _drop(identity: Document, sha256: str) -> None:
     if str(identity.get("sha256", "")).lower() == sha256:
         del identity["sha256"]
-        identity.pop("expires", None)
     if "tokens" in identity:
         identity["tokens"] = [each for each in identity["tokens"] if each["sha256"].lower() != sha256]
         if not identity["tokens"]:

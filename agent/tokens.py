@@ -70,7 +70,8 @@ class Tokens:
                     found = identity, each
         if found is None:
             return None
-        _refuse_expired(found[1].expires, found[0].email)
+        for expires in (found[0].expires, found[1].expires):
+            _refuse_expired(expires, found[0].email)
         return replace(found[0], tokens=(found[1],))
 
     def by_email(self, email: str) -> Identity | None:

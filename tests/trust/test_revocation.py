@@ -207,6 +207,15 @@ def test_an_identity_has_several_tokens_that_end_one_by_one(tmp_path: Path) -> N
         tokens.by_token(READER_TOKEN)
 
 
+def test_the_end_of_an_identity_ends_all_of_its_tokens(tmp_path: Path) -> None:
+    text = f'["{READER}"]\nkinds = ["*"]\nexpires = 2020-01-01T00:00:00Z\ntokens = [{{{line_of(DBA_TOKEN)}}}]\n'
+    tokens = Tokens(write_tokens(tmp_path / "tokens.toml", text), certificates=True)
+    with pytest.raises(Expired):
+        tokens.by_token(DBA_TOKEN)
+    with pytest.raises(Expired):
+        tokens.by_email(READER)
+
+
 def line_of(token: str) -> str:
     return table(DBA, token, []).splitlines()[1]
 

@@ -16,7 +16,18 @@ from agent import cli, clock, owner
 from agent.errors import ConfigError
 from agent.tokens import Expired, Tokens
 from tests.agent_process import CHECKOUT, PREFIX
-from tests.trust.guarded import DBA, DBA_TOKEN, PINGER, PINGER_TOKEN, THREE, StartGuarded, bearer, write_tokens
+from tests.trust.guarded import (
+    DBA,
+    DBA_TOKEN,
+    PINGER,
+    PINGER_TOKEN,
+    READER,
+    READER_TOKEN,
+    THREE,
+    StartGuarded,
+    bearer,
+    write_tokens,
+)
 
 NOBODY = 65534
 NEW = "you@example.com"
@@ -104,6 +115,17 @@ def test_a_token_is_replaced_at_once_or_after_a_time(
     monkeypatch.setattr(clock, "now", lambda: now + 7201 * 1_000_000)
     with pytest.raises(Expired):
         known.by_token(second)
+
+
+def test_the_end_of_an_identity_stays_when_its_token_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_tokens(tmp_path / "tokens.toml", f"{THREE}expires = 2099-01-01T00:00:00Z\n")
+    new = run(capsys, "rotate", READER, "--overlap", "1h", "--file", str(file))
+    known = Tokens(file)
+    assert known.by_token(new) and known.by_token(READER_TOKEN)
+    assert known._current().by_email[READER].expires == 4070908800
+    assert run(capsys, "list", "--file", str(file)).count("2099-01-01T00:00:00Z") == 1
 
 
 def test_which_token_is_meant_must_be_clear(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
