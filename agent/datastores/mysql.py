@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from agent import plan
 from agent.config import Datastore as Settings
 from agent.datastores import (
     mysql_address,
     mysql_databases,
     mysql_deadline,
     mysql_life,
+    mysql_promotion,
     mysql_replication,
     mysql_resync,
     mysql_users,
@@ -113,9 +115,20 @@ class MySQL(Datastore):
         with self._session() as session:
             return mysql_replication.role(session)
 
-    def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
+    def plan_promote(self, request: PromoteRequest) -> Plan:
+        if self.is_dirty():
+            return plan.refuse("the data of this server is not whole, so it cannot be a primary", "resync it first")
         with self._session() as session:
-            return mysql_replication.promote(session, self.settings.timeout, stop)
+            return mysql_promotion.plan(session, self.settings, request)
+
+    def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
+        try:
+            return mysql_promotion.promote(self.at, self.settings, stop, request)
+        except OutOfTime as late:
+            return mysql_deadline.settle(
+                self.at, self.settings.timeout, late, "this server is promoted",
+                lambda session: mysql_replication.role(session).leads,
+            )  # fmt: skip
 
     def disable_replication(self, stop: Stop) -> Json:
         with self._session() as session:
@@ -144,12 +157,12 @@ class MySQL(Datastore):
             session.wait_for_turn(self.settings.timeout / 2)
             yield session
 
-    def _plan_writing(self, plan: Callable[[Session], Plan]) -> Plan:
+    def _plan_writing(self, make: Callable[[Session], Plan]) -> Plan:
         """The plan of an action that writes to this server, whatever the agent still executes there."""
         with self._session() as session:
             mysql_replication.check_writes_here(session)
             mysql_resync.check_whole(session)
-            return plan(session)
+            return make(session)
 
     def _write(self, act: Callable[[Session], Json], what: str, is_done: Callable[[Session], bool]) -> Json:
         """Act in the agent's turn. A statement without an answer in time is ended, and the server looked at again."""

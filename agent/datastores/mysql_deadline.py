@@ -37,9 +37,9 @@ def settle(at: Address, timeout: float, late: OutOfTime, what: str, is_done: Cal
     raise OutcomeUnknown(f"not known whether {what}; it may still take effect: {waits}", waited_for)
 
 
-def end(session: Session, thread: int | None) -> bool:
-    """Kill this thread; whether it is gone after `GRACE` seconds."""
-    deadline = time.monotonic() + GRACE
+def end(session: Session, thread: int | None, grace: float = GRACE) -> bool:
+    """Kill this thread; whether it is gone within `grace` seconds. One that waits for replicas may stay."""
+    deadline = time.monotonic() + grace
     with suppress(DatastoreRefused):  # it ended by itself
         session.run("KILL %s", thread)
     while _row(session, thread) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, Role
 from agent.datastores.mysql_address import Address
@@ -49,11 +50,12 @@ def check_writes_here(session: Session) -> None:
         raise DatastoreRefused(f"{session.where} is read-only")
 
 
-def promote(session: Session, timeout: float, stop: Stop) -> Json:
-    """Apply what was received, then follow nobody and take writes."""
+def promote(session: Session, timeout: float, stop: Stop, *, give_up: bool = False) -> dict[str, Any]:
+    """Apply what was received, then follow no source and take writes. `give_up`: what is never applied is lost."""
     followed = session.replica_status()
     for row in followed:
-        _apply_received(session, row, timeout, stop)
+        if not (give_up and never_applies(session, row)):
+            _apply_received(session, row, timeout, stop)
     _follow_nobody(session, followed)
     session.run(session.dialect.make_writable)
     return {"followed": [primary_of(row) for row in followed], **session.dialect.kept}
@@ -102,18 +104,31 @@ def _apply_received(session: Session, row: Row, timeout: float, stop: Stop) -> N
         raise
 
 
+def never_applies(session: Session, followed: Row) -> str | None:
+    """Why what was received of this source will not be applied by itself; None where it is or will be."""
+    now = _status_of(session, followed)
+    if _applies(now) or _is_applied(session, now):
+        return None
+    return f"{session.where} cannot apply what it received: {now['Last_SQL_Error'] or 'its applier is stopped'}"
+
+
 def _has_applied(session: Session, followed: Row) -> bool:
     """Raises `DatastoreRefused` where it never will by itself."""
     now = _status_of(session, followed)
-    if received := now.get(session.dialect.received):
-        applied = bool(session.value(session.dialect.gtids_applied, received))
-    else:
-        read, executed = ("Source_Log_File", "Read_Source_Log_Pos"), ("Relay_Source_Log_File", "Exec_Source_Log_Pos")
-        applied = [now[column] for column in read] == [now[column] for column in executed]
-    if not applied and not _applies(now):
-        why = now["Last_SQL_Error"] or "its applier is stopped"
-        raise DatastoreRefused(f"{session.where} cannot apply what it received: {why}")
+    applied = _is_applied(session, now)
+    if not applied and (why := never_applies(session, followed)) is not None:
+        raise DatastoreRefused(why)
     return applied
+
+
+def _is_applied(session: Session, now: Row) -> bool:
+    """Whether everything is applied that was received when the row was read."""
+    if received := now.get(session.dialect.received):
+        return bool(session.value(session.dialect.gtids_applied, received))
+    if now.get("Auto_Position"):
+        return True  # of MySQL, which counts what it received by GTID: nothing yet
+    read, executed = ("Source_Log_File", "Read_Source_Log_Pos"), ("Relay_Source_Log_File", "Exec_Source_Log_Pos")
+    return [now[column] for column in read] == [now[column] for column in executed]
 
 
 def _follow_nobody(session: Session, followed: list[Row]) -> None:

@@ -85,7 +85,7 @@ class Session:
     def replica_status(self) -> list[Row]:
         """A row for each server that it follows, in today's words whatever the dialect."""
         rows = self.run(self.dialect.replica_status)
-        return [{_today(column): value for column, value in row.items()} for row in rows]
+        return [{today(column): value for column, value in row.items()} for row in rows]
 
     @cached_property
     def folds_names(self) -> bool:
@@ -226,5 +226,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def _today(column: str) -> str:
-    return column.replace("Master", "Source").replace("Slave", "Replica")
+def today(name: str) -> str:
+    """The name of a column or variable in today's words."""
+    for old, new in (("Master", "Source"), ("Slave", "Replica"), ("master", "source"), ("slave", "replica")):
+        name = name.replace(old, new)
+    return name

@@ -13,6 +13,7 @@ import pymysql
 import pytest
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
+from agent.datastores.requests import PromoteRequest
 from agent.stop import Stop
 from tests.datastores.mysql_family import (
     MAKES,
@@ -30,6 +31,7 @@ from tests.datastores.mysql_family import (
 from tests.datastores.reports import into, nowhere
 from tests.servers.process import await_that
 
+FORCE = PromoteRequest(force=True)  # the primary of these tests takes writes all the time
 PAGE = Path(__file__).parent.parent.parent / "docs" / "mysql.rst"
 PASSWORD = "agent's own"
 
@@ -99,13 +101,13 @@ def test_a_promotion_waits_until_what_was_received_is_applied(
         await_that(lambda: "waiting for" in str(as_root(replica, "SHOW PROCESSLIST")).lower(), 10, "the applier waits")
         await_that(lambda: behind(replica), 10, "the row is received")
         with pytest.raises(DatastoreUnreachable, match="has not applied what it received after 2 s"):
-            driver.promote(Stop())
+            driver.promote(Stop(), FORCE)
         stop = Stop()
         stop.request("cancelled")
         with pytest.raises(DatastoreRefused, match="cancelled"):
-            driver.promote(stop)
+            driver.promote(stop, FORCE)
         await_that(lambda: driver.role().streaming, 10, "it follows as before")
-        promotion = Thread(target=own(replica, timeout=20).promote, args=[Stop()])
+        promotion = Thread(target=own(replica, timeout=20).promote, args=[Stop(), FORCE])
         promotion.start()
         await_that(lambda: "'No'" in str(as_root(replica, status(replica))[0]), 10, "it receives no more")
         assert not driver.role().writable

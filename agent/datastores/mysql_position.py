@@ -1,0 +1,15 @@
+"""The GTIDs that a server has written or applied, as text."""
+
+from __future__ import annotations
+
+from agent.datastores import mysql_gtid
+from agent.datastores.mysql_session import Session
+
+OWN_STATE = "SELECT CONCAT_WS(',', @@gtid_binlog_state, @@gtid_slave_pos) AS state"
+
+
+def applied(session: Session) -> str:
+    """On one line; of MariaDB the last GTID of each pair of domain and server."""
+    if session.dialect.product == "MySQL":
+        return "".join(str(session.value("SELECT @@GLOBAL.gtid_executed")).split())
+    return mysql_gtid.text_of(mysql_gtid.state_of(str(session.value(OWN_STATE))))
