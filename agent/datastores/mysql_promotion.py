@@ -137,6 +137,8 @@ def _decide(view: View, request: PromoteRequest) -> Plan:
 def _refusal(view: View, request: PromoteRequest) -> tuple[str, str] | None:
     """Why `force` is needed, and what else would do."""
     old = view.old
+    if view.broken is not None:
+        return view.broken, "repair replication or resync this server; force gives up what was received"
     if old is not None and old.state == "writable":
         return (
             f"the old primary {old.address} still takes writes",
@@ -147,8 +149,6 @@ def _refusal(view: View, request: PromoteRequest) -> tuple[str, str] | None:
             f"the old primary {old.address} answers and does not say whether it takes writes: {old.error}",
             "give the agent its login in [datastore.peers]; force promotes all the same",
         )
-    if view.broken is not None:
-        return view.broken, "repair replication or resync this server; force gives up what was received"
     if (delayed := mysql_lag.delayed(view.followed)) is not None and view.unapplied.transactions != 0:
         return delayed, "set the delay to 0 first, so that what was received is applied"
     too_late = mysql_lag.too_late(view.lag, request.max_lag)
