@@ -16,11 +16,13 @@ from agent.datastores import (
     mysql_promotion,
     mysql_replication,
     mysql_resync,
+    mysql_status,
     mysql_users,
 )
 from agent.datastores.base import Datastore, DatastoreUnreachable, Role
 from agent.datastores.mysql_session import OutOfTime, Session, connect
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
+from agent.datastores.status import Status
 from agent.errors import ConfigError
 from agent.models import Json
 from agent.plan import Plan
@@ -46,6 +48,9 @@ class MySQL(Datastore):
             self.primary = mysql_address.parse(settings.primary, "datastore.primary", settings.primary_password_file)
             if self.primary.socket is not None:
                 raise ConfigError("datastore.primary: expected mysql://user@host:port")
+
+    def status(self) -> Status:
+        return mysql_status.status(self.at, self.settings, self.is_dirty)
 
     # Life
 

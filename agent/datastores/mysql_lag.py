@@ -48,6 +48,8 @@ def unapplied(session: Session, followed: Sequence[Row]) -> Lag:
     seconds = [row["Seconds_Behind_Source"] for row in followed if row["Seconds_Behind_Source"] is not None]
     same_file = all(row["Source_Log_File"] == row["Relay_Source_Log_File"] for row in followed)
     size = sum(int(row["Read_Source_Log_Pos"]) - int(row["Exec_Source_Log_Pos"]) for row in followed)
+    if transactions == 0:
+        size, same_file = 0, True  # several appliers advance the place in the log later than the GTIDs
     return Lag(
         bytes=max(0, size) if same_file else None,
         seconds=float(max(seconds)) if seconds else None,

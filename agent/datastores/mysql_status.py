@@ -1,0 +1,112 @@
+"""The facts about one MySQL or MariaDB that `GET /api/unstable/datastore` shows. Each is read on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from agent.config import Datastore as Settings
+from agent.datastores import mysql_gtid, mysql_lag, mysql_replication, mysql_semisync
+from agent.datastores.base import DatastoreError
+from agent.datastores.mysql_address import Address
+from agent.datastores.mysql_position import applied
+from agent.datastores.mysql_session import Row, Session, connect
+from agent.datastores.requests import Lag
+from agent.datastores.status import Status
+
+Fact = TypeVar("Fact")
+
+WITHIN = 2.0
+"""Seconds that a statement may take: whoever watches is not kept waiting."""
+NO_SLOTS = "no such thing on this datastore"
+
+
+def status(at: Address, settings: Settings, is_dirty: Callable[[], bool]) -> Status:
+    """Never raises `DatastoreError`: a fact that cannot be had is None and named with the reason."""
+    timeout = min(WITHIN, settings.timeout)
+    try:
+        with connect(at, timeout) as session:
+            return _of(session, is_dirty)
+    except DatastoreError as error:
+        return Status(reachable=False, error=str(error))
+
+
+def cluster_id(session: Session) -> str:
+    """MySQL: the smallest UUID in its GTID set; MariaDB: the smallest `domain-server` in its GTID state."""
+    has = applied(session)
+    if session.dialect.product == "MySQL":
+        return (mysql_gtid.sources(has) or [str(session.value("SELECT @@server_uuid"))])[0]
+    own = (int(session.value("SELECT @@gtid_domain_id")), int(session.value("SELECT @@server_id")))
+    return "{}-{}".format(*min(mysql_gtid.state_of(has), default=own))
+
+
+def _of(session: Session, is_dirty: Callable[[], bool]) -> Status:
+    facts = _Facts()
+    followed = facts.get("source", session.replica_status) or []
+    role = facts.get("role", lambda: mysql_replication.role(session))
+    replicas = facts.get("replicas", lambda: _replicas(session)) or []
+    return Status(
+        reachable=True,
+        version=facts.get("version", lambda: str(session.value("SELECT @@version"))),
+        cluster_id=facts.get("cluster_id", lambda: cluster_id(session)),
+        role=role.name if role else None,
+        writable=facts.get("writable", lambda: mysql_replication.is_writable(session)),
+        source=facts.get("source", lambda: _sources(session, followed)),
+        lag=(facts.get("lag", lambda: mysql_lag.unapplied(session, followed)) if followed else None) or Lag(),
+        position=facts.get("position", lambda: applied(session)),
+        replicas=replicas,
+        synchronous=facts.get("synchronous", lambda: _synchronous(session, replicas)),
+        dirty=facts.get("dirty", is_dirty),
+        unknown=facts.unknown | {"timeline": NO_SLOTS, "slots": NO_SLOTS},
+    )
+
+
+class _Facts:
+    """Collects why facts cannot be had."""
+
+    def __init__(self) -> None:
+        self.unknown: dict[str, str] = {}
+
+    def get(self, name: str, read: Callable[[], Fact]) -> Fact | None:
+        try:
+            return read()
+        except DatastoreError as error:
+            self.unknown[name] = str(error)
+            return None
+
+
+def _source(row: Row, silent: float | None) -> dict[str, Any]:
+    """What a replica follows."""
+    running = str(row["Replica_IO_Running"])
+    return {
+        "address": mysql_replication.primary_of(row),
+        "state": {"Yes": "streaming", "Connecting": "connecting"}.get(running, "stopped"),
+        "last_message_age": silent,
+        "error": row["Last_IO_Error"] or row["Last_SQL_Error"] or None,
+    }
+
+
+def _sources(session: Session, followed: Sequence[Row]) -> dict[str, Any] | None:
+    """The first of those that are followed; the names of the others stand beside it."""
+    if not followed:
+        return None
+    source = _source(followed[0], mysql_lag.silence(session).seconds)
+    others = [mysql_replication.primary_of(row) for row in followed[1:]]
+    return source | ({"others": others} if others else {})
+
+
+def _replicas(session: Session) -> list[dict[str, Any]]:
+    """The connections by which others follow; how much each has received is not known here."""
+    return [
+        {"name": row["User"], "address": row["Host"], "state": row["State"], "lag_bytes": None}
+        for row in session.run("SHOW PROCESSLIST")
+        if row["Command"] in mysql_replication.SENDS
+    ]
+
+
+def _synchronous(session: Session, replicas: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """None where commits wait for no replica."""
+    semisync = mysql_semisync.look(session)
+    if not semisync.enabled:
+        return None
+    return semisync.as_json([str(each["address"]) for each in replicas])

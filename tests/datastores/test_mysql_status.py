@@ -1,0 +1,66 @@
+"""The facts about a server and its replica, as `GET /api/unstable/datastore` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.datastores.mysql_family import MAKES, AnyServer, as_root, await_in_step, store
+from tests.servers.process import await_that
+
+
+@pytest.fixture(scope="module", params=MAKES)
+def pair(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[tuple[AnyServer, AnyServer]]:
+    with MAKES[request.param](module_dir / "a") as primary:
+        as_root(primary, "CREATE DATABASE app")
+        with primary.replica(module_dir / "b") as replica:
+            yield primary, replica
+
+
+def test_a_primary_and_its_replica_say_who_they_are(pair: tuple[AnyServer, AnyServer]) -> None:
+    primary, replica = pair
+    await_in_step(replica, primary)
+    above, below = store(primary).status(), store(replica).status()
+    assert (above.role, above.writable, above.source, above.dirty) == ("primary", True, None, False)
+    assert (below.role, below.writable, below.dirty) == ("replica", False, False)
+    assert above.cluster_id == below.cluster_id and above.version == below.version
+    assert below.source is not None and below.source["address"] == f"127.0.0.1:{primary.port}"
+    assert below.source["state"] == "streaming" and below.source["error"] is None
+    assert (below.lag.bytes, below.lag.transactions) == (0, 0)
+    assert [each["name"] for each in above.replicas] == ["replicator"] and not below.replicas
+    assert above.position and set(above.unknown) == {"timeline", "slots"}
+
+
+def test_what_is_received_and_not_applied_is_the_lag(pair: tuple[AnyServer, AnyServer]) -> None:
+    primary, replica = pair
+    as_root(replica, "STOP REPLICA SQL_THREAD")
+    as_root(primary, "CREATE TABLE app.lag (x INT)")
+    driver = store(replica)
+    await_that(lambda: driver.status().lag.transactions == 1, 20, "it is received")
+    status = driver.status()
+    assert status.lag.bytes and status.source is not None and status.source["state"] == "streaming"
+    as_root(replica, "STOP REPLICA IO_THREAD")
+    as_root(replica, "START REPLICA")
+    await_that(lambda: driver.status().lag.transactions == 0, 20, "it is applied")
+
+
+def test_one_that_does_not_run_is_not_reachable(pair: tuple[AnyServer, AnyServer]) -> None:
+    replica = pair[1]
+    replica.kill()
+    status = store(replica).status()
+    assert not status.reachable and "nothing listens" in str(status.error) and status.role is None
+    replica.start()
+
+
+def test_commits_that_wait_for_replicas_are_synchronous(pair: tuple[AnyServer, AnyServer]) -> None:
+    primary = pair[0]
+    assert store(primary).status().synchronous is None
+    if isinstance(primary, MAKES["mysql"]):
+        as_root(primary, "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'")
+    word = "master" if isinstance(primary, MAKES["mariadb"]) else "source"
+    as_root(primary, f"SET GLOBAL rpl_semi_sync_{word}_enabled = ON")
+    synchronous = store(primary).status().synchronous
+    assert synchronous is not None and (synchronous["required"], synchronous["satisfied"]) == (1, False)
+    as_root(primary, f"SET GLOBAL rpl_semi_sync_{word}_enabled = OFF")
