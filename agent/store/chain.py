@@ -12,13 +12,17 @@ from typing import Any
 from agent.clock import rfc3339
 from agent.models import Json
 
+# Made once: the functions of the module make a new encoder for each call with options.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
 HASHED = ("previous", "id", "timestamp", "event", "user", "requester", "kind", "action_id", "details")
 
 
 def chained(previous: str, event_id: int, timestamp: int, *rest: Any) -> str:
     """The hash of an event, from its columns in the order of `HASHED`; the function of this name in the database."""
     *middle, details = rest
-    return _hash([previous, event_id, rfc3339(timestamp), *middle, json.loads(details)])
+    return _hash([previous, event_id, rfc3339(timestamp), *middle, _decode(details)])
 
 
 def faults(events: Iterable[Mapping[str, Json]]) -> Iterator[tuple[Mapping[str, Json], str]]:
@@ -35,5 +39,4 @@ def faults(events: Iterable[Mapping[str, Json]]) -> Iterator[tuple[Mapping[str, 
 
 
 def _hash(values: list[Json]) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encode(values).encode()).hexdigest()
