@@ -130,10 +130,10 @@ def _wait_until_it_answers(server: Server, encrypted: bool) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1) as probe:
             # The socket listens before the worker is up: only an answer means ready.
             probe.settimeout(START_SECONDS)
-            spoken = ssl._create_unverified_context().wrap_socket(probe) if encrypted else probe
-            spoken.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            if spoken.recv(1):
-                return
+            with ssl._create_unverified_context().wrap_socket(probe) if encrypted else probe as spoken:
+                spoken.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                if spoken.recv(1):
+                    return
         time.sleep(0.05)
     raise Unmeasured(f"the server did not answer in {START_SECONDS:g} s:\n{_tail(server.log)}")
 

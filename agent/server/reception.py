@@ -1,17 +1,15 @@
 """The loop that all connections are in while they wait: handshakes, heads, bodies and slow answers hold no thread."""
 
 import errno
-import os
 import selectors
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from gunicorn.http.errors import NoMoreData
@@ -22,6 +20,7 @@ from agent.server.connection import Connection, Gone, Phase
 from agent.server.crowd import Crowd
 from agent.server.exchange import CONTINUE, Exchange, Next
 from agent.server.refusals import answer, status_of
+from agent.server.threads import Threads
 
 READ = 30.0
 """Seconds in which a whole request must be there, the handshake included."""
@@ -42,7 +41,7 @@ ACCEPTED = 64
 
 
 class Reception:
-    """Used by the loop's thread; `wake` and `leave` by any, and by signal handlers."""
+    """Used by the loop's thread; `leave` by any, and by signal handlers."""
 
     def __init__(
         self,
@@ -54,16 +53,13 @@ class Reception:
     ) -> None:
         """`tls` gives the context of a new connection; those of unix sockets are never encrypted."""
         self._config, self._tls = config, tls
-        self._run: Callable[[Exchange], Next] = lambda exchange: exchange.run(application, access_log)
-        self._threads = ThreadPoolExecutor(config.threads, "request")
-        self._done: SimpleQueue[tuple[Connection, Future[Next]]] = SimpleQueue()
+        self._threads = Threads(config.threads, lambda exchange: exchange.run(application, access_log))
         self._crowd = Crowd(config.worker_connections)
         self._impatient: dict[Connection, float] = {}
         self._next_look = 0.0
         self._left: float | None = None
         self._poller = selectors.DefaultSelector()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poller.register(self._wake, selectors.EVENT_READ, self._woken)
+        self._poller.register(self._threads, selectors.EVENT_READ, self._woken)
         self._listeners = list(listeners)
         for listener in self._listeners:
             listener.setblocking(False)
@@ -74,15 +70,11 @@ class Reception:
         """Whether nothing is left to be brought to its end."""
         return not len(self._crowd)
 
-    def wake(self) -> None:
-        """Let the turn end at once."""
-        os.eventfd_write(self._wake, 1)
-
     def leave(self) -> None:
         """Accept nothing more, and let what has begun come to its end."""
         if self._left is None:
             self._left = time.monotonic()
-        self.wake()
+        self._threads.wake()
 
     def turn(self) -> None:
         """Wait for whatever comes first, `LOOK` seconds at most, and let everybody go on who can."""
@@ -102,17 +94,14 @@ class Reception:
         for connection in self._crowd:
             if connection.phase is not Phase.THREAD:
                 self._drop(connection)
-        self._threads.shutdown(wait=False)
+        self._threads.close()
         self._poller.close()
 
     def _woken(self) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
         if self._left is not None:
             self._stop_listening()
-        with suppress(Empty):
-            while True:
-                self._finish(*self._done.get_nowait())
+        for connection, run in self._threads.handed_back():
+            self._finish(connection, run)
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
@@ -249,16 +238,10 @@ class Reception:
 
     def _submit(self, connection: Connection) -> None:
         assert connection.exchange is not None
+        connection.exchange.last = self._left is not None
         self._impatient.pop(connection, None)
         self._unregister(connection)
-        connection.phase = Phase.THREAD
-        connection.exchange.last = self._left is not None
-        self._threads.submit(self._run, connection.exchange).add_done_callback(partial(self._hand_back, connection))
-
-    def _hand_back(self, connection: Connection, run: Future[Next]) -> None:
-        """Called by the thread."""
-        self._done.put((connection, run))
-        self.wake()
+        self._threads.submit(connection)
 
     def _finish(self, connection: Connection, run: Future[Next]) -> None:
         """Go on with what a thread leaves to be done."""

@@ -1,0 +1,50 @@
+"""The threads that call the application, and what they leave for the loop."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+
+from agent.server.connection import Connection, Phase
+from agent.server.exchange import Exchange, Next
+
+
+class Threads:
+    """Readable (`fileno`) when a thread has left something, or after `wake`."""
+
+    def __init__(self, count: int, run: Callable[[Exchange], Next]) -> None:
+        self._run = run
+        self._pool = ThreadPoolExecutor(count, "request")
+        self._done: SimpleQueue[tuple[Connection, Future[Next]]] = SimpleQueue()
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._event
+
+    def wake(self) -> None:
+        """Also from a signal handler."""
+        os.eventfd_write(self._event, 1)
+
+    def submit(self, connection: Connection) -> None:
+        """Give a connection with a request to a thread: until it is handed back nobody else may touch it."""
+        assert connection.exchange is not None
+        connection.phase = Phase.THREAD
+        self._pool.submit(self._run, connection.exchange).add_done_callback(partial(self._hand_back, connection))
+
+    def _hand_back(self, connection: Connection, run: Future[Next]) -> None:
+        self._done.put((connection, run))
+        self.wake()
+
+    def handed_back(self) -> Iterator[tuple[Connection, Future[Next]]]:
+        """What threads have left since the last call."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._event)
+        with suppress(Empty):
+            while True:
+                yield self._done.get_nowait()
+
+    def close(self) -> None:
+        """Start nothing more; what runs ends with the process."""
+        self._pool.shutdown(wait=False)
