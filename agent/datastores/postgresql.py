@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agent.config import Datastore as Settings
-from agent.datastores.base import Datastore, Role
+from agent.datastores.base import Datastore, Role, UserChanges
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.models import Json
+from agent.plan import Plan, refuse
 from agent.stop import Stop
 
 if TYPE_CHECKING:
@@ -55,15 +56,37 @@ class PostgreSQL(Datastore):
 
         return databases.exists(self.server, name)
 
+    def plan_create_database(self, name: str, options: Mapping[str, str]) -> Plan:
+        from agent.datastores import postgresql_databases as databases
+
+        return databases.plan_create(self.server, name, options)
+
     def create_database(self, name: str, options: Mapping[str, str]) -> Json:
         from agent.datastores import postgresql_databases as databases
 
         return databases.create(self.server, name, options)
 
+    def plan_delete_database(self, name: str, *, force: bool) -> Plan:
+        from agent.datastores import postgresql_databases as databases
+
+        if self.is_system_database(name):
+            return refuse(f"{name} belongs to the server and is not deleted", "name a database of an application")
+        return databases.plan_delete(self.server, name, force=force)
+
     def delete_database(self, name: str, *, force: bool) -> Json:
         from agent.datastores import postgresql_databases as databases
 
         return databases.delete(self.server, name, force=force)
+
+    def plan_update_database(self, name: str, owner: str) -> Plan:
+        from agent.datastores import postgresql_databases as databases
+
+        return databases.plan_update(self.server, name, owner)
+
+    def update_database(self, name: str, owner: str) -> Json:
+        from agent.datastores import postgresql_databases as databases
+
+        return databases.update(self.server, name, owner)
 
     # Users
 
@@ -72,15 +95,35 @@ class PostgreSQL(Datastore):
 
         return users.exists(self.server, name)
 
+    def plan_create_user(self, name: str, databases: Sequence[str], privileges: str) -> Plan:
+        from agent.datastores import postgresql_users as users
+
+        return users.plan_create(self.server, name, list(dict.fromkeys(databases)), privileges)
+
     def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
         from agent.datastores import postgresql_users as users
 
         return users.create(self.server, name, password, list(dict.fromkeys(databases)), privileges)
 
+    def plan_update_user(self, name: str, changes: UserChanges) -> Plan:
+        from agent.datastores import postgresql_user_update as user_update
+
+        return user_update.plan_update(self.server, name, changes)
+
+    def update_user(self, name: str, changes: UserChanges) -> Json:
+        from agent.datastores import postgresql_user_update as user_update
+
+        return user_update.update(self.server, name, changes)
+
+    def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
+        from agent.datastores import postgresql_users as users
+
+        return users.plan_delete(self.server, name, reassign_to)
+
     def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
         from agent.datastores import postgresql_users as users
 
-        return users.delete(self.server, name)
+        return users.delete(self.server, name, reassign_to)
 
     # Replication
 

@@ -4,33 +4,54 @@ from __future__ import annotations
 
 import errno
 import math
-import os
+import random
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefused, DatastoreUnreachable
+from agent.datastores.base import (
+    DatastoreDown,
+    DatastoreError,
+    DatastoreRefused,
+    DatastoreUnreachable,
+    OutcomeUnknown,
+)
+from agent.datastores.postgresql_deadline import HANG, LOOK_EVERY, Connection, bounded, waits_for
 from agent.errors import ConfigError
 from agent.stop import Stop
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+__all__ = ["LOOK_EVERY", "Connection", "Target"]
 
-LOOK_EVERY = 0.05
-"""Seconds between two looks at whether to give up a statement."""
-HANG = 5.0
-"""Seconds more than `timeout` after which a server that called off no statement hangs."""
 CHANGES = 0x6167656E74
 """The advisory lock under which the agent changes databases and users: a killed agent's last statement still has it."""
 CANCELLED = "57014"
 SHUT_DOWN = ("57P01", "57P02", "57P03")
+SERIALIZATION = ("40001", "40P01")
+CATALOGUE_CONFLICTS = ("simple_heap_update", "simple_heap_delete")
+"""The functions of the server that report "tuple concurrently updated", whatever its language."""
+ATTEMPTS = 5
+T = TypeVar("T")
+OBSERVING = 2.0
+"""Seconds for a look at a statement that ran out of time."""
+
+
+class Conflict(DatastoreRefused):
+    """Another session changed the same at the same moment: the same request succeeds when it is repeated."""
+
+
+class ConnectionLost(DatastoreUnreachable):
+    """The connection ended within a statement, which may have taken effect. `waits_for` as of `OutcomeUnknown`."""
+
+    def __init__(self, message: str, waits_for: str | None = None) -> None:
+        super().__init__(message)
+        self.waits_for = waits_for
 
 
 @dataclass(frozen=True)
@@ -53,17 +74,22 @@ class Target:
         return self.params.get("dbname")
 
     @contextmanager
-    def connect(self, database: str | None = None, stop: Stop | None = None) -> Iterator[Connection]:
-        """A connection in autocommit mode; `stop` calls off the statement that runs.
+    def connect(
+        self, database: str | None = None, stop: Stop | None = None, *, locally: bool = False
+    ) -> Iterator[Connection]:
+        """A connection in autocommit mode; `stop` cancels the statement that runs.
 
-        Raises `DatastoreDown`, `DatastoreUnreachable` and `DatastoreRefused`, inside as well.
+        `locally`: no commit waits for a synchronous standby. Raises `DatastoreDown`, `DatastoreUnreachable` and
+        `DatastoreRefused`, inside as well, `ConnectionLost` and `Conflict` among them.
         """
-        connection = self._open(database)
+        connection = self._open(database, locally=locally)
         with closing(connection):
             try:
-                with _bounded(connection, self.timeout + HANG, stop):
+                with bounded(connection, self.timeout, stop, self._observe):
                     yield connection
             except psycopg.Error as error:
+                if connection.hung_up:
+                    self._end(connection.info.backend_pid)
                 raise self.told(error, connection, stop) from None
 
     def is_up(self) -> bool:
@@ -82,20 +108,47 @@ class Target:
     def told(self, error: psycopg.Error, connection: Connection, stop: Stop | None = None) -> DatastoreError:
         """The error as one of ours, with the server's words."""
         where, said = f"PostgreSQL at {self.address}", said_by(error)
+        waited = f"; it waited for {connection.waits_for}" if connection.waits_for else ""
+        late = f"{where} took longer than {self.timeout:g} s (datastore.timeout)"
         if error.sqlstate == CANCELLED and stop is not None and stop.requested:
             return DatastoreRefused(f"{where} was asked to stop what it did: {stop.reason}")
         if error.sqlstate == CANCELLED:
-            return DatastoreRefused(f"{where} took longer than {self.timeout:g} s (datastore.timeout): {said}")
+            return DatastoreRefused(f"{late}, so the statement was cancelled: {said}{waited}")
+        if connection.hung_up:
+            return ConnectionLost(f"{late} and did not cancel the statement{waited}", connection.waits_for)
         if error.sqlstate in SHUT_DOWN or connection.broken:
-            return DatastoreUnreachable(f"{where} ended the connection: {said}")
+            return ConnectionLost(f"{where} ended the connection: {said}{waited}", connection.waits_for)
+        if _is_conflict(error):
+            return Conflict(f"{where} refuses: {said}")
         return DatastoreRefused(f"{where} refuses: {said}")
 
-    def _open(self, database: str | None) -> Connection:
+    def _open(self, database: str | None, *, locally: bool = False) -> Connection:
         try:
-            return psycopg.connect(self._conninfo(database), password=self.password_now(), autocommit=True)
+            connection = Connection.connect(
+                self._conninfo(database, locally=locally), password=self.password_now(), autocommit=True
+            )
         except psycopg.OperationalError as error:
             message = f"PostgreSQL at {self.address} cannot be connected to: {said_by(error)}"
             raise self._why_not(message) from None
+        connection.heed_notices()
+        return connection
+
+    def _observe(self, pid: int) -> str | None:
+        with suppress(DatastoreError, psycopg.Error), self._aside() as observer:
+            return waits_for(observer, pid)
+        return None
+
+    def _end(self, pid: int) -> None:
+        """Let the server end the session of a statement that it did not cancel."""
+        with suppress(DatastoreError, psycopg.Error), self._aside() as other:
+            other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+    @contextmanager
+    def _aside(self) -> Iterator[Connection]:
+        """A second connection, for a look at a statement that ran out of time."""
+        short = replace(self, timeout=OBSERVING)
+        with closing(short._open(None)) as connection, bounded(connection, OBSERVING, None, lambda pid: None):
+            yield connection
 
     def _why_not(self, message: str) -> DatastoreError:
         try:
@@ -108,9 +161,10 @@ class Target:
         given = self.password()
         return self.params.get("password") if given is None else given
 
-    def _conninfo(self, database: str | None) -> str:
-        # Nothing of a database's own may stand in for what the statements mean.
-        milliseconds = math.ceil(self.timeout * 1000)
+    def _conninfo(self, database: str | None, *, locally: bool = False) -> str:
+        # Nothing of a database's own may stand in for what the statements mean. The server ends by itself what a
+        # killed agent leaves running.
+        milliseconds = math.ceil((self.timeout + HANG) * 1000)
         options = f"-c statement_timeout={milliseconds} -c search_path=pg_catalog,pg_temp"
         ours: dict[str, Any] = {
             "connect_timeout": math.ceil(self.timeout),
@@ -119,6 +173,8 @@ class Target:
         }
         if database is not None:
             ours["dbname"] = database
+        if locally:
+            ours["options"] += " -c synchronous_commit=local"
         return make_conninfo(**{**self.params, "password": None} | ours)
 
     def _nobody_listens(self) -> bool:
@@ -147,9 +203,47 @@ def parse(conninfo: str, option: str) -> dict[str, Any]:
 
 
 def said_by(error: psycopg.Error) -> str:
-    """The server's own words in one line."""
-    words = [error.diag.message_primary, error.diag.message_detail] if error.diag.message_primary else [str(error)]
+    """The server's own words in one line: what is wrong, the detail, and the hint, which often holds the cure."""
+    diag = error.diag
+    if not diag.message_primary:
+        return " ".join(str(error).split())
+    words = [diag.message_primary, diag.message_detail, f"Hint: {diag.message_hint}" if diag.message_hint else None]
     return ": ".join(" ".join(word.split()) for word in words if word)
+
+
+def _is_conflict(error: psycopg.Error) -> bool:
+    if error.sqlstate == "XX000":
+        said = error.diag.message_primary or ""
+        return error.diag.source_function in CATALOGUE_CONFLICTS or said.startswith("tuple concurrently")
+    return error.sqlstate in SERIALIZATION
+
+
+def repeated(change: Callable[[], T]) -> T:
+    """What `change` returns, which is called a few times where another session's change is in its way."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return change()
+        except Conflict:
+            time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # two agents must not meet again and again
+    return change()
+
+
+def settled(change: Callable[[], T], look: Callable[[], T | None]) -> T:
+    """What `change` returns. Where its connection is lost: what `look` finds once the server has ended the statement.
+
+    `look` returns None where the change did not take effect. Raises `OutcomeUnknown` where that cannot be known.
+    """
+    try:
+        return repeated(change)
+    except ConnectionLost as error:
+        try:
+            found = look()
+        except DatastoreError as why:
+            unknown = f"{error}; it is not known whether it took effect, and it may still do so: {why}"
+            raise OutcomeUnknown(unknown, error.waits_for) from None
+        if found is None:
+            raise DatastoreRefused(f"{error}; it did not take effect") from None
+        return found
 
 
 def one(connection: Connection, statement: Any, *values: object) -> Any:
@@ -173,33 +267,3 @@ def changing(connection: Connection) -> Iterator[None]:
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s)", (CHANGES,))
-
-
-@contextmanager
-def _bounded(connection: Connection, seconds: float, stop: Stop | None) -> Iterator[None]:
-    """Call off the statement that runs when `stop` is requested; hang up where one takes more than `seconds`."""
-    over = threading.Event()
-
-    def watch() -> None:
-        since = time.monotonic()
-        while not over.wait(LOOK_EVERY):
-            if connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
-                since = time.monotonic()
-            elif stop is not None and stop.requested:
-                with suppress(psycopg.Error):
-                    connection.cancel_safe(timeout=HANG)
-            elif time.monotonic() - since > seconds:
-                return _hang_up(connection)
-
-    watcher = threading.Thread(target=watch, name="postgresql", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _hang_up(connection: Connection) -> None:
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
-        wire.shutdown(socket.SHUT_RDWR)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agent.datastores import postgresql_connection
+from agent.datastores import postgresql_deadline
 from agent.datastores.base import DatastoreDown, DatastoreRefused, DatastoreUnreachable, DriverMissing
 from agent.datastores.postgresql import PostgreSQL
 from agent.errors import ConfigError
@@ -107,7 +107,7 @@ def test_a_database_of_any_name_comes_and_goes(name: str, postgres_server: Postg
     assert not store.database_exists(name)
     store.create_database(name, {})
     assert store.database_exists(name) and query(postgres_server, "SELECT current_database()", name) == name
-    with pytest.raises(DatastoreRefused, match="already exists"):
+    with pytest.raises(DatastoreRefused, match="exists already"):
         store.create_database(name, {})
     store.delete_database(name, force=False)
     assert not store.database_exists(name)
@@ -119,7 +119,7 @@ def test_a_database_in_use_is_deleted_by_force_only(postgres_server: PostgresSer
     store = datastore_of(postgres_server)
     store.create_database("used", {})
     with psycopg.connect(postgres_server.dsn(database="used")) as client:
-        with pytest.raises(DatastoreRefused, match="is being accessed by other users: There is 1 other session"):
+        with pytest.raises(DatastoreRefused, match="is being accessed by other users: 1 session"):
             store.delete_database("used", force=False)
         store.delete_database("used", force=True)
         with pytest.raises(psycopg.OperationalError):
@@ -187,7 +187,7 @@ def test_what_a_killed_agent_began_is_awaited(postgres_server: PostgresServer) -
 def test_a_server_that_stops_answering_in_a_statement_is_given_up(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql_connection, "HANG", 0.5)
+    monkeypatch.setattr(postgresql_deadline, "HANG", 0.5)
     store, errors = datastore_of(postgres, timeout=2), []
 
     def look() -> None:
