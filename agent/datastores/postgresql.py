@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent.config import Datastore as Settings
 from agent.datastores.base import Datastore, Role, UserChanges
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
+from agent.datastores.status import Status
 from agent.models import Json
 from agent.plan import Plan, refuse
 from agent.stop import Stop
@@ -133,16 +134,33 @@ class PostgreSQL(Datastore):
 
         return replication.role(self.server, self.settings.data_directory)
 
+    def status(self) -> Status:
+        from agent.datastores import postgresql_status
+
+        return postgresql_status.status(self.server, self.role, self.is_dirty)
+
+    def plan_promote(self, request: PromoteRequest) -> Plan:
+        from agent.datastores import postgresql_promotion as promotion
+
+        if self.is_dirty():
+            return refuse("the data of this server is not whole, so it cannot be a primary", "resync it first")
+        return promotion.plan(self.settings, self.server, request)
+
     def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
+        from agent.datastores import postgresql_promotion as promotion
+
+        return promotion.promote(self.settings, self.server, stop, request)
+
+    def plan_disable_replication(self) -> Plan:
         from agent.datastores import postgresql_replication as replication
 
-        return replication.promote(self.server, stop)
+        return replication.plan_disable(self.settings, self.server)
 
     def disable_replication(self, stop: Stop) -> Json:
         """It stays in recovery: read-only, with the data that it has, also after a restart. It can be promoted."""
         from agent.datastores import postgresql_replication as replication
 
-        return replication.disable(self.server, stop)
+        return replication.disable(self.settings, self.server, stop)
 
     def resync(
         self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC

@@ -35,7 +35,7 @@ SLOTS = """
 """
 RECEIVER = """
     SELECT status, EXTRACT(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8,
-           (latest_end_lsn - pg_last_wal_replay_lsn())::bigint
+           (COALESCE(latest_end_lsn, pg_last_wal_receive_lsn()) - pg_last_wal_replay_lsn())::bigint
     FROM pg_stat_wal_receiver
 """
 # Seconds since the newest replayed commit was made; 0 where all that was received is replayed and more may come.

@@ -1,4 +1,4 @@
-"""Replication of PostgreSQL: what a server is to the others, its promotion, and its leave."""
+"""The role of a PostgreSQL in its cluster, and the end of its replication."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.config import Datastore as Settings
 from agent.datastores.base import DatastoreRefused, Role
-from agent.datastores.postgresql_connection import LOOK_EVERY, Target, one, parse
-from agent.errors import ConfigError
+from agent.datastores.postgresql_connection import LOOK_EVERY, Target, one
+from agent.datastores.postgresql_neighbours import ANSWERS_WITHIN, source_params
+from agent.datastores.postgresql_readiness import address_in
+from agent.datastores.postgresql_slot import drop_slot, look_at_source
 from agent.models import Json
+from agent.plan import Plan, Would, nothing, refuse
 from agent.stop import Stop
 
 ROLE = """
@@ -33,30 +37,49 @@ def role(server: Target, data: Path | None) -> Role:
     recovers, writable, conninfo, restore, streaming = row
     if not recovers:
         return Role("primary", writable=writable)
-    return Role("replica" if conninfo or restore else "standalone", _address_in(conninfo), streaming)
+    return Role("replica" if conninfo or restore else "standalone", address_in(conninfo), streaming)
 
 
-def promote(server: Target, stop: Stop) -> Json:
-    """Ask for it, and wait until it writes."""
+def plan_disable(settings: Settings, server: Target) -> Plan:
+    """What `disable` would do now."""
+    now = role(server, None)
+    if now.name == "primary":
+        return refuse("not a replica: this server is a primary", "run this action on a replica")
+    if now.name == "standalone":
+        return nothing("this server follows no source already")
     with server.connect() as connection:
-        connection.execute("SELECT pg_promote(false)")
-    _await(server, lambda: role(server, None).name == "primary", stop, "is not a primary yet, and may still become one")
-    with server.connect() as connection:
-        row: Any = connection.execute("SELECT pg_walfile_name(lsn), lsn::text FROM pg_current_wal_lsn() lsn").fetchone()
-    return {"timeline": int(row[0][:8], 16), "lsn": row[1]}
+        slot = one(connection, "SHOW primary_slot_name") or None
+        params = source_params(connection)
+    on_source = look_at_source(settings, params, slot, ANSWERS_WITHIN)
+    steps = ["empty primary_conninfo, and restore_command where it is set"]
+    steps += [f"drop the replication slot {slot} on {now.primary}"] if slot else []
+    return Plan(
+        Would.CHANGE,
+        f"this server would stop following {now.primary or 'its source'}, and stay read-only",
+        steps=steps,
+        warnings=on_source.warnings(slot),
+        facts={"source": now.primary, "slot": slot, "slot_holds_bytes": on_source.held_bytes},
+    )
 
 
-def disable(server: Target, stop: Stop) -> Json:
-    """Empty what it follows, for good, and wait until it has let go."""
+def disable(settings: Settings, server: Target, stop: Stop) -> Json:
+    """Empty what it follows, for good, wait until it has let go, and drop its slot on the source.
+
+    Returns `slot`: its name, whether it is `dropped`, the bytes that it holds, and why it is still there.
+    """
     with server.connect() as connection:
-        slot = one(connection, "SHOW primary_slot_name")
+        slot = one(connection, "SHOW primary_slot_name") or None
+        params = source_params(connection)
+        before = look_at_source(settings, params, slot, ANSWERS_WITHIN)
         connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
         if one(connection, "SHOW restore_command"):
             connection.execute("ALTER SYSTEM SET restore_command = ''")
         connection.execute("SELECT pg_reload_conf()")
     otherwise = "still follows: primary_conninfo or restore_command is set where ALTER SYSTEM does not reach"
     _await(server, lambda: _follows_nobody(server), stop, otherwise)
-    return {"slot": slot or None}
+    warned = before.warnings(None)
+    left = drop_slot(settings, params, slot, stop) if slot else None
+    return {"slot": left} | ({"warnings": warned} if warned else {})
 
 
 def _follows_nobody(server: Target) -> bool:
@@ -70,14 +93,6 @@ def _is_standby_by_its_files(data: Path) -> bool:
         return (data / "standby.signal").exists()
     except OSError:
         return False
-
-
-def _address_in(conninfo: str | None) -> str | None:
-    """Where a primary is, of what a replica knows of it; never its password."""
-    try:
-        return Target(parse(conninfo, "primary_conninfo"), lambda: None, 0).address if conninfo else None
-    except ConfigError:
-        return None
 
 
 def _await(server: Target, fact: Callable[[], bool], stop: Stop, otherwise: str) -> None:

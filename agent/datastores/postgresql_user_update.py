@@ -21,10 +21,13 @@ from agent.datastores.postgresql_users import SESSIONS, hashed, lock_out, not_to
 from agent.models import Json
 from agent.plan import Plan, Would, nothing, refuse
 
-# The databases that a role was let into or owns.
+# The databases that a role was let into or owns, and those where it was given anything else.
 DATABASES = """
-    SELECT datname FROM pg_database
+    SELECT datname, datdba = %(oid)s OR EXISTS (SELECT FROM aclexplode(datacl) AS given WHERE given.grantee = %(oid)s)
+    FROM pg_database
     WHERE datdba = %(oid)s OR EXISTS (SELECT FROM aclexplode(datacl) AS given WHERE given.grantee = %(oid)s)
+       OR datallowconn AND EXISTS (SELECT FROM pg_shdepend WHERE dbid = pg_database.oid AND deptype = 'a'
+                                   AND refclassid = 'pg_authid'::regclass AND refobjid = %(oid)s)
     ORDER BY 1
 """
 OWNED = "SELECT datname FROM pg_database WHERE datdba = %s ORDER BY 1"
@@ -80,7 +83,7 @@ def _look(server: Target, connection: Connection, name: str, changes: UserChange
 
 
 def _wanted(server: Target, connection: Connection, name: str, oid: int, changes: UserChanges) -> Wanted:
-    present = {database: _level(server, database, oid) for database in _databases(connection, oid)}
+    present = _present(server, connection, oid)
     databases = list(dict.fromkeys(present if changes.databases is None else changes.databases))
     owned = all_of(connection, OWNED, oid)
     level = changes.privileges or _usual(present)
@@ -138,7 +141,7 @@ def _update(server: Target, name: str, changes: UserChanges) -> Json:
         if wanted.locked:
             lock_out(connection, name, wanted.oid)
         return {
-            "databases": _databases(connection, wanted.oid),
+            "databases": list(_present(server, connection, wanted.oid)),
             "changed": list(plan.steps),
             "still_owns_in": _still_owns(server, wanted),
         } | readiness.unconfirmed(connection)
@@ -181,10 +184,12 @@ def _still_owns(server: Target, wanted: Wanted) -> list[str]:
     return found
 
 
-def _databases(connection: Connection, oid: int) -> list[str]:
-    return [row[0] for row in connection.execute(DATABASES, {"oid": oid})]
-
-
-def _level(server: Target, database: str, oid: int) -> str | None:
-    with server.connect(database) as inside:
-        return grants.level(inside, oid)
+def _present(server: Target, connection: Connection, oid: int) -> dict[str, str | None]:
+    """Its databases, and what it may do there."""
+    found = {}
+    for database, let_in in connection.execute(DATABASES, {"oid": oid}).fetchall():
+        with server.connect(database) as inside:
+            level = grants.level(inside, oid)
+        if let_in or level is not None:
+            found[database] = level
+    return found

@@ -1,0 +1,140 @@
+"""The other servers of a replica's cluster: its source, and the configured peers. What each of them answers now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from agent.config import Datastore as Settings
+from agent.config import Peer
+from agent.datastores.base import DatastoreError, DatastoreUnreachable, password_in
+from agent.datastores.postgresql_connection import Connection, Target, parse
+from agent.errors import ConfigError
+
+ANSWERS_WITHIN = 2.0
+"""Seconds that a server may take to answer a plan."""
+
+STATE = """
+    SELECT (SELECT system_identifier::text FROM pg_control_system()),
+           pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on',
+           (CASE WHEN pg_is_in_recovery() THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                 ELSE pg_current_wal_flush_lsn() END)::text
+"""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A server as this one sees it: `state` is `unreachable`, `read_only`, `writable` or `unknown`.
+
+    `unknown`: it runs, and lets the agent's credentials not find out more; `error` says why. `position` is the LSN up
+    to which it has its data.
+    """
+
+    address: str
+    state: str
+    cluster_id: str | None = None
+    position: str | None = None
+    error: str | None = None
+
+
+def source_params(connection: Connection) -> dict[str, Any]:
+    """How this replica connects to its source; empty where it follows none or the agent's role may not know."""
+    try:
+        row = connection.execute("SELECT current_setting('primary_conninfo', true)").fetchone()
+        return parse(row[0] or "", "primary_conninfo") if row else {}
+    except (ConfigError, psycopg.errors.InsufficientPrivilege):
+        return {}
+
+
+def logins_of(settings: Settings, params: Mapping[str, Any], timeout: float) -> list[Target]:
+    """The ways to log in at the address of a source, the best first: its peer, `datastore.primary`, as the replica."""
+    peers = [peer for peer in _configured(settings) if _endpoint(_params(peer)) == _endpoint(params)]
+    # The replica's own account is let in for replication, and perhaps for SQL.
+    plain = {name: value for name, value in params.items() if name not in ("replication", "dbname")}
+    own = [Target(plain | {"dbname": "postgres"}, _none, timeout)]
+    own.append(Target(plain | {"replication": "true"}, _none, timeout))
+    return [*(_target(peer, timeout) for peer in peers), *own]
+
+
+def ask_source(settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN) -> Neighbour | None:
+    """The state of the source; None where there is none."""
+    return ask(logins_of(settings, params, timeout)) if _endpoint(params)[0] else None
+
+
+def ask_all(settings: Settings, params: Mapping[str, Any]) -> tuple[Neighbour | None, Sequence[Neighbour]]:
+    """The source, and the configured servers besides, all at the same moment."""
+    others = {_endpoint(_params(peer)): peer for peer in _configured(settings)}
+    others.pop(_endpoint(params), None)
+    with ThreadPoolExecutor(max_workers=len(others) + 1) as pool:
+        source = pool.submit(ask_source, settings, params)
+        asked = [pool.submit(ask, [_target(peer, ANSWERS_WITHIN)]) for peer in others.values()]
+        return source.result(), [each.result() for each in asked]
+
+
+def ask(logins: Iterable[Target]) -> Neighbour:
+    """What a server answers to the first login that it accepts."""
+    refused: Neighbour | None = None
+    for login in logins:
+        try:
+            with login.connect() as connection:
+                return _answer(login, connection)
+        except DatastoreUnreachable as error:
+            return Neighbour(login.address, "unreachable", error=str(error))
+        except DatastoreError as error:
+            refused = refused or Neighbour(login.address, "unknown", error=str(error))
+    assert refused is not None
+    return refused
+
+
+def _answer(login: Target, connection: Connection) -> Neighbour:
+    row: Any
+    if "replication" in login.params:
+        row = connection.execute("IDENTIFY_SYSTEM").fetchone()
+        cluster_id, position = _text(row[0]), _text(row[2])
+        row = connection.execute("SHOW transaction_read_only").fetchone()
+        read_only = _text(row[0]) == "on"
+    else:
+        row = connection.execute(STATE).fetchone()
+        cluster_id, read_only, position = row
+    return Neighbour(login.address, "read_only" if read_only else "writable", cluster_id, position)
+
+
+def _text(value: str | bytes) -> str:
+    """A connection for replication has no encoding, so that texts may come as bytes."""
+    return value.decode("ascii") if isinstance(value, bytes) else value
+
+
+def _configured(settings: Settings) -> list[Peer]:
+    peers = list(settings.peers.values())
+    if settings.primary is not None:
+        peers.append(Peer(url=settings.primary, password_file=settings.primary_password_file))
+    return peers
+
+
+def _target(peer: Peer, timeout: float) -> Target:
+    return Target({"dbname": "postgres"} | _params(peer), partial(password_in, peer.password_file), timeout)
+
+
+def _params(peer: Peer) -> dict[str, Any]:
+    try:
+        return parse(peer.url, "datastore.peers")
+    except ConfigError:
+        return {}
+
+
+def _endpoint(params: Mapping[str, Any]) -> tuple[str, str]:
+    return str(params.get("host") or params.get("hostaddr") or ""), str(params.get("port") or 5432)
+
+
+def _none() -> None:
+    return None
+
+
+def quickly(server: Target) -> Target:
+    """The same server, for a plan, which must not take long."""
+    return replace(server, timeout=min(server.timeout, ANSWERS_WITHIN))
