@@ -90,10 +90,10 @@ class Target:
             except psycopg.Error as error:
                 if connection.hung_up:
                     self._end(connection.info.backend_pid)
-                raise self.told(error, connection, stop) from None
+                raise self.translated(error, connection, stop) from None
 
     def is_up(self) -> bool:
-        """Whether it answers, be it with a refusal. Raises `DatastoreUnreachable` if in doubt."""
+        """Whether it answers; a refusal is an answer. Raises `DatastoreUnreachable` if in doubt."""
         answer = pq.PGconn.ping(self._conninfo(None).encode())
         if answer in (pq.Ping.OK, pq.Ping.REJECT):
             return True
@@ -105,7 +105,7 @@ class Target:
         """Whether it takes connections, which it does not before its data is consistent."""
         return pq.PGconn.ping(self._conninfo(None).encode()) == pq.Ping.OK
 
-    def told(self, error: psycopg.Error, connection: Connection, stop: Stop | None = None) -> DatastoreError:
+    def translated(self, error: psycopg.Error, connection: Connection, stop: Stop | None = None) -> DatastoreError:
         """The error as one of ours, with the server's words."""
         where, said = f"PostgreSQL at {self.address}", said_by(error)
         waited = f"; it waited for {connection.waits_for}" if connection.waits_for else ""

@@ -36,7 +36,7 @@ ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname::text = %s)"
 
 
 def exists(server: Target, name: str) -> bool:
-    """Whether there is one, once what is under way has ended."""
+    """Whether there is one, once a running change has ended."""
     with server.connect() as connection, changing(connection):
         return _exists(connection, name)
 

@@ -75,7 +75,7 @@ def allow(connection: Connection, name: str, privileges: str) -> None:
 def take(connection: Connection, name: str, oid: int) -> None:
     """End what it may do in this database with what others own. What it owns itself it keeps.
 
-    Raises `DatastoreRefused` where something stays, as somebody else gave it.
+    Raises `DatastoreRefused` where something stays, as another role gave it.
     """
     role = sql.Identifier(name)
     for kind in ("TABLE", "SEQUENCE", "SCHEMA"):

@@ -67,7 +67,7 @@ def ask_source(settings: Settings, params: Mapping[str, Any], timeout: float = A
 
 
 def ask_all(settings: Settings, params: Mapping[str, Any]) -> tuple[Neighbour | None, Sequence[Neighbour]]:
-    """The source, and the configured servers besides, all at the same moment."""
+    """The source, and the other configured servers, all at the same moment."""
     others = {_endpoint(_params(peer)): peer for peer in _configured(settings)}
     others.pop(_endpoint(params), None)
     with ThreadPoolExecutor(max_workers=len(others) + 1) as pool:

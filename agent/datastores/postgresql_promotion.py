@@ -111,18 +111,18 @@ def _lag(connection: Connection, source: Neighbour | None, own: str) -> Lag:
 def _decide(seen: Look, request: PromoteRequest) -> Plan:
     if seen.leads:
         return nothing("this server is a primary already")
-    told = seen.as_result() | {"streaming": seen.streaming, "force": request.force}
+    known = seen.as_result() | {"streaming": seen.streaming, "force": request.force}
     old = seen.old_primary
     if old is not None and not request.force:
         if old.state == "writable":
             reason = f"the old primary at {old.address} is reachable and takes writes"
-            return refuse(reason, "stop it or make it read-only (replication.demote), or use force", facts=told)
+            return refuse(reason, "stop it or make it read-only (replication.demote), or use force", facts=known)
         if old.state == "unknown":
             reason = f"the old primary at {old.address} runs, and whether it takes writes is not known: {old.error}"
-            return refuse(reason, "add it to [datastore.peers] with credentials, or use force", facts=told)
+            return refuse(reason, "add it to [datastore.peers] with credentials, or use force", facts=known)
     waits = request.wait > 0 and seen.streaming
     if (exceeded := _exceeded(seen.lag, request)) is not None and not waits:
-        return refuse(exceeded, "wait until it has caught up, allow a larger max_lag, or use force", facts=told)
+        return refuse(exceeded, "wait until it has caught up, allow a larger max_lag, or use force", facts=known)
     behind = seen.lag.bytes or 0
     what = "WAL of the old primary that this server did not receive"
     return Plan(
@@ -131,7 +131,7 @@ def _decide(seen: Look, request: PromoteRequest) -> Plan:
         steps=[*([f"wait up to {request.wait:g} s to catch up"] if waits else []), "promote this server"],
         discards=[Discard(what, behind, "bytes")] if behind and not waits else [],
         warnings=[*_warnings(seen), *([f"{exceeded}, unless it catches up in time"] if exceeded else [])],
-        facts=told,
+        facts=known,
     )
 
 

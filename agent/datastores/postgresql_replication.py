@@ -26,7 +26,7 @@ ROLE = """
 
 
 def role(server: Target, data: Path | None) -> Role:
-    """As the server says; one that runs and lets nobody in is a replica where its files say so."""
+    """As the server says; one that runs and accepts no connections is a replica where its files say so."""
     try:
         with server.connect() as connection:
             row: Any = connection.execute(ROLE).fetchone()

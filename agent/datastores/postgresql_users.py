@@ -47,7 +47,7 @@ SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE usesysid = %s"
 
 
 def exists(server: Target, name: str) -> bool:
-    """Whether there is a whole one, once what is under way has ended."""
+    """Whether there is a whole one, once a running change has ended."""
     with server.connect() as connection, changing(connection):
         return oid_of(connection, name) is not None
 
@@ -295,7 +295,7 @@ def enterable(connection: Connection, name: str, oid: int) -> list[str]:
     databases = connection.execute(DEPENDENT, (oid,)).fetchall()
     if closed := [database for database, open_ in databases if not open_]:
         what = f"what {name} has there can be neither given away nor taken"
-        raise DatastoreRefused(f"the database {', '.join(closed)} lets nobody in: {what}")
+        raise DatastoreRefused(f"the database {', '.join(closed)} accepts no connections: {what}")
     return [database for database, _ in databases]
 
 
