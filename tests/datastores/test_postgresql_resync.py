@@ -325,7 +325,7 @@ def test_one_that_was_promoted_before_its_resync_was_over_is_a_primary_like_any_
         resync(old, new)
     assert work_of(old.data).exists() and not datastore_of(old).is_dirty(), "what runs is whole"
     agent = start_agent(config=configured(old, new))
-    assert done(agent, "promote_slave_db", {})["writable"]
+    assert done(agent, "promote_slave_db", {"force": True})["writable"]
     old.psql("INSERT INTO t VALUES (1000)")
     assert "force is needed" in failed(agent, "resync_slave_db", {})
     assert old.psql("SELECT sum(x) FROM t") == "1003"
