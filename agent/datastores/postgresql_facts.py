@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agent.datastores.base import DatastoreRefused
 from agent.datastores.postgresql_connection import Connection, one
 
 # Of a replica the end of what it has received: all of that is replayed before a promotion ends.
@@ -38,11 +39,8 @@ RECEIVER = """
            (COALESCE(latest_end_lsn, pg_last_wal_receive_lsn()) - pg_last_wal_replay_lsn())::bigint
     FROM pg_stat_wal_receiver
 """
-# Seconds since the newest replayed commit was made; 0 where all that was received is replayed and more may come.
-REPLAYED = """
-    SELECT EXTRACT(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8,
-           pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
-"""
+ALL_REPLAYED = "SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
+COMMITTED = "SELECT EXTRACT(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8"
 # A walsender that the role of the agent may not look at has no state.
 SYNCHRONOUS = """
     SELECT current_setting('synchronous_standby_names'), current_setting('synchronous_commit'),
@@ -79,19 +77,28 @@ def bytes_between(connection: Connection, later: str, earlier: str) -> int:
 
 
 def receiver(connection: Connection) -> tuple[str, float | None, int | None] | None:
-    """Of a receiving replica: its state, the age of the last message in seconds, bytes not replayed; else None."""
+    """Of a receiving replica: its state, the age of the last message in seconds, bytes not replayed; else None.
+
+    Raises `DatastoreRefused` where the agent's role may not see it.
+    """
     row = connection.execute(RECEIVER).fetchone()
+    if row is not None and row[0] is None:
+        raise DatastoreRefused("the role of the agent may not see the receiver of WAL: grant it pg_monitor")
     return None if row is None else (str(row[0]), row[1], row[2])
 
 
 def seconds_behind(connection: Connection) -> float | None:
-    """Seconds since the newest commit that is replayed was made; 0 with all replayed while the replica receives."""
-    row = connection.execute(REPLAYED).fetchone()
-    assert row is not None
-    age, all_replayed = row
-    if all_replayed and (receiving := receiver(connection)) is not None and receiving[0] == "streaming":
+    """Seconds that what is visible on a replica is behind; 0 with all replayed while it receives."""
+    receiving = receiver(connection)
+    if receiving is not None and receiving[0] == "streaming" and one(connection, ALL_REPLAYED):
         return 0.0
-    return age if age is None else max(0.0, float(age))
+    return seconds_since_commit(connection)
+
+
+def seconds_since_commit(connection: Connection) -> float | None:
+    """Seconds since the newest commit that is replayed was made; None where none was replayed since the start."""
+    age = one(connection, COMMITTED)
+    return None if age is None else max(0.0, float(age))
 
 
 def replicas(connection: Connection) -> Sequence[Mapping[str, Any]]:

@@ -80,7 +80,7 @@ def look(settings: Settings, server: Target) -> Look:
             return Look(True, None, (), Lag(), False, "")
         source, others = ask_all(settings, source_params(connection))
         own = facts.cluster_id(connection)
-        receiver = facts.receiver(connection)
+        receiver = _receiver(connection)
         return Look(
             leads=False,
             source=None if source is None else _of_cluster(source, own),
@@ -103,9 +103,17 @@ def _lag(connection: Connection, source: Neighbour | None, own: str) -> Lag:
     missing = None
     if source is not None and source.position is not None and source.cluster_id == own:
         missing = max(0, facts.bytes_between(connection, source.position, facts.position(connection)))
-    receiver = facts.receiver(connection)
-    age = receiver[1] if receiver is not None else facts.seconds_behind(connection)
+    receiver = _receiver(connection)
+    age = receiver[1] if receiver is not None else facts.seconds_since_commit(connection)
     return Lag(bytes=missing, seconds=None if age is None else round(max(0.0, age), 3))
+
+
+def _receiver(connection: Connection) -> tuple[str, float | None, int | None] | None:
+    """A receiver that the agent may not see is no reason to refuse a promotion."""
+    try:
+        return facts.receiver(connection)
+    except DatastoreRefused:
+        return None
 
 
 def _decide(seen: Look, request: PromoteRequest) -> Plan:
@@ -181,7 +189,7 @@ def _catch_up(settings: Settings, server: Target, stop: Stop, request: PromoteRe
 def _look_again(settings: Settings, server: Target, seen: Look) -> Look:
     with server.connect() as connection:
         source, own = ask_source(settings, source_params(connection)), facts.cluster_id(connection)
-        receiver = facts.receiver(connection)
+        receiver = _receiver(connection)
         streaming = receiver is not None and receiver[0] == "streaming"
         lag = _lag(connection, source, own)
     if source is None or source.position is None:

@@ -167,6 +167,18 @@ def test_an_agent_without_superuser_changes_what_it_made(postgres_server: Postgr
     assert store.status().unknown == {}
 
 
+def test_a_fact_that_the_server_refuses_is_named_and_the_others_are_there(postgres_server: PostgresServer) -> None:
+    query(postgres_server, "CREATE ROLE blind LOGIN PASSWORD 'p'")
+    query(postgres_server, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    store = datastore_of(postgres_server, url=f"postgresql://blind:p@127.0.0.1:{postgres_server.port}/postgres")
+    status = store.status()
+    query(postgres_server, "GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC")
+    assert list(status.unknown) == ["cluster_id"] and "permission denied" in status.unknown["cluster_id"]
+    assert (status.reachable, status.role, status.cluster_id) == (True, "primary", None)
+    assert status.version == query(postgres_server, "SHOW server_version").split()[0] and status.timeline == 1
+    assert store.status().cluster_id == query(postgres_server, "SELECT system_identifier FROM pg_control_system()")
+
+
 Act = Callable[[Datastore], Any]
 Look = Callable[[Datastore], Any]
 
