@@ -36,7 +36,8 @@ def document(server: PostgresServer, primary: PostgresServer | None = None, **op
         "programs": str(server.bin),
     }
     if primary is not None:
-        passwords = server.dir / "primary.password"
+        # Beside the folder of the server, which belongs to another user than the agent.
+        passwords = server.dir.with_name(f"{server.dir.name}.primary.password")
         passwords.write_text(primary.replication_password)
         passwords.chmod(0o600)
         datastore["primary"] = f"postgresql://replicator@127.0.0.1:{primary.port}/postgres"
