@@ -17,9 +17,10 @@ from agent.datastores import (
     mysql_replication,
     mysql_resync,
     mysql_status,
+    mysql_user_update,
     mysql_users,
 )
-from agent.datastores.base import Datastore, DatastoreUnreachable, Role
+from agent.datastores.base import Datastore, DatastoreUnreachable, Role, UserChanges
 from agent.datastores.mysql_session import OutOfTime, Session, connect
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.datastores.status import Status
@@ -104,6 +105,17 @@ class MySQL(Datastore):
 
         return self._write(create, f"the user {name} is created", lambda session: mysql_users.exists(session, name))
 
+    def plan_update_user(self, name: str, changes: UserChanges) -> Plan:
+        return self._plan_writing(lambda session: mysql_user_update.plan(session, name, changes))
+
+    def update_user(self, name: str, changes: UserChanges) -> Json:
+        """Several statements: idempotent, so that a change whose end is not known is completed by another run."""
+        return self._write(
+            lambda session: mysql_user_update.update(session, self.at, self.settings.timeout, name, changes),
+            f"the user {name} is changed",
+            lambda session: None,
+        )
+
     def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
         return self._plan_writing(lambda session: mysql_users.plan_delete(session, name, reassign_to))
 
@@ -169,7 +181,7 @@ class MySQL(Datastore):
             mysql_resync.check_whole(session)
             return make(session)
 
-    def _write(self, act: Callable[[Session], Json], what: str, is_done: Callable[[Session], bool]) -> Json:
+    def _write(self, act: Callable[[Session], Json], what: str, is_done: Callable[[Session], bool | None]) -> Json:
         """Act in the agent's turn. A statement without an answer in time is ended, and the server looked at again."""
         try:
             with self._alone() as session:

@@ -16,8 +16,10 @@ GRACE = 5.0
 LOOK_EVERY = 0.05
 
 
-def settle(at: Address, timeout: float, late: OutOfTime, what: str, is_done: Callable[[Session], bool]) -> Json:
+def settle(at: Address, timeout: float, late: OutOfTime, what: str, is_done: Callable[[Session], bool | None]) -> Json:
     """End the statement at the server and look whether it took effect all the same; `what` says the effect.
+
+    `is_done` returns None where the server cannot say: a part of several statements may have taken effect.
 
     Returns the result of a late success. Raises `DatastoreRefused` where the statement ended without its effect, and
     `OutcomeUnknown` where it cannot be ended or looked at.
@@ -29,11 +31,13 @@ def settle(at: Address, timeout: float, late: OutOfTime, what: str, is_done: Cal
             done = is_done(session)
     except DatastoreError as error:
         raise OutcomeUnknown(f"{late}; not known whether {what}: {error}") from None
-    waits = f"it waited for: {waited_for}" if waited_for else "the server does not say for what it waited"
+    waits = f"it waited for: {waited_for}" if waited_for else "it was over when the agent looked"
     if done:
         return {"late": f"{what}, but no answer came within {timeout:g} s; {waits}"}
+    if ended and done is None:
+        raise OutcomeUnknown(f"not known how far {what}; the statement was ended: run the action again", waited_for)
     if ended:
-        raise DatastoreRefused(f"not done within {timeout:g} s: {what}; {waits}; the statement was ended at the server")
+        raise DatastoreRefused(f"not done within {timeout:g} s: {what}; {waits}; the statement has ended")
     raise OutcomeUnknown(f"not known whether {what}; it may still take effect: {waits}", waited_for)
 
 

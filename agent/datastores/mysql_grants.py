@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from agent.datastores.mysql_session import Row, Session
 
@@ -33,25 +33,27 @@ def held(session: Session, account: Account) -> dict[str, set[str]]:
 
 def level(session: Session, privileges: set[str]) -> str | None:
     """The name that `MAY` has for exactly these privileges; None where it has none."""
-    for name in ("readonly", "readwrite"):
-        if privileges == _words(MAY[name]):
-            return name
-    return "owner" if privileges == _all(session) else None
+    return next((name for name in MAY if privileges == words(session, name)), None)
 
 
 def give(session: Session, account: Account, database: str, privileges: str) -> None:
-    """Exactly the privileges of this level: what is missing first, so that the account is never without any."""
-    where = pattern(session, database)
+    """Exactly the privileges of this level on one database."""
+    give_at(session, account, pattern(session, database), privileges)
+
+
+def give_at(session: Session, account: Account, where: str, privileges: str) -> None:
+    """The same on the databases of a pattern. What is missing first: the account is never without any."""
     before = held(session, account).get(where, set())
     session.run(f"GRANT {MAY[privileges]} ON {{}}.* TO %s@%s", *account, names=[where])
-    kept = _all(session) if privileges == "owner" else _words(MAY[privileges])
-    if surplus := sorted(before - kept):
+    if surplus := sorted(before - words(session, privileges)):
         session.run(f"REVOKE {', '.join(surplus)} ON {{}}.* FROM %s@%s", *account, names=[where])
 
 
 def take(session: Session, account: Account, where: str) -> None:
     """All privileges on the databases of a pattern that `held` has."""
-    session.run("REVOKE ALL PRIVILEGES, GRANT OPTION ON {}.* FROM %s@%s", *account, names=[where])
+    session.run("REVOKE ALL PRIVILEGES ON {}.* FROM %s@%s", *account, names=[where])
+    if where in held(session, account):  # the right to grant is not among them
+        session.run("REVOKE GRANT OPTION ON {}.* FROM %s@%s", *account, names=[where])
 
 
 def put_back(session: Session, account: Account, before: Mapping[str, set[str]]) -> None:
@@ -59,11 +61,10 @@ def put_back(session: Session, account: Account, before: Mapping[str, set[str]])
     for where in set(held(session, account)) - set(before):
         take(session, account, where)
     for where, privileges in before.items():
-        words = ", ".join(sorted(privileges - {"GRANT OPTION"})) or "USAGE"
+        listed = ", ".join(sorted(privileges - {"GRANT OPTION"})) or "USAGE"
         more = " WITH GRANT OPTION" if "GRANT OPTION" in privileges else ""
-        session.run(f"GRANT {words} ON {{}}.* TO %s@%s{more}", *account, names=[where])
-        surplus = sorted(held(session, account).get(where, set()) - privileges)
-        if surplus:
+        session.run(f"GRANT {listed} ON {{}}.* TO %s@%s{more}", *account, names=[where])
+        if surplus := sorted(held(session, account).get(where, set()) - privileges):
             session.run(f"REVOKE {', '.join(surplus)} ON {{}}.* FROM %s@%s", *account, names=[where])
 
 
@@ -84,11 +85,6 @@ def _privilege(column: str) -> str:
     return IRREGULAR.get(words, "GRANT OPTION" if words == "grant" else words.upper())
 
 
-def _words(privileges: str) -> set[str]:
-    return set(privileges.split(", "))
-
-
-def without(databases: Sequence[str], patterns: Mapping[str, set[str]], session: Session) -> list[str]:
-    """The patterns of those that belong to none of these databases."""
-    wanted = {pattern(session, each) for each in databases}
-    return [each for each in patterns if each not in wanted]
+def words(session: Session, privileges: str) -> set[str]:
+    """The server's words for a level."""
+    return _all(session) if privileges == "owner" else set(MAY[privileges].split(", "))

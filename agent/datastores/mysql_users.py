@@ -9,7 +9,7 @@ from agent.datastores import mysql_databases, mysql_grants, mysql_login
 from agent.datastores.base import DatastoreError, DatastoreRefused, agreed
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_grants import Account
-from agent.datastores.mysql_session import Session
+from agent.datastores.mysql_session import OutOfTime, Session
 from agent.models import Json
 from agent.plan import Plan, Would, refuse
 
@@ -134,6 +134,8 @@ def _draft(session: Session, name: str, password: str) -> Iterator[None]:
     session.run(f"CREATE USER %s@%s {dialect.identified}", name, UNFINISHED, hashed, secret=hashed)
     try:
         yield
+    except OutOfTime:
+        raise  # this connection is lost; the next attempt drops the account
     except DatastoreError:
         session.run("DROP USER IF EXISTS %s@%s", name, UNFINISHED)
         raise

@@ -124,6 +124,7 @@ class UpdateUser(OnUser):
     name = "database_user_update"
     args = UpdateArgs
     needs = "update_user"
+    danger = Danger.DISRUPTS
 
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_update_user(args["name"], _changes(args))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.servers.mysqld import Mysqld
@@ -36,7 +37,7 @@ innodb_log_file_size = 8M
             program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}",
             "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
             "--innodb-log-file-size=8M",
-        ))  # fmt: skip
+        ), env=os.environ | {"TMPDIR": str(self.dir)})  # fmt: skip
         return self
 
     def follow(self, primary: Mysqld) -> None:

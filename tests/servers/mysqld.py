@@ -145,6 +145,7 @@ class Mysqld(Server):
         """The configuration file's text."""
         own = {
             "datadir": self.data,
+            "tmpdir": self.dir,  # a server that starts removes the temporary tables there, also those of others
             "socket": self.socket,
             "pid_file": self.pidfile,
             "port": self.port,
