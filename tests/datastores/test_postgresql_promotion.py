@@ -12,9 +12,11 @@ import pytest
 
 from agent.datastores.base import Datastore, DatastoreRefused
 from agent.datastores.requests import Lag, PromoteRequest
+from agent.kinds.replication import ReplicationResult
 from agent.plan import Plan, Would
 from agent.stop import Stop
-from tests.datastores.postgresql_nodes import await_value, datastore_of, query
+from tests.agent_process import StartAgent
+from tests.datastores.postgresql_nodes import await_value, configured, datastore_of, done, failed, query
 from tests.servers.cache import cached
 from tests.servers.postgresql import PostgresServer, newest_debian
 from tests.servers.process import await_that
@@ -170,3 +172,19 @@ def test_a_slot_that_cannot_be_dropped_is_named_with_what_it_holds(pair: Pair) -
     left = store.disable_replication(Stop())["slot"]
     assert (left["name"], left["dropped"]) == ("replica", False)
     assert "pg_drop_replication_slot('replica')" in left["why"]
+
+
+def test_a_promotion_is_refused_and_forced_over_http_as_its_plan_says(pair: Pair, start_agent: StartAgent) -> None:
+    old, new = pair
+    agent = start_agent(config=configured(new))
+    plan = agent.post("/api/unstable/actions/plan/promote_slave_db", json={}).json
+    assert plan["would"] == "refuse" and plan["refusal"]["reason"].endswith("is reachable and takes writes")
+    assert failed(agent, "promote_slave_db", {}).startswith(plan["refusal"]["reason"])
+    facts = agent.get("/api/unstable/datastore").json
+    assert (facts["role"], facts["writable"], facts["source"]["state"]) == ("replica", False, "streaming")
+    assert facts["unknown"] == {}
+    promoted = done(agent, "promote_slave_db", {"force": True})
+    assert (promoted["role"], promoted["old_primary"], promoted["held_by"]) == ("primary", "writable", None)
+    assert promoted["old_primary_address"] == f"127.0.0.1:{old.port}"
+    assert set(promoted["lag"]) == {"bytes", "seconds", "transactions"}
+    assert ReplicationResult().validate(promoted) == {}
