@@ -80,14 +80,14 @@ class PostgreSQL(Datastore):
         return databases.delete(self.server, name, force=force)
 
     def plan_update_database(self, name: str, owner: str) -> Plan:
-        from agent.datastores import postgresql_databases as databases
+        from agent.datastores import postgresql_database_owner as owners
 
-        return databases.plan_update(self.server, name, owner)
+        return owners.plan_update(self.server, name, owner)
 
     def update_database(self, name: str, owner: str) -> Json:
-        from agent.datastores import postgresql_databases as databases
+        from agent.datastores import postgresql_database_owner as owners
 
-        return databases.update(self.server, name, owner)
+        return owners.update(self.server, name, owner)
 
     # Users
 
@@ -117,14 +117,14 @@ class PostgreSQL(Datastore):
         return user_update.update(self.server, name, changes)
 
     def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
-        from agent.datastores import postgresql_users as users
+        from agent.datastores import postgresql_user_deletion as deletion
 
-        return users.plan_delete(self.server, name, reassign_to)
+        return deletion.plan_delete(self.server, name, reassign_to)
 
     def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
-        from agent.datastores import postgresql_users as users
+        from agent.datastores import postgresql_user_deletion as deletion
 
-        return users.delete(self.server, name, reassign_to)
+        return deletion.delete(self.server, name, reassign_to)
 
     # Replication
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import math
-import random
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import pq
@@ -21,7 +19,6 @@ from agent.datastores.base import (
     DatastoreError,
     DatastoreRefused,
     DatastoreUnreachable,
-    OutcomeUnknown,
 )
 from agent.datastores.postgresql_deadline import HANG, LOOK_EVERY, Connection, bounded, waits_for
 from agent.errors import ConfigError
@@ -36,8 +33,6 @@ SHUT_DOWN = ("57P01", "57P02", "57P03")
 SERIALIZATION = ("40001", "40P01")
 CATALOGUE_CONFLICTS = ("simple_heap_update", "simple_heap_delete")
 """The functions of the server that report "tuple concurrently updated", whatever its language."""
-ATTEMPTS = 5
-T = TypeVar("T")
 OBSERVING = 2.0
 """Seconds for a look at a statement that ran out of time."""
 
@@ -216,34 +211,6 @@ def _is_conflict(error: psycopg.Error) -> bool:
         said = error.diag.message_primary or ""
         return error.diag.source_function in CATALOGUE_CONFLICTS or said.startswith("tuple concurrently")
     return error.sqlstate in SERIALIZATION
-
-
-def repeated(change: Callable[[], T]) -> T:
-    """What `change` returns, which is called a few times where another session's change is in its way."""
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return change()
-        except Conflict:
-            time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)  # two agents must not meet again and again
-    return change()
-
-
-def settled(change: Callable[[], T], look: Callable[[], T | None]) -> T:
-    """What `change` returns. Where its connection is lost: what `look` finds once the server has ended the statement.
-
-    `look` returns None where the change did not take effect. Raises `OutcomeUnknown` where that cannot be known.
-    """
-    try:
-        return repeated(change)
-    except ConnectionLost as error:
-        try:
-            found = look()
-        except DatastoreError as why:
-            unknown = f"{error}; it is not known whether it took effect, and it may still do so: {why}"
-            raise OutcomeUnknown(unknown, error.waits_for) from None
-        if found is None:
-            raise DatastoreRefused(f"{error}; it did not take effect") from None
-        return found
 
 
 def one(connection: Connection, statement: Any, *values: object) -> Any:

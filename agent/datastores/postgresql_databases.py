@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from agent.datastores import postgresql_readiness as readiness
 from agent.datastores.base import DatastoreError, DatastoreRefused
-from agent.datastores.postgresql_connection import Connection, Target, all_of, changing, one, repeated, settled
-from agent.datastores.postgresql_ownership import hand_over, hand_over_defaults
+from agent.datastores.postgresql_connection import Connection, Target, all_of, changing, one
+from agent.datastores.postgresql_outcome import settled
 from agent.models import Json
-from agent.plan import Discard, Needs, Plan, Would, nothing, refuse
+from agent.plan import Discard, Needs, Plan, Would, refuse
 
 NOT_TO_OWN = ("postgres", "template0", "template1")
 """The databases that stay with the server's own superuser."""
@@ -83,7 +84,7 @@ def _create(server: Target, name: str, options: Mapping[str, str]) -> Json:
         clauses: list[sql.Composable] = [sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))]
         clauses += [_clause(option, value) for option, value in _with_template(connection, options).items()]
         connection.execute(sql.SQL(" ").join(clauses))
-        created = _facts(connection, name)
+        created = facts_of(connection, name)
         return created | (_undone(server, connection, name) if connection.unconfirmed else {})
 
 
@@ -103,7 +104,7 @@ def _undone(server: Target, connection: Connection, name: str) -> dict[str, Json
 def _created(server: Target, name: str) -> Json:
     """The facts of a database that a lost statement created; None where it did not."""
     with server.connect() as connection, changing(connection):
-        return _facts(connection, name) if _exists(connection, name) else None
+        return facts_of(connection, name) if _exists(connection, name) else None
 
 
 # Delete
@@ -156,7 +157,7 @@ def _delete(server: Target, name: str, *, force: bool) -> Json:
         plan = readiness.require(_deletion(connection, name, force=force))
         try:
             connection.execute(_named(statement, name))
-        except Exception:
+        except psycopg.Error:
             if _is_half_deleted(connection, name):
                 raise DatastoreRefused(
                     f"the deletion of the database {name} was interrupted: its data is lost and no session can use it; "
@@ -172,48 +173,6 @@ def _is_half_deleted(connection: Connection, name: str) -> bool:
         return False
     row = connection.execute(FACTS, (name,)).fetchone()
     return row is not None and row[4] == HALF_DELETED
-
-
-# Change the owner
-
-
-def plan_update(server: Target, name: str, owner: str) -> Plan:
-    """What `update` would do now."""
-    with server.connect() as connection:
-        return _handing_over(connection, name, owner)
-
-
-def update(server: Target, name: str, owner: str) -> Json:
-    """Give a database another owner, to whom the defaults of what is created there later go too."""
-    return repeated(lambda: _update(server, name, owner))
-
-
-def _handing_over(connection: Connection, name: str, owner: str) -> Plan:
-    if (refusal := readiness.not_writable(connection)) is not None:
-        return refusal
-    row = connection.execute(FACTS, (name,)).fetchone()
-    if row is None:
-        return refuse(f"the database {name} does not exist", "check the name")
-    if not one(connection, ROLE_EXISTS, owner):
-        return refuse(f'the role "{owner}" does not exist', "create it with database_user_create, or name another")
-    facts = {"writable": True, "database": name, "owner": row[0], "connections": row[5]}
-    if row[0] == owner:
-        return nothing(f"the database {name} belongs to {owner} already", facts=facts)
-    if name in NOT_TO_OWN:
-        return refuse(f"{name} belongs to the server and is not given away", "name a database of an application")
-    steps = [f"give the database {name} from {row[0]} to {owner}"]
-    return Plan(Would.CHANGE, f"the database {name} would belong to {owner}", steps=steps, facts=facts)
-
-
-def _update(server: Target, name: str, owner: str) -> Json:
-    with server.connect() as connection, changing(connection):
-        plan = readiness.require(_handing_over(connection, name, owner))
-        if plan.would is Would.CHANGE:
-            with server.connect(name) as inside, inside.transaction():
-                hand_over_defaults(inside, owner)
-                hand_over(inside, name, owner)
-            return _facts(connection, name) | {"previous_owner": plan.facts["owner"]} | readiness.unconfirmed(inside)
-        return _facts(connection, name)
 
 
 # Facts
@@ -251,7 +210,8 @@ def _exists(connection: Connection, name: str) -> bool:
     return found
 
 
-def _facts(connection: Connection, name: str) -> dict[str, Json]:
+def facts_of(connection: Connection, name: str) -> dict[str, Json]:
+    """Owner, encoding and collation of a database that exists."""
     row: Any = connection.execute(FACTS, (name,)).fetchone()
     return dict(zip(("owner", "encoding", "collation"), row, strict=False))
 

@@ -15,7 +15,8 @@ from psycopg import sql
 from agent.datastores import postgresql_grants as grants
 from agent.datastores import postgresql_readiness as readiness
 from agent.datastores.base import DatastoreRefused, UserChanges
-from agent.datastores.postgresql_connection import Connection, Target, all_of, changing, one, repeated
+from agent.datastores.postgresql_connection import Connection, Target, all_of, changing, one
+from agent.datastores.postgresql_outcome import repeated
 from agent.datastores.postgresql_ownership import hand_over, join, named
 from agent.datastores.postgresql_users import SESSIONS, hashed, lock_out, not_to_give, oid_of
 from agent.models import Json

@@ -14,7 +14,8 @@ import pytest
 
 from agent.datastores import postgresql_deadline
 from agent.datastores.base import DatastoreError, DatastoreRefused, OutcomeUnknown
-from agent.datastores.postgresql_connection import ATTEMPTS, Conflict, repeated
+from agent.datastores.postgresql_connection import Conflict
+from agent.datastores.postgresql_outcome import ATTEMPTS, repeated
 from agent.plan import Would
 from tests.agent_process import StartAgent
 from tests.datastores.postgresql_nodes import await_value, configured, datastore_of, failed, query

@@ -1,0 +1,120 @@
+"""The deletion of a user of PostgreSQL, and what becomes of what the user owns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import psycopg
+
+from agent.datastores import postgresql_readiness as readiness
+from agent.datastores.base import DatastoreError, DatastoreRefused
+from agent.datastores.postgresql_connection import Connection, Target, all_of, changing, one
+from agent.datastores.postgresql_databases import NOT_TO_OWN
+from agent.datastores.postgresql_outcome import settled
+from agent.datastores.postgresql_ownership import hand_over_defaults, join, named
+from agent.datastores.postgresql_users import ROLE_EXISTS, SESSIONS, confirmed, enterable, exists, lock_out, oid_of
+from agent.models import Json
+from agent.plan import Plan, Would, refuse
+
+DATABASE_OWNER = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
+OWNED_DATABASES = "SELECT datname FROM pg_database WHERE datdba = %s ORDER BY 1"
+OWNED_TABLESPACES = "SELECT spcname FROM pg_tablespace WHERE spcowner = %s ORDER BY 1"
+
+
+def plan_delete(server: Target, name: str, reassign_to: str | None) -> Plan:
+    """What `delete` would do now."""
+    with server.connect() as connection:
+        return _deletion(connection, name, reassign_to)
+
+
+def delete(server: Target, name: str, reassign_to: str | None = None) -> Json:
+    """Delete one and end its sessions; what it owns goes to `reassign_to`, else to the owner of each database.
+
+    It is tried in every database first, and refused where that fails. A crash between two databases
+    leaves a user who cannot log in; then delete it again.
+    """
+    return settled(lambda: _delete(server, name, reassign_to), lambda: None if exists(server, name) else {})
+
+
+def _deletion(connection: Connection, name: str, reassign_to: str | None) -> Plan:
+    if (refusal := readiness.not_writable(connection)) is not None:
+        return refusal
+    oid = oid_of(connection, name)
+    if oid is None:
+        return refuse(f"there is no user {name}", "check the name")
+    if reassign_to is not None and (reassign_to == name or not one(connection, ROLE_EXISTS, reassign_to)):
+        return refuse(f"{reassign_to} cannot own what {name} owns: no other role is called so", "check reassign_to")
+    databases = all_of(connection, OWNED_DATABASES, oid)
+    if servers_own := [each for each in databases if each in NOT_TO_OWN]:
+        reason = f"{name} owns database {', '.join(servers_own)}, which belongs to the server"
+        return refuse(reason, "give it back to the server's superuser first")
+    owned = [f"database {each}" for each in databases]
+    owned += [f"tablespace {each}" for each in all_of(connection, OWNED_TABLESPACES, oid)]
+    if owned and reassign_to is None:
+        reason = f"{name} owns {', '.join(owned)}: delete that or give it to another owner first"
+        return refuse(reason, "name the next owner with reassign_to")
+    try:
+        inside = enterable(connection, name, oid)
+    except DatastoreRefused as error:
+        return refuse(str(error), "open the database, or remove it")
+    sessions = one(connection, SESSIONS, oid)
+    to = reassign_to or "the owner of each database"
+    steps = [*([f"end {sessions} session(s) of {name}"] if sessions else []), f"give what it owns to {to}"]
+    return Plan(
+        Would.DISRUPT if sessions else Would.CHANGE,
+        f"the user {name} would be deleted",
+        steps=[*steps, f"delete the role {name}"],
+        facts={"writable": True, "connections": sessions, "owns": owned, "databases": inside, "reassign_to": to},
+    )
+
+
+def _delete(server: Target, name: str, reassign_to: str | None) -> Json:
+    with server.connect() as connection, changing(connection):
+        plan = readiness.require(_deletion(connection, name, reassign_to))
+        oid = oid_of(connection, name)
+        assert oid is not None
+        databases: list[str] = plan.facts["databases"]
+        for database in databases:
+            with server.connect(database) as inside, inside.transaction(force_rollback=True):
+                _take_all_from(inside, name, reassign_to)
+        could_log_in = lock_out(connection, name, oid)
+        try:
+            confirmed(connection)
+            _remove(server, connection, name, databases, reassign_to)
+        except (psycopg.Error, DatastoreError):
+            with suppress(psycopg.Error, DatastoreError), server.connect(locally=True) as other:
+                other.execute(named("ALTER ROLE {} LOGIN" if could_log_in else "ALTER ROLE {} NOLOGIN", name))
+            raise
+        done = {"reassigned_in": databases, "reassigned_to": reassign_to, "owned": plan.facts["owns"]}
+        return done | readiness.unconfirmed(connection)
+
+
+def _take_all_from(connection: Connection, name: str, reassign_to: str | None) -> None:
+    """What it owns in this database goes to its next owner, what it may do here ends."""
+    join(connection, name)
+    owner = one(connection, DATABASE_OWNER)
+    if reassign_to is not None:
+        join(connection, reassign_to)
+        if owner == name:
+            hand_over_defaults(connection, reassign_to)
+    # Databases and tablespaces are handed over with the first of these.
+    connection.execute(named("REASSIGN OWNED BY {} TO {}", name, reassign_to or owner))
+    connection.execute(named("DROP OWNED BY {}", name))
+
+
+def _remove(
+    server: Target, connection: Connection, name: str, databases: Sequence[str], reassign_to: str | None
+) -> None:
+    for database in databases:
+        with server.connect(database) as inside:
+            with inside.transaction():
+                _take_all_from(inside, name, reassign_to)
+            confirmed(inside)
+    with connection.transaction():
+        join(connection, name)
+        if reassign_to is not None:
+            join(connection, reassign_to)
+            connection.execute(named("REASSIGN OWNED BY {} TO {}", name, reassign_to))  # databases it never used
+        connection.execute(named("DROP OWNED BY {}", name))  # what it may do to databases as a whole
+        connection.execute(named("DROP ROLE {}", name))
