@@ -1,6 +1,7 @@
 """`GET /info/<id>`: an action and every state it was in; waits for a change where it is asked to."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from zlib import crc32
 
 from flask import Blueprint, Response
@@ -33,13 +34,26 @@ def info(action_id: str) -> Response:
     seconds = preferred_wait()
     if seconds and conditional.is_asked():
         waiters().wait(seconds, lambda: _is_new(store, holds, action_id))
-    action, version = actions.by_id(store, action_id)
+    action, version, history = _read(store, action_id)
     held = holds.reason(action.kind, action.state)
-    response = streamed.answer(_info(action, held, actions.history(store, action, version)))
+    response = streamed.answer(_info(action, held, history))
     response.headers["Cache-Control"] = FOR_EVER if action.state.final else "no-cache"
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds:g}"
     return conditional.tagged(response, _tag(version, held))
+
+
+def _read(store: Store, action_id: str) -> tuple[Action, int, Iterator[Transition]]:
+    """The action, its version, and its history from that version on.
+
+    Between the two reads a measurement of progress may have replaced the line of that version: read again then.
+    """
+    while True:
+        action, version = actions.by_id(store, action_id)
+        history = actions.history(store, action, version)
+        newest = next(history)
+        if newest.version == version:
+            return action, version, chain((newest,), history)
 
 
 def _info(action: Action, held: str | None, history: Iterable[Transition]) -> Iterator[str]:

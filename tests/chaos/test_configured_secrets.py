@@ -20,7 +20,12 @@ from tests.kinds.wires import by_command, by_schedule
 from tests.servers.redis import RedisServer
 from tests.servers.shop import Origin
 
-CACHE, WRONG, HOOK, CALLBACK = SECRETS = ("cache-staple", "wrong-staple", "hook-correct-staple", "callback-correct-staple")
+CACHE, WRONG, HOOK, CALLBACK = SECRETS = (
+    "cache-staple",
+    "wrong-staple",
+    "hook-correct-staple",
+    "callback-correct-staple",
+)
 
 
 @dataclass(frozen=True)
