@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from agent import plan
 from agent.config import Datastore as Settings
-from agent.datastores import redis_replication, redis_users
+from agent.datastores import (
+    redis_handover,
+    redis_promotion,
+    redis_replication,
+    redis_source,
+    redis_status,
+    redis_users,
+)
 from agent.datastores.base import (
     Datastore,
     DatastoreDown,
@@ -21,12 +25,19 @@ from agent.datastores.base import (
     DatastoreRefused,
     DatastoreUnreachable,
     Role,
+    UserChanges,
 )
+from agent.datastores.progress import Progress
+from agent.datastores.redis_connection import Login, Way, exceptions
+from agent.datastores.redis_plan import decide
 from agent.datastores.redis_resync import Resync
+from agent.datastores.redis_source import Options, Source
+from agent.datastores.redis_state import State, look
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
+from agent.datastores.status import Status
 from agent.errors import ConfigError
 from agent.models import Json
-from agent.plan import Plan
+from agent.plan import Plan, Would
 from agent.stop import Stop
 
 if TYPE_CHECKING:
@@ -47,17 +58,11 @@ class Redis(Datastore):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.primary = None if settings.primary is None else self._at(settings.primary)
-
-    def _at(self, primary: str) -> Redis:
-        """The server that `datastore.primary` names."""
-        settings = replace(self.settings, url=primary, password_file=self.settings.primary_password_file, primary=None)
-        if not primary.startswith(("redis://", "rediss://")):
-            raise ConfigError("datastore.primary: expected redis://host:port or rediss://host:port")
-        try:
-            return type(self)(settings)
-        except ConfigError:
-            raise ConfigError("datastore.primary: not a url") from None
+        self.way = Way(settings.url, settings.timeout, self._login)
+        for name, peer in settings.peers.items():
+            _check_replicable(peer.url, f"datastore.peers.{name}.url")
+        if settings.primary is not None:
+            _check_replicable(settings.primary, "datastore.primary")
 
     def is_up(self) -> bool:
         try:
@@ -92,7 +97,7 @@ class Redis(Datastore):
             while not connection.can_read(timeout=LOOK_EVERY):
                 self._check_patience(deadline, stop)
             connection.read_response()
-        except _errors().ConnectionError:
+        except exceptions().ConnectionError:
             return
         finally:
             connection.disconnect()
@@ -124,6 +129,35 @@ class Redis(Datastore):
 
     # Users
 
+    def plan_create_user(self, name: str, databases: Sequence[str], privileges: str) -> Plan:
+        with self.client() as client:
+            refusal = redis_users.refusal_to_create(client, name, databases)
+        if refusal is not None:
+            return plan.refuse(refusal, "choose another name, or use database_user_update")
+        return super().plan_create_user(name, databases, privileges)
+
+    def plan_update_user(self, name: str, changes: UserChanges) -> Plan:
+        with self.client() as client:
+            if (refusal := redis_users.refusal_to_change(client, name)) is not None:
+                return plan.refuse(refusal, "name a user of an application")
+            changed = sorted(redis_users.changes_of(client, name, changes))
+        if not changed:
+            return plan.nothing(f"the user {name} is so already", facts={"user": name})
+        steps = [f"change {', '.join(changed)} of the user {name}"]
+        return Plan(Would.CHANGE, f"the user {name} would be changed", steps=steps, facts={"user": name})
+
+    def update_user(self, name: str, changes: UserChanges) -> Json:
+        with self.client() as client:
+            return redis_users.update(client, name, changes)
+
+    def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
+        if reassign_to is not None:
+            return plan.refuse("the users of Redis own nothing", "leave reassign_to out")
+        with self.client() as client:
+            if (refusal := redis_users.refusal_to_change(client, name)) is not None:
+                return plan.refuse(refusal, "name a user of an application")
+        return super().plan_delete_user(name, reassign_to)
+
     def user_exists(self, name: str) -> bool:
         with self.client() as client:
             return redis_users.exists(client, name)
@@ -144,109 +178,95 @@ class Redis(Datastore):
 
     def role(self) -> Role:
         with self.client() as client:
-            return redis_replication.role(redis_replication.look(client))
+            return redis_replication.role(look(client))
+
+    def plan_promote(self, request: PromoteRequest) -> Plan:
+        return redis_promotion.plan_promote(self, request)
 
     def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
-        """Refused while a full copy of its primary comes in: what is there now is not what that had."""
-        with self.client() as client:
-            if redis_replication.is_copying(redis_replication.look(client)):
-                raise DatastoreRefused(f"Redis at {self.address} is still copying its primary: its data is not whole")
-            return redis_replication.follow_nobody(client)
+        return redis_promotion.promote(self, stop, request)
 
     def plan_disable_replication(self) -> Plan:
         """Redis without replicas is where this action leads, so that it is done there at once."""
         with self.client() as client:
-            info = redis_replication.look(client)
-        if info["role"] != "slave" and not info["connected_slaves"]:
+            here = look(client)
+        if not here.is_replica and not here.replicas:
             return plan.nothing("this server follows no source already")
         return super().plan_disable_replication()
 
     def disable_replication(self, stop: Stop) -> Json:
         """It is writable then: Redis has no read-only but for replicas."""
         with self.client() as client:
-            return redis_replication.follow_nobody(client)
+            return redis_promotion.follow_no_source(client)
 
-    def resync(
-        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
-    ) -> Json:
-        return Resync(self, service, progress).run()
+    def plan_resync(self, service: Supervisor | None, request: ResyncRequest) -> Plan:
+        if not self.is_up():
+            return self._plan_start(service, request)
+        with self.client() as client:
+            here = look(client)
+        if here.loading and not here.is_replica:
+            return plan.unknown("Redis loads its data; once it has, the resync looks at it and decides")
+        return decide(self, request).plan
+
+    def _plan_start(self, service: Supervisor | None, request: ResyncRequest) -> Plan:
+        """Of a server that is down: its data is known once it has loaded it."""
+        if service is None:
+            reason = f"Redis at {self.address} is down, and there is no [service] to start it"
+            return plan.refuse(reason, "start it, or set [service]")
+        if (peer := self.peer(request.primary)) is not None:
+            redis_source.of_peer(peer, {}, self.settings.timeout).look()
+        return plan.unknown(
+            "Redis is down: it would be started, and the resync then looks at its data and decides",
+            steps=["start Redis", "make this plan again", "follow the primary or take a copy, or refuse"],
+        )
+
+    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+        return Resync(self, service, progress, Stop()).run(request)
+
+    def plan_follow(self, service: Supervisor | None, primary: str) -> Plan:
+        return decide(self, ResyncRequest(primary=primary, mode="follow")).plan
+
+    def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        return Resync(self, None, Progress(lambda state: None), stop).run(ResyncRequest(primary=primary, mode="follow"))
+
+    def plan_demote(self, service: Supervisor | None, primary: str) -> Plan:
+        return redis_handover.plan_demote(self, primary)
+
+    def demote(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        return redis_handover.demote(self, primary, stop)
+
+    def status(self) -> Status:
+        return redis_status.status(self)
 
     def is_dirty(self) -> bool:
         """Whether a full copy is on its way in, by its own word; one that is down copies anew when it starts."""
         try:
             with self.client() as client:
-                return redis_replication.is_copying(redis_replication.look(client))
+                return look(client).copying
         except DatastoreError:
             return False
 
-    # Connections
+    def source(self, name: str | None, here: State, own: Options) -> Source:
+        """The server that a request means: the peer of this name, else `datastore.primary`, else the source now."""
+        if (peer := self.peer(name)) is not None:
+            return redis_source.of_peer(peer, own, self.settings.timeout)
+        if (found := redis_source.followed(here, own, self.settings.timeout)) is None:
+            raise DatastoreRefused(f"Redis at {self.address} follows no source: set datastore.primary, or name a peer")
+        return found
 
-    @contextmanager
-    def client(self) -> Iterator[redis.Redis]:
+    def client(self) -> AbstractContextManager[redis.Redis]:
         """A connection that tries everything once, and whose errors are ours."""
-        errors = _errors()
-        try:
-            with closing(self._connect()) as client:
-                yield client
-        except (errors.AuthenticationError, errors.AuthorizationError, errors.BusyLoadingError) as error:
-            raise DatastoreRefused(f"Redis at {self.address} refuses: {error}") from error
-        except errors.ConnectionError as error:
-            if self._nobody_listens(error):
-                raise DatastoreDown(f"nothing listens at {self.address}") from error
-            raise DatastoreUnreachable(f"Redis at {self.address} {self._why(error)}") from error
-        except errors.TimeoutError as error:
-            raise DatastoreUnreachable(f"Redis at {self.address} does not answer: {error}") from error
-        except errors.RedisError as error:
-            raise DatastoreRefused(f"Redis at {self.address} refuses: {error}") from error
-        except UnicodeError:
-            raise DatastoreRefused("half a surrogate pair is no text and cannot be sent to Redis") from None
+        return self.way.client()
 
-    def _connect(self) -> redis.Redis:
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
-        password = self.password()
-        options: dict[str, Any] = {} if password is None else {"password": password}
-        options |= {"socket_timeout": self.settings.timeout, "socket_connect_timeout": self.settings.timeout}
-        try:
-            client = redis.Redis.from_url(
-                self.settings.url, protocol=2, decode_responses=True, retry=Retry(NoBackoff(), 0), **options
-            )
-            pool = client.connection_pool
-            pool.connection_class(**pool.connection_kwargs)  # which connects to nothing yet
-        except (TypeError, ValueError) as error:
-            named = [option for option in parse_qs(urlsplit(self.settings.url).query) if f"'{option}'" in str(error)]
-            raise DatastoreRefused(
-                f"the url of Redis at {self.address} is not understood: {' '.join(named) or 'its options'}"
-            ) from None
-        return client
-
-    def _nobody_listens(self, error: BaseException) -> bool:
-        """Whether a connection was refused, or its unix socket is not there."""
-        cause = _cause(error)
-        number = None if cause is None else cause.errno
-        return number == errno.ECONNREFUSED or (number == errno.ENOENT and self.address.startswith("unix:"))
-
-    def _why(self, error: BaseException) -> str:
-        """What is wrong with its certificate, or our files for TLS; else the driver's words."""
-        cause = _cause(error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"is not trusted: {cause.verify_message.rstrip('.')} (its url names who is, by ssl_ca_certs)"
-        if self.address.startswith("rediss:") and isinstance(cause, FileNotFoundError | PermissionError):
-            return f"cannot be reached: a file that its url names for TLS: {cause.strerror}"
-        return f"cannot be reached: {error}"
+    def _login(self) -> Login:
+        return Login(password=self.password())
 
 
-def _cause(error: BaseException) -> OSError | None:
-    """The operating system's, or TLS's, error that the driver has wrapped."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    return cause
-
-
-def _errors() -> Any:
-    from redis import exceptions
-
-    return exceptions
+def _check_replicable(url: str, option: str) -> None:
+    """Redis follows hosts and ports only. Raises `ConfigError`."""
+    if not url.startswith(("redis://", "rediss://")):
+        raise ConfigError(f"{option}: expected redis://host:port or rediss://host:port")
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ConfigError(f"{option}: not a url") from None  # the url itself may hold a password

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from agent.datastores import redis_config
-from agent.datastores.base import DatastoreRefused
+from agent.datastores.base import DatastoreRefused, UserChanges
 
 READ = ("+@read", "+@connection", "+@transaction")
 WRITE = (*READ, "+@write")
@@ -29,9 +30,8 @@ def exists(client: Any, name: str) -> bool:
 
 def create(client: Any, name: str, password: str, prefixes: Sequence[str], privileges: str) -> dict[str, Any]:
     """Create a user of the keys that begin with one of the prefixes and a colon; without a prefix, of none."""
-    if exists(client, name):
-        raise DatastoreRefused(f"the user {name} exists already")
-    _check_can_be_kept(client, [name, *prefixes])
+    if (refusal := refusal_to_create(client, name, prefixes)) is not None:
+        raise DatastoreRefused(refusal)
     # One command, so whole or not at all.
     client.execute_command("ACL SETUSER", name, *_rules(password, prefixes, privileges))
     try:
@@ -44,14 +44,120 @@ def create(client: Any, name: str, password: str, prefixes: Sequence[str], privi
 
 def delete(client: Any, name: str) -> dict[str, Any]:
     """Delete a user, which ends its connections. Its keys stay: Redis knows of no owner."""
-    if name == "default":
-        raise DatastoreRefused("the user default belongs to Redis and cannot be deleted")
-    if name == client.acl_whoami():
-        raise DatastoreRefused(f"the user {name} is the agent's own")
+    if (refusal := refusal_to_change(client, name)) is not None:
+        raise DatastoreRefused(refusal)
     keep(client)  # what cannot be kept is not begun
     if not client.acl_deluser(name):
         raise DatastoreRefused(f"there is no user {name}")
     return keep(client)
+
+
+def own_name(client: Any) -> str:
+    """The user whom the agent itself logs in as."""
+    return str(client.acl_whoami())
+
+
+def refusal_to_create(client: Any, name: str, prefixes: Sequence[str]) -> str | None:
+    """Why such a user cannot be created; None where it can."""
+    if exists(client, name):
+        return f"the user {name} exists already"
+    return _refusal_to_keep(client, [name, *prefixes])
+
+
+def refusal_to_change(client: Any, name: str) -> str | None:
+    """Why this user is not changed or deleted; None where it is."""
+    if name == "default":
+        return "the user default belongs to Redis"
+    if not exists(client, name):
+        return f"there is no user {name}"
+    return f"the user {name} is the agent's own" if name == own_name(client) else None
+
+
+def changes_of(client: Any, name: str, changes: UserChanges) -> dict[str, list[str]]:
+    """The rules that make the changes, by what they change; empty where the user is so already."""
+    user, rules = _rules_of(client, name), {}
+    if (passwords := _passwords(user, changes)) != user.passwords:
+        rules["password"] = [*(["resetpass"] if user.passwords else []), *passwords]
+    if changes.databases is not None or changes.privileges is not None:
+        keys = user.keys if changes.databases is None else [f"{_literally(each)}:*" for each in changes.databases]
+        with_channels = bool(user.channels) if changes.privileges is None else changes.privileges == "owner"
+        channels = keys if with_channels else []
+        if sorted(keys) != sorted(user.keys) or sorted(channels) != sorted(user.channels):
+            rules["databases"] = ["resetkeys", *(f"~{each}" for each in keys), "resetchannels"]
+            rules["databases"] += [f"&{each}" for each in channels]
+    if changes.privileges is not None:  # Redis tells the commands in other words than it was given
+        rules["privileges"] = ["-@all", *MAY[changes.privileges], *MAY_NOT]
+    if changes.locked is not None and changes.locked != user.locked:
+        rules["locked"] = ["off" if changes.locked else "on"]
+    return rules
+
+
+def update(client: Any, name: str, changes: UserChanges) -> dict[str, Any]:
+    """Change a user, whole or not at all; one that is locked loses its connections."""
+    if (refusal := refusal_to_change(client, name)) is not None:
+        raise DatastoreRefused(refusal)
+    if (refusal := _refusal_to_keep(client, [name, *(changes.databases or ())])) is not None:
+        raise DatastoreRefused(refusal)
+    before = _rules_of(client, name)
+    rules = changes_of(client, name, changes)
+    client.execute_command("ACL SETUSER", name, *(word for each in rules.values() for word in each))
+    try:
+        kept = keep(client)
+    except BaseException:
+        client.execute_command("ACL SETUSER", name, "reset", *before.words)
+        raise
+    ended = client.client_kill_filter(user=name) if changes.locked else 0
+    after = _rules_of(client, name)
+    return {
+        "changed": sorted(rules),
+        "keys": after.keys,
+        "passwords": len(after.passwords),
+        "locked": after.locked,
+        "connections_ended": ended,
+    } | kept
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A user as a line of ACL LIST tells it; `words` make the same user again after `reset`."""
+
+    words: list[str]
+
+    @property
+    def passwords(self) -> list[str]:
+        """The hashes, the newest last, as rules."""
+        return [word for word in self.words if word.startswith("#")]
+
+    @property
+    def keys(self) -> list[str]:
+        return [word[1:] for word in self.words if word.startswith("~")]
+
+    @property
+    def channels(self) -> list[str]:
+        return [word[1:] for word in self.words if word.startswith("&")]
+
+    @property
+    def locked(self) -> bool:
+        return "off" in self.words
+
+
+def _rules_of(client: Any, name: str) -> Rules:
+    for line in client.acl_list():
+        _, user, *words = line.split(" ")
+        if user == name:
+            return Rules(words)
+    raise DatastoreRefused(f"there is no user {name}")
+
+
+def _passwords(user: Rules, changes: UserChanges) -> list[str]:
+    """The present password stays beside a new one where that is asked for; else the newest alone is left."""
+    present = user.passwords[-1:]
+    if changes.password is None:
+        return present
+    new = f"#{_hash(changes.password)}"
+    if not changes.keep_old_password:
+        return [new]
+    return user.passwords if new in user.passwords else [*present, new]
 
 
 def keep(client: Any) -> dict[str, Any]:
@@ -63,12 +169,10 @@ def keep(client: Any) -> dict[str, Any]:
 
 
 def _rules(password: str, prefixes: Iterable[str], privileges: str) -> list[str]:
-    # Redis keeps the SHA-256 of a password, and takes it as well: the password itself is never sent.
-    hashed = hashlib.sha256(password.encode()).hexdigest()
     patterns = [f"{_literally(prefix)}:*" for prefix in prefixes]
     keys = [f"~{pattern}" for pattern in patterns]
     channels = [f"&{pattern}" for pattern in patterns if privileges == "owner"]
-    return ["reset", "on", f"#{hashed}", *keys, *channels, *MAY[privileges], *MAY_NOT]
+    return ["reset", "on", f"#{_hash(password)}", *keys, *channels, *MAY[privileges], *MAY_NOT]
 
 
 def _literally(prefix: str) -> str:
@@ -76,16 +180,20 @@ def _literally(prefix: str) -> str:
     return "".join(f"\\{each}" if each in "\\*?[" else each for each in prefix)
 
 
-def _check_can_be_kept(client: Any, words: Iterable[str]) -> None:
+def _hash(password: str) -> str:
+    """Redis keeps the SHA-256 of a password, and takes it as well: the password itself is never sent."""
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _refusal_to_keep(client: Any, words: Iterable[str]) -> str | None:
     """Redis keeps a user as words of a line; with quotes in its configuration it would not start again."""
     quotes = "" if _has_acl_file(client) or not redis_config.has_file(client) else "'\""
     for word in words:
         if any(each in SEPARATORS for each in word):
-            raise DatastoreRefused(f"Redis allows no spaces in the name and the key prefixes of a user: {word!r}")
+            return f"Redis allows no spaces in the name and the key prefixes of a user: {word!r}"
         if any(each in quotes for each in word):
-            raise DatastoreRefused(
-                f"Redis can keep a user with a quote in its name or prefixes in an aclfile alone: {word!r}"
-            )
+            return f"Redis can keep a user with a quote in its name or prefixes in an aclfile alone: {word!r}"
+    return None
 
 
 def _has_acl_file(client: Any) -> bool:

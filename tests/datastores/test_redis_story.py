@@ -94,7 +94,8 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
         assert done(agent, "database_user_create", user) == {"user": "app", "server": server}
     assert "the user app exists already" in failed(on_a, "database_user_create", user)
     assert done(on_a, "promote_slave_db", {})["role"] == "primary"
-    assert "force is needed" in failed(on_a, "resync_slave_db", {})
+    assert "follows this server" in failed(on_a, "resync_slave_db", {"force": True})
+    assert "still takes writes" in failed(on_b, "promote_slave_db", {})
     with user_of(a) as client:
         client.set("app:k", "written on a")
         with pytest.raises(redis.exceptions.NoPermissionError):
@@ -111,7 +112,9 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
     a.start()
     with user_of(a) as client:
         client.set("app:diverged", "1")
+    assert "cannot be known" in failed(on_a, "resync_slave_db", {})
     resynced = done(on_a, "resync_slave_db", {"force": True})
+    assert {each["unit"] for each in resynced["discarded"]} == {"keys", "bytes"} and resynced["method"] == "copy"
     assert resynced["role"] == "replica" and resynced["source"] == b.for_replicas
     assert resynced["streaming"] and not resynced["writable"]
     with user_of(a) as client:
@@ -122,7 +125,7 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
     assert done(on_a, "disable_replication_slave_db", {})["role"] == "primary"
     assert done(on_a, "disable_replication_slave_db", {})["server"] == {}
     assert done(on_a, "database_user_delete", {"name": "app"})["server"]["kept_in"] == "the configuration file"
-    assert "no user is called app" in failed(on_a, "database_user_delete", {"name": "app"})
+    assert "there is no user app" in failed(on_a, "database_user_delete", {"name": "app"})
     with pytest.raises(redis.AuthenticationError), user_of(a) as client:
         client.ping()
     before = b.pid

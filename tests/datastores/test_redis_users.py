@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from agent.datastores.base import DatastoreRefused
+from agent.datastores.base import DatastoreRefused, UserChanges
+from agent.plan import Would
 from tests.datastores.test_redis import at
 from tests.servers.process import await_that, program, start_process
 from tests.servers.redis import RedisServer
@@ -205,3 +206,107 @@ def redis_without_files(directory: Path) -> Iterator[Path]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def a_user(server: RedisServer, privileges: str = "readwrite") -> Iterator[Any]:
+    """The datastore of a server with a user `app`, whose password is `first-horse`."""
+    store = at(f"unix://{server.socket}")
+    store.create_user("app", "first-horse", ["app", "cache"], privileges)
+    try:
+        yield store
+    finally:
+        store.delete_user("app")
+
+
+def logs_in(server: RedisServer, password: str) -> bool:
+    try:
+        return asked(server, "PING", password=password) == "True"
+    except redis.AuthenticationError:
+        return False
+
+
+def test_a_password_is_rotated_with_the_old_one_valid_until_the_next_change(server: RedisServer) -> None:
+    with a_user(server) as store:
+        rotate = UserChanges(password="second-horse", keep_old_password=True)
+        assert store.plan_update_user("app", rotate).would is Would.CHANGE
+        assert store.update_user("app", rotate) == {
+            "changed": ["password"],
+            "keys": ["app:*", "cache:*"],
+            "passwords": 2,
+            "locked": False,
+            "connections_ended": 0,
+            "kept_in": "the aclfile",
+        }
+        assert logs_in(server, "first-horse") and logs_in(server, "second-horse")
+        assert store.plan_update_user("app", rotate).would is Would.NOTHING
+        store.update_user("app", UserChanges(password="third-horse", keep_old_password=True))
+        assert [logs_in(server, each) for each in ("first-horse", "second-horse", "third-horse")] == [False, True, True]
+        store.update_user("app", UserChanges(password="third-horse"))
+        assert [logs_in(server, each) for each in ("second-horse", "third-horse")] == [False, True]
+        assert store.plan_update_user("app", UserChanges(password="third-horse")).would is Would.NOTHING
+        assert "horse" not in server.cli("acl", "list") + (server.dir / "users.acl").read_text()
+
+
+@pytest.mark.parametrize("now", ["readonly", "readwrite", "owner"])
+@pytest.mark.parametrize("then", ["readonly", "readwrite", "owner"])
+def test_a_change_of_privileges_makes_the_user_that_a_creation_would(now: str, then: str, server: RedisServer) -> None:
+    with a_user(server, then):
+        wanted = [command for command in READ + WRITE + OWN + OTHERS if may(server, command, password="first-horse")]
+    with a_user(server, now) as store:
+        changes = UserChanges(privileges=then)
+        assert store.plan_update_user("app", changes).would is Would.CHANGE
+        store.update_user("app", changes)
+        found = [command for command in READ + WRITE + OWN + OTHERS if may(server, command, password="first-horse")]
+        assert found == wanted and may(server, "GET cache:k", password="first-horse")
+
+
+def test_databases_are_given_and_taken_away(server: RedisServer) -> None:
+    with a_user(server, "owner") as store:
+        store.update_user("app", UserChanges(databases=["app", "n*w"]))
+        allowed = [
+            each for each in ("app", "cache", "n*w", "new") if may(server, f"GET {each}:k", password="first-horse")
+        ]
+        assert allowed == ["app", "n*w"]
+        assert may(server, "PUBLISH n*w:k 1", password="first-horse")
+        assert not may(server, "PUBLISH cache:k 1", password="first-horse")
+        store.update_user("app", UserChanges(databases=[]))
+        assert not may(server, "GET app:k", password="first-horse")
+
+
+def test_a_locked_user_loses_its_connections_and_comes_back(server: RedisServer) -> None:
+    with (
+        a_user(server) as store,
+        redis.Redis(unix_socket_path=str(server.socket), username="app", password="first-horse", protocol=2) as client,
+    ):
+        pubsub = client.connection_pool.get_connection()
+        pubsub.send_command("PING")
+        pubsub.read_response()
+        assert store.update_user("app", UserChanges(locked=True))["connections_ended"] == 1
+        with pytest.raises(redis.ConnectionError):
+            pubsub.read_response()
+        assert not logs_in(server, "first-horse")
+        assert store.plan_update_user("app", UserChanges(locked=True)).would is Would.NOTHING
+        store.update_user("app", UserChanges(locked=False))
+        assert logs_in(server, "first-horse")
+
+
+def test_users_that_are_not_for_change_are_refused(server: RedisServer) -> None:
+    store = at(f"unix://{server.socket}")
+    for name, words in (("default", "belongs to Redis"), ("nobody", "there is no user nobody")):
+        plan = store.plan_update_user(name, UserChanges(locked=True))
+        assert plan.refusal is not None and words in plan.refusal.reason
+        with pytest.raises(DatastoreRefused, match=words):
+            store.update_user(name, UserChanges(locked=True))
+
+
+def test_a_change_that_cannot_be_kept_is_undone(server_dir: Path) -> None:
+    with with_acl_file(server_dir / "redis") as server:
+        store = at(f"unix://{server.socket}")
+        store.create_user("app", "first-horse", ["app"], "readonly")
+        (server.dir / "users.acl").unlink()
+        (server.dir / "users.acl").mkdir()
+        before = sorted(server.cli("acl", "list").split())
+        with pytest.raises(DatastoreRefused, match="refuses: "):
+            store.update_user("app", UserChanges(password="second-horse", databases=["x"], privileges="owner"))
+        assert sorted(server.cli("acl", "list").split()) == before and logs_in(server, "first-horse")
