@@ -128,7 +128,7 @@ def test_a_resync_ended_while_the_data_comes_in_says_what_holds(
             assert message.startswith("its runner was killed") and "resync it again" in message
         else:
             assert message.startswith("it was told to end")
-            await_that(lambda: "role:master" in old_primary.cli("info", "replication"))
+            await_that(lambda: "role:master" in old_primary.cli("info", "replication"), 20)
             assert old_primary.cli("get", "k") == "diverged" and old_primary.cli("set", "k", "still") == "OK"
         redis_server.cli("config", "set", "rdb-key-save-delay", "0")
         again = agent.await_final(agent.schedule("resync_slave_db", {"force": True}), timeout=30)["action"]
