@@ -79,8 +79,8 @@ class State:
 
     @property
     def remembers(self) -> bool:
-        """Whether its replication ids say anything of its past: after most restarts of Redis they do not."""
-        return self.backlog is not None or len(self.history) > 1
+        """Whether it has ever replicated in this life: the ids of one that has not are known to no other server."""
+        return self.backlog is not None
 
 
 def look(client: Any) -> State:
