@@ -12,6 +12,7 @@ from agent.datastores import (
     mysql_address,
     mysql_databases,
     mysql_deadline,
+    mysql_disable,
     mysql_life,
     mysql_promotion,
     mysql_replication,
@@ -147,9 +148,20 @@ class MySQL(Datastore):
                 lambda session: mysql_replication.role(session).leads,
             )  # fmt: skip
 
-    def disable_replication(self, stop: Stop) -> Json:
+    def plan_disable_replication(self) -> Plan:
         with self._session() as session:
-            return mysql_replication.disable(session)
+            return mysql_disable.plan(session, self.settings)
+
+    def disable_replication(self, stop: Stop) -> Json:
+        try:
+            with self._session() as session:
+                warnings = list(mysql_disable.plan(session, self.settings).warnings)
+                return mysql_replication.disable(session) | {"warnings": warnings}
+        except OutOfTime as late:
+            return mysql_deadline.settle(
+                self.at, self.settings.timeout, late, "replication is disabled",
+                lambda session: not session.replica_status(),
+            )  # fmt: skip
 
     def resync(
         self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC

@@ -9,7 +9,6 @@ from typing import Any
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, Role
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_session import Row, Session, password_of
-from agent.models import Json
 from agent.stop import Stop
 
 LOOK_EVERY = 0.05
@@ -61,7 +60,7 @@ def promote(session: Session, timeout: float, stop: Stop, *, give_up: bool = Fal
     return {"followed": [primary_of(row) for row in followed], **session.dialect.kept}
 
 
-def disable(session: Session) -> Json:
+def disable(session: Session) -> dict[str, Any]:
     """Follow nobody and stay read-only."""
     followed = session.replica_status()
     session.run(session.dialect.make_read_only)

@@ -17,7 +17,7 @@ from agent.datastores.status import Status
 Fact = TypeVar("Fact")
 
 WITHIN = 2.0
-"""Seconds that a statement may take: whoever watches is not kept waiting."""
+"""Seconds that a statement may take: a caller that watches must not wait for a slow server."""
 NO_SLOTS = "no such thing on this datastore"
 
 

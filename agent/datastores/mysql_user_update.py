@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.datastores import mysql_databases, mysql_grants, mysql_login, mysql_passwords, mysql_users
+from agent.datastores import (
+    mysql_databases,
+    mysql_grants,
+    mysql_login,
+    mysql_password_policy,
+    mysql_passwords,
+    mysql_users,
+)
 from agent.datastores.base import DatastoreError, UserChanges, agreed
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_grants import Account
@@ -54,6 +61,8 @@ def plan(session: Session, name: str, changes: UserChanges) -> Plan:
 def update(session: Session, at: Address, timeout: float, name: str, changes: UserChanges) -> Json:
     """Grants first, which can be put back; then password and lock in one statement, which all accounts share."""
     agreed(plan(session, name, changes))
+    if changes.password is not None:
+        mysql_password_policy.check(session, name, changes.password)
     accounts = mysql_users.accounts(session, name)
     stale = _reduced(session, name, changes)
     wanted = [_wanted(session, account, changes) for account in accounts]

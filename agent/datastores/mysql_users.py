@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from agent.datastores import mysql_databases, mysql_grants, mysql_login
+from agent.datastores import mysql_databases, mysql_grants, mysql_login, mysql_password_policy
 from agent.datastores.base import DatastoreError, DatastoreRefused, agreed
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_grants import Account
@@ -61,6 +61,7 @@ def create(
 ) -> Json:
     """Prepare the account where no client can use it, give it its own host in one statement, and log in."""
     agreed(plan_create(session, name, databases, privileges))
+    mysql_password_policy.check(session, name, password)
     account = (name, ANYWHERE)
     with _draft(session, name, password):
         for database in databases:

@@ -225,3 +225,32 @@ def require_a_replica(server: AnyServer) -> None:
 def source(server: AnyServer) -> str:
     """The beginning of an option of CHANGE in the words of this make."""
     return "MASTER TO MASTER" if is_mariadb(server) else "REPLICATION SOURCE TO SOURCE"
+
+
+def test_the_last_replica_that_acknowledges_commits_is_named_before_it_leaves(
+    primary: AnyServer, replica: AnyServer, driver: MySQL
+) -> None:
+    assert not any("acknowledge" in each for each in driver.plan_disable_replication().warnings)
+    require_a_replica(primary)
+    try:
+        acknowledge(replica)
+        await_that(lambda: any("acknowledge" in each for each in driver.plan_disable_replication().warnings), 20)
+        plan = driver.plan_disable_replication()
+        assert "one of 1 replicas that acknowledge" in plan.warnings[0] and "waits 600 s" in plan.warnings[0]
+        assert any("MariaDB does not stay read-only" in each for each in plan.warnings) == is_mariadb(replica)
+        done = driver.disable_replication(Stop())
+        assert isinstance(done, dict) and done["warnings"] == plan.warnings
+        assert (driver.role().name, driver.plan_disable_replication().would) == ("standalone", Would.NOTHING)
+    finally:
+        word = "master" if is_mariadb(primary) else "source"
+        as_root(primary, f"SET GLOBAL rpl_semi_sync_{word}_enabled = OFF")
+
+
+def acknowledge(replica: AnyServer) -> None:
+    """From now on the replica acknowledges what it receives."""
+    if not is_mariadb(replica):
+        as_root(replica, "SET GLOBAL super_read_only = OFF")
+        as_root(replica, "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'")
+    as_root(replica, f"SET GLOBAL rpl_semi_sync_{'slave' if is_mariadb(replica) else 'replica'}_enabled = ON")
+    as_root(replica, "STOP REPLICA IO_THREAD")
+    as_root(replica, "START REPLICA IO_THREAD")

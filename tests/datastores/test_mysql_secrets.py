@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.datastores import mysql_passwords
-from agent.datastores.base import DatastoreRefused
+from agent.datastores.base import DatastoreRefused, UserChanges
 from tests.datastores.mysql_family import MAKES, AnyServer, as_root, login, store
 
 PASSWORD = "clear-horse-7"
@@ -54,6 +54,23 @@ def test_a_password_that_no_login_would_accept_is_refused() -> None:
     mysql_passwords.caching_sha2("é" * 128)
     with pytest.raises(DatastoreRefused, match="more than 256 bytes: shorten it"):
         mysql_passwords.caching_sha2("é" * 129)
+
+
+def test_the_servers_rules_for_passwords_hold_for_a_hash_too(logging: AnyServer) -> None:
+    if isinstance(logging, MAKES["mariadb"]):  # the server itself refuses
+        as_root(logging, "INSTALL SONAME 'simple_password_check'")
+        with pytest.raises(DatastoreRefused, match="strict-password-validation"):
+            store(logging).create_user("weak", "all-lower-case", [], "readonly")
+        as_root(logging, "UNINSTALL SONAME 'simple_password_check'")
+        return
+    as_root(logging, "INSTALL COMPONENT 'file://component_validate_password'")
+    with pytest.raises(DatastoreRefused, match=r"rules: validate_password\.mixed_case_count = 1, number_count = 1$"):
+        store(logging).create_user("weak", "all-lower-case", [], "readonly")
+    store(logging).create_user("strong", "Mixed-Case-1", [], "readonly")
+    with pytest.raises(DatastoreRefused, match=r"validate_password\.length = 8"):
+        store(logging).update_user("strong", UserChanges(password="Ab-1"))
+    as_root(logging, "UNINSTALL COMPONENT 'file://component_validate_password'")
+    store(logging).delete_user("strong")
 
 
 def files_with(server: AnyServer, secret: bytes) -> list[str]:
