@@ -35,6 +35,8 @@ class Dialect:
     """Whether it can be followed by GTID."""
     users: str
     """The accounts that are no roles."""
+    log_nothing: tuple[str, ...]
+    """Keep the statements of a session out of the general and the slow log."""
     identified: str
     """The clause of CREATE USER and ALTER USER that takes a hash of a password."""
     hash_password: Callable[[str], str]

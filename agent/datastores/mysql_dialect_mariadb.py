@@ -21,6 +21,7 @@ MARIADB = Dialect(
     identity="SELECT CONCAT(@@hostname, ':', @@port, ':', @@datadir) AS identity",
     can_lead="SELECT @@log_bin = 1 AS yes",
     users="SELECT user AS user, host AS host FROM mysql.user WHERE is_role = 'N'",
+    log_nothing=("SET SESSION sql_log_off = ON", "SET SESSION slow_query_log = OFF"),
     identified="IDENTIFIED VIA mysql_native_password USING %s",
     hash_password=mysql_passwords.native,
     encode_file_name="SELECT CAST(CONVERT(%s USING filename) AS BINARY) AS encoded",

@@ -26,6 +26,7 @@ MYSQL = Dialect(
     identity="SELECT @@server_uuid AS identity",
     can_lead="SELECT @@log_bin = 1 AND @@GLOBAL.gtid_mode = 'ON' AS yes",
     users="SELECT user AS user, host AS host FROM mysql.user",
+    log_nothing=("SET SESSION sql_log_off = ON",),
     identified="IDENTIFIED WITH caching_sha2_password AS %s",
     hash_password=mysql_passwords.caching_sha2,
     encode_file_name=None,

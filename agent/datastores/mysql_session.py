@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +68,11 @@ class Session:
     def run(self, statement: str, *values: object, names: Sequence[str] = (), secret: str | None = None) -> list[Row]:
         """The rows of one statement. `{}` stands for an identifier of `names`, `%s` for a value.
 
-        A `secret` is among the values, and is kept out of the server's own words.
+        A `secret` is among the values, and is kept out of the server's own words and, where our user may, its logs.
         """
         if secret is not None:
             self._secrets.append(secret)
+            self._log_nothing()
         from pymysql.cursors import DictCursor
 
         with _told(self.where, self._secrets, self.id), self._connection.cursor(DictCursor) as cursor:
@@ -106,6 +107,12 @@ class Session:
         """Hold a lock of the server's until the end of this session. Raises `DatastoreUnreachable`."""
         if not self.value("SELECT GET_LOCK(%s, %s)", turn, seconds):
             raise DatastoreUnreachable(f"{self.where} is still busy with an earlier statement of the agent")
+
+    def _log_nothing(self) -> None:
+        """Keep what follows out of the general and the slow log, where our user may."""
+        for statement in self.dialect.log_nothing:
+            with suppress(ServerRefused):
+                self.run(statement)
 
     def keep_out_of_binary_log(self) -> None:
         """What follows is this server's own affair and goes to no replica."""

@@ -9,7 +9,9 @@ import pytest
 
 from agent.datastores import mysql_passwords
 from agent.datastores.base import DatastoreRefused, UserChanges
+from agent.datastores.mysql_session import connect
 from tests.datastores.mysql_family import MAKES, AnyServer, as_root, login, store
+from tests.servers.process import free_port
 
 PASSWORD = "clear-horse-7"
 
@@ -38,6 +40,15 @@ def test_a_password_is_in_no_file_of_the_server(logging: AnyServer) -> None:
         pass
     as_root(logging, "FLUSH LOGS")
     assert files_with(logging, PASSWORD.encode()) == []
+
+
+def test_the_password_for_replication_is_in_no_log(logging: AnyServer) -> None:
+    """The server keeps it for itself in clear, as it must log in with it; no log has it."""
+    with connect(store(logging).at, 5) as session:
+        session.run(session.dialect.follow, "127.0.0.1", free_port(), "replicator", PASSWORD, secret=PASSWORD)
+        session.run("RESET REPLICA ALL")
+    logs = [each for each in files_with(logging, PASSWORD.encode()) if ".log" in each or "/bin." in each]
+    assert logs == []
 
 
 def test_a_hash_made_here_is_one_that_the_server_makes(logging: AnyServer) -> None:
