@@ -17,7 +17,7 @@ from tests.servers.process import await_that
 
 CHECKOUT = Path(__file__).parents[1]
 PORT = 8000
-IMPATIENT = "[Service]\nWatchdogSec=3\n"
+IMPATIENT = "[Service]\nWatchdogSec=10\n"
 
 
 @pytest.fixture(scope="module")
