@@ -300,6 +300,13 @@ class Datastore(ABC):
         """
         raise NotSupported(NO_REPLICATION)
 
+    def recover(self, service: "Supervisor | None") -> str | None:
+        """After a resync that was killed: let the old data serve again, or the new data where it follows.
+
+        Returns a sentence; None where there was nothing to do. Raises `DatastoreError`, saying where the data lies.
+        """
+        return None
+
     def plan_follow(self, service: "Supervisor | None", primary: str) -> Plan:
         """What `follow` would do now; refused where only a rebuild would do, saying why."""
         raise NotSupported(NO_REPLICATION)

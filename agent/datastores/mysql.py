@@ -12,17 +12,26 @@ from agent.datastores import (
     mysql_address,
     mysql_databases,
     mysql_deadline,
+    mysql_demote,
     mysql_disable,
     mysql_life,
+    mysql_mark,
     mysql_promotion,
     mysql_replication,
     mysql_resync,
+    mysql_sources,
     mysql_status,
+    mysql_switch,
+    mysql_towards,
     mysql_user_update,
     mysql_users,
 )
 from agent.datastores.base import Datastore, DatastoreUnreachable, Role, UserChanges
+from agent.datastores.mysql_history import Side
+from agent.datastores.mysql_place import Place
 from agent.datastores.mysql_session import OutOfTime, Session, connect
+from agent.datastores.mysql_sources import Source
+from agent.datastores.progress import Progress
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.datastores.status import Status
 from agent.errors import ConfigError
@@ -163,16 +172,54 @@ class MySQL(Datastore):
                 lambda session: not session.replica_status(),
             )  # fmt: skip
 
-    def resync(
-        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
-    ) -> Json:
-        return mysql_resync.Resync(self.settings, self.at, self.primary, service, progress).run()
+    def plan_resync(self, service: Supervisor | None, request: ResyncRequest) -> Plan:
+        return self._resync(service, request).plan()
+
+    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+        return self._resync(service, request).run(progress)
+
+    def recover(self, service: Supervisor | None) -> str | None:
+        if self.settings.data_directory is None:
+            return None
+        place = Place(self.settings.data_directory)
+        return mysql_switch.recover(self.at, place, service, self.settings.timeout)
+
+    def plan_follow(self, service: Supervisor | None, primary: str) -> Plan:
+        with self._session() as here, self._at_peer(primary) as (source, there):
+            return mysql_towards.plan_follow(Side(here, self.at), there, source, self.settings)
+
+    def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        with self._session() as here, self._at_peer(primary) as (source, there):
+            return mysql_towards.follow(Side(here, self.at), there, source, self.settings, stop)
+
+    def plan_demote(self, service: Supervisor | None, primary: str) -> Plan:
+        with self._session() as here, self._at_peer(primary) as (source, there):
+            return mysql_demote.plan_demote(here, there, source)
+
+    def demote(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        with self._session() as here, self._at_peer(primary) as (source, there):
+            return mysql_demote.demote(here, self.at, there, source, self.settings.timeout, stop)
+
+    def _resync(self, service: Supervisor | None, request: ResyncRequest) -> mysql_resync.Resync:
+        return mysql_resync.Resync(self.settings, self.at, self._source(request.primary), service, request)
+
+    def _source(self, name: str | None) -> Source | None:
+        peer = self.peer(name)
+        option = "datastore.primary" if name is None else f"datastore.peers.{name}.url"
+        return None if peer is None else mysql_sources.of_peer(peer, option)
+
+    @contextmanager
+    def _at_peer(self, name: str) -> Iterator[tuple[Source, Session]]:
+        source = self._source(name)
+        assert source is not None  # a name that is not known is refused
+        with connect(source.admin, self.settings.timeout) as there:
+            yield source, there
 
     def is_dirty(self) -> bool:
         """Also where it does not answer, after all: nobody can say then that its data is whole."""
         try:
             with self._session() as session:
-                return mysql_resync.is_marked(session)
+                return mysql_mark.is_marked(session)
         except DatastoreUnreachable:
             return True
 
@@ -190,7 +237,7 @@ class MySQL(Datastore):
         """The plan of an action that writes to this server, whatever the agent still executes there."""
         with self._session() as session:
             mysql_replication.check_writes_here(session)
-            mysql_resync.check_whole(session)
+            mysql_mark.check_whole(session)
             return make(session)
 
     def _write(self, act: Callable[[Session], Json], what: str, is_done: Callable[[Session], bool | None]) -> Json:
@@ -198,7 +245,7 @@ class MySQL(Datastore):
         try:
             with self._alone() as session:
                 mysql_replication.check_writes_here(session)
-                mysql_resync.check_whole(session)
+                mysql_mark.check_whole(session)
                 session.wait_at_most(self.settings.timeout / 2)
                 return act(session)
         except OutOfTime as late:

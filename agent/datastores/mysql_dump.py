@@ -1,146 +1,112 @@
-"""Everything of one server into another: a dump that is read in as it is written."""
+"""Everything of one server into another by a dump, which is complete on disk before it is read in."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
-from agent.datastores.base import DatastoreError
+from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_dialect import Dialect
-from agent.datastores.mysql_session import password_of
+from agent.datastores.mysql_programs import Program, option_file, program
+from agent.datastores.mysql_session import Session
+from agent.hosts import files
 
 CHUNK = 1 << 18
-TELL_EVERY = 1 << 26
-"""Bytes between two words of progress."""
-FIRST_DATABASE = b"\n-- Current Database: "
-SAID = 500
-ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+TAIL = 4096
+"""Bytes at the end of a dump among which its end marker is."""
+END = b"-- Dump completed"
+PAST_BINARY_LOG = {"init-command": "SET SESSION sql_log_bin = 0"}
+HISTORY = "--dump-history"
+VERSIONED = (
+    "SELECT CONCAT(table_schema, '.', table_name) AS name FROM information_schema.tables "
+    "WHERE table_type = 'SYSTEM VERSIONED'"
+)
+VIEWS = (
+    "SELECT table_schema AS db, table_name AS name, engine, table_rows, table_comment AS said "
+    "FROM information_schema.tables WHERE table_type = 'VIEW'"
+)
+"""With columns for which MariaDB opens each view: only then it mentions that one is invalid."""
+INVALID = "references invalid"
+Measure = Callable[[int, int | None], None]
 
 
-def copy(
-    dialect: Dialect,
-    source: Address,
-    target: Address,
-    programs: Path | None,
-    *,
-    begin: Callable[[], None],
-    told: Callable[[int], None],
-) -> int:
-    """Read all of `source` into `target`, past its binary log; returns the bytes. `told` how many there are by now.
+def invalid_views(session: Session) -> list[str]:
+    """The views that refer to what does not exist, as `database.view`: no dump can contain one."""
+    return sorted(f"{row['db']}.{row['name']}" for row in session.run(VIEWS) if INVALID in str(row["said"]))
 
-    `begin` is called when the dump is under way, and what `target` has may go. What is
-    read passes through us, so that both programs end when we do.
+
+def options_for(session: Session, programs: Path | None) -> list[str]:
+    """Further options that a dump of this server needs. Raises `DatastoreRefused` where the program has none."""
+    without = [f"--ignore-table={each}" for each in invalid_views(session)]
+    if versioned := [str(row["name"]) for row in session.run(VERSIONED)]:
+        dump = program(session.dialect.dump[0], programs)
+        if HISTORY not in subprocess.run([dump, "--help"], capture_output=True, text=True, check=False).stdout:
+            raise DatastoreRefused(
+                f"{dump} has no option {HISTORY}, and a copy would lose the history of the system-versioned tables "
+                f"{', '.join(versioned)}"
+            )
+        without.append(HISTORY)
+    return without
+
+
+def write(
+    dialect: Dialect, source: Address, file: Path, programs: Path | None, more: Sequence[str], measure: Measure,
+    expected: int | None,
+) -> int:  # fmt: skip
+    """Dump all of `source` into `file`; returns its size in bytes. `measure` gets bytes done and `expected`.
+
+    Raises `DatastoreError` where the dump is not complete; the file is removed then.
     """
-    dump, client = program(dialect.dump[0], programs), program(dialect.client, programs)
-    quietly = {"init-command": "SET SESSION sql_log_bin = 0"}
-    with (
-        _option_file(source, dialect) as source_file,
-        _option_file(target, dialect, quietly) as target_file,
-        _Program([dump, *dialect.dump[1:]], source_file, stdout=subprocess.PIPE) as reading,
-    ):
-        first = _head(reading)
-        begin()
-        with _Program([client], target_file, stdin=subprocess.PIPE) as writing:
-            copied = _pump(first, reading, writing, told)
-            writing.finish()
-    return copied
-
-
-def program(name: str, programs: Path | None) -> str:
-    """The path of a program. Raises `DatastoreError`, naming the option that tells where it is."""
-    found = shutil.which(name, path=None if programs is None else str(programs))
-    if found is None:
-        raise DatastoreError(f"the program {name} is not found; datastore.programs tells where it is")
-    return found
-
-
-class _Program:
-    """One of the two programs, with its file of options; what it has to say is kept apart."""
-
-    def __init__(
-        self, argv: list[str], options: int, *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
-    ) -> None:
-        self.name = Path(argv[0]).name
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the program
-        words = [argv[0], f"--defaults-file=/dev/fd/{options}", *argv[1:]]
-        self._process = subprocess.Popen(words, stdin=stdin, stdout=stdout, stderr=self._errors, pass_fds=[options])
-
-    @property
-    def output(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    @property
-    def input(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    def finish(self) -> None:
-        """Await its end. Raises `DatastoreError` with what it said where that is not a good one."""
-        if (status := self._process.wait()) == 0:
-            return
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip()[-SAID:]
-        raise DatastoreError(f"{self.name} failed with exit status {status}: {said}")
-
-    def __enter__(self) -> _Program:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._process.wait()
-        self._errors.close()
-
-
-def _head(reading: _Program) -> bytes:
-    """What comes up to the first database: from there on the dump has its locks and its place in the binary log."""
-    head = b""
-    while FIRST_DATABASE not in head:
-        chunk = os.read(reading.output.fileno(), CHUNK)
-        if not chunk:
-            reading.finish()
-            raise DatastoreError(f"{reading.name} wrote no database")
-        head += chunk
-    return head
-
-
-def _pump(first: bytes, reading: _Program, writing: _Program, told: Callable[[int], None]) -> int:
-    copied, chunk = 0, first
+    argv = [program(dialect.dump[0], programs), *dialect.dump[1:], *more]
     try:
-        while chunk:
-            writing.input.write(chunk)
-            if (copied + len(chunk)) // TELL_EVERY > copied // TELL_EVERY:
-                told(copied + len(chunk))
-            copied += len(chunk)
-            chunk = os.read(reading.output.fileno(), CHUNK)
-        reading.finish()  # first: what it left out must not look like the end
-        writing.input.close()
-    except BrokenPipeError:
+        with (
+            open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as written,
+            option_file(source, dialect) as options,
+            Program(argv, options, stdout=subprocess.PIPE) as reading,
+        ):
+            size = 0
+            while chunk := os.read(reading.output.fileno(), CHUNK):
+                written.write(chunk)
+                size += len(chunk)
+                measure(size, expected)
+            reading.finish()
+            written.flush()
+            os.fsync(written.fileno())
+        files.sync(file.parent)
+        _check_complete(file, size)
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    return size
+
+
+def read_in(dialect: Dialect, file: Path, target: Address, programs: Path | None, measure: Measure) -> None:
+    """Read a dump into `target`, past its binary log. Raises `DatastoreError`."""
+    total = file.stat().st_size
+    with (
+        file.open("rb", buffering=0) as dump,
+        option_file(target, dialect, PAST_BINARY_LOG) as options,
+        Program([program(dialect.client, programs)], options, stdin=subprocess.PIPE) as writing,
+    ):
+        done = 0
+        try:
+            while chunk := dump.read(CHUNK):
+                writing.input.write(chunk)
+                done += len(chunk)
+                measure(done, total)
+            writing.input.close()
+        except BrokenPipeError:
+            writing.finish()
+            raise DatastoreError(f"{writing.name} stopped reading") from None
         writing.finish()
-        raise DatastoreError(f"{writing.name} stopped reading") from None
-    return copied
 
 
-@contextmanager
-def _option_file(address: Address, dialect: Dialect, more: Mapping[str, str] | None = None) -> Iterator[int]:
-    """How to connect, in a file without a name: arguments can be seen by others, and what is killed leaves no file."""
-    where = {"socket": address.socket} if address.socket else {"host": address.host or "", "port": str(address.port)}
-    options = {"user": address.user, "password": password_of(address) or "", **where, **(more or {})}
-    options["protocol"] = "socket" if address.socket else "tcp"
-    lines = "".join(f'{name}="{value.translate(ESCAPES)}"\n' for name, value in options.items())
-    with open(os.memfd_create("options"), "wb", buffering=0) as file:
-        os.fchmod(file.fileno(), 0o600)  # one that others may write is ignored
-        file.write(f"[client]\n{lines}{dialect.client_options}".encode())
-        yield file.fileno()
+def _check_complete(file: Path, size: int) -> None:
+    with file.open("rb") as dump:
+        on_disk = dump.seek(0, os.SEEK_END)
+        dump.seek(max(0, on_disk - TAIL))
+        if on_disk != size or END not in dump.read():
+            raise DatastoreError(f"the dump ends after {on_disk} bytes without its end marker")

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, Role
-from agent.datastores.mysql_address import Address
-from agent.datastores.mysql_session import Row, Session, password_of
+from agent.datastores.mysql_session import Row, Session
 from agent.stop import Stop
 
 LOOK_EVERY = 0.05
@@ -22,13 +21,11 @@ FORGET_PRIMARY = "RESET REPLICA ALL"
 SENDS = ("Binlog Dump", "Binlog Dump GTID")
 """What a connection does that a replica follows by."""
 
-NAMELESS = {"Connection_name": ""}
-
 
 def role(session: Session) -> Role:
     followed, writable = session.replica_status(), is_writable(session)
     if followed:
-        return Role("replica", primary_of(followed[0]), all(map(_streams, followed)), writable)
+        return Role("replica", primary_of(followed[0]), all(map(streams, followed)), writable)
     led = any(row["Command"] in SENDS for row in session.run("SHOW PROCESSLIST"))
     return Role("primary" if led or writable else "standalone", writable=writable)
 
@@ -55,7 +52,7 @@ def promote(session: Session, timeout: float, stop: Stop, *, give_up: bool = Fal
     for row in followed:
         if not (give_up and never_applies(session, row)):
             _apply_received(session, row, timeout, stop)
-    _follow_nobody(session, followed)
+    follow_nobody(session, followed)
     session.run(session.dialect.make_writable)
     return {"followed": [primary_of(row) for row in followed], **session.dialect.kept}
 
@@ -64,26 +61,8 @@ def disable(session: Session) -> dict[str, Any]:
     """Follow nobody and stay read-only."""
     followed = session.replica_status()
     session.run(session.dialect.make_read_only)
-    _follow_nobody(session, followed)
+    follow_nobody(session, followed)
     return {"followed": [primary_of(row) for row in followed], **session.dialect.kept}
-
-
-def follow(session: Session, primary: Address, timeout: float) -> None:
-    """Follow that server alone, from where the data is by GTID, and await that it does so. Read-only from then on."""
-    _follow_nobody(session, session.replica_status())
-    _select(session, NAMELESS)
-    password = password_of(primary) or ""
-    session.run(session.dialect.follow, primary.host, primary.port, primary.user, password, secret=password)
-    session.run(session.dialect.make_read_only)
-    session.run(START_REPLICA)
-    _await_streaming(session, timeout)
-
-
-def pause(session: Session) -> None:
-    """Receive and apply nothing more; whom to follow is not forgotten."""
-    for row in session.replica_status():
-        _select(session, row)
-        session.run(STOP_REPLICA)
 
 
 def _apply_received(session: Session, row: Row, timeout: float, stop: Stop) -> None:
@@ -91,29 +70,29 @@ def _apply_received(session: Session, row: Row, timeout: float, stop: Stop) -> N
 
     What is stopped is never started while both threads are: MariaDB throws away what it received then.
     """
-    _select(session, row)
+    select(session, row)
     _has_applied(session, row)
     session.run(STOP_RECEIVING)
     try:
         otherwise = f"{session.where} has not applied what it received"
-        _await_fact(lambda: _has_applied(session, row), timeout, stop, otherwise)
+        await_fact(lambda: _has_applied(session, row), timeout, stop, otherwise)
     except DatastoreError:
-        if _applies(_status_of(session, row)):
+        if applies(status_of(session, row)):
             session.run(START_RECEIVING)
         raise
 
 
 def never_applies(session: Session, followed: Row) -> str | None:
     """Why what was received of this source will not be applied by itself; None where it is or will be."""
-    now = _status_of(session, followed)
-    if _applies(now) or _is_applied(session, now):
+    now = status_of(session, followed)
+    if applies(now) or _is_applied(session, now):
         return None
     return f"{session.where} cannot apply what it received: {now['Last_SQL_Error'] or 'its applier is stopped'}"
 
 
 def _has_applied(session: Session, followed: Row) -> bool:
     """Raises `DatastoreRefused` where it never will by itself."""
-    now = _status_of(session, followed)
+    now = status_of(session, followed)
     applied = _is_applied(session, now)
     if not applied and (why := never_applies(session, followed)) is not None:
         raise DatastoreRefused(why)
@@ -130,28 +109,14 @@ def _is_applied(session: Session, now: Row) -> bool:
     return [now[column] for column in read] == [now[column] for column in executed]
 
 
-def _follow_nobody(session: Session, followed: list[Row]) -> None:
+def follow_nobody(session: Session, followed: list[Row]) -> None:
     for row in followed if session.dialect.select_replica else followed[:1]:
-        _select(session, row)
+        select(session, row)
         session.run(STOP_REPLICA)
         session.run(FORGET_PRIMARY)
 
 
-def _await_streaming(session: Session, timeout: float) -> None:
-    def streams() -> bool:
-        [row] = session.replica_status()
-        if error := row["Last_SQL_Error"] or (row["Replica_IO_Running"] == "No" and row["Last_IO_Error"]):
-            raise DatastoreRefused(f"{session.where} does not follow {primary_of(row)}: {error}")
-        return _streams(row)
-
-    try:
-        _await_fact(streams, timeout, Stop(), f"{session.where} does not follow its primary yet")
-    except DatastoreUnreachable as error:
-        [row] = session.replica_status()
-        raise DatastoreRefused(f"{error}: {row['Last_IO_Error'] or row['Replica_IO_State']}") from None
-
-
-def _await_fact(fact: Callable[[], bool], timeout: float, stop: Stop, otherwise: str) -> None:
+def await_fact(fact: Callable[[], bool], timeout: float, stop: Stop, otherwise: str) -> None:
     """Raises `DatastoreUnreachable` when the time is over and `DatastoreRefused` when `stop` is requested."""
     deadline = time.monotonic() + timeout
     while not fact():
@@ -161,20 +126,20 @@ def _await_fact(fact: Callable[[], bool], timeout: float, stop: Stop, otherwise:
             raise DatastoreRefused(f"{otherwise}: {stop.reason}")
 
 
-def _streams(row: Row) -> bool:
-    return row["Replica_IO_Running"] == "Yes" and _applies(row)
+def streams(row: Row) -> bool:
+    return row["Replica_IO_Running"] == "Yes" and applies(row)
 
 
-def _applies(row: Row) -> bool:
+def applies(row: Row) -> bool:
     return bool(row["Replica_SQL_Running"] == "Yes")
 
 
-def _status_of(session: Session, followed: Row) -> Row:
+def status_of(session: Session, followed: Row) -> Row:
     name = _name(followed)
     return next(row for row in session.replica_status() if _name(row) == name)
 
 
-def _select(session: Session, row: Row) -> None:
+def select(session: Session, row: Row) -> None:
     """Let the next statements mean this one of those that are followed."""
     if session.dialect.select_replica is not None:
         session.run(session.dialect.select_replica, row["Connection_name"])

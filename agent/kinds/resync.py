@@ -12,6 +12,7 @@ from marshmallow import fields, validate
 
 import agent
 from agent.config import Settings
+from agent.datastores.base import DatastoreError
 from agent.datastores.requests import ResyncRequest
 from agent.hosts.jobs import Exited, Job, Jobs, Lost, lost_if_stopped
 from agent.hosts.jobs import Running as JobRunning
@@ -21,6 +22,7 @@ from agent.kinds.on_datastore import ServerArgs, datastore_of
 from agent.kinds.replication import OnReplica, ReplicationResult, check_needs, peer_field
 from agent.models import Json
 from agent.plan import Danger, Plan
+from agent.supervisors.base import SupervisorFailed
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the job."""
@@ -130,11 +132,18 @@ class Resync(OnReplica):
         last = reports[-1] if reports else {}
         if isinstance(status, Exited) and status.ok and "result" in last:
             return self.done("this server follows its primary", last["result"])
+        message = "; ".join(filter(None, (_why(status, last), self._recovered())))
         dirty = self.datastore.is_dirty()
-        message = _why(status, last)
         if dirty:
             message = f"{message}; the data is not whole, resync it again"
         return failed(message, dirty=dirty, phase=_state(reports).get("phase"))
+
+    def _recovered(self) -> str | None:
+        """What became of the old data of a job that did not put it back itself."""
+        try:
+            return self.datastore.recover(self.service())
+        except (DatastoreError, SupervisorFailed, OSError) as error:
+            return str(error)
 
     def _jobs(self) -> Jobs:
         return Jobs(self._jobs_directory)

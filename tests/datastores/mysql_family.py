@@ -27,7 +27,8 @@ MAKES: dict[str, type[AnyServer]] = {"mariadb": MariaDBServer, "mysql": MySQLSer
 def options(server: AnyServer, **more: Any) -> dict[str, Any]:
     """`[datastore]` for the server, as root by its socket."""
     programs = {"programs": str(cached("mysql", "usr/bin"))} if isinstance(server, MySQLServer) else {}
-    return {"kind": "mysql", "url": f"mysql+unix://root@{server.socket}", "timeout": 20} | programs | more
+    own = {"url": f"mysql+unix://root@{server.socket}", "timeout": 20, "data_directory": str(server.data)}
+    return {"kind": "mysql"} | own | programs | more
 
 
 def store(server: AnyServer, **more: Any) -> MySQL:

@@ -15,7 +15,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from agent.datastores.mysql_dump import ESCAPES
+from agent.datastores import mysql_mark
+from agent.datastores.mysql_programs import ESCAPES
 from agent.datastores.mysql_session import connect
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.mysql_family import (
@@ -71,7 +72,9 @@ def test_a_broken_replica_is_rebuilt_whoever_is_killed_meanwhile(
     perform(agent, "promote_slave_db", {}, fails="cannot apply what it received: ")
     with connect(store(replica).at, 5) as session:
         assert session.replica_status()[0]["Replica_IO_Running"] == "Yes", "nothing was changed"
-    a_resync_that_dies_half_way_is_declared_dirty(agent, replica)
+    before = contents(replica)
+    a_resync_that_dies_half_way_leaves_the_old_data(agent, replica)
+    assert contents(replica) == before
     what_is_not_whole_is_no_primary(agent, replica)
     a_resync_outlives_an_agent_that_is_killed_three_times(agent, replica)
     assert not store(replica).is_dirty()
@@ -90,26 +93,32 @@ def break_replication(replica: AnyServer, primary: AnyServer) -> None:
     eventually(lambda: not store(replica).role().streaming, "the replica is broken")
 
 
-def a_resync_that_dies_half_way_is_declared_dirty(agent: AgentProcess, replica: AnyServer) -> None:
+def a_resync_that_dies_half_way_leaves_the_old_data(agent: AgentProcess, replica: AnyServer) -> None:
+    """No file of it stays, and no program that it started."""
+    work = replica.data.with_name("data.resync")
     action_id = agent.schedule("resync_slave_db", {})
-    eventually(lambda: store(replica).is_dirty(), "the data is not whole", 30)
+    eventually(work.exists, "a copy is made", 30)
     assert holding(SYNC_PASSWORD, Path("/proc").glob("[0-9]*/cmdline")) == []
     kill_the_job(agent, action_id)
-    failed = ended(agent, action_id, fails="the data is not whole, resync it again")
-    assert failed["payload"]["dirty"] and store(replica).is_dirty()
+    failed = ended(agent, action_id, fails="exit status -9")
+    assert not failed["payload"]["dirty"] and not store(replica).is_dirty()
+    assert not work.exists() and holding(str(work), Path("/proc").glob("[0-9]*/cmdline")) == []
     assert holding(ESCAPED, Path(tempfile.gettempdir()).glob("*")) == []
 
 
 def what_is_not_whole_is_no_primary(agent: AgentProcess, replica: AnyServer) -> None:
-    """Nor where it follows nobody, nor where somebody let it take writes, as MariaDB does after a restart."""
+    """Nor where it follows no source, nor where it takes writes, as MariaDB does after a restart."""
+    with connect(store(replica).at, 5) as session:
+        session.run(session.dialect.make_resyncable)
+        session.keep_out_of_binary_log()
+        mysql_mark.mark(session)
     role = perform(agent, "disable_replication_slave_db", {})["payload"]
     assert (role["role"], role["writable"]) == ("standalone", False) and store(replica).is_dirty()
-    perform(agent, "promote_slave_db", {}, fails="is not whole, so it cannot be a primary: resync it first")
+    perform(agent, "promote_slave_db", {}, fails="is not whole, so it cannot be a primary; resync it first")
     perform(agent, "database_create", {"name": "too soon"}, fails="is read-only")
     with let_write(replica):
         perform(agent, "promote_slave_db", {}, fails="is not whole")
         perform(agent, "database_create", {"name": "too soon"}, fails="is not whole: its resync is incomplete")
-        perform(agent, "resync_slave_db", {}, fails="force is needed")
     assert not store(replica).role().writable and store(replica).is_dirty()
 
 
@@ -123,8 +132,8 @@ def let_write(server: AnyServer) -> Iterator[None]:
 def a_resync_outlives_an_agent_that_is_killed_three_times(agent: AgentProcess, replica: AnyServer) -> None:
     action_id = agent.schedule("resync_slave_db", {})
     kill_when(agent, lambda: agent.state(action_id) == "RUNNING", "it runs")
-    kill_when(agent, lambda: store(replica).is_dirty(), "the data is not whole")
-    kill_when(agent, lambda: not store(replica).is_dirty() or agent.state(action_id) == "FAILED", "the data is whole")
+    kill_when(agent, replica.data.with_name("data.resync").exists, "a copy is made")
+    kill_when(agent, lambda: not replica.data.with_name("data.resync").exists(), "the copy is in its place")
     assert ended(agent, action_id)["payload"]["streaming"]
 
 

@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
-from agent.datastores.requests import PromoteRequest
+from agent.datastores.requests import PromoteRequest, ResyncRequest
 from agent.stop import Stop
 from tests.datastores.mysql_family import (
     MAKES,
@@ -130,10 +130,12 @@ def test_what_was_promoted_is_rebuilt_by_a_dump_and_follows_again(
         password_file=password_file(tmp_path, SYNC_PASSWORD),
         **primary_options(primary, tmp_path),
     )
-    result = driver.resync(None, into(phases))  # without a service nobody would start it again after a clone
-    assert result["method"] == "dump" and phases == [
-        "awaiting this server", "checking the primary", "awaiting the dump", "deleting the old data",
-        "copying the data", "awaiting that it follows its primary",
+    with pytest.raises(DatastoreRefused, match="transactions that"):
+        driver.resync(None, nowhere())
+    result = driver.resync(None, into(phases), ResyncRequest(force=True))
+    assert result["method"] == "dump" and result["where"] == "in place" and list(dict.fromkeys(phases)) == [
+        "awaiting this server", "checking the primary", "dumping the primary", "deleting the old data",
+        "copying the data", "comparing the copy", "awaiting that it follows its primary",
     ]  # fmt: skip
     assert as_root(replica, "SELECT x FROM app.t") == [(1,)]
     assert not store(replica).database_exists("only_here") and not store(replica).is_dirty()
@@ -162,6 +164,7 @@ def test_a_resync_from_where_it_cannot_be_is_refused_and_nothing_is_touched(
     before = as_root(replica, "SELECT * FROM app.t")
     with pytest.raises(DatastoreRefused, match=r"knows of no primary: set datastore\.primary"):
         store(replica).resync(None, nowhere())
+    copy = ResyncRequest(mode="copy", force=True)
     with pytest.raises(DatastoreRefused, match="is this server itself"):
         store(replica, **primary_options(replica, tmp_path)).resync(None, nowhere())
     wrong = {"primary": tcp(primary, "syncer"), "primary_password_file": password_file(tmp_path, "wrong-horse")}
@@ -169,11 +172,11 @@ def test_a_resync_from_where_it_cannot_be_is_refused_and_nothing_is_touched(
         store(replica, **wrong).resync(None, nowhere())
     assert "horse" not in str(raised.value)
     poor = {"primary": tcp(primary, "agent"), "primary_password_file": password_file(tmp_path, PASSWORD)}
-    with pytest.raises(DatastoreRefused, match=r"the user of datastore\.primary lacks REPLICATION SLAVE"):
-        store(replica, **poor).resync(None, nowhere())
+    with pytest.raises(DatastoreRefused, match=r"the user agent lacks REPLICATION SLAVE"):
+        store(replica, **poor).resync(None, nowhere(), copy)
     options = primary_options(primary, tmp_path) | {"programs": str(tmp_path)}
     with pytest.raises(DatastoreError, match=r"the program \S+ is not found; datastore\.programs tells where"):
-        store(replica, **options).resync(None, nowhere())
+        store(replica, **options).resync(None, nowhere(), copy)
     assert as_root(replica, "SELECT * FROM app.t") == before and not store(replica).is_dirty()
 
 

@@ -76,7 +76,9 @@ def promote(agent: AgentProcess, server: AnyServer) -> None:
 
 
 def resync(agent: AgentProcess, server: AnyServer, primary: AnyServer) -> None:
+    perform(agent, "resync_slave_db", {}, fails="transactions that")
     done = perform(agent, "resync_slave_db", {"force": True})
+    assert done["payload"]["discarded"][0]["amount"] == 1
     assert (done["payload"]["role"], done["payload"]["source"]) == ("replica", f"127.0.0.1:{primary.port}")
     assert done["payload"]["streaming"] and not done["payload"]["writable"]
     assert done["payload"]["method"] == ("dump" if isinstance(server, MAKES["mariadb"]) else "clone")
@@ -89,7 +91,7 @@ def resync(agent: AgentProcess, server: AnyServer, primary: AnyServer) -> None:
 
 
 def refuse_on_a_primary(agent: AgentProcess) -> None:
-    perform(agent, "resync_slave_db", {}, fails="force is needed to rebuild it")
+    perform(agent, "resync_slave_db", {}, fails="follows this server: promote it first")
     perform(agent, "resync_slave_db", {"force": True}, fails="follows this server: promote it first")
     perform(agent, "disable_replication_slave_db", {}, fails="not a replica: this server is a primary")
 

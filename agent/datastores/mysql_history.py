@@ -1,0 +1,209 @@
+"""The transactions of two servers compared: whether they share a history, and what one has that the other lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.datastores import mysql_binlog, mysql_gtid
+from agent.datastores.base import DatastoreError
+from agent.datastores.mysql_address import Address
+from agent.datastores.mysql_binlog import NotSent
+from agent.datastores.mysql_gtid import State
+from agent.datastores.mysql_session import Session
+
+OWN_TIP = "SELECT CONCAT_WS(',', @@gtid_binlog_state, @@gtid_slave_pos) AS state"
+PURGED = "the primary's binary logs no longer reach back to this server's position"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One server of a comparison: a session, and an address whose user may read its binary log."""
+
+    session: Session
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the GTIDs of this server and of its primary say.
+
+    `shared`: both have transactions of one history; None: not known, and `unproved` says why. `lost` are the GTIDs
+    that this server has and the primary lacks, `lost_count` how many at most. `reachable`: the primary can send
+    everything after this server's position; `unreachable_why` says why not.
+    """
+
+    here: str
+    there: str
+    shared: bool | None
+    lost: str
+    lost_count: int
+    behind: int
+    reachable: bool
+    unproved: str = ""
+    unreachable_why: str = ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether this server has no transaction at all."""
+        return not self.here
+
+
+def is_mysql(session: Session) -> bool:
+    return session.dialect.product == "MySQL"
+
+
+def received(session: Session) -> list[str]:
+    """GTIDs that were received from each source, applied or not."""
+    return [str(row.get(session.dialect.received) or "") for row in session.replica_status()]
+
+
+def position(session: Session) -> str:
+    """All GTIDs that the server has, be they written, applied or received."""
+    if is_mysql(session):
+        known = [str(session.value("SELECT @@GLOBAL.gtid_executed")), *received(session)]
+        return _one_line(session.value("SELECT GTID_SUBTRACT(%s, '')", ",".join(filter(None, known))))
+    return mysql_gtid.text_of(mysql_gtid.state_of(str(session.value(OWN_TIP)), *received(session)))
+
+
+def cluster_id(session: Session) -> str:
+    """The identifier of the group of servers that share a history, as `adopt` takes it.
+
+    MySQL: the smallest UUID in the server's GTID set. MariaDB: the smallest `domain-server` in its GTID state.
+    A server without any transaction names itself.
+    """
+    has = position(session)
+    if is_mysql(session):
+        return (mysql_gtid.sources(has) or [str(session.value("SELECT @@server_uuid"))])[0]
+    state = mysql_gtid.state_of(has)
+    own = (int(session.value("SELECT @@gtid_domain_id")), int(session.value("SELECT @@server_id")))
+    return "{}-{}".format(*min(state, default=own))
+
+
+def covers(session: Session, wanted: str) -> bool:
+    """Whether the server has applied all of these GTIDs, which `applied` of another server returned."""
+    if is_mysql(session):
+        return bool(session.value("SELECT GTID_SUBSET(%s, @@GLOBAL.gtid_executed)", wanted))
+    return not mysql_gtid.after_forks(mysql_gtid.state_of(wanted), mysql_gtid.state_of(applied(session)))
+
+
+def applied(session: Session) -> str:
+    """The GTIDs that the server has written or applied."""
+    if is_mysql(session):
+        return _one_line(session.value("SELECT @@GLOBAL.gtid_executed"))
+    return mysql_gtid.text_of(mysql_gtid.state_of(str(session.value(OWN_TIP))))
+
+
+def compare(
+    here: Side, there: Side, programs: Path | None, timeout: float, *, follows: bool = False, pointed: bool = False
+) -> Comparison:
+    """Compare. `follows`: this server receives from the primary now, which proves a common history. `pointed`: the
+    primary is its source, received from or not, which is believed where the binary logs cannot prove it.
+
+    This server is read first: what it receives meanwhile the primary has.
+    """
+    if is_mysql(here.session):
+        return _compare_sets(here.session, there.session)
+    return _compare_states(here, there, programs, timeout, follows=follows, pointed=pointed)
+
+
+def _compare_sets(here: Session, there: Session) -> Comparison:
+    ours, executed = position(here), applied(here)
+    theirs = applied(there)
+    lost = _one_line(here.value("SELECT GTID_SUBTRACT(%s, %s)", ours, theirs))
+    common = _one_line(here.value("SELECT GTID_SUBTRACT(%s, %s)", ours, lost))
+    behind = _one_line(here.value("SELECT GTID_SUBTRACT(%s, %s)", theirs, executed))
+    purged = _one_line(there.value("SELECT @@GLOBAL.gtid_purged"))
+    gone = _one_line(here.value("SELECT GTID_SUBTRACT(%s, %s)", purged, executed))
+    return Comparison(
+        here=ours,
+        there=theirs,
+        shared=bool(common) if ours else None,
+        lost=lost,
+        lost_count=mysql_gtid.count(lost),
+        behind=mysql_gtid.count(behind),
+        reachable=not gone,
+        unreachable_why=f"{PURGED}: it lacks {gone}" if gone else "",
+    )
+
+
+def _compare_states(
+    here: Side, there: Side, programs: Path | None, timeout: float, *, follows: bool, pointed: bool
+) -> Comparison:
+    ours = mysql_gtid.state_of(position(here.session))
+    theirs = mysql_gtid.state_of(position(there.session))
+    lost = mysql_gtid.after_forks(ours, theirs)
+    common = mysql_gtid.forks(ours, theirs)
+    shared, unproved = (True, "") if follows else _same_history(here, there, common, programs, timeout)
+    if shared is None and pointed:
+        shared = True
+    why = "" if follows else _why_not_sent(here, there, programs, timeout)
+    return Comparison(
+        here=mysql_gtid.text_of(ours),
+        there=mysql_gtid.text_of(theirs),
+        shared=shared if ours else None,
+        lost=mysql_gtid.text_of(lost),
+        lost_count=mysql_gtid.missing(theirs, ours),
+        behind=mysql_gtid.missing(ours, theirs),
+        reachable=not why,
+        unproved=unproved,
+        unreachable_why=why,
+    )
+
+
+def _same_history(
+    here: Side, there: Side, common: dict[int, tuple[int, int]], programs: Path | None, timeout: float
+) -> tuple[bool | None, str]:
+    """Whether a GTID that both have is one transaction: MariaDB's GTIDs have no UUID, and server ids repeat.
+
+    A replica keeps the time at which a transaction was written, so the same GTID has the same time on both.
+    """
+    if not common:
+        return False, ""
+    unproved = ""
+    for domain, (server, sequence) in common.items():
+        gtid, before = f"{domain}-{server}-{sequence}", f"{domain}-{server}-{sequence - 1}"
+        try:
+            pair = [mysql_binlog.first_after(side.address, before, programs, timeout) for side in (here, there)]
+        except DatastoreError as error:
+            unproved = f"transaction {gtid} cannot be read from the binary logs of both servers: {error}"
+            continue
+        if any(event is None or event.gtid != gtid for event in pair):
+            unproved = f"transaction {gtid} is not in the binary logs of both servers"
+            continue
+        return pair[0] == pair[1], ""
+    return None, unproved
+
+
+def _why_not_sent(here: Side, there: Side, programs: Path | None, timeout: float) -> str:
+    """Why the primary cannot send everything after this server's position; empty where it can."""
+    start = follow_position(here.session)
+    if not start:
+        return "" if _whole_history(there.session) else f"{PURGED}, which is empty"
+    try:
+        mysql_binlog.first_after(there.address, start, programs, timeout)
+    except NotSent as error:
+        return f"{PURGED}: {error}"
+    return ""
+
+
+def follow_position(session: Session) -> str:
+    """Where a MariaDB would start to follow: its last transaction in each domain."""
+    tips: dict[int, tuple[int, int]] = {}
+    for (domain, server), sequence in mysql_gtid.state_of(applied(session)).items():
+        tips[domain] = max((sequence, server), tips.get(domain, (0, 0)))
+    state: State = {(domain, server): sequence for domain, (sequence, server) in tips.items()}
+    return mysql_gtid.text_of(state)
+
+
+def _whole_history(session: Session) -> bool:
+    """Whether the binary logs of a MariaDB begin with its first transaction."""
+    logs = session.run("SHOW BINARY LOGS")
+    if not logs or session.value("SELECT @@gtid_slave_pos"):
+        return False
+    events = session.run("SHOW BINLOG EVENTS IN %s LIMIT 3", logs[0]["Log_name"])
+    return any(row["Event_type"] == "Gtid_list" and row["Info"] == "[]" for row in events)
+
+
+def _one_line(gtid_set: object) -> str:
+    return "".join(str(gtid_set or "").split())
