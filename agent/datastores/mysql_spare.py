@@ -82,12 +82,12 @@ class Spare:
         """Make an empty data directory, in which root has no password. Raises `DatastoreError`."""
         if self._product == "MySQL":
             self._run([self._origin.executable, *self._origin.words_with(
-                f"--datadir={self._place.new}", f"--log-error={self._log}", "--loose-mysqlx=OFF", "--skip-log-bin",
+                f"--datadir={self._place.new}", f"--tmpdir={self._temporary()}", f"--log-error={self._log}", "--loose-mysqlx=OFF", "--skip-log-bin",
                 "--loose-super-read-only=OFF", "--read-only=OFF", "--initialize-insecure",
             )])  # fmt: skip
             return
         self._run([program("mariadb-install-db", self._programs), *self._origin.words_with(
-            f"--datadir={self._place.new}", "--auth-root-authentication-method=normal", "--skip-test-db",
+            f"--datadir={self._place.new}", f"--tmpdir={self._temporary()}", "--auth-root-authentication-method=normal", "--skip-test-db",
             "--skip-name-resolve", "--skip-log-bin",
         )])  # fmt: skip
 
@@ -95,7 +95,7 @@ class Spare:
         """Start it and await that it answers; `open_to_all`: whoever may use its socket, as accounts are not known."""
         pool = f"--innodb-buffer-pool-size={BUFFER}"
         words = self._origin.words_with(
-            f"--datadir={self._place.new}", f"--socket={self.address.socket}",
+            f"--datadir={self._place.new}", f"--tmpdir={self._temporary()}", f"--socket={self.address.socket}",
             f"--pid-file={self._place.work / 'spare.pid'}", f"--log-error={self._log}", pool, *QUIET,
             SKIP_START[self._product], *(["--skip-grant-tables"] if open_to_all else []),
         )  # fmt: skip
@@ -127,6 +127,14 @@ class Spare:
         if self._running is not None:
             self._running.kill()
             self._running.wait()
+
+    def _temporary(self) -> Path:
+        """A directory for temporary files alone: a server that starts deletes the temporary tables of others there."""
+        directory = self._place.work / "tmp"
+        if not directory.exists():
+            directory.mkdir(mode=0o700)
+            os.chown(directory, self._origin.uid, self._origin.gid)
+        return directory
 
     def _answers(self) -> bool:
         with suppress(DatastoreError):

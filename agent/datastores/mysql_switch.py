@@ -51,6 +51,8 @@ class Switch:
             if place.is_exchanged():
                 self._down()
                 place.put_back()
+            else:
+                place.clear()
             self._up()
             self._keep_read_only()
             return "the old data is in its place and the server runs on it as before"
