@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from agent.datastores import mysql_databases, mysql_dump, mysql_events, mysql_history
+from agent.datastores import mysql_databases, mysql_dump, mysql_events, mysql_position
 from agent.datastores.base import DatastoreError
 from agent.datastores.mysql_mark import MARK, MARK_ACCOUNT
 from agent.datastores.mysql_session import Session
@@ -52,7 +52,7 @@ def take(session: Session) -> Inventory:
         if (row["user"], row["host"]) != MARK_ACCOUNT
     }
     tables = {(row["db"], row["name"]): row for row in session.run(TABLES) if not _of_the_server(row["db"])}
-    return Inventory(frozenset(objects | accounts), tables, mysql_history.applied(session))
+    return Inventory(frozenset(objects | accounts), tables, mysql_position.applied(session))
 
 
 def check(source: Session, copy: Session, before: Inventory) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from agent import plan
-from agent.datastores import mysql_follow, mysql_history, mysql_mark, mysql_replication, mysql_standing
+from agent.datastores import mysql_follow, mysql_history, mysql_mark, mysql_position, mysql_replication, mysql_standing
 from agent.datastores.base import DatastoreRefused
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_replication import await_fact
@@ -22,7 +22,7 @@ def plan_demote(here: Session, there: Session, source: Source) -> Plan:
     """What `demote` would do now. Raises `DatastoreRefused` where the peer cannot be followed."""
     mysql_standing.check_can_lead(here, there, source, follows_us=True)
     mysql_mark.check_whole(here)
-    facts = {"gtids": mysql_history.applied(here), "primary_gtids": mysql_history.applied(there)}
+    facts = {"gtids": mysql_position.applied(here), "primary_gtids": mysql_position.applied(there)}
     if followed := here.replica_status():
         if all(map(mysql_replication.streams, followed)) and mysql_replication.primary_of(followed[0]) == source.label:
             return plan.nothing(f"this server follows {there.where} already", facts=facts)
@@ -51,10 +51,10 @@ def demote(here: Session, at: Address, there: Session, source: Source, timeout: 
 
     def hand_over() -> None:
         with _no_writes(here, at, timeout):
-            everything = mysql_history.applied(here)
+            everything = mysql_position.applied(here)
             otherwise = f"{there.where} has not applied everything of this server"
             await_fact(lambda: mysql_history.covers(there, everything), timeout, stop, otherwise)
-        if (now := mysql_history.applied(here)) != everything:
+        if (now := mysql_position.applied(here)) != everything:
             raise DatastoreRefused(f"a user who may ignore read_only wrote meanwhile: {now} instead of {everything}")
         handed.append(everything)
 
@@ -84,7 +84,7 @@ def _cannot_catch_up(here: Session, there: Session) -> str | None:
     number = here.value("SELECT @@server_id")
     ours: list[Row] = [row for row in there.replica_status() if row["Source_Server_Id"] == number]
     if not ours:
-        if mysql_history.covers(there, mysql_history.applied(here)):
+        if mysql_history.covers(there, mysql_position.applied(here)):
             return None
         return f"{there.where} does not follow this server and lacks transactions of it"
     if not mysql_replication.streams(ours[0]):

@@ -10,9 +10,9 @@ from agent.datastores.base import DatastoreError
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_binlog import NotSent
 from agent.datastores.mysql_gtid import State
+from agent.datastores.mysql_position import OWN_STATE, applied
 from agent.datastores.mysql_session import Session
 
-OWN_TIP = "SELECT CONCAT_WS(',', @@gtid_binlog_state, @@gtid_slave_pos) AS state"
 PURGED = "the primary's binary logs no longer reach back to this server's position"
 
 
@@ -63,7 +63,7 @@ def position(session: Session) -> str:
     if is_mysql(session):
         known = [str(session.value("SELECT @@GLOBAL.gtid_executed")), *received(session)]
         return _one_line(session.value("SELECT GTID_SUBTRACT(%s, '')", ",".join(filter(None, known))))
-    return mysql_gtid.text_of(mysql_gtid.state_of(str(session.value(OWN_TIP)), *received(session)))
+    return mysql_gtid.text_of(mysql_gtid.state_of(str(session.value(OWN_STATE)), *received(session)))
 
 
 def cluster_id(session: Session) -> str:
@@ -85,13 +85,6 @@ def covers(session: Session, wanted: str) -> bool:
     if is_mysql(session):
         return bool(session.value("SELECT GTID_SUBSET(%s, @@GLOBAL.gtid_executed)", wanted))
     return not mysql_gtid.after_forks(mysql_gtid.state_of(wanted), mysql_gtid.state_of(applied(session)))
-
-
-def applied(session: Session) -> str:
-    """The GTIDs that the server has written or applied."""
-    if is_mysql(session):
-        return _one_line(session.value("SELECT @@GLOBAL.gtid_executed"))
-    return mysql_gtid.text_of(mysql_gtid.state_of(str(session.value(OWN_TIP))))
 
 
 def compare(

@@ -80,16 +80,13 @@ class Spare:
 
     def create(self) -> None:
         """Make an empty data directory, in which root has no password. Raises `DatastoreError`."""
+        common = [f"--datadir={self._place.new}", f"--tmpdir={self._temporary()}", "--skip-log-bin"]
         if self._product == "MySQL":
-            self._run([self._origin.executable, *self._origin.words_with(
-                f"--datadir={self._place.new}", f"--tmpdir={self._temporary()}", f"--log-error={self._log}", "--loose-mysqlx=OFF", "--skip-log-bin",
-                "--loose-super-read-only=OFF", "--read-only=OFF", "--initialize-insecure",
-            )])  # fmt: skip
+            more = [f"--log-error={self._log}", "--loose-mysqlx=OFF", "--loose-super-read-only=OFF", "--read-only=OFF"]
+            self._run([self._origin.executable, *self._origin.words_with(*common, *more, "--initialize-insecure")])
             return
-        self._run([program("mariadb-install-db", self._programs), *self._origin.words_with(
-            f"--datadir={self._place.new}", f"--tmpdir={self._temporary()}", "--auth-root-authentication-method=normal", "--skip-test-db",
-            "--skip-name-resolve", "--skip-log-bin",
-        )])  # fmt: skip
+        more = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+        self._run([program("mariadb-install-db", self._programs), *self._origin.words_with(*common, *more)])
 
     def start(self, *, open_to_all: bool = False) -> None:
         """Start it and await that it answers; `open_to_all`: whoever may use its socket, as accounts are not known."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from agent.config import Datastore as Settings
-from agent.datastores import mysql_gtid, mysql_lag, mysql_replication, mysql_semisync
+from agent.datastores import mysql_history, mysql_lag, mysql_replication, mysql_semisync
 from agent.datastores.base import DatastoreError
 from agent.datastores.mysql_address import Address
 from agent.datastores.mysql_position import applied
@@ -31,15 +31,6 @@ def status(at: Address, settings: Settings, is_dirty: Callable[[], bool]) -> Sta
         return Status(reachable=False, error=str(error))
 
 
-def cluster_id(session: Session) -> str:
-    """MySQL: the smallest UUID in its GTID set; MariaDB: the smallest `domain-server` in its GTID state."""
-    has = applied(session)
-    if session.dialect.product == "MySQL":
-        return (mysql_gtid.sources(has) or [str(session.value("SELECT @@server_uuid"))])[0]
-    own = (int(session.value("SELECT @@gtid_domain_id")), int(session.value("SELECT @@server_id")))
-    return "{}-{}".format(*min(mysql_gtid.state_of(has), default=own))
-
-
 def _of(session: Session, is_dirty: Callable[[], bool]) -> Status:
     facts = _Facts()
     followed = facts.get("source", session.replica_status) or []
@@ -48,7 +39,7 @@ def _of(session: Session, is_dirty: Callable[[], bool]) -> Status:
     return Status(
         reachable=True,
         version=facts.get("version", lambda: str(session.value("SELECT @@version"))),
-        cluster_id=facts.get("cluster_id", lambda: cluster_id(session)),
+        cluster_id=facts.get("cluster_id", lambda: mysql_history.cluster_id(session)),
         role=role.name if role else None,
         writable=facts.get("writable", lambda: mysql_replication.is_writable(session)),
         source=facts.get("source", lambda: _sources(session, followed)),

@@ -31,6 +31,7 @@ from tests.servers.process import await_that
 
 Pair = tuple[AnyServer, AnyServer]
 SIZE = "1200m"
+FOLLOWING = "awaiting that it follows its primary"
 PHASES = {
     "dump": (
         "dumping the primary",
@@ -38,8 +39,9 @@ PHASES = {
         "copying the data",
         "comparing the copy",
         "switching to the copy",
+        FOLLOWING,
     ),
-    "clone": ("cloning the primary", "comparing the copy", "switching to the copy"),
+    "clone": ("cloning the primary", "comparing the copy", "switching to the copy", FOLLOWING),
 }
 BEFORE_SWITCH = ("dumping the primary", "cloning the primary", "copying the data")
 KILLED, CANCELLED, PRIMARY, DISK, GRANTS = "job killed", "cancelled", "primary killed", "disk full", "wrong grants"
@@ -153,8 +155,10 @@ def fill(filler: Path) -> None:
 def killed(driver: Any, service: Supervisor, phase: str) -> str:
     """A process of its own dies in the phase; the agent then recovers, as at the end of the action."""
     if (child := os.fork()) == 0:
-        resync(driver, service, once(phase, lambda: os.kill(os.getpid(), signal.SIGKILL)))
-        os._exit(0)
+        try:
+            resync(driver, service, once(phase, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+        finally:
+            os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status)
     return str(driver.recover(service) or "nothing was to be put back")
