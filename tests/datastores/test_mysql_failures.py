@@ -53,7 +53,7 @@ EACH_PHASE = (KILLED, CANCELLED)
 def pair(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[Pair]:
     """A primary, and its replica on a file system of its own."""
     disk = module_dir / "disk"
-    disk.mkdir()
+    disk.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=755", "tmpfs", disk], check=True)
     try:
         with MAKES[request.param](module_dir / "a") as primary:
