@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agent.config import Datastore as Settings
@@ -15,6 +15,7 @@ from agent.plan import Plan, refuse
 from agent.stop import Stop
 
 if TYPE_CHECKING:
+    from agent.datastores.progress import Progress
     from agent.supervisors.base import Supervisor
 
 SYSTEM_DATABASES = ("postgres", "template0", "template1")
@@ -25,6 +26,7 @@ class PostgreSQL(Datastore):
 
     driver = "psycopg"
     resync_needs = ("service", "data_directory")
+    follow_needs = ("service", "data_directory")
     schemes = ("postgresql", "postgres")
     database_options = ("owner", "encoding", "template")
 
@@ -162,17 +164,53 @@ class PostgreSQL(Datastore):
 
         return replication.disable(self.settings, self.server, stop)
 
-    def resync(
-        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
-    ) -> Json:
-        """pg_rewind, and where that does not do pg_basebackup. `datastore.data_directory` must be set."""
+    def plan_resync(self, service: Supervisor | None, request: ResyncRequest) -> Plan:
+        from agent.datastores.postgresql_resync import plan_resync
+
+        peer = self.peer(request.primary)
+        return plan_resync(self.settings, self.server, service, peer, request, self.node)
+
+    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+        """The gentlest way that does: none, repointed, pg_rewind on a copy of the data, pg_basebackup."""
         from agent.datastores.postgresql_resync import resync
 
-        return resync(self.settings, self.server, service, progress, self.node)
+        peer = self.peer(request.primary)
+        return resync(self.settings, self.server, service, peer, request, progress, self.node)
+
+    def recover(self, service: Supervisor | None) -> str | None:
+        from agent.datastores.postgresql_resync import data_of, recover
+        from agent.datastores.postgresql_service import Service
+
+        return None if service is None else recover(data_of(self.settings), Service(service, self.server))
+
+    def plan_follow(self, service: Supervisor | None, primary: str) -> Plan:
+        from agent.datastores.postgresql_resync import plan_resync
+
+        request = ResyncRequest(primary=primary, mode="follow")
+        return plan_resync(self.settings, self.server, service, self.peer(primary), request, self.node)
+
+    def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        """A standby is repointed by a reload, a server that is down is started as a standby."""
+        from agent.datastores.postgresql_resync import resync
+        from agent.datastores.progress import Progress
+
+        request, silent = ResyncRequest(primary=primary, mode="follow"), Progress(lambda state: None)
+        return resync(self.settings, self.server, service, self.peer(primary), request, silent, self.node, stop)
+
+    def plan_demote(self, service: Supervisor | None, primary: str) -> Plan:
+        from agent.datastores.postgresql_demote import plan_demote
+
+        return plan_demote(self.settings, self.server, service, self.peer(primary), self.node)
+
+    def demote(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        """A clean shutdown, whose last checkpoint the peer must have, then a start as its standby."""
+        from agent.datastores.postgresql_demote import demote
+
+        return demote(self.settings, self.server, service, self.peer(primary), self.node, stop)
 
     def is_dirty(self) -> bool:
-        """While a resync is under way, unless the server runs: its data directory is whole or not there, never half."""
+        """Between the switch of a resync to its new data and the proof that this follows, unless the server runs."""
         from agent.datastores.postgresql_files import work_of
 
         data = self.settings.data_directory
-        return data is not None and os.path.exists(work_of(data)) and not self.server.lets_in()
+        return data is not None and os.path.exists(work_of(data) / "old") and not self.server.lets_in()

@@ -1,8 +1,4 @@
-"""The data directory of a PostgreSQL, its programs, and the directory beside it while a resync is under way.
-
-The data directory is whole or it is not there: whatever makes it anew is done in `NAME.resync` beside
-it, and what is whole is renamed. As root everything is done as its owner.
-"""
+"""The data directory of a PostgreSQL, its programs and its settings. Root does everything to it as its owner."""
 
 from __future__ import annotations
 
@@ -21,9 +17,15 @@ from agent.hosts.command import Outcome
 
 DAY = 24 * 3600.0
 VERSIONED = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin")
-KEPT = ("server.crt", "server.key", "root.crt", "root.crl")
-"""What is this server's own besides its *.conf: a copy of another server brings that one's."""
 AUTO = "postgresql.auto.conf"
+EARLIER_LIFE = (
+    "recovery_target", "recovery_target_name", "recovery_target_time", "recovery_target_xid", "recovery_target_lsn",
+    "recovery_target_inclusive", "recovery_target_timeline", "recovery_target_action", "restore_command",
+    "archive_cleanup_command", "recovery_end_command", "promote_trigger_file", "primary_conninfo", "primary_slot_name",
+)  # fmt: skip
+"""Settings of its own postgresql.auto.conf that a standby must not inherit from a restore or an earlier source."""
+ENDS_RECOVERY = (*EARLIER_LIFE[:5], "promote_trigger_file")
+"""Those of them that are emptied where another file sets them: each would end the recovery of the standby."""
 ASSIGNED = re.compile(r"^\s*(\w+)\s*=?\s*'((?:[^'\\]|''|\\.)*)'", re.MULTILINE)
 
 
@@ -33,13 +35,18 @@ def work_of(data: Path) -> Path:
 
 
 class DataDirectory:
-    """The data directory of a server that is down."""
+    """The data directory of a server. Raises `DatastoreError`."""
 
     def __init__(self, data: Path, programs: Path | None) -> None:
         self.data, self.work = data, work_of(data)
-        self.kept = self.work / "kept"
         self.passfile = data.with_name(f"{data.name}.primary.pgpass")
         self._programs = programs
+
+    @property
+    def present(self) -> Path:
+        """Where the data is now: a resync that was killed may have moved it."""
+        moved = self.work / "old"
+        return moved if moved.exists() else self.data
 
     @cached_property
     def owner(self) -> pwd.struct_passwd:
@@ -56,10 +63,8 @@ class DataDirectory:
     @property
     def major(self) -> str:
         """The version that its files are of."""
-        places = [self.data, *(self.work / name for name in ("rewinding", "old", "kept"))]
-        for place in places:
-            if version := files.read(place / "PG_VERSION"):
-                return version.decode().strip()
+        if version := files.read(self.present / "PG_VERSION"):
+            return version.decode().strip()
         raise DatastoreError(f"{self.data} is not a data directory of PostgreSQL: it has no PG_VERSION")
 
     def check(self) -> None:
@@ -69,10 +74,14 @@ class DataDirectory:
                 f"{self.data} is a mount point or a symbolic link, and a resync needs to rename it: "
                 "put the data directory below the mount and datastore.data_directory to its real path"
             )
-        owner = self.owner
+        self.check_writable(self.data.parent)
+
+    def check_writable(self, directory: Path) -> None:
+        """Raises `DatastoreError` where the owner cannot create entries there."""
+        name = self.owner.pw_name
         with self.as_owner():
-            if not os.access(self.data.parent, os.W_OK, effective_ids=True):
-                raise DatastoreError(f"{self.data.parent} must be writable by {owner.pw_name} for a resync")
+            if not os.access(directory, os.W_OK, effective_ids=True):
+                raise DatastoreError(f"{directory} must be writable by {name} for a resync")
 
     @contextmanager
     def as_owner(self) -> Iterator[None]:
@@ -120,84 +129,60 @@ class DataDirectory:
     # Settings
 
     @property
-    def config_file(self) -> Path | None:
-        """Where Debian keeps the configuration; None where it is in the data directory."""
+    def config_file(self) -> Path:
+        """In the data directory, or where Debian keeps it."""
         outside = Path("/etc/postgresql") / self.major / self.data.name / "postgresql.conf"
-        return None if (self.data / "postgresql.conf").exists() or not outside.exists() else outside
+        inside = self.present / "postgresql.conf"
+        return outside if not inside.exists() and outside.exists() else inside
 
-    def set_before(self) -> dict[str, str]:
+    def setting(self, name: str, directory: Path | None = None) -> str | None:
+        """What the server would be started with; None where its files do not set it, so that the default holds."""
+        place = directory or self.present
+        if not self._mentions(name, place):
+            return None
+        options = ["-c", f"config_file={self.config_file}", "-c", f"data_directory={place}"]
+        outcome = self.run("postgres", "-C", name, "-D", str(place), *options)
+        return outcome.stdout.strip() if outcome.ok else None
+
+    def _mentions(self, name: str, place: Path) -> bool:
+        """Whether one of its files may set it: to ask the program takes long."""
+        text = (files.read(self.config_file) or b"") + b"\n" + (files.read(place / AUTO) or b"")
+        lines = {_name_in(line) for line in text.decode(errors="replace").splitlines()}
+        return any(line.startswith((name, "include")) for line in lines)
+
+    def set_by_itself(self) -> dict[str, str]:
         """What ALTER SYSTEM, pg_basebackup or pg_rewind had set on this server."""
-        for place in (self.kept, self.data):
-            with self.as_owner():
-                text = files.read(place / AUTO)
-            if text is not None:
-                return {name: _unquoted(value) for name, value in ASSIGNED.findall(text.decode(errors="replace"))}
-        return {}
+        text = files.read(self.present / AUTO) or b""
+        return {name: _unquoted(value) for name, value in ASSIGNED.findall(text.decode(errors="replace"))}
 
-    def write_passfile(self, password: str) -> None:
-        """For the programs and for the server: a password is on no command line and in no setting."""
-        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    def write_passfile(self, lines: Mapping[str, str]) -> None:
+        """For the programs and for the server: a password is on no command line and in no setting.
+
+        `lines` are passwords by the rest of a line; those for other servers are kept.
+        """
         with self.as_owner():
-            files.replace(self.passfile, f"*:*:*:*:{escaped}\n".encode())
+            before = (files.read(self.passfile) or b"").decode().splitlines()
+            kept = [line for line in before if not line.startswith(tuple(f"{each}:" for each in lines))]
+            new = [f"{each}:{escaped(password)}" for each, password in lines.items()]
+            files.replace(self.passfile, "".join(f"{line}\n" for line in [*new, *kept]).encode())
 
     def make_standby(self, directory: Path, settings: Mapping[str, str]) -> None:
-        """Give a copy of the primary this server's own configuration, and let it follow."""
+        """Let a data directory follow with these settings, and with its own but for those of an earlier life."""
+        before = os.fsdecode(files.read(self.present / AUTO) or b"")
+        without = "".join(f"{line}\n" for line in before.splitlines() if _name_in(line) not in EARLIER_LIFE)
         with self.as_owner():
-            for path in self.kept.iterdir():
-                shutil.copy2(path, directory / path.name)
-            kept = files.read(self.kept / AUTO) or b""
-            files.replace(directory / AUTO, _with(settings, os.fsdecode(kept)))
+            files.replace(directory / AUTO, _with(settings, without))
+        emptied = {name: "" for name in ENDS_RECOVERY if self.setting(name, directory)}
+        with self.as_owner():
+            if emptied:
+                files.replace(directory / AUTO, _with({**settings, **emptied}, without))
             files.replace(directory / "standby.signal", b"")
             (directory / "recovery.signal").unlink(missing_ok=True)
 
-    # The work beside it
 
-    def begin(self) -> None:
-        """Mark it, and keep there what is this server's own, unless an earlier resync that was killed has done so."""
-        if self.work.exists():
-            return
-        draft = self.work.with_name(f"{self.work.name}.draft")
-        with self.as_owner():
-            shutil.rmtree(draft, ignore_errors=True)
-            (draft / "kept").mkdir(mode=0o700, parents=True)
-            draft.chmod(0o700)
-            for path in [*self.data.glob("*.conf"), *(self.data / name for name in (*KEPT, "PG_VERSION"))]:
-                if path.is_file():
-                    shutil.copy2(path, draft / "kept")
-            os.rename(draft, self.work)
-            files.sync(self.work.parent)
-
-    def take(self) -> Path:
-        """Take the data away, to make something of it."""
-        return self._rename(self.data, self.remove("rewinding"))
-
-    def put(self, directory: Path) -> None:
-        """Make a whole directory the data; what was there before is kept until the end."""
-        if self.data.exists():
-            self._rename(self.data, self.remove("old"))
-        self._rename(directory, self.data)
-
-    def remove(self, name: str) -> Path:
-        """Remove a directory of the work, if it is there; its path."""
-        with self.as_owner():
-            shutil.rmtree(self.work / name, ignore_errors=True)
-        return self.work / name
-
-    def finish(self) -> None:
-        """Remove the work: the data is whole and in use."""
-        gone = self.work.with_name(f"{self.work.name}.done")
-        with self.as_owner():
-            shutil.rmtree(gone, ignore_errors=True)
-        self._rename(self.work, gone)  # at once, for it is the mark
-        with self.as_owner():
-            shutil.rmtree(gone, ignore_errors=True)
-
-    def _rename(self, old: Path, new: Path) -> Path:
-        with self.as_owner():
-            os.rename(old, new)
-            files.sync(old.parent)
-            files.sync(new.parent)
-        return new
+def escaped(part: str) -> str:
+    """A field of a password file."""
+    return part.replace("\\", "\\\\").replace(":", "\\:")
 
 
 def _with(settings: Mapping[str, str], text: str) -> bytes:

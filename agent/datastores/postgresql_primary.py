@@ -1,53 +1,87 @@
-"""Whom a PostgreSQL is to follow after a resync, and how it logs in there."""
+"""Whom a PostgreSQL is to follow, and how it logs in there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
-from agent.config import Datastore as Settings
+from agent.config import Peer
 from agent.datastores.base import DatastoreError, password_in
 from agent.datastores.postgresql_connection import Target, one, parse
-from agent.datastores.postgresql_files import DataDirectory
+from agent.datastores.postgresql_files import DataDirectory, escaped
 from agent.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Primary:
-    """Whom it is to follow. `conninfo` holds no password, `target` knows it; `slot` is used if the primary has it."""
+    """`target` is for SQL, `sender` for replication; `conninfo` is what the server gets, without a password."""
 
     target: Target
+    sender: Target
     conninfo: str
+    rewind_conninfo: str
     slot: str
+    passwords: Mapping[str, str]
 
-    def conninfo_with_database(self) -> str:
-        """pg_rewind, unlike replication, connects to a database."""
-        return make_conninfo(self.conninfo, dbname=self.target.database)
+    @property
+    def endpoint(self) -> tuple[str, str]:
+        """Host and port."""
+        params = self.target.params
+        return str(params.get("host") or params.get("hostaddr") or ""), str(params.get("port") or 5432)
+
+    def settings(self) -> dict[str, str]:
+        """The settings of a server that follows it."""
+        return {"primary_conninfo": self.conninfo, "primary_slot_name": self.slot}
 
 
-def primary_of(settings: Settings, server: Target, data: DataDirectory, node: str) -> Primary:
-    """The configured one, else the one that this replica was told to follow."""
-    before = data.set_before()
-    known = before.get("primary_conninfo") or _asked(server, "primary_conninfo")
-    if settings.primary is None and not known:
+def primary_of(peer: Peer | None, server: Target, data: DataDirectory, node: str, timeout: float) -> Primary:
+    """That peer, else the one that this replica is configured to follow. Raises `DatastoreError`. Changes nothing."""
+    before = data.set_by_itself()
+    known = before.get("primary_conninfo") or _asked(server, data, "primary_conninfo")
+    if peer is None and not known:
         raise DatastoreError("this server does not know its primary: set datastore.primary in the configuration")
     try:
-        params = parse(settings.primary or known, "datastore.primary")
+        params = parse(peer.url if peer else known, "datastore.primary")
     except ConfigError as error:
         raise DatastoreError(str(error)) from None
     params = {"user": data.owner.pw_name, **_pgpass_of(data), **params}
-    database = params.pop("dbname", "postgres") if settings.primary else "postgres"
-    configured = partial(password_in, settings.primary_password_file)
-    target = Target(params | {"dbname": database}, configured, settings.timeout)
-    public = {name: value for name, value in params.items() if name not in ("password", "dbname")}
-    if (password := target.password_now()) is not None:
-        data.write_passfile(password)
-        public["passfile"] = str(data.passfile)
-    conninfo = make_conninfo(**{"application_name": node or None} | public)
-    return Primary(target, conninfo, before.get("primary_slot_name") or _asked(server, "primary_slot_name"))
+    database = params.pop("dbname", "postgres") if peer else "postgres"
+    target = Target(params | {"dbname": database}, partial(password_in, peer.password_file if peer else None), timeout)
+    sender = _sender_of(peer, params, target, timeout)
+    passwords = _lines(target) | _lines(sender)
+    passfile = {"passfile": str(data.passfile)} if passwords else {}
+    conninfo = make_conninfo(**{"application_name": node or None} | _public(sender.params) | passfile)
+    rewind = make_conninfo(**_public(target.params) | {"dbname": database} | passfile)
+    slot = before.get("primary_slot_name") or _asked(server, data, "primary_slot_name")
+    return Primary(target, sender, conninfo, rewind, slot, passwords)
+
+
+def _sender_of(peer: Peer | None, params: Mapping[str, Any], target: Target, timeout: float) -> Target:
+    """The replication account of a peer, which is that of the url unless it is configured."""
+    replication = {**params, "replication": "true"}
+    if peer is None or peer.replication_user is None:
+        return Target(replication, target.password_now, timeout)
+    replication = {**replication, "user": peer.replication_user, "password": None}
+    return Target(replication, partial(password_in, peer.replication_password_file), timeout)
+
+
+def _public(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in ("password", "dbname", "replication")}
+
+
+def _lines(target: Target) -> dict[str, str]:
+    """The password by the fields of a password file before it."""
+    if (password := target.password_now()) is None:
+        return {}
+    host, port = target.params.get("host") or target.params.get("hostaddr") or "", target.params.get("port") or 5432
+    several = "," in str(host) or "," in str(port) or not host
+    where = "*:*" if several else f"{escaped(str(host))}:{port}"
+    return {f"{where}:*:{escaped(str(target.params['user']))}": password}
 
 
 def _pgpass_of(data: DataDirectory) -> dict[str, str]:
@@ -56,10 +90,10 @@ def _pgpass_of(data: DataDirectory) -> dict[str, str]:
     return {"passfile": str(path)} if path.exists() else {}
 
 
-def _asked(server: Target, setting: str) -> str:
-    """A setting of the server, where it runs and tells."""
+def _asked(server: Target, data: DataDirectory, setting: str) -> str:
+    """A setting of the server: from the running server, else from its files."""
     try:
         with server.connect() as connection:
             return str(one(connection, "SELECT current_setting(%s)", setting))
     except DatastoreError:
-        return ""
+        return data.setting(setting) or ""

@@ -1,257 +1,217 @@
-"""The resync of a PostgreSQL: pg_rewind, and where that does not do pg_basebackup, until it follows its primary."""
+"""The resync of a PostgreSQL: left alone, repointed, rewound or copied, and the old data back where that fails."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from agent.config import Datastore as Settings
-from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
-from agent.datastores.postgresql_connection import Target, all_of, one
+from agent.config import Peer
+from agent.datastores.base import DatastoreError, DatastoreRefused, Terminated
+from agent.datastores.postgresql_connection import Target
+from agent.datastores.postgresql_decision import Decision
 from agent.datastores.postgresql_files import DataDirectory
-from agent.datastores.postgresql_primary import Primary, primary_of
-from agent.hosts.command import Outcome
+from agent.datastores.postgresql_follow import follow_by_reload, follow_by_restart
+from agent.datastores.postgresql_mine import look_at
+from agent.datastores.postgresql_places import places_for, places_of
+from agent.datastores.postgresql_plan import Outlook, look, worth_of
+from agent.datastores.postgresql_service import Service
+from agent.datastores.postgresql_source import create_slot, size_of
+from agent.datastores.postgresql_successor import WalIsMissing, await_checkpoint, copy, rewind
+from agent.datastores.postgresql_work import Work
+from agent.datastores.progress import Progress
+from agent.datastores.requests import ResyncRequest
 from agent.models import Json
+from agent.plan import Plan, discards_as_json
 from agent.stop import Stop
 from agent.supervisors.base import SupervisorFailed
 
 if TYPE_CHECKING:
     from agent.supervisors.base import Supervisor
 
-LOOK_EVERY = 0.1
-PATIENCE = 60.0
-"""Seconds that a server may stand still on its way to follow, be it in its start or in what it has replayed."""
-STOPPING = 600.0
-"""Seconds that its service may take to stop."""
-STARTING = 3.0
-"""Seconds after which a service that is stopped has ended, and does not begin to start."""
-LET_GO = 5.0
-"""Seconds that the primary may take to see that a replica has gone."""
-SAID = 500
-KEEP_WAL = "wal_keep_size=1000000"
-"""For the recovery: pg_rewind needs what the server wrote before the two parted."""
-SLOT = "SELECT active FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'physical'"
 
-PRIMARY = """
-    SELECT pg_is_in_recovery(), current_setting('server_version_num')::int / 10000, pg_postmaster_start_time(),
-           (SELECT count(*) FROM pg_tablespace) - 2
-"""
-PROGRESS = """
-    SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'),
-           COALESCE(pg_last_wal_replay_lsn() >= %s::pg_lsn, false), pg_last_wal_replay_lsn()::text, pg_is_in_recovery()
-"""
-
-
-class NotThisWay(Exception):
-    """It could not be done like this; the message says why."""
-
-
-def resync(
-    settings: Settings, server: Target, service: Supervisor | None, progress: Callable[[str], None], node: str
-) -> Json:
-    """Rebuild the server and wait until it follows. Raises `DatastoreError`, `SupervisorFailed`, `OSError`."""
-    if service is None:
-        raise DatastoreError("set [service] in the configuration: a resync stops the server and starts it again")
+def data_of(settings: Settings) -> DataDirectory:
+    """Raises `DatastoreError` where it is not configured."""
     if settings.data_directory is None:
         raise DatastoreError(
             "set datastore.data_directory in the configuration: a resync works there while the server is down"
         )
-    data = DataDirectory(settings.data_directory, settings.programs)
+    return DataDirectory(settings.data_directory, settings.programs)
+
+
+def plan_resync(
+    settings: Settings, server: Target, service: Supervisor | None, peer: Peer | None, request: ResyncRequest, node: str
+) -> Plan:
+    """What `resync` would do now. Raises `DatastoreError`."""
+    if service is None:
+        raise DatastoreError("set [service] in the configuration: a resync stops the server and starts it again")
+    data = data_of(settings)
+    return look(peer, server, data, request, node, settings.timeout).as_plan(data)
+
+
+def resync(
+    settings: Settings, server: Target, supervisor: Supervisor | None, peer: Peer | None, request: ResyncRequest,
+    progress: Progress, node: str, stop: Stop | None = None,
+) -> Json:  # fmt: skip
+    """Bring the server to follow its primary. Raises `DatastoreError`, `SupervisorFailed`, `OSError`."""
+    if supervisor is None:
+        raise DatastoreError("set [service] in the configuration: a resync stops the server and starts it again")
+    data, service = data_of(settings), Service(supervisor, server, stop)
+    recover(data, service)
+    progress("looking at the primary")
+    outlook = look(peer, server, data, request, node, settings.timeout)
+    decision = outlook.decision
+    if decision.method == "refuse":
+        raise DatastoreRefused(f"{decision.reason}; {decision.lifted_by}")
+    if decision.method != "none":
+        service.check_is_its(outlook.mine.up)
+        outlook = Resync(data, server, service, outlook, request, progress).run()
+    return {
+        "method": outlook.decision.method,
+        "reason": outlook.decision.reason,
+        "primary": outlook.primary.target.address,
+        "slot": outlook.primary.slot or None,
+        "replay": outlook.mine.replay or None,
+        "discarded": discards_as_json(outlook.decision.discards),
+    }
+
+
+def recover(data: DataDirectory, service: Service) -> str | None:
+    """Bring back what a resync that was killed has left; a sentence about that, None where nothing was left.
+
+    A server that runs and follows, or that was promoted since, has proved its data.
+    """
+    work = Work(data)
+    if not work.exists:
+        return None
     data.end_left_over()
-    data.check()
-    primary = primary_of(settings, server, data, node)
-    return Resync(data, server, primary, service, progress).run()
+    if service.server.lets_in() and (work.old.exists() and _is_proved(service.server)):
+        work.finish()
+        return "an interrupted resync had come to its end"
+    was_up = work.was_up
+    if work.old.exists():
+        service.stop()
+    work.put_back()
+    if was_up and not service.server.is_up():
+        service.start()
+        service.await_answer()
+    return f"the data from before an interrupted resync is back in {data.data}"
+
+
+def _is_proved(server: Target) -> bool:
+    with server.connect() as connection:
+        row = connection.execute(
+            "SELECT NOT pg_is_in_recovery() OR EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')"
+        ).fetchone()
+    return bool(row and row[0])
 
 
 class Resync:
-    """One resync, once it is known from whom and where."""
+    """One resync that changes something, once it is decided how."""
 
     def __init__(
-        self,
-        data: DataDirectory,
-        server: Target,
-        primary: Primary,
-        service: Supervisor,
-        progress: Callable[[str], None],
-    ) -> None:
-        self.data, self.server, self.primary = data, server, primary
-        self.service, self.progress = service, progress
-        self.slot = ""
+        self, data: DataDirectory, server: Target, service: Service, outlook: Outlook, request: ResyncRequest,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self.data, self.server, self.service = data, server, service
+        self.outlook, self.request, self.progress = outlook, request, progress
+        self.primary, self.mine = outlook.primary, outlook.mine
+        self.work = Work(data)
 
-    def run(self) -> Json:
-        self.progress("looking at the primary")
-        tablespaces = self._check()
-        self.progress("stopping the server")
-        self._stop()
-        self.slot = self._usable_slot()
-        self.data.begin()
-        method, reason = "pg_rewind", ""
-        try:
+    def run(self) -> Outlook:
+        """What was found and done in the end."""
+        create_slot(self.primary)
+        self.data.write_passfile(self.primary.passwords)
+        if self.outlook.decision.method == "follow" and self.outlook.decision.reload:
+            follow_by_reload(self.server, self.primary, self.service, self.progress)
+        elif self.outlook.decision.method == "follow":
+            follow_by_restart(self.data, self.outlook, self.service, self.progress)
+        else:
+            self.data.check()
+            self.work.begin(self.mine.up)
+            self._or_put_back(self._replace)
+        return self.outlook
+
+    def _replace(self) -> None:
+        """Make the new data, switch to it, and see it follow."""
+        if self.outlook.decision.method == "rewind":
             self._rewind()
-        except NotThisWay as why:
-            method, reason = "pg_basebackup", str(why)
-            self._copy(reason, tablespaces)
-        self.progress("removing what is left over")
-        self.data.finish()
-        return {
-            "method": method,
-            "instead_of_pg_rewind": reason or None,
-            "primary": self.primary.target.address,
-            "slot": self.slot or None,
-        }
-
-    def _check(self) -> int:
-        """Whether this is the primary to follow; how many tablespaces it has besides the usual two."""
-        with self.primary.target.connect() as connection:
-            row: Any = connection.execute(PRIMARY).fetchone()
-        recovers, major, started, tablespaces = row
-        where = self.primary.target.address
-        if recovers:
-            raise DatastoreRefused(f"{where} is not a primary: it recovers")
-        if str(major) != self.data.major:
-            raise DatastoreRefused(f"{where} is a PostgreSQL {major} and this one is {self.data.major}")
-        with suppress(DatastoreRefused, DatastoreUnreachable), self.server.connect() as connection:
-            if one(connection, "SELECT pg_postmaster_start_time()") == started:
-                raise DatastoreError(f"{where} is this very server: datastore.primary must be another")
-        return int(tablespaces)
-
-    def _usable_slot(self) -> str:
-        """The slot, where the primary has it and nobody else uses it; ours is let go soon after the stop."""
-        deadline = time.monotonic() + LET_GO
-        while self.primary.slot:
-            with self.primary.target.connect() as connection:
-                active = all_of(connection, SLOT, self.primary.slot)
-            if active == [False]:
-                return self.primary.slot
-            if not active or time.monotonic() > deadline:
-                break
-            time.sleep(LOOK_EVERY)
-        return ""
-
-    # pg_rewind
+        else:
+            self._copy()
+        self.progress("switching to the new data")
+        self.service.stop()
+        self.data.make_standby(self.work.new, self.primary.settings())
+        self.work.switch()
+        self.progress("starting the server")
+        self.service.start()
+        self.progress("waiting until it follows")
+        self.service.await_following(self.primary)
+        self.progress("removing the old data")
+        self.work.finish()
 
     def _rewind(self) -> None:
-        """Raises `NotThisWay`, and then the data is there no more or is not to be used."""
-        if not self.data.data.exists():
-            raise NotThisWay("an earlier resync was interrupted and left no data to rewind")
-        self._recover()
-        self.progress("pg_rewind")
-        self._checkpoint()
-        directory = self.data.take()
-        outcome = self.data.run(
-            "pg_rewind", f"--target-pgdata={directory}", f"--source-server={self.primary.conninfo_with_database()}"
-        )
-        if not outcome.ok:
-            raise NotThisWay(_told(outcome))
-        self.data.make_standby(directory, self._settings())
-        self.data.put(directory)
-        self._start()
-        self._await_following()
-
-    def _recover(self) -> None:
-        """pg_rewind takes a server that was shut down; one that was killed recovers first."""
-        state = self.data.run("pg_controldata", str(self.data.data)).stdout
-        if "state:               shut down" in state:
-            return
-        self.progress("recovering from a crash")
-        config = self.data.config_file
-        options = ["-c", f"config_file={config}"] if config else []
-        options += ["-c", KEEP_WAL]
-        outcome = self.data.run("postgres", "--single", "-D", str(self.data.data), *options, "template1")
-        if not outcome.ok:
-            raise NotThisWay(f"it was not shut down cleanly and does not recover: {_told(outcome)}")
-
-    def _checkpoint(self) -> None:
-        """Up to PostgreSQL 15 a primary that was just promoted tells its new timeline only after one."""
-        with suppress(DatastoreRefused), self.primary.target.connect() as connection:
-            connection.execute("CHECKPOINT")
-
-    # pg_basebackup
-
-    def _copy(self, reason: str, tablespaces: int) -> None:
-        self._check_copy(reason, tablespaces)
+        await_checkpoint(self.primary, self.outlook.source.position.timeline, self.progress)
         self._stop()
-        self.progress("pg_basebackup")
-        directory = self.data.remove("new")
-        slot = [f"--slot={self.slot}"] if self.slot else []
-        outcome = self.data.run(
-            "pg_basebackup", f"--pgdata={directory}", f"--dbname={self.primary.conninfo}",
-            "--wal-method=stream", "--checkpoint=fast", "--no-password", *slot,
-        )  # fmt: skip
-        if not outcome.ok:
-            raise DatastoreError(f"pg_rewind: {reason}; pg_basebackup: {_told(outcome)}")
-        self.data.make_standby(directory, self._settings())
-        self.data.put(directory)
+        places = places_of(self.data)
+        self.work.note(places)
         try:
-            self._start()
-            self._await_following()
-        except NotThisWay as why:
-            raise DatastoreError(f"it was copied anew and does not follow: {why}") from None
+            rewind(self.data, self.work, self.primary, places, self.progress)
+        except WalIsMissing as why:
+            if not self.outlook.decision.fallback:
+                raise
+            self.work.clear_new()
+            self._decide(method="copy", reason=str(why))
+            self._copy()
 
-    def _check_copy(self, reason: str, tablespaces: int) -> None:
-        """What a copy would put where other data may be."""
-        if tablespaces > 0:
-            raise DatastoreError(
-                f"pg_rewind: {reason}; and no copy is made of a primary with tablespaces, which would lie outside of it"
-            )
-
-    # The server
-
-    def _settings(self) -> dict[str, str]:
-        return {"primary_conninfo": self.primary.conninfo, "primary_slot_name": self.slot}
+    def _copy(self) -> None:
+        """A standby serves until the copy is there; a server that takes writes stops first, for they would be lost."""
+        if not self.mine.follows or not self.mine.live:
+            self._stop()
+        places = places_for(self.data, self.outlook.source.tablespaces)
+        self.work.note(places)
+        slot = "" if self.mine.streaming else self.primary.slot
+        copy(self.data, self.work, self.primary, slot, places, size_of(self.primary), self.progress)
 
     def _stop(self) -> None:
-        """Raises `DatastoreError` where it is not down in the end."""
-        if not self.service.status(Stop()).stopped:
-            self.service.stop(Stop())
-        deadline = time.monotonic() + STOPPING
-        while not self.service.status(Stop()).stopped:
-            if time.monotonic() > deadline:
-                raise DatastoreError(f"its service {self.service.subject} has not stopped in {STOPPING:g} s")
-            time.sleep(LOOK_EVERY)
-        if self.server.is_up():
-            raise DatastoreError(
-                f"PostgreSQL at {self.server.address} still runs, its service is stopped: [service] is not its service"
-            )
+        """Stop it, and judge again what it has: it may have committed until then. Raises `DatastoreRefused`."""
+        self.progress("stopping the server")
+        self.service.stop()
+        if self.outlook.mine.control.system != self.outlook.source.system:
+            return
+        again = look_at(self.data, self.server)
+        worth = worth_of(again, self.outlook.source, self.data)
+        if not worth.nothing and not self.request.force:
+            raise DatastoreRefused("this server committed transactions until it was stopped; force is needed")
+        if worth.fork is not None:
+            self._decide(fork=worth.fork, discards=worth.discards())
 
-    def _start(self) -> None:
-        self.progress("starting the server")
+    def _decide(self, **changes: object) -> None:
+        decision: Decision = replace(self.outlook.decision, **changes)  # type: ignore[arg-type]
+        self.outlook = replace(self.outlook, decision=decision)
+
+    def _or_put_back(self, act: Callable[[], None]) -> None:
+        """Raises `DatastoreError` with what failed and what is there now, also after a request to end."""
         try:
-            self.service.start(Stop())
-        except SupervisorFailed as error:
-            raise NotThisWay(f"it does not start: {error}") from None
+            act()
+        except (DatastoreError, SupervisorFailed, OSError) as error:
+            raise DatastoreError(f"{error}; {self._put_back()}") from None
+        except Terminated:
+            raise DatastoreError(f"ended on request; {self._put_back()}") from None
 
-    def _await_following(self) -> None:
-        """Until it streams and has replayed what the primary had written by now. Raises `NotThisWay`."""
-        self.progress("waiting until it follows")
-        with self.primary.target.connect() as connection:
-            goal = one(connection, "SELECT pg_current_wal_flush_lsn()::text")
-        seen: Any = None
-        changed = time.monotonic()
-        while True:
-            looked = self._look(goal)
-            if looked is not None and looked[:2] == (True, True) and self.service.status(Stop()).running:
-                return
-            if looked != seen:
-                seen, changed = looked, time.monotonic()
-            if time.monotonic() > changed + PATIENCE:
-                raise NotThisWay(f"it does not follow its primary, and stands still at {seen and seen[2]}")
-            if looked is None and time.monotonic() > changed + STARTING and self.service.status(Stop()).stopped:
-                raise NotThisWay("it starts and ends at once")
-            time.sleep(LOOK_EVERY)
-
-    def _look(self, goal: str) -> tuple[Any, ...] | None:
-        """How far it is; None while it cannot be asked."""
+    def _put_back(self) -> str:
+        """The old data in its place and in use; a sentence that says so, or what is there instead."""
+        self.progress("putting the old data back")
         try:
-            with self.server.connect() as connection:
-                return connection.execute(PROGRESS, (goal,)).fetchone()
-        except DatastoreError:
-            return None
-
-
-def _told(outcome: Outcome) -> str:
-    """How a program ended, with its last words and without its arguments."""
-    said = " ".join((outcome.stderr.strip() or outcome.stdout.strip())[-SAID:].split())
-    return said or outcome.describe()
+            if self.work.old.exists() or not self.mine.up:
+                self.service.stop()
+            self.work.put_back()
+            if not self.mine.up:
+                return f"the old data is in {self.data.data} and the server is down as before"
+            if not self.server.is_up():
+                self.service.start()
+            self.service.await_answer()
+        except (DatastoreError, SupervisorFailed, OSError) as error:
+            where = self.work.old if self.work.old.exists() else self.data.data
+            return f"the old data is whole in {where} and not in use: {error}; the next resync_slave_db puts it back"
+        return f"the old data is in {self.data.data} and the server runs as before"
