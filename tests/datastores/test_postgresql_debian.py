@@ -67,9 +67,11 @@ def test_a_cluster_of_debian_is_rewound(agent_venv: Path, start_node: Callable[.
     host.node.write("/etc/agent.toml", CONFIG.format(version=host.version))
     host.node.write("/etc/agent.password", "correct-horse", mode=0o600)
     job = [str(agent_venv / "bin/python"), "-m", "agent.datastores.resync"]
-    told = [json.loads(line) for line in host.ok("env", "AGENT_CONFIG=/etc/agent.toml", *job).splitlines()]
-    assert told[-1]["result"]["method"] == "pg_rewind", told[-1]
-    assert {"phase": "recovering from a crash"} in told
+    host.node.write("/etc/request", '{"force": true}')
+    as_job = ["sh", "-c", f"AGENT_CONFIG=/etc/agent.toml {' '.join(job)} < /etc/request"]
+    reports = [json.loads(line) for line in host.ok(*as_job).splitlines()]
+    assert reports[-1]["result"]["method"] == "rewind", reports[-1]
+    assert "recovering from a crash" in [each.get("phase") for each in reports]
     await_that(lambda: host.sql(5442, "SELECT sum(x) FROM t") == "3", 10, "the rows of the new primary")
     assert host.sql(5443, "SELECT application_name FROM pg_stat_replication") == "mine"
     assert host.ok("systemctl", "is-active", f"postgresql@{host.version}-mine.service") == "active"

@@ -1,82 +1,54 @@
-"""A resync of PostgreSQL takes the way that is open, and whatever ends it half way leaves no data half made."""
+"""A resync of PostgreSQL judges what the data is worth, takes the gentlest way, and leaves no data half made."""
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent import config, supervisors
-from agent.datastores import postgresql_resync
+from agent.datastores import postgresql_service
 from agent.datastores.base import DatastoreError, DatastoreUnreachable, Role
-from agent.datastores.postgresql_files import DataDirectory, work_of
+from agent.datastores.requests import PromoteRequest, ResyncRequest
+from agent.plan import Would
 from agent.stop import Stop
-from tests.agent_process import StartAgent, eventually
-from tests.datastores.postgresql_nodes import (
-    FOR_RESYNC,
-    assert_nowhere,
-    await_value,
-    configured,
-    datastore_of,
-    document,
-    done,
-    failed,
+from tests.agent_process import StartAgent
+from tests.datastores.postgresql_nodes import assert_nowhere, configured, datastore_of, document, done, failed
+from tests.datastores.postgresql_pairs import (
+    FORCED,
+    SUM,
+    Pair,
+    age,
+    assert_follows,
+    copy_of,
+    diverged_pair,
+    driver,
+    plan,
+    resync,
 )
-from tests.datastores.reports import into, nowhere
+from tests.datastores.reports import nowhere
 from tests.kinds.configuring import toml
 from tests.servers.postgresql import OWNER, PostgresServer
-from tests.servers.process import is_alive, is_root, run
-
-Pair = tuple[PostgresServer, PostgresServer]
+from tests.servers.process import is_root, run
 
 
 @pytest.fixture(scope="module")
 def diverged(module_dir: Path) -> Iterator[Pair]:
-    """The data of an old primary, killed, and of the new one that was its replica; both are down."""
-    with PostgresServer(module_dir / "a") as old, closing(old.replica(module_dir / "b")) as new:
-        old.psql(FOR_RESYNC)
-        old.psql("CREATE TABLE t AS SELECT 1 AS x")
-        await_value(new, "SELECT sum(x) FROM t", "1")
-        new.psql("SELECT pg_promote(true, 30)")
-        old.psql("INSERT INTO t VALUES (100)")
-        old.kill()
-        new.psql("INSERT INTO t VALUES (2)")
-        new.stop()
-        yield old, new
+    with diverged_pair(module_dir) as pair:
+        yield pair
 
 
 @pytest.fixture
 def pair(diverged: Pair, server_dir: Path) -> Iterator[Pair]:
-    """The two for one test; the new one is up."""
+    """The old primary, down, and the new one, up, for one test."""
     old, new = (copy_of(server, server_dir / server.dir.name) for server in diverged)
-    with new:
+    with new, closing(old):
         yield old, new
-        old.close()
-
-
-def copy_of(server: PostgresServer, directory: Path) -> PostgresServer:
-    copy = PostgresServer(directory, bin=server.bin)
-    copy.password, copy.replication_password = server.password, server.replication_password
-    run(["cp", "-a", server.data, copy.data])
-    return copy
-
-
-def resync(old: PostgresServer, new: PostgresServer, **options: Any) -> tuple[Any, list[str]]:
-    """A resync in this process; its result and phases."""
-    phases: list[str] = []
-    parsed = config.parse(document(old, new, **options))
-    assert parsed.service and parsed.datastore
-    store = datastore_of(old, **document(old, new, **options)["datastore"])
-    return store.resync(supervisors.of(parsed.service), into(phases)), phases
 
 
 def lose_wal(old: PostgresServer) -> None:
@@ -85,43 +57,79 @@ def lose_wal(old: PostgresServer) -> None:
         segment.unlink()
 
 
-def whole_and_following(old: PostgresServer, new: PostgresServer) -> None:
-    assert old.psql("SELECT sum(x) FROM t") == "3" and old.psql("SELECT pg_is_in_recovery()") == "t"
-    new.psql("INSERT INTO t VALUES (4)")
-    await_value(old, "SELECT sum(x) FROM t", "7")
-    assert sorted(path.name for path in old.dir.glob("data*")) == ["data", "data.primary.pgpass"]
-    assert {path.stat().st_uid for path in [old.data, *old.data.rglob("*")]} == {old.data.stat().st_uid}
+# Worth
 
 
-def test_without_a_way_to_rewind_it_is_copied(pair: Pair) -> None:
+@pytest.mark.parametrize("up", [False, True])
+def test_what_the_primary_lacks_is_given_up_only_with_force(up: bool, pair: Pair, start_agent: StartAgent) -> None:
     old, new = pair
-    (old.data / "postgresql.conf").write_text((old.data / "postgresql.conf").read_text() + "work_mem = '7MB'\n")
-    new.psql("REVOKE EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean) FROM replicator")
-    result, phases = resync(old, new)
-    assert result["method"] == "pg_basebackup"
-    assert "permission denied for function pg_ls_dir" in result["instead_of_pg_rewind"]
-    assert phases == [
-        "looking at the primary", "stopping the server", "recovering from a crash", "pg_rewind", "pg_basebackup",
-        "starting the server", "waiting until it follows", "removing what is left over",
-    ]  # fmt: skip
-    whole_and_following(old, new)
-    assert old.psql("SHOW work_mem") == "7MB", "its own configuration is kept"
+    if up:
+        old.start()
+    agent = start_agent(config=configured(old, new))
+    why = failed(agent, "resync_slave_db", {})
+    assert "1 transactions that" in why and "force is needed" in why
+    assert (old.pid is not None) is up, "it was not touched"
+    payload = done(agent, "resync_slave_db", {"force": True}, 90)
+    assert payload["method"] == "rewind"
+    bytes_lost, transactions = payload["discarded"]
+    assert bytes_lost["what"].startswith("WAL past 0/") and bytes_lost["amount"] > 0
+    assert transactions["amount"] == 1
+    assert_follows(old, new)
+    assert_nowhere([old.replication_password], [agent], old, new)
 
 
-def test_a_server_without_its_wal_is_copied(pair: Pair) -> None:
+def test_wal_without_transactions_is_worth_nothing(pair: Pair) -> None:
+    old, new = pair
+    resync(old, new)
+    old.psql("SELECT pg_promote(true, 30)")
+    old.psql("CHECKPOINT")
+    look = plan(old, new, ResyncRequest())
+    assert (look.would, look.facts["method"], list(look.discards)) == (Would.DISRUPT, "rewind", [])
+    resync(old, new, ResyncRequest())
+    assert_follows(old, new)
+
+
+def test_what_cannot_be_judged_is_refused_and_with_force_copied(pair: Pair) -> None:
     old, new = pair
     lose_wal(old)
-    result, _ = resync(old, new)
-    assert result["method"] == "pg_basebackup" and "does not recover" in result["instead_of_pg_rewind"]
-    whole_and_following(old, new)
+    look = plan(old, new, ResyncRequest())
+    assert look.would is Would.REFUSE and "cannot be known" in look.summary
+    result, phases = resync(old, new)
+    assert result["method"] == "copy" and "missing or damaged" in result["reason"]
+    assert result["discarded"][0]["amount"] is None
+    assert phases == [
+        "looking at the primary", "stopping the server", "pg_basebackup", "switching to the new data",
+        "starting the server", "waiting until it follows", "removing the old data",
+    ]  # fmt: skip
+    assert_follows(old, new)
 
 
-def test_one_that_does_not_follow_after_all_is_copied(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rewind_leaves_its_own_settings(pair: Pair) -> None:
     old, new = pair
-    monkeypatch.setattr(postgresql_resync, "PATIENCE", 1.0)
-    result, _ = resync(old, new, programs=str(programs_with(old, "pg_rewind", Path("/bin/true"))))
-    assert result["method"] == "pg_basebackup" and "does not follow its primary" in result["instead_of_pg_rewind"]
-    whole_and_following(old, new)
+    (old.data / "postgresql.conf").write_text((old.data / "postgresql.conf").read_text() + "work_mem = '7MB'\n")
+    result, phases = resync(old, new)
+    assert result["method"] == "rewind"
+    assert phases == [
+        "looking at the primary", "stopping the server", "copying the data directory", "recovering from a crash",
+        "pg_rewind", "switching to the new data", "starting the server", "waiting until it follows",
+        "removing the old data",
+    ]  # fmt: skip
+    assert_follows(old, new)
+    assert old.psql("SHOW work_mem") == "7MB"
+
+
+# Before anything is stopped
+
+
+def test_missing_grants_for_a_rewind_are_named_before_the_stop(pair: Pair) -> None:
+    old, new = pair
+    old.start()
+    new.psql("REVOKE EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean) FROM replicator")
+    with pytest.raises(DatastoreError, match=r"may not call pg_ls_dir.*or request mode copy"):
+        resync(old, new)
+    assert old.psql(SUM) == "101"
+    assert resync(old, new, ResyncRequest(force=True, mode="copy"))[0]["method"] == "copy"
+    assert_follows(old, new)
 
 
 def test_a_link_is_not_taken_for_the_data_directory(pair: Pair) -> None:
@@ -138,34 +146,11 @@ def test_a_service_that_is_another_servers_is_noticed(pair: Pair) -> None:
     assert parsed.service
     service = replace(parsed.service, pid=("false",))
     with pytest.raises(DatastoreError, match=r"\[service\] is not its service"):
-        datastore_of(old, **document(old, new)["datastore"]).resync(supervisors.of(service), nowhere())
+        driver(old, new)[0].resync(supervisors.of(service), nowhere(), FORCED)
     assert old.answers() and not datastore_of(old).is_dirty()
 
 
-def test_a_slot_that_the_primary_has_is_used_again(pair: Pair) -> None:
-    old, new = pair
-    new.psql("SELECT pg_create_physical_replication_slot('mine')")
-    with (old.data / "postgresql.auto.conf").open("a") as settings:
-        settings.write("primary_slot_name = 'mine'\n")
-    assert resync(old, new)[0]["slot"] == "mine"
-    assert new.psql("SELECT slot_name FROM pg_replication_slots WHERE active") == "mine"
-    whole_and_following(old, new)
-    assert resync(old, new)[0]["slot"] == "mine", "it was let go in time"
-
-
-def test_a_healthy_replica_knows_its_primary(pair: Pair) -> None:
-    old, new = pair
-    resync(old, new)
-    options = document(old)["datastore"]
-    assert "primary" not in options
-    parsed = config.parse(document(old))
-    assert parsed.service
-    result = datastore_of(old).resync(supervisors.of(parsed.service), nowhere())
-    assert result["primary"] == f"127.0.0.1:{new.port}" and result["method"] == "pg_rewind"
-    whole_and_following(old, new)
-
-
-def test_what_would_destroy_the_only_data_is_refused(pair: Pair, server_dir: Path) -> None:
+def test_what_would_destroy_the_only_data_is_refused(pair: Pair) -> None:
     old, new = pair
     with pytest.raises(DatastoreError, match="is this very server"):
         resync(new, new)
@@ -173,22 +158,47 @@ def test_what_would_destroy_the_only_data_is_refused(pair: Pair, server_dir: Pat
     with pytest.raises(DatastoreUnreachable, match="nothing listens"):
         resync(old, new)
     old.start()
-    assert old.psql("SELECT sum(x) FROM t") == "101" and not datastore_of(old).is_dirty()
+    assert old.psql(SUM) == "101" and not datastore_of(old).is_dirty()
 
 
 def test_what_is_not_set_is_named(pair: Pair) -> None:
-    old, _ = pair
+    old, new = pair
     with pytest.raises(DatastoreError, match=r"set \[service\]"):
         datastore_of(old).resync(None, nowhere())
-    parsed = config.parse(document(old))
-    assert parsed.service and parsed.datastore
-    service = supervisors.of(parsed.service)
+    _, service = driver(old, new)
     with pytest.raises(DatastoreError, match=r"set datastore\.primary"):
         datastore_of(old).resync(service, nowhere())
     store = datastore_of(old)
     store.settings = replace(store.settings, data_directory=None)
     with pytest.raises(DatastoreError, match=r"set datastore\.data_directory"):
         store.resync(service, nowhere())
+
+
+# The way back
+
+
+def test_new_data_that_does_not_follow_is_not_believed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = pair
+    old.start()
+    monkeypatch.setattr(postgresql_service, "PATIENCE", 2.0)
+    programs = programs_with(old, "pg_rewind", Path("/bin/true"))
+    with pytest.raises(DatastoreError, match=r"the old data is in .*/data and the server runs as before"):
+        resync(old, new, programs=str(programs))
+    old.psql("INSERT INTO t VALUES (1000)")
+    assert old.psql(SUM) == "1101"
+    assert not old.data.with_name("data.resync").exists()
+
+
+def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
+    """A directory with the programs of the server, one of which is another."""
+    programs = old.dir / "programs"
+    programs.mkdir()
+    for real in old.bin.iterdir():
+        (programs / real.name).symlink_to(instead if real.name == name else real)
+    return programs
+
+
+# Who does it
 
 
 def test_an_agent_that_is_the_owner_does_it_too(pair: Pair, server_dir: Path, agent_venv: Path) -> None:
@@ -201,16 +211,17 @@ def test_an_agent_that_is_the_owner_does_it_too(pair: Pair, server_dir: Path, ag
     run(["chown", OWNER, settings, wanted["datastore"]["primary_password_file"]])
     argv = [*old.tool("x")[:-1], str(agent_venv / "bin/python"), "-m", "agent.datastores.resync"]
     env = {"AGENT_CONFIG": str(settings), "PATH": os.environ["PATH"]}
-    told = subprocess.run(argv, env=env, cwd=server_dir, capture_output=True, text=True, timeout=60)
-    assert told.returncode == 0, told.stdout + told.stderr
-    whole_and_following(old, new)
+    request = '{"force": true}'
+    job = subprocess.run(argv, env=env, cwd=server_dir, input=request, capture_output=True, text=True, timeout=120)
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert_follows(old, new)
 
 
 LEAST = """
     CREATE ROLE hand LOGIN PASSWORD 'p';
     GRANT pg_monitor, pg_checkpoint TO hand;
     GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer), pg_reload_conf() TO hand;
-    GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, restore_command TO hand
+    GRANT ALTER SYSTEM ON PARAMETER primary_conninfo, primary_slot_name, restore_command TO hand
 """
 
 
@@ -218,134 +229,24 @@ def test_an_agent_without_superuser_leads_a_replica(pair: Pair) -> None:
     old, new = pair
     new.psql(LEAST)
     resync(old, new)
-    store = datastore_of(old, url=f"postgresql://hand:p@127.0.0.1:{old.port}/postgres")
+    url = f"postgresql://hand:p@127.0.0.1:{old.port}/postgres"
+    store = datastore_of(old, url=url)
     assert store.role().streaming
     store.disable_replication(Stop())
     assert store.role() == Role("standalone")
-    assert store.promote(Stop())["timeline"] == 3
+    assert resync(old, new, ResyncRequest(), url=url)[0]["method"] == "follow"
+    assert store.promote(Stop(), PromoteRequest(force=True))["timeline"] == 3
     assert store.role() == Role("primary", writable=True)
     assert "has shut down" in store.shut_down(10, Stop()) and old.pid is None
 
 
-# Killed
-
-
-HELD = """#!/bin/sh
-touch {0}/held
-while [ ! -e {0}/go ]; do sleep 0.02; done
-exec {1} "$@"
-"""
-
-
-def held(old: PostgresServer, command: str) -> Path:
-    """A program that does its work only when it is let go."""
-    program = old.dir / "held-program"
-    program.write_text(HELD.format(old.dir, command))
-    program.chmod(0o755)
-    return program
-
-
-@pytest.mark.parametrize("moment", ["at once", "in pg_rewind", "in the start of the server"])
-def test_the_agent_is_killed_and_the_resync_goes_on(moment: str, pair: Pair, start_agent: StartAgent) -> None:
+def test_a_healthy_replica_knows_its_primary_and_is_left_alone(pair: Pair) -> None:
     old, new = pair
-    wanted = document(old, new)
-    if moment == "in pg_rewind":
-        wanted["datastore"]["programs"] = str(programs_with(old, "pg_rewind", held(old, str(old.bin / "pg_rewind"))))
-    elif moment == "in the start of the server":
-        wanted["service"]["start"] = [str(held(old, shlex.join(old.start_command)))]
-    agent = start_agent(config=toml(wanted))
-    action_id = agent.schedule("resync_slave_db", {})
-    if moment != "at once":
-        eventually((old.dir / "held").exists, moment, 30)
-    agent.kill_all()
-    agent.start()
-    (old.dir / "go").touch()
-    action = agent.await_final(action_id, 60)["action"]
-    assert action["state"] == "DONE" and action["state_payload"]["method"] == "pg_rewind", action
-    whole_and_following(old, new)
-    assert_nowhere([old.replication_password], [agent], old, new)
-
-
-def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
-    """A directory with the programs of the server, one of which is another."""
-    programs = old.dir / "programs"
-    programs.mkdir()
-    for real in old.bin.iterdir():
-        (programs / real.name).symlink_to(instead if real.name == name else real)
-    return programs
-
-
-def hanging(old: PostgresServer, program: str) -> Path:
-    """The programs, one of which does its work half and then hangs."""
-    half = "rm -rf {0}/base {0}/global" if program == "pg_rewind" else "mkdir {0}; echo 15 > {0}/PG_VERSION"
-    lines = ["#!/bin/sh", "directory=${1#*=}", half.format("$directory"), "exec sleep 300"]
-    script = old.dir / "hanging-program"
-    script.write_text("\n".join(lines))
-    script.chmod(0o755)
-    return programs_with(old, program, script)
-
-
-def hangs(old: PostgresServer) -> list[int]:
-    """The pid of the program that hangs."""
-    done = subprocess.run(["pgrep", "-u", OWNER, "-x", "sleep"], capture_output=True, text=True)
-    mine = [int(pid) for pid in done.stdout.split()]
-    return [pid for pid in mine if Path(f"/proc/{pid}/cwd").resolve() == old.dir]
-
-
-@pytest.mark.parametrize("program", ["pg_rewind", "pg_basebackup"])
-def test_the_resync_is_killed_half_way_and_begun_anew(program: str, pair: Pair, start_agent: StartAgent) -> None:
-    old, new = pair
-    if program == "pg_basebackup":
-        lose_wal(old)
-    programs = hanging(old, program)
-    agent = start_agent(config=configured(old, new, programs=str(programs)))
-    action_id = agent.schedule("resync_slave_db", {})
-    (left,) = eventually(lambda: hangs(old), f"{program} hangs", 30)
-    (claim,) = agent.directory.glob("*.jobs/*/claim")
-    agent.kill_all()
-    os.kill(json.loads(claim.read_text())["runner"]["pid"], signal.SIGKILL)
-    agent.start()
-    payload = agent.await_final(action_id, 30)["action"]["state_payload"]
-    assert payload["dirty"] and payload["message"].endswith("the data is not whole, resync it again"), payload
-    if program == "pg_rewind":
-        assert not old.data.exists(), "it is where nobody takes it for whole"
-    (programs / program).unlink()
-    (programs / program).symlink_to(old.bin / program)
-    assert done(agent, "resync_slave_db", {}, 60)["method"] == "pg_basebackup"
-    assert not is_alive(left)
-    whole_and_following(old, new)
-
-
-def test_one_that_was_promoted_before_its_resync_was_over_is_a_primary_like_any_other(
-    pair: Pair, start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, new = pair
-    with monkeypatch.context() as killed, pytest.raises(InterruptedError):
-        killed.setattr(DataDirectory, "finish", interrupted)
-        resync(old, new)
-    assert work_of(old.data).exists() and not datastore_of(old).is_dirty(), "what runs is whole"
-    agent = start_agent(config=configured(old, new))
-    assert done(agent, "promote_slave_db", {"force": True})["writable"]
-    old.psql("INSERT INTO t VALUES (1000)")
-    assert "force is needed" in failed(agent, "resync_slave_db", {})
-    assert old.psql("SELECT sum(x) FROM t") == "1003"
-    old.stop()
-    assert datastore_of(old).is_dirty(), "nobody can say"
-    done(agent, "resync_slave_db", {}, 60)
-    whole_and_following(old, new)
-
-
-def interrupted(_: object) -> None:
-    raise InterruptedError
-
-
-def test_a_cancelled_resync_ends_its_programs(pair: Pair, start_agent: StartAgent) -> None:
-    old, new = pair
-    lose_wal(old)
-    agent = start_agent(config=configured(old, new, programs=str(hanging(old, "pg_basebackup"))))
-    action_id = agent.schedule("resync_slave_db", {})
-    (left,) = eventually(lambda: hangs(old), "pg_basebackup hangs", 30)
-    assert agent.cancel(action_id).status == 200
-    assert agent.await_final(action_id, 30)["action"]["state"] == "FAILED"
-    eventually(lambda: not is_alive(left), "its end")
-    assert old.data.exists() or datastore_of(old).is_dirty()
+    resync(old, new)
+    started = age(old)
+    options = document(old)["datastore"]
+    assert "primary" not in options
+    result = datastore_of(old).resync(driver(old, new)[1], nowhere())
+    assert result["primary"] == f"127.0.0.1:{new.port}" and result["method"] == "none"
+    assert age(old) == started
+    assert_follows(old, new)

@@ -57,7 +57,7 @@ def test_a_failover_and_back(pair: tuple[PostgresServer, PostgresServer], start_
         client.execute("INSERT INTO t VALUES (1)")
     await_value(new, "SELECT sum(x) FROM t", "1", DATABASE)
     assert "read-only" in failed(on_new, "database_create", {"name": "x"})
-    assert "force is needed" in failed(on_old, "resync_slave_db", {})
+    assert "it is a standby itself" in failed(on_old, "resync_slave_db", {})
     assert "not a replica" in failed(on_old, "disable_replication_slave_db", {})
 
     old.kill()
@@ -75,7 +75,7 @@ def test_a_failover_and_back(pair: tuple[PostgresServer, PostgresServer], start_
     info = on_old.await_final(on_old.schedule("resync_slave_db", {"force": True}), 60)
     assert info["action"]["state"] == "DONE", info["action"]
     resynced = info["action"]["state_payload"]
-    assert resynced["method"] == "pg_rewind", resynced
+    assert resynced["method"] == "rewind", resynced
     assert (resynced["role"], resynced["source"]) == ("replica", f"127.0.0.1:{new.port}")
     assert resynced["streaming"] and not resynced["writable"]
     assert any("pg_rewind" in (each["state_payload"] or {}).get("phases", []) for each in info["history"])
@@ -93,7 +93,7 @@ def test_a_failover_and_back(pair: tuple[PostgresServer, PostgresServer], start_
     old.start()
     assert done(on_old, "disable_replication_slave_db", {})["role"] == "standalone"
     assert query(old, "SELECT sum(x) FROM t", DATABASE) == "3"
-    done(on_old, "resync_slave_db", {"force": True}, 60)
+    assert done(on_old, "resync_slave_db", {}, 60)["method"] == "follow"
     await_value(old, "SELECT sum(x) FROM t", "7", DATABASE)
 
     assert "owns database" in failed(on_new, "database_user_delete", {"name": 'the "boss"'})

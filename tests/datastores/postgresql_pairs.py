@@ -1,0 +1,105 @@
+"""Copies of a pair of PostgreSQL servers for a test each, and a resync of one of them without an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent import config, supervisors
+from agent.datastores.base import Datastore
+from agent.datastores.progress import Progress
+from agent.datastores.requests import ResyncRequest
+from agent.plan import Plan
+from agent.supervisors.base import Supervisor
+from tests.datastores.postgresql_nodes import FOR_RESYNC, await_value, datastore_of, document
+from tests.datastores.reports import into
+from tests.servers.postgresql import PostgresServer
+from tests.servers.process import run
+
+Pair = tuple[PostgresServer, PostgresServer]
+FORCED = ResyncRequest(force=True)
+SUM = "SELECT sum(x) FROM t"
+
+
+@contextmanager
+def diverged_pair(directory: Path, programs: Path | None = None) -> Iterator[Pair]:
+    """The data of an old primary that was killed with a row of its own (100), and of its promoted replica (1, 2)."""
+    with healthy_pair(directory, programs) as (old, new):
+        old.start()
+        new.start()
+        new.psql("SELECT pg_promote(true, 30)")
+        old.psql("INSERT INTO t VALUES (100)")
+        old.kill()
+        new.psql("INSERT INTO t VALUES (2)")
+        new.stop()
+        yield old, new
+
+
+@contextmanager
+def healthy_pair(directory: Path, programs: Path | None = None) -> Iterator[Pair]:
+    """The data of a primary with a row (1) and of its replica, both shut down."""
+    with (
+        PostgresServer(directory / "a", bin=programs) as primary,
+        closing(primary.replica(directory / "b")) as replica,
+    ):
+        primary.psql(FOR_RESYNC)
+        primary.psql("CREATE TABLE t AS SELECT 1 AS x")
+        await_value(replica, SUM, "1")
+        replica.stop()
+        primary.psql("SELECT pg_drop_replication_slot('replica')")
+        primary.stop()
+        yield primary, replica
+
+
+def copy_of(server: PostgresServer, directory: Path) -> PostgresServer:
+    """Another server with the same data and passwords."""
+    copy = PostgresServer(directory, bin=server.bin)
+    copy.password, copy.replication_password = server.password, server.replication_password
+    run(["cp", "-a", server.data, copy.data])
+    with (copy.data / "postgresql.auto.conf").open("a") as settings:
+        settings.write("primary_slot_name = ''\n")
+    return copy
+
+
+def driver(server: PostgresServer, primary: PostgresServer, **options: Any) -> tuple[Datastore, Supervisor]:
+    """The datastore that is to follow `primary`, and its service."""
+    parsed = config.parse(document(server, primary, **options))
+    assert parsed.service
+    return datastore_of(server, **document(server, primary, **options)["datastore"]), supervisors.of(parsed.service)
+
+
+def plan(server: PostgresServer, primary: PostgresServer, request: ResyncRequest = FORCED, **options: Any) -> Plan:
+    """The plan of a resync in this process."""
+    datastore, service = driver(server, primary, **options)
+    return datastore.plan_resync(service, request)
+
+
+def resync(
+    server: PostgresServer,
+    primary: PostgresServer,
+    request: ResyncRequest = FORCED,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[Any, list[str]]:
+    """A resync in this process; its result and phases."""
+    phases: list[str] = []
+    datastore, service = driver(server, primary, **options)
+    result = datastore.resync(service, progress or into(phases), request)
+    return result, list(dict.fromkeys(phases))  # without the measurements of a phase
+
+
+def assert_follows(server: PostgresServer, primary: PostgresServer) -> None:
+    """It has all rows of its primary, gets the next, and nothing of the resync is left beside it."""
+    assert server.psql("SELECT pg_is_in_recovery()") == "t"
+    primary.psql("INSERT INTO t VALUES (4)")
+    await_value(server, SUM, primary.psql(SUM))
+    left = sorted(path.name for path in server.dir.glob("data*"))
+    assert left == ["data", "data.primary.pgpass"], left
+
+
+def age(server: PostgresServer) -> str:
+    """When it was started: the same as before where it was left alone."""
+    return server.psql("SELECT pg_postmaster_start_time()")
