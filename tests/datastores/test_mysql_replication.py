@@ -171,8 +171,11 @@ def test_a_resync_from_where_it_cannot_be_is_refused_and_nothing_is_touched(
     with pytest.raises(DatastoreRefused, match="Access denied") as raised:
         store(replica, **wrong).resync(None, nowhere())
     assert "horse" not in str(raised.value)
-    poor = {"primary": tcp(primary, "agent"), "primary_password_file": password_file(tmp_path, PASSWORD)}
-    with pytest.raises(DatastoreRefused, match=r"the user agent lacks REPLICATION SLAVE"):
+    as_root(primary, "CREATE USER poor IDENTIFIED BY %s", PASSWORD)
+    more = ", SLAVE MONITOR" if isinstance(primary, MAKES["mariadb"]) else ""
+    as_root(primary, f"GRANT SELECT, PROCESS, REPLICATION CLIENT{more} ON *.* TO poor")
+    poor = {"primary": tcp(primary, "poor"), "primary_password_file": password_file(tmp_path, PASSWORD)}
+    with pytest.raises(DatastoreRefused, match=r"the user poor lacks REPLICATION SLAVE"):
         store(replica, **poor).resync(None, nowhere(), copy)
     options = primary_options(primary, tmp_path) | {"programs": str(tmp_path)}
     with pytest.raises(DatastoreError, match=r"the program \S+ is not found; datastore\.programs tells where"):
