@@ -58,7 +58,8 @@ class Resync:
         self.progress(f"following {source.address}")
         try:
             self._follow(decision, source)
-            self._await(self._follows(source), f"{source.address} sends Redis at {self.here.address} no data")
+            otherwise = f"{source.address} sends Redis at {self.here.address} no data"
+            self._await(self._follows(source), otherwise, source)
         except (DatastoreError, OSError) as error:
             raise DatastoreRefused(f"{error}; {way_back.take()}") from error
         except Terminated:
@@ -93,8 +94,11 @@ class Resync:
 
         return done
 
-    def _await(self, done: Callable[[State], bool], otherwise: str) -> None:
-        """Look until it is done, reporting how far it is; give up where nothing has moved for too long."""
+    def _await(self, done: Callable[[State], bool], otherwise: str, source: Source | None = None) -> None:
+        """Look until it is done, reporting how far it is; give up where nothing has moved for too long.
+
+        A source that does not send yet is asked whether it still answers. Raises `DatastoreUnreachable`.
+        """
         phase, patience = "", Patience(self.here.settings.timeout)
         while not ((state := self._look()) and done(state)):
             if (now := _phase(state)) != phase:
@@ -105,6 +109,8 @@ class Resync:
                 raise DatastoreUnreachable(f"ended while {phase}: {self.stop.reason}")
             if patience.ends(state, self._link(state)):
                 raise DatastoreUnreachable(otherwise)
+            if source is not None and patience.doubts():
+                source.look()
             self.stop.wait(LOOK_EVERY)
 
     def _look(self) -> State | None:
@@ -141,6 +147,7 @@ class Patience:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.deadline = time.monotonic() + seconds
+        self.moved = time.monotonic()
         self.amount: tuple[Any, ...] = ()
         self.link = 0
         self.setbacks = 0
@@ -152,10 +159,18 @@ class Patience:
         amount = tuple(info.get(name) for name in ("loading_loaded_bytes", "master_sync_read_bytes"))
         if amount != self.amount and any(amount):
             self.amount, self.setbacks = amount, 0
+            self.moved = time.monotonic()
         loading = state is not None and state.loading
         if loading or (self.setbacks <= MOST_SETBACKS and link >= LINK.index("handshake")):
             self.deadline = time.monotonic() + self.seconds
         return time.monotonic() > self.deadline
+
+    def doubts(self) -> bool:
+        """Whether no byte has come for so long that the source must show that it lives; then the time begins anew."""
+        if time.monotonic() < self.moved + self.seconds:
+            return False
+        self.moved = time.monotonic()
+        return True
 
 
 def _phase(state: State | None) -> str:

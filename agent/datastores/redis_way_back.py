@@ -59,7 +59,7 @@ class WayBack:
             now = look(client)
             if now.loading:
                 return None
-            if now.in_step and now.source == self.target and not self._was_in_step():
+            if now.source == self.target and self._has_new_data(now):
                 self.end_of_copy(client)
                 kept = redis_config.keep_or_note(client)
                 return f"the new data had arrived already: Redis follows {self.target} ({_kept(kept)})"
@@ -70,8 +70,13 @@ class WayBack:
                 client.replicaof(*self._followed())
             return self._restored(look(client))
 
-    def _was_in_step(self) -> bool:
-        return self.before.in_step and self.before.source == self.target
+    def _has_new_data(self, now: State) -> bool:
+        """Whether a copy is whole, though its primary may be gone by now: it brings the primary's id alone.
+
+        Then the old data is gone, and to lead back would make a second server that takes writes with the new data.
+        """
+        was_in_step = self.before.in_step and self.before.source == self.target
+        return (now.in_step and not was_in_step) or not set(now.history) & set(self.before.history)
 
     def end_of_copy(self, client: Any) -> None:
         """Take back the option that holds for one copy alone."""
