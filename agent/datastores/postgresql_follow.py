@@ -24,8 +24,8 @@ def follow_by_reload(server: Target, primary: Primary, service: Service, progres
     """Point a running standby at its source. Raises `DatastoreError`, and then it points where it did before."""
     with server.connect() as connection:
         before = {name: one(connection, f"SHOW {name}") for name in primary.settings()}
-    progress("pointing at the primary")
     try:
+        progress("pointing at the primary")
         _set(server, primary.settings())
         progress("waiting until it follows")
         service.await_following(primary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from agent.datastores.postgresql_mine import look_at
 from agent.datastores.postgresql_places import places_for, places_of
 from agent.datastores.postgresql_plan import Outlook, look, worth_of
 from agent.datastores.postgresql_service import Service
-from agent.datastores.postgresql_source import create_slot, size_of
+from agent.datastores.postgresql_source import create_slot, drop_slot, size_of
 from agent.datastores.postgresql_successor import WalIsMissing, await_checkpoint, copy, rewind
 from agent.datastores.postgresql_work import Work
 from agent.datastores.progress import Progress
@@ -55,6 +56,16 @@ def resync(
     progress: Progress, node: str, stop: Stop | None = None,
 ) -> Json:  # fmt: skip
     """Bring the server to follow its primary. Raises `DatastoreError`, `SupervisorFailed`, `OSError`."""
+    try:
+        return _resync(settings, server, supervisor, peer, request, progress, node, stop)
+    except Terminated:  # what has begun to change something has its own way back
+        raise DatastoreError("ended on request before anything was changed") from None
+
+
+def _resync(
+    settings: Settings, server: Target, supervisor: Supervisor | None, peer: Peer | None, request: ResyncRequest,
+    progress: Progress, node: str, stop: Stop | None,
+) -> Json:  # fmt: skip
     if supervisor is None:
         raise DatastoreError("set [service] in the configuration: a resync stops the server and starts it again")
     data, service = data_of(settings), Service(supervisor, server, stop)
@@ -121,7 +132,16 @@ class Resync:
 
     def run(self) -> Outlook:
         """What was found and done in the end."""
-        create_slot(self.primary)
+        created = create_slot(self.primary)
+        try:
+            self._act()
+        except DatastoreError:
+            if created:
+                drop_slot(self.primary)
+            raise
+        return self.outlook
+
+    def _act(self) -> None:
         self.data.write_passfile(self.primary.passwords)
         if self.outlook.decision.method == "follow" and self.outlook.decision.reload:
             follow_by_reload(self.server, self.primary, self.service, self.progress)
@@ -129,12 +149,12 @@ class Resync:
             follow_by_restart(self.data, self.outlook, self.service, self.progress)
         else:
             self.data.check()
-            self.work.begin(self.mine.up)
             self._or_put_back(self._replace)
-        return self.outlook
+            self._remove_the_old()
 
     def _replace(self) -> None:
         """Make the new data, switch to it, and see it follow."""
+        self.work.begin(self.mine.up)
         if self.outlook.decision.method == "rewind":
             self._rewind()
         else:
@@ -147,8 +167,12 @@ class Resync:
         self.service.start()
         self.progress("waiting until it follows")
         self.service.await_following(self.primary)
-        self.progress("removing the old data")
-        self.work.finish()
+
+    def _remove_the_old(self) -> None:
+        """The new data follows: that stands, also where the end is requested now. The next resync removes the rest."""
+        with suppress(Terminated):
+            self.progress("removing the old data")
+            self.work.finish()
 
     def _rewind(self) -> None:
         await_checkpoint(self.primary, self.outlook.source.position.timeline, self.progress)
@@ -205,7 +229,8 @@ class Resync:
         try:
             if self.work.old.exists() or not self.mine.up:
                 self.service.stop()
-            self.work.put_back()
+            if self.work.exists:
+                self.work.put_back()
             if not self.mine.up:
                 return f"the old data is in {self.data.data} and the server is down as before"
             if not self.server.is_up():

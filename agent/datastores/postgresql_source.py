@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,12 @@ def create_slot(primary: Primary) -> bool:
         name = sql.Identifier(primary.slot)
         replication.execute(sql.SQL("CREATE_REPLICATION_SLOT {} PHYSICAL RESERVE_WAL").format(name))
     return True
+
+
+def drop_slot(primary: Primary) -> None:
+    """Drop the configured slot again where that is possible: one that nothing uses holds WAL without end."""
+    with suppress(DatastoreError), primary.target.connect() as connection:
+        connection.execute("SELECT pg_drop_replication_slot(%s)", (primary.slot,))
 
 
 def missing_for_rewind(primary: Primary) -> list[str]:

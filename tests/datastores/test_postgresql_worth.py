@@ -50,9 +50,9 @@ def pair(healthy: Pair, server_dir: Path) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def stranger(server_dir: Path) -> Iterator[PostgresServer]:
+def stranger(healthy: Pair, server_dir: Path) -> Iterator[PostgresServer]:
     """The primary of another cluster, with a table of the same name."""
-    with closing(PostgresServer(server_dir / "c")) as other:
+    with closing(PostgresServer(server_dir / "c", bin=healthy[0].bin)) as other:
         yield other
 
 
@@ -108,8 +108,6 @@ def test_another_cluster_is_refused_with_force_too_and_adopted_by_name_alone(
     stranger.replication_password = standby.replication_password
     stranger.start()
     stranger.psql("CREATE TABLE t AS SELECT 5 AS x")
-    if stranger.bin != standby.bin:
-        pytest.xfail("another version")
     if not up:
         standby.stop()
     system = stranger.psql("SELECT system_identifier FROM pg_control_system()")
@@ -128,7 +126,7 @@ def test_replication_that_is_refused_is_noticed_before_the_stop(pair: Pair) -> N
     started = age(standby)
     primary.psql("ALTER ROLE replicator NOREPLICATION")
     for request in (PLAIN, ResyncRequest(force=True, mode="copy")):
-        with pytest.raises(DatastoreError, match="replication"):
+        with pytest.raises(DatastoreError, match=r"(?i)replication"):
             resync(standby, primary, request)
     primary.psql("ALTER ROLE replicator REPLICATION")
     (primary.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
