@@ -74,6 +74,7 @@ def test_a_cluster_of_debian_is_rewound(agent_venv: Path, start_node: Callable[.
     assert "recovering from a crash" in [each.get("phase") for each in reports]
     await_that(lambda: host.sql(5442, "SELECT sum(x) FROM t") == "3", 10, "the rows of the new primary")
     assert host.sql(5443, "SELECT application_name FROM pg_stat_replication") == "mine"
-    assert host.ok("systemctl", "is-active", f"postgresql@{host.version}-mine.service") == "active"
+    unit = f"postgresql@{host.version}-mine.service"
+    await_that(lambda: host.node.show(unit, "ActiveState") == "active", 20, "systemd has noticed the start")
     foreign = host.ok("find", f"/var/lib/postgresql/{host.version}", "!", "-user", "postgres")
     assert foreign == ""

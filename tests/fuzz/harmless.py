@@ -21,6 +21,7 @@ max_body = 200000
 [actions]
 queue_limit = 100000
 finished_limit = 50
+prune_interval = 3600
 timeouts = { "replicante.test.loop" = 0.05 }
 [maintenance]
 [caches.none]

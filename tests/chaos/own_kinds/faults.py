@@ -26,7 +26,7 @@ class Connection(sqlite3.Connection):
     def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         with LOCK:
             word = sql.split(maxsplit=1)[0]
-            if word in ("INSERT", "UPDATE", "DELETE"):
+            if word in ("INSERT", "UPDATE", "DELETE") and "INTO new_events" not in sql:
                 self._written += f" {named(sql)}"
             commits = bool(self._written) and (word == "COMMIT" or not self.in_transaction)
             number = next_commit() if commits else None
