@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -97,7 +96,7 @@ def recover(data: DataDirectory, service: Service) -> str | None:
     if not work.exists:
         return None
     data.end_left_over()
-    if service.server.lets_in() and (work.old.exists() and _is_proved(service.server)):
+    if work.proved or (service.server.lets_in() and work.old.exists() and _is_proved(service.server)):
         work.finish()
         return "an interrupted resync had come to its end"
     was_up = work.was_up
@@ -169,10 +168,13 @@ class Resync:
         self.service.await_following(self.primary)
 
     def _remove_the_old(self) -> None:
-        """The new data follows: that stands, also where the end is requested now. The next resync removes the rest."""
-        with suppress(Terminated):
+        """The new data follows: that stands, also where the end is requested now (which happens once)."""
+        try:
             self.progress("removing the old data")
             self.work.finish()
+        except Terminated:
+            if self.work.exists:
+                self.work.finish()
 
     def _rewind(self) -> None:
         await_checkpoint(self.primary, self.outlook.source.position.timeline, self.progress)

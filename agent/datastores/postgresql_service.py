@@ -100,7 +100,7 @@ class Service:
         changed = time.monotonic()
         while True:
             looked, enough = look()
-            if enough:
+            if enough and self.supervisor.status(Stop()).running:  # its supervisor may learn of the start later
                 return
             if looked != seen:
                 seen, changed = looked, time.monotonic()

@@ -1,7 +1,8 @@
 """The way back of a resync: the old data directory stays beside the new one until the new one follows.
 
-`NAME.resync` holds `new` while it is made, `old` from the switch to the proof, and `state`. Each step is one rename,
-so that whatever ends the resync half way, `put_back` finds the old data and brings it back to its place.
+`NAME.resync` holds `new` while it is made, `old` from the switch to the proof, `replaced` after that, and `state`. Each
+step is one rename, so that whatever ends the resync half way, `put_back` finds the old data and brings it back. A
+`reserve` of disk space, freed first, lets the server start again where the disk filled up meanwhile.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ OF_THE_DATA = frozenset((
 ))  # fmt: skip
 """What a copy of another server brings. Everything else in the directory belongs to this server and survives."""
 
+RESERVE = 16 * 1024 * 1024
+"""Bytes that a server needs to start: its pid file, statistics, a segment of WAL."""
+
 
 class Work:
     """The directory of a resync beside the data directory."""
 
     def __init__(self, data: DataDirectory) -> None:
         self.data, self.root = data, data.work
-        self.new, self.old = self.root / "new", self.root / "old"
+        self.new, self.old, self._replaced = (self.root / name for name in ("new", "old", "replaced"))
 
     @property
     def exists(self) -> bool:
@@ -40,17 +44,28 @@ class Work:
         return self.root.exists()
 
     @property
+    def proved(self) -> bool:
+        """Whether the new data followed, so that the old data is not to be put back."""
+        return self._replaced.exists()
+
+    @property
     def was_up(self) -> bool:
         """Whether the server ran when the resync began."""
         return bool(self._state().get("was_up"))
 
     def begin(self, was_up: bool) -> None:
-        """Create it. Nothing of the data is touched."""
+        """Create it, before the server is stopped. Nothing of the data is touched. Raises `OSError` on a full disk."""
         draft = self.root.with_name(f"{self.root.name}.draft")
         with self.data.as_owner():
             shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(mode=0o700)
-            files.replace(draft / "state", json.dumps({"was_up": was_up, "places": []}).encode())
+            try:
+                draft.mkdir(mode=0o700)
+                files.replace(draft / "state", json.dumps({"was_up": was_up, "places": []}).encode())
+                with (draft / "reserve").open("wb") as reserve:
+                    os.posix_fallocate(reserve.fileno(), 0, RESERVE)
+            except OSError:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
         self._rename(draft, self.root)
 
     def note(self, places: Sequence[Place]) -> None:
@@ -80,6 +95,8 @@ class Work:
 
     def put_back(self) -> None:
         """Bring the old data back to its place, whatever the state; the new data is removed. It must be down."""
+        if self.proved:
+            return self.finish()
         if self.old.exists():
             if self.data.data.exists():
                 self._rename(self.data.data, self.new)
@@ -90,6 +107,8 @@ class Work:
 
     def finish(self) -> None:
         """The new data follows: the old one is removed."""
+        if self.old.exists():
+            self._rename(self.old, self._replaced)
         self._remove_places("now")
         self._remove()
 
