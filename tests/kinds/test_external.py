@@ -177,7 +177,7 @@ def test_arguments_and_headers_arrive_on_standard_input(start_agent: StartAgent,
     }
     offered = {each["kind"]: each for each in agent.get("/api/unstable/actions/available").json}
     assert offered["external.vacuum.full"] == {
-        "kind": "external.vacuum.full", "description": "Vacuum it all.", "args": {},
+        "kind": "external.vacuum.full", "description": "Vacuum it all.", "danger": "disrupts", "args": {},
     }  # fmt: skip
 
 
