@@ -75,6 +75,10 @@ class Body:
         """The client sends no more."""
         self._broken |= not self.complete
 
+    def release(self) -> None:
+        """Free the memory once the request is answered: the WSGI environment is a cycle that the collector frees late."""
+        self._bytes.clear()
+
     def rewind(self) -> None:
         """The application is called once more."""
         self._read = 0

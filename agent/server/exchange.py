@@ -84,6 +84,7 @@ class Exchange:
                 log.answer_broken_off(self.method, "the server", error)
             return Next.CLOSE
         self._pieces = None
+        self.body.release()
         with suppress(Gone):  # seen by the loop too
             self._connection.send()
         return Next.CLOSE if self.last or self._response.should_close() else Next.KEEP
@@ -124,6 +125,7 @@ class Exchange:
         if self._pieces is not None:
             with suppress(Exception):
                 self._pieces.close()  # type: ignore[attr-defined]
+        self.body.release()
 
 
 class _Writer:

@@ -290,7 +290,9 @@ class Reception:
     def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
         """Answer what the application does not."""
         log.request_refused(status, reason)
-        connection.exchange = None
+        if connection.exchange is not None:
+            connection.exchange.abandon()
+            connection.exchange = None
         connection.sending += answer(status)
         connection.phase, connection.deadline = Phase.ANSWER, time.monotonic() + TAKEN
 
