@@ -23,7 +23,6 @@ from tests.chaos.witnesses import (
     witness_environment,
 )
 
-pytestmark = pytest.mark.alone
 LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 STEADY_SLEEP = Path(__file__).parent / "steady_sleep"
 CONFIG = """
@@ -35,7 +34,8 @@ timeouts = { "replicante.test.loop" = 4 }
 """
 A_LONG_TIME = 10.0  # seconds: more than a busy machine adds, less than any of the jumps
 JUMPS = ["-1d", "+365d", "-365d", "+1h", "-10"]
-TICK, ROOM = 0.5, 0.7
+A_TICK = 8.0  # seconds: far more than the interval on a busy machine, less than the smallest jump
+NO_TICK = "execute_interval = 60"
 
 
 class Clock:
@@ -70,9 +70,12 @@ def wall(tmp_path: Path) -> Clock:
 @pytest.fixture
 def agent(start_agent: StartAgent, tmp_path: Path, wall: Clock) -> AgentProcess:
     """An agent that lives by the clock `wall`."""
-    environment = witness_environment(tmp_path, **wall.environment)
-    environment["PYTHONPATH"] += f":{STEADY_SLEEP}"
-    return start_agent(config=CONFIG, env=environment)
+    return start_agent(config=CONFIG, env=environment_of(tmp_path, wall))
+
+
+def environment_of(directory: Path, wall: Clock) -> dict[str, str]:
+    environment = witness_environment(directory, **wall.environment)
+    return environment | {"PYTHONPATH": f"{environment['PYTHONPATH']}:{STEADY_SLEEP}"}
 
 
 @pytest.fixture
@@ -106,25 +109,25 @@ def test_the_clock_of_the_agent_can_be_set_while_it_runs(agent: AgentProcess, wa
 def test_ticks_go_on_when_the_clock_is_set(
     agent: AgentProcess, wall: Clock, slip_in: Callable[[], str], tmp_path: Path, jump: str
 ) -> None:
-    await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)
+    await_begun(tmp_path, slip_in(), A_TICK)
     wall.set(jump)
     for _ in range(3):
-        await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)
+        await_begun(tmp_path, slip_in(), A_TICK)
 
 
-@pytest.mark.parametrize("jump", JUMPS)
 def test_a_call_just_after_the_clock_was_set_starts_its_action_at_once(
-    agent: AgentProcess, wall: Clock, slip_in: Callable[[], str], tmp_path: Path, jump: str
+    start_agent: StartAgent, wall: Clock, tmp_path: Path
 ) -> None:
-    await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)  # so that a tick is just over
-    wall.set(jump)
-    await_begun(tmp_path, agent.schedule(MARK, {}), TICK)
-    await_begun(tmp_path, slip_in(), 2 * TICK + ROOM)
+    config = CONFIG.replace("execute_interval = 0.5", NO_TICK)
+    agent = start_agent(config=config, env=environment_of(tmp_path, wall))
+    for jump in JUMPS:
+        wall.set(jump)
+        await_begun(tmp_path, agent.schedule(MARK, {}), A_TICK)
 
 
 def test_order_and_history_are_kept_while_the_clock_goes_mad(agent: AgentProcess, wall: Clock, tmp_path: Path) -> None:
     ids = []
-    for number in range(60):
+    for number in range(25):
         wall.set(JUMPS[number % len(JUMPS)])
         ids.append(agent.schedule(MARK, {"steps": 2, "pause": 0.005}))
         queue = [each["id"] for each in agent.queue()]
@@ -158,7 +161,7 @@ def test_a_timeout_comes_when_it_is_due(agent: AgentProcess, wall: Clock, jump: 
 
 
 def test_a_caller_waits_as_long_as_it_asked_to(agent: AgentProcess, wall: Clock) -> None:
-    action_id = agent.schedule(MARK, {"pause": 4})
+    action_id = agent.schedule(MARK, {"pause": 600})
     agent.await_state(action_id, "RUNNING")
     seen = agent.get_info(action_id).headers["ETag"]
     for jump in ("-1d", "+365d"):
@@ -167,14 +170,21 @@ def test_a_caller_waits_as_long_as_it_asked_to(agent: AgentProcess, wall: Clock)
         answer = agent.get_info(action_id, headers={"If-None-Match": seen, "Prefer": "wait=1"})
         assert answer.status == 304
         assert 1 <= time.monotonic() - begin < A_LONG_TIME
+    agent.kill_all()
 
 
 @pytest.mark.parametrize("jump", ["-1d", "+365d"])
 def test_nothing_is_made_up_for_after_a_jump(agent: AgentProcess, wall: Clock, jump: str) -> None:
     [worker] = agent.workers()
-    before, used = resident_kilobytes(worker), processor_seconds(worker)
+    before = resident_kilobytes(worker)
+    calm = used_in_six_ticks(worker)
     wall.set(jump)
-    begin = time.monotonic()
-    eventually(lambda: time.monotonic() - begin > 3, "six ticks are over")
-    assert processor_seconds(worker) - used < 0.5
+    assert used_in_six_ticks(worker) < 3 * calm + 1
     assert resident_kilobytes(worker) - before < 5000
+
+
+def used_in_six_ticks(worker: int) -> float:
+    """Processor seconds, most of them of the library that sets the clock."""
+    begin, before = time.monotonic(), processor_seconds(worker)
+    eventually(lambda: time.monotonic() - begin > 3, "six ticks are over")
+    return processor_seconds(worker) - before
