@@ -307,10 +307,12 @@ def test_a_resync_goes_on_while_the_agent_is_restarted(agent: AgentInNode, end: 
     node = agent.node
     cli = ("redis-cli", "--no-auth-warning", "-a", SECRET, "-p")
     node.run(*cli, "6401", "set", "k", end)
-    # The primary answers nothing, so that the resync cannot end.
-    node.systemctl("freeze", "db@a")
+    # The replica has writes of its own, and the primary delays the copy, so that the resync cannot end.
+    node.run(*cli, "6402", "replicaof", "no", "one")
+    node.run(*cli, "6402", "set", "k", "diverged")
+    node.run(*cli, "6401", "config", "set", "repl-diskless-sync-delay", "600")
     try:
-        action_id = agent.schedule("resync_slave_db", {})
+        action_id = agent.schedule("resync_slave_db", {"force": True})
         unit = f"agent-job@resync-{action_id}.service"
         eventually(lambda: node.show(unit, "ActiveState") == "active", "the job's unit", 20)
         invocation = node.show(unit, "InvocationID")
@@ -318,7 +320,7 @@ def test_a_resync_goes_on_while_the_agent_is_restarted(agent: AgentInNode, end: 
         assert node.show(unit, "InvocationID") == invocation
         assert agent.state(action_id) == "RUNNING"
     finally:
-        node.systemctl("thaw", "db@a")
+        node.run(*cli, "6401", "config", "set", "repl-diskless-sync-delay", "0")
     assert done(agent, action_id)["streaming"] is True
     assert node.run(*cli, "6402", "get", "k").stdout == f"{end}\n"
 

@@ -74,6 +74,7 @@ def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     monkeypatch.setattr("threading.excepthook", None)
     monkeypatch.setattr(log, "refusals", Ration(1000))
     monkeypatch.setattr(log, "unreadable", Ration(1000))
+    monkeypatch.setattr(log, "crowds", Ration(1000))
     yield lambda: capsys.readouterr().err
     logging.getLogger().handlers, log.log.handlers, log.log.propagate, logging._srcfile = before
 

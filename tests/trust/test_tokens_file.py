@@ -29,7 +29,7 @@ MISTAKES: list[tuple[str, str]] = [
     (f'["a@b.c"]\nsha256 = "{DIGEST}"\nread_only = "no"\n', 'a@b.c.read_only: expected true or false, got "no"'),
     (
         '["a@b.c"]\ntoken = "secret"\n',
-        "a@b.c.token: unknown option, expected one of expires, kinds, read_only, sha256, tokens",
+        "a@b.c.token: unknown option, expected one of expires, kinds, permissions, read_only, sha256, tokens",
     ),
     (
         f'["a@b.c"]\nsha256 = "{DIGEST}"\n["d@e.f"]\nsha256 = "{DIGEST.upper()}"\n',
