@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,8 +49,10 @@ def in_step(primary: RedisServer, *replicas: RedisServer) -> None:
     """Await that the replicas have all that the primary has."""
     for replica in replicas:
         replica.await_replica()
-    primary.cli("set", "in-step", "1")
-    primary.cli("wait", str(len(replicas)), "5000")
+    last = secrets.token_hex(8)
+    primary.cli("set", "in-step", last)
+    # WAIT on another connection than that of the write waits for nothing.
+    await_that(lambda: {each.cli("get", "in-step") for each in replicas} == {last}, 10, "the last write everywhere")
 
 
 def write(server: RedisServer, keys: int, prefix: str = "k", size: int = 1) -> None:

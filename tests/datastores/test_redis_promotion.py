@@ -14,7 +14,7 @@ from agent.datastores.requests import Lag, PromoteRequest
 from agent.plan import Would
 from agent.stop import Stop
 from tests.datastores.redis_nodes import KEPT, followed_by, in_step, store_of, write
-from tests.servers.process import await_that, send
+from tests.servers.process import await_that, free_port, send
 from tests.servers.redis import MAKES, RedisServer, binary_of
 
 
@@ -127,7 +127,8 @@ def test_a_replica_that_is_not_meant_to_lead_needs_force(primary: RedisServer, r
 def test_a_member_of_a_cluster_is_refused_even_with_force(server_dir: Path, primary: RedisServer) -> None:
     """Row 13: cluster mode."""
     server = RedisServer(server_dir / "member", binary=primary.binary)
-    server.config.write_text(f"{server.config.read_text()}cluster-enabled yes\n")
+    # Its own choice for the bus is the port plus 10000, which may be past the last port.
+    server.config.write_text(f"{server.config.read_text()}cluster-enabled yes\ncluster-port {free_port()}\n")
     with server:
         for force in (False, True):
             plan = store_of(server).plan_promote(PromoteRequest(force=force))

@@ -12,7 +12,7 @@ from agent.datastores.base import Datastore, DatastoreError, DatastoreRefused, R
 from agent.datastores.requests import PromoteRequest
 from agent.errors import ConfigError
 from agent.stop import Stop
-from tests.datastores.redis_nodes import KEPT, resync, store_of
+from tests.datastores.redis_nodes import KEPT, in_step, resync, store_of
 from tests.datastores.test_redis import at
 from tests.servers.process import await_that
 from tests.servers.redis import RedisServer
@@ -53,8 +53,7 @@ def test_each_tells_its_part(redis_server: RedisServer, replica: RedisServer) ->
 def test_a_disabled_replica_follows_nobody_any_more_and_is_writable(
     redis_server: RedisServer, replica: RedisServer
 ) -> None:
-    redis_server.cli("set", "k", "1")
-    redis_server.cli("wait", "1", "5000")
+    in_step(redis_server, replica)
     store, followed = store_of(replica), f"127.0.0.1:{redis_server.port}"
     assert store.disable_replication(Stop()) == {"followed": followed, "was_in_sync": True, **KEPT}
     assert store.role() == Role("primary", writable=True)

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from tests.agent_process import AgentProcess, StartAgent
+from tests.datastores.redis_nodes import in_step
 from tests.kinds.configuring import over, toml
 from tests.servers.process import await_that
 from tests.servers.redis import RedisServer, binary_of
@@ -100,7 +101,7 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
         client.set("app:k", "written on a")
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.set("other:k", "1")
-    a.cli("wait", "1", "5000")
+    in_step(a, b)
 
     a.kill()
     promoted = done(on_b, "promote_slave_db", {"server_group": "redis"})
