@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ RESTART_FAILED = 3707
 PLUGIN = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = 'clone' AND plugin_status = 'ACTIVE'"
 PROGRESS = "SELECT SUM(data) AS done, SUM(estimate) AS total FROM performance_schema.clone_progress"
 MEASURE_EVERY = 0.5
+LOOK_EVERY = 0.1
 ENDS_WITHIN = 60.0
 """Seconds for a clone that was ended to return."""
 CLONE = "CLONE INSTANCE FROM %s@%s:%s IDENTIFIED BY %s"
@@ -100,10 +102,15 @@ class Clone:
 
 
 def end_earlier(session: Session, turn: str) -> None:
-    """End the clone of a resync that was killed: it continues in the server."""
-    if (holder := session.value("SELECT IS_USED_LOCK(%s)", turn)) is not None:
+    """End the clone of a resync that was killed: it continues in the server.
+
+    Returns when the clone has ended and no longer writes, at the latest after `ENDS_WITHIN` seconds.
+    """
+    deadline = time.monotonic() + ENDS_WITHIN
+    while (holder := session.value("SELECT IS_USED_LOCK(%s)", turn)) is not None and time.monotonic() < deadline:
         with suppress(ServerRefused):  # it has ended meanwhile
             session.run("KILL %s", holder)
+        time.sleep(LOOK_EVERY)
 
 
 def size_of(directory: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ KEPT = {".pem", ".crt", ".key", ".cnf", ".flag", ".err"}
 """Endings of files in the data directory that belong to this server and not to its data."""
 OF_REPLICATION = ("master*.info", "relay-log*.info", "multi-master.info", "*-relay-bin*")
 OWN_UUID = "auto.cnf"
+REMOVED_WITHIN = 10.0
+"""Seconds in which a directory must be removable; what stays is removed by the next resync."""
 PLACES = {
     "innodb_data_home_dir": True,
     "innodb_log_group_home_dir": True,
@@ -84,7 +87,7 @@ class Place:
         """Remove what is beside. Raises `DatastoreError` where the old data lies there."""
         if self.old.exists():
             raise DatastoreError(f"{self.old} holds the data of an earlier resync: it is not removed")
-        shutil.rmtree(self.work, ignore_errors=True)
+        _remove(self.work)
 
     def keep_own(self, logs: Sequence[str], *, uuid: bool) -> None:
         """Copy into the successor what belongs to this server: keys, certificates, settings and logs."""
@@ -117,7 +120,7 @@ class Place:
     def put_back(self) -> None:
         """The old data returns to its place, with the server down; what was there is removed."""
         if self.data.exists():
-            shutil.rmtree(self.new, ignore_errors=True)
+            _remove(self.new)
             os.rename(self.data, self.new)
         os.rename(self.old, self.data)
         self._sync()
@@ -127,7 +130,7 @@ class Place:
         """The successor is proved: remove the old data, which is not put back any more from the first moment on."""
         os.rename(self.old, self.work / "gone")
         self._sync()
-        shutil.rmtree(self.work, ignore_errors=True)
+        _remove(self.work)
 
     def _outside(self, session: Session) -> str | None:
         for row in session.run("SHOW GLOBAL VARIABLES"):
@@ -148,6 +151,16 @@ def free_bytes(directory: Path) -> int:
     """Bytes that can be written on the file system of a directory."""
     room = os.statvfs(directory)
     return room.f_bavail * room.f_frsize
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory; again for `REMOVED_WITHIN` seconds where a process that ends still writes there."""
+    deadline, pause = time.monotonic() + REMOVED_WITHIN, 0.01
+    shutil.rmtree(directory, ignore_errors=True)
+    while directory.exists() and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause *= 1.5
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _entries(directory: Path) -> list[Path]:
