@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,7 @@ from agent.datastores.base import DatastoreError, Terminated
 from agent.datastores.progress import Progress
 from agent.datastores.requests import ResyncRequest
 from agent.supervisors.base import SupervisorFailed
-from tests.datastores import killed_resync
-from tests.datastores.postgresql_nodes import await_value, configured
+from tests.datastores.postgresql_nodes import await_value
 from tests.datastores.postgresql_pairs import SUM, Pair, copy_of, diverged_pair, driver, healthy_pair, resync
 from tests.servers.postgresql import PostgresServer
 from tests.servers.process import run
@@ -44,6 +41,7 @@ FAULTS: dict[str, Callable[[str], bool]] = {
     "wrong grants": lambda phase: phase in ("pg_rewind", "pg_basebackup", "waiting until it follows"),
 }
 PATIENCE = 3.0
+NOWHERE = "host=127.0.0.1 port=1 user=replicator"
 MOUNT = "size=600m,mode=0755"
 
 
@@ -62,8 +60,8 @@ def diverged(module_dir: Path) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def healthy(module_dir: Path) -> Iterator[Pair]:
-    with healthy_pair(module_dir / "healthy") as pair:
-        yield pair
+    with healthy_pair(module_dir / "healthy") as (primary, replica):
+        yield replica, primary
 
 
 @pytest.mark.parametrize("method", PHASES)
@@ -71,30 +69,62 @@ def test_never_neither(
     method: str, diverged: Pair, healthy: Pair, server_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql_service, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(postgresql_service, "STARTING", PATIENCE / 3)
     cells = [Cell(method, phase, fault) for phase in PHASES[method] for fault in FAULTS if FAULTS[fault](phase)]
     outcomes = {}
-    for number, cell in enumerate(cells):
-        server, primary = diverged if method == "rewind" else (healthy[1], healthy[0])
-        with _on_a_mount(server_dir / str(number)) as place, ExitStack() as ends:
-            pair = [copy_of(each, place / each.dir.name) for each in (server, primary)]
-            for each in pair:
-                ends.enter_context(closing(each))
-            outcomes[cell] = _outcome(cell, pair[0], pair[1], place)
+    template = diverged if method == "rewind" else healthy
+    with _on_a_mount(server_dir / "mount") as place, Scene(method, template) as scene:
+        for cell in cells:
+            outcomes[cell] = _outcome(cell, *scene.ready(place), place)
+            scene.keep_if(outcomes[cell].startswith("old"))
     for cell, outcome in outcomes.items():
         print(f"{cell.method:8} {cell.phase:28} {cell.fault:18} {outcome}")
     print(f"{method}: {len(outcomes)} cells")
     assert not {cell: outcome for cell, outcome in outcomes.items() if outcome.startswith("NEITHER")}
 
 
+class Scene:
+    """The server to resync and its primary. The pair that a cell left with the old data in use is used again."""
+
+    def __init__(self, method: str, template: Pair) -> None:
+        self.method, self.template = method, template
+        self.pair: Pair | None = None
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.keep_if(False)
+
+    def keep_if(self, as_before: bool) -> None:
+        for each in () if as_before else self.pair or ():
+            each.close()
+        self.pair = self.pair if as_before else None
+
+    def ready(self, place: Path) -> Pair:
+        """Both run; that of the method `start` is down, and that of `follow` follows no server that there is."""
+        if self.pair is None:
+            server, primary = (copy_of(each, place / each.dir.name) for each in self.template)
+            self.pair = server, primary
+        server, primary = self.pair
+        for each in self.pair:
+            if each.pid is None:
+                each.start()
+        if self.method in ("follow", "start"):
+            server.psql(f"ALTER SYSTEM SET primary_conninfo = '{NOWHERE}'")
+            server.psql("SELECT pg_reload_conf()")
+            await_value(server, "SELECT count(*) FROM pg_stat_wal_receiver", "0")
+        if self.method == "start":
+            server.stop()
+        return self.pair
+
+
 def _outcome(cell: Cell, server: PostgresServer, primary: PostgresServer, place: Path) -> str:
     """What is there after a fault, with the message of the resync."""
-    primary.start()
-    if cell.method != "start":
-        server.start()
     request = ResyncRequest(force=True, mode="copy" if cell.method == "copy" else "auto")
     rows = server.psql(SUM) if server.pid else None
     message = _faulty(cell, server, primary, request, place)
-    if cell.fault == "primary killed":
+    if primary.pid is None:
         primary.start()
     return f"{_serves(cell, server, primary, rows)}: {message}"
 
@@ -102,13 +132,7 @@ def _outcome(cell: Cell, server: PostgresServer, primary: PostgresServer, place:
 def _faulty(cell: Cell, server: PostgresServer, primary: PostgresServer, request: ResyncRequest, place: Path) -> str:
     """Resync with the fault; what the action would say."""
     if cell.fault == "job killed -9":
-        settings = server.dir / "agent.toml"
-        settings.write_text(configured(server, primary))
-        argv = [sys.executable, killed_resync.__file__, str(settings), cell.phase]
-        given = json.dumps(asdict(request))
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        job = subprocess.run(argv, input=given, capture_output=True, text=True, env=environment, timeout=120)
-        assert job.returncode == -9, job.stderr
+        _killed(cell.phase, server, primary, request)
         datastore, service = driver(server, primary)
         return str(datastore.recover(service))
     fault = _Fault(cell, primary, place)
@@ -119,6 +143,22 @@ def _faulty(cell: Cell, server: PostgresServer, primary: PostgresServer, request
     finally:
         fault.end()
     return "done all the same"
+
+
+def _killed(phase: str, server: PostgresServer, primary: PostgresServer, request: ResyncRequest) -> None:
+    """A resync in a process of its own, which kills itself as the phase begins."""
+
+    def report(state: dict[str, Any]) -> None:
+        if state["phase"] == phase:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        try:
+            resync(server, primary, request, progress=Progress(report))
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"the phase {phase} was not met"
 
 
 class _Fault:

@@ -87,7 +87,8 @@ class Server:
 
     def close(self) -> None:
         """Stop the server and remove all its files."""
-        self.stop()
+        if self.pid is not None:
+            self.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def log_tail(self, characters: int = 2000) -> str:
