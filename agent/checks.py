@@ -22,8 +22,7 @@ CREDENTIALS = "/run/credentials/agent.service"
 """Where systemd puts them for the agent's unit, for whoever checks the configuration outside of it."""
 
 UNIT = r"[A-Za-z0-9:_][A-Za-z0-9:_.\\@-]*\.(service|socket|timer|target|path|slice|scope|mount|swap|device)"
-GIT_REF = r"(?!.*(\.\.|@\{|//|\.lock$))[A-Za-z0-9_][A-Za-z0-9_./@+#=,%-]{0,249}(?<![./])"
-WHOLE_REF = r"(?!.*(\.\.|@\{|//|\.lock$))refs/(heads|tags)/[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]{1,1000}(?<![./])"
+REF_LETTERS = r"[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]{1,1000}"
 REPOSITORY = (
     r"(https?|ssh|git)://((?P<user>[^@/\s]*)@)?[A-Za-z0-9\[][^@/\s]*(/\S*)?|file:///\S*|/.*"
     r"|([A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!:|//)\S+"
@@ -192,17 +191,26 @@ def units(value: Any) -> tuple[str, ...]:
 
 
 def git_ref(value: Any) -> str:
-    """What git takes for a branch, tag or commit, and never for an option."""
-    if not isinstance(value, str) or not re.fullmatch(GIT_REF, value):
+    """A branch, a tag or a commit, in any letters that git allows in one, and never an option of git."""
+    if not _is_ref(value) or value.startswith("-"):
         raise Wrong("a branch, a tag or a commit", value)
-    return value
+    return str(value)
 
 
 def whole_ref(value: Any) -> str:
-    """The whole name of a branch or a tag, in any letters that git allows in one."""
-    if not isinstance(value, str) or not re.fullmatch(WHOLE_REF, value):
+    """The whole name of a branch or a tag."""
+    if not _is_ref(value) or not value.startswith(("refs/heads/", "refs/tags/")):
         raise Wrong("the whole name of a branch or a tag, such as refs/heads/main", value)
-    return value
+    return str(value)
+
+
+def _is_ref(value: Any) -> bool:
+    """Whether git allows the name: the rules of `git check-ref-format --allow-onelevel`."""
+    if not isinstance(value, str) or not re.fullmatch(REF_LETTERS, value):
+        return False
+    if value == "@" or value.endswith(".") or ".." in value or "@{" in value:
+        return False
+    return all(part and not part.startswith(".") and not part.endswith(".lock") for part in value.split("/"))
 
 
 def repository(value: Any) -> str:

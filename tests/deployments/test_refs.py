@@ -1,0 +1,53 @@
+"""The names of branches, tags and commits: one check for an argument and for a hook, with the rules of git itself."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from agent import checks
+from agent.checks import Wrong
+
+ALLOWED = (
+    "main", "feature/añadir", "(wip)", "a&b", "v1.0", "a.lock.b", "release/2026.01", "@a", "a@", "a{b}", "';touch",
+    "#1", "$HOME", "refs/heads/main", "日本語", "a-", "lock", "x" * 200,
+)  # fmt: skip
+REFUSED = (
+    "", "@", "a..b", "a@{1}", "a.lock", "a.lock/b", ".a", "a/.b", "a.", "a/", "/a", "a//b", "a b", "a~1", "a^", "a:b",
+    "a?", "a*", "a[b", "a\\b", "a\tb", "a\nb", "a\x7fb",
+)  # fmt: skip
+
+
+def is_argument(name: str) -> bool:
+    try:
+        return checks.git_ref(name) == name
+    except Wrong:
+        return False
+
+
+def is_pushed(name: str) -> bool:
+    try:
+        return checks.whole_ref(name) == name
+    except Wrong:
+        return False
+
+
+@pytest.mark.parametrize("name", [*ALLOWED, *REFUSED])
+def test_a_name_is_allowed_where_git_allows_it_as_an_argument_and_in_a_hook(name: str) -> None:
+    git = subprocess.run(["git", "check-ref-format", "--allow-onelevel", name], check=False).returncode == 0
+    assert git is (name in ALLOWED)
+    assert is_argument(name) is git
+    if name != "@":  # a branch may be called so, as refs/heads/@
+        assert is_pushed(f"refs/heads/{name}") is git
+
+
+@pytest.mark.parametrize("name", ["-a", "--upload-pack=touch", "a\0b", "a\ud800", "x" * 1001, 7, None, ["main"]])
+def test_options_of_git_and_what_is_no_text_are_no_names(name: object) -> None:
+    with pytest.raises(Wrong):
+        checks.git_ref(name)
+
+
+def test_a_hook_names_branches_and_tags_alone() -> None:
+    assert is_pushed("refs/tags/v1")
+    assert not any(map(is_pushed, ("main", "refs/pull/1/head", "refs/heads", "refs/heads/", "HEAD")))
