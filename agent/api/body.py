@@ -1,12 +1,11 @@
 """The body of a request, as strictly as the protocol reads it."""
 
-import json
-from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 from flask import request
 from gunicorn.http.errors import ParseException
 
+from agent import strict_json
 from agent.api.current import context
 from agent.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from agent.models import Json
@@ -54,7 +53,7 @@ def json_of(body: bytes) -> Json:
     if too_deep(body):
         raise InvalidBody(f"the body is nested deeper than {DEPTH} levels")
     try:
-        return _decoder.decode(body.decode())
+        return strict_json.loads(body.decode())
     except UnicodeDecodeError as error:
         raise InvalidBody("the body is not UTF-8", layers=[str(error)]) from None
     except (ValueError, RecursionError) as error:
@@ -70,26 +69,5 @@ def form_body() -> dict[str, str | list[str]]:
     return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
 
 
-def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a member name comes twice in one object")
-    return members
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _named(content_type: str | None) -> list[str]:
     return [f"it is said to be {content_type[:100]}"] if content_type else []
-
-
-_decoder: Any = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_constant=_refuse_constant)

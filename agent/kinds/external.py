@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 from marshmallow import Schema, fields
 
+from agent import strict_json
 from agent.config import ExternalAction, ExternalArgument, Settings
 from agent.hosts import command
 from agent.hosts.command import CommandNotStarted
@@ -14,6 +15,7 @@ from agent.kinds.arguments import Flag, Number, Whole
 from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
 from agent.kinds.masking import mask_names_too, spellings
 from agent.models import Json
+from agent.nesting import DEPTH, too_deep
 from agent.plan import Danger, Plan, unknown
 
 TAIL = 16384
@@ -167,14 +169,16 @@ def _stdin(step: Step) -> bytes:
 
 def _report(outcome: command.Outcome) -> dict[str, Any]:
     """What `check` printed. Raises `_CommandFailed` for anything but a report of the protocol."""
+    printed = outcome.stdout.encode()
+    if len(printed) >= TAIL:
+        why = f"has {TAIL} bytes or more, of which the last are kept"
+        raise _CommandFailed(f"the report of {outcome.argv[0]} {why}: print a shorter one", outcome)
+    if too_deep(printed):
+        raise _CommandFailed(f"the report of {outcome.argv[0]} is nested deeper than {DEPTH} levels", outcome)
     try:
-        report = json.loads(outcome.stdout, parse_constant=_refuse)
+        report = strict_json.loads(outcome.stdout)
     except (ValueError, RecursionError) as error:
         raise _CommandFailed(f"the report of {outcome.argv[0]} cannot be read: {error}", outcome) from None
     if not isinstance(report, dict) or report.get("status") not in STATUSES:
         raise _CommandFailed(f"the report of {outcome.argv[0]} has no status of {', '.join(STATUSES)}", outcome)
     return report
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

@@ -138,7 +138,22 @@ def test_a_report_that_cannot_be_read_fails_the_action_with_what_was_printed(rep
 def test_a_report_that_is_too_long_is_cut_and_fails_the_action() -> None:
     endless = [sys.executable, "-c", 'print(\'{"status": "running", "log": "\' + "x" * 10**6 + \'"}\')']
     last = failed(perform(external(["true"], endless)))
-    assert "cannot be read" in last.message and len(last.payload["stdout"]) == 16384
+    assert "the report of " in last.message and "has 16384 bytes or more" in last.message
+    assert len(last.payload["stdout"]) == 16384
+
+
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        ('{"status": "running", "rows": 1e999}', "cannot be read: a number is too large"),
+        ('{"status": "running", "rows": -Infinity}', "cannot be read: -Infinity is not JSON"),
+        ('{"status": "running", "status": "finished"}', "cannot be read: a member name comes twice in one object"),
+        ('{"status": "running", "rows": ' + "[" * 80 + "]" * 80 + "}", "is nested deeper than 64 levels"),
+    ],
+)
+def test_what_is_wrong_with_a_report_is_a_sentence_about_the_report(report: str, why: str) -> None:
+    last = failed(perform(external(["true"], ["printf", "%s", report])))
+    assert last.message == f"the report of printf {why}"
 
 
 @pytest.mark.parametrize("which", ["action", "check"])
