@@ -87,13 +87,13 @@ class Job:
         self.name = directory.name
 
     def look(self) -> Status:
-        """How it is now."""
-        claim = self._load("claim") or {}
+        """How it is now. A file of it that cannot be read makes it lost, unless its runner is known to live."""
+        claim = self._load("claim")
         runner = _process(claim.get("runner"))
         alive = runner is not None and runner.alive
         result = self._load("result")  # After the look at the runner, which may just have ended.
-        output, note = self._output(), claim.get("note", "")
-        if result is not None:
+        output, note = self._output(), str(claim.get("note", ""))
+        if "status" in result and "ended" in result:
             return Exited(result["status"], output, result["ended"], note)
         if runner is not None and alive:
             return Running(runner.pid, output, note)
@@ -120,7 +120,7 @@ class Job:
         return wait(lambda: not runner.alive, seconds)
 
     def _runner(self) -> Process | None:
-        return _process((self._load("claim") or {}).get("runner"))
+        return _process(self._load("claim").get("runner"))
 
     def forget(self) -> None:
         """Remove its directory; its name may be used again. Raises JobStillRuns."""
@@ -143,35 +143,38 @@ class Job:
         return True
 
     def was_withdrawn(self, why: str) -> bool:
-        return (self._load("claim") or {}).get("withdrawn") == why
+        return bool(self._load("claim").get("withdrawn") == why)
 
     def remove(self) -> None:
         gone = hidden(self.directory)
         os.rename(self.directory, gone)  # At once: half a directory would tell lies.
         shutil.rmtree(gone, ignore_errors=True)
 
-    def _load(self, name: str) -> dict[str, Any] | None:
-        data = files.read(self.directory / name)
-        return None if data is None else dict(json.loads(data))
+    def _load(self, name: str) -> dict[str, Any]:
+        """The members of one of its files; none where the file is missing, or empty or broken after a power cut."""
+        try:
+            said = json.loads(files.read(self.directory / name) or b"{}")
+        except (ValueError, RecursionError):
+            return {}
+        return said if isinstance(said, dict) else {}
 
     def _output(self) -> str:
         return read_tail(self.directory / "output")
 
     def _why_lost(self, claim: dict[str, Any], runner: Process | None) -> str:
         if runner is None:
-            return str(claim.get("withdrawn", "it is not known here"))
+            unreadable = "its files cannot be read" if self.claimed else "it is not known here"
+            return str(claim.get("withdrawn", unreadable))
         if runner.boot != boot_id():
             return "the host was restarted while it ran"
         left = self._command_group()
         more = " and left processes of it behind" if left and left.members() else ""
+        if (self.directory / "result").exists():
+            return f"its result cannot be read{more}"
         return f"its runner was killed{more}"
 
     def _command_group(self) -> Group | None:
-        try:
-            leader = _process(self._load("command"))
-        except ValueError:
-            # It is not synced: after a power cut it may be empty, and the process is gone.
-            return None
+        leader = _process(self._load("command"))
         return None if leader is None else Group(leader)
 
     def _end_command(self) -> None:
@@ -184,8 +187,12 @@ def hidden(directory: Path) -> Path:
     return directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
 
 
-def _process(saved: dict[str, Any] | None) -> Process | None:
-    return None if saved is None else Process(**saved)
+def _process(saved: Any) -> Process | None:
+    """The process that was written down; None for anything else."""
+    match saved:
+        case {"pid": int(pid), "started": int(started), "boot": str(boot)}:
+            return Process(pid, started, boot)
+    return None
 
 
 def wait(fact: Callable[[], bool], seconds: float) -> bool:

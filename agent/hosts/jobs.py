@@ -87,10 +87,10 @@ class Jobs:
         return [job.name for job in running]
 
     def forget_ended(self) -> None:
-        """Remove what is left of all jobs that run no more."""
+        """Remove what is left of all jobs that run no more; what cannot be removed is in no later job's way."""
         with self._alone():
             for directory in self._directory.glob("[!.]*"):
-                with suppress(JobStillRuns):
+                with suppress(JobStillRuns, OSError):
                     Job(directory).forget()
 
     @contextmanager

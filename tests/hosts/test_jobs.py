@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -478,3 +480,48 @@ def test_all_that_have_ended_are_forgotten_and_one_that_runs_is_kept(jobs: Jobs,
     jobs.forget_ended()
     assert not ended.directory.exists()
     assert isinstance(runs.look(), Running)
+
+
+# What a power cut, or somebody else, has left
+
+
+UNREADABLE = (b"", b"\0" * 80, b"{", b"[]", b'{"runner": 7}', b'{"runner": {"pid": "1"}}', b"\xff")
+
+
+def ended(job: Job) -> Job:
+    """The job, once its runner is gone too."""
+    result(job)
+    runner = job._runner()
+    assert runner is not None
+    eventually(lambda: not runner.alive, "the end of the runner")
+    return job
+
+
+def test_a_file_of_an_old_job_that_cannot_be_read_is_in_no_later_jobs_way(jobs: Jobs) -> None:
+    old = ended(sh(jobs, "true", name="old"))
+    for number, (content, file) in enumerate(product(UNREADABLE, ("result", "claim", "command"))):
+        broken = Job(old.directory.with_name(f"broken-{number}"))
+        shutil.copytree(old.directory, broken.directory)
+        if file == "claim":
+            (broken.directory / "result").unlink()
+        (broken.directory / file).write_bytes(content)
+        assert isinstance(broken.look(), Exited if file == "command" else Lost), (content, file)
+    jobs.forget_ended()
+    assert not list(old.directory.parent.iterdir())
+    assert result(sh(jobs, "true")).ok
+
+
+def test_why_a_job_with_such_a_file_is_lost_is_told(jobs: Jobs) -> None:
+    job = ended(sh(jobs, "true"))
+    (job.directory / "result").write_bytes(b"")
+    assert lost(job).why == "its result cannot be read"
+    (job.directory / "claim").write_bytes(b"")
+    assert lost(job).why == "its files cannot be read"
+    assert isinstance(job.end(0), Lost)
+
+
+def test_what_is_no_job_at_all_is_in_no_jobs_way(jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "note").write_text("of an operator")
+    jobs.forget_ended()
+    assert result(sh(jobs, "true")).ok
+    (tmp_path / "jobs" / "note").unlink()
