@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
+from .drain import drain
 from .process import KILL_WAIT, LOOK_EVERY, Group, Process
 
 if TYPE_CHECKING:
@@ -144,17 +145,27 @@ class Child:
         return self._process.poll()
 
     def close(self) -> None:
-        """Give back all that it held. It is killed if it still runs."""
+        """Give back all that it held. It is killed if it still runs.
+
+        What it left running may hold its pipes open, and goes on writing into them unread.
+        """
         if self._process.poll() is None:
             with suppress(PermissionError, ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             threading.Thread(target=self._process.wait, daemon=True).start()
+        elif self._pidfd is not None:
+            self._leave_pipes()
         self._selector.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
+
+    def _leave_pipes(self) -> None:
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None and not pipe.closed:
+                drain(pipe.fileno())
 
     @contextmanager
     def _noticing(self, stop: Stop | None) -> Iterator[None]:

@@ -82,8 +82,7 @@ def run(
     umask: which permissions its files do not get; ours if negative.
 
     Returns as soon as the command itself has exited: what it left in the background is neither
-    awaited nor ended. (Such a daemon must not go on writing into the pipe that it inherited: nobody
-    reads that any more.)
+    awaited nor ended, and what that writes to the outputs that it inherited is read by nobody.
     Raises CommandNotStarted.
     """
     if stop is not None and stop.requested:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ import pytest
 from agent.hosts import child
 from agent.hosts.child import Child
 from agent.hosts.command import CommandError, CommandNotStarted, Outcome, run
-from agent.hosts.process import stat_of
+from agent.hosts.jobs import Exited, Jobs
+from agent.hosts.process import Process, all_pids, stat_of
 from agent.stop import Stop
 from tests.agent_process import eventually
 from tests.hosts.children import (
@@ -221,10 +224,8 @@ def test_a_background_child_is_neither_awaited_nor_ended(tmp_path: Path) -> None
 def test_a_background_child_that_prints_for_ever_does_not_hold_us(tmp_path: Path) -> None:
     began = time.monotonic()
     assert sh('yes & echo $! >"$1"; sleep 0.2', tmp_path / "pid", tail=100).ok
-    assert time.monotonic() - began < 5
-    # `yes` itself ends of a broken pipe: nobody reads what it goes on printing.
-    pid = pid_in(tmp_path / "pid")
-    eventually(lambda: (stat := stat_of(pid)) is None or stat.state == "Z", "the end of yes")
+    with ended_at_the_end(process_in(tmp_path / "pid")):
+        assert time.monotonic() - began < 5
 
 
 def test_what_prints_faster_than_we_read_does_not_hold_us(tmp_path: Path) -> None:
@@ -240,8 +241,8 @@ def test_what_prints_faster_than_we_read_does_not_hold_us(tmp_path: Path) -> Non
     try:
         assert started.follow(20, None) is None and started.status == 0
     finally:
+        process_in(tmp_path / "pid").signal(signal.SIGKILL)
         started.close()
-    eventually(lambda: stat_of(pid_in(tmp_path / "pid")) is None, "the end of yes")
 
 
 def test_while_it_is_silent_we_are_idle() -> None:
@@ -353,3 +354,59 @@ def test_it_does_not_hold_the_pipes_of_another_command(tmp_path: Path) -> None:
 def test_it_is_in_a_process_group_of_its_own() -> None:
     pid, group = sh("ps -o pid=,pgid= -p $$").stdout.split()
     assert pid == group != str(os.getpgrp())
+
+
+# What it leaves running, and goes on writing
+
+CHATTY = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+pid, seconds = os.getpid(), 0
+with open(sys.argv[1] + ".new", "w") as file:
+    file.write(str(pid))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+while not os.path.exists(sys.argv[1] + ".end"):
+    os.write(1, b"x" * 4096)
+    os.write(2, b"y" * 4096)
+    with open(sys.argv[1] + ".wrote", "a") as file:
+        file.write("w")
+    time.sleep(0.002)
+"""
+
+
+def written(pid_file: Path) -> int:
+    return Path(f"{pid_file}.wrote").stat().st_size
+
+
+@pytest.mark.parametrize("how", ["command", "job"])
+def test_a_daemon_that_goes_on_writing_to_what_it_inherited_lives_on(tmp_path: Path, how: str) -> None:
+    """More than a pipe holds, into both of them."""
+    pid_file = tmp_path / "pid"
+    argv = [sys.executable, "-c", CHATTY, str(pid_file)]
+    if how == "command":
+        assert run(argv, timeout=20).ok
+    else:
+        job = Jobs(tmp_path / "jobs").start("one", argv)
+        eventually(lambda: isinstance(job.look(), Exited), "the end of the job")
+    daemon = process_in(pid_file)
+    try:
+        readers = [reader for number in (1, 2) for reader in readers_of(daemon.pid, number)]
+        before = written(pid_file)
+        eventually(lambda: written(pid_file) > before + 50 or not daemon.alive, "more than a pipe holds")
+        assert daemon.alive
+    finally:
+        Path(f"{pid_file}.end").touch()
+    eventually(lambda: not daemon.alive, "the end of the daemon")
+    eventually(lambda: not any(reader.alive for reader in readers), "the end of who emptied its pipes")
+
+
+def readers_of(writer: int, descriptor: int) -> list[Process]:
+    """The processes whose standard input is the pipe that this descriptor of the writer leads into."""
+    pipe, found = os.readlink(f"/proc/{writer}/fd/{descriptor}"), []
+    for pid in all_pids():
+        with suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/0") == pipe and (reader := Process.of(pid)):
+                found.append(reader)
+    return found

@@ -1,0 +1,31 @@
+"""A pipe that is written into though nobody reads it any more: a process of its own empties it until it is closed."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from contextlib import suppress
+
+ARGV = ("setsid", "--fork", "cat")
+"""In a session of its own, so that it outlives the agent as the writer does; it ends with the last writer."""
+
+
+def drain(pipe: int) -> None:
+    """Have what is written into the pipe read and thrown away, if anybody still holds its other end.
+
+    Without a reader a daemon that goes on writing dies of SIGPIPE; with one that does not read it stands still.
+    """
+    if _is_closed(pipe):
+        return
+    os.set_blocking(pipe, True)  # cat takes a pipe that is empty for an error otherwise
+    null = subprocess.DEVNULL
+    with suppress(OSError):  # as without this: no descriptors are left, or there is no such program
+        subprocess.run(ARGV, stdin=pipe, stdout=null, stderr=null, cwd="/", env={"PATH": os.defpath}, check=False)
+
+
+def _is_closed(pipe: int) -> bool:
+    """Whether all writers have gone."""
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    return any(event & select.POLLHUP for _, event in poller.poll(0))
