@@ -32,7 +32,7 @@ class Application:
 
     repository: str = required(
         checks.repository,
-        "Where git fetches it from, branches and tags; no submodules.",
+        "Where git fetches it from, branches and tags; neither submodules nor Git LFS.",
         '"https://git.example.com/shop.git"',
     )
     path: Path = required(

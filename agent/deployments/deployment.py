@@ -1,6 +1,7 @@
 """One deploy of one application, phase by phase."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from agent import log
 from agent.deployments.failure import FAILURES, failure
@@ -46,6 +47,7 @@ class Deployment(Underway):
                 return self._overtaken(tip)
         force = self.progress.get("force", False)
         git_hash = self.mirror.resolve(self.progress["git_ref"], self._stop, self._action, force=force)
+        self.mirror.refuse_files_elsewhere(git_hash, self._stop, self._action)
         return self._then("checkout", git_hash=git_hash, release=self.releases.named(git_hash))
 
     def _overtaken(self, tip: str | None) -> Progress:
@@ -96,9 +98,10 @@ class Deployment(Underway):
     def prune(self) -> Progress:
         """Remove the oldest releases; what cannot be removed does not make the deploy a failure."""
         needed = [self.progress["release"], self.progress["previous_release"]]
-        self.releases.sweep()
-        old = list(self.releases.superfluous(self.application.keep, needed))
-        left = [release for release in old if not (self._stop.requested or self.releases.remove(release))]
+        left = self.releases.sweep()
+        for release in list(self.releases.superfluous(self.application.keep, needed)):
+            if not (self._stop.requested or self.releases.remove(release)):
+                left.append(release)
         return self._then(DONE, left=left)
 
     # Back
@@ -135,6 +138,7 @@ class Deployment(Underway):
         if phase in ("switch back", "rollback"):
             return self._give_up(f"; the rollback failed too: {error}")
         self.progress = self.progress | {"error": error, "failed_in": phase}
+        self._sweep(phase)
         if not self._switched(phase):
             if release := self.progress["release"]:
                 self.releases.remove(release)
@@ -146,6 +150,12 @@ class Deployment(Underway):
     def _give_up(self, consequence: str) -> Progress:
         return self._then(GIVEN_UP, error=self.progress["error"] + consequence)
 
+    def _sweep(self, phase: str) -> None:
+        """Remove what git had not finished: the next fetch would, but that may never come."""
+        if phase == "fetch":
+            with suppress(OSError):
+                self.mirror.sweep()
+
     def cancel(self) -> None:
         """End what runs. Before the switch nothing was changed; after it `current` goes back, and no unit does.
 
@@ -153,6 +163,7 @@ class Deployment(Underway):
         """
         phase = self.progress["phase"]
         self.work.end(self._job())
+        self._sweep(phase)
         if phase in (DONE, GIVEN_UP, "prune"):
             return
         if not self._switched(phase):

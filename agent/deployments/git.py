@@ -5,10 +5,15 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from agent.config import Application
+from agent.deployments import git_debris
 from agent.deployments.failure import DeploymentFailed, failure
+from agent.deployments.git_elsewhere import refuse_files_elsewhere
+from agent.deployments.git_words import about_key, last_words
 from agent.hosts import command
+from agent.hosts.output import TAIL
 from agent.stop import Stop
 
 REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
@@ -19,15 +24,8 @@ NOT_THERE = 1
 SHORT_WORK = 60.0
 """Seconds for what git does without the network or many files."""
 UMASK = 0o022
-WHO = re.compile(r"(?<=://)[^/\s]*@")
-"""Who asks, in a URL: a password, or a token in the place of a user."""
-OF_SSH = "fatal: Could not read from remote repository."
-"""What git says of all that ssh fails at; why it failed ssh has said before."""
-CAUSES = ("Load key ", "Warning: Identity file ", "No ", "Host key for ")
-"""How lines of ssh begin that say more than its last one."""
-UNKNOWN_HOST = "Host key verification failed."
-"""What ssh says alone of a host that it does not know, where it would have asked somebody."""
-OWNED = "let it be the agent's, or named by git config --system --add safe.directory"
+LISTED = 2**24
+"""Bytes of a list of files or folders that are read."""
 OPTIONS = (
     "core.hooksPath=/dev/null",
     # What git answered for must be there after a power cut.
@@ -47,7 +45,7 @@ class Mirror:
         self._application = application
 
     def prepare(self, stop: Stop, action: str) -> None:
-        """Make it where it is missing, and free it of the locks of a git that was killed.
+        """Make it where it is missing, and remove what a git that was ended has left.
 
         Raises `DeploymentFailed`, `OSError`.
         """
@@ -56,8 +54,18 @@ class Mirror:
             # Files that are not for all may be in the history, and the history is not needed by all.
             self.path.mkdir(mode=0o700)
             self._run(stop, action, "init", "--quiet", "--bare", "--template=")
-        for lock in self._locks():
-            lock.unlink(missing_ok=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove the locks, and what was not finished, of a git that was ended; none may be running in it."""
+        git_debris.sweep(self.path)
+
+    def is_broken(self, words: str, stop: Stop, action: str) -> bool:
+        """Whether git failed with these words because a file of the mirror is broken, as after a power cut."""
+        if not git_debris.may_be_broken(words):
+            return False
+        checked = self._git(stop, action, "fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+        return checked.ended is None and checked.status is not None and checked.status > 0
 
     def forget_checked_out(self) -> None:
         """Without this git would not write a second time what it wrote before."""
@@ -91,6 +99,10 @@ class Mirror:
                 "removed, or its branch was rewritten; force deploys it"
             )
         return git_hash
+
+    def refuse_files_elsewhere(self, git_hash: str, stop: Stop, action: str) -> None:
+        """Raises `DeploymentFailed` for a commit with submodules or files in Git LFS."""
+        refuse_files_elsewhere(git_hash, lambda *words: self._git(stop, action, *words, tail=LISTED))
 
     def find(self, ref: str, stop: Stop, action: str) -> str | None:
         """The commit of that name, and None where there is none.
@@ -158,22 +170,18 @@ class Mirror:
             yield "credential.helper="
             yield f'credential.helper=!f() {{ test "$1" != get || {store}; }}; f'
 
-    def _git(self, stop: Stop, action: str, *words: str) -> command.Outcome:
-        environment = self.environment()
-        return command.run(
-            self._argv(*words), timeout=SHORT_WORK, stop=stop, action=action, env=environment, umask=UMASK
-        )
+    def _git(self, stop: Stop, action: str, *words: str, tail: int = TAIL) -> command.Outcome:
+        options: dict[str, Any] = {"timeout": SHORT_WORK, "env": self.environment(), "umask": UMASK, "tail": tail}
+        return command.run(self._argv(*words), stop=stop, action=action, **options)
+
+    def why(self, output: str) -> str:
+        """Why a git that printed this has failed, in one sentence."""
+        return about_key(last_words(output), self._application.ssh_key)
 
     def _run(self, stop: Stop, action: str, *words: str) -> None:
         outcome = self._git(stop, action, *words)
         if not outcome.ok:
             raise failure(outcome)
-
-    def _locks(self) -> Iterator[Path]:
-        yield from self.path.glob("*.lock")
-        yield from self.path.glob("refs/**/*.lock")
-        yield from self.path.glob("objects/*.lock")
-        yield from self.path.glob("objects/info/*.lock")
 
 
 def _names(ref: str) -> Iterator[str]:
@@ -188,22 +196,3 @@ def _names(ref: str) -> Iterator[str]:
 def _described(named: Mapping[str, str]) -> Iterator[str]:
     for name, git_hash in named.items():
         yield f"commit {git_hash}" if name == git_hash else f"{name} (commit {git_hash})"
-
-
-def last_words(output: str) -> str:
-    """The line that says why git failed, without any password."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    said = (fatal or lines[-1:] or ["without a word"])[0]
-    why = WHO.sub("", _words_of_ssh(lines[: lines.index(said)]) if said == OF_SSH else said)
-    return f"{why}; {OWNED}" if "dubious ownership" in why else why
-
-
-def _words_of_ssh(lines: list[str]) -> str:
-    """Why ssh failed: its last line, and the one that says how it came to that."""
-    if not lines:
-        return OF_SSH
-    if lines == [UNKNOWN_HOST]:
-        return "Host key verification failed: ssh does not know this host"
-    causes = [line for line in lines[:-1] if line.startswith(CAUSES)]
-    return "; ".join(line.rstrip(".") for line in (*causes, lines[-1]))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -74,14 +73,13 @@ class Releases:
         folder = self.path / release
         hidden = folder.with_name(f".{folder.name}")
         try:
-            shutil.rmtree(hidden, ignore_errors=True)
+            files.remove_tree(hidden)
             os.rename(folder, hidden)
         except FileNotFoundError:
             return not hidden.exists()
         except OSError:
             return False
-        shutil.rmtree(hidden, ignore_errors=True)
-        return not hidden.exists()
+        return files.remove_tree(hidden)
 
     def superfluous(self, keep: int, needed: Collection[str | None]) -> Iterator[str]:
         """All but the newest `keep`, and never one that is `needed`. Only what has a release's name is one."""
@@ -90,11 +88,10 @@ class Releases:
             if f"{FOLDER}/{name}" not in needed:
                 yield f"{FOLDER}/{name}"
 
-    def sweep(self) -> None:
-        """What an agent that was killed had half removed."""
-        for left in (self.path / FOLDER).glob(".*"):
-            if NAME.fullmatch(left.name[1:]):
-                shutil.rmtree(left, ignore_errors=True)
+    def sweep(self) -> list[str]:
+        """Remove what an agent that was killed had half removed; the names of what could not be removed."""
+        left = sorted(entry for entry in (self.path / FOLDER).glob(".*") if NAME.fullmatch(entry.name[1:]))
+        return [f"{FOLDER}/{entry.name}" for entry in left if not files.remove_tree(entry)]
 
 
 def _make_open(folder: Path) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.config import Application
-from agent.deployments.git import Mirror, last_words
+from agent.deployments.failure import DeploymentFailed
+from agent.deployments.git import Mirror
 from agent.deployments.releases import Releases, hash_of
 from agent.deployments.rollout import NO_UNIT, Rollout
 from agent.deployments.work import Work, WorkLost
@@ -95,21 +96,33 @@ class Underway:
         return self.progress | {"command": number + 1}
 
     def _git(self, verb: str, argv: Sequence[str], prepare: Callable[[], None], clean: Callable[[], None]) -> bool:
-        """Whether git has done it. It is ours to do again where it is not known how far it came."""
+        """Whether git has done it. It is done again where it is not known how far it came, or the mirror was broken."""
 
         def said(outcome: Outcome) -> str:
-            why = last_words(outcome.stdout) if outcome.ended is None else "it took too long and was ended"
+            why = self.mirror.why(outcome.stdout) if outcome.ended is None else "it took too long and was ended"
             return f"git could not {verb} {self.progress['git_ref']} of {self.application.repository}: {why}"
 
         try:
             env = self.mirror.environment()
             return self.work.done(self._job(), argv, env, self.application.path, prepare=prepare, said=said)
         except WorkLost as error:
-            if self.progress["command"] + 1 == TRIES:
+            self._again(error, clean)
+        except DeploymentFailed as error:
+            if not self.mirror.is_broken(str(error), self._stop, self._action):
                 raise
-            clean()
-            self.progress = self.progress | {"command": self.progress["command"] + 1}
-            raise CommandKilled(str(error)) from error
+            if self.progress["phase"] != "fetch":
+                self.mirror.discard()
+                why = f"{error}; the mirror {self.mirror.path} was broken and is removed: deploy again"
+                raise DeploymentFailed(why) from None
+            self._again(error, self.mirror.discard)
+
+    def _again(self, error: DeploymentFailed, clean: Callable[[], None]) -> NoReturn:
+        """Have the next step run git again, unless it was run `TRIES` times."""
+        if self.progress["command"] + 1 == TRIES:
+            raise error
+        clean()
+        self.progress = self.progress | {"command": self.progress["command"] + 1}
+        raise CommandKilled(str(error)) from error
 
     def _prepare_fetch(self) -> None:
         self.mirror.prepare(self._stop, self._action)

@@ -108,9 +108,10 @@ class Deploy(Kind):
 
     A unit must be up and healthy before it counts. Where something fails after the switch, `current` and the units
     go back to the release before, and the action fails saying so. The commit that is in use already is deployed again.
-    Submodules are not fetched. Cancelled or out of time before the switch it changes nothing; after it `current` goes
-    back, but no unit is restarted: those that were run the new release until they are. Where only old releases are to
-    be removed yet it stays deployed. What it runs and restarts is what was configured when it was begun.
+    A commit with submodules or files in Git LFS is refused. Cancelled or out of time before the switch it changes
+    nothing; after it `current` goes back, but no unit is restarted: those that were run the new release until they
+    are. Where only old releases are to be removed yet it stays deployed. What it runs and restarts is what was
+    configured when it was begun.
     """
 
     name = "deploy"

@@ -18,7 +18,8 @@ from agent import checks
 from agent.checks import Wrong
 from agent.config import Application
 from agent.deployments.failure import DeploymentFailed
-from agent.deployments.git import Mirror, last_words
+from agent.deployments.git import Mirror
+from agent.deployments.git_words import last_words
 from agent.hosts import command
 from agent.stop import Stop
 from tests.servers.process import run
@@ -297,3 +298,46 @@ def test_a_password_is_read_from_its_file_and_never_told_nor_forgotten(
 )
 def test_the_words_of_git_are_the_line_that_says_why(output: str, said: str) -> None:
     assert last_words(output) == said
+
+
+# Files that are not the files
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 12345\n".format("ab" * 32)
+TRACKED = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
+
+
+def incomplete(origin: Origin) -> str:
+    """Why the newest commit is refused; empty where it is not."""
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    wanted = resolve(mirror, "main")
+    try:
+        with Stop() as stop:
+            mirror.refuse_files_elsewhere(wanted, stop, "a-1")
+    except DeploymentFailed as error:
+        return str(error).replace(wanted, "C")
+    return ""
+
+
+@pytest.mark.parametrize("where", [".gitattributes", "deep/down/.gitattributes"])
+def test_a_commit_with_files_in_git_lfs_is_refused_by_their_names(origin: Origin, where: str) -> None:
+    folder = where.rpartition("/")[0]
+    names = [f"{folder}/{name}".lstrip("/") for name in ("añadir it.bin", "two.bin")]
+    origin.commit({where: TRACKED, "version": "one"} | dict.fromkeys(names, POINTER))
+    said = "commit C has files in Git LFS, which the agent does not fetch: {} and 1 more"
+    assert incomplete(origin) == said.format(names[0])
+    origin.commit({where: TRACKED, "version": "one", names[0]: b"\0the file itself"})
+    assert incomplete(origin) == ""
+    origin.commit({"docs/pointer.txt": POINTER})  # not one by any attribute
+    assert incomplete(origin) == ""
+
+
+def test_a_commit_with_submodules_is_refused_by_their_folders(origin: Origin) -> None:
+    commit = origin.git("rev-parse", "HEAD")
+    for name in ("lib/one", "lib/two"):
+        origin.git("update-index", "--add", "--cacheinfo", f"160000,{commit},{name}")
+        origin.git("commit", "--quiet", "--message", "a submodule")
+    origin.git("push", "--quiet", "origin", "main")
+    said = "commit C has submodules, which the agent does not fetch: lib/one and 1 more"
+    assert incomplete(origin) == said

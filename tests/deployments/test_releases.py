@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from agent import clock
 from agent.deployments.failure import DeploymentFailed
 from agent.deployments.releases import Releases, hash_of
+from agent.hosts import files
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 
@@ -146,3 +148,46 @@ def test_what_is_made_again_is_empty(releases: Releases) -> None:
     assert os.listdir(releases.path / release) == []
     assert releases.remove(release) and releases.remove(release)
     assert names(releases) == []
+
+
+@pytest.fixture
+def plain_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who may write in the folder of the test, and nowhere else."""
+    monkeypatch.chdir(tmp_path)  # the folders above are root's alone
+    os.chown(tmp_path, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def closed(release: Path) -> None:
+    """Folders as `go mod download` makes them: not even their owner may remove what is in them."""
+    deep = release / "mod/cache/deep"
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    (release / "mod/link").symlink_to("/etc")
+    for folder, mode in ((deep, 0o555), (deep.parent, 0o111), (deep.parent.parent, 0o000)):
+        folder.chmod(mode)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "half removed"])
+def test_a_plain_user_removes_a_release_with_folders_that_may_not_be_written(plain_user: None, half: bool) -> None:
+    releases = Releases(Path("srv"))
+    releases.prepare()
+    release = made(releases, 1)
+    closed(releases.path / release)
+    if half:
+        os.rename(releases.path / release, releases.path / f"releases/.{Path(release).name}")
+        assert releases.sweep() == []
+    else:
+        assert releases.remove(release)
+    assert names(releases) == []
+
+
+def test_what_cannot_be_removed_is_named_each_time(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = made(releases, 1)
+    monkeypatch.setattr(files, "remove_tree", lambda path: not path.exists())
+    assert not releases.remove(release)
+    assert releases.sweep() == releases.sweep() == [f"releases/.{Path(release).name}"]

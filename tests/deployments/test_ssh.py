@@ -21,6 +21,7 @@ from tests.servers.shop import Origin
 from tests.servers.sshd import SshServer, new_key, public
 
 REFUSED = "root@127.0.0.1: Permission denied (publickey)"
+BAD_KEYS = ("wrong", "none", "broken", "open", "unended", "crlf")
 VERIFICATION = "Host key verification failed"
 
 
@@ -47,8 +48,14 @@ def others(module_dir: Path, ssh: SshServer) -> Path:
     wrong = new_key(folder / "wrong")
     (folder / "changed").write_text(ssh.known.read_text().split()[0] + " " + public(wrong))
     (folder / "empty").touch()
-    (folder / "broken").write_text("no key at all")
+    (folder / "broken").write_text("no key at all\n")
     (folder / "broken").chmod(0o600)
+    for name, content in (
+        ("unended", ssh.key.read_bytes()[:-1]),
+        ("crlf", ssh.key.read_bytes().replace(b"\n", b"\r\n")),
+    ):
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o600)
     (folder / "open").write_bytes(ssh.key.read_bytes())
     (folder / "open").chmod(0o644)
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "correct-horse", "-f", folder / "locked"])
@@ -61,7 +68,7 @@ def others(module_dir: Path, ssh: SshServer) -> Path:
 @pytest.fixture(scope="module")
 def agent(module_dir: Path, ssh: SshServer, origin: Origin, others: Path) -> Iterator[AgentProcess]:
     """An agent with one application for each way to be right or wrong."""
-    ways: dict[str, dict[str, Any]] = {name: {"ssh_key": others / name} for name in ("wrong", "none", "broken", "open")}
+    ways: dict[str, dict[str, Any]] = {name: {"ssh_key": others / name} for name in BAD_KEYS}
     ways |= {
         "good": {}, "odd": {"ssh_key": others / "key", "known_hosts": others / "known_hosts"},
         "locked": {"ssh_key": others / "locked"}, "gone": {"repository": ssh.url(Path("/no/such.git"))},
@@ -94,6 +101,16 @@ def test_who_has_the_key_and_knows_the_host_is_let_in(name: str, agent: AgentPro
         ("locked", REFUSED),
         ("none", f"Warning: Identity file {{others}}/none not accessible: No such file or directory; {REFUSED}"),
         ("broken", f'Load key "{{others}}/broken": error in libcrypto; {REFUSED}'),
+        (
+            "unended",
+            f'Load key "{{others}}/unended": error in libcrypto; {REFUSED}; '
+            "the last line of {others}/unended has no line end: add one",
+        ),
+        (
+            "crlf",
+            f'Load key "{{others}}/crlf": error in libcrypto; {REFUSED}; '
+            "the lines of {others}/crlf end with CRLF: they must end with LF",
+        ),
         ("open", f'Load key "{{others}}/open": bad permissions; {REFUSED}'),
         (
             "unknown",

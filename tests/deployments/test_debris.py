@@ -1,0 +1,139 @@
+"""What a deploy that was interrupted leaves on the disk: its bytes do not grow with the number of tries."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config
+from agent.kinds.base import Done, Failed, Outcome
+from agent.kinds.registry import discover
+from tests.kinds.performing import perform
+from tests.servers.shop import Origin
+from tests.servers.stalling import stalling
+
+SENT = 600_000
+"""Bytes of a fetch before it stalls."""
+
+
+class Place:
+    """An application of a repository that is not tiny."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.origin = Origin(directory)
+        self.origin.commit({"version": "one"})
+        self.path = directory / "srv"
+        self.deploys = 0
+
+    def deploy(self, **options: Any) -> Outcome:
+        application = {"repository": str(self.origin.path), "path": str(self.path), "timeout": 20.0} | options
+        document = {"agent": {"db": str(self.directory / "agent.db")}, "applications": {"shop": application}}
+        self.deploys += 1
+        return perform(discover(config.parse(document)).get("deploy"), action_id=f"a-{self.deploys}", most=1000)[-1]
+
+    def deployed(self, **options: Any) -> dict[str, Any]:
+        outcome = self.deploy(**options)
+        assert isinstance(outcome, Done), outcome
+        return dict(outcome.payload)
+
+    def refused(self, **options: Any) -> str:
+        outcome = self.deploy(**options)
+        assert isinstance(outcome, Failed), outcome
+        return outcome.message
+
+    @property
+    def bytes(self) -> int:
+        """Of all that deploys have made."""
+        made = [each for each in self.directory.iterdir() if each.name not in ("origin.git", "copy")]
+        return sum(file.lstat().st_size for each in made for file in (each, *each.rglob("*")))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def stalled(place: Place) -> Iterator[str]:
+    """The address of its repository, which has grown by more than is sent of it."""
+    place.deployed()
+    # So many objects that git writes a pack of them.
+    place.origin.commit({f"file-{number}": os.urandom(SENT // 50) for number in range(150)})
+    with stalling(place.origin.path, SENT) as address:
+        yield address
+
+
+def test_fetches_that_take_too_long_leave_nothing(place: Place, stalled: str) -> None:
+    before = place.bytes
+    for _ in range(5):
+        assert "it took too long and was ended" in place.refused(repository=stalled, timeout=0.5)
+        assert place.bytes < before + SENT / 2
+    assert not list((place.path / "repository").rglob("*tmp*"))
+
+
+def test_what_a_fetch_that_was_killed_has_left_goes_with_the_next(place: Place) -> None:
+    place.deployed()
+    mirror = place.path / "repository"
+    left = [
+        "objects/pack/tmp_pack_a1", "objects/pack/tmp_idx_a1", "objects/pack/.tmp-7-pack-a1.pack", "gc.pid",
+        "objects/ab/tmp_obj_a1", "objects/tmp_objdir-incoming-a1/pack", "objects/pack/pack-a1.keep", "index.lock",
+    ]  # fmt: skip
+    for name in left:
+        (mirror / name).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / name).write_bytes(b"left")
+    place.deployed()
+    assert not [name for name in left if (mirror / name).exists()]
+
+
+def test_deploys_that_fail_one_after_the_other_leave_no_release(place: Place) -> None:
+    place.deployed()
+    before, releases = place.bytes, os.listdir(place.path / "releases")
+    place.origin.commit({"version": os.urandom(SENT)})
+    for number in range(5):
+        assert "exit status 3" in place.refused(before=[["/bin/sh", "-c", "exit 3"]])
+        # One as an agent leaves it that is killed while it removes a release.
+        half = place.path / f"releases/.2026010{number}-000000-{'ab' * 20}"
+        half.mkdir()
+        (half / "file").write_bytes(bytes(SENT))
+    place.deployed()
+    assert len(os.listdir(place.path / "releases")) == len(releases) + 1
+    assert place.bytes < before + 3 * SENT
+
+
+@pytest.mark.parametrize("file", ["HEAD", "config", "packed-refs", "objects"])
+def test_a_mirror_that_a_power_cut_has_broken_is_made_again(place: Place, file: str) -> None:
+    place.deployed()
+    wanted = place.origin.commit({"version": "two"})
+    mirror = place.path / "repository"
+    if file == "objects":
+        for each in [each for each in (mirror / file).rglob("*") if each.is_file()]:
+            each.chmod(0o600)
+            each.write_bytes(b"")
+    else:
+        (mirror / file).write_bytes(b"\0" * 64)
+    assert place.deployed()["git_hash"] == wanted
+
+
+def test_objects_that_are_missing_at_the_checkout_are_there_at_the_next_deploy(place: Place) -> None:
+    place.deployed()
+    mirror = place.path / "repository"
+    blob = subprocess.run(
+        ["git", f"--git-dir={mirror}", "rev-parse", "main:version"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    (mirror / "objects" / blob[:2] / blob[2:]).unlink()
+    assert place.refused().endswith("was broken and is removed: deploy again; nothing was switched")
+    place.deployed()
+
+
+def test_a_broken_repository_is_no_broken_mirror(place: Place) -> None:
+    place.deployed()
+    before = (place.path / "repository").stat().st_ino
+    (place.origin.path / "config").write_bytes(b"\0" * 64)
+    assert "bad config" in place.refused()
+    assert (place.path / "repository").stat().st_ino == before
