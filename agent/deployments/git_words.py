@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 WHO = re.compile(r"(?<=://)[^/\s]*@")
-"""Who asks, in a URL: a password, or a token in the place of a user."""
+"""User and password in a URL, or a token in place of the user."""
 OF_SSH = "fatal: Could not read from remote repository."
 """What git says of all that ssh fails at; why it failed ssh has said before."""
 CAUSES = ("Load key ", "Warning: Identity file ", "No ", "Host key for ")
 """How lines of ssh begin that say more than its last one."""
 UNKNOWN_HOST = "Host key verification failed."
-"""What ssh says alone of a host that it does not know, where it would have asked somebody."""
+"""What ssh says alone of a host that it does not know, where it would have asked the user."""
 OWNED = "let it be the agent's, or named by git config --system --add safe.directory"
 UNREADABLE_KEY = ("error in libcrypto", "invalid format")
 """What ssh says of a key that it cannot parse, by its version."""

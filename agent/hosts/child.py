@@ -147,7 +147,7 @@ class Child:
     def close(self) -> None:
         """Give back all that it held. It is killed if it still runs.
 
-        What it left running may hold its pipes open, and goes on writing into them unread.
+        Processes that it left running may hold its pipes open: what they write is read and discarded.
         """
         if self._process.poll() is None:
             with suppress(PermissionError, ProcessLookupError):

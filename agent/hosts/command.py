@@ -82,7 +82,7 @@ def run(
     umask: which permissions its files do not get; ours if negative.
 
     Returns as soon as the command itself has exited: what it left in the background is neither
-    awaited nor ended, and what that writes to the outputs that it inherited is read by nobody.
+    awaited nor ended, and its further output is discarded.
     Raises CommandNotStarted.
     """
     if stop is not None and stop.requested:

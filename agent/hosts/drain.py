@@ -1,4 +1,4 @@
-"""A pipe that is written into though nobody reads it any more: a process of its own empties it until it is closed."""
+"""A pipe whose reader ends before its writers: a process of its own reads and discards what they write."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ARGV = ("setsid", "--fork", "cat")
 
 
 def drain(pipe: int) -> None:
-    """Have what is written into the pipe read and thrown away, if anybody still holds its other end.
+    """Start a reader of the pipe, if any process still has it open for writing.
 
-    Without a reader a daemon that goes on writing dies of SIGPIPE; with one that does not read it stands still.
+    Without a reader a daemon that continues to write is killed by SIGPIPE; with one that does not read it blocks.
     """
     if _is_closed(pipe):
         return
