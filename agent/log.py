@@ -192,6 +192,11 @@ def request_cut(seconds: float) -> None:
     _say_of_a_refusal(crowds, logging.WARNING, text, seconds)
 
 
+def body_refused() -> None:
+    text = "there is no room for more large bodies: the request that has waited longest for its body is refused"
+    _say_of_a_refusal(crowds, logging.WARNING, text)
+
+
 def connections_closed(peer: str, count: int) -> None:
     text = "%s has %d connections: the one that has waited longest is closed to make room"
     _say_of_a_refusal(crowds, logging.WARNING, text, peer, count)

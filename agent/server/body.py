@@ -43,6 +43,11 @@ class Body:
         return self._length >= UNREAD
 
     @property
+    def size(self) -> int:
+        """The most bytes that are received of it, as far as is known."""
+        return self.wanted if self._chunks else min(self._length, self.wanted)
+
+    @property
     def complete(self) -> bool:
         """Whether nothing more will come."""
         return self._broken or (self._chunks.ended if self._chunks else len(self._bytes) == self._length)
@@ -76,7 +81,7 @@ class Body:
         self._broken |= not self.complete
 
     def release(self) -> None:
-        """Free the memory once the request is answered: the WSGI environment is a cycle that the collector frees late."""
+        """Free the memory after the answer: the WSGI environment is a cycle, which the collector frees late."""
         self._bytes.clear()
 
     def rewind(self) -> None:

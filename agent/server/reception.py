@@ -20,6 +20,7 @@ from agent.server.connection import Connection, Gone, Phase
 from agent.server.crowd import Crowd
 from agent.server.exchange import CONTINUE, Exchange, Next
 from agent.server.refusals import answer, status_of
+from agent.server.room import Room
 from agent.server.threads import Threads
 
 READ = 30.0
@@ -55,6 +56,7 @@ class Reception:
         self._config, self._tls = config, tls
         self._threads = Threads(config.threads, lambda exchange: exchange.run(application, access_log))
         self._crowd = Crowd(config.worker_connections)
+        self._room = Room()
         self._impatient: dict[Connection, float] = {}
         self._next_look = 0.0
         self._left: float | None = None
@@ -176,6 +178,7 @@ class Reception:
 
     def _drop(self, connection: Connection) -> None:
         self._unregister(connection)
+        self._room.leave(connection)
         self._crowd.remove(connection)
         self._impatient.pop(connection, None)
         connection.close()
@@ -257,11 +260,24 @@ class Reception:
             log.request_failed(exchange.method, "the server", error)
             self._refuse(connection, status_of(error), type(error).__name__)
         if exchange.next is Next.RECEIVE:
-            connection.phase, connection.deadline = Phase.REQUEST, exchange.began + READ
-            connection.sending += CONTINUE if exchange.expects else b""
-            with suppress(Gone):  # the next step sees it too
-                connection.send()
+            self._await_body(connection, exchange)
+        elif exchange.next is not Next.SEND:
+            self._room.leave(connection)
         self._proceed(connection)
+
+    def _await_body(self, connection: Connection, exchange: Exchange) -> None:
+        """Receive what the application wants to read, if there is room for it."""
+        self._room.take(connection, exchange.body.size)
+        while (one := self._room.one_to_go(connection)) is not None:
+            log.body_refused()
+            self._refuse(one, HTTPStatus.SERVICE_UNAVAILABLE, "NoRoom")
+            if one is connection:
+                return
+            self._proceed(one)
+        connection.phase, connection.deadline = Phase.REQUEST, exchange.began + READ
+        connection.sending += CONTINUE if exchange.expects else b""
+        with suppress(Gone):  # the next step sees it too
+            connection.send()
 
     # It takes the answer
 
@@ -290,6 +306,7 @@ class Reception:
     def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
         """Answer what the application does not."""
         log.request_refused(status, reason)
+        self._room.leave(connection)
         if connection.exchange is not None:
             connection.exchange.abandon()
             connection.exchange = None
