@@ -4,8 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from agent import cli_events, cli_tokens, config, config_file, log, owner, polkit, trust
+from agent import cli_events, cli_tokens, config, config_file, log, owner, polkit, trust, trusted
 from agent.errors import ConfigError
 
 
@@ -13,11 +14,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 where it went well."""
     arguments = _parser().parse_args(argv)
     try:
+        _leave_root()
         arguments.run(arguments)
     except (ConfigError, OSError) as error:
         print(log.one_line(str(error)), file=sys.stderr)
         return 1
     return 0
+
+
+def _leave_root() -> None:
+    """As root, go on as the owner of the configuration, who chooses the files that commands work on.
+
+    It may be agent.toml of a working directory that is another user's. Raises `ConfigError` where others may write it.
+    """
+    if os.geteuid() == 0 and (file := config.file()) is not None:
+        owner.become(file)
+        trusted.check_file(file)
 
 
 def config_check(arguments: argparse.Namespace) -> None:
@@ -26,6 +38,8 @@ def config_check(arguments: argparse.Namespace) -> None:
     from agent.kinds.registry import discover
 
     environ = _environ(arguments.file)
+    if arguments.file:
+        owner.become(Path(arguments.file))
     settings = config.load(environ)
     owner.become(settings.api.tokens or settings.agent.db)
     discover(settings)

@@ -89,16 +89,16 @@ def _moment(text: str) -> int:
 
 
 def note(db: Path, event: str, user: str, details: dict[str, Any]) -> str:
-    """Add an event of a command; returns why the trail could not take it, else nothing."""
+    """Add an event of a command, as the agent's user; returns why the trail could not take it, else nothing."""
     from agent.errors import StoreUnavailable, StoreUnusable
     from agent.store import Store
 
-    if not db.exists():
-        return ""  # an agent that has never run has no trail yet
     store = Store(db)
     try:
-        store.write(lambda connection: events.add(connection, event, details, user=user, requester="CLI"))
-    except (StoreUnavailable, StoreUnusable, sqlite3.Error) as error:
+        owner.become(db)
+        if db.exists():  # an agent that has never run has no trail yet
+            store.write(lambda connection: events.add(connection, event, details, user=user, requester="CLI"))
+    except (StoreUnavailable, StoreUnusable, ConfigError, OSError, sqlite3.Error) as error:
         return str(error)
     finally:
         store.close()

@@ -75,8 +75,8 @@ def _rotate(arguments: argparse.Namespace) -> None:
 
 
 def _who() -> str:
-    """The user of this host who gives the command; asked before the command becomes the agent's user."""
-    uid = os.getuid()
+    """The user of this host who gave the command."""
+    uid = owner.STARTED_BY
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -100,6 +100,7 @@ def _list(arguments: argparse.Namespace) -> None:
     uses = _uses(file)
     owner.become(file)
     found, _ = tokens.read(file, certificates=True)
+    owner.become(uses)
     used = token_use.read(uses)
     print(f"{'IDENTITY':32} {'TOKEN':12} {'EXPIRES':20} {'LAST USED':20} MAY SCHEDULE")
     for identity in found.by_email.values():

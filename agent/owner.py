@@ -6,6 +6,9 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 
+STARTED_BY = os.getuid()
+"""The user who gave this command, whoever it becomes."""
+
 
 def become(path: Path) -> None:
     """As root, go on as the one other user that `path`, or a folder on the way to it, belongs to; else change nothing.

@@ -7,6 +7,7 @@ import subprocess
 import sysconfig
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ import pytest
 
 from agent import cli, clock, owner
 from agent.errors import ConfigError
+from agent.store import Store, events
 from agent.tokens import Expired, Tokens
 from tests.agent_process import CHECKOUT, PREFIX
 from tests.trust.guarded import (
@@ -180,13 +182,13 @@ def test_the_list_says_who_may_what_and_when_a_token_was_last_used(
 # As root
 
 
-def as_root(*arguments: str) -> subprocess.CompletedProcess[str]:
+def as_root(*arguments: str, cwd: Path = Path("/"), **env: str) -> subprocess.CompletedProcess[str]:
     """Run agentctl by a Python that every user can run."""
     path = os.pathsep.join((str(CHECKOUT), sysconfig.get_path("purelib")))
     return subprocess.run(
         ["/usr/bin/python3", "-B", "-m", "agent.cli", *arguments],
-        cwd="/",
-        env=dict(os.environ) | {"PYTHONPATH": path},
+        cwd=cwd,
+        env=dict(os.environ) | {"PYTHONPATH": path} | env,
         capture_output=True,
         text=True,
         timeout=60,
@@ -268,3 +270,57 @@ def test_root_checks_a_configuration_as_the_agents_user_would(state: Path) -> No
     os.chown(file, 0, 0)
     refused = as_root("config", "check", str(config))
     assert "cannot be read: Permission denied" in refused.stderr
+
+
+@pytest.mark.parametrize("command", [["token", "create", NEW, "--kinds", "*"], ["config", "check"]])
+def test_root_is_led_nowhere_by_a_configuration_of_another_user(
+    tmp_path: Path, state: Path, command: list[str]
+) -> None:
+    """agentctl reads agent.toml of the working directory, and its owner chooses the files that the command works on."""
+    tmp_path.chmod(0o755)
+    file = state / "agent.toml"
+    file.write_text(f'[agent]\ndb = "{tmp_path}/agent.db"\n[api]\ntokens = "{tmp_path}/nologin"\n')
+    os.chown(file, NOBODY, NOBODY)
+    ended = as_root(*command, cwd=state)
+    assert ended.returncode != 0, ended
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_root_uses_no_configuration_that_others_may_write(state: Path) -> None:
+    config = state.parent / "agent.toml"
+    config.write_text(f'[api]\ntokens = "{state}/tokens.toml"\n')
+    config.chmod(0o666)
+    ended = as_root("token", "create", NEW, "--kinds", "*", AGENT_CONFIG=str(config))
+    assert ended.returncode != 0
+    assert "users other than its owner may write it (mode 0666)" in ended.stderr
+
+
+def test_root_notes_in_the_audit_trail_as_the_agents_user(tmp_path: Path, state: Path) -> None:
+    """The tokens are root's here, the database beside them is not."""
+    config, tokens = state.parent / "agent.toml", state.parent / "tokens.toml"
+    config.write_text(f'[agent]\ndb = "{state}/agent.db"\n[api]\ntokens = "{tokens}"\n')
+    roots = tmp_path / "agent.db"
+    with closing(Store(roots)) as store:
+        store.open()
+        before = events.newest(store)
+    (state / "agent.db").symlink_to(roots)
+    os.lchown(state / "agent.db", NOBODY, NOBODY)
+    made = as_root("token", "create", NEW, "--kinds", "*", AGENT_CONFIG=str(config))
+    assert made.returncode == 0, made.stderr
+    assert "the audit trail does not have it" in made.stderr
+    with closing(Store(roots)) as store:
+        assert events.newest(store) == before
+
+
+def test_the_audit_trail_names_root_though_the_command_became_the_agents_user(state: Path) -> None:
+    config, db = state.parent / "agent.toml", state / "agent.db"
+    config.write_text(f'[agent]\ndb = "{db}"\n[api]\ntokens = "{state}/tokens.toml"\n')
+    with closing(Store(db)) as store:
+        store.open()
+    for each in state.iterdir():
+        os.chown(each, NOBODY, NOBODY)
+    made = as_root("token", "create", NEW, "--kinds", "*", AGENT_CONFIG=str(config), SUDO_USER="")
+    assert (made.returncode, made.stderr) == (0, "")
+    with closing(Store(db)) as store:
+        assert events.after(store, 0, 10)[-1]["user"] == "root"
