@@ -143,8 +143,16 @@ def _begin_whole(output: str, secrets: Sequence[str]) -> str:
     if len(output.encode()) < TAIL:
         return output
     output = output.lstrip("\ufffd")
-    ends = (secret[start:] for secret in spellings(secrets) for start in range(1, len(secret)))
-    return output[max((len(end) for end in ends if output.startswith(end)), default=0) :]
+    return output[max((_overlap(secret, output) for secret in spellings(secrets)), default=0) :]
+
+
+def _overlap(secret: str, output: str) -> int:
+    """How many characters of the end of a secret, but not all of it, the output begins with.
+
+    A secret may be as long as a body, so no end is tried that is longer than the output.
+    """
+    starts = range(max(1, len(secret) - len(output)), len(secret))
+    return next((len(secret) - start for start in starts if output.startswith(secret[start:])), 0)
 
 
 class _CommandFailed(Exception):

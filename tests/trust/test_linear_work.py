@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from agent.hosts.command import Outcome
+from agent.kinds.external import TAIL, without_remnants
 from agent.nesting import too_deep
 from tests.agent_process import PREFIX, AgentProcess
 from tests.fuzz.wire import talk
@@ -188,6 +191,22 @@ def test_an_address_costs_work_in_proportion_to_its_size(agent: AgentProcess, ad
 )
 def test_nesting_is_counted_outside_of_texts(text: bytes, deep: bool) -> None:
     assert too_deep(text) is deep
+
+
+def test_a_secret_costs_work_in_proportion_to_its_size() -> None:
+    """The caller of an external action chooses its secrets, and each output that is cut is searched for them."""
+    printed = Outcome(("print",), 0, "a" * 2 * TAIL, "", None)
+
+    def seconds(size: int) -> float:
+        costs = []
+        for _ in range(3):
+            before = time.process_time()
+            without_remnants(printed, ["a" * size + "b"])
+            costs.append(time.process_time() - before)
+        return min(costs)
+
+    small, large = seconds(50_000), seconds(FACTOR * 50_000)
+    assert large < LIMIT * small, f"{small:.4f} s, of {FACTOR} times as many characters {large:.4f} s"
 
 
 @pytest.fixture(scope="module")
