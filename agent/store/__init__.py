@@ -28,12 +28,16 @@ SCRUB_RETRY = 1.0
 CHECKED_SIZE = 64 * 1024 * 1024
 """Bytes: a file up to this size (some 200,000 actions; a second) is looked through for damage at the start."""
 
+LOG_SIZE = 8 * 1024 * 1024
+"""Bytes of the write-ahead log that stay allocated: it grows beyond them only while a reader keeps it from ending."""
+
 PRAGMAS: tuple[str, ...] = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",  # an erased secret leaves no bytes behind
     "PRAGMA trusted_schema = ON",  # the triggers of the audit trail call a function of ours
+    f"PRAGMA journal_size_limit = {LOG_SIZE}",
     "PRAGMA cache_size = -512",  # KiB a connection: the memory belongs to the database beside us
 )
 

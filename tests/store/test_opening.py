@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import StoreUnavailable, StoreUnusable
-from agent.store import Store
+from agent.store import LOG_SIZE, Store
 from tests.agent_process import CHECKOUT
 from tests.store.scenes import schedule
 
@@ -44,6 +44,26 @@ def let_open(opening: list["subprocess.Popen[bytes]"]) -> None:
         process.stdin.flush()
     errors = [process.communicate(timeout=30)[1].decode() for process in opening]
     assert errors == [""] * len(opening)
+
+
+def test_the_log_gets_small_again_after_a_reader_that_stayed_long(store: Store) -> None:
+    log = store.path.with_name("agent.db-wal")
+    schedule(store)
+
+    def write(count: int) -> None:
+        for _ in range(count):
+            store.write(lambda connection: connection.execute("UPDATE big SET text = hex(randomblob(1000000))"))
+
+    store.write(lambda connection: connection.execute("CREATE TABLE big AS SELECT '' AS text"))
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM big").fetchall()
+        write(8)
+        peak = log.stat().st_size
+        reader.execute("ROLLBACK")
+    write(3)
+    assert peak > 2 * LOG_SIZE - 2**20
+    assert log.stat().st_size <= LOG_SIZE + 2**22
 
 
 def test_the_file_and_what_sqlite_puts_beside_it_are_for_their_owner_alone(store: Store) -> None:
