@@ -160,6 +160,15 @@ def executing(lock: str) -> None:
     log.info("this process executes the queue (%s)", lock)
 
 
+def not_executing(lock: str, holder: str) -> None:
+    log.warning(
+        "this process stores actions and executes none: process %s executes the queue of this database (%s); "
+        "it takes over when that process ends",
+        holder,
+        lock,
+    )
+
+
 def store_unavailable(causes: list[str]) -> None:
     log.error("the database cannot be used now, trying again: %s", "; ".join(causes))
 

@@ -19,6 +19,8 @@ from agent.store import Store, actions
 
 T = TypeVar("T")
 
+RELOADED = 3.0
+"""Seconds in which the process before a reload lets go of the queue, unless a step of it runs."""
 RETRY = 1.0
 """Seconds between tries to write to a database that cannot be written."""
 
@@ -41,6 +43,8 @@ class Executor:
         self._rest = threading.Event()  # set: look at once at what the running action waits for
         self._stopping = threading.Event()
         self._current: Performance | None = None
+        self._refused_since: float | None = None
+        self._refused_told = False
 
     def want(self) -> bool:
         """Note that there may be work; false where a drain that will look is on its way already."""
@@ -149,7 +153,18 @@ class Executor:
             raise StoreUnavailable("the lock cannot be taken", layers=[str(error)]) from error
         if taken:
             log.executing(str(self._lock.path))
+        else:
+            self._tell_refused()
         return taken
+
+    def _tell_refused(self) -> None:
+        """Log once that another process executes, where that is not a reload: there the lock is free soon."""
+        now = clock.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        elif not self._refused_told and now - self._refused_since >= RELOADED:
+            self._refused_told = True
+            log.not_executing(str(self._lock.path), self._lock.holder())
 
     def _take_over(self, left: Claimed) -> Performance:
         action, interrupted = left.action, not left.handed_over

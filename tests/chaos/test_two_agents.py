@@ -52,6 +52,18 @@ def test_only_one_of_two_agents_executes_and_both_tell_the_same(
     assert "executes the queue" not in second.log_text()
 
 
+def test_the_agent_that_does_not_execute_says_so_once_and_names_the_one_that_does(
+    two: tuple[AgentProcess, AgentProcess],
+) -> None:
+    first, second = two
+    said = "this process stores actions and executes none: process {} executes the queue"
+    [worker] = first.workers()
+    eventually(lambda: said.format(worker) in second.log_text(), "the warning", 20)
+    time.sleep(4 * TICK)
+    assert second.log_text().count("executes none") == 1
+    assert "executes none" not in first.log_text()
+
+
 def test_what_is_scheduled_at_the_idle_agent_starts_within_two_ticks(
     two: tuple[AgentProcess, AgentProcess], tmp_path: Path
 ) -> None:
