@@ -176,5 +176,9 @@ class StoreUnusable(Exception):
     """The database file cannot be served by this agent at all: it does not start."""
 
 
+class AddressTaken(Exception):
+    """Another process listens on an address of `api.bind`; it may end, and the next start succeed."""
+
+
 class ConfigError(Exception):
     """The configuration is wrong; the message is the sentence that the start ends with."""

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 from gunicorn.errors import HaltServer
 
-from agent import command_line, config, listeners, log, readiness, tls, trust, unix_sockets
+from agent import command_line, config, listeners, log, readiness, taken, tls, trust, unix_sockets
 from agent.config import Settings
-from agent.errors import ConfigError, StoreUnavailable, StoreUnusable
+from agent.errors import AddressTaken, ConfigError, StoreUnavailable, StoreUnusable
 from agent.hosts import maintenance
 
 MAY_PASS = 1
@@ -60,12 +60,15 @@ def on_starting(arbiter: Any) -> None:
     _forget_working_directory()
     store = Store(config.current().agent.db)
     try:
+        taken.refuse_taken(config.current().api)
         trust.check(config.current(), config.file())
         store.open()
         trust.close_state(store.path)
         store.write(lambda connection: events.add(connection, "agent.started", {}))
     except (ConfigError, StoreUnusable) as error:
         _refuse_to_start(str(error))
+    except AddressTaken as error:
+        _refuse_to_start(str(error), status=MAY_PASS)
     except StoreUnavailable as error:
         _refuse_to_start(
             f"agent.db: {store.path} cannot be opened: {'; '.join(error.layers)}: "

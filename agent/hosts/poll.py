@@ -1,0 +1,38 @@
+"""Waiting for a fact of which no event tells: looks with growing pauses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from agent.stop import Stop
+
+SHORTEST, LONGEST = 0.005, 0.25  # seconds between two looks
+SHARE = 0.1  # of what has passed: what is found late is found that much late at most
+
+Fact = TypeVar("Fact")
+
+
+def poll(look: Callable[[], Fact], seconds: float, stop: Stop | None = None) -> Fact:
+    """The first answer of `look` that is true, else its last one: after `seconds`, or once `stop` is requested."""
+    began = time.monotonic()
+    while not (fact := look()):
+        passed = time.monotonic() - began
+        pause = min(pause_after(passed), seconds - passed)
+        if pause <= 0 or _stopped(stop, pause):
+            break
+    return fact
+
+
+def pause_after(passed: float) -> float:
+    """Seconds until the next look, where one waits for `passed` seconds already."""
+    return min(LONGEST, max(SHORTEST, passed * SHARE))
+
+
+def _stopped(stop: Stop | None, seconds: float) -> bool:
+    if stop is None:
+        time.sleep(seconds)
+        return False
+    return stop.wait(seconds)

@@ -1,0 +1,56 @@
+"""An address that another process listens on, or that is none of this host: the start names the option."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent import taken
+from agent.config import Api
+from agent.errors import AddressTaken, ConfigError
+from tests.agent_process import AgentProcess
+
+
+def test_an_address_in_use_ends_the_start_with_one_line_that_names_the_option(tmp_path: Path) -> None:
+    agent = AgentProcess(tmp_path)
+    with socket.create_server(("127.0.0.1", agent.port)), pytest.raises(AssertionError, match="left with exit code 1:"):
+        agent.start()
+    said = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
+    assert said == [
+        f"agent: api.bind: another process listens on 127.0.0.1:{agent.port} (ss -ltnp shows which): "
+        "stop it, or set another address"
+    ]
+    assert "Connection in use" not in agent.log_text()
+
+
+def test_one_that_is_let_go_of_meanwhile_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bind = f"127.0.0.1:{listener.getsockname()[1]}"
+        closing = threading.Timer(0.3, listener.close)
+        closing.start()
+        taken.refuse_taken(Api(bind=(bind,)))
+        closing.join()
+
+
+def test_an_address_of_another_host_is_named_at_once() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^api.bind: cannot listen on 192.0.2.1:8000: Cannot assign requested address$"
+    ):
+        taken.refuse_taken(Api(bind=("192.0.2.1:8000",)))
+
+
+def test_unix_sockets_and_sockets_that_are_open_already_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bind = f"127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setattr(taken, "PATIENCE", 0.01)
+        with pytest.raises(AddressTaken):
+            taken.refuse_taken(Api(bind=(bind,)))
+        monkeypatch.setitem(os.environ, "LISTEN_FDS", "1")
+        taken.refuse_taken(Api(bind=(bind,)))
+    taken.refuse_taken(Api(bind=(f"unix:{tmp_path}/agent.sock",)))
