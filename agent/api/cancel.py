@@ -20,7 +20,8 @@ def cancel(action_id: str) -> Response:
     auth.permit(action.kind)
     kind = agent.registry.offered.get(action.kind)
     user = requesting.user()
-    action = actions.cancel(agent.store, action_id, running=kind is None or kind.cancellable, user=user)
+    cancellable = kind is None or kind.cancellable
+    action = actions.cancel(agent.store, action_id, running=cancellable, user=user, requester=auth.channel())
     log.cancel_asked(action, user)
     agent.engine.tell_changed()
     agent.engine.look_after()

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent import clock
 from agent.errors import ActionNotFound, NotCancellable
-from agent.models import Action, Claimed, Json, State, Transition
+from agent.models import Action, Claimed, Json, Requester, State, Transition
 from agent.store import Store, events
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -93,6 +93,13 @@ PRUNE = """
         ORDER BY finished_order LIMIT :limit)
 """
 
+# The numbers of final actions follow one another, so that this is read from both ends of an index.
+FINAL = """
+    SELECT ifnull(max(finished_order) - (
+        SELECT finished_order FROM actions WHERE finished_order IS NOT NULL ORDER BY finished_order LIMIT 1) + 1, 0)
+    FROM (SELECT finished_order FROM actions WHERE finished_order IS NOT NULL ORDER BY finished_order DESC LIMIT 1)
+"""
+
 
 def claim(store: Store, held: Sequence[str] = ()) -> Claimed | None:
     """Make the head of the queue RUNNING, on disk before it is returned; None where nothing waits.
@@ -161,8 +168,17 @@ def hand_over(store: Store, seq: int, handed_over: bool) -> None:
     store.write(lambda connection: _one(connection.execute(HAND_OVER, row)))
 
 
-def cancel(store: Store, action_id: str, *, running: bool = True, user: str | None = None) -> Action:
+def cancel(
+    store: Store,
+    action_id: str,
+    *,
+    running: bool = True,
+    user: str | None = None,
+    requester: Requester | None = None,
+) -> Action:
     """End a NEW action, ask a RUNNING one to stop, at the wish of `user`; returns the action as it is then.
+
+    `requester` is the channel that the wish came by.
 
     Raises `ActionNotFound`, and `NotCancellable` for a final one, or a running one unless `running`.
     """
@@ -173,7 +189,7 @@ def cancel(store: Store, action_id: str, *, running: bool = True, user: str | No
             raise NotCancellable(f"the action is {action.state} already")
         if action.state is State.RUNNING and not running:
             raise NotCancellable(f"a running {action.kind} cannot be interrupted")
-        whose = {"user": user, "kind": action.kind, "action_id": action.id}
+        whose = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
         events.add(connection, "action.cancel_requested", {"state": action.state}, **whose)
         if action.state is State.NEW:
             final = _final(action.seq, State.FAILED, {"cancelled": True}, "cancelled before it started")
@@ -244,6 +260,11 @@ def prune(store: Store, keep: int, limit: int) -> int:
         return count
 
     return store.write(work)
+
+
+def final(store: Store) -> int:
+    """How many final actions there are."""
+    return int(store.read(FINAL)[0][0])
 
 
 def dumps(value: Json) -> str:

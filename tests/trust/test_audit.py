@@ -62,7 +62,8 @@ def test_a_cancel_names_who_asked_for_it(audited: Guarded) -> None:
     action_id = audited.occupy()
     audited.cancel(action_id)
     [event] = named(audited, "action.cancel_requested")
-    assert (event["user"], event["action_id"], event["details"]) == (DBA, action_id, {"state": "RUNNING"})
+    assert (event["user"], event["requester"]) == (DBA, "API")
+    assert (event["action_id"], event["details"]) == (action_id, {"state": "RUNNING"})
 
 
 def test_refused_calls_are_counted_and_not_stored_one_by_one(audited: Guarded) -> None:
