@@ -105,6 +105,14 @@ class Engine:
         self._executor.scrub()
         if clock.monotonic() - self._refused_stored > REFUSED_EVERY:
             self._store_refused()
+        self._prune_early()
+
+    def _prune_early(self) -> None:
+        """Prune before it is time, where callers have made more final actions than one prune removes."""
+        options = self._settings.actions
+        with suppress(StoreUnavailable, JobLookupError):  # the next tick looks again
+            if actions.final(self._store) > options.prune_keep + options.prune_limit:
+                self._timer.modify_job("prune", next_run_time=_now())
 
     def _prune(self) -> None:
         options = self._settings.actions

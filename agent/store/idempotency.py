@@ -64,6 +64,11 @@ def delivery_key(application: str, body: bytes) -> str:
     return f"hook\n{digest}"
 
 
+def owner(request: Request) -> str:
+    """Whose key the request's is. A delivery of a hook belongs to no user."""
+    return "" if request.requester is Requester.HOOK else request.user
+
+
 def find(connection: sqlite3.Connection, request: Request, fingerprint: bytes | None) -> str | None:
     """The id of the action that this request's key scheduled before, which may have been pruned; None for a new key.
 
@@ -71,8 +76,7 @@ def find(connection: sqlite3.Connection, request: Request, fingerprint: bytes | 
     """
     if request.idempotency_key is None:
         return None
-    owner = "" if request.requester is Requester.HOOK else request.user
-    before = connection.execute(FIND, (owner, request.idempotency_key)).fetchone()
+    before = connection.execute(FIND, (owner(request), request.idempotency_key)).fetchone()
     if before is None:
         return None
     if not _is_same(before, request, fingerprint or b""):

@@ -13,6 +13,7 @@ from agent.models import Accepted, Request
 from agent.store import Store, idempotency
 from agent.store.actions import dumps
 from agent.store.idempotency import Fingerprints
+from agent.store.key_limit import KeyLimit
 from agent.store.resources import Resources
 from agent.store.together import Together
 
@@ -63,6 +64,7 @@ class Intake:
         self._queue_bytes = queue_bytes
         self._resources = Resources(store)
         self._fingerprints = Fingerprints(store.path)
+        self._keys = KeyLimit(store)
         self._schedule: Together[Asked, Accepted] = Together(self._schedule_all, _tell)
 
     def schedule(self, request: Request) -> Accepted:
@@ -77,7 +79,20 @@ class Intake:
             raise StoreUnavailable(
                 "the key of the fingerprints cannot be read or written", layers=[str(error)]
             ) from error
-        return self._schedule((request, self._resources.id_of(request.resource), fingerprint))
+        if fingerprint is not None and (reason := self._keys.reason(idempotency.owner(request))):
+            return self._scheduled_before(request, fingerprint, reason)
+        accepted = self._schedule((request, self._resources.id_of(request.resource), fingerprint))
+        if fingerprint is not None and not accepted.replayed:
+            self._keys.added(idempotency.owner(request))
+        return accepted
+
+    def _scheduled_before(self, request: Request, fingerprint: bytes, reason: str) -> Accepted:
+        """The action of a key that came before. Raises `QueueFull` for `reason` where the key is new."""
+        with self._store.snapshot() as connection:
+            before = idempotency.find(connection, request, fingerprint)
+        if before is None:
+            raise QueueFull(f"{reason}: call without a key, or later")
+        return Accepted(before, replayed=True)
 
     def _schedule_all(self, requests: Sequence[Asked]) -> Sequence[Accepted | Exception]:
         ids = new_ids(len(requests))

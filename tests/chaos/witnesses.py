@@ -25,6 +25,7 @@ kinds = ["witness"]
 execute_interval = 0.5
 queue_limit = 100000
 finished_limit = 100000
+prune_keep = 100000
 """
 ALLOWED = {("NEW", "RUNNING"), ("NEW", "FAILED"), ("RUNNING", "RUNNING"), ("RUNNING", "DONE"), ("RUNNING", "FAILED")}
 

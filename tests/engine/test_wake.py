@@ -206,3 +206,20 @@ def test_an_agent_that_is_started_more_often_than_it_prunes_prunes_all_the_same(
     finally:
         made.stop(10)
         scene.close()
+
+
+def test_more_final_actions_than_one_prune_removes_are_pruned_at_once(tmp_path: Path) -> None:
+    """The disk holds a few hundred of them, however fast callers make them."""
+    scene = Scene(tmp_path, execute_interval=0.1, prune_interval=3600, prune_keep=3, prune_limit=20)
+    scene.kind(count_to(1))
+    for _ in range(100):
+        scene.schedule()
+    scene.drain()
+    assert actions.final(scene.store) == 100
+    made = Engine(scene.store, scene.registry, scene.settings)
+    made.start()
+    try:
+        eventually(lambda: actions.final(scene.store) <= 23, "no more are kept than prune_keep and prune_limit")
+    finally:
+        made.stop(10)
+        scene.close()

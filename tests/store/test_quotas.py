@@ -3,15 +3,18 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.errors import QueueFull
+from agent import clock
+from agent.errors import IdempotencyKeyReused, QueueFull
 from agent.models import Accepted, State
 from agent.store import Store, actions
 from agent.store.intake import RESERVED_BYTES, Intake
+from agent.store.key_limit import COUNTED_AGAIN, KeyLimit
 from agent.store.migrate import migrate, migrations
 from tests.store.scenes import claim, info, request
 
@@ -109,3 +112,56 @@ def test_an_older_file_is_counted_when_it_is_migrated(tmp_path: Path) -> None:
         assert running is not None
         actions.finish(store, running.action.seq, State.DONE, {"a": 1}, "", claim_next=True)
         assert waiting(store) == len('{"a":"\u00e4"}{}{}'.encode())
+
+
+# Idempotency keys
+
+
+@pytest.fixture
+def few_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> Intake:
+    """Three keys of each user have room, and five of all."""
+    intake = Intake(store, 1_000_000)
+    monkeypatch.setattr(intake, "_keys", KeyLimit(store, 3, 5))
+    return intake
+
+
+def with_key(intake: Intake, key: str | None, user: str = "a@b") -> Accepted:
+    return intake.schedule(replace(request(key=key), user=user))
+
+
+def test_one_caller_has_no_more_keys_than_the_limit_and_others_have_theirs(few_keys: Intake) -> None:
+    ids = [with_key(few_keys, f"k{number}").action_id for number in range(3)]
+    with pytest.raises(QueueFull, match="3 Idempotency-Keys of a@b are kept, each for 24 hours: call without a key"):
+        with_key(few_keys, "k3")
+    assert with_key(few_keys, "k1") == Accepted(ids[1], replayed=True)
+    assert with_key(few_keys, None).action_id
+    assert with_key(few_keys, "k3", "c@d").action_id
+    with pytest.raises(IdempotencyKeyReused):
+        few_keys.schedule(request("another", key="k1"))
+
+
+def test_all_callers_together_have_a_limit_too(few_keys: Intake) -> None:
+    for number in range(5):
+        with_key(few_keys, "k", f"{number}@b")
+    with pytest.raises(QueueFull, match="5 Idempotency-Keys are kept"):
+        with_key(few_keys, "k", "5@b")
+
+
+def test_keys_that_are_not_kept_any_more_make_room(
+    few_keys: Intake, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        with_key(few_keys, f"k{number}")
+    with pytest.raises(QueueFull):
+        with_key(few_keys, "k3")
+    store.write(lambda connection: connection.execute("DELETE FROM idempotency_keys"))
+    later = clock.monotonic() + COUNTED_AGAIN
+    monkeypatch.setattr(clock, "monotonic", lambda: later)
+    assert with_key(few_keys, "k3").action_id
+
+
+def test_a_store_that_has_too_many_keys_already_is_counted_at_the_start(few_keys: Intake, store: Store) -> None:
+    for number in range(3):
+        with_key(few_keys, f"k{number}")
+    restarted = KeyLimit(store, 3, 5)
+    assert restarted.reason("a@b") and not restarted.reason("c@d")

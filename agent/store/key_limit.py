@@ -1,0 +1,58 @@
+"""How many idempotency keys are kept: each stays for a day, so a caller could fill the disk with them."""
+
+import threading
+
+from agent import clock
+from agent.store import Store
+
+MOST_OF_ONE = 100_000
+"""Keys of one owner: 70 MB at most."""
+MOST = 1_000_000
+"""Keys of all owners. Without authentication a caller chooses the owner."""
+COUNTED_AGAIN = 60.0
+"""Seconds between two counts of keys that are too many."""
+OWNERS = 1000
+"""Owners whose counts are in memory."""
+
+OF_ONE = "SELECT count(*) FROM idempotency_keys WHERE owner = ?"
+OF_ALL = "SELECT ifnull(max(seq) - min(seq) + 1, 0) FROM idempotency_keys"
+
+
+class KeyLimit:
+    """Counts in memory, as a count in the database takes long; keys that were pruned are noticed at the limit."""
+
+    def __init__(self, store: Store, most_of_one: int = MOST_OF_ONE, most: int = MOST) -> None:
+        self._store, self._most_of_one, self._most = store, most_of_one, most
+        self._lock = threading.Lock()
+        self._all: int | None = None
+        self._of_one: dict[str, int] = {}
+        self._again = 0.0
+
+    def reason(self, owner: str) -> str:
+        """Why there is no room for another key of this owner; empty where there is. Raises `StoreUnavailable`."""
+        with self._lock:
+            if (reason := self._reason(owner)) and clock.monotonic() >= self._again:
+                self._all = None
+                self._of_one.clear()
+                self._again = clock.monotonic() + COUNTED_AGAIN
+                reason = self._reason(owner)
+            return reason
+
+    def added(self, owner: str) -> None:
+        """A key of this owner was stored."""
+        with self._lock:
+            if self._all is not None:
+                self._all += 1
+            if owner in self._of_one:
+                self._of_one[owner] += 1
+
+    def _reason(self, owner: str) -> str:
+        if self._all is None:
+            self._all = int(self._store.read(OF_ALL)[0][0])
+        if owner not in self._of_one:
+            if len(self._of_one) >= OWNERS:
+                self._of_one.clear()
+            self._of_one[owner] = int(self._store.read(OF_ONE, (owner,))[0][0])
+        if self._of_one[owner] >= self._most_of_one:
+            return f"{self._most_of_one} Idempotency-Keys of {owner or 'hooks'} are kept, each for 24 hours"
+        return f"{self._most} Idempotency-Keys are kept, each for 24 hours" if self._all >= self._most else ""
