@@ -55,5 +55,6 @@ if _tls := _settings.api.tls:
 on_starting = serving.on_starting
 when_ready = serving.when_ready
 on_reload = serving.on_reload
+post_fork = serving.post_fork
 post_worker_init = serving.post_worker_init
 worker_exit = serving.worker_exit

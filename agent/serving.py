@@ -131,6 +131,11 @@ def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:
     return tls.of_this_worker().current()
 
 
+def post_fork(arbiter: Any, worker: Any) -> None:
+    """A worker begins to boot."""
+    readiness.feed_during_boot()
+
+
 def post_worker_init(worker: Any) -> None:
     """Start the engine in the worker, where its threads live."""
     log.set_up()

@@ -131,7 +131,11 @@ class Audit:
     """The audit trail: who did what."""
 
     keep: str = option("400d", checks.duration, "How long events are kept, whatever becomes of the actions.")
-    rows: int = option(1_000_000, checks.positive_integer, "How many events are kept at most, the newest; some 400 MB.")
+    rows: int = option(
+        1_000_000,
+        checks.positive_integer,
+        "How many events are kept at most, the newest; some 400 MB, or 5 GB where each has 4 KiB of arguments.",
+    )
 
     @property
     def keep_seconds(self) -> float:

@@ -1,15 +1,12 @@
 """The life of the engine in one process: started with the worker, woken by schedule calls, stopped with it."""
 
-import os
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from logging import getLogger
 
 from apscheduler.jobstores.base import JobLookupError
-from gunicorn import systemd
 
-from agent import clock, log
+from agent import clock, log, readiness
 from agent.config import Settings
 from agent.engine.executor import Executor
 from agent.engine.holds import Holds
@@ -49,9 +46,7 @@ class Engine:
     def start(self) -> None:
         """Begin to tick, the first time at once."""
         options = self._settings.actions
-        # systemd restarts an agent from which it has heard nothing for as long as this says.
-        watchdog = float(os.environ.get("WATCHDOG_USEC", "inf")) / 1_000_000
-        interval = min(options.execute_interval, watchdog / 2)
+        interval = min(options.execute_interval, readiness.watchdog() / 2)
         self._timer.add_job(self._tick, Every(interval), id="drain", next_run_time=_now())
         first = _now() + timedelta(seconds=min(FIRST_PRUNE, options.prune_interval))
         self._timer.add_job(
@@ -100,7 +95,7 @@ class Engine:
             self.changes.notify_all()
 
     def _tick(self) -> None:
-        systemd.sd_notify("WATCHDOG=1", getLogger("agent"))
+        readiness.feed()
         self._executor.drain()
         self._executor.scrub()
         if clock.monotonic() - self._refused_stored > REFUSED_EVERY:

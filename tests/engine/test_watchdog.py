@@ -1,0 +1,71 @@
+"""systemd's watchdog is fed all the time, also while the worker of a reload boots for long."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.agent_process import CHECKOUT, AgentProcess
+
+WATCHDOG = 2.0
+"""Seconds."""
+BOOT = 5.0
+"""Seconds that the module of a kind takes to be imported."""
+SLOW = 'import pathlib, time\ntime.sleep(float(pathlib.Path(__file__).with_name("seconds").read_text()))\n'
+
+
+class Systemd:
+    """Takes notifications, and notes when the watchdog was fed."""
+
+    def __init__(self, path: Path) -> None:
+        self.fed: list[float] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
+        self._path = path
+
+    def _take(self) -> None:
+        while (said := self._socket.recv(4096)) != b"end":
+            if b"WATCHDOG=1" in said:
+                self.fed.append(time.monotonic())
+
+    def longest_pause(self, since: float) -> float:
+        moments = [since, *(each for each in self.fed if each > since), time.monotonic()]
+        return max(after - before for before, after in zip(moments, moments[1:], strict=False))
+
+    def close(self) -> None:
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sender:
+            sender.sendto(b"end", str(self._path))
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    with closing(Systemd(tmp_path / "notify")) as found:
+        yield found
+
+
+def test_the_watchdog_is_fed_while_the_worker_of_a_reload_boots(tmp_path: Path, systemd: Systemd) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "seconds").write_text("0")
+    env = {
+        "PYTHONPATH": f"{tmp_path}:{CHECKOUT}",
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": str(round(WATCHDOG * 1e6)),
+    }
+    with closing(AgentProcess(tmp_path, config='[agent]\nkinds = ["slow"]\n', env=env)) as agent:
+        agent.start()
+        (tmp_path / "seconds").write_text(str(BOOT))
+        begun = time.monotonic()
+        agent.reload()
+        assert time.monotonic() - begun > BOOT
+        # A word each half of the time; a busy machine may be late, and without one the pause is the boot.
+        assert systemd.longest_pause(begun) < BOOT - WATCHDOG / 2
