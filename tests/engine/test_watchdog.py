@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ class Systemd:
 
     def longest_pause(self, since: float) -> float:
         moments = [since, *(each for each in self.fed if each > since), time.monotonic()]
-        return max(after - before for before, after in zip(moments, moments[1:], strict=False))
+        return max(after - before for before, after in pairwise(moments))
 
     def close(self) -> None:
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sender:
