@@ -15,6 +15,7 @@ from agent.errors import ConfigError
 from agent.models import Json
 from agent.store import events
 from agent.store.chain import faults
+from agent.store.unseen import Unseen
 
 SHORTEST, LONGEST = 0.05, 1.0
 """Seconds between two looks at the database while `--follow` waits: growing from one to the other."""
@@ -38,14 +39,21 @@ def _events(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"agent.db: there is no database at {db}")
     try:
         with closing(_opened(db)) as connection:
-            for event, fault in faults(_read(connection, arguments.since, follow=arguments.follow)):
-                if fault:
-                    raise ConfigError(f"the audit trail of {db} was changed by another program: {fault}")
+            unseen = Unseen(connection)
+            trail = unseen.among(_read(connection, arguments.since, follow=arguments.follow))
+            for event, fault in faults(trail):
+                _refuse(db, fault)
                 print(json.dumps(event), flush=True)
+            _refuse(db, unseen.fault())
     except sqlite3.Error as error:
         raise ConfigError(f"agent.db: {db} cannot be read: {error}") from None
     except KeyboardInterrupt:
         return
+
+
+def _refuse(db: Path, fault: str) -> None:
+    if fault:
+        raise ConfigError(f"the audit trail of {db} was changed by another program: {fault}")
 
 
 def _opened(db: Path) -> sqlite3.Connection:

@@ -13,6 +13,7 @@ from agent.models import State
 from agent.store import Store, actions, events
 from agent.store.chain import chained, faults
 from agent.store.migrate import migrate, migrations
+from agent.store.unseen import Unseen
 from tests.store.scenes import claim, finish, schedule
 
 DAY = 24 * 3600
@@ -104,6 +105,36 @@ def test_the_schema_refuses_changes(store: Store, sql: str) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         store.write(lambda connection: connection.execute(sql))
     assert trail(store) == before
+
+
+def missing(store: Store, since: int = 0) -> str:
+    with store.snapshot() as connection:
+        unseen = Unseen(connection)
+    list(unseen.among(events.after(store, since, 10_000)))
+    return unseen.fault()
+
+
+def test_a_removal_of_the_newest_events_is_found_by_the_actions_that_are_kept(store: Store) -> None:
+    schedule(store)
+    finish(store)
+    two = schedule(store)
+    finish(store)
+    assert (missing(store), missing(store, 4)) == ("", "")
+    with closing(raw(store)) as connection:
+        connection.execute("DELETE FROM events WHERE id = (SELECT max(id) FROM events)")
+    assert broken(store) == []
+    assert missing(store) == f"there is no event action.final of action {two}: events were removed"
+    schedule(store)
+    assert broken(store) == []
+    assert missing(store), "also after others were added"
+
+
+def test_events_that_were_pruned_are_not_missing(store: Store) -> None:
+    for _ in range(3):
+        schedule(store)
+        finish(store)
+    assert events.prune(store, 400 * DAY, 4) == 6
+    assert missing(store) == ""
 
 
 def test_an_event_is_undone_with_its_transaction(store: Store) -> None:

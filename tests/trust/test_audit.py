@@ -145,6 +145,21 @@ def test_agentctl_says_that_another_program_changed_it(start_agent: StartAgent) 
     assert "was changed by another program: event 3 was changed" in printed.stderr
 
 
+def test_agentctl_says_that_the_newest_events_were_removed(start_agent: StartAgent) -> None:
+    agent = start_agent()
+    action_id = agent.schedule(SUCCESS, {})
+    agent.await_final(action_id)
+    agent.stop()
+    assert agentctl(agent, "events").returncode == 0
+    with closing(sqlite3.connect(agent.db, isolation_level=None)) as connection:
+        for trigger in ("events_newest_never_deleted", "events_end_at_the_oldest"):
+            connection.execute(f"DROP TRIGGER {trigger}")
+        connection.execute("DELETE FROM events WHERE event = 'action.final'")
+    printed = agentctl(agent, "events")
+    assert printed.returncode == 1
+    assert f"there is no event action.final of action {action_id}: events were removed" in printed.stderr
+
+
 def test_agentctl_follows(start_agent: StartAgent) -> None:
     agent = start_agent()
     command = [sys.executable, "-m", "agent.cli", "events", "--follow", "--since", "1h"]
