@@ -112,6 +112,11 @@ def finished(action: Action, state: str, message: str) -> None:
     _say(level, [f"{_whose(action)} is {state}: {message}"])
 
 
+def expired(action_ids: Sequence[str]) -> None:
+    for action_id in action_ids:
+        log.warning("action %s is FAILED: expired before it started", action_id)
+
+
 def handed_over(action: Action) -> None:
     log.info("%s left between steps for the next executor", _whose(action))
 

@@ -21,6 +21,21 @@ class State(StrEnum):
         return self in (State.DONE, State.FAILED)
 
 
+class Outcome(StrEnum):
+    """How a final action ended: `DONE` with the state of that name, all others with `FAILED`."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+    EXPIRED = "expired"
+
+    @property
+    def state(self) -> State:
+        return State.DONE if self is Outcome.DONE else State.FAILED
+
+
 class Requester(StrEnum):
     """The channel through which an action was asked for."""
 
@@ -47,6 +62,11 @@ class Request:
     created_ts: int
     idempotency_key: str | None = None
     user_reference: str | None = None
+    reason: str | None = None
+    not_before: int | None = None
+    """Microseconds since the epoch: the action does not start before."""
+    not_after: int | None = None
+    """The same: an action that has not started by then fails as expired."""
     ends_hold: bool = False
     """Whether it may be what lets go on those who fill the queue, and so finds a place behind them."""
 
@@ -75,6 +95,12 @@ class Action:
     scheduled_ts: int
     finished_ts: int | None
     user: str = ""
+    outcome: Outcome | None = None
+    message: str | None = None
+    """How it ended, in a sentence; None until it is final."""
+    reason: str | None = None
+    not_before: int | None = None
+    not_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from flask import Flask
 
 from agent.api import addresses, auth, errors, hosts, query
+from agent.api.action_list import bp as action_list
+from agent.api.addresses import ACTIONS, UNSTABLE
 from agent.api.async_actions import bp as async_actions
 from agent.api.available import bp as available
 from agent.api.bounded import Bounded
@@ -15,20 +17,17 @@ from agent.api.events import bp as events
 from agent.api.finished import bp as finished
 from agent.api.hooks import bp as hooks
 from agent.api.info import bp as info
+from agent.api.long_polling import Waiters
 from agent.api.openapi import bp as openapi
 from agent.api.plan import SECONDS
 from agent.api.plan import bp as plan
 from agent.api.queue import bp as queue
 from agent.api.schedule import bp as schedule
-from agent.api.waiting import Waiters
 from agent.config import Settings
 from agent.engine.scheduler import Engine
 from agent.kinds.registry import Registry
 from agent.store import Store
 from agent.store.intake import Intake
-
-UNSTABLE = "/api/unstable"
-PREFIX = f"{UNSTABLE}/actions"
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ def init_app(app: Flask, context: Context) -> None:
     # What a request says is looked at once it is known who sends it.
     addresses.init_app(app)
     query.init_app(app)
-    for blueprint in (finished, queue, info, schedule, plan, available, cancel):
-        app.register_blueprint(blueprint, url_prefix=PREFIX)
+    for blueprint in (finished, queue, action_list, info, schedule, plan, available, cancel):
+        app.register_blueprint(blueprint, url_prefix=ACTIONS)
     app.register_blueprint(datastore, url_prefix=UNSTABLE)
     app.register_blueprint(events, url_prefix=UNSTABLE)
     app.register_blueprint(async_actions)

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from agent.models import Requester, State
+from agent.models import Outcome, Requester, State
 from agent.plan import Danger, Would
 
 
@@ -26,6 +26,10 @@ def _count(about: str, **more: Any) -> fields.Integer:
 
 def _state() -> fields.String:
     return _text("NEW waits, RUNNING is under way, DONE and FAILED are final.", validate=validate.OneOf(list(State)))
+
+
+def _outcome() -> fields.String:
+    return _text("How it ended; null until it is final.", allow_none=True, validate=validate.OneOf(list(Outcome)))
 
 
 class Error(Schema):
@@ -66,7 +70,55 @@ class Action(Schema):
     args = _json("The arguments, secrets masked.")
     state = _state()
     state_payload = _json("What the last step has told.")
+    async_action_id = _count("Its id as an AsyncAction; accepted wherever the id is.")
+    user = _text("The e-mail of the caller.")
+    message = _text("How it ended, in one sentence.", allow_none=True)
+    outcome = _outcome()
+    reason = _text("Why it was asked for: the header Action-Reason.", allow_none=True)
+    started_ts = _time("When its execution began.", allow_none=True)
+    not_before = _time("It does not start before.", allow_none=True)
+    not_after = _time("It fails as expired if it has not started by then.", allow_none=True)
     held = fields.String(metadata={"description": "Why it waits though it may be the oldest; only while it does."})
+
+
+class Resource(Schema):
+    """What an action acts on."""
+
+    type = _text("The type, such as Database.")
+    name = _text("The name.")
+
+
+class ListItem(Schema):
+    """An action without its arguments and history."""
+
+    id = _text("The action.")
+    async_action_id = _count("Its id as an AsyncAction; accepted wherever the id is.")
+    kind = _text("What it does.")
+    state = _state()
+    outcome = _outcome()
+    user = _text("The e-mail of the caller.")
+    requester = _text("The channel that it came by.", validate=validate.OneOf(list(Requester)))
+    reason = _text("Why it was asked for: the header Action-Reason.", allow_none=True)
+    message = _text("How it ended, or what it does now, in one sentence.", allow_none=True)
+    progress = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Of a running action: its stage or phase, with bytes_done, rate, seconds_left."},
+    )
+    created_ts = _time("When the request came.")
+    scheduled_ts = _time("When it was stored.")
+    started_ts = _time("When its execution began.", allow_none=True)
+    finished_ts = _time("When it became final.", allow_none=True)
+    held = _text("Why it waits though it may be the oldest.", allow_none=True)
+    position = _count("Its place among the actions that wait, from 1; null where it does not wait.", allow_none=True)
+    resource = fields.Nested(Resource, required=True)
+
+
+class ActionList(Schema):
+    """A page of actions, newest first."""
+
+    items = fields.List(fields.Nested(ListItem), required=True)
+    next = _text("The cursor of the page after; null where this is the last one.", allow_none=True)
 
 
 class Transition(Schema):

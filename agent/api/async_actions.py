@@ -7,19 +7,20 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent.api import auth, streamed
+from agent.api import auth, conditional, long_polling, streamed
 from agent.api.body import form_body, json_body
+from agent.api.cancel import cancel_action
 from agent.api.current import context
 from agent.api.description import describe
 from agent.api.form import form_args
 from agent.api.schedule import HEADERS, REFUSALS, accept, marked
-from agent.api.schemas import async_action_fields
+from agent.api.schemas import async_action_fields, held_reason
 from agent.engine.holds import Holds
-from agent.errors import ActionNotFound, ActionPruned, InvalidArgs, StackNotFound
+from agent.errors import ActionNotFound, ActionPruned, InvalidArgs, NotCancellable, StackNotFound
 from agent.kinds.arguments import json_schema
 from agent.kinds.registry import Registry
 from agent.models import Json
-from agent.store import Store, async_actions
+from agent.store import Store, action_list, async_actions
 from agent.store.actions import dumps
 
 PREFIX = "/api/3/stacks/<stack>/actions"
@@ -59,22 +60,53 @@ def commands(registry: Registry) -> dict[str, Any]:
 
 @bp.get(PREFIX)
 @bp.get(f"{PREFIX}.json")
-@describe("A page of all actions.", "AsyncActionPage", query=PageArgs, errors=(StackNotFound, InvalidArgs))
+@describe(
+    "A page of all actions.",
+    "AsyncActionPage",
+    query=PageArgs,
+    headers=("If-None-Match", "Prefer"),
+    errors=(StackNotFound, InvalidArgs),
+)
 def page(stack: str) -> Response:
     _check(stack)
+    agent = context()
     wanted = _loaded(PageArgs(), request.args.to_dict())
     number, per_page = wanted["page"], wanted["per_page"]
-    seqs, count = async_actions.page(context().store, number, per_page, wanted.get("user_reference"))
-    pages = pagination(number, per_page, count)
-    return streamed.answer(_page(context().store, context().engine.holds, seqs, pages))
+
+    def body() -> Response:
+        seqs, count = async_actions.page(agent.store, number, per_page, wanted.get("user_reference"))
+        return streamed.answer(_page(agent.store, agent.engine.holds, seqs, pagination(number, per_page, count)))
+
+    return long_polling.respond(lambda: f"{action_list.tag(agent.store)}.{agent.engine.holds.tag()}", body)
 
 
-@bp.get(f"{PREFIX}/<int:seq>")
-@bp.get(f"{PREFIX}/<int:seq>.json")
-@describe("One action.", "AsyncActionAnswer", errors=(StackNotFound, ActionNotFound))
-def one(stack: str, seq: int) -> Response:
+@bp.get(f"{PREFIX}/<id:action_id>")
+@bp.get(f"{PREFIX}/<id:action_id>.json")
+@describe(
+    "One action.", "AsyncActionAnswer", headers=("If-None-Match", "Prefer"), errors=(StackNotFound, ActionNotFound)
+)
+def one(stack: str, action_id: str) -> Response:
     _check(stack)
-    return jsonify({"response": async_action_fields(async_actions.by_seq(context().store, seq))})
+    long_polling.wait_for(action_id)
+    action = async_actions.by_id(context().store, action_id)
+    held = held_reason(action)
+    response = jsonify({"response": async_actions.fields(action, held)})
+    response.headers["Cache-Control"] = long_polling.caching(action.state)
+    tag = long_polling.tag_of(action.version, held)
+    return long_polling.preference().applied(conditional.tagged(response, tag))
+
+
+@bp.post(f"{PREFIX}/<id:action_id>/cancel")
+@bp.post(f"{PREFIX}/<id:action_id>/cancel.json")
+@describe(
+    "End an action that waits, ask one that runs to stop.",
+    "AsyncActionAnswer",
+    errors=(StackNotFound, ActionNotFound, NotCancellable),
+)
+def cancel_one(stack: str, action_id: str) -> Response:
+    _check(stack)
+    cancelled = cancel_action(action_id)
+    return jsonify({"response": async_action_fields(async_actions.by_seq(context().store, cancelled.seq))})
 
 
 @bp.post(PREFIX)
@@ -85,7 +117,7 @@ def one(stack: str, seq: int) -> Response:
     headers=HEADERS,
     errors=(StackNotFound, ActionPruned, *REFUSALS),
     bodies=commands,
-    links={"one": ("seq", "/response/id")},
+    links={"one": ("action_id", "/response/id")},
 )
 def begin(stack: str) -> Response:
     """Schedule the kind that `command` names; the other parameters are its arguments."""
@@ -113,7 +145,7 @@ def _page(store: Store, holds: Holds, seqs: Sequence[int], pages: dict[str, Any]
     for seq in seqs:
         with suppress(ActionNotFound):
             action = async_actions.by_seq(store, seq)
-            held = holds.reason(action.kind, action.state)
+            held = holds.reason(action.kind, action.state, action.not_before)
             yield "," * bool(count) + dumps(async_actions.fields(action, held))
             count += 1
     yield f'],"count":{count},"pagination":{dumps(pages)}}}\n'

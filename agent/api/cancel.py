@@ -7,6 +7,7 @@ from agent.api import auth, requesting
 from agent.api.current import context
 from agent.api.description import describe
 from agent.errors import ActionNotFound, NotCancellable
+from agent.models import Action
 from agent.store import actions
 
 bp = Blueprint("cancel", __name__)
@@ -15,6 +16,15 @@ bp = Blueprint("cancel", __name__)
 @bp.post("/cancel/<anything:action_id>")
 @describe("End an action that waits, ask one that runs to stop.", "Cancelled", errors=(ActionNotFound, NotCancellable))
 def cancel(action_id: str) -> Response:
+    action = cancel_action(action_id)
+    return jsonify({"id": action.id, "state": action.state})
+
+
+def cancel_action(action_id: str) -> Action:
+    """Cancel the action with this id, of either kind, for the caller; returns the action as it is then.
+
+    Raises `ActionNotFound`, `NotCancellable` and `Forbidden`.
+    """
     agent = context()
     action, _ = actions.by_id(agent.store, action_id)
     auth.permit(action.kind)
@@ -25,4 +35,4 @@ def cancel(action_id: str) -> Response:
     log.cancel_asked(action, user)
     agent.engine.tell_changed()
     agent.engine.look_after()
-    return jsonify({"id": action.id, "state": action.state})
+    return action

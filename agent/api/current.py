@@ -7,7 +7,7 @@ from flask import current_app
 if TYPE_CHECKING:
     from agent.api import Context
     from agent.api.bounded import Bounded
-    from agent.api.waiting import Waiters
+    from agent.api.long_polling import Waiters
 
 
 def context() -> "Context":

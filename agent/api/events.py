@@ -6,7 +6,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from agent.api import auth
 from agent.api.current import context, waiters
 from agent.api.description import describe
-from agent.api.waiting import preferred_wait
+from agent.api.long_polling import preference
 from agent.errors import InvalidQuery
 from agent.store import events
 from agent.store.actions import dumps
@@ -41,15 +41,13 @@ def trail() -> Response:
         after: int = EventsQuery().load(request.args.to_dict())["after"]
     except ValidationError as error:
         raise InvalidQuery("after must be the id of an event", details={"after": _flat(error)}) from None
-    seconds = preferred_wait()
-    if seconds:
-        waiters().wait(seconds, lambda: events.newest(store) > after)
+    preferred = preference()
+    if preferred.seconds:
+        waiters().wait(preferred.seconds, lambda: events.newest(store) > after)
     lines = "".join(f"{dumps(event)}\n" for event in events.after(store, after, MOST))
     response = Response(lines, content_type="application/x-ndjson")
     response.headers["Cache-Control"] = "no-cache"
-    if seconds:
-        response.headers["Preference-Applied"] = f"wait={seconds:g}"
-    return response
+    return preferred.applied(response)
 
 
 def _flat(error: ValidationError) -> list[str]:

@@ -2,15 +2,19 @@
 
 from flask import Blueprint, Response, jsonify
 
+from agent.api import long_polling
 from agent.api.current import context
 from agent.api.description import describe
-from agent.store import actions
+from agent.store import action_list, actions
 
 bp = Blueprint("finished", __name__)
 
 
 @bp.get("/finished")
-@describe("What ended, the newest first.", "Items")
+@describe("What ended, the newest first.", "Items", headers=("If-None-Match", "Prefer"))
 def finished() -> Response:
     agent = context()
-    return jsonify(actions.finished(agent.store, agent.settings.actions.finished_limit))
+    limit = agent.settings.actions.finished_limit
+    return long_polling.respond(
+        lambda: action_list.tag(agent.store), lambda: jsonify(actions.finished(agent.store, limit))
+    )

@@ -2,24 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from zlib import crc32
 
 from flask import Blueprint, Response
 
-from agent.api import conditional, streamed
-from agent.api.current import context, waiters
+from agent.api import conditional, long_polling, streamed
+from agent.api.current import context
 from agent.api.description import describe
-from agent.api.schemas import action_fields, transition_fields
-from agent.api.waiting import preferred_wait
-from agent.engine.holds import Holds
+from agent.api.schemas import action_fields, held_reason, transition_fields
 from agent.errors import ActionNotFound
 from agent.models import Action, Transition
 from agent.store import Store, actions
 from agent.store.actions import dumps
 
 bp = Blueprint("info", __name__)
-
-FOR_EVER = "private, max-age=31536000, immutable"
 
 
 @bp.get("/info/<anything:action_id>")
@@ -30,17 +25,13 @@ FOR_EVER = "private, max-age=31536000, immutable"
     errors=(ActionNotFound,),
 )
 def info(action_id: str) -> Response:
-    store, holds = context().store, context().engine.holds
-    seconds = preferred_wait()
-    if seconds and conditional.is_asked():
-        waiters().wait(seconds, lambda: _is_new(store, holds, action_id))
+    store = context().store
+    long_polling.wait_for(action_id)
     action, version, history = _read(store, action_id)
-    held = holds.reason(action.kind, action.state)
-    response = streamed.answer(_info(action, held, history))
-    response.headers["Cache-Control"] = FOR_EVER if action.state.final else "no-cache"
-    if seconds:
-        response.headers["Preference-Applied"] = f"wait={seconds:g}"
-    return conditional.tagged(response, _tag(version, held))
+    held = held_reason(action)
+    response = streamed.answer(_info(action, held, actions.started(store, action), history))
+    response.headers["Cache-Control"] = long_polling.caching(action.state)
+    return long_polling.preference().applied(conditional.tagged(response, long_polling.tag_of(version, held)))
 
 
 def _read(store: Store, action_id: str) -> tuple[Action, int, Iterator[Transition]]:
@@ -56,19 +47,8 @@ def _read(store: Store, action_id: str) -> tuple[Action, int, Iterator[Transitio
             return action, version, chain((newest,), history)
 
 
-def _info(action: Action, held: str | None, history: Iterable[Transition]) -> Iterator[str]:
-    yield f'{{"action":{dumps(action_fields(action, held))},"history":['
+def _info(action: Action, held: str | None, started_ts: int | None, history: Iterable[Transition]) -> Iterator[str]:
+    yield f'{{"action":{dumps(action_fields(action, held, started_ts))},"history":['
     for number, transition in enumerate(history):
         yield "," * bool(number) + dumps(transition_fields(action, transition))
     yield "]}\n"
-
-
-def _is_new(store: Store, holds: Holds, action_id: str) -> bool:
-    """Whether the caller has not seen this state of the action, or there is nothing more to come."""
-    version, state, kind = actions.version(store, action_id)
-    return state.final or not conditional.has(_tag(version, holds.reason(kind, state)))
-
-
-def _tag(version: int, held: str | None) -> str:
-    """Another one for each change, and while it is held for another reason or for none."""
-    return str(version) if held is None else f"{version}-{crc32(held.encode()):08x}"

@@ -138,10 +138,12 @@ def _of_kind(operation: Document, kind: Kind) -> Document:
 def _path_parameters(rule: Rule) -> Iterator[Document]:
     known = {
         "kind": ("One of the kinds that `available` lists.", {"type": "string", "minLength": 1}),
-        "action_id": ("An action's id.", {"type": "string", "minLength": 1}),
+        "action_id": (
+            "An action's id: the uuid, or the number of the AsyncAction.",
+            {"type": "string", "minLength": 1},
+        ),
         "application": ("An application that hooks deploy.", {"type": "string", "minLength": 1}),
         "stack": ("The stack that this node belongs to.", {"const": context().settings.agent.stack}),
-        "seq": ("An action's place in the order of execution.", {"type": "integer", "minimum": 0}),
     }
     for name in VARIABLE.findall(rule.rule):
         about, schema = known[name]
@@ -167,7 +169,7 @@ def _answer(described: Description) -> Document:
     if "If-None-Match" in described.headers:
         answer["headers"] = _headers("ETag", "Cache-Control")
     if "Idempotency-Key" in described.headers:
-        answer["headers"] = _headers("Idempotent-Replayed")
+        answer["headers"] = _headers("Location", "Link", "Idempotent-Replayed")
     if "Prefer" in described.headers:
         answer["headers"] = answer.get("headers", {}) | _headers("Preference-Applied")
     if described.links:

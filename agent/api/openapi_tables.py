@@ -24,8 +24,21 @@ REQUEST_HEADERS: dict[str, Document] = {
         "schema": {"type": "string"},
     },
     "Prefer": {
-        "description": "`wait=N`: hold the answer back, for N seconds and 60 at most, until there is something new.",
+        "description": "`wait=N`: hold the answer back, for N seconds and 60 at most, until there is something new. "
+        "`wait=N, until=final`: of one action, until it is final.",
         "schema": {"type": "string"},
+    },
+    "Action-Reason": {
+        "description": "Why the action is asked for, such as a ticket; stored with the action.",
+        "schema": {"type": "string", "maxLength": 255},
+    },
+    "Not-Before": {
+        "description": "The action is held until then.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+    "Not-After": {
+        "description": "The action fails as expired if it has not started by then.",
+        "schema": {"type": "string", "format": "date-time"},
     },
     "X-Hub-Signature-256": {
         "description": "`sha256=` and the HMAC-SHA256 of the body with the secret of the application's hook.",
@@ -48,6 +61,15 @@ ANSWER_HEADERS: dict[str, Document] = {
     "Idempotent-Replayed": {
         "description": "`true` where an earlier call with the same Idempotency-Key scheduled the action.",
         "schema": {"type": "string", "const": "true"},
+    },
+    "Location": {
+        "description": "The address of the action.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Link": {
+        "description": 'The same as a link, `rel="monitor"`; of a page the next one.',
+        "schema": {"type": "string"},
     },
     "Preference-Applied": {"description": "How long it would have waited.", "schema": {"type": "string"}},
     "Retry-After": {

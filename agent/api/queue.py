@@ -2,14 +2,16 @@
 
 from flask import Blueprint, Response, jsonify
 
+from agent.api import long_polling
 from agent.api.current import context
 from agent.api.description import describe
-from agent.store import actions
+from agent.store import action_list, actions
 
 bp = Blueprint("queue", __name__)
 
 
 @bp.get("/queue")
-@describe("What runs and what waits, in the order of execution.", "Items")
+@describe("What runs and what waits, in the order of execution.", "Items", headers=("If-None-Match", "Prefer"))
 def queue() -> Response:
-    return jsonify(actions.queue(context().store))
+    store = context().store
+    return long_polling.respond(lambda: action_list.tag(store), lambda: jsonify(actions.queue(store)))

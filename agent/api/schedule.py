@@ -4,9 +4,11 @@ from flask import Blueprint, Response
 
 from agent import clock
 from agent.api import auth, body, requesting
+from agent.api.addresses import ACTIONS
 from agent.api.body import json_body
 from agent.api.current import context
 from agent.api.description import describe
+from agent.api.requesting import NO_TERMS, Terms
 from agent.errors import ActionNotAvailable, IdempotencyKeyReused, InvalidArgs, InvalidHeader, QueueFull
 from agent.kinds.arguments import spelled_as_declared
 from agent.kinds.base import Kind
@@ -16,7 +18,7 @@ bp = Blueprint("schedule", __name__)
 
 ENVELOPE = frozenset(("action_id", "args", "created_ts", "requester"))
 """The members in which other agents of this kind of protocol wrap the arguments."""
-HEADERS = ("Idempotency-Key", "From")
+HEADERS = ("Idempotency-Key", "From", "Action-Reason", "Not-Before", "Not-After")
 REFUSALS = (*body.REFUSALS, ActionNotAvailable, InvalidArgs, InvalidHeader, IdempotencyKeyReused, QueueFull)
 """What `accept` may answer instead of an id."""
 
@@ -39,7 +41,11 @@ def schedule(kind: str) -> Response:
 
 
 def marked(response: Response, accepted: Accepted) -> Response:
-    """The answer, with `Idempotent-Replayed: true` where an earlier call scheduled the action."""
+    """The answer with the action's address, and `Idempotent-Replayed: true` where an earlier call scheduled it."""
+    address = f"{ACTIONS}/info/{accepted.action_id}"
+    response.headers["Location"] = address
+    response.headers["Link"] = f'<{address}>; rel="monitor"'
+    response.autocorrect_location_header = False
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -54,6 +60,7 @@ def accept(kind: Kind, args: Json, *, user_reference: str | None = None) -> Acce
         user=requesting.user(),
         idempotency_key=requesting.idempotency_key(),
         user_reference=user_reference,
+        terms=requesting.terms(),
     )
 
 
@@ -65,8 +72,9 @@ def write_down(
     user: str,
     idempotency_key: str | None,
     user_reference: str | None = None,
+    terms: Terms = NO_TERMS,
 ) -> Accepted:
-    """The same of a request of any channel, by `user`, who may ask for this: nobody is looked at here."""
+    """Validate and store a request of any channel. The caller must have checked the permissions of `user`."""
     created_ts = clock.now()
     agent = context()
     if isinstance(args, dict):
@@ -87,6 +95,9 @@ def write_down(
         created_ts=created_ts,
         idempotency_key=idempotency_key,
         user_reference=user_reference,
+        reason=terms.reason,
+        not_before=terms.not_before,
+        not_after=terms.not_after,
         ends_hold=not kind.holdable,
     )
     accepted = agent.intake.schedule(request)

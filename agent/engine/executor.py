@@ -87,6 +87,18 @@ class Executor:
         if current.stop.requested:
             self._rest.set()
 
+    def expire(self) -> None:
+        """Fail the waiting actions whose `Not-After` has passed."""
+        try:
+            expired = actions.expire(self._store)
+        except StoreUnavailable as error:
+            log.store_unavailable(error.layers)
+            return
+        if expired:
+            log.expired(expired)
+            self._callbacks.wake()
+            self._changed()
+
     def scrub(self) -> None:
         """Leave no bytes of an erased secret in the database's log; put off to the next tick where it must be."""
         try:
@@ -218,6 +230,7 @@ class Executor:
         state = State.DONE if isinstance(outcome, Done) else State.FAILED
         held = self.holds.kinds()
         how: dict[str, Any] = {
+            "outcome": performance.outcome(outcome),
             "claim_next": not self._stopping.is_set(),
             "has_secrets": performance.has_secrets,
             "history_bytes": self._history_bytes,

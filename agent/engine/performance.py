@@ -12,6 +12,7 @@ from agent.kinds.given_up import GivenUp
 from agent.kinds.masking import mask
 from agent.kinds.registry import Registry
 from agent.models import Claimed, Json
+from agent.models import Outcome as Ending
 from agent.nesting import DEPTH, too_deep
 from agent.stop import Stop
 from agent.store import actions
@@ -32,6 +33,7 @@ class Performance:
         self.interrupted = interrupted
         self._timeout = timeout
         self._deadline = clock.monotonic() + timeout - claimed.elapsed
+        self._stopped_as: Ending | None = None
         if claimed.cancel_requested:
             self.cancel()
 
@@ -49,6 +51,15 @@ class Performance:
     @property
     def seconds_left(self) -> float:
         return self._deadline - clock.monotonic()
+
+    def outcome(self, last: Done | Failed) -> Ending:
+        """How the action ended, if `last` is what its last step returned."""
+        if isinstance(last, Done):
+            return Ending.DONE
+        if self._stopped_as is not None:
+            return self._stopped_as
+        interrupted = isinstance(last.payload, dict) and last.payload.get("interrupted") is True
+        return Ending.INTERRUPTED if interrupted else Ending.FAILED
 
     def next(self) -> Outcome:
         """Take the next step, or end the action where there is a reason to; never raises."""
@@ -81,12 +92,13 @@ class Performance:
     def _stopped(self) -> Failed:
         """The end of an action that was cancelled or ran out of time."""
         reason = self.stop.reason or "stopped"
+        self._stopped_as = Ending.CANCELLED if reason == "cancelled" else Ending.TIMED_OUT
         left = None
         try:
             left = self.kind.cancel(self._now())
         except Exception as error:
             log.step_raised(self.action.id, self.action.kind, error)
-        payload = {"cancelled" if reason == "cancelled" else "timed_out": True, "payload": self.payload}
+        payload = {self._stopped_as.value: True, "payload": self.payload}
         if self.interrupted:
             payload["interrupted"] = True
         if left:

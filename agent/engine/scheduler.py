@@ -96,6 +96,7 @@ class Engine:
 
     def _tick(self) -> None:
         readiness.feed()
+        self._executor.expire()
         self._executor.drain()
         self._executor.scrub()
         if clock.monotonic() - self._refused_stored > REFUSED_EVERY:

@@ -3,11 +3,11 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent import clock
 from agent.errors import ActionNotFound, NotCancellable
-from agent.models import Action, Claimed, Json, Requester, State, Transition
+from agent.models import Action, Claimed, Json, Outcome, Requester, State, Transition
 from agent.store import Store, events
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -21,16 +21,34 @@ HISTORY_BYTES = 4 * 1024 * 1024
 LAST = 2**63 - 1
 """Beyond every place of the order."""
 
+LONGEST_NUMBER = 20
+"""Digits: one more than an id has."""
+
+
+class Standing(NamedTuple):
+    """`version` grows with every change of state or payload; `not_before` is in microseconds since the epoch."""
+
+    version: int
+    state: State
+    kind: str
+    not_before: int | None
+
+
 COLUMNS = (
     "seq, id, kind, args, headers, requester, state, state_payload, "
-    "created_ts, scheduled_ts, finished_ts, user, version"
+    "created_ts, scheduled_ts, finished_ts, user, version, outcome, finished_message, reason, not_before, not_after"
 )
+DUE = "finished_ts IS NULL AND state = 'NEW' AND ifnull(not_before, 0) <= :now AND ifnull(not_after, :now) >= :now"
 
-HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE finished_ts IS NULL AND state = 'NEW' ORDER BY seq LIMIT 1"
+HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE {DUE} ORDER BY seq LIMIT 1"
 HEAD_NOT_HELD = f"""
     SELECT {COLUMNS}, secrets FROM actions
-    WHERE finished_ts IS NULL AND state = 'NEW' AND kind NOT IN (SELECT value FROM json_each(:held))
+    WHERE {DUE} AND kind NOT IN (SELECT value FROM json_each(:held))
     ORDER BY seq LIMIT 1
+"""
+EXPIRED = """
+    SELECT seq, id, not_after, secrets IS NOT NULL AS has_secrets FROM actions
+    WHERE finished_ts IS NULL AND not_after < :now AND state = 'NEW' ORDER BY not_after LIMIT 1
 """
 PASSED_OVER = f"""
     SELECT {COLUMNS} FROM actions
@@ -56,7 +74,7 @@ RECORD = """
 FINISH = """
     UPDATE actions
     SET state = :state, state_payload = :payload, state_ts = :now, version = version + 1,
-        measured = 0, finished_ts = :now, secrets = NULL, finished_message = :message,
+        measured = 0, finished_ts = :now, secrets = NULL, finished_message = :message, outcome = :outcome,
         history_bytes = history_bytes + :size, history_full = history_bytes + :size > :history_limit,
         finished_order = 1 + ifnull((
             SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
@@ -74,11 +92,13 @@ FINISHED = """
 """
 QUEUE = "SELECT kind, id, state FROM actions WHERE finished_ts IS NULL ORDER BY state = 'RUNNING' DESC, seq"
 BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
+BY_SEQ = f"SELECT {COLUMNS} FROM actions WHERE seq = ?"
 HISTORY = """
     SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = :seq AND version <= :version
     ORDER BY version DESC LIMIT :limit
 """
-VERSION = "SELECT version, state, kind FROM actions WHERE id = ?"
+STANDING = "SELECT version, state, kind, not_before FROM actions"
+STARTED = "SELECT timestamp FROM history WHERE action_seq = ? AND version = 2 AND state = 'RUNNING'"
 
 # What a receiver is yet to be told of is kept, and with it what became final later: they are told in that order.
 PRUNE = """
@@ -146,12 +166,17 @@ def finish(
     message: str,
     *,
     claim_next: bool,
+    outcome: Outcome | None = None,
     has_secrets: bool = True,
     held: Sequence[str] = (),
     history_bytes: int = HISTORY_BYTES,
 ) -> Claimed | None:
-    """Write down how an action ended and, in the same commit, claim the next one that is of no `held` kind."""
-    row = _final(seq, state, payload, message, history_bytes)
+    """Store how an action ended and, in the same transaction, claim the next one that is of no `held` kind.
+
+    `outcome` is that of `state` unless something more precise is known.
+    """
+    outcome = outcome or (Outcome.DONE if state is State.DONE else Outcome.FAILED)
+    row = _final(seq, outcome, payload, message, history_bytes)
 
     def work(connection: sqlite3.Connection) -> Claimed | None:
         _finish(connection, row)
@@ -192,13 +217,32 @@ def cancel(
         whose = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
         events.add(connection, "action.cancel_requested", {"state": action.state}, **whose)
         if action.state is State.NEW:
-            final = _final(action.seq, State.FAILED, {"cancelled": True}, "cancelled before it started")
+            final = _final(action.seq, Outcome.CANCELLED, {"cancelled": True}, "cancelled before it started")
             if connection.execute(HAS_SECRETS, {"seq": action.seq}).fetchone()[0]:
                 store.secret_erased()
             _finish(connection, final)
         else:
             _one(connection.execute(ASK_TO_CANCEL, {"seq": action.seq}))
         return _by_id(connection, action_id)
+
+    return store.write(work)
+
+
+def expire(store: Store) -> list[str]:
+    """Fail the actions that may not start any more; returns their ids."""
+    now = clock.now()
+    if not store.read(EXPIRED, {"now": now}):
+        return []
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        expired = []
+        while row := connection.execute(EXPIRED, {"now": now}).fetchone():
+            message = f"expired: not started by {clock.rfc3339(row['not_after'])}"
+            _finish(connection, _final(row["seq"], Outcome.EXPIRED, {"expired": True, "message": message}, message))
+            if row["has_secrets"]:
+                store.secret_erased()
+            expired.append(row["id"])
+        return expired
 
     return store.write(work)
 
@@ -218,11 +262,27 @@ def queue(store: Store) -> list[dict[str, str]]:
 
 
 def by_id(store: Store, action_id: str) -> tuple[Action, int]:
-    """An action and the version that it is at. Raises `ActionNotFound`."""
-    rows = store.read(BY_ID, (action_id,))
+    """An action by either of its ids, and the version that it is at. Raises `ActionNotFound`."""
+    rows = store.read(*_by_either(action_id))
     if not rows:
         raise _not_found(action_id)
     return _action(rows[0]), rows[0]["version"]
+
+
+def standing(store: Store, action_id: str) -> Standing:
+    """What a waiting caller looks at, by either id and without the arguments. Raises `ActionNotFound`."""
+    column = "seq" if _is_number(action_id) else "id"
+    rows = store.read(f"{STANDING} WHERE {column} = ?", (_key(action_id),))
+    if not rows:
+        raise _not_found(action_id)
+    version, state, kind, not_before = rows[0]
+    return Standing(version, State(state), kind, not_before)
+
+
+def started(store: Store, action: Action) -> int | None:
+    """When it was claimed, in microseconds since the epoch; None where it was not."""
+    rows = store.read(STARTED, (action.seq,))
+    return rows[0]["timestamp"] if rows else None
 
 
 def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
@@ -239,14 +299,6 @@ def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
             payload = action.state_payload if row["version"] == newest else loads(row["state_payload"])
             yield Transition(row["version"], row["timestamp"], State(row["state"]), payload)
         version = rows[-1]["version"] - 1
-
-
-def version(store: Store, action_id: str) -> tuple[int, State, str]:
-    """A number that grows with every change of state or payload, the state and the kind. Raises `ActionNotFound`."""
-    rows = store.read(VERSION, (action_id,))
-    if not rows:
-        raise _not_found(action_id)
-    return rows[0][0], State(rows[0][1]), rows[0][2]
 
 
 def prune(store: Store, keep: int, limit: int) -> int:
@@ -278,12 +330,13 @@ def loads(text: str | None) -> Json:
 
 
 def _claim(connection: sqlite3.Connection, held: Sequence[str]) -> Claimed | None:
-    found = connection.execute(HEAD_NOT_HELD, {"held": dumps(list(held))}) if held else connection.execute(HEAD)
-    row = found.fetchone()
+    now = clock.now()
+    head, which = (HEAD_NOT_HELD, {"now": now, "held": dumps(list(held))}) if held else (HEAD, {"now": now})
+    row = connection.execute(head, which).fetchone()
     if row is None:
         return None
-    now = {"now": clock.now(), "boot": clock.boot_id(), "since": clock.monotonic()}
-    _one(connection.execute(CLAIM, {"seq": row["seq"], **now}))
+    since = {"now": now, "boot": clock.boot_id(), "since": clock.monotonic()}
+    _one(connection.execute(CLAIM, {"seq": row["seq"], **since}))
     return Claimed(_action(row, State.RUNNING), json.loads(row["secrets"] or "{}"), row["version"] + 1)
 
 
@@ -304,10 +357,13 @@ def _left_running(row: sqlite3.Row) -> Claimed:
     )
 
 
-def _final(seq: int, state: State, payload: Json, message: str, history_bytes: int = HISTORY_BYTES) -> dict[str, Any]:
+def _final(
+    seq: int, outcome: Outcome, payload: Json, message: str, history_bytes: int = HISTORY_BYTES
+) -> dict[str, Any]:
     # What a program printed or a caller sent may hold what is no text in SQLite.
     text = message.encode(errors="backslashreplace").decode()
-    return _sized({"seq": seq, "state": state, "payload": _payload(payload), "message": text}, history_bytes)
+    row = {"seq": seq, "state": outcome.state, "outcome": outcome, "payload": _payload(payload), "message": text}
+    return _sized(row, history_bytes)
 
 
 def _sized(row: dict[str, Any], history_bytes: int) -> dict[str, Any]:
@@ -319,10 +375,23 @@ def _payload(payload: Json) -> str | None:
 
 
 def _by_id(connection: sqlite3.Connection, action_id: str) -> Action:
-    row = connection.execute(BY_ID, (action_id,)).fetchone()
+    row = connection.execute(*_by_either(action_id)).fetchone()
     if row is None:
         raise _not_found(action_id)
     return _action(row)
+
+
+def _by_either(action_id: str) -> tuple[str, tuple[str | int]]:
+    return BY_SEQ if _is_number(action_id) else BY_ID, (_key(action_id),)
+
+
+def _is_number(action_id: str) -> bool:
+    """Digits alone are the id of the AsyncAction, all else is the uuid."""
+    return action_id.isascii() and action_id.isdecimal()
+
+
+def _key(action_id: str) -> str | int:
+    return min(int(action_id[:LONGEST_NUMBER]), LAST) if _is_number(action_id) else action_id
 
 
 def _not_found(action_id: str) -> ActionNotFound:
@@ -343,6 +412,11 @@ def _action(row: sqlite3.Row, state: State | None = None) -> Action:
         scheduled_ts=row["scheduled_ts"],
         finished_ts=row["finished_ts"],
         user=row["user"],
+        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
+        message=row["finished_message"],
+        reason=row["reason"],
+        not_before=row["not_before"],
+        not_after=row["not_after"],
     )
 
 

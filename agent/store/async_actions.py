@@ -8,15 +8,15 @@ from agent.clock import rfc3339
 from agent.errors import ActionNotFound
 from agent.models import Json, State
 from agent.store import Store
-from agent.store.actions import loads
+from agent.store.actions import LAST, LONGEST_NUMBER, loads
 
 ROWS = """
     SELECT actions.seq, user, user_reference, resources.type AS resource_type, resource_id, kind, requester,
-           scheduled_ts, finished_ts, state, state_payload, finished_message, args
+           scheduled_ts, finished_ts, state, state_payload, finished_message, args, version, not_before
     FROM actions JOIN resources ON resources.id = resource_id
 """
 BY_SEQ = f"{ROWS} WHERE actions.seq = ?"
-SEQ = "SELECT seq FROM actions WHERE id = ?"
+BY_ID = f"{ROWS} WHERE actions.id = ?"
 
 # Oldest first: what arrives while somebody turns the pages comes after the last one.
 PAGE = "SELECT seq FROM actions ORDER BY seq LIMIT :limit OFFSET :offset"
@@ -44,23 +44,28 @@ class AsyncAction:
     state_payload: Json
     finished_message: str | None
     args: Json
+    version: int
+    not_before: int | None
 
 
 def by_seq(store: Store, seq: int) -> AsyncAction:
     """Raises `ActionNotFound`."""
-    # A number that SQLite has no room for is nobody's.
-    rows = store.read(BY_SEQ, (seq,)) if seq < 2**63 else []
-    if not rows:
-        raise ActionNotFound(f"no action has the id {str(seq)[:100]}")
-    return _async_action(rows[0])
+    return _found(store, BY_SEQ, seq)
 
 
 def by_id(store: Store, action_id: str) -> AsyncAction:
-    """The AsyncAction of the Actions API's id. Raises `ActionNotFound`."""
-    rows = store.read(SEQ, (action_id,))
+    """By either of the ids of an action. Raises `ActionNotFound`."""
+    if action_id.isascii() and action_id.isdecimal():
+        return by_seq(store, int(action_id[:LONGEST_NUMBER]))
+    return _found(store, BY_ID, action_id)
+
+
+def _found(store: Store, statement: str, action_id: int | str) -> AsyncAction:
+    # SQLite has no room for a larger number.
+    rows = store.read(statement, (action_id,)) if isinstance(action_id, str) or action_id <= LAST else []
     if not rows:
-        raise ActionNotFound(f"no action has the id {action_id!r}")
-    return by_seq(store, rows[0]["seq"])
+        raise ActionNotFound(f"no action has the id {str(action_id)[:100]!r}")
+    return _async_action(rows[0])
 
 
 def page(store: Store, number: int, per_page: int, user_reference: str | None) -> tuple[list[int], int]:
@@ -91,6 +96,8 @@ def _async_action(row: sqlite3.Row) -> AsyncAction:
         state_payload=loads(row["state_payload"]),
         finished_message=row["finished_message"],
         args=loads(row["args"]),
+        version=row["version"],
+        not_before=row["not_before"],
     )
 
 

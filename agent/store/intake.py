@@ -19,7 +19,7 @@ from agent.store.together import Together
 
 COLUMNS = (
     "id, kind, args, secrets, headers, requester, user, user_reference, resource_id, idempotency_key, created_ts, "
-    "scheduled_ts, state_ts, state, fingerprint, size"
+    "scheduled_ts, state_ts, state, fingerprint, reason, not_before, not_after, size"
 )
 
 WAITING_BYTES = "SELECT bytes FROM waiting"
@@ -167,5 +167,8 @@ def _row(action_id: str, request: Request, resource_id: int, fingerprint: bytes 
         now,
         "NEW",
         fingerprint,
+        request.reason,
+        request.not_before,
+        request.not_after,
         len(args) + len(secrets or "") + len(headers),
     )

@@ -28,7 +28,9 @@ def seed(name: str) -> Any:
 
 ITEM = set(seed("queue")[0])
 # `scheduled_ts` is not in the seed's example, but in the action model that the seed refers to.
-ACTION = set(seed("info")["action"]) | {"scheduled_ts"}
+OURS = {"async_action_id", "user", "message", "outcome", "reason", "started_ts", "not_before", "not_after"}
+ACTION = set(seed("info")["action"]) | {"scheduled_ts"} | OURS
+OUTCOMES = {"DONE": ("done",), "FAILED": ("failed", "cancelled", "timed_out", "interrupted", "expired")}
 HISTORY_ITEM = set(seed("info")["history"][0])
 
 
@@ -65,6 +67,8 @@ def assert_action(action: Any) -> None:
     assert all(isinstance(value, str) for value in action["headers"].values())
     assert moment(action["created_ts"]) <= moment(action["scheduled_ts"])
     assert (action["finished_ts"] is not None) == (action["state"] in FINAL)
+    assert action["outcome"] in OUTCOMES.get(action["state"], (None,))
+    assert isinstance(action["message"], str) == (action["state"] in FINAL)
     if action["finished_ts"] is not None:
         assert moment(action["scheduled_ts"]) <= moment(action["finished_ts"])
 

@@ -23,7 +23,9 @@ from tests.conformance.shapes import (
 WEIRD_IDS = [
     "0",
     "-1",
-    "1",
+    "999999",
+    "9" * 30,
+    "\u0661",
     "null",
     "..",
     "a/b",

@@ -81,13 +81,15 @@ def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
     assert found == {
         (f"{PREFIX}/finished", "get"),
         (f"{PREFIX}/queue", "get"),
+        (f"{PREFIX}/list", "get"),
         (f"{PREFIX}/available", "get"),
         (f"{PREFIX}/info/{{action_id}}", "get"),
         (f"{PREFIX}/cancel/{{action_id}}", "post"),
         ("/api/unstable/datastore", "get"),
         ("/api/unstable/events", "get"),
         *((ACTIONS + suffix, method) for suffix in ("", ".json") for method in ("get", "post")),
-        *((f"{ACTIONS}/{{seq}}{suffix}", "get") for suffix in ("", ".json")),
+        *((f"{ACTIONS}/{{action_id}}{suffix}", "get") for suffix in ("", ".json")),
+        *((f"{ACTIONS}/{{action_id}}/cancel{suffix}", "post") for suffix in ("", ".json")),
         ("/hooks/deploy/{application}", "post"),
         (PATH, "get"),
     }
@@ -138,12 +140,15 @@ def test_every_error_has_the_one_shape(document: Any) -> None:
     assert set(document["components"]["schemas"]["Error"]["required"]) == {"error", "layers", "variant"}
 
 
+SCHEDULE = {"Idempotency-Key", "From", "Action-Reason", "Not-Before", "Not-After"}
+
+
 @pytest.mark.parametrize(
     ("path", "method", "headers"),
     [
-        (f"{PREFIX}/schedule/{{kind}}", "post", {"Idempotency-Key", "From"}),
-        (f"{PREFIX}/schedule/replicante.test.ping", "post", {"Idempotency-Key", "From"}),
-        (ACTIONS, "post", {"Idempotency-Key", "From"}),
+        (f"{PREFIX}/schedule/{{kind}}", "post", SCHEDULE),
+        (f"{PREFIX}/schedule/replicante.test.ping", "post", SCHEDULE),
+        (ACTIONS, "post", SCHEDULE),
         (f"{PREFIX}/info/{{action_id}}", "get", {"If-None-Match", "Prefer"}),
         ("/hooks/deploy/{application}", "post", {"X-Hub-Signature-256", "X-GitHub-Event"}),
         (PATH, "get", {"If-None-Match"}),

@@ -214,7 +214,7 @@ def test_a_message_that_is_no_text_for_sqlite_does_not_stop_the_queue(store: Sto
 
 
 def test_an_unknown_id_is_not_found(store: Store) -> None:
-    for ask in (actions.by_id, actions.version, actions.cancel):
+    for ask in (actions.by_id, actions.standing, actions.cancel):
         with pytest.raises(ActionNotFound):
             ask(store, "nobody")
 

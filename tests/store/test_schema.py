@@ -84,7 +84,20 @@ def test_a_final_state_and_its_time_come_together(store: Store) -> None:
     schedule(store)
     claim(store)
     assert "CHECK" in broken(store, "UPDATE actions SET state = 'DONE', version = version + 1")
-    assert "CHECK" in broken(store, "UPDATE actions SET finished_ts = 1, finished_order = 1")
+    assert "CHECK" in broken(store, "UPDATE actions SET finished_ts = 1, finished_order = 1, outcome = 'failed'")
+
+
+def test_a_final_state_and_its_outcome_come_together(store: Store) -> None:
+    schedule(store)
+    claim(store)
+    ended = "version = version + 1, finished_ts = 1, finished_order = 1"
+    for change in (
+        f"state = 'DONE', {ended}",
+        f"state = 'DONE', {ended}, outcome = 'failed'",
+        f"state = 'FAILED', {ended}, outcome = 'done'",
+        "outcome = 'cancelled'",
+    ):
+        assert "an action has an outcome once it is final" in broken(store, f"UPDATE actions SET {change}")  # noqa: S608
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -112,7 +125,7 @@ def test_history_is_written_by_the_change_itself(store: Store) -> None:
         "state = 'RUNNING', version = version + 1",
         "state_payload = '1', version = version + 1",
         "state = 'RUNNING', state_payload = '2', version = version + 1",
-        "state = 'DONE', version = version + 1, finished_ts = 1, finished_order = 1",
+        "state = 'DONE', version = version + 1, finished_ts = 1, finished_order = 1, outcome = 'done'",
     ):
         store.write_one(f"UPDATE actions SET {change}", {})  # noqa: S608
     history = store.read("SELECT state, state_payload FROM history ORDER BY version")
@@ -157,7 +170,8 @@ def test_secrets_are_kept_until_the_action_is_final_and_not_a_byte_longer(store:
     assert left.secrets == {"password": secret}
     assert "CHECK" in broken(
         store,
-        "UPDATE actions SET state = 'DONE', version = version + 1, finished_ts = 1, finished_order = 1",
+        "UPDATE actions SET state = 'DONE', version = version + 1, finished_ts = 1, finished_order = 1, "
+        "outcome = 'done'",
     )
     actions.finish(store, left.action.seq, State.DONE, None, "", claim_next=False)
     assert store.read("SELECT secrets FROM actions")[0][0] is None
