@@ -80,7 +80,7 @@ def test_none_of_the_calls_of_many_threads_waits_for_a_tick(scene: Scene, engine
         thread.start()
     for thread in threads:
         thread.join(60)
-    eventually(lambda: not actions.queue(scene.store), "the queue is empty without a tick", AT_ONCE)
+    eventually(lambda: not actions.queue(scene.store), "the queue is empty without a tick", 60)
 
 
 def test_a_call_while_a_step_is_under_way_is_heard_after_it(scene: Scene, engine: Engine) -> None:
