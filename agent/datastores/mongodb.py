@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from agent import plan
 from agent.config import Datastore as Settings
-from agent.datastores import mongodb_replication, mongodb_resync
+from agent.datastores import (
+    mongodb_databases,
+    mongodb_files,
+    mongodb_handover,
+    mongodb_membership,
+    mongodb_promotion,
+    mongodb_replication,
+    mongodb_status,
+    mongodb_users,
+    mongodb_way_back,
+)
 from agent.datastores.base import (
     Datastore,
     DatastoreDown,
@@ -20,24 +30,25 @@ from agent.datastores.base import (
     DatastoreRefused,
     DatastoreUnreachable,
     Role,
+    UserChanges,
 )
+from agent.datastores.mongodb_connection import Answer, Way
+from agent.datastores.mongodb_decide import decide, plan_start
+from agent.datastores.mongodb_resync import Resync
+from agent.datastores.progress import Progress
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
+from agent.datastores.status import Status
 from agent.errors import ConfigError
 from agent.models import Json
+from agent.plan import Plan
 from agent.stop import Stop
 
 if TYPE_CHECKING:
     from agent.supervisors.base import Supervisor
 
-Answer = dict[str, Any]
-
 LOOK_EVERY = 0.1
-PORT = 27017
-USERS = "admin"
-"""The database that all users are kept in, so that one user can have several databases."""
-FIRST = "_created"
-"""The empty collection that makes a database exist."""
-ROLES = {"readonly": "read", "readwrite": "readWrite", "owner": "dbOwner"}
+CONNECT_TO_OTHERS = 2.0
+"""Seconds that another member has to take a connection; a dead host takes none."""
 
 
 class MongoDB(Datastore):
@@ -49,16 +60,19 @@ class MongoDB(Datastore):
     database_options = ()
     experimental = "Experimental on MongoDB: tried on stand-ins that speak its protocol, never on mongod itself."
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, connect: float | None = None) -> None:
         super().__init__(settings)
-        self.primary = None if settings.primary is None else self._primary(settings.primary)
+        self.way = Way(settings.url, self.address, settings.timeout, connect or settings.timeout, self.password)
+        self.primary = None if settings.primary is None else self._other(settings.primary, "datastore.primary")
+        for name, peer in settings.peers.items():
+            self._other(peer.url, f"datastore.peers.{name}.url")
 
-    def _primary(self, url: str) -> MongoDB:
-        """The server that `datastore.primary` names."""
+    def _other(self, url: str, option: str) -> MongoDB:
+        """The server that an option names. Raises `ConfigError`."""
         try:
-            return type(self)(replace(self.settings, url=url, primary=None))
+            return self.server(url, self.settings.primary_password_file)
         except ConfigError:
-            raise ConfigError("datastore.primary: expected mongodb://host:port") from None
+            raise ConfigError(f"{option}: expected mongodb://host:port") from None
 
     # Life
 
@@ -89,7 +103,7 @@ class MongoDB(Datastore):
         return f"MongoDB at {self.address} has shut down"
 
     def _run(self) -> Any:
-        """What tells one run of the server from another."""
+        """What identifies one run of the server."""
         return self.hello().get("topologyVersion", {}).get("processId")
 
     def _still_runs(self, run: Any) -> bool:
@@ -103,60 +117,102 @@ class MongoDB(Datastore):
     # Databases
 
     def is_system_database(self, name: str) -> bool:
-        return name in ("admin", "config", "local")
+        return name in mongodb_databases.OF_THE_SERVER
 
     def database_exists(self, name: str) -> bool:
-        return bool(self.command("listDatabases", nameOnly=True, filter={"name": name})["databases"])
+        return mongodb_databases.exists(self, name)
+
+    def plan_create_database(self, name: str, options: Mapping[str, str]) -> Plan:
+        return mongodb_databases.plan_create(self, name)
 
     def create_database(self, name: str, options: Mapping[str, str]) -> Json:
-        """A database of MongoDB is there as soon as something is in it."""
-        self.command("create", FIRST, database=name)
-        return {"collection": FIRST}
+        return mongodb_databases.create(self, name)
+
+    def plan_delete_database(self, name: str, *, force: bool) -> Plan:
+        return mongodb_databases.plan_delete(self, name)
 
     def delete_database(self, name: str, *, force: bool) -> Json:
-        """Connections belong to no database, so there are none to end."""
-        self.command("dropDatabase", database=name)
-        return {}
+        return mongodb_databases.delete(self, name)
 
     # Users
 
     def user_exists(self, name: str) -> bool:
-        return bool(self.command("usersInfo", {"user": name, "db": USERS})["users"])
+        return mongodb_users.find(self, name) is not None
+
+    def plan_create_user(self, name: str, databases: Sequence[str], privileges: str) -> Plan:
+        return mongodb_users.plan_create(self, name)
 
     def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
-        """The databases need not be there yet."""
-        roles = [{"role": ROLES[privileges], "db": database} for database in databases]
-        self.command("createUser", name, database=USERS, pwd=password, roles=roles)
-        return {"authSource": USERS, "roles": [f"{each['role']}@{each['db']}" for each in roles]}
+        return mongodb_users.create(self, name, password, databases, privileges)
+
+    def plan_update_user(self, name: str, changes: UserChanges) -> Plan:
+        return mongodb_users.plan_update(self, name, changes)
+
+    def update_user(self, name: str, changes: UserChanges) -> Json:
+        return mongodb_users.update(self, name, changes)
+
+    def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
+        return mongodb_users.plan_delete(self, name, reassign_to)
 
     def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
-        own = self.command("connectionStatus")["authInfo"]["authenticatedUsers"]
-        if {"user": name, "db": USERS} in own:
-            raise DatastoreRefused(f"the user {name} is the agent's own")
-        self.command("dropUser", name, database=USERS)
-        return {"authSource": USERS}
+        return mongodb_users.delete(self, name)
 
     # Replication
 
     def role(self) -> Role:
         return mongodb_replication.role(self)
 
+    def status(self) -> Status:
+        return mongodb_status.status(self)
+
+    def plan_promote(self, request: PromoteRequest) -> Plan:
+        return mongodb_promotion.plan_promote(self, request)
+
     def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
-        return mongodb_replication.promote(self, stop)
+        return mongodb_promotion.promote(self, stop, request)
+
+    def plan_disable_replication(self) -> Plan:
+        return mongodb_membership.plan_leave(self)
 
     def disable_replication(self, stop: Stop) -> Json:
         """Removed from its set the server stays read-only; only a start without a set makes it writable."""
-        return mongodb_replication.leave(self, stop)
+        return mongodb_membership.leave(self, stop)
 
-    def resync(
-        self, service: Supervisor | None, progress: Callable[[str], None], request: ResyncRequest = RESYNC
-    ) -> Json:
-        return mongodb_resync.Resync(self, service, progress).run()
+    def plan_resync(self, service: Supervisor | None, request: ResyncRequest) -> Plan:
+        if not self.is_up():
+            return plan_start(self, service, request)
+        if self.is_dirty() and service is not None:
+            return plan.unknown(
+                "an earlier resync ended half way: the old data would be put back, and the resync then looks at it",
+                steps=["stop MongoDB", "put the old data back", "start MongoDB", "make this plan again"],
+            )
+        return decide(self, service, request).plan
+
+    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+        return Resync(self, service, progress, Stop()).run(request)
+
+    def recover(self, service: Supervisor | None) -> str | None:
+        return mongodb_way_back.recover(self, service)
+
+    def plan_follow(self, service: Supervisor | None, primary: str) -> Plan:
+        return decide(self, service, ResyncRequest(primary=primary, mode="follow")).plan
+
+    def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        """A member follows the primary that its set elects, so that this catches up, or joins the set again."""
+        return Resync(self, service, Progress(lambda state: None), stop).run(
+            ResyncRequest(primary=primary, mode="follow")
+        )
+
+    def plan_demote(self, service: Supervisor | None, primary: str) -> Plan:
+        return mongodb_handover.plan_demote(self, primary)
+
+    def demote(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
+        return mongodb_handover.demote(self, primary, stop)
 
     def is_dirty(self) -> bool:
-        """While a resync is under way, unless it has come to be a member with the data all the same."""
+        """While a resync is running, unless it has come to be a member with the data all the same."""
         directory = self.data_directory()
-        return directory is not None and mongodb_resync.is_under_way(directory) and not mongodb_resync.has_data(self)
+        return directory is not None and mongodb_files.is_under_way(directory) and not mongodb_way_back.follows(self)
 
     def data_directory(self) -> Path | None:
         """As configured, else as the server says; None where it is not known."""
@@ -167,69 +223,53 @@ class MongoDB(Datastore):
             return Path(storage["dbPath"]) if "dbPath" in storage else None
         return None
 
-    def at(self, address: str) -> MongoDB:
-        """Another member of the set, known by the same users."""
-        parts = urlsplit(self.settings.url)
-        user = parts.netloc.rpartition("@")[0]
-        netloc = f"{user}@{address}" if user else address
-        return type(self)(replace(self.settings, url=parts._replace(netloc=netloc).geturl()))
+    def address_in_set(self) -> str | None:
+        """The address that this server had in its set when the agent let it leave; None where that is not known."""
+        found = mongodb_membership.kept_member(self.data_directory()).get("host")
+        return None if found is None else str(found)
+
+    # Other members
+
+    def named(self, name: str) -> MongoDB:
+        """The peer of that name. Raises `DatastoreRefused`."""
+        peer = self.peer(name)
+        assert peer is not None  # of a name
+        return self.server(peer.url, peer.password_file)
+
+    def server(self, url: str, password_file: Path | None) -> MongoDB:
+        """Another server: by the login of its url, else by that of this one, as the users of a set are the same."""
+        parts = urlsplit(url)
+        if parts.scheme != "mongodb" or "@" in parts.netloc:
+            return self._with(url, password_file)
+        own = urlsplit(self.settings.url)
+        user, at, _ = own.netloc.rpartition("@")
+        query = parts.query or own.query
+        return self._with(
+            parts._replace(netloc=f"{user}{at}{parts.netloc}", path=parts.path or "/", query=query).geturl(),
+            self.settings.password_file,
+        )
+
+    def member(self, address: str) -> MongoDB:
+        """Another member of the set: by the login of the peer of this address, else by that of this server."""
+        for peer in self.settings.peers.values():
+            if unquote(urlsplit(peer.url).netloc.rpartition("@")[2]) == address:
+                return self.server(peer.url, peer.password_file)
+        return self.server(f"mongodb://{address}/", None)
+
+    def _with(self, url: str, password_file: Path | None) -> MongoDB:
+        settings = replace(self.settings, url=url, password_file=password_file, primary=None, peers={})
+        return type(self)(settings, CONNECT_TO_OTHERS)
 
     # Connections
 
     def hello(self) -> Answer:
         """How it presents itself to everybody: also while it has no users yet."""
-        return self._ask(self._anonymous_url(), {}, "hello", 1, "admin", {})
+        return self.way.hello()
 
     def command(self, name: str, value: Any = 1, /, *, database: str = "admin", **more: Any) -> Answer:
-        """Its answer to one command."""
-        password = self.password()
-        secret = {} if password is None else {"password": password}
-        return self._ask(self.settings.url, secret, name, value, database, more)
+        """Its answer to one command. Raises `DatastoreError`."""
+        return self.way.command(name, value, database=database, **more)
 
-    def _ask(self, url: str, options: Any, name: str, value: Any, database: str, more: Mapping[str, Any]) -> Answer:
-        from bson.errors import BSONError
-        from pymongo import MongoClient, errors
-
-        self._check_somebody_listens()
-        limit = int(self.settings.timeout * 1000)
-        limits: Any = {"serverSelectionTimeoutMS": limit, "connectTimeoutMS": limit, "socketTimeoutMS": limit}
-        try:
-            with MongoClient[Answer](url, **options, **limits, directConnection=True) as client:
-                return dict(client[database].command(name, value, **more))
-        except (errors.OperationFailure, errors.NotPrimaryError) as error:
-            words = error.details.get("errmsg") if isinstance(error.details, Mapping) else None
-            raise DatastoreRefused(f"MongoDB at {self.address} refuses: {words or error}") from error
-        except errors.ConnectionFailure as error:
-            words = str(error).partition(", Timeout:")[0]
-            raise DatastoreUnreachable(f"MongoDB at {self.address} does not answer: {words}") from error
-        except (errors.PyMongoError, BSONError, UnicodeError) as error:
-            raise DatastoreRefused(f"MongoDB at {self.address} cannot be asked for this: {error}") from error
-
-    def _check_somebody_listens(self) -> None:
-        """The driver would look for the server again and again until its time is over."""
-        host = unquote(urlsplit(self.settings.url).netloc.rpartition("@")[2])
-        try:
-            _connect(host, self.settings.timeout).close()
-        except (ConnectionRefusedError, FileNotFoundError) as error:
-            raise DatastoreDown(f"nothing listens at {self.address}") from error
-        except OSError as error:
-            raise DatastoreUnreachable(f"MongoDB at {self.address} cannot be reached: {error}") from error
-
-    def _anonymous_url(self) -> str:
-        parts = urlsplit(self.settings.url)
-        query = [(name, value) for name, value in parse_qsl(parts.query) if not name.lower().startswith("auth")]
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=urlencode(query)).geturl()
-
-
-def _connect(host: str, timeout: float) -> socket.socket:
-    if not host.startswith("/"):
-        parts = urlsplit(f"//{host}")
-        return socket.create_connection((parts.hostname or "", parts.port or PORT), timeout)
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(timeout)
-    try:
-        connection.connect(host)
-    except OSError:
-        connection.close()
-        raise
-    return connection
+    def log_in(self, user: str, password: str) -> None:
+        """Prove that the user can log in. Raises `DatastoreError`."""
+        self.way.log_in(user, password)

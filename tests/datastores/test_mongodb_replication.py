@@ -1,55 +1,33 @@
-"""What the agent asks a replica set for and how it takes the answers; the members are scripted, not mongod."""
+"""Roles, status, leaving and joining a set, shutdown: the members are scripted, not mongod."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent import config
-from agent.datastores import mongodb_resync
-from agent.datastores.base import Datastore, DatastoreDown, DatastoreRefused, DatastoreUnreachable, Role
-from agent.kinds import resync as resync_kind
-from agent.kinds.base import Failed
+from agent.datastores.base import DatastoreDown, DatastoreRefused, Role
+from agent.datastores.requests import Lag, ResyncRequest
+from agent.plan import Would
 from agent.stop import Stop
-from tests.datastores.reports import into
-from tests.datastores.scripted_mongod import Member, Service
-from tests.datastores.test_mongodb import at
-from tests.kinds.performing import step_of
+from tests.datastores.mongodb_sets import data_directory, peers, replica_set, resync, store_of
+from tests.datastores.scripted_mongod import BEGAN, Group, Service
 
 
 @pytest.fixture
-def members() -> Iterator[list[Member]]:
-    """A primary and two secondaries."""
-    members: list[Member] = []
-    for state in ("PRIMARY", "SECONDARY", "SECONDARY"):
-        Member(members, state).start()
-    yield members
-    ends = [threading.Thread(target=each.stop) for each in members]  # each takes its time
-    for end in ends:
-        end.start()
-    for end in ends:
-        end.join()
+def group() -> Iterator[Group]:
+    with replica_set() as group:
+        yield group
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data directory with files in it."""
-    (tmp_path / "data/journal").mkdir(parents=True)
-    for name in ("WiredTiger", "collection-0.wt", "journal/log.1"):
-        (tmp_path / "data" / name).write_text("old")
-    return tmp_path / "data"
+    return data_directory(tmp_path)
 
 
-def store_of(member: Member, **options: Any) -> Datastore:
-    return at(f"mongodb://{member.address}/", timeout=1, **options)
-
-
-def test_each_tells_its_part(members: list[Member]) -> None:
-    first, second, _ = members
+def test_each_says_its_role(group: Group) -> None:
+    first, second, _ = group.members
     assert store_of(first).role() == Role("primary", writable=True)
     assert store_of(second).role() == Role("replica", first.address, streaming=True)
     first.stop()
@@ -58,172 +36,171 @@ def test_each_tells_its_part(members: list[Member]) -> None:
     assert store_of(second).role() == Role("standalone")
 
 
-def test_a_secondary_is_elected(members: list[Member]) -> None:
-    assert store_of(members[1]).promote(Stop()) == {"set": "rs"}
-    assert [each.state for each in members] == ["SECONDARY", "PRIMARY", "SECONDARY"]
+def test_status_of_a_primary_has_its_replicas_and_the_write_concern(group: Group) -> None:
+    first, second, third = group.members
+    second.oplog = second.oplog[:8]
+    third.stop()
+    status = store_of(first).status()
+    assert (status.role, status.writable, status.cluster_id) == ("primary", True, str(group.id))
+    assert (status.version, status.position, status.timeline) == ("7.0.5", f"{BEGAN + 9}.1@1", 1)
+    assert status.source is None and status.dirty is False
+    behind, gone = status.replicas
+    assert (behind["address"], behind["state"], behind["lag_seconds"]) == (second.address, "SECONDARY", 2)
+    assert (gone["state"], gone["lag_seconds"]) == ("(not reachable/healthy)", None)
+    assert status.synchronous == {"required": "majority", "satisfied": True, "standbys": [second.address]}
+    group.write_concern = 3
+    synchronous = store_of(first).status().synchronous
+    assert synchronous is not None and synchronous["satisfied"] is False
 
 
-def test_an_election_that_is_lost_is_told(members: list[Member]) -> None:
-    members[1].elected = False
-    with pytest.raises(DatastoreRefused, match=r"refuses: Election failed\."):
-        store_of(members[1]).promote(Stop())
+def test_status_of_a_secondary_has_its_source_and_lag(group: Group) -> None:
+    first, second, _ = group.members
+    second.oplog = second.oplog[:6]
+    status = store_of(second).status()
+    assert status.role == "replica" and status.lag == Lag(seconds=4.0, transactions=4)
+    assert status.source is not None
+    assert (status.source["address"], status.source["state"]) == (first.address, "streaming")
+    assert status.source["last_message_age"] == 1.0
+    first.stop()
+    status = store_of(second).status()
+    assert status.unknown["lag"] == "the set has no primary now" and status.lag == Lag()
 
 
-def test_the_primary_is_asked_to_remove_a_member(members: list[Member]) -> None:
-    store = store_of(members[2])
-    assert store.disable_replication(Stop()) == {"set": "rs", "removed": members[2].address}
-    assert store.role() == Role("standalone") and members[0].asked == ["replSetGetConfig", "replSetReconfig"]
+def test_status_says_why_a_fact_is_missing(group: Group) -> None:
+    member = group.members[1]
+    member.state = "ALONE"
+    status = store_of(member).status()
+    assert status.reachable and status.unknown["cluster_id"] == "this server is in no replica set"
+    member.stop()
+    status = store_of(member).status()
+    assert not status.reachable and status.error is not None and "nothing listens" in status.error
 
 
-def test_without_a_primary_no_member_is_removed(members: list[Member]) -> None:
-    members[0].stop()
+def test_the_primary_is_asked_to_remove_a_member(group: Group, data: Path) -> None:
+    member = group.members[2]
+    member.directory = data
+    member.options["priority"] = 5
+    store = store_of(member)
+    result = store.disable_replication(Stop())
+    assert isinstance(result, dict)
+    assert (result["set"], result["removed"], result["member"]["priority"]) == ("rs", member.address, 5)
+    assert store.role() == Role("standalone") and result["kept_in"] == str(data / "agent-member.json")
+    assert group.members[0].asked == ["replSetGetConfig", "replSetReconfig"]
+    assert store.plan_disable_replication().would is Would.NOTHING
+
+
+def test_a_configuration_that_changes_meanwhile_is_read_again(group: Group) -> None:
+    """Row 30: two changes at the same moment are no failure."""
+    group.busy = 2
+    store_of(group.members[2]).disable_replication(Stop())
+    assert group.members[0].asked.count("replSetReconfig") == 3 and group.members[2].state == "REMOVED"
+
+
+def test_leaving_warns_of_what_the_set_loses(group: Group) -> None:
+    """Row 17: the last other member with the data, and the majority of writes."""
+    store = store_of(group.members[2])
+    assert store.plan_disable_replication().warnings == []
+    group.members[1].stop()
+    warnings = store.plan_disable_replication().warnings
+    assert f"{group.members[0].address} would be the only member of the set with the data" in warnings
+    assert any("the set would have no majority" in each for each in warnings)
+
+
+def test_without_a_primary_no_member_is_removed(group: Group) -> None:
+    group.members[0].stop()
+    plan = store_of(group.members[2]).plan_disable_replication()
+    assert plan.refusal is not None and "the set rs has no primary now" in plan.refusal.reason
     with pytest.raises(DatastoreRefused, match="the set rs has no primary now"):
-        store_of(members[2]).disable_replication(Stop())
+        store_of(group.members[2]).disable_replication(Stop())
+    primary = store_of(group.members[1])
+    group.members[1].state = "PRIMARY"
+    assert primary.plan_disable_replication().would is Would.REFUSE
 
 
-def test_it_is_shut_down_or_refuses(members: list[Member]) -> None:
-    assert store_of(members[0]).shut_down(5, Stop()) == f"MongoDB at mongodb://{members[0].address}/ has shut down"
+def test_a_removed_member_joins_again_without_a_copy_and_without_force(group: Group, data: Path) -> None:
+    """Row 4: it has nothing of its own, and the oplog reaches back to it."""
+    first, _, member = group.members
+    member.directory = data
+    member.options["priority"] = 5
+    options = peers(a=first)
+    store = store_of(member, **options)
+    store.disable_replication(Stop())
+    first.write(3)
+    plan = store.plan_follow(None, "a")
+    assert (plan.would, plan.facts["method"]) == (Would.CHANGE, "follow") and "add this server" in plan.steps[0]
+    assert store.follow(None, "a", Stop())["method"] == "follow"
+    assert store.role() == Role("replica", first.address, streaming=True)
+    assert member.options["priority"] == 5 and member.options["votes"] == 1 and member.oplog == first.oplog
+
+
+def test_a_removed_member_that_is_stale_is_copied(group: Group, data: Path) -> None:
+    first, second, member = group.members
+    member.directory = data
+    store = store_of(member, **peers(a=first))
+    store.disable_replication(Stop())
+    for each in (first, second):
+        each.oplog = first.oplog[:]
+        each.write(9)
+        each.oplog = each.oplog[-3:]
+    refused = store.plan_follow(None, "a")
+    assert refused.refusal is not None and "only a copy would do" in refused.refusal.reason
+    with pytest.raises(DatastoreRefused, match="cannot be known"):  # removed, it no longer knows what a majority has
+        resync(store, Service(member, data), primary="a")
+    result, _ = resync(store, Service(member, data), primary="a", force=True)
+    assert result["method"] == "copy" and (data / "WiredTiger").read_text() == "copied"
+    assert store.role().streaming and member.options["votes"] == 1
+
+
+def test_a_copy_of_a_removed_member_that_fails_leaves_it_removed(group: Group, data: Path) -> None:
+    first, _, member = group.members
+    member.directory = data
+    store = store_of(member, timeout=1, **peers(a=first))
+    store.disable_replication(Stop())
+    with pytest.raises(DatastoreRefused, match="taken out of the set again; the old data is back in its place"):
+        resync(store, Service(member, data, copies="ends"), primary="a", mode="copy", force=True)
+    assert (data / "collection-0.wt").read_text() == "old" and not member.options
+
+
+def test_a_removed_member_takes_the_data_of_another_set_by_its_id_alone(group: Group, data: Path) -> None:
+    """Row 1: `adopt`, written out; `force` is not enough."""
+    member = group.members[2]
+    member.directory = data
+    store_of(member).disable_replication(Stop())
+    with replica_set("PRIMARY") as other:
+        store = store_of(member, **peers(b=other.members[0]))
+        service = Service(member, data)
+        with pytest.raises(DatastoreRefused, match="belongs to another replica set"):
+            resync(store, service, primary="b", force=True)
+        with pytest.raises(DatastoreRefused, match=f"adopt names 1234, and .* has the id {other.id}"):
+            resync(store, service, primary="b", adopt="1234")
+        with pytest.raises(DatastoreRefused, match="has no member at the address of this server"):
+            resync(store, service, primary="b", adopt=str(other.id))
+        assert (data / "collection-0.wt").read_text() == "old"
+        other.options[member.address] = {"_id": 9, "host": member.address, "priority": 0, "votes": 0}
+        group.members.remove(member)
+        other.members.append(member)
+        plan = store.plan_resync(service, ResyncRequest(primary="b", adopt=str(other.id)))
+        assert plan.would is Would.DESTROY and plan.discards[0].what == "the data of this server"
+        member.group = other
+        result, _ = resync(store, service, primary="b", adopt=str(other.id))
+        assert result["method"] == "copy" and result["discarded"][0]["unit"] == "bytes"
+        assert (data / "WiredTiger").read_text() == "copied" and store.status().cluster_id == str(other.id)
+
+
+def test_a_member_of_one_set_does_not_follow_another(group: Group) -> None:
+    with replica_set("PRIMARY") as other:
+        store = store_of(group.members[1], **peers(b=other.members[0]))
+        plan = store.plan_follow(None, "b")
+        assert plan.refusal is not None and "belongs to another replica set" in plan.refusal.reason
+    assert store_of(group.members[1], **peers(a=group.members[0])).plan_follow(None, "a").would is Would.NOTHING
+
+
+def test_it_is_shut_down_or_refuses(group: Group) -> None:
+    first, second, third = group.members
+    assert store_of(first).shut_down(5, Stop()) == f"MongoDB at mongodb://{first.address}/ has shut down"
     with pytest.raises(DatastoreDown):
-        store_of(members[0]).shut_down(5, Stop())
-    members[1].state = "PRIMARY"
-    members[2].stop()
+        store_of(first).shut_down(5, Stop())
+    second.state = "PRIMARY"
+    third.stop()
     with pytest.raises(DatastoreRefused, match="No electable secondaries"):
-        store_of(members[1]).shut_down(5, Stop())
-
-
-def resync(store: Datastore, service: Service | None) -> tuple[Any, list[str]]:
-    phases: list[str] = []
-    return store.resync(service, into(phases)), phases
-
-
-def test_a_member_is_emptied_and_copies_anew(members: list[Member], data: Path) -> None:
-    members[1].directory = data
-    store = store_of(members[1])
-    result, phases = resync(store, Service(members[1], data))
-    assert result == {"primary": members[0].address}
-    assert phases == [
-        "stopping MongoDB",
-        "emptying the data directory",
-        "starting MongoDB",
-        "copying the data: 40 % of 200 bytes",
-        "deleting the old data",
-    ]
-    assert [each.name for each in data.iterdir()] == ["WiredTiger"]
-    assert (data / "WiredTiger").read_text() == "copied" and not store.is_dirty()
-
-
-def test_one_that_ends_half_way_is_dirty_keeps_the_old_data_and_can_begin_anew(
-    members: list[Member], data: Path
-) -> None:
-    store = store_of(members[1], data_directory=str(data))
-    with pytest.raises(DatastoreRefused, match="has ended in the middle of its initial sync"):
-        resync(store, Service(members[1], data, ends_copying=True))
-    assert store.is_dirty() and (data / "agent-resync-old/journal/log.1").read_text() == "old"
-    (data / "half-copied.wt").touch()
-    resync(store, Service(members[1], data))
-    assert not store.is_dirty() and [each.name for each in data.iterdir()] == ["WiredTiger"]
-
-
-def test_a_mark_that_was_left_lets_nobody_empty_a_primary(members: list[Member], data: Path, tmp_path: Path) -> None:
-    """The host went down in a resync; the member made its initial sync alone and was elected since."""
-    here, *others = members
-    (data / mongodb_resync.EMPTIED).mkdir()
-    options = {"kind": "mongodb", "url": f"mongodb://{here.address}/", "data_directory": str(data), "timeout": 1}
-    document = {"agent": {"db": str(tmp_path / "agent.db")}, "datastore": options, "service": {"unit": "m.service"}}
-    kind = resync_kind.Resync(config.parse(document))
-    outcome = kind.step(step_of(kind))
-    assert isinstance(outcome, Failed) and "force is needed" in outcome.message
-    for each in others:
-        each.state = "RECOVERING"
-    for state in ("PRIMARY", "SECONDARY"):
-        here.state = state
-        with pytest.raises(DatastoreRefused, match="no other member of the set has the data"):
-            resync(store_of(here, data_directory=str(data)), Service(here, data))
-    assert (data / "collection-0.wt").read_text() == "old"
-
-
-@pytest.mark.parametrize(
-    ("state", "dirty"),
-    [("PRIMARY", False), ("SECONDARY", False), ("STARTUP2", True), ("EMPTY", True), ("REMOVED", True)],
-)
-def test_one_that_has_the_data_is_not_dirty_by_a_mark_that_was_left(
-    state: str, dirty: bool, members: list[Member], data: Path
-) -> None:
-    (data / mongodb_resync.EMPTIED).mkdir()
-    members[1].state = state
-    assert store_of(members[1], data_directory=str(data)).is_dirty() is dirty
-
-
-@pytest.mark.parametrize("moved", [0, 1, 2, 3])
-def test_emptying_goes_on_wherever_it_was_interrupted(moved: int, data: Path) -> None:
-    (data / mongodb_resync.EMPTYING).mkdir()
-    for entry in sorted(data.iterdir())[:moved]:
-        if entry.name != mongodb_resync.EMPTYING:
-            entry.rename(data / mongodb_resync.EMPTYING / entry.name)
-    assert mongodb_resync.is_under_way(data)
-    mongodb_resync.empty(data)
-    assert [each.name for each in data.iterdir()] == [mongodb_resync.EMPTIED]
-    assert sorted(each.name for each in (data / mongodb_resync.EMPTIED).iterdir()) == [
-        "WiredTiger",
-        "collection-0.wt",
-        "journal",
-    ]
-
-
-def test_emptying_goes_on_though_a_server_was_started_on_what_was_left(data: Path) -> None:
-    emptying = data / mongodb_resync.EMPTYING
-    emptying.mkdir()
-    kept = (data / "WiredTiger").read_bytes()
-    for name in ("WiredTiger", "journal"):
-        (data / name).rename(emptying / name)
-    (data / "WiredTiger").write_text("of a server with next to no data")
-    (data / "journal").mkdir()
-    (data / "journal" / "new").touch()
-    mongodb_resync.empty(data)
-    assert [each.name for each in data.iterdir()] == [mongodb_resync.EMPTIED]
-    emptied = data / mongodb_resync.EMPTIED
-    assert (emptied / "WiredTiger").read_bytes() == kept
-    assert (emptied / "collection-0.wt").exists() and not (emptied / "journal" / "new").exists()
-
-
-def test_nothing_is_touched_where_nobody_else_has_the_data(members: list[Member], data: Path) -> None:
-    members[0].state = members[2].state = "RECOVERING"
-    service = Service(members[1], data)
-    store = store_of(members[1], data_directory=str(data))
-    with pytest.raises(DatastoreRefused, match="no other member of the set has the data"):
-        resync(store, service)
-    members[1].stop()
-    with pytest.raises(DatastoreRefused, match="no other member of the set has the data"):
-        resync(store, service)
-    members[1].stop()
-    service.comes_up = False
-    with pytest.raises(DatastoreRefused, match=r"set datastore\.primary"):
-        resync(store, service)
-    with pytest.raises(DatastoreRefused, match="is no primary"):
-        resync(store_of(members[1], data_directory=str(data), primary=f"mongodb://{members[0].address}/"), service)
-    assert (data / "collection-0.wt").read_text() == "old" and not store.is_dirty()
-
-
-def test_one_that_does_not_come_up_is_rebuilt_where_the_primary_is_there(members: list[Member], data: Path) -> None:
-    members[1].stop()
-    store = store_of(members[1], data_directory=str(data), primary=f"mongodb://{members[0].address}/")
-    assert resync(store, Service(members[1], data, comes_up=False))[0] == {"primary": members[0].address}
-
-
-def test_what_is_missing_for_a_resync_is_named(members: list[Member], tmp_path: Path) -> None:
-    for service, options, words in (
-        (None, {}, r"set \[service\]"),
-        (Service(members[1], tmp_path), {}, r"set datastore\.data_directory"),
-        (Service(members[1], tmp_path), {"data_directory": str(tmp_path)}, "holds no data of MongoDB"),
-    ):
-        with pytest.raises(DatastoreRefused, match=words):
-            resync(store_of(members[1], **options), service)
-
-
-def test_a_member_that_no_set_comes_in_touch_with_is_told(members: list[Member], data: Path) -> None:
-    service = Service(members[1], data)
-    service.start = lambda *_: (setattr(members[1], "state", "EMPTY"), members[1].start())  # type: ignore
-    store = store_of(members[1], data_directory=str(data))
-    with pytest.raises(DatastoreUnreachable, match="no member of a set has come in touch"):
-        resync(store, service)
-    assert store.is_dirty()
+        store_of(second).shut_down(5, Stop())
