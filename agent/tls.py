@@ -5,7 +5,7 @@ import threading
 from functools import cache
 from pathlib import Path
 
-from agent import clock, config, log, stamp
+from agent import clock, config, log, revocation_list, stamp
 from agent.config import Tls
 from agent.errors import ConfigError
 
@@ -21,13 +21,15 @@ class Encryption:
         self._reading = threading.Lock()
         self._stamp = self._now()
         self._list = self._content()
+        self._valid_until = revocation_list.valid_until(self._list or b"")
         self._context = context(tls)
         self._complaint = ""
         self._again = 0.0
 
     def current(self) -> ssl.SSLContext:
         """The present context. While the revocation list cannot be used, one that accepts no client."""
-        if self._now() != self._stamp or (self._complaint and clock.monotonic() >= self._again):
+        wrong = self._complaint or self._expired
+        if self._now() != self._stamp or (wrong and clock.monotonic() >= self._again):
             with self._reading:
                 self._read_again()
         return self._context
@@ -38,14 +40,25 @@ class Encryption:
             return  # another thread did
         before, self._list = self._list, self._content()
         self._stamp, self._again = now, clock.monotonic() + RETRY
-        if self._list == before and not self._complaint:
+        self._valid_until = revocation_list.valid_until(self._list or b"")
+        if self._list == before and not self._complaint and not self._expired:
             return  # connections of the present context go on
         try:
+            self._refuse_expired()
             self._context, self._complaint = context(self._tls), ""
         except ConfigError as error:
             if str(error) != self._complaint:
                 log.revocations_not_read(str(error))
             self._context, self._complaint = _accepting_none(), str(error)
+
+    @property
+    def _expired(self) -> bool:
+        return clock.now() / 1e6 > self._valid_until
+
+    def _refuse_expired(self) -> None:
+        if self._expired:
+            end = clock.rfc3339(round(self._valid_until * 1e6))
+            raise ConfigError(f"api.tls.crl {self._tls.crl} is out of date since {end}: write the present list there")
 
     def _content(self) -> bytes | None:
         try:

@@ -7,12 +7,13 @@ import ssl
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
+from agent.revocation_list import valid_until
 from tests.agent_process import PREFIX, AgentProcess, eventually
 from tests.conformance.shapes import PING, SUCCESS
 from tests.conftest import STARTED, close_all
@@ -281,6 +282,50 @@ def test_without_a_valid_list_no_certificate_is_accepted_until_there_is_one(
     eventually(served, "it is served again")
     if broken in ("gone", "no list"):
         assert agent.log_text().count("no certificate is accepted until the list is right") == 1
+
+
+def test_a_list_that_runs_out_ends_connections_that_were_made_before(
+    start_encrypted: StartEncrypted, authority: Authority, tmp_path: Path
+) -> None:
+    crl = authority.revoke(tmp_path / "crl.pem")
+    agent = start_encrypted(crl=crl)
+    authority.revoke(crl, left=timedelta(seconds=8))
+    connection = agent.connect()
+    assert agent.get(f"{PREFIX}/queue", connection=connection).status == 200
+
+    def refused() -> bool:
+        try:
+            return agent.get(f"{PREFIX}/queue", connection=connection).status == 401
+        except NOT_SERVED:
+            return True
+
+    eventually(refused, "the connection that was made with the list is refused", 30)
+    connection.close()
+    assert f"api.tls.crl {crl} is out of date since " in agent.log_text()
+    authority.revoke(crl)
+
+    def served() -> bool:
+        try:
+            return agent.get(f"{PREFIX}/queue").status == 200
+        except NOT_SERVED:
+            return False
+
+    eventually(served, "a list of now is taken")
+
+
+@pytest.mark.parametrize("left", [timedelta(days=1), timedelta(days=365 * 40)], ids=["UTCTime", "GeneralizedTime"])
+def test_the_end_of_a_list_is_read(authority: Authority, tmp_path: Path, left: timedelta) -> None:
+    written = authority.revoke(tmp_path / "crl.pem", PINGER, left=left).read_bytes()
+    older = authority.revoke(tmp_path / "older.pem", left=-timedelta(days=1)).read_bytes()
+    expected = datetime.now(UTC) + left
+    for text in (written, older + written, written + older):
+        assert abs(valid_until(text) - expected.timestamp()) < 60
+    assert valid_until(older) < datetime.now(UTC).timestamp()
+
+
+@pytest.mark.parametrize("text", [b"", b"no list", b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"])
+def test_what_is_no_list_has_no_end(text: bytes) -> None:
+    assert valid_until(text) == float("inf")
 
 
 def test_a_list_needs_an_authority(tmp_path: Path, authority: Authority) -> None:
