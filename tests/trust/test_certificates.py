@@ -315,7 +315,7 @@ def test_a_list_that_runs_out_ends_connections_that_were_made_before(
 
 @pytest.mark.parametrize("left", [timedelta(days=1), timedelta(days=365 * 40)], ids=["UTCTime", "GeneralizedTime"])
 def test_the_end_of_a_list_is_read(authority: Authority, tmp_path: Path, left: timedelta) -> None:
-    written = authority.revoke(tmp_path / "crl.pem", PINGER, left=left).read_bytes()
+    written = authority.revoke(tmp_path / "crl.pem", left=left).read_bytes()
     older = authority.revoke(tmp_path / "older.pem", left=-timedelta(days=1)).read_bytes()
     expected = datetime.now(UTC) + left
     for text in (written, older + written, written + older):
