@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from agent import checks
 from agent.config import Settings
 
-ASK = ("start", "stop")
+ASK = ("reset-failed", "start", "stop")
+"""Before each start systemd is asked to forget the starts before it (`reset-failed`): its limit of starts would leave
+a stopped service down."""
 START = ("start",)
-RESTART = ("restart",)
-DEPLOY = ("reset-failed", "restart")
-PAUSE = ("freeze", "kill", "ref", "restart", "thaw")
+RESTART = ("reset-failed", "restart")
+PAUSE = ("freeze", "kill", "ref", "reset-failed", "restart", "thaw")
 """systemctl holds on to a unit (`ref`) before it freezes it; where it cannot be frozen its processes are stopped."""
 REBOOT = (
     "org.freedesktop.login1.reboot",
@@ -84,7 +85,7 @@ def _needed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
         if settings.host.reboot:
             yield REBOOT_TARGET, START
     for application in settings.applications.values():
-        yield from ((unit, DEPLOY) for unit in application.services)
+        yield from ((unit, RESTART) for unit in application.services)
     yield from ((service.unit, PAUSE) for service in settings.services.values())
     yield from ((process.unit, PAUSE) for process in settings.processes.values() if process.unit)
 

@@ -12,7 +12,7 @@ class Stop:
     """Asked for once, with a reason; the first reason stays. Used from any thread.
 
     As a context manager it is closed with its owner: whoever made it closes it, after all who wait
-    on its `fileno()` have ended.
+    on its `fileno()` have ended. One without an owner is closed with its last reference.
     """
 
     def __init__(self) -> None:
@@ -58,6 +58,9 @@ class Stop:
             if self._eventfd is not None:
                 os.close(self._eventfd)
                 self._eventfd = None
+
+    def __del__(self) -> None:
+        self.close()
 
     def __enter__(self) -> Self:
         return self

@@ -180,17 +180,17 @@ def test_a_unit_is_paused_resumed_and_restarted_by_actions(what: str, unit: str,
 @pytest.mark.parametrize(
     ("unit", "allowed"),
     [
-        ("db@b", ["start", "stop"]),
-        ("listed", ["restart"]),
-        ("paused", ["freeze", "thaw", "restart", "kill"]),
-        ("worker", ["freeze", "thaw", "restart", "kill"]),
+        ("db@b", ["stop", "start", "reset-failed"]),
+        ("listed", ["restart", "reset-failed"]),
+        ("paused", ["freeze", "thaw", "restart", "kill", "reset-failed"]),
+        ("worker", ["freeze", "thaw", "restart", "kill", "reset-failed"]),
         ("other", []),
         ("db@a", []),
         ("agent", []),
     ],
 )
 def test_a_unit_may_be_asked_for_what_its_actions_need_and_no_more(node: Node, unit: str, allowed: list[str]) -> None:
-    verbs = ["freeze", "thaw", "stop", "start", "restart", "reload-or-restart", "kill", "set-property"]
+    verbs = ["freeze", "thaw", "stop", "start", "restart", "reload-or-restart", "kill", "set-property", "reset-failed"]
     more = {"set-property": ["--runtime"], "kill": ["--signal=CONT"]}
     tried = {
         verb: systemctl(node, *more.get(verb, []), verb, unit, *(["CPUWeight=50"] if verb == "set-property" else []))
@@ -265,7 +265,7 @@ def test_what_the_rule_does_not_name_fails_with_the_words_of_systemd(agent: Agen
         assert f"the agent's user may not {verb} (see agentctl polkit): " in other["state_payload"]["message"]
     assert action["state"] == "FAILED"
     said = action["state_payload"]["payload"]["message"]
-    assert said.startswith("the agent's user may not stop db@b (see agentctl polkit): Failed to stop db@b.service: ")
+    assert said.startswith("the agent's user may not stop db@b.service (see agentctl polkit): Failed to stop db@b.service: ")
     assert said.endswith("authentication required") and "\n" not in said
 
 

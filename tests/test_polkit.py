@@ -43,10 +43,10 @@ def variable(name: str, text: str) -> Any:
 
 
 def test_each_unit_of_the_configuration_is_named_with_what_its_kinds_ask_for() -> None:
-    pause = ["freeze", "kill", "ref", "restart", "thaw"]
+    pause = ["freeze", "kill", "ref", "reset-failed", "restart", "thaw"]
     assert variable("units", rule(EVERYTHING)) == {
-        "postgresql@15-main.service": ["start", "stop"],
-        "listed.service": ["restart"],
+        "postgresql@15-main.service": ["reset-failed", "start", "stop"],
+        "listed.service": ["reset-failed", "restart"],
         "shop@1.service": ["reset-failed", "restart"],
         "shop@2.service": ["reset-failed", "restart"],
         "web\\x2dfront.service": pause,
@@ -86,7 +86,7 @@ def test_the_text_is_the_same_for_the_same_units_in_another_order() -> None:
 def test_a_name_is_never_code(name: str) -> None:
     text = rule(f"[service]\nunit = {json.dumps(name)}\n", user=name)
     assert variable("user", text) == name
-    assert variable("units", text) == {f"{name}.service": ["start", "stop"]}
+    assert variable("units", text) == {f"{name}.service": ["reset-failed", "start", "stop"]}
     assert len(text.splitlines()) == len(rule('[service]\nunit = "x"\n').splitlines())
 
 

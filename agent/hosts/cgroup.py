@@ -1,9 +1,12 @@
-"""Which processes a control group holds, as systemd names it."""
+"""Which processes a control group holds, as systemd names it, and whether the kernel has frozen them."""
 
 import os
 from pathlib import Path
 
 from agent.hosts.process import GONE, all_pids
+
+ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+"""Where the unified hierarchy is mounted."""
 
 
 def members(cgroup: str) -> list[int]:
@@ -28,3 +31,17 @@ def _paths(pid: int) -> list[str]:
 
 def _within(path: str, cgroup: str) -> bool:
     return path == cgroup or path.startswith(cgroup.rstrip("/") + "/")
+
+
+def frozen(cgroup: str) -> bool | None:
+    """Whether the kernel has frozen it; None where the kernel does not tell."""
+    if not cgroup:
+        return None
+    for root in ROOTS:
+        try:
+            events = Path(f"{root}{cgroup}/cgroup.events").read_text()
+        except OSError:
+            continue
+        if "frozen " in events:
+            return "frozen 1" in events
+    return None

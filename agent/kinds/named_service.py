@@ -17,6 +17,7 @@ from agent.kinds.arguments import Names
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
 from agent.kinds.container import options_of
 from agent.kinds.given_up import give_up
+from agent.kinds.journal import with_journal
 from agent.kinds.server import OnServer, ServerArgs
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, nothing, refuse
@@ -25,9 +26,6 @@ from agent.supervisors import freezer
 from agent.supervisors import restart as unit_restart
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.unit import Unit, UnitStatus
-
-LOOK_EVERY = 0.5
-"""Seconds between two looks at a unit that is not up yet."""
 
 
 class ServiceArgs(ServerArgs):
@@ -154,12 +152,13 @@ class OnNamedService(OnServer):
         try:
             progress = self.on_unit(unit, before, step)
         except SupervisorFailed as error:
-            return Failed({"service": service, "unit": before, "message": str(error)}, str(error))
+            told = {"service": service, "unit": before, "message": str(error)}
+            return Failed(with_journal(self.settings, told, error.journal), str(error))
         payload = {"service": service, "unit": progress}
         if progress["state"] in containers.ENDED:
             shown = {name: progress[name] for name in ("unit", "state", "message")}
             return Done({"service": service, "unit": shown}, f"the service {service} was {self.did}")
-        return Running(payload, after=0.0 if progress["state"] == "noted" else LOOK_EVERY)
+        return Running(payload, after=unit_restart.due(progress))
 
     def _step_of_containers(self, service: str, step: Step) -> Outcome:
         all: list[containers.Each] = step.payload["containers"] if step.payload else []

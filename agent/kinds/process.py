@@ -5,18 +5,17 @@ from typing import Any, ClassVar
 from marshmallow import fields
 
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step, failed
+from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
 from agent.kinds.given_up import give_up
+from agent.kinds.journal import with_journal
 from agent.kinds.server import OnServer, ServerArgs
 from agent.plan import Danger, Plan, Would, in_order, nothing, refuse
 from agent.stop import Stop
+from agent.supervisors import restart
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.pid_file import OfPidFile
 from agent.supervisors.processes import OfUnit, Processes
 from agent.supervisors.unit import SYSTEMCTL_TIMEOUT, Unit
-
-LOOK_EVERY = 0.5
-"""Seconds between two looks at processes that are on their way."""
 
 Entry = dict[str, Any]
 
@@ -104,9 +103,9 @@ class OnProcesses(OnServer):
         try:
             found = self.act(self._of(name), noted, step)
         except SupervisorFailed as error:
-            return _failed(name, str(error), done)
+            return self._failed(name, error, done)
         entry = {"process": name, **found}
-        return Running({"processes": [*done, entry]}, after=0.0 if "how" in entry else LOOK_EVERY)
+        return Running({"processes": [*done, entry]}, after=0.0 if "how" in entry else restart.due(entry["restart"]))
 
     # What is so already is not done again, and a restart is noted before it is asked for.
     resume = step
@@ -116,6 +115,10 @@ class OnProcesses(OnServer):
         done, noted = _so_far(payload)
         told = [_told(done)] if done else []
         return ", ".join([*told, f"{noted['process']}: its restart was begun"] if noted else told)
+
+    def _failed(self, name: str, why: SupervisorFailed, done: list[Entry]) -> Failed:
+        message = f"{name}: {why}" + (f"; before it: {_told(done)}" if done else "")
+        return Failed(with_journal(self.settings, {"message": message, "processes": done}, why.journal), message)
 
     def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
         """Do what is next to one of them and say how far it is, with `how` once it is done."""
@@ -209,8 +212,3 @@ def _so_far(payload: Any) -> tuple[list[Entry], Entry | None]:
 
 def _told(done: list[Entry]) -> str:
     return ", ".join(f"{each['process']}: {each['how']}" for each in done)
-
-
-def _failed(name: str, why: str, done: list[Entry]) -> Failed:
-    message = f"{name}: {why}" + (f"; before it: {_told(done)}" if done else "")
-    return failed(message, processes=done)

@@ -5,7 +5,8 @@ from typing import Any
 from marshmallow import fields
 
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step, failed
+from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.journal import with_journal
 from agent.kinds.server import OnServer
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, refuse
@@ -14,9 +15,6 @@ from agent.supervisors import restart
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.restart import Progress
 from agent.supervisors.unit import SYSTEMCTL_TIMEOUT, Unit
-
-LOOK_EVERY = 0.5
-"""Seconds between two looks at a unit that is on its way."""
 
 
 class RestartedUnit(Args):
@@ -72,7 +70,7 @@ class RestartServices(OnServer):
             left = self._untouched(progress)
             return self._begin(left, progress, step) if left else _done(progress)
         except SupervisorFailed as error:
-            return self._failed(str(error), progress)
+            return self._failed(error, progress)
 
     # Each restart is noted before it is asked for, and its note tells whether it has been.
     resume = step
@@ -91,19 +89,20 @@ class RestartServices(OnServer):
         *before, current = progress
         unit = Unit(str(current["unit"]), SYSTEMCTL_TIMEOUT)
         current = restart.go_on(unit, current, self._timeout, step.stop, step.action.id)
-        return Running({"services": [*before, current]}, after=0 if current["state"] == "running" else LOOK_EVERY)
+        return Running({"services": [*before, current]}, after=restart.due(current))
 
     def _untouched(self, progress: list[Progress]) -> list[Unit]:
         """By their names: the list may have changed since the action was begun."""
         begun = [each["unit"] for each in progress]
         return [unit for unit in self._units if unit.name not in begun]
 
-    def _failed(self, why: str, progress: list[Progress]) -> Failed:
+    def _failed(self, why: SupervisorFailed, progress: list[Progress]) -> Failed:
         """Which were restarted and which were not even asked, beside what is wrong with the one between them."""
         restarted = [each["unit"] for each in progress if each["state"] == "running"]
         untouched = [unit.name for unit in self._untouched(progress)]
         message = f"{why}; restarted: {_names(restarted)}; not restarted: {_names(untouched)}"
-        return failed(message, restarted=restarted, not_restarted=untouched)
+        payload = {"message": message, "restarted": restarted, "not_restarted": untouched}
+        return Failed(with_journal(self.settings, payload, why.journal), message)
 
 
 def _done(progress: list[Progress]) -> Done:

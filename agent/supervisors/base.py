@@ -1,11 +1,13 @@
 """The contract of a supervisor: it tells how the one service stands, and is asked to start or stop it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from agent.hosts import command
 from agent.hosts.command import CommandNotStarted, Outcome
+from agent.pauses import Pauses
 from agent.stop import Stop
 
 HINT = "See system logs and "
@@ -15,11 +17,22 @@ SAID = 500
 
 
 class SupervisorFailed(Exception):
-    """The supervisor could not be asked or refused; the message is a sentence with what it printed."""
+    """The supervisor could not be asked or refused; the message is a sentence with what it printed.
+
+    `journal` holds the last lines of the unit's log, where the unit has failed.
+    """
+
+    def __init__(self, message: str, journal: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.journal = list(journal)
 
 
 class CommandKilled(SupervisorFailed):
-    """Somebody killed the command, which may have been heard before."""
+    """The answer was lost: the command was killed or the connection broke. The request may have arrived."""
+
+
+class AnswerUnclear(CommandKilled):
+    """The answer may be a refusal, or say that the connection broke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +41,16 @@ class Status:
 
     `running` and `stopped` are both false on the way from one to the other: while it starts or
     stops, or waits to be started again. `pid` is the main process, if the supervisor knows it.
-    `message` is how the supervisor puts it.
+    `message` is how the supervisor puts it. `ready`: the supervisor itself awaited that the service
+    was up. `age`: seconds since the service came up, None if unknown.
     """
 
     running: bool
     stopped: bool
     pid: str | None
     message: str
+    ready: bool = False
+    age: float | None = field(default=None, compare=False)
 
 
 class Supervisor(ABC):
@@ -45,6 +61,8 @@ class Supervisor(ABC):
 
     subject: str
     """What it supervises or how, for messages."""
+    stays_stopped: ClassVar[bool] = False
+    """Whether a service that is stopped after a start was asked for has failed: it will not come up later."""
 
     @abstractmethod
     def status(self, stop: Stop, action: str | None = None) -> Status:
@@ -58,11 +76,32 @@ class Supervisor(ABC):
     def stop(self, stop: Stop, action: str | None = None) -> None:
         """Ask for a stop; it may still run when this returns."""
 
+    def allow_start(self, stop: Stop, action: str | None = None) -> None:  # noqa: B027 (most limit nothing)
+        """Make sure that a start will not be refused for too many starts before it. Call it before a stop."""
 
-def run(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> Outcome:
+    def watch(self, left: Callable[[Status], float], seconds: float, stop: Stop, action: str | None = None) -> Status:
+        """Look until `left` says 0 seconds, and at most for `seconds`; returns the last look.
+
+        `left` says how long the status must last before it counts.
+        """
+        pauses = Pauses()
+        while True:
+            status = self.status(stop, action)
+            wanted, over = left(status), seconds - pauses.passed
+            if wanted <= 0 or over <= 0 or stop.wait(min(wanted, over, pauses.next())):
+                return status
+
+    def journal(self, seconds: float) -> list[str]:
+        """The last lines that the service logged within `seconds`; none where the supervisor keeps no log."""
+        return []
+
+
+def run(
+    argv: Sequence[str], timeout: float, stop: Stop, action: str | None, env: Mapping[str, str] | None = None
+) -> Outcome:
     """Run a command that ends by itself, whatever its status. Raises `SupervisorFailed` for any other."""
     try:
-        outcome = command.run(argv, timeout=timeout, stop=stop, action=action)
+        outcome = command.run(argv, timeout=timeout, stop=stop, action=action, env=env)
     except CommandNotStarted as error:
         raise SupervisorFailed(str(error)) from error
     if outcome.ended is not None or outcome.status is None:

@@ -1,8 +1,11 @@
 """The supervisor of a host without systemd: three commands of the configuration."""
 
+import os
 import shlex
 from collections.abc import Sequence
 
+from agent import clock
+from agent.hosts.process import stat_of
 from agent.stop import Stop
 from agent.supervisors.base import Status, Supervisor, SupervisorFailed, run, run_ok, told
 
@@ -16,6 +19,7 @@ class Commands(Supervisor):
     def __init__(self, pid: Sequence[str], start: Sequence[str], stop: Sequence[str], timeout: float) -> None:
         self._pid, self._start, self._stop = pid, start, stop
         self._timeout = timeout
+        self._seen: tuple[str, float] = ("", 0.0)
         self.subject = shlex.join(start)
 
     def status(self, stop: Stop, action: str | None = None) -> Status:
@@ -25,10 +29,19 @@ class Commands(Supervisor):
             return Status(running=False, stopped=True, pid=None, message=told(outcome))
         if not (words[0].isascii() and words[0].isdigit()):
             raise SupervisorFailed(f"{shlex.join(self._pid)} printed {words[0][:100]!r} instead of a pid")
-        return Status(running=True, stopped=False, pid=words[0], message=f"pid {words[0]}")
+        pid = words[0]
+        return Status(running=True, stopped=False, pid=pid, message=f"pid {pid}", age=self._age(pid))
 
     def start(self, stop: Stop, action: str | None = None) -> None:
         run_ok(self._start, self._timeout, stop, action)
 
     def stop(self, stop: Stop, action: str | None = None) -> None:
         run_ok(self._stop, self._timeout, stop, action)
+
+    def _age(self, pid: str) -> float:
+        """Seconds since the process started; of one that is hidden from us, since we saw it first."""
+        if (stat := stat_of(int(pid))) is not None:
+            return clock.monotonic() - stat.started / os.sysconf("SC_CLK_TCK")
+        if self._seen[0] != pid:
+            self._seen = (pid, clock.monotonic())
+        return clock.monotonic() - self._seen[1]

@@ -25,22 +25,25 @@ def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
     Raises `SupervisorFailed`, also for a unit that is not running or that the agent itself is in.
     """
     status = unit.look(stop, action)
-    if paused(unit, status):
-        return "paused already"
     if not status.running:
         raise SupervisorFailed(f"{unit.name} is not running and so cannot be paused: {status.message}")
+    if paused(unit, status):
+        return "paused already"
     if cgroup.is_ours(status.cgroup):
         raise SupervisorFailed(f"{unit.name} is what the agent itself runs in, and nobody could let it go on")
+    if status.freezer == "frozen":
+        # Left from a process that died while it was frozen: systemd would take the new one for frozen already.
+        unit.ask("thaw", stop, action, status)
     try:
-        unit.ask("freeze", stop, action)
-        return "frozen"
+        unit.ask("freeze", stop, action, status)
+        return f"frozen{_watchdog(status)}"
     except SupervisorFailed as refusal:
         # systemd says that a unit can be frozen also where the control groups of the host cannot: trying tells.
         unfrozen = unit.look(stop, action).freezer in ("", "running")
         if stop.requested or not unfrozen or not cgroup.members(status.cgroup):
             raise
         _stop(unit, status, refusal, stop, action)
-        return BY_SIGNAL
+        return f"{BY_SIGNAL}{_watchdog(status)}"
 
 
 def resume(unit: Unit, stop: Stop, action: str | None = None) -> str:
@@ -49,17 +52,24 @@ def resume(unit: Unit, stop: Stop, action: str | None = None) -> str:
     Raises `SupervisorFailed`, also for a unit that is not running.
     """
     status = unit.look(stop, action)
-    if not status.running and not paused(unit, status):
+    if not status.running:
+        # Also where it is frozen: systemd is ending it, and resumes nothing that is on its way down.
         raise SupervisorFailed(f"{unit.name} is not running: {status.message}")
     how = "not paused"
     if status.frozen:
-        unit.ask("thaw", stop, action)
+        unit.ask("thaw", stop, action, status)
         how = "thawed"
     if _stopped(status) != "none":
         unit.signal("SIGCONT", stop, action)
         _await(unit, status, "none", stop)
         how = "continued"
     return how
+
+
+def _watchdog(status: UnitStatus) -> str:
+    if not status.watchdog:
+        return ""
+    return f"; systemd kills it unless it is resumed within its WatchdogSec of {status.watchdog:g} s"
 
 
 def _stop(unit: Unit, status: UnitStatus, refusal: SupervisorFailed, stop: Stop, action: str | None) -> None:

@@ -1,5 +1,6 @@
 """Restart one unit once, however often whoever asks is interrupted: its invocation tells whether it was."""
 
+import math
 from contextlib import suppress
 
 from agent import clock
@@ -10,10 +11,12 @@ from agent.supervisors import freezer
 from agent.supervisors.base import CommandKilled, SupervisorFailed
 from agent.supervisors.unit import Unit, UnitStatus
 
-FIRST_LOOKS = (0.02, 0.04, 0.08, 0.16)
-"""Seconds before each of the looks that follow the request at once: most units are that fast."""
-STAYS = 0.2
-"""Seconds that a unit must have been running: one that dies at once is running for a moment too."""
+WATCH = 1.0
+"""Seconds that one call of `go_on` watches the unit; the agent may be stopped between two."""
+DUE = 0.05
+"""Seconds until `go_on` is to be called again. It is longer only where the agent ends with the unit."""
+LOG_BEFORE = 0.5
+"""Seconds before the request from which on the log is repeated: the clocks are not read at once."""
 NEVER_STARTED = ""
 """The invocation of a unit that was not started since the boot."""
 
@@ -32,24 +35,29 @@ def note(unit: Unit, stop: Stop, action: str | None = None) -> Progress:
     }  # fmt: skip
 
 
-def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: str | None = None) -> Progress:
-    """Ask for the restart unless it was done, and look whether the unit is up, for a moment.
+def due(progress: Progress) -> float:
+    """Seconds until `go_on` is to be called again."""
+    return DUE if progress["state"] == "restarting" else 0.0
 
-    Raises `SupervisorFailed` where it came up and failed, or is not up `timeout` seconds after it was asked for.
+
+def go_on(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: str | None = None) -> Progress:
+    """Ask for the restart unless it was done, and watch the unit for a moment until it is up.
+
+    Raises `SupervisorFailed` at once where it has failed or will not start, and where it is not up `timeout` seconds
+    after it was asked for.
     """
-    status = unit.look(stop, action)
     # What was asked for before a reboot is not on its way any more, and the clock began anew.
     if progress["state"] == "noted" or progress["boot"] != clock.boot_id():
+        status = unit.look(stop, action)
         progress = _asked(unit, progress, status, stop, action)
         if status.invocation == progress["was"] and cgroup.is_ours(status.cgroup):
             return progress
-    status = _look_quickly(unit, progress, stop, action)
-    if _is_up(status, progress) and not stop.wait(STAYS):
-        again = unit.look(stop, action)
-        if _is_up(again, progress) and again.invocation == status.invocation:
-            return _told(progress, again, "running")
-        status = again
-    _refuse_what_will_not_come(unit, status, progress, timeout)
+    left = timeout - (clock.monotonic() - progress["since"])
+    status = unit.watch(lambda status: _left(status, progress), min(WATCH, max(left, 0.0)), stop, action)
+    if _left(status, progress) == 0 and not _came_to_nothing(status, progress):
+        return _told(progress, status, "running")
+    if not stop.requested:
+        _refuse_what_will_not_come(unit, status, progress, timeout)
     return _told(progress, status, "restarting")
 
 
@@ -59,9 +67,12 @@ def ask(unit: Unit, progress: Progress, stop: Stop, action: str | None = None) -
 
 
 def _asked(unit: Unit, progress: Progress, status: UnitStatus, stop: Stop, action: str | None) -> Progress:
+    if status.queued and status.invocation == progress["was"]:
+        # Perhaps by us, before we were interrupted: what it comes to is seen once it has ended.
+        status = unit.watch(lambda status: math.inf if status.queued else 0.0, WATCH, stop, action)
     if status.invocation in (progress["was"], NEVER_STARTED):
         if cgroup.is_ours(status.cgroup):
-            _ask_for_our_own(unit, stop, action)
+            _ask_for_our_own(unit, status, stop, action)
         else:
             _ask(unit, status, stop, action)
     progress = progress | {"since": clock.monotonic(), "boot": clock.boot_id()}
@@ -69,37 +80,41 @@ def _asked(unit: Unit, progress: Progress, status: UnitStatus, stop: Stop, actio
 
 
 def _ask(unit: Unit, status: UnitStatus, stop: Stop, action: str | None) -> None:
-    # What is paused cannot end.
-    if freezer.paused(unit, status):
+    unit.allow_start(stop, action, status)
+    # What is paused cannot end; what systemd is ending already cannot be resumed.
+    if freezer.paused(unit, status) and status.running:
         freezer.resume(unit, stop, action)
-    unit.ask("restart", stop, action)
+    unit.ask("restart", stop, action, status)
 
 
-def _ask_for_our_own(unit: Unit, stop: Stop, action: str | None) -> None:
+def _ask_for_our_own(unit: Unit, status: UnitStatus, stop: Stop, action: str | None) -> None:
     """We end with it, and every command of ours too: whoever comes after us looks."""
+    unit.allow_start(stop, action, status)
     with suppress(CommandKilled):
-        unit.ask("restart", stop, action)
+        unit.ask("restart", stop, action, status)
 
 
-def _look_quickly(unit: Unit, progress: Progress, stop: Stop, action: str | None) -> UnitStatus:
-    status = unit.look(stop, action)
-    for seconds in FIRST_LOOKS:
-        if _is_up(status, progress) or stop.wait(seconds):
-            break
-        status = unit.look(stop, action)
-    return status
+def _left(status: UnitStatus, progress: Progress) -> float:
+    """Seconds until the status counts: 0 for up, and for what no job of systemd will change any more."""
+    if _came_to_nothing(status, progress):
+        return 0.0
+    return status.stays if status.running and status.invocation != progress["was"] else math.inf
 
 
-def _is_up(status: UnitStatus, progress: Progress) -> bool:
-    return status.running and status.invocation != progress["was"]
+def _came_to_nothing(status: UnitStatus, progress: Progress) -> bool:
+    """Whether systemd has ended the restart otherwise than with a unit that runs."""
+    return status.stopped or (status.running and not status.queued and status.invocation == progress["was"])
 
 
 def _refuse_what_will_not_come(unit: Unit, status: UnitStatus, progress: Progress, timeout: float) -> None:
-    if status.active == "failed" and status.stopped and status.invocation != progress["was"]:
-        raise SupervisorFailed(f"{unit.name} was restarted and failed: {status.message} (journalctl -u {unit.name})")
     waited = clock.monotonic() - progress["since"]
+    if _came_to_nothing(status, progress):
+        how = "failed" if status.active == "failed" else "has ended" if status.stopped else "was not"
+        why = f"{unit.name} was restarted and {how}: {status.message} (journalctl -u {unit.name})"
+        raise SupervisorFailed(why, unit.journal(waited + LOG_BEFORE))
     if waited > timeout:
-        raise SupervisorFailed(f"{unit.name} is not up {timeout:g} s after its restart: {status.message}")
+        why = f"{unit.name} is not up {timeout:g} s after its restart: {status.message}"
+        raise SupervisorFailed(why, unit.journal(waited + LOG_BEFORE))
 
 
 def _told(progress: Progress, status: UnitStatus, state: str) -> Progress:

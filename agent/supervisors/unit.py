@@ -1,111 +1,177 @@
-"""One systemd unit, through systemctl: how it stands, and what it is asked to do."""
+"""One systemd unit: how it stands, what it is asked to do, and what becomes of it."""
 
-from dataclasses import dataclass
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+from typing import TypeVar
 
-from agent.hosts.command import Outcome
+from agent import checks
 from agent.stop import Stop
-from agent.supervisors.base import CommandKilled, SupervisorFailed, run, told
+from agent.supervisors import lost
+from agent.supervisors.base import CommandKilled, SupervisorFailed, run
+from agent.supervisors.bus import Bus
+from agent.supervisors.systemctl import Systemctl
+from agent.supervisors.unit_status import UnitStatus, read
 
-PROPERTIES = "ActiveState,SubState,MainPID,LoadState,Result,InvocationID,FreezerState,ControlGroup,Job"
-ACTIVE = ("active", "reloading", "refreshing")
+__all__ = ["SYSTEMCTL_TIMEOUT", "Unit", "UnitStatus"]
+
+T = TypeVar("T")
+Way = Bus | Systemctl
+
 SYSTEMCTL_TIMEOUT = 30.0
-"""Seconds that one call of systemctl may take, where nothing else is configured."""
-REFUSALS = ("authentication required", "Access denied")
-CUT_OFF = ("Transport endpoint is not connected", "Connection reset by peer")
-"""What systemctl says where systemd goes down while it is asked, with the host."""
-ENDED = ("inactive", "failed")
-AWAITED = ("freeze", "thaw")
-
-
-@dataclass(frozen=True, slots=True)
-class UnitStatus:
-    """How a unit stands. `invocation` is another one after every start: what tells a restart from none. `queued`
-    tells that systemd has yet to start or stop it, as while the host boots or between the halves of a restart."""
-
-    active: str
-    sub: str
-    result: str
-    pid: str | None
-    invocation: str
-    freezer: str
-    cgroup: str = ""
-    queued: bool = False
-
-    @property
-    def running(self) -> bool:
-        return self.active in ACTIVE
-
-    @property
-    def stopped(self) -> bool:
-        """One that waits for its automatic restart is not: only a stop ends that. Nor is one that is to start yet."""
-        return self.active in ENDED and not self.queued
-
-    @property
-    def frozen(self) -> bool:
-        return self.freezer == "frozen"
-
-    @property
-    def message(self) -> str:
-        """systemd's words: `active (running)`, `failed (failed), Result: exit-code`."""
-        state = f"{self.active} ({self.sub})"
-        return state if self.result == "success" else f"{state}, Result: {self.result}"
+"""Seconds that one request to systemd may take, where nothing else is configured."""
+BOOTED = Path("/run/systemd/system")
+LINES = 10
+"""Lines of a unit's log that a failure repeats."""
+JOURNAL_TIMEOUT = 2.0
+LIMIT_WAIT = 15.0
+"""Seconds that a start waits at most until systemd's limit of starts allows it."""
 
 
 class Unit:
-    """A unit by its full name. `timeout` is how many seconds systemctl may take; starts and stops are not awaited.
+    """A unit by its full name, or that of a service without `.service`. `timeout` is how many seconds one request
+    may take; starts and stops are not awaited.
 
     All calls raise `SupervisorFailed`, and end early where `stop` is requested; `action` is the id of the
-    action they are done for.
+    action they are done for. A lost answer is looked after here, see `agent.supervisors.lost`.
     """
 
     def __init__(self, name: str, timeout: float) -> None:
         self.name = name
+        self._full = name if re.fullmatch(checks.UNIT, name) else f"{name}.service"
         self._timeout = timeout
 
     def look(self, stop: Stop, action: str | None = None) -> UnitStatus:
         """How it stands now. `SupervisorFailed` also where systemd knows no such unit."""
-        argv = ["systemctl", "show", f"--property={PROPERTIES}", "--", self.name]
-        outcome = self._asked(argv, stop, action)
-        if not outcome.ok:
-            raise SupervisorFailed(told(outcome))
-        lines = outcome.stdout.splitlines()
-        shown = dict(line.split("=", 1) for line in lines if "=" in line)
-        if shown.get("LoadState") == "not-found":
-            raise SupervisorFailed(f"systemd has no unit {self.name}")
-        return UnitStatus(
-            active=shown.get("ActiveState", ""),
-            sub=shown.get("SubState", ""),
-            result=shown.get("Result", "success"),
-            pid=shown.get("MainPID") if shown.get("MainPID") not in ("", "0") else None,
-            invocation=shown.get("InvocationID", ""),
-            freezer=shown.get("FreezerState", ""),
-            cgroup=shown.get("ControlGroup", ""),
-            queued=shown.get("Job", "") not in ("", "0"),
-        )
+        return self._repeated(self._look, stop, action)
 
-    def ask(self, verb: str, stop: Stop, action: str | None = None) -> None:
-        """Ask for `start`, `stop`, `restart`, `freeze` or `thaw`; none but the last two is done when this returns."""
-        # Waiting for a start or stop is ours: it can be given up, and is told look by look. Freezing and thawing
-        # end by themselves, and with --no-block systemctl crashes.
-        waiting = [] if verb in AWAITED else ["--no-block"]
-        self._manage(verb, waiting, stop, action)
+    def ask(self, verb: str, stop: Stop, action: str | None = None, before: UnitStatus | None = None) -> None:
+        """Ask once for `start`, `stop`, `restart`, `reset-failed`, `freeze` or `thaw`; only the last two are done
+        when this returns. `before` is the last look at it, for a lost answer to be looked after."""
+        was = before or self.look(stop, action)
+
+        def heard() -> bool:
+            return _was_heard(verb, was, self.look(stop, action))
+
+        self._asked(lambda way: way.manage(verb, self._full), heard, stop, action)
 
     def signal(self, name: str, stop: Stop, action: str | None = None) -> None:
         """Send every process of it a signal, such as `SIGSTOP`; it may not have taken effect when this returns."""
-        self._manage("kill", [f"--signal={name}"], stop, action)
+        self._asked(lambda way: way.kill(self._full, name), lambda: False, stop, action)
 
-    def _manage(self, verb: str, options: list[str], stop: Stop, action: str | None) -> None:
-        argv = ["systemctl", *options, "--no-ask-password", verb, "--", self.name]
-        outcome = self._asked(argv, stop, action)
-        if any(refusal in outcome.stderr for refusal in REFUSALS):
-            said = outcome.stderr.strip().splitlines()[0].rstrip(".")
-            raise SupervisorFailed(f"the agent's user may not {verb} {self.name} (see agentctl polkit): {said}")
-        if not outcome.ok:
-            raise SupervisorFailed(told(outcome))
+    def watch(
+        self, left: Callable[[UnitStatus], float], seconds: float, stop: Stop, action: str | None = None
+    ) -> UnitStatus:
+        """Look at each change until `left` says 0 seconds, and at most for `seconds`; returns the last look.
 
-    def _asked(self, argv: list[str], stop: Stop, action: str | None) -> Outcome:
-        """How systemctl ended. Raises `CommandKilled` also where it was cut off: it may have been heard."""
-        outcome = run(argv, self._timeout, stop, action)
-        if not outcome.ok and any(words in outcome.stderr for words in CUT_OFF):
-            raise CommandKilled(told(outcome))
-        return outcome
+        `left` says how long the status must last before it counts.
+        """
+        deadline = time.monotonic() + seconds
+        return self._repeated(lambda way: self._watch(way, left, deadline, stop), stop, action)
+
+    def allow_start(self, stop: Stop, action: str | None = None, before: UnitStatus | None = None) -> None:
+        """Make sure that the next start is not refused for the starts before it: a restart would leave it stopped.
+
+        systemd is asked to forget them. Where the agent may not ask that, wait until they do not count any more.
+        """
+        status = before or self.look(stop, action)
+        most, interval = status.start_limit
+        if not most or not interval or status.started_ago is None or status.started_ago > interval:
+            return
+        try:
+            self.ask("reset-failed", stop, action, status)
+        except CommandKilled:
+            raise
+        except SupervisorFailed as refusal:
+            self._await_limit(interval - status.started_ago, status, refusal, stop)
+
+    def journal(self, seconds: float) -> list[str]:
+        """The last lines that systemd and the unit logged within `seconds`; none where the agent may not read them."""
+        since = f"--since=@{time.time() - seconds:.3f}"
+        argv = [
+            "journalctl",
+            "--quiet",
+            "--no-pager",
+            "--output=cat",
+            f"--lines={LINES}",
+            since,
+            f"--unit={self._full}",
+        ]
+        with suppress(SupervisorFailed):
+            return run(argv, JOURNAL_TIMEOUT, Stop(), None).stdout.splitlines()[-LINES:]
+        return []
+
+    def _look(self, way: Way) -> UnitStatus:
+        shown = way.show(self._full)
+        if shown.get("LoadState") == "not-found":
+            raise SupervisorFailed(f"systemd has no unit {self.name}")
+        return read(shown)
+
+    def _watch(self, way: Way, left: Callable[[UnitStatus], float], deadline: float, stop: Stop) -> UnitStatus:
+        way.subscribe(self._full)
+        result = ""
+        while True:
+            status = self._look(way).after_job(result)
+            wanted, over = left(status), deadline - time.monotonic()
+            if wanted <= 0 or over <= 0 or stop.requested:
+                return status
+            result = way.wait(min(wanted, over)) or result
+
+    def _await_limit(self, seconds: float, status: UnitStatus, refusal: SupervisorFailed, stop: Stop) -> None:
+        most, interval = status.start_limit
+        if seconds > LIMIT_WAIT or stop.wait(max(0.0, seconds)):
+            raise SupervisorFailed(
+                f"{self.name} was started {interval - seconds:.0f} s ago and may be started {most} times in "
+                f"{interval:g} s: another start may be refused. Wait {seconds:.0f} s, or let the agent reset this "
+                f"limit: {refusal}"
+            )
+
+    def _repeated(self, read: Callable[[Way], T], stop: Stop, action: str | None) -> T:
+        ways = self._ways(stop, action)
+        return lost.repeated(lambda: _on(next(ways), read), stop)
+
+    def _asked(self, request: Callable[[Way], None], heard: Callable[[], bool], stop: Stop, action: str | None) -> None:
+        ways = self._ways(stop, action)
+        lost.asked(lambda: _on(next(ways), request), heard, stop)
+
+    def _ways(self, stop: Stop, action: str | None) -> Iterator[Callable[[], Way]]:
+        """How to reach systemd, one after the other: root reaches it through systemctl also while dbus is down."""
+        if not BOOTED.is_dir():
+            raise SupervisorFailed("this host does not run systemd")
+
+        def program() -> Way:
+            return Systemctl(self._timeout, stop, action)
+
+        def bus() -> Way:
+            return Bus(self._timeout, stop)
+
+        return cycle([bus, program] if has_bus() else [program])
+
+
+@cache
+def has_bus() -> bool:
+    """Whether the library for D-Bus is installed, the extra [systemd]."""
+    try:
+        import sdbus  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _on(way: Callable[[], Way], use: Callable[[Way], T]) -> T:
+    with way() as opened:
+        return use(opened)
+
+
+def _was_heard(verb: str, before: UnitStatus, now: UnitStatus) -> bool:
+    """Whether a request whose answer was lost has arrived. One that changes nothing when repeated need not be known."""
+    if verb in ("start", "restart"):
+        # Without an invocation it was only forgotten, as after reset-failed.
+        return now.queued or now.invocation not in ("", before.invocation)
+    if verb == "stop":
+        return now.queued or not now.running
+    return now.frozen if verb == "freeze" else False

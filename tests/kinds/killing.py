@@ -9,6 +9,7 @@ from tests.agent_inside import AgentInside
 from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
 from tests.kinds.configuring import Document, toml
 from tests.servers.node import Node
+from tests.supervisors.asking import PATHS
 
 CHAOS = CHECKOUT / "tests/chaos"
 # systemctl as it is on a slow host: it may be held before and after it has told systemd to pause or let go on, and
@@ -25,11 +26,11 @@ status=$?
 case "$*" in *" restart -- agent.service") sleep 5;; esac
 exit $status
 """
-SLOWLY = """
+SLOWLY = f"""
 [Unit]
 StartLimitIntervalSec=0
 [Service]
-Environment=PATH=/opt/slowly:/usr/bin:/bin
+Environment=PATH=/opt/slowly:/usr/bin:/bin PYTHONPATH={PATHS["systemctl"]}
 """
 MOMENTS = ("before", "after")
 
@@ -52,7 +53,7 @@ def killed_and_ended(agent: AgentProcess, kind: str, args: Any) -> Any:
 
 
 def slow_down(node: Node) -> None:
-    """Give the agent of the node, which is started later, a systemctl that can be held."""
+    """Give the agent of the node, which is started later, a systemctl that can be held, and no other way."""
     node.write("/opt/slowly/systemctl", SYSTEMCTL, 0o755)
     node.write("/etc/systemd/system/agent.service.d/slowly.conf", SLOWLY)
 

@@ -19,12 +19,25 @@ def told(ask):
     except SupervisorFailed as error:
         print(error)
 """
+# Goes on with what was noted until the unit is up, as an action does; `noted` may be written anew in between.
+GO_ON = """
+import time
+from agent import clock
+def go_on(name, progress, timeout=5):
+    while progress["state"] != "running":
+        progress = restart.go_on(unit(name), progress, timeout, Stop())
+        time.sleep(0.05)
+    return progress["message"]
+"""
 BINDS = [str(CHECKOUT), sys.prefix]
+WITHOUT_SDBUS = str(CHECKOUT / "tests/supervisors/without_sdbus")
+PATHS = {"D-Bus": str(CHECKOUT), "systemctl": f"{WITHOUT_SDBUS}:{CHECKOUT}"}
+"""Where Python finds its modules, so that the agent's code reaches systemd in either way."""
 
 
-def ask(node: Node, *expressions: str, prelude: str = "") -> list[str]:
+def ask(node: Node, *expressions: str, prelude: str = "", way: str = "D-Bus") -> list[str]:
     """What each expression gives inside, or how the supervisor refuses it, a line each; `prelude` comes before."""
     lines = "".join(f"told(lambda: {each})\n" for each in expressions)
-    done = node.run("env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-W", "error", "-c", PRELUDE + prelude + lines)
-    assert done.returncode == 0, done.stderr
+    done = node.run("env", f"PYTHONPATH={PATHS[way]}", sys.executable, "-W", "error", "-c", PRELUDE + prelude + lines)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout.splitlines()

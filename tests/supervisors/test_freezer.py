@@ -11,7 +11,7 @@ from tests.agent_inside import AgentInside
 from tests.agent_process import eventually
 from tests.kinds.wires import WIRES, perform
 from tests.servers.node import Node
-from tests.supervisors.asking import BINDS, ask
+from tests.supervisors.asking import BINDS, GO_ON, PATHS, ask
 
 REDIS = "redis-server.service"
 PAUSE = f"freezer.pause(unit('{REDIS}'), Stop())"
@@ -133,3 +133,61 @@ def test_a_unit_that_is_missing_or_has_no_processes_is_told_so(node: Node) -> No
     )
     assert missing == "systemd has no unit no.service"
     assert "dbus.socket" in without and "does not support freezing" in without
+
+
+SLEEPING = """
+[Service]
+ExecStart=/bin/sleep 1000
+"""
+WATCHED = """
+[Service]
+Type=notify
+NotifyAccess=all
+WatchdogSec=1
+Restart=on-failure
+ExecStart=/bin/sh -c "systemd-notify --ready; while :; do systemd-notify WATCHDOG=1; sleep 0.2; done"
+"""
+
+
+@pytest.mark.parametrize("way", list(PATHS))
+def test_a_unit_that_died_while_it_was_frozen_is_resumed_restarted_and_paused_like_any_other(
+    node: Node, way: str
+) -> None:
+    """systemd calls such a unit frozen also after its next start."""
+    node.write("/etc/systemd/system/dying.service", SLEEPING)
+    node.systemctl("daemon-reload")
+    node.systemctl("start", "dying.service")
+    pause, resume = (f"freezer.{verb}(unit('dying.service'), Stop())" for verb in ("pause", "resume"))
+
+    def die() -> None:
+        assert ask(node, pause, way=way) == ["frozen"]
+        node.systemctl("kill", "--signal=SIGKILL", "dying.service")
+        eventually(lambda: node.show("dying.service", "ActiveState") == "failed", "its death")
+
+    die()
+    said = "dying.service is not running: failed (failed), Result: signal"
+    restarted = "go_on('dying.service', restart.note(unit('dying.service'), Stop()))"
+    assert ask(node, resume, restarted, prelude=GO_ON, way=way) == [said, "active (running)"]
+    die()
+    node.systemctl("start", "dying.service")
+    assert node.show("dying.service", "FreezerState") == "frozen" and states(node, "dying.service") == ["S"]
+    assert ask(node, resume, pause, resume, way=way) == ["not paused", "frozen", "thawed"]
+    node.systemctl("stop", "dying.service")
+
+
+@pytest.mark.parametrize("way", list(PATHS))
+def test_a_paused_unit_that_its_watchdog_ends_is_restarted(node: Node, way: str) -> None:
+    node.write("/etc/systemd/system/watched.service", WATCHED)
+    node.systemctl("daemon-reload")
+    node.systemctl("start", "watched.service")
+    pause, resume = (f"freezer.{verb}(unit('watched.service'), Stop())" for verb in ("pause", "resume"))
+    how = "frozen; systemd kills it unless it is resumed within its WatchdogSec of 1 s"
+    assert ask(node, pause, way=way) == [how]
+    eventually(lambda: node.show("watched.service", "ActiveState") == "deactivating", "its watchdog", 20)
+    restarted = "go_on('watched.service', restart.note(unit('watched.service'), Stop()), 60)"
+    told = ask(node, resume, restarted, prelude=GO_ON, way=way)
+    assert told == [
+        "watched.service is not running: deactivating (stop-watchdog), Result: watchdog",
+        "active (running)",
+    ]
+    node.systemctl("stop", "watched.service")

@@ -1,4 +1,4 @@
-"""One unit of a real systemd is looked at, and restarted once however often whoever asks is interrupted."""
+"""One unit of a real systemd is looked at and restarted once, over D-Bus and through systemctl alike."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.servers.node import Node
-from tests.supervisors.asking import BINDS, ask
+from tests.supervisors.asking import BINDS, GO_ON, PATHS, ask
 
 REDIS = "redis-server.service"
 NOTE = "restart.note(unit('{0}'), Stop())"
-# Goes on with what was noted until the unit is up, as an action does; `noted` may be written anew in between.
-GO_ON = """
-import time
-from agent import clock
-def go_on(name, progress, timeout=5):
-    while progress["state"] != "running":
-        progress = restart.go_on(unit(name), progress, timeout, Stop())
-        time.sleep(0.05)
-    return progress["message"]
-"""
 SLEEPING = """
 [Service]
 ExecStart=/bin/sleep 1000
+"""
+HASTY = """
+[Unit]
+StartLimitBurst=2
+StartLimitIntervalSec=60
+[Service]
+ExecStart=/bin/sleep 1000
+"""
+NEEDING = """
+[Unit]
+Requires=failing-need.service
+After=failing-need.service
+[Service]
+ExecStart=/bin/sleep 1000
+"""
+NEED = """
+[Service]
+Type=oneshot
+ExecStart=/bin/false
 """
 FAILING = """
 [Service]
@@ -65,15 +74,29 @@ def unit(node: Node) -> Iterator[Callable[[str], str]]:
     node.run("systemctl", "reset-failed", "tried.service")
 
 
+@pytest.fixture(params=list(PATHS))
+def way(request: pytest.FixtureRequest) -> str:
+    """How systemd is reached."""
+    return str(request.param)
+
+
+Restart = Callable[..., str]
+
+
+@pytest.fixture
+def restart(node: Node, way: str) -> Restart:
+    """What a restart ends with where `between` was done after it was noted and before it was gone on with."""
+
+    def restart(unit: str, between: str = "None", progress: str = "", timeout: float = 5) -> str:
+        begin = f"globals().update(noted={progress or NOTE.format(unit)})"
+        *_, last = ask(node, begin, between, f"go_on('{unit}', noted, {timeout})", prelude=GO_ON, way=way)
+        return last
+
+    return restart
+
+
 def invocation(node: Node, unit: str) -> str:
     return node.show(unit, "InvocationID")
-
-
-def restart(node: Node, unit: str, between: str = "None", progress: str = "", timeout: float = 5) -> str:
-    """What a restart ends with where `between` was done after it was noted and before it was gone on with."""
-    begin = f"globals().update(noted={progress or NOTE.format(unit)})"
-    *_, last = ask(node, begin, between, f"go_on('{unit}', noted, {timeout})", prelude=GO_ON)
-    return last
 
 
 def starts(node: Node, unit: str) -> int:
@@ -82,54 +105,131 @@ def starts(node: Node, unit: str) -> int:
     return len([line for line in shown if line.startswith("Started ")])
 
 
-def test_a_unit_is_restarted_and_up(node: Node) -> None:
+def test_a_unit_is_restarted_and_up(restart: Restart, node: Node) -> None:
     before, pid = invocation(node, REDIS), node.show(REDIS, "MainPID")
-    assert restart(node, REDIS) == "active (running)"
+    assert restart(REDIS) == "active (running)"
     assert invocation(node, REDIS) != before and node.show(REDIS, "MainPID") != pid
 
 
-def test_one_that_does_not_run_is_started(node: Node, unit: Callable[[str], str]) -> None:
-    assert restart(node, unit(SLEEPING)) == "active (running)"
+def test_one_that_does_not_run_is_started(restart: Restart, node: Node, unit: Callable[[str], str]) -> None:
+    assert restart(unit(SLEEPING)) == "active (running)"
 
 
-def test_it_is_restarted_once_though_the_asking_was_not_written_down(node: Node, unit: Callable[[str], str]) -> None:
+def test_it_is_restarted_once_though_the_asking_was_not_written_down(
+    restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
     slow = unit(SLOW)
     node.systemctl("start", slow)
     before = starts(node, slow)
     # As by an agent that is killed after it has asked: the restart is on its way, or has been.
-    assert restart(node, slow, f"unit('{slow}').ask('restart', Stop())") == "active (running)"
+    assert restart(slow, f"unit('{slow}').ask('restart', Stop())") == "active (running)"
     assert starts(node, slow) == before + 1
     done = f"[unit('{slow}').ask('restart', Stop()), time.sleep(1.5)]"
-    assert restart(node, slow, done) == "active (running)"
+    assert restart(slow, done) == "active (running)"
     assert starts(node, slow) == before + 2
 
 
-def test_what_a_reboot_left_down_is_started_and_gets_its_time_anew(node: Node, unit: Callable[[str], str]) -> None:
+def test_what_a_reboot_left_down_is_started_and_gets_its_time_anew(
+    restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
     asked = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
-    assert restart(node, unit(SLEEPING), progress=str(asked)) == "active (running)"
+    assert restart(unit(SLEEPING), progress=str(asked)) == "active (running)"
 
 
-def test_one_that_never_comes_up_is_told_in_time_also_after_a_reboot(node: Node, unit: Callable[[str], str]) -> None:
+def test_one_that_never_comes_up_is_told_in_time_also_after_a_reboot(
+    restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
     asked = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
-    told = restart(node, unit(NEVER_READY), progress=str(asked), timeout=0.5)
+    told = restart(unit(NEVER_READY), progress=str(asked), timeout=0.5)
     assert told == "tried.service is not up 0.5 s after its restart: activating (start)"
 
 
-def test_one_that_comes_up_and_fails_is_told_at_once(node: Node, unit: Callable[[str], str]) -> None:
-    told = restart(node, unit(FAILING), timeout=60)
+def test_one_that_comes_up_and_fails_is_told_at_once(restart: Restart, node: Node, unit: Callable[[str], str]) -> None:
+    told = restart(unit(FAILING), timeout=60)
     why = "failed (failed), Result: exit-code (journalctl -u tried.service)"
     assert told == f"tried.service was restarted and failed: {why}"
 
 
 @pytest.mark.parametrize("pause", ["freeze", "kill --signal=SIGSTOP --kill-who=main"])
-def test_what_is_paused_goes_on_so_that_it_can_end(pause: str, node: Node, unit: Callable[[str], str]) -> None:
+def test_what_is_paused_goes_on_so_that_it_can_end(
+    restart: Restart, pause: str, node: Node, unit: Callable[[str], str]
+) -> None:
     polite = unit(POLITE)
     node.systemctl("start", polite)
     before = invocation(node, polite)
     node.systemctl(*pause.split(), polite)
-    assert restart(node, polite) == "active (running)"
+    assert restart(polite) == "active (running)"
     assert invocation(node, polite) != before
 
 
-def test_a_unit_that_is_missing_is_not_asked_for(node: Node) -> None:
-    assert ask(node, NOTE.format("no.service")) == ["systemd has no unit no.service"]
+def test_a_unit_that_is_missing_is_not_asked_for(node: Node, way: str) -> None:
+    assert ask(node, NOTE.format("no.service"), way=way) == ["systemd has no unit no.service"]
+
+
+def test_a_start_limit_that_would_refuse_the_start_is_reset_before_the_stop(
+    restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
+    hasty = unit(HASTY)
+    node.systemctl("start", hasty)
+    for _ in range(4):
+        assert restart(hasty) == "active (running)"
+
+
+def test_a_unit_whose_dependency_fails_is_final_at_once(
+    restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
+    node.write("/etc/systemd/system/failing-need.service", NEED)
+    message = restart(unit(NEEDING), timeout=60)
+    assert message.startswith("tried.service was restarted and has ended: inactive (dead)")
+
+
+@pytest.mark.parametrize("text, said", [("masked", "Unit tried.service is masked"), ("[Service]\n", "bad unit file")])
+def test_a_unit_that_cannot_be_started_is_refused_in_the_words_of_systemd(
+    text: str, said: str, restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
+    name = unit(text)
+    if text == "masked":
+        node.run("ln", "-sf", "/dev/null", f"/etc/systemd/system/{name}")
+        node.systemctl("daemon-reload")
+    try:
+        assert said in restart(name, timeout=60)
+    finally:
+        node.run("rm", f"/etc/systemd/system/{name}")
+
+
+LOST = """
+import subprocess, threading
+def storm(command, seconds):
+    # runs the command again and again in the background, for so long
+    over = time.monotonic() + seconds
+    def run():
+        while time.monotonic() < over:
+            subprocess.run(command, check=True)
+            time.sleep(0.1)
+    thread = threading.Thread(target=run); thread.start()
+    return thread
+def under_a_storm(name, command):
+    thread = storm(command, 3)
+    before, ended = unit(name).look(Stop()).invocation, set()
+    while thread.is_alive():
+        noted = restart.note(unit(name), Stop())
+        assert noted["was"] == before, "restarted twice"
+        assert go_on(name, noted) == "active (running)"
+        before = unit(name).look(Stop()).invocation
+        ended.add(before)
+    thread.join()
+    return len(ended)
+"""
+
+
+def test_while_systemd_executes_itself_again_no_restart_fails_and_none_is_done_twice(
+    node: Node, unit: Callable[[str], str], way: str
+) -> None:
+    quick = unit(SLEEPING)
+    node.systemctl("start", quick)
+    before = starts(node, quick)
+    reexec = ["systemctl", "daemon-reexec"]
+    told = ask(node, f"under_a_storm('{quick}', {reexec})", prelude=GO_ON + LOST, way=way)
+    assert told[-1].isdigit(), told
+    assert node.show(quick, "ActiveState") == "active"
+    assert starts(node, quick) == before + int(told[-1])
