@@ -265,7 +265,8 @@ def test_what_the_rule_does_not_name_fails_with_the_words_of_systemd(agent: Agen
         assert f"the agent's user may not {verb} (see agentctl polkit): " in other["state_payload"]["message"]
     assert action["state"] == "FAILED"
     said = action["state_payload"]["payload"]["message"]
-    assert said.startswith("the agent's user may not stop db@b.service (see agentctl polkit): Failed to stop db@b.service: ")
+    refusal = "the agent's user may not stop db@b.service (see agentctl polkit): Failed to stop db@b.service: "
+    assert said.startswith(refusal)
     assert said.endswith("authentication required") and "\n" not in said
 
 
