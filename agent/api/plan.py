@@ -44,7 +44,7 @@ def plan_of(kind: str) -> Response:
 
 def _made(kind: Kind, loaded: Any) -> Plan:
     try:
-        return questions().ask(lambda: kind.plan(loaded))
+        return questions().ask(lambda: kind.preview(loaded))
     except NotAnswered as error:
         return plan.unknown(f"{kind.name}: {error}")
     except Exception as error:

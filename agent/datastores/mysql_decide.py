@@ -17,6 +17,7 @@ def resync(standing: Standing, request: ResyncRequest, copying: Callable[[], Cop
     return (
         _refuse_rewind(request)
         or _refuse_unnamed_source(standing, request)
+        or _refuse_wrong_adoption(standing, request)
         or _refuse_foreign(standing, request)
         or _refuse_to_lose(standing, request)
         or _in_step(standing, request)
@@ -48,6 +49,14 @@ def _refuse_unnamed_source(standing: Standing, request: ResyncRequest) -> Plan |
         return None
     reason = f"this server follows {len(standing.sources)} sources: {', '.join(standing.sources)}"
     return refuse(reason, "name one as primary: a name of [datastore.peers]", facts=_facts(standing))
+
+
+def _refuse_wrong_adoption(standing: Standing, request: ResyncRequest) -> Plan | None:
+    """`adopt` is written out to name the primary's cluster: another name is a mistake, `force` or not."""
+    if request.adopt in (None, standing.cluster_there):
+        return None
+    reason = f"adopt names {request.adopt}, and {standing.there} belongs to the cluster {standing.cluster_there}"
+    return refuse(reason, "check the address, and leave adopt out within one cluster", facts=_facts(standing))
 
 
 def _refuse_foreign(standing: Standing, request: ResyncRequest) -> Plan | None:

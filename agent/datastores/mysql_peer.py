@@ -15,7 +15,9 @@ from agent.datastores.mysql_session import Row, Session, connect
 from agent.errors import ConfigError
 
 ASK_FOR = 1.0
-"""Seconds in which another server must answer."""
+"""Seconds that another server has for its answer to a plan; a dead host gives none."""
+ASK_BEFORE_ACTING = 5.0
+"""The same before a promotion: a primary that is slow to answer must not be taken for a dead one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,11 @@ class OldPrimary:
         return self.state != "unreachable"
 
 
-def ask(settings: Settings, followed: Row) -> OldPrimary:
-    """Ask the server of a row of `replica_status`."""
+def ask(settings: Settings, followed: Row, ask_for: float = ASK_FOR) -> OldPrimary:
+    """Ask the server of a row of `replica_status`, which may take `ask_for` seconds."""
     address = mysql_replication.primary_of(followed)
     try:
-        with at_source(settings, followed) as session:
+        with at_source(settings, followed, ask_for) as session:
             state = "writable" if mysql_replication.is_writable(session) else "read_only"
             return OldPrimary(address, state, applied=applied(session), log=_log(session))
     except DatastoreUnreachable as error:
@@ -50,14 +52,14 @@ def ask(settings: Settings, followed: Row) -> OldPrimary:
 
 
 @contextmanager
-def at_source(settings: Settings, followed: Row) -> Iterator[Session]:
+def at_source(settings: Settings, followed: Row, ask_for: float = ASK_FOR) -> Iterator[Session]:
     """A session at the source, as the user of the peer of that address, else as that of `datastore.primary`.
 
     Raises `DatastoreError`; without any credentials only where nothing listens there is that known.
     """
     host, port = str(followed["Source_Host"]), int(followed["Source_Port"])
     login = login_for(settings, host, port)
-    timeout = min(ASK_FOR, settings.timeout)
+    timeout = min(ask_for, settings.timeout)
     with connect(login or Address("", host, port), timeout) as session:
         if login is None:
             raise DatastoreRefused(f"no credentials for {host}:{port} are configured")

@@ -59,7 +59,8 @@ def promote(at: Address, settings: Settings, stop: Stop, request: PromoteRequest
     """Catch up as asked for, apply what was received, follow no source, take writes, and try a commit."""
     with connect(at, settings.timeout) as session:
         agreed(plan(session, settings, request))
-        view = _catch_up(session, settings, stop, request)
+        _catch_up(session, settings, stop, request)
+        view = look(session, settings, mysql_peer.ASK_BEFORE_ACTING)
         decided = agreed(_decide(view, PromoteRequest(max_lag=request.max_lag, force=request.force)))
         done = mysql_replication.promote(session, settings.timeout, stop, give_up=view.broken is not None)
     return {
@@ -83,10 +84,10 @@ def position(at: Address, timeout: float) -> str | None:
         return None
 
 
-def look(session: Session, settings: Settings) -> View:
-    """Read this server and the primaries that it follows."""
+def look(session: Session, settings: Settings, ask_for: float = mysql_peer.ASK_FOR) -> View:
+    """Read this server and the primaries that it follows, each of which may take `ask_for` seconds."""
     followed = session.replica_status()
-    olds = [mysql_peer.ask(settings, row) for row in followed]
+    olds = [mysql_peer.ask(settings, row, ask_for) for row in followed]
     known = all(old.applied is not None for old in olds) and bool(olds)
     broken = next(filter(None, (mysql_replication.never_applies(session, row) for row in followed)), None)
     return View(
@@ -100,13 +101,13 @@ def look(session: Session, settings: Settings) -> View:
     )
 
 
-def _catch_up(session: Session, settings: Settings, stop: Stop, request: PromoteRequest) -> View:
-    """The newest view, at the latest after `request.wait` seconds; at once where nothing more comes."""
+def _catch_up(session: Session, settings: Settings, stop: Stop, request: PromoteRequest) -> None:
+    """Wait for `request.wait` seconds at most while the primary still sends."""
     deadline = time.monotonic() + request.wait
     while True:
         view = look(session, settings)
         if view.lag.transactions == 0 or not view.streams or time.monotonic() > deadline:
-            return view
+            return
         if stop.wait(LOOK_EVERY):
             raise DatastoreRefused(f"{session.where} was not promoted: {stop.reason}")
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
-from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from agent.datastores.base import (
@@ -21,6 +18,7 @@ from agent.datastores.base import (
     DatastoreUnreachable,
 )
 from agent.datastores.postgresql_deadline import HANG, LOOK_EVERY, Connection, bounded, waits_for
+from agent.datastores.postgresql_ping import Answer, ping
 from agent.errors import ConfigError
 from agent.stop import Stop
 
@@ -89,16 +87,14 @@ class Target:
 
     def is_up(self) -> bool:
         """Whether it answers; a refusal is an answer. Raises `DatastoreUnreachable` if in doubt."""
-        answer = pq.PGconn.ping(self._conninfo(None).encode())
-        if answer in (pq.Ping.OK, pq.Ping.REJECT):
-            return True
-        if self._nobody_listens():
-            return False
-        raise DatastoreUnreachable(f"PostgreSQL at {self.address} does not answer")
+        answer = ping(self.params, self.timeout)
+        if answer is Answer.SILENT:
+            raise DatastoreUnreachable(f"PostgreSQL at {self.address} does not answer")
+        return answer is not Answer.NOBODY
 
     def lets_in(self) -> bool:
         """Whether it takes connections, which it does not before its data is consistent."""
-        return pq.PGconn.ping(self._conninfo(None).encode()) == pq.Ping.OK
+        return ping(self.params, self.timeout) is Answer.ACCEPTS
 
     def translated(self, error: psycopg.Error, connection: Connection, stop: Stop | None = None) -> DatastoreError:
         """The error as one of ours, with the server's words."""
@@ -171,22 +167,6 @@ class Target:
         if locally:
             ours["options"] += " -c synchronous_commit=local"
         return make_conninfo(**{**self.params, "password": None} | ours)
-
-    def _nobody_listens(self) -> bool:
-        """Whether a connection is refused, or its unix socket is not there."""
-        host, port = str(self.params.get("host") or "localhost"), str(self.params.get("port") or 5432)
-        try:
-            if host.startswith("/"):
-                with socket.socket(socket.AF_UNIX) as client:
-                    client.settimeout(self.timeout)
-                    client.connect(f"{host}/.s.PGSQL.{port}")
-            else:
-                socket.create_connection((host, int(port)), self.timeout).close()
-        except OSError as error:
-            return error.errno in (errno.ECONNREFUSED, errno.ENOENT)
-        except ValueError:  # several hosts
-            return False
-        return False
 
 
 def parse(conninfo: str, option: str) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -16,8 +16,12 @@ from agent.datastores.base import DatastoreError, DatastoreUnreachable, password
 from agent.datastores.postgresql_connection import Connection, Target, parse
 from agent.errors import ConfigError
 
-ANSWERS_WITHIN = 2.0
-"""Seconds that a server may take to answer a plan."""
+ANSWERS_WITHIN = 1.2
+"""Seconds that another server has for its answer to a plan; a dead host gives none."""
+ANSWERS_BEFORE_ACTING = 5.0
+"""The same before a promotion: a primary that is slow to answer must not be taken for a dead one."""
+
+Answer = TypeVar("Answer")
 
 STATE = """
     SELECT (SELECT system_identifier::text FROM pg_control_system()),
@@ -63,21 +67,42 @@ def logins_of(settings: Settings, params: Mapping[str, Any], timeout: float) -> 
 
 def ask_source(settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN) -> Neighbour | None:
     """The state of the source; None where there is none."""
-    return ask(logins_of(settings, params, timeout)) if _endpoint(params)[0] else None
+    return ask(logins_of(settings, params, timeout), timeout) if _endpoint(params)[0] else None
 
 
-def ask_all(settings: Settings, params: Mapping[str, Any]) -> tuple[Neighbour | None, Sequence[Neighbour]]:
+def ask_all(
+    settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN
+) -> tuple[Neighbour | None, Sequence[Neighbour]]:
     """The source, and the other configured servers, all at the same moment."""
     others = {_endpoint(_params(peer)): peer for peer in _configured(settings)}
     others.pop(_endpoint(params), None)
     with ThreadPoolExecutor(max_workers=len(others) + 1) as pool:
-        source = pool.submit(ask_source, settings, params)
-        asked = [pool.submit(ask, [_target(peer, ANSWERS_WITHIN)]) for peer in others.values()]
+        source = pool.submit(ask_source, settings, params, timeout)
+        asked = [pool.submit(ask, [_target(peer, timeout)], timeout) for peer in others.values()]
         return source.result(), [each.result() for each in asked]
 
 
-def ask(logins: Iterable[Target]) -> Neighbour:
-    """What a server answers to the first login that it accepts."""
+def ask(logins: Sequence[Target], timeout: float) -> Neighbour:
+    """What a server answers to the first login that it accepts, `unreachable` where that takes too long."""
+    address = logins[0].address
+    try:
+        return within(timeout, address, partial(_ask, logins))
+    except DatastoreUnreachable as error:
+        return Neighbour(address, "unreachable", error=str(error))
+
+
+def within(seconds: float, address: str, question: Callable[[], Answer]) -> Answer:
+    """The answer of the server at `address`. Raises `DatastoreUnreachable`; libpq alone would wait longer."""
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(question)
+    pool.shutdown(wait=False)
+    try:
+        return answer.result(seconds)
+    except TimeoutError:
+        raise DatastoreUnreachable(f"{address} has not answered within {seconds:g} s") from None
+
+
+def _ask(logins: Iterable[Target]) -> Neighbour:
     refused: Neighbour | None = None
     for login in logins:
         try:
@@ -133,8 +158,3 @@ def _endpoint(params: Mapping[str, Any]) -> tuple[str, str]:
 
 def _none() -> None:
     return None
-
-
-def quickly(server: Target) -> Target:
-    """The same server, for a plan, which must not take long."""
-    return replace(server, timeout=min(server.timeout, ANSWERS_WITHIN))

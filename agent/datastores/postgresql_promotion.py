@@ -12,7 +12,14 @@ from agent.config import Datastore as Settings
 from agent.datastores import postgresql_facts as facts
 from agent.datastores.base import DatastoreError, DatastoreRefused, OutcomeUnknown
 from agent.datastores.postgresql_connection import LOOK_EVERY, Connection, Target, one
-from agent.datastores.postgresql_neighbours import Neighbour, ask_all, ask_source, source_params
+from agent.datastores.postgresql_neighbours import (
+    ANSWERS_BEFORE_ACTING,
+    ANSWERS_WITHIN,
+    Neighbour,
+    ask_all,
+    ask_source,
+    source_params,
+)
 from agent.datastores.postgresql_readiness import held_by
 from agent.datastores.requests import Lag, PromoteRequest
 from agent.models import Json
@@ -57,7 +64,7 @@ def plan(settings: Settings, server: Target, request: PromoteRequest) -> Plan:
 
 def promote(settings: Settings, server: Target, stop: Stop, request: PromoteRequest) -> Json:
     """Promote this replica, and wait until it writes. Returns the members of the result."""
-    seen = look(settings, server)
+    seen = look(settings, server, ANSWERS_BEFORE_ACTING)
     decided = _decide(seen, request)
     if decided.refusal is not None:
         raise DatastoreRefused(decided.refusal.reason)
@@ -73,12 +80,12 @@ def promote(settings: Settings, server: Target, stop: Stop, request: PromoteRequ
     return seen.as_result() | {"held_by": probe(server), "timeline": int(row[0][:8], 16), "lsn": row[1]}
 
 
-def look(settings: Settings, server: Target) -> Look:
-    """The state of this server, of its source and of the configured servers."""
+def look(settings: Settings, server: Target, timeout: float = ANSWERS_WITHIN) -> Look:
+    """The state of this server, of its source and of the configured servers, which have `timeout` seconds."""
     with server.connect() as connection:
         if not one(connection, "SELECT pg_is_in_recovery()"):
             return Look(True, None, (), Lag(), False, "")
-        source, others = ask_all(settings, source_params(connection))
+        source, others = ask_all(settings, source_params(connection), timeout)
         own = facts.cluster_id(connection)
         receiver = _receiver(connection)
         return Look(

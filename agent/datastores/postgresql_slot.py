@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from agent.config import Datastore as Settings
 from agent.datastores import postgresql_facts as facts
 from agent.datastores.base import DatastoreError, DatastoreUnreachable
 from agent.datastores.postgresql_connection import LOOK_EVERY, Connection, Target
-from agent.datastores.postgresql_neighbours import ANSWERS_WITHIN, logins_of
+from agent.datastores.postgresql_neighbours import ANSWERS_WITHIN, logins_of, within
 from agent.models import Json
 from agent.stop import Stop
 
@@ -59,8 +60,18 @@ class OnSource:
 
 def look_at_source(settings: Settings, params: Mapping[str, Any], slot: str | None, timeout: float) -> OnSource:
     """How the source depends on this replica. Changes nothing."""
-    error: str | None = "its address is not known"
-    for login in _for_sql(settings, params, timeout):
+    logins = _for_sql(settings, params, timeout)
+    if not logins:
+        return OnSource(error="its address is not known")
+    try:
+        return within(timeout, logins[0].address, partial(_look_at_source, logins, slot, params))
+    except DatastoreUnreachable as unreachable:
+        return OnSource(error=str(unreachable))
+
+
+def _look_at_source(logins: Iterable[Target], slot: str | None, params: Mapping[str, Any]) -> OnSource:
+    error: str | None = None
+    for login in logins:
         try:
             with login.connect() as connection:
                 return _looked(connection, slot, str(params.get("application_name") or "walreceiver"))

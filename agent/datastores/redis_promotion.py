@@ -18,8 +18,10 @@ from agent.stop import Stop
 if TYPE_CHECKING:
     from agent.datastores.redis import Redis
 
-ASK_FOR = 2.0
-"""Seconds that the old primary has for its answer; a dead host gives none."""
+ASK_FOR = 1.0
+"""Seconds that another server has for its answer to a plan; a dead host gives none."""
+ASK_BEFORE_ACTING = 5.0
+"""The same before a promotion: a primary that is slow to answer must not be taken for a dead one."""
 LOOK_EVERY = 0.05
 
 
@@ -65,7 +67,7 @@ def promote(datastore: Redis, stop: Stop, request: PromoteRequest) -> dict[str, 
         if not look(client).is_replica:
             return _end(datastore, redis_config.keep_or_note(client), Lag())
     _catch_up(datastore, stop, request.wait)
-    view = _view(datastore)
+    view = _view(datastore, ASK_BEFORE_ACTING)
     decision = _check(_judge(view, PromoteRequest(max_lag=request.max_lag, force=request.force)))
     with datastore.client() as client:
         followed = follow_no_source(client)
@@ -95,14 +97,14 @@ def _already_primary(client: Any) -> Plan:
     return plan.nothing("this server is a primary already")
 
 
-def _view(datastore: Redis) -> View:
+def _view(datastore: Redis, ask_for: float = ASK_FOR) -> View:
     with datastore.client() as client:
         here, own = look(client), redis_source.own_options(client)
         wanted = redis_config.get(client, "min-replicas-to-write").get("min-replicas-to-write") or 0
         refused = redis_probe.may_probe(client) if here.read_only else None
     if not here.is_replica:
         raise DatastoreRefused(f"Redis at {datastore.address} follows no source any more")
-    old = _ask(source_of(datastore, here, own, ASK_FOR))
+    old = _ask(source_of(datastore, here, own, ask_for))
     return View(here, old, _lag(here, old), int(wanted), refused)
 
 

@@ -160,6 +160,10 @@ class Kind:
         """What an action with these (loaded) arguments would do now. Reads the world and changes nothing."""
         return unknown(f"{self.name} would run; the agent cannot tell what it would change")
 
+    def preview(self, args: Any) -> Plan:
+        """The plan for a caller who waits for it: a server that does not answer soon makes it `unknown`."""
+        return self.plan(args)
+
     def step(self, step: Step) -> Outcome:
         """Do the next short piece of work. An exception is a failure with its message."""
         raise NotImplementedError

@@ -1,21 +1,33 @@
 """What the kinds that act on the datastore of `[datastore]` share."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from marshmallow import fields
 
 from agent import datastores, supervisors
 from agent.config import Settings
-from agent.datastores.base import Datastore, DatastoreError, DriverMissing, OutcomeUnknown
+from agent.datastores.base import (
+    Datastore,
+    DatastoreDown,
+    DatastoreError,
+    DatastoreUnreachable,
+    DriverMissing,
+    OutcomeUnknown,
+)
 from agent.kinds import server
 from agent.kinds.base import Kind, NotOffered, Outcome, Step, failed
 from agent.kinds.planned import Planned
 from agent.kinds.server import OnServer
-from agent.plan import Plan, refuse
+from agent.plan import Plan, refuse, unknown
 from agent.supervisors.base import Supervisor, SupervisorFailed
 
 NAME_LENGTH = 255
+PREVIEW = 1.5
+"""Seconds that a server has for each answer to a plan that a caller waits for."""
+CURE = "repair this and run the action again"
 
 
 class ServerArgs(server.ServerArgs):
@@ -67,7 +79,22 @@ class OnDatastore(Planned, OnServer):
         try:
             return self.plan_on_datastore(args)
         except (DatastoreError, SupervisorFailed) as error:
-            return refuse(str(error), "repair this and run the action again")
+            return refuse(str(error), CURE)
+
+    def preview(self, args: Any) -> Plan:
+        """The same plan with less patience: each answer of a server may take `PREVIEW` seconds."""
+        settings = self.datastore.settings
+        quick = copy(self)
+        quick.datastore = datastores.of(replace(settings, timeout=min(PREVIEW, settings.timeout)))
+        quick.datastore.node = self.datastore.node
+        try:
+            return quick.plan_on_datastore(args)
+        except DatastoreDown as error:
+            return refuse(str(error), CURE)
+        except (DatastoreUnreachable, OutcomeUnknown) as error:
+            return unknown(f"{self.name}: {error}")
+        except (DatastoreError, SupervisorFailed) as error:
+            return refuse(str(error), CURE)
 
     def plan_on_datastore(self, args: Any) -> Plan:
         """The plan, as the datastore makes it. Raises `DatastoreError`, `SupervisorFailed`."""

@@ -1,0 +1,49 @@
+"""Whether something answers as a PostgreSQL, asked of sockets that answer nothing, an error, or are not there."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+
+from agent.datastores.postgresql_ping import Answer, ping
+from tests.servers.process import free_port
+
+
+def test_a_server_that_does_not_answer_keeps_no_other_thread_waiting() -> None:
+    """libpq's PQping, as its driver calls it, would stop the whole agent for `datastore.timeout`."""
+    beats, over = [0], threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.01):
+            beats[0] += 1
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        heart = threading.Thread(target=beat)
+        heart.start()
+        answer = ping({"host": "127.0.0.1", "port": listener.getsockname()[1]}, 0.5)
+        over.set()
+        heart.join()
+    assert answer is Answer.SILENT and beats[0] > 2
+
+
+def test_a_server_that_starts_is_told_from_one_that_refuses_the_login() -> None:
+    refused = b"SFATAL\0C28000\0Mno entry\0\0"
+    starting = b"SFATAL\0C57P03\0Mstarting up\0\0"
+    for body, expected in ((refused, Answer.ACCEPTS), (starting, Answer.REJECTS)):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = threading.Thread(target=_answer, args=(listener, body))
+            server.start()
+            assert ping({"host": "127.0.0.1", "port": listener.getsockname()[1]}, 5) is expected
+            server.join()
+    assert ping({"host": "127.0.0.1", "port": free_port()}, 5) is Answer.NOBODY
+    assert ping({"host": "/nowhere"}, 5) is Answer.NOBODY
+
+
+def _answer(listener: socket.socket, body: bytes) -> None:
+    client, _ = listener.accept()
+    with client:
+        client.recv(100)
+        client.sendall(b"E" + struct.pack("!I", len(body) + 4) + body)
