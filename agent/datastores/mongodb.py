@@ -216,8 +216,10 @@ class MongoDB(Datastore):
 
     def data_directory(self) -> Path | None:
         """As configured, else as the server says; None where it is not known."""
-        if self.settings.data_directory is not None:
-            return self.settings.data_directory
+        return self.settings.data_directory or self.reported_directory()
+
+    def reported_directory(self) -> Path | None:
+        """As the server says; None where it does not."""
         with suppress(DatastoreError):
             storage = self.command("getCmdLineOpts")["parsed"].get("storage", {})
             return Path(storage["dbPath"]) if "dbPath" in storage else None

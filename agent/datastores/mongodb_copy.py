@@ -46,10 +46,16 @@ def prepare(
 
 
 def directory_of(here: MongoDB) -> Path:
-    """The data directory. Raises `DatastoreRefused` where it is not known or holds something else."""
-    directory = here.data_directory()
+    """The configured data directory. Raises `DatastoreRefused` where there is none or the server has another one.
+
+    The server alone is not enough: in its initial sync it has no users who could ask it where the old data lies.
+    """
+    directory = here.settings.data_directory
     if directory is None:
-        raise DatastoreRefused("set datastore.data_directory: MongoDB does not tell where its data lies")
+        raise DatastoreRefused("set datastore.data_directory: the old data must be found when MongoDB cannot be asked")
+    reported = here.reported_directory()
+    if reported is not None and os.path.realpath(reported) != os.path.realpath(directory):
+        raise DatastoreRefused(f"datastore.data_directory is {directory}, and MongoDB has its data in {reported}")
     names = ("WiredTiger", files.EMPTYING, files.EMPTIED)
     if not any((directory / name).exists() for name in names):
         raise DatastoreRefused(f"datastore.data_directory, {directory}, holds no data of MongoDB")

@@ -28,7 +28,9 @@ def replica_set(*states: str) -> Iterator[Group]:
 
 
 def store_of(member: Member, **options: Any) -> Datastore:
-    return at(f"mongodb://{member.address}/", **{"timeout": 2} | options)
+    """With the data directory of the member, where it has one."""
+    directory = {"data_directory": str(member.directory)} if member.directory else {}
+    return at(f"mongodb://{member.address}/", **{"timeout": 2} | directory | options)
 
 
 def peers(**members: Member) -> dict[str, Any]:

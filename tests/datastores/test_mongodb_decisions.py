@@ -267,7 +267,9 @@ def test_what_is_missing_for_a_copy_is_named(group: Group, tmp_path: Path) -> No
         (None, {}, r"set \[service\]"),
         (Service(here, tmp_path), {}, r"set datastore\.data_directory"),
         (Service(here, tmp_path), {"data_directory": str(tmp_path)}, "holds no data of MongoDB"),
+        (Service(here, tmp_path), {"data_directory": str(tmp_path / "of-another")}, "and MongoDB has its data in"),
     ):
+        here.directory = tmp_path if "another" in str(options) else None
         with pytest.raises(DatastoreRefused, match=words):
             resync(store_of(here, **options), service, mode="copy")
     plan = planned(here, mode="rewind")

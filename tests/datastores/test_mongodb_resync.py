@@ -129,13 +129,13 @@ def test_old_data_that_cannot_be_put_back_is_named(here: Member, data: Path, mon
     with pytest.raises(DatastoreRefused) as raised:
         resync(store_of(here, timeout=1), Service(here, data, copies="ends"), mode="copy")
     assert f"it lies in {data / mongodb_files.EMPTIED}; run resync_slave_db again" in str(raised.value)
-    assert store_of(here, data_directory=str(data)).is_dirty()
+    assert store_of(here).is_dirty()
 
 
 def test_a_job_that_was_killed_leaves_the_old_data_to_be_put_back(here: Member, data: Path) -> None:
     """The agent calls `recover` when the job is gone."""
     service = Service(here, data, copies="stalls")
-    store = store_of(here, data_directory=str(data))
+    store = store_of(here)
     service.stop(None)  # type: ignore[arg-type]
     mongodb_files.set_aside(data)
     service.start(None)  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_a_job_that_was_killed_leaves_the_old_data_to_be_put_back(here: Member, 
 
 def test_new_data_that_follows_is_believed_after_a_kill(here: Member, data: Path) -> None:
     service = Service(here, data)
-    store = store_of(here, data_directory=str(data))
+    store = store_of(here)
     mongodb_files.set_aside(data)
     (data / "WiredTiger").write_text("copied")
     told = store.recover(service)
@@ -161,7 +161,7 @@ def test_the_next_resync_puts_the_old_data_back_first(here: Member, data: Path) 
     service.stop(None)  # type: ignore[arg-type]
     mongodb_files.set_aside(data)
     (data / "half-copied.wt").touch()
-    store = store_of(here, data_directory=str(data))
+    store = store_of(here)
     assert "old data" in " ".join(store.plan_resync(service, RESYNC).steps)
     result, phases = resync(store, service)
     assert result["method"] == "none" and phases[0] == "putting the old data back"
@@ -186,7 +186,7 @@ def test_without_room_for_both_force_deletes_the_old_data_first(
     full = type("Full", (), {"f_bavail": 0, "f_frsize": 1})
     monkeypatch.setattr("agent.datastores.mongodb_copy.os.statvfs", lambda _: full)
     service = Service(here, data, copies="ends")
-    store = store_of(here, timeout=1, data_directory=str(data))
+    store = store_of(here, timeout=1)
     with pytest.raises(DatastoreRefused, match="the old data was given up by force"):
         resync(store, service, mode="copy", force=True)
     assert store.is_dirty() and not (data / "collection-0.wt").exists()
@@ -200,7 +200,7 @@ def test_a_server_that_does_not_come_up_needs_force(group: Group, here: Member, 
     """What its data is worth cannot be known; the primary knows it as one of its members."""
     here.stop()
     service = Service(here, data, comes_up=False)
-    store = store_of(here, timeout=1, data_directory=str(data), **peers(a=group.members[0]))
+    store = store_of(here, timeout=1, **peers(a=group.members[0]))
     with pytest.raises(DatastoreRefused, match="what its data has cannot be known; force gives this up"):
         resync(store, service, primary="a")
     assert (data / "collection-0.wt").read_text() == "old"
@@ -210,7 +210,7 @@ def test_a_server_that_does_not_come_up_needs_force(group: Group, here: Member, 
     with pytest.raises(DatastoreRefused, match=r"set datastore\.primary"):
         here.stop()
         (data / "WiredTiger").write_text("old")
-        resync(store_of(here, timeout=1, data_directory=str(data)), service, force=True)
+        resync(store_of(here, timeout=1), service, force=True)
 
 
 def test_a_resync_that_was_asked_for_by_force_says_what_is_gone(group: Group, here: Member, data: Path) -> None:
