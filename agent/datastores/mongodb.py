@@ -33,8 +33,9 @@ from agent.datastores.base import (
     UserChanges,
 )
 from agent.datastores.mongodb_connection import Answer, Way
-from agent.datastores.mongodb_decide import decide, plan_start
+from agent.datastores.mongodb_decide import decide
 from agent.datastores.mongodb_resync import Resync
+from agent.datastores.mongodb_start import plan_start
 from agent.datastores.progress import Progress
 from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.datastores.status import Status

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import plan
 from agent.datastores import mongodb_address, mongodb_copy, mongodb_files, mongodb_primary, mongodb_worth
-from agent.datastores.base import DatastoreError, agreed
+from agent.datastores.base import agreed
 from agent.datastores.mongodb_copy import Copy
 from agent.datastores.mongodb_member import State, look
 from agent.datastores.mongodb_primary import Primary
@@ -41,7 +41,7 @@ class Decision:
 def decide(here: MongoDB, service: Supervisor | None, request: ResyncRequest) -> Decision:
     """Look at both and decide, for a server that is up. Changes nothing. Raises `DatastoreError`."""
     try:
-        _check_request(request)
+        check_request(request)
         state = look(here)
         _check_part(state)
         if state.part == "removed":
@@ -57,7 +57,8 @@ def accepted(decision: Decision) -> Decision:
     return decision
 
 
-def _check_request(request: ResyncRequest) -> None:
+def check_request(request: ResyncRequest) -> None:
+    """Raises `Unfit` for a way that MongoDB does not have."""
     if request.mode == "rewind":
         raise Unfit("MongoDB rewinds a member by itself when it has to", "use the mode auto, follow or copy")
 
@@ -104,7 +105,7 @@ def _of_removed(here: MongoDB, service: Supervisor | None, state: State, request
     primary = mongodb_primary.find(here, state, request)
     facts = _facts(state, primary)
     if primary.foreign:
-        listed = _listed(here, primary)
+        listed = mongodb_primary.listed(here, primary)
         lost = f"the data of this server, of the set {state.set_name}, is replaced by that of another set"
         worth = Worth(lost, (_everything(here),))
         return _copied(here, service, state, primary, listed, worth, request, facts)
@@ -125,48 +126,12 @@ def of_silent(here: MongoDB, service: Supervisor | None, request: ResyncRequest)
     """For a server that does not come up: who it is and what it has cannot be asked. Raises `DatastoreError`."""
     try:
         primary = mongodb_primary.find(here, None, request)
-        me = _listed(here, primary)
+        me = mongodb_primary.listed(here, primary)
         lost = "MongoDB does not come up, so that what its data has cannot be known"
         worth = Worth(lost, (_everything(here),))
         return _copied(here, service, None, primary, me, worth, request, {"primary": primary.address})
     except Unfit as unfit:
         return Decision(unfit.plan)
-
-
-def plan_start(here: MongoDB, service: Supervisor | None, request: ResyncRequest) -> Plan:
-    """Of a server that is down: what its data is worth is known once it runs. Raises `DatastoreError`."""
-    if service is None:
-        return plan.refuse(f"MongoDB at {here.address} is down, and there is no [service] to start it", "set [service]")
-    warnings = []
-    try:
-        _check_request(request)
-        if request.primary is not None or here.primary is not None:
-            _listed(here, mongodb_primary.find(here, None, request))
-    except Unfit as unfit:
-        return unfit.plan
-    except DatastoreError as error:
-        if request.primary is not None:
-            raise
-        warnings.append(f"datastore.primary cannot be asked: {error}")
-    steps = ["start MongoDB", "make this plan again", "let it catch up, or copy, or refuse"]
-    if here.is_dirty():
-        steps.insert(0, "put the old data back that an earlier resync has set aside")
-    warnings.append(
-        "a member that has writes which its set lacks sets them aside in its directory `rollback` by itself"
-    )
-    summary = "MongoDB is down: it would be started, and the resync then looks at its data and decides"
-    return plan.unknown(summary, steps=steps, warnings=warnings)
-
-
-def _listed(here: MongoDB, primary: Primary) -> str:
-    """The address by which the primary's set knows this server: another set has no member here."""
-    if (me := mongodb_address.own_address(here, primary.state.config)) is None:
-        raise Unfit(
-            f"the set {primary.state.set_name} of {primary.address} has no member at the address of this server",
-            "name the primary of the set of this server, or add this server there by rs.add()",
-            primary_set_id=primary.state.set_id,
-        )
-    return me
 
 
 def _receives(state: State, primary: Primary) -> bool:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.datastores import mongodb_address
 from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.mongodb_member import State, look
 from agent.datastores.mongodb_refusal import Unfit
@@ -100,3 +101,14 @@ def _leading(found: Primary) -> Primary:
             "name the primary, or promote this member first",
         )
     return found
+
+
+def listed(here: MongoDB, primary: Primary) -> str:
+    """The address by which the primary's set knows this server: another set has no member here."""
+    if (me := mongodb_address.own_address(here, primary.state.config)) is None:
+        raise Unfit(
+            f"the set {primary.state.set_name} of {primary.address} has no member at the address of this server",
+            "name the primary of the set of this server, or add this server there by rs.add()",
+            primary_set_id=primary.state.set_id,
+        )
+    return me

@@ -115,6 +115,7 @@ class Member:
         if server is not None:
             server._stopped = True
             socket.create_connection(("127.0.0.1", self.port)).close()  # it looks once a second, or at a connection
+            server._accept_thread.join(10)  # which must not meet a closed socket
             server.stop()
 
     def write(self, count: int = 1) -> None:
