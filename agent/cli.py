@@ -6,13 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import cli_events, cli_tokens, config, config_file, log, owner, polkit, trust, trusted
+from agent import cli_actions, cli_events, cli_tokens, config, config_file, log, owner, polkit, trust, trusted
 from agent.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 where it went well."""
     arguments = _parser().parse_args(argv)
+    if "client" in arguments:  # a command to a running agent: nothing of this host is read
+        return int(arguments.client(arguments))
     try:
         _leave_root()
         arguments.run(arguments)
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     rule.add_argument("file", nargs="?", help="the configuration; the one that the agent would read unless given")
     rule.add_argument("--user", default="agent", help="who the agent runs as; agent unless given")
     rule.set_defaults(run=polkit_rule)
+    cli_actions.add_commands(commands)
     cli_tokens.add_commands(commands)
     cli_events.add_commands(commands)
     return parser
