@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from bench import drain_rate, first_answer, first_step, footprint, read_scale, schedule_rate
+from bench import action_time, drain_rate, first_answer, first_step, footprint, read_scale, schedule_rate
 from bench.disk import disk_directory, file_system, fsync_milliseconds
 from bench.figure import Bench, Row, Unmeasured, table
 
@@ -25,6 +25,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "d": read_scale.measure,
     "e": footprint.measure,
     "f": first_answer.measure,
+    "g": action_time.measure,
 }
 FIGURE_SECONDS = 600
 

@@ -23,8 +23,8 @@ STAYS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class UnitStatus:
-    """How a unit stands. `invocation` is another one after every start: what tells a restart from none. `queued`
-    tells that systemd has yet to start or stop it, as while the host boots or between the halves of a restart.
+    """How a unit stands. `invocation` changes with every start, which shows whether a restart was done. `queued`:
+    systemd has yet to start or stop the unit, as while the host boots or between the halves of a restart.
 
     `age` and `started_ago` are seconds since it was active and since its start began, by systemd's clock; None if it
     never was. `start_limit` is how many starts systemd allows in how many seconds. `watchdog` is the seconds in
