@@ -2,13 +2,12 @@
 
 import fnmatch
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from agent import checks
+from agent import checks, toml
 from agent.checks import Wrong
 
 EMAIL = re.compile(r"[^\s\x00-\x1f\x7f<>@\"\\]{1,64}@[^\s\x00-\x1f\x7f<>@\"\\]{1,190}")
@@ -129,8 +128,8 @@ def before_the_mistake(text: str) -> dict[str, Any]:
     before = text
     for _ in range(MOST_CUTS):
         try:
-            document = tomllib.loads(before)
-        except tomllib.TOMLDecodeError as error:
+            document = toml.loads(before)
+        except toml.Mistake as error:
             before = before[: _last_header(before, str(error))]
         else:
             rest = text[len(before) :]

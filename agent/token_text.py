@@ -3,10 +3,10 @@
 import copy
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from agent import toml
 from agent.errors import ConfigError
 
 Document = dict[str, Any]
@@ -71,14 +71,14 @@ def without_token(text: str, email: str, sha256: str) -> str:
 
 def _edited(text: str, edit: Callable[[list[Block]], None], expect: Callable[[Document], object]) -> str:
     """The text after an edit, proved to mean what the same change of the document means."""
-    expected = copy.deepcopy(tomllib.loads(text))
+    expected = copy.deepcopy(toml.loads(text))
     expect(expected)
     blocks = list(_blocks(text))
     edit(blocks)
     edited = "".join(line for block in blocks for line in block.lines)
     try:
-        found = tomllib.loads(edited)
-    except tomllib.TOMLDecodeError:
+        found = toml.loads(edited)
+    except toml.Mistake:
         found = None
     if found != expected:
         raise ConfigError("the file is written in a form that cannot be changed line by line: change it by hand")
@@ -113,8 +113,8 @@ def _header(line: str) -> tuple[str, ...]:
     if not line.lstrip().startswith("["):
         return ()
     try:
-        found: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+        found: Any = toml.loads(line)
+    except toml.Mistake:
         return ()
     keys = []
     while isinstance(found, dict) and found:
@@ -126,8 +126,8 @@ def _header(line: str) -> tuple[str, ...]:
 
 def _member(line: str) -> tuple[str, Any] | None:
     try:
-        return next(iter(tomllib.loads(line).items()), None)
-    except tomllib.TOMLDecodeError:
+        return next(iter(toml.loads(line).items()), None)
+    except toml.Mistake:
         name = re.match(r"\s*(\w+)\s*=", line)
         return (name[1], None) if name else None
 

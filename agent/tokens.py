@@ -5,12 +5,11 @@ import hmac
 import os
 import stat
 import threading
-import tomllib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from agent import clock, identities, log, stamp, trusted
+from agent import clock, identities, log, stamp, toml, trusted
 from agent.errors import ConfigError
 from agent.identities import Identities, Identity
 from agent.stamp import Stamp
@@ -168,11 +167,11 @@ def _exposed(path: Path, status: os.stat_result) -> str:
 def _parsed(content: bytes, certificates: bool) -> tuple[Identities, str]:
     """What can be read with certainty, and the first mistake, if any."""
     try:
-        document = tomllib.loads(content.decode())
+        document = toml.loads(content.decode())
     except UnicodeDecodeError as error:
         document = identities.before_the_mistake(content[: error.start].decode() + "\0")
         mistake = f"not TOML: {error}"
-    except tomllib.TOMLDecodeError as error:
+    except toml.Mistake as error:
         document = identities.before_the_mistake(content.decode())
         mistake = f"not TOML: {error}"
     else:

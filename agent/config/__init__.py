@@ -1,13 +1,12 @@
 """Every option once, with its default, its check and its help; a TOML file and the environment give `Settings`."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent import checks
+from agent import checks, toml
 from agent.checks import Wrong
 from agent.config.core import Actions, Agent, Api, Audit, Tls
 from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Peer, Service
@@ -179,7 +178,7 @@ def file(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return toml.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -39,6 +39,7 @@ BROKEN: list[tuple[str, str | bytes | int, tuple[str, ...]]] = [
     ("an identity that comes again after a mistake", f'{THREE}x = [\n["{PINGER}"]\nread_only = true\n', (DBA_TOKEN,)),
     ("a text that does not end", THREE.replace(f'["{PINGER}"]', f'["{PINGER}"]\nnote = """'), (DBA_TOKEN,)),
     ("no UTF-8", THREE.encode().replace(b"pinger@", b"ping\xff@"), (DBA_TOKEN,)),
+    ("nested too deeply", f"{THREE}x = {'[' * 5000}", TOKENS[:2]),
     ("readable by others", 0o644, TOKENS),
     ("writable by others", 0o660, ()),
     ("writable by all", 0o606, ()),
