@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,16 +118,25 @@ def test_every_entry_is_compared_whoever_calls(tmp_path: Path, monkeypatch: pyte
         assert len(compared) == 5
 
 
-def test_finding_somebody_takes_less_than_twenty_microseconds(tmp_path: Path) -> None:
+def test_finding_somebody_takes_little_more_than_one_look_at_the_file_and_the_hashes(tmp_path: Path) -> None:
     texts = [table(f"{number}@example.com", f"token {number}", ["*"]) for number in range(10)]
     file = write_tokens(tmp_path / "tokens.toml", "".join(texts))
     os.utime(file, (1, 1))
     known = Tokens(file)
+    hashes = [os.urandom(32) for _ in range(10)]
 
-    def once() -> float:
-        begun = time.perf_counter()
+    def least() -> None:
+        os.stat(file)
+        digest = hashlib.sha256(b"token 7").digest()
+        for each in hashes:
+            hmac.compare_digest(digest, each)
+
+    def seconds(work: Callable[[], object]) -> float:
+        begun = time.process_time()
         for _ in range(200):
-            known.by_token("token 7")
-        return (time.perf_counter() - begun) / 200
+            work()
+        return time.process_time() - begun
 
-    assert min(once() for _ in range(20)) < 20e-6
+    # Processor time, in turns: a busy machine is as slow for one as for the other.
+    both = [(seconds(least), seconds(lambda: known.by_token("token 7"))) for _ in range(20)]
+    assert min(taken for _, taken in both) < 10 * min(needed for needed, _ in both)
