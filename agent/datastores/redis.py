@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from agent import plan
 from agent.config import Datastore as Settings
 from agent.datastores import (
+    redis_disable,
     redis_handover,
     redis_promotion,
     redis_replication,
@@ -187,12 +188,7 @@ class Redis(Datastore):
         return redis_promotion.promote(self, stop, request)
 
     def plan_disable_replication(self) -> Plan:
-        """Redis without replicas is where this action leads, so that it is done there at once."""
-        with self.client() as client:
-            here = look(client)
-        if not here.is_replica and not here.replicas:
-            return plan.nothing("this server follows no source already")
-        return super().plan_disable_replication()
+        return redis_disable.plan_disable(self)
 
     def disable_replication(self, stop: Stop) -> Json:
         """It is writable then: Redis has no read-only but for replicas."""

@@ -50,6 +50,21 @@ def test_each_tells_its_part(redis_server: RedisServer, replica: RedisServer) ->
     assert await_that(lambda: store_of(redis_server).role().name == "primary", 5)
 
 
+def test_the_plan_of_a_disable_says_what_the_primary_loses(redis_server: RedisServer, replica: RedisServer) -> None:
+    in_step(redis_server, replica)
+    plan = store_of(replica).plan_disable_replication()
+    assert ["takes writes then" in each for each in plan.warnings] == [True]
+    redis_server.cli("config", "set", "min-replicas-to-write", "1")
+    warned = store_of(replica).plan_disable_replication().warnings[-1]
+    assert "would refuse writes: min-replicas-to-write is 1 there, and 0 replicas remain" in warned
+    assert redis_server.cli("set", "k", "1") == "OK"
+    store_of(replica).disable_replication(Stop())
+    await_that(lambda: "connected_slaves:0" in redis_server.cli("info", "replication"))
+    with pytest.raises(RuntimeError, match="NOREPLICAS"):
+        redis_server.cli("set", "k", "2")
+    redis_server.cli("config", "set", "min-replicas-to-write", "0")
+
+
 def test_a_disabled_replica_follows_nobody_any_more_and_is_writable(
     redis_server: RedisServer, replica: RedisServer
 ) -> None:
