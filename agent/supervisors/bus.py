@@ -68,6 +68,10 @@ class Bus:
         self._slots.clear()
         with suppress(Exception):
             self._bus.close()
+        # The library's object keeps the loop, unseen by the garbage collector: a handler that leads back here would
+        # keep both, and their descriptors, as long as this process runs.
+        self._loop.set_exception_handler(None)
+        del self._bus
         self._loop.close()
 
     def show(self, unit: str) -> dict[str, str]:

@@ -233,3 +233,19 @@ def test_while_systemd_executes_itself_again_no_restart_fails_and_none_is_done_t
     assert told[-1].isdigit(), told
     assert node.show(quick, "ActiveState") == "active"
     assert starts(node, quick) == before + int(told[-1])
+
+
+DESCRIPTORS = """
+import gc, math, os
+def descriptors(looks):
+    for _ in range(looks):
+        unit("dbus.service").look(Stop())
+        unit("dbus.service").watch(lambda status: math.inf, 0.01, Stop())
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+"""
+
+
+def test_what_is_asked_leaves_no_descriptor_open(node: Node, way: str) -> None:
+    first, second = ask(node, "descriptors(1)", "descriptors(10)", prelude=DESCRIPTORS, way=way)
+    assert first == second
