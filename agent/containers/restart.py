@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from agent import clock
 from agent.containers.engine import Container, Engine, EngineFailed
+from agent.hosts.poll import poll
 from agent.models import Json
 from agent.stop import Stop
 
-FIRST_LOOKS = (0.02, 0.04, 0.08, 0.16)
-"""Seconds before each of the looks that follow the request at once: most containers are that fast."""
-LOOK_EVERY = 0.5
-"""Seconds between two looks after those."""
+PATIENCE = 0.5
+"""Seconds that one call waits until the container is up."""
+DOUBT_EVERY = 0.5
+"""Seconds between two looks whether an engine that was asked before a crash restarts it yet."""
 STAYS = 0.3
-"""Seconds that a container must have been running: one that ends at once is running for a moment too."""
+"""Seconds since its start that a container without a health check must run: one that fails at once does so too."""
 STARTS = 5.0
 """Seconds that an engine gets to start what has ended, where it was asked by one that cannot tell any more."""
 
@@ -42,7 +45,7 @@ def doubt(progress: Progress) -> Progress:
 
 def due(progress: Progress) -> float:
     """Seconds until `go_on` is to be called again."""
-    return 0.0 if progress["state"] == "noted" else LOOK_EVERY
+    return DOUBT_EVERY if progress["state"] == "doubted" else 0.0
 
 
 def go_on(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Progress:
@@ -76,8 +79,8 @@ def _may_come(engine: Engine, progress: Progress) -> bool:
 
 
 def _told(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Progress:
-    container = _look_quickly(engine, progress, stop)
-    if _is_up(container, progress) and not stop.wait(STAYS):
+    container = _look_until_decided(engine, progress, stop)
+    if _is_up(container, progress) and not stop.wait(_unproved(container)):
         again = engine.look(container.id)
         if _is_up(again, progress) and again.started == container.started:
             ended = progress | {"state": "running", "message": again.message}
@@ -87,13 +90,26 @@ def _told(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Pro
     return progress | {"message": container.message}
 
 
-def _look_quickly(engine: Engine, progress: Progress, stop: Stop) -> Container:
-    container = engine.look(progress["id"])
-    for seconds in FIRST_LOOKS:
-        if _is_up(container, progress) or not container.up or stop.wait(seconds):
-            break
-        container = engine.look(progress["id"])
-    return container
+def _look_until_decided(engine: Engine, progress: Progress, stop: Stop) -> Container:
+    seen: list[Container] = []
+
+    def decided() -> bool:
+        seen.append(container := engine.look(progress["id"]))
+        return _is_up(container, progress) or not container.up or container.health == "unhealthy"
+
+    poll(decided, PATIENCE, stop)
+    return seen[-1]
+
+
+def _unproved(container: Container) -> float:
+    """Seconds until it has run for `STAYS`, by the engine's clock; none where its health check has passed."""
+    if container.health == "healthy":
+        return 0.0
+    try:
+        runs = clock.now() / 1_000_000 - datetime.fromisoformat(container.started).timestamp()
+    except ValueError:
+        return STAYS
+    return min(STAYS, max(0.0, STAYS - runs))
 
 
 def _refuse_what_will_not_come(container: Container, progress: Progress, timeout: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from agent import clock
 from agent.deployments.failure import DeploymentFailed
 from agent.hosts import files
+from agent.hosts.trees import remove_tree
 
 NAME = re.compile(r"\d{8}-\d{6}-([0-9a-f]{40}|[0-9a-f]{64})", re.ASCII)
 STAMP = "%Y%m%d-%H%M%S"
@@ -73,13 +74,13 @@ class Releases:
         folder = self.path / release
         hidden = folder.with_name(f".{folder.name}")
         try:
-            files.remove_tree(hidden)
+            remove_tree(hidden)
             os.rename(folder, hidden)
         except FileNotFoundError:
             return not hidden.exists()
         except OSError:
             return False
-        return files.remove_tree(hidden)
+        return remove_tree(hidden)
 
     def superfluous(self, keep: int, needed: Collection[str | None]) -> Iterator[str]:
         """All but the newest `keep`, and never one that is `needed`. Only what has a release's name is one."""
@@ -91,7 +92,7 @@ class Releases:
     def sweep(self) -> list[str]:
         """Remove what an agent that was killed had half removed; the names of what could not be removed."""
         left = sorted(entry for entry in (self.path / FOLDER).glob(".*") if NAME.fullmatch(entry.name[1:]))
-        return [f"{FOLDER}/{entry.name}" for entry in left if not files.remove_tree(entry)]
+        return [f"{FOLDER}/{entry.name}" for entry in left if not remove_tree(entry)]
 
 
 def _make_open(folder: Path) -> None:

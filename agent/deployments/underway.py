@@ -68,7 +68,7 @@ class Underway:
         self.progress = progress
         self.releases = Releases(application.path)
         self.mirror = Mirror(application)
-        self.work = Work(jobs, action, application.timeout)
+        self.work = Work(jobs, action, application.timeout, stop)
         self._stop, self._action = stop, action
 
     def _then(self, phase: str, **more: Any) -> Progress:

@@ -7,11 +7,14 @@ from pathlib import Path
 from agent.deployments.failure import DeploymentFailed
 from agent.hosts.command import Outcome
 from agent.hosts.jobs import Exited, Jobs, Lost, lost_if_stopped
+from agent.stop import Stop
 from agent.supervisors.base import told
 
 UMASK = 0o022
 """What an application's units run as is hardly us, and must be able to read what is made for it."""
 END_GRACE = 10.0
+PATIENCE = 0.5
+"""Seconds that one call waits for the end of a command: a reload of the agent waits for the call."""
 
 
 class WorkLost(DeploymentFailed):
@@ -21,10 +24,11 @@ class WorkLost(DeploymentFailed):
 class Work:
     """The commands of one action, each `timeout` seconds long at most."""
 
-    def __init__(self, jobs: Jobs, action: str, timeout: float) -> None:
+    def __init__(self, jobs: Jobs, action: str, timeout: float, stop: Stop) -> None:
         self._jobs = jobs
         self._action = action
         self._timeout = timeout
+        self._stop = stop
 
     def done(
         self,
@@ -38,13 +42,15 @@ class Work:
     ) -> bool:
         """Whether the command of that name has succeeded; where it was not started, it is, after `prepare`.
 
+        Waits for its end for `PATIENCE` seconds at most.
+
         Raises `WorkLost`, `DeploymentFailed` with what `said` makes of its end, `OSError`.
         """
         job = self._jobs.find(self._named(name))
         if job is None:
             prepare()
             job = self._jobs.start(self._named(name), argv, env=env, cwd=cwd, timeout=self._timeout, umask=UMASK)
-        status = lost_if_stopped(job.look())
+        status = lost_if_stopped(job.await_end(PATIENCE, self._stop))
         if isinstance(status, Lost):
             raise WorkLost(f"{shlex.join(argv)} was lost: {status.why}; it may or may not have taken effect")
         if isinstance(status, Exited):

@@ -16,7 +16,8 @@ from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from .drain import drain
-from .process import KILL_WAIT, LOOK_EVERY, Group, Process
+from .poll import pause_after
+from .process import KILL_WAIT, Group, Process
 
 if TYPE_CHECKING:
     from agent.stop import Stop
@@ -179,11 +180,11 @@ class Child:
             self._selector.unregister(stop.fileno())
 
     def _gone_within(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while self.group.members():
-            if time.monotonic() >= deadline:
+            if (passed := time.monotonic() - began) >= seconds:
                 return False
-            self._serve_for(LOOK_EVERY)
+            self._serve_for(pause_after(passed))
         return True
 
     def _serve_for(self, seconds: float) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,18 +35,6 @@ def remove(path: Path) -> None:
     sync(path.parent)
 
 
-def remove_tree(path: Path) -> bool:
-    """Remove a folder with all that is in it, also below folders that their owner may not write in.
-
-    False where something could not be removed.
-    """
-    shutil.rmtree(path, ignore_errors=True)
-    if os.path.lexists(path):
-        _let_owner_write(path)
-        shutil.rmtree(path, ignore_errors=True)
-    return not os.path.lexists(path)
-
-
 def read(path: Path) -> bytes | None:
     """What the file holds; None if there is none."""
     try:
@@ -64,23 +50,6 @@ def sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _let_owner_write(path: Path) -> None:
-    """Open the folder and all below it to its owner, as root needs no opening; links are not followed."""
-    _open_up(path)
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            _open_up(Path(folder, name))
-
-
-def _open_up(folder: Path) -> None:
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(os.fstat(descriptor).st_mode) | stat.S_IRWXU)
-        finally:
-            os.close(descriptor)
 
 
 def _draft(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o600) -> Path:

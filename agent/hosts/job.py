@@ -18,18 +18,17 @@ import os
 import secrets
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import files
 from .child import CommandError
 from .output import read_tail
 from .process import KILL_WAIT, Group, Process, boot_id
 
-LOOK_EVERY = 0.02  # seconds
+if TYPE_CHECKING:
+    from agent.stop import Stop
 
 
 class JobStillRuns(CommandError):
@@ -99,6 +98,12 @@ class Job:
             return Running(runner.pid, output, note)
         return Lost(self._why_lost(claim, runner), output, note)
 
+    def await_end(self, seconds: float, stop: Stop | None = None) -> Status:
+        """How it is once its runner has ended, `seconds` later, or at a stop, whichever comes first."""
+        if (runner := self._runner()) is not None:
+            runner.await_end(seconds, stop)
+        return self.look()
+
     def end(self, grace: float) -> Status:
         """End it if it runs, and whatever is left of it: SIGTERM, after `grace` seconds SIGKILL."""
         # The second SIGTERM makes the runner kill the command.
@@ -117,7 +122,7 @@ class Job:
         runner = self._runner()
         if runner is None or not runner.signal(number):
             return True
-        return wait(lambda: not runner.alive, seconds)
+        return runner.await_end(seconds)
 
     def _runner(self) -> Process | None:
         return _process(self._load("claim").get("runner"))
@@ -193,12 +198,3 @@ def _process(saved: Any) -> Process | None:
         case {"pid": int(pid), "started": int(started), "boot": str(boot)}:
             return Process(pid, started, boot)
     return None
-
-
-def wait(fact: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not fact():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(LOOK_EVERY)
-    return True

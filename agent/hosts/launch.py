@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from .command import CommandError, Outcome, passed_on, run
-from .job import Job, wait
+from .job import Job
+from .poll import poll
 
 RUNNER = Path(__file__).resolve().with_name("runner.py")
 SYSTEMD_RUNS = Path("/run/systemd/system")
@@ -28,11 +29,11 @@ def launch(job: Job) -> None:
     process = None
     try:
         if why_not is None:
-            done = wait(lambda: job.claimed, START_WAIT)
+            done = poll(lambda: job.claimed, START_WAIT)
         else:
             process = _start_child(job, f"runs as a child of the agent, as {why_not}" if why_not else "")
             ended = process.poll
-            done = wait(lambda: job.claimed or ended() is not None, START_WAIT) and job.claimed
+            done = poll(lambda: job.claimed or ended() is not None, START_WAIT) and job.claimed
     except OSError as error:
         job.withdraw(f"no runner could be started: {error.strerror}")
         return
@@ -112,4 +113,4 @@ def _start_child(job: Job, note: str) -> subprocess.Popen[bytes]:
 
 
 def _runner_argv(job: Job, note: str) -> list[str]:
-    return [sys.executable, "-I", str(RUNNER), str(job.directory), note]
+    return [sys.executable, "-I", "-S", str(RUNNER), str(job.directory), note]

@@ -15,12 +15,15 @@ SHARE = 0.1  # of what has passed: what is found late is found that much late at
 Fact = TypeVar("Fact")
 
 
-def poll(look: Callable[[], Fact], seconds: float, stop: Stop | None = None) -> Fact:
-    """The first answer of `look` that is true, else its last one: after `seconds`, or once `stop` is requested."""
+def poll(look: Callable[[], Fact], seconds: float, stop: Stop | None = None, before: float = 0.0) -> Fact:
+    """The first answer of `look` that is true, else its last one: after `seconds`, or once `stop` is requested.
+
+    `before` is how many seconds were waited for the same fact by earlier calls.
+    """
     began = time.monotonic()
     while not (fact := look()):
         passed = time.monotonic() - began
-        pause = min(pause_after(passed), seconds - passed)
+        pause = min(pause_after(before + passed), seconds - passed)
         if pause <= 0 or _stopped(stop, pause):
             break
     return fact

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-LOOK_EVERY = 0.05  # seconds between two looks at a group that was told to end
+from .poll import poll
+
+if TYPE_CHECKING:
+    from agent.stop import Stop
+
 KILL_WAIT = 5.0  # seconds that a killed process gets to disappear (it may hang in the kernel)
 GONE = (FileNotFoundError, ProcessLookupError)
 
@@ -46,9 +50,8 @@ def all_pids() -> Iterator[int]:
     return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
-@dataclass(frozen=True)
-class Process:
-    """One process for ever: its pid, its start in clock ticks after boot, and which boot."""
+class Process(NamedTuple):
+    """One process, never another: its pid, its start in clock ticks after boot, and which boot."""
 
     pid: int
     started: int
@@ -68,6 +71,21 @@ class Process:
 
     def _is(self, stat: Stat) -> bool:
         return stat.started == self.started and stat.state not in "ZX"
+
+    def age(self) -> float:
+        """Seconds since it was started, by the kernel's clock."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
+
+    def await_end(self, seconds: float, stop: Stop | None = None) -> bool:
+        """Wait for the kernel's word that it has ended, `seconds` at most or until a stop; whether it has."""
+        with _pidfd(self.pid) as descriptor:
+            if descriptor is None or not self.alive:
+                return True
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            if stop is not None:
+                poller.register(stop.fileno(), select.POLLIN)
+            return any(found == descriptor for found, _ in poller.poll(seconds * 1000))
 
     def signal(self, number: int) -> bool:
         """Send it a signal; False if it is gone.
@@ -97,8 +115,7 @@ def _pidfd(pid: int) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The process group that `leader` opened; it may outlive its leader."""
 
     leader: Process
@@ -138,9 +155,4 @@ class Group:
         return self._gone_within(KILL_WAIT)
 
     def _gone_within(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while self.members():
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(LOOK_EVERY)
-        return True
+        return poll(lambda: not self.members(), seconds)

@@ -1,11 +1,12 @@
-"""Run one job apart from the agent: `python -I runner.py DIRECTORY [NOTE]`.
+"""Run one job apart from the agent: `python -I -S runner.py DIRECTORY [NOTE]`.
 
-It imports no more than it needs. SIGTERM asks the job's command to end, a second SIGTERM kills it.
+It imports no more than it needs: its start is a part of the time that every job takes.
+SIGTERM asks the job's command to end, a second SIGTERM kills it.
 """
 
 from __future__ import annotations
 
-import base64
+import binascii
 import ctypes
 import json
 import math
@@ -14,7 +15,6 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ class Ending:
 def _claim(directory: Path, note: str) -> bool:
     me = Process.of(os.getpid())
     assert me is not None
-    claim = {"runner": asdict(me), "note": note}
+    claim = {"runner": me._asdict(), "note": note}
     try:
         return files.create(directory / "claim", json.dumps(claim).encode())
     except FileNotFoundError:  # The job was given up and removed meanwhile.
@@ -93,7 +93,7 @@ def _take_request(directory: Path) -> dict[str, Any]:
 def _work(directory: Path, request: dict[str, Any], output: TailFile, ending: Ending) -> dict[str, Any]:
     child = Child(
         request["argv"],
-        stdin=base64.b64decode(request["stdin"]),
+        stdin=binascii.a2b_base64(request["stdin"]),
         env=request["env"],
         cwd=request["cwd"],
         stdout=output.add,
@@ -103,7 +103,7 @@ def _work(directory: Path, request: dict[str, Any], output: TailFile, ending: En
     ending.child = child
     try:
         with suppress(OSError):
-            leader = json.dumps(asdict(child.group.leader)).encode()
+            leader = json.dumps(child.group.leader._asdict()).encode()
             files.replace(directory / "command", leader, durable=False)
         ended = child.follow(request["timeout"], ending.stop)
         if ended is not None:
@@ -135,3 +135,4 @@ def _write_result(directory: Path, result: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
+    os._exit(0)  # all is written, and the agent waits for this end: the interpreter's own takes longer

@@ -21,8 +21,6 @@ from agent.kinds.given_up import give_up
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, refuse
 
-LOOK_EVERY = 0.1
-"""Seconds between two looks at a job that is waited for."""
 ASK_EVERY = 0.5
 """Seconds between two looks at units, and tries of `health`."""
 KILLED_PAUSE = 1.0
@@ -283,7 +281,8 @@ def _pause(before: Progress, progress: Progress) -> float:
         return KILLED_PAUSE
     if _stands(before) != _stands(progress):
         return 0.0
-    return ASK_EVERY if progress["phase"] in ("restart", "rollback") else LOOK_EVERY
+    # A job is waited for in the step itself.
+    return ASK_EVERY if progress["phase"] in ("restart", "rollback") else 0.0
 
 
 def _refused(message: str) -> Failed:

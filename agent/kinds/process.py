@@ -11,7 +11,6 @@ from agent.kinds.journal import with_journal
 from agent.kinds.server import OnServer, ServerArgs
 from agent.plan import Danger, Plan, Would, in_order, nothing, refuse
 from agent.stop import Stop
-from agent.supervisors import restart
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.pid_file import OfPidFile
 from agent.supervisors.processes import OfUnit, Processes
@@ -101,11 +100,13 @@ class OnProcesses(OnServer):
             why = f"[processes.{name}] is not in the configuration any more as it was"
             return give_up(type(self), self.settings, step, why)
         try:
-            found = self.act(self._of(name), noted, step)
+            processes = self._of(name)
+            found = self.act(processes, noted, step)
         except SupervisorFailed as error:
             return self._failed(name, error, done)
         entry = {"process": name, **found}
-        return Running({"processes": [*done, entry]}, after=0.0 if "how" in entry else restart.due(entry["restart"]))
+        waits = "restart" in entry
+        return Running({"processes": [*done, entry]}, after=processes.due(entry["restart"]) if waits else 0.0)
 
     # What is so already is not done again, and a restart is noted before it is asked for.
     resume = step

@@ -24,8 +24,8 @@ from agent.models import Json
 from agent.plan import Danger, Plan
 from agent.supervisors.base import SupervisorFailed
 
-LOOK_EVERY = 0.5
-"""Seconds between two looks at the job."""
+PATIENCE = 0.5
+"""Seconds that a step waits for the end of the job, until it reports how far the job is."""
 END_GRACE = 60.0
 """Seconds for a job that is told to end, to put the old data back."""
 MODES = ("auto", "follow", "rewind", "copy")
@@ -122,7 +122,7 @@ class Resync(OnReplica):
         return f"it was in the phase {phase}: the server may be stopped and its data not whole, resync it again"
 
     def _look(self, job: Job, step: Step) -> Outcome:
-        status = lost_if_stopped(job.look())
+        status = lost_if_stopped(job.await_end(PATIENCE, step.stop))
         reports = _reports(status.output)
         if isinstance(status, JobRunning):
             return _running(step.payload, reports)
@@ -179,7 +179,7 @@ def _running(before: Json, reports: list[dict[str, Any]]) -> Running:
     """The newest state of the job; a measurement unless a phase is new, as phases may come again and again."""
     state = _state(reports) or before
     measured = state.get("phases") == before.get("phases")
-    return Running(state, after=LOOK_EVERY, measured=measured)
+    return Running(state, measured=measured)
 
 
 def _state(reports: list[dict[str, Any]]) -> dict[str, Any]:

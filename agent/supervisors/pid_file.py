@@ -2,9 +2,7 @@
 
 import math
 import signal
-import time
 import zlib
-from dataclasses import asdict
 from pathlib import Path
 
 from agent import clock
@@ -12,16 +10,17 @@ from agent.config import NamedProcess
 from agent.hosts import pid_file
 from agent.hosts.jobs import Exited, Jobs, Lost, Running, lost_if_stopped
 from agent.hosts.pid_file import NotRunning, PidFileWrong
+from agent.hosts.poll import poll
 from agent.hosts.process import Group, Process, stat_of
 from agent.stop import Stop
 from agent.supervisors.base import SAID, SupervisorFailed
 from agent.supervisors.freezer import BY_SIGNAL
 from agent.supervisors.processes import Processes, Progress
 
-LOOK_EVERY = 0.02
-"""Seconds between two looks whether a group has stopped, or goes on."""
+PATIENCE = 0.5
+"""Seconds that one call waits for the end of the command, or for another process in the file."""
 STAYS = 0.2
-"""Seconds that a process must have been there: one that dies at once is there for a moment too."""
+"""Seconds since its start that a process must live: one that fails at once is there for a moment too."""
 END_GRACE = 5.0
 
 
@@ -55,7 +54,7 @@ class OfPidFile(Processes):
         if was is not None:
             self._group()
         return {
-            "state": "noted", "was": asdict(was) if was else None, "pid": str(was.pid) if was else None,
+            "state": "noted", "was": was._asdict() if was else None, "pid": str(was.pid) if was else None,
             "job": f"restart-{action}-{zlib.crc32(self._name.encode()):08x}",
         }  # fmt: skip
 
@@ -64,7 +63,7 @@ class OfPidFile(Processes):
             self._bring(self._group(), stopped=False, stop=stop)
         # Started once by its name, found again by it: also by an agent that was started since.
         job = self._jobs().start(progress["job"], self._command, timeout=self._timeout)
-        status = lost_if_stopped(job.look())
+        status = lost_if_stopped(job.await_end(PATIENCE, stop))
         progress = progress | {"state": "restarting"}
         if isinstance(status, Running):
             return progress
@@ -101,14 +100,15 @@ class OfPidFile(Processes):
             return False
         for member in others:
             self._send(member, 0)  # all of them or none
-        deadline = time.monotonic() + self._timeout
-        while others:
-            for member in others:
+
+        def brought() -> bool:
+            for member in (left := _not(stopped, group)):
                 self._send(member, signal.SIGSTOP if stopped else signal.SIGCONT)
-            if stop.wait(LOOK_EVERY) or time.monotonic() > deadline:
-                wanted = "stopped" if stopped else "gone on"
-                raise SupervisorFailed(f"pid {others[0].pid} has not {wanted}")
-            others = _not(stopped, group)
+            return not left
+
+        if not poll(brought, self._timeout, stop):
+            wanted = "stopped" if stopped else "gone on"
+            raise SupervisorFailed(f"pid {others[0].pid} has not {wanted}")
         return True
 
     def _send(self, member: Process, number: int) -> None:
@@ -119,13 +119,18 @@ class OfPidFile(Processes):
 
     def _other_than(self, was: object, stop: Stop) -> Process | None:
         """Who leads now, if that is another process and stays."""
-        try:
-            leader = pid_file.process_in(self._path)
-        except PidFileWrong:  # it may just be written
+
+        def another() -> Process | None:
+            try:
+                leader = pid_file.process_in(self._path)
+            except PidFileWrong:  # it may just be written
+                return None
+            return None if leader._asdict() == was else leader
+
+        leader = poll(another, PATIENCE, stop)
+        if leader is None or leader.await_end(max(0.0, STAYS - leader.age()), stop) or stop.requested:
             return None
-        if asdict(leader) == was or stop.wait(STAYS):
-            return None
-        return leader if leader.alive else None
+        return leader
 
     def _refuse_what_will_not_come(self, status: Exited | Lost, since: float) -> None:
         if isinstance(status, Lost):

@@ -37,6 +37,10 @@ class Processes(ABC):
     def go_on(self, progress: Progress, stop: Stop, action: str) -> Progress:
         """Restart them unless that was begun, let go on what is paused, and look whether they are up."""
 
+    def due(self, progress: Progress) -> float:
+        """Seconds until `go_on` is to be called again; 0 where it waits itself."""
+        return 0.0
+
     @abstractmethod
     def cancel(self, progress: Progress) -> None:
         """End what of a restart runs on our behalf."""
@@ -64,6 +68,9 @@ class OfUnit(Processes):
 
     def go_on(self, progress: Progress, stop: Stop, action: str) -> Progress:
         return restart.go_on(self._unit, progress, self._timeout, stop, action)
+
+    def due(self, progress: Progress) -> float:
+        return restart.due(progress)
 
     def cancel(self, progress: Progress) -> None:
         """What was asked of systemd is systemd's."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent import clock
+from agent.deployments import releases as module
 from agent.deployments.failure import DeploymentFailed
 from agent.deployments.releases import Releases, hash_of
-from agent.hosts import files
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 
@@ -188,6 +188,6 @@ def test_a_plain_user_removes_a_release_with_folders_that_may_not_be_written(pla
 
 def test_what_cannot_be_removed_is_named_each_time(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
     release = made(releases, 1)
-    monkeypatch.setattr(files, "remove_tree", lambda path: not path.exists())
+    monkeypatch.setattr(module, "remove_tree", lambda path: not path.exists())
     assert not releases.remove(release)
     assert releases.sweep() == releases.sweep() == [f"releases/.{Path(release).name}"]

@@ -1,0 +1,36 @@
+"""Removing a folder with all that is in it."""
+
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+
+def remove_tree(path: Path) -> bool:
+    """Remove a folder with all that is in it, also below folders that their owner may not write in.
+
+    False where something could not be removed.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(path):
+        _let_owner_write(path)
+        shutil.rmtree(path, ignore_errors=True)
+    return not os.path.lexists(path)
+
+
+def _let_owner_write(path: Path) -> None:
+    """Open the folder and all below it to its owner, as root needs no opening; links are not followed."""
+    _open_up(path)
+    for folder, names, _ in os.walk(path):
+        for name in names:
+            _open_up(Path(folder, name))
+
+
+def _open_up(folder: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(os.fstat(descriptor).st_mode) | stat.S_IRWXU)
+        finally:
+            os.close(descriptor)
