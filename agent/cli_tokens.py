@@ -116,6 +116,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _print(name: str, token: str, expires: float | None, used: str | None, identity: Identity) -> None:
     kinds = "nothing, read only" if identity.read_only else " ".join(identity.globs)
+    if identity.permissions:
+        kinds += f" (permissions: {', '.join(sorted(identity.permissions))})"
     print(f"{name:32} {token:12} {_until(expires):20} {used or 'never':20} {kinds}")
 
 

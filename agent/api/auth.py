@@ -45,6 +45,7 @@ class Door:
                 self._check_certificate()
                 return
             identity, channel = self._identity()
+            request.environ[CALLER], request.environ[CHANNEL] = identity, channel
             if identity.read_only and request.method not in ("GET", "HEAD", "OPTIONS"):
                 raise Forbidden(f"{identity.email} may only read")
         except Expired as error:
@@ -53,9 +54,9 @@ class Door:
             raise Unauthenticated(str(error)) from None
         except AgentError as error:
             log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), error.message)
-            count_refused(error.status)
+            known = request.environ.get(CALLER)
+            count_refused(error.status, known.email if known else "")
             raise
-        request.environ[CALLER], request.environ[CHANNEL] = identity, channel
 
     def _identity(self) -> tuple[Identity, Requester]:
         if connection.is_unix(request.environ):

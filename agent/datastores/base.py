@@ -1,5 +1,6 @@
 """The contract of a datastore: what an administrator would ask of it over a connection of its own."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,9 @@ class Datastore(ABC):
         if name is not None:
             if (found := self.settings.peers.get(name)) is None:
                 known = ", ".join(sorted(self.settings.peers)) or "none is configured"
-                raise DatastoreRefused(f"unknown peer {name!r}: add [datastore.peers.{name}] (known: {known})")
+                raise DatastoreRefused(
+                    f"unknown peer {name!r}: add [datastore.peers.{json.dumps(name)}] (known: {known})"
+                )
             return found
         if self.settings.primary is None:
             return None

@@ -44,7 +44,7 @@ def primary_of(peer: Peer | None, server: Target, data: DataDirectory, node: str
     before = data.set_by_itself()
     known = before.get("primary_conninfo") or _asked(server, data, "primary_conninfo")
     if peer is None and not known:
-        raise DatastoreError("this server does not know its primary: set datastore.primary in the configuration")
+        raise DatastoreError("this server does not know its primary: name a peer as primary, or set datastore.primary")
     try:
         params = parse(peer.url if peer else known, "datastore.primary")
     except ConfigError as error:

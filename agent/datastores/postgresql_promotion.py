@@ -112,6 +112,8 @@ def _lag(connection: Connection, source: Neighbour | None, own: str) -> Lag:
         missing = max(0, facts.bytes_between(connection, source.position, facts.position(connection)))
     receiver = _receiver(connection)
     age = receiver[1] if receiver is not None else facts.seconds_since_commit(connection)
+    if missing == 0:
+        age = 0.0  # an idle primary sends nothing for a while, and nothing is missing
     return Lag(bytes=missing, seconds=None if age is None else round(max(0.0, age), 3))
 
 
@@ -169,9 +171,10 @@ def _warnings(seen: Look) -> list[str]:
     if seen.synchronous:
         setting = f"synchronous_standby_names = '{seen.synchronous}'"
         found.append(f"{setting}: commits on this server will wait until these standbys follow it")
-    if seen.lag.bytes is None:
-        found.append("the old primary does not answer: what it wrote and did not send is lost, and not known")
     old = seen.old_primary
+    if seen.lag.bytes is None:
+        why = "does not answer" if old is None or old.state == "unreachable" else "is not the source of this server now"
+        found.append(f"the old primary {why}: what it wrote and did not send is lost, and its amount is unknown")
     if old is None:
         found.append("this server follows no source: whether another server takes writes is not known")
     elif old.state in ("writable", "unknown"):

@@ -56,7 +56,9 @@ class ReplicationResult(Args):
     )
     streaming = fields.Boolean(required=True, metadata={"description": "Whether a replica receives from its source."})
     lag = fields.Dict(metadata={"description": "How far it was behind: bytes, seconds, transactions; null: not known."})
-    old_primary = fields.String(metadata={"description": "Of a promotion: unreachable, read_only or writable."})
+    old_primary = fields.String(
+        metadata={"description": "Of a promotion: unreachable, read_only, writable or unknown."}
+    )
     old_primary_address = fields.String(metadata={"description": "Of a promotion: where the old primary is."})
     held_by = fields.String(
         allow_none=True, metadata={"description": "Of a promotion: what keeps commits from finishing, or null."}
