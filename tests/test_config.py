@@ -486,5 +486,7 @@ def test_a_mistake_in_a_peer_names_the_option() -> None:
 def test_an_unknown_peer_is_refused_with_the_known_ones() -> None:
     parsed = config.parse({"datastore": PEERS}).datastore
     assert parsed
-    with pytest.raises(DatastoreRefused, match=r"unknown peer 'db-3': add \[datastore\.peers\.db-3\] \(known: db-2\)"):
+    with pytest.raises(
+        DatastoreRefused, match=r"unknown peer 'db-3': add \[datastore.peers.\"db-3\"\] \(known: db-2\)"
+    ):
         datastores.of(parsed).peer("db-3")
