@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from gunicorn.errors import HaltServer
 
-from agent import command_line, config, listeners, log, readiness, taken, tls, trust, unix_sockets
+from agent import command_line, config, listeners, log, readiness, taken, tls, trust, trusted, unix_sockets
 from agent.config import Settings
 from agent.errors import AddressTaken, ConfigError, StoreUnavailable, StoreUnusable
 from agent.hosts import maintenance
@@ -46,6 +46,8 @@ def _try_apart() -> None:
 
     The master never imports kinds, so that each new worker reads them anew; one that could not would end it.
     """
+    if (file := config.file()) is not None:
+        trusted.check_file(file)  # before the other process becomes its owner
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", "-m", "agent.cli", "config", "check"]
     tried = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

@@ -25,6 +25,8 @@ LOOK_EVERY = 0.1
 LINK = ("connect", "connecting", "handshake", "sync", "connected")
 """How a replica comes in touch with its primary, in this order."""
 MOST_SETBACKS = 5
+CONNECTS_WITHIN = 5.0
+"""Seconds that a started replica has for its first connection: it tries once a second."""
 
 
 class Resync:
@@ -51,7 +53,16 @@ class Resync:
                 raise DatastoreRefused(f"Redis at {self.here.address} is down, and there is no [service] to start it")
             self.progress("starting Redis")
             self.service.start(self.stop)
+            self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not come up")
+            self._let_connect()
         self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not come up")
+
+    def _let_connect(self) -> None:
+        """Give a replica that was just started time to connect: until then its replication id proves nothing."""
+        deadline = time.monotonic() + CONNECTS_WITHIN
+        while (state := self._look()) is None or (state.is_replica and not (state.in_step or state.copying)):
+            if time.monotonic() > deadline or self.stop.wait(LOOK_EVERY):
+                return
 
     def _lead(self, decision: Decision, source: Source) -> dict[str, Any]:
         way_back = WayBack.of(self.here, source.address)

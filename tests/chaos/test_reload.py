@@ -1,5 +1,6 @@
 """HUP and TERM while an action runs: it goes on where it was, and no caller is turned away."""
 
+import re
 import signal
 import socket
 import threading
@@ -163,7 +164,7 @@ def test_a_broken_configuration_that_was_mended_is_taken_by_the_next_reload(agen
     good = file.read_text()
     file.write_text("[actions\n")
     agent.reload()
-    file.write_text(good.replace("[actions]", "[actions]\nprune_keep = 7") + "\n[api]\nmax_body = 10\n")
+    file.write_text(re.sub("prune_keep = .*", "prune_keep = 7", good) + "\n[api]\nmax_body = 10\n")
     agent.reload()
     assert agent.post_schedule("replicante.test.ping", {"count": 10}).status == 413
 

@@ -49,7 +49,7 @@ def test_only_one_of_two_agents_executes_and_both_tell_the_same(
     assert begun(tmp_path) == order
     assert never_two_at_once(trace(tmp_path))
     assert first.finished() == second.finished()
-    assert "executes the queue" not in second.log_text()
+    assert "this process executes the queue" not in second.log_text()
 
 
 def test_the_agent_that_does_not_execute_says_so_once_and_names_the_one_that_does(

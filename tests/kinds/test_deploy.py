@@ -21,6 +21,7 @@ from agent.errors import ActionNotAvailable
 from agent.hosts.process import Process
 from agent.kinds.base import Done, Failed, Outcome, Running
 from agent.kinds.registry import discover
+from agent.supervisors import unit as supervised_unit
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.kinds.configuring import toml
 from tests.kinds.killing import fatal_agent, killed_and_ended
@@ -274,6 +275,13 @@ echo LoadState=not-found
 """
 
 
+@pytest.fixture
+def by_systemctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """systemd is reached by the program alone, which a test replaces."""
+    monkeypatch.setattr(supervised_unit, "BOOTED", tmp_path)
+    monkeypatch.setattr(supervised_unit, "has_bus", lambda: False)
+
+
 def put(shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, script: str) -> None:
     """Have it run this script instead."""
     file = shop.directory / "bin" / program
@@ -283,6 +291,7 @@ def put(shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, script: str) 
     monkeypatch.setenv("PATH", f"{file.parent}:{os.environ['PATH']}")
 
 
+@pytest.mark.usefixtures("by_systemctl")
 @pytest.mark.parametrize("end", ["kill -9 $$", "echo 'Transport endpoint is not connected' >&2; exit 1"])
 def test_a_systemctl_that_was_killed_or_cut_off_is_asked_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, end: str
@@ -322,6 +331,7 @@ esac
 """
 
 
+@pytest.mark.usefixtures("by_systemctl")
 def test_a_unit_that_nobody_was_to_restart_goes_back_all_the_same_once_it_has_started_on_the_new_release(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +357,7 @@ def test_where_git_cannot_tell_nothing_is_overtaken(shop: Shop, monkeypatch: pyt
     assert said.endswith("fatal: Out of memory; nothing was switched"), said
 
 
+@pytest.mark.usefixtures("by_systemctl")
 def test_a_unit_whose_systemctl_always_dies_does_not_keep_the_others_from_the_rollback(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ MARKS = {
     "payloads and history": "the-payload-of-the-test",
     "audit trail": "action.scheduled",
 }
-WHO = ("no token", "any token", "permission audit", "other users of the host", "log", "files of the agent")
+WHO = ("no token", "any token", "token with ``audit``", "other users of the host", "log", "files of the agent")
 PRINTING = """
 import json, sys
 args = json.load(sys.stdin)["args"]
@@ -65,7 +65,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]
         yield {
             "no token": answers(agent, action_id, None),
             "any token": answers(agent, action_id, READER_TOKEN),
-            "permission audit": answers(agent, action_id, AUDITOR_TOKEN),
+            "token with ``audit``": answers(agent, action_id, AUDITOR_TOKEN),
             "other users of the host": files(agent.directory, of_others=True),
             "log": agent.log_text().encode(),
             "files of the agent": files(agent.directory),
