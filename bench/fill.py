@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agent.store import Store
+from agent.store.chain import chained
 from bench.client import SUCCESS
 from bench.figure import Bench
 
@@ -34,7 +35,7 @@ CLAIM = """
 FINISH = """
     UPDATE actions
     SET state = 'DONE', version = 3, state_ts = state_ts + 2, finished_ts = state_ts + 2,
-        finished_order = seq, finished_message = 'success'
+        finished_order = seq, finished_message = 'success', outcome = 'done'
     WHERE seq BETWEEN :first AND :last
 """
 
@@ -46,6 +47,7 @@ def filled_database(bench: Bench, count: int) -> Path:
         store.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
+        connection.create_function("chained", 9, chained, deterministic=True)  # for the triggers of the audit trail
         resource = connection.execute("INSERT INTO resources (type, name) VALUES ('Server', 'bench')").lastrowid
         values = {"kind": SUCCESS, "resource": resource, "now": time.time_ns() // 1000 - count}
         for first in range(1, count + 1, CHUNK):

@@ -1,5 +1,6 @@
 """The body of a request while it arrives, and as the application reads it (`wsgi.input`)."""
 
+import sys
 from collections.abc import Sequence
 
 from agent.server.chunks import Chunks, Unreadable
@@ -88,9 +89,12 @@ class Body:
         """The application is called once more."""
         self._read = 0
 
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes, fewer only at the end. Raises `Unready`, and `OSError` for chunks that break off."""
-        end = self._read + size
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, fewer only at the end, all unless given.
+
+        Raises `Unready`, and `OSError` for chunks that break off.
+        """
+        end = self._read + size if size >= 0 else self._length if self._chunks is None else sys.maxsize
         if not self.complete and len(self._bytes) < end:
             self.wanted = end
             raise Unready
