@@ -230,7 +230,7 @@ def _awaited(client: Client, awaited: str, arguments: argparse.Namespace) -> int
 
 
 def _confirmed(client: Client, kind: Mapping[str, Any], args: Mapping[str, Any]) -> bool:
-    """Show the plan and ask. Raises `Usage` where nobody can answer."""
+    """Show the plan and ask. Raises `Usage` without a terminal."""
     if not sys.stdin.isatty():
         raise Usage(f"{kind['kind']} {kind['danger']}: add --yes to schedule it without a terminal")
     print(plan_text(client.plan(kind["kind"], args)), file=sys.stderr)

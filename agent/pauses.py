@@ -2,9 +2,7 @@
 
 import time
 
-SHORTEST, LONGEST = 0.005, 0.25
-"""Seconds of the first pause, and of every pause after `LONGEST` / `SHARE` seconds."""
-SHARE = 0.1
+from agent.hosts.poll import pause_after
 
 
 class Pauses:
@@ -20,4 +18,4 @@ class Pauses:
 
     def next(self) -> float:
         """Seconds until the next look."""
-        return min(max(SHORTEST, SHARE * self.passed), LONGEST)
+        return pause_after(self.passed)

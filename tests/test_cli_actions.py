@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]
     """An agent with a kind that has a secret and a kind that disrupts."""
     secret = {"password": {"type": "string", "required": True, "secret": True}}
     done = {"action": ["true"], "check": ["sh", "-c", """echo '{"status":"finished"}'"""], "args": secret}
-    config = toml({"external_actions": {"secretive": done}})
+    plain = {name: value for name, value in done.items() if name != "args"}
+    config = toml({"external_actions": {"secretive": done, "plain": plain}})
     started = AgentProcess(tmp_path_factory.mktemp("external"), config=config).start()
     yield started
     started.close()
@@ -151,6 +153,31 @@ def test_a_dangerous_kind_needs_yes_without_a_terminal(external: AgentProcess) -
     ended = agentctl(external, "schedule", "secretive", "password=@-", stdin="battery-staple")
     assert (ended.returncode, "add --yes to schedule it without a terminal" in ended.stderr) == (2, True)
     assert len(external.finished()) == before
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n", 2), ("", 2), ("y", 0)])
+def test_a_kind_that_disrupts_is_asked_for_on_a_terminal(external: AgentProcess, answer: str, status: int) -> None:
+    before = len(external.finished())
+    shown, code = on_a_terminal(external, ("schedule", "plain"), b"schedule it? [y/N] ", f"{answer}\n")
+    assert (code, "external.plain" in shown) == (status, True), shown
+    assert len(external.finished()) == before + (status == 0)
+
+
+def on_a_terminal(agent: AgentProcess, words: tuple[str, ...], question: bytes, answer: str) -> tuple[str, int]:
+    """What the command shows on a terminal where its question is answered so, and its exit status."""
+    ours, its = os.openpty()
+    command = [sys.executable, "-m", "agent.cli", *words]
+    with subprocess.Popen(command, env=environment(url_of(agent)), stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        shown = b""
+        while question not in shown:
+            shown += os.read(ours, 1024)
+        os.write(ours, answer.encode())
+        with suppress(OSError):  # the end of the other side
+            while piece := os.read(ours, 1024):
+                shown += piece
+        os.close(ours)
+        return shown.decode(), process.wait(60)
 
 
 # Ids and output

@@ -11,7 +11,7 @@ from agent import plan
 from agent.datastores import mongodb_oplog, mongodb_probe
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, agreed
 from agent.datastores.mongodb_member import State, look
-from agent.datastores.requests import Lag, PromoteRequest
+from agent.datastores.requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json
 from agent.stop import Stop
 
@@ -165,17 +165,6 @@ def _needs_force(view: View, request: PromoteRequest) -> tuple[str, str] | None:
         )
     if request.wait == 0 and (late := too_late(view.lag, request.max_lag)) is not None:
         return late, "wait longer or allow a larger max_lag; force promotes all the same"
-    return None
-
-
-def too_late(lag: Lag, limit: Lag | None) -> str | None:
-    """How the lag exceeds the limit; a lag that is not known does."""
-    for unit in ("bytes", "seconds", "transactions"):
-        most, known = getattr(limit, unit, None), getattr(lag, unit)
-        if most is not None and known is None:
-            return f"how many {unit} this server is behind is not known, and max_lag is {most} {unit}"
-        if most is not None and known > most:
-            return f"this server is {known} {unit} behind, and max_lag is {most} {unit}"
     return None
 
 

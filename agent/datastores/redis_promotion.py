@@ -11,7 +11,7 @@ from agent.datastores import redis_config, redis_probe, redis_source
 from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.redis_source import Options, Source
 from agent.datastores.redis_state import State, look
-from agent.datastores.requests import Lag, PromoteRequest
+from agent.datastores.requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json
 from agent.stop import Stop
 
@@ -174,19 +174,8 @@ def _refusal(view: View, request: PromoteRequest) -> tuple[str, str] | None:
         return "replica-priority is 0: this server is not meant to become a primary", (
             "promote another replica; force promotes it all the same"
         )
-    if request.wait == 0 and (late := _too_late(view.lag, request.max_lag)) is not None:
+    if request.wait == 0 and (late := too_late(view.lag, request.max_lag)) is not None:
         return late, "wait longer or allow a larger max_lag; force promotes all the same"
-    return None
-
-
-def _too_late(lag: Lag, limit: Lag | None) -> str | None:
-    """How the lag exceeds the limit; a lag that is not known does."""
-    for unit in ("bytes", "seconds"):
-        most, known = getattr(limit, unit, None), getattr(lag, unit)
-        if most is not None and known is None:
-            return f"how many {unit} this server is behind is not known, and max_lag is {most} {unit}"
-        if most is not None and known > most:
-            return f"this server is {known} {unit} behind, and max_lag is {most} {unit}"
     return None
 
 

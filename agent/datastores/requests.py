@@ -27,6 +27,17 @@ class Lag:
     transactions: int | None = None
 
 
+def too_late(lag: Lag, limit: Lag | None) -> str | None:
+    """How the lag exceeds the limit, as a sentence; an unknown lag exceeds every limit. None: it does not."""
+    for unit in ("bytes", "seconds", "transactions"):
+        most, known = getattr(limit, unit, None), getattr(lag, unit)
+        if most is not None and known is None:
+            return f"how many {unit} this server is behind is not known, and max_lag is {most} {unit}"
+        if most is not None and known > most:
+            return f"this server is {known} {unit} behind, and max_lag is {most} {unit}"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class PromoteRequest:
     """How to promote a replica.
