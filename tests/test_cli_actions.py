@@ -41,12 +41,14 @@ def agentctl(agent: AgentProcess | str, *words: str, stdin: str = "") -> subproc
 
 @pytest.fixture(scope="module")
 def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent with a kind that has a secret and a kind that disrupts."""
+    """An agent with kinds that have a secret, disrupt and destroy."""
     secret = {"password": {"type": "string", "required": True, "secret": True}}
     done = {"action": ["true"], "check": ["sh", "-c", """echo '{"status":"finished"}'"""], "args": secret}
     plain = {name: value for name, value in done.items() if name != "args"}
-    config = toml({"external_actions": {"secretive": done, "plain": plain}})
-    started = AgentProcess(tmp_path_factory.mktemp("external"), config=config).start()
+    directory = tmp_path_factory.mktemp("external")
+    caches = {"page": {"kind": "folder", "path": str(directory / "cache")}}
+    config = toml({"external_actions": {"secretive": done, "plain": plain}, "caches": caches})
+    started = AgentProcess(directory, config=config).start()
     yield started
     started.close()
 
@@ -161,6 +163,16 @@ def test_a_kind_that_disrupts_is_asked_for_on_a_terminal(external: AgentProcess,
     shown, code = on_a_terminal(external, ("schedule", "plain"), b"schedule it? [y/N] ", f"{answer}\n")
     assert (code, "external.plain" in shown) == (status, True), shown
     assert len(external.finished()) == before + (status == 0)
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 2), ("", 2), ("clear_caches", 0)])
+def test_a_kind_that_destroys_asks_for_a_name(external: AgentProcess, answer: str, status: int) -> None:
+    kept = external.directory / "cache" / "kept"
+    kept.parent.mkdir(exist_ok=True)
+    kept.touch()
+    question = b"type clear_caches to schedule it: "
+    shown, code = on_a_terminal(external, ("schedule", "clear_caches", 'caches:=["page"]'), question, f"{answer}\n")
+    assert (code, kept.exists()) == (status, status != 0), shown
 
 
 def on_a_terminal(agent: AgentProcess, words: tuple[str, ...], question: bytes, answer: str) -> tuple[str, int]:

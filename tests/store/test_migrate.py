@@ -8,9 +8,11 @@ import pytest
 
 from agent.errors import StoreUnusable
 from agent.store import Store
+from agent.store.chain import chained
 from agent.store.migrate import Migration, migrate, migrations, version
 from tests.store.scenes import schedule
 
+OUTCOMES = 7
 FIRST = Migration(1, "0001_first.sql", "CREATE TABLE a (x);\n-- why\nINSERT INTO a VALUES (1);\n")
 SECOND = Migration(
     2,
@@ -97,3 +99,34 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
     with pytest.raises(StoreUnusable, match="not a database"):
         Store(path).open()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("state", "payload", "outcome"),
+    [
+        ("DONE", '{"cancelled": true}', "done"),
+        ("FAILED", '{"cancelled": true}', "cancelled"),
+        ("FAILED", '{"timed_out": true}', "timed_out"),
+        ("FAILED", '{"interrupted": true}', "interrupted"),
+        ("FAILED", '{"cancelled": "no"}', "failed"),
+        ("FAILED", "[1]", "failed"),
+        ("FAILED", None, "failed"),
+    ],
+)
+def test_the_outcome_of_an_earlier_action_is_read_from_its_payload(
+    connection: sqlite3.Connection, state: str, payload: str | None, outcome: str
+) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.create_function("chained", 9, chained, deterministic=True)
+    migrate(connection, [step for step in migrations() if step.number < OUTCOMES])
+    connection.execute("INSERT INTO resources (type, name) VALUES ('Server', 'here')")
+    connection.execute(
+        "INSERT INTO actions (id, kind, args, headers, requester, user, resource_id, created_ts, scheduled_ts, state,"
+        " state_ts) VALUES ('a', 'k', '{}', '{}', 'API', 'a@b', 1, 1, 1, 'NEW', 1)"
+    )
+    connection.execute(
+        "UPDATE actions SET state = ?, state_payload = ?, version = 2, finished_ts = 2, finished_order = 1",
+        (state, payload),
+    )
+    migrate(connection, migrations())
+    assert connection.execute("SELECT outcome FROM actions").fetchone()[0] == outcome
