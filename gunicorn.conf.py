@@ -11,9 +11,9 @@ if _here not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     sys.path_importer_cache[_here] = None
     sys.path[:] = [each for each in sys.path if each not in ("", _here)]
 
-from agent import serving  # noqa: E402
+from agent.server import lifecycle  # noqa: E402
 
-_settings = serving.settings()
+_settings = lifecycle.settings()
 
 wsgi_app = "wsgi:app"
 bind = list(_settings.api.bind)
@@ -23,8 +23,8 @@ workers = 1
 preload_app = False
 reload = False
 reuse_port = False
-worker_class = "agent.worker.Worker"
-logger_class = "agent.gunicorn_log.Logger"
+worker_class = "agent.server.worker.Worker"
+logger_class = "agent.server.logger.Logger"
 threads = _settings.api.threads
 # Seconds. The arbiter would kill a worker that waits for its last step after a reload.
 timeout = 0
@@ -38,7 +38,7 @@ limit_request_field_size = 8190
 # Connections, idle ones among them; the worker closes the oldest idle ones where more want in.
 worker_connections = 512
 # What a caller says in a header changes neither the address it asks for nor how it came; gunicorn would believe
-# whoever calls from this machine or by a unix socket.
+# every caller from this machine or by a unix socket.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarded_allow_ips = ""
@@ -50,11 +50,11 @@ if _tls := _settings.api.tls:
     certfile, keyfile = str(_tls.certificate), str(_tls.key)
     ca_certs = str(_tls.clients_ca) if _tls.clients_ca else None
     cert_reqs = ssl.CERT_REQUIRED if _tls.clients_ca else ssl.CERT_NONE
-    ssl_context = serving.ssl_context
+    ssl_context = lifecycle.ssl_context
 
-on_starting = serving.on_starting
-when_ready = serving.when_ready
-on_reload = serving.on_reload
-post_fork = serving.post_fork
-post_worker_init = serving.post_worker_init
-worker_exit = serving.worker_exit
+on_starting = lifecycle.on_starting
+when_ready = lifecycle.when_ready
+on_reload = lifecycle.on_reload
+post_fork = lifecycle.post_fork
+post_worker_init = lifecycle.post_worker_init
+worker_exit = lifecycle.worker_exit

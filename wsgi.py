@@ -3,11 +3,12 @@
 import os
 import sys
 
-from agent import config, create_app, log
+from agent import config, create_app
 from agent.errors import ConfigError
+from agent.log.setup import refusal_to_start
 
 WORKER_BOOT_ERROR = 3
-"""What tells gunicorn not to start this worker again and again."""
+"""The exit status with which gunicorn does not start this worker again and again."""
 
 if config.loaded() is None:
     # Another configuration of gunicorn, or another server, would neither start the engine nor check who is served.
@@ -17,6 +18,6 @@ if config.loaded() is None:
 try:
     app = create_app(config.current())
 except ConfigError as error:
-    print(log.refusal_to_start(str(error)), file=sys.stderr)
+    print(refusal_to_start(str(error)), file=sys.stderr)
     # `serving.on_starting` has gunicorn end with this status too.
     sys.exit(os.EX_CONFIG)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # not the one of `typing`: every job would load that module
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -11,22 +10,24 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> Flask:
-    """The WSGI application and, behind it, the engine: built here, started by whoever serves it.
+    """The WSGI application and, behind it, the engine: built here, started by the server.
 
     Touches nothing: the database is opened by the first request or by the engine's start.
     """
     # Imported here: gunicorn's master reads the configuration of this package and needs no Flask.
-    from flask import Flask
-
-    from agent import api
-    from agent.engine.scheduler import Engine
-    from agent.kinds.registry import discover
+    from agent import api, web
+    from agent.api.application import Application
+    from agent.api.context import Context
+    from agent.engine.engine import Engine
+    from agent.kinds.base.registry import discover
     from agent.store import Store
-    from agent.store.intake import Intake
+    from agent.store.enqueue import Enqueuer
 
     registry = discover(settings)
     store = Store(settings.agent.db)
-    app = Flask("agent", static_folder=None)
-    intake = Intake(store, settings.actions.queue_limit, settings.actions.queue_bytes)
-    api.init_app(app, api.Context(settings, store, intake, registry, Engine(store, registry, settings)))
+    app = Application("agent", static_folder=None)
+    intake = Enqueuer(store, settings.actions.queue_limit, settings.actions.queue_bytes)
+    api.init_app(app, Context(settings, store, intake, registry, Engine(store, registry, settings)))
+    if settings.web.enabled:
+        web.init_app(app)
     return app

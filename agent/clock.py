@@ -1,4 +1,4 @@
-"""The clock of what is written down or outlives a call, so that tests can set it; a wait has `time.monotonic`."""
+"""The wall clock for stored times, replaceable in tests; waits use `time.monotonic`."""
 
 import time
 from functools import cache
@@ -19,7 +19,7 @@ def monotonic() -> float:
 
 @cache
 def boot_id() -> str:
-    """What tells this boot of the machine from every other one."""
+    """An id of this boot of the machine."""
     return BOOT_ID.read_text().strip()
 
 

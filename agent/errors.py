@@ -1,10 +1,13 @@
-"""What can go wrong, named for the fact, with the HTTP status that tells it (PROTOCOL "Errors")."""
+"""The errors of the API, each named for the fact, with its HTTP status (PROTOCOL "Errors")."""
 
 from collections.abc import Mapping, Sequence
 
+NO_MEMBER = "_schema"
+"""The name in `details` for what is wrong with the whole rather than with one member."""
+
 
 class AgentError(Exception):
-    """A refusal or failure that a caller is told about in one sentence.
+    """A refusal or failure that the caller gets as one sentence.
 
     `variant` is the class name, `layers` the causes from the nearest to the deepest.
     """
@@ -36,8 +39,17 @@ class AgentError(Exception):
     @property
     def sentence(self) -> str:
         """The message, with the details that a caller gets beside it."""
-        told = [f"{name}: {' '.join(wrong).rstrip('.')}" for name, wrong in (self.details or {}).items()]
-        return ": ".join(filter(None, (self.message, "; ".join(told))))
+        return described(self.message, self.details or {})
+
+
+def described(message: str, details: Mapping[str, Sequence[str]]) -> str:
+    """The message and, for each member in `details`, what is wrong with that member, as one sentence.
+
+    What is wrong with the whole has no name in it.
+    """
+    wrong = {name: " ".join(messages).rstrip(".") for name, messages in details.items()}
+    wrong_members = [text if name == NO_MEMBER else f"{name}: {text}" for name, text in wrong.items()]
+    return ": ".join(filter(None, (message, "; ".join(wrong_members))))
 
 
 class InvalidBody(AgentError):
@@ -121,10 +133,20 @@ class DatastoreNotConfigured(AgentError):
     status = 404
 
 
+class MetricsNotInstalled(AgentError):
+    """The agent is installed without its extra `metrics`."""
+
+    status = 404
+
+
 class StackNotFound(AgentError):
     """The node belongs to another stack."""
 
     status = 404
+
+
+class ServerNotFound(StackNotFound):
+    """This node is another server of the stack."""
 
 
 class NotCancellable(AgentError):
@@ -133,8 +155,20 @@ class NotCancellable(AgentError):
     status = 409
 
 
+class NotApprovable(AgentError):
+    """The action has started, was approved before, or was scheduled by the same identity."""
+
+    status = 409
+
+
 class IdempotencyKeyReused(AgentError):
     """The key came before with another kind or other arguments."""
+
+    status = 409
+
+
+class ActionAlreadyExists(AgentError):
+    """The `action_id` of the envelope was used before; nothing is said of that action."""
 
     status = 409
 
@@ -165,6 +199,13 @@ class StoreUnavailable(AgentError):
     retry_after = 5
 
 
+class NotHealthy(AgentError):
+    """A part of the agent, or the datastore, is not as it was asked for."""
+
+    status = 503
+    retry_after = 5
+
+
 class HookUnavailable(AgentError):
     """The secret that the hook is signed with cannot be read now."""
 
@@ -181,4 +222,12 @@ class AddressTaken(Exception):
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the message is the sentence that the start ends with."""
+    """The configuration is wrong. `mistakes` has a sentence for each mistake; the message is all of them."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+
+class NotInFile(ConfigError):
+    """A file of the configuration has no entry of the name that a command gives."""

@@ -67,8 +67,22 @@ class Request:
     """Microseconds since the epoch: the action does not start before."""
     not_after: int | None = None
     """The same: an action that has not started by then fails as expired."""
+    needs_approval: bool = False
+    """Whether it waits until another identity approves it."""
+    x_request_id: str | None = None
+    """What identifies the request in logs and callbacks; not what makes it idempotent."""
+    traceparent: str | None = None
+    """The span of the request, as the header of this name has it."""
     ends_hold: bool = False
     """Whether it may be what lets go on those who fill the queue, and so finds a place behind them."""
+    action_id: str | None = None
+    """The id that the caller gives the action; None: the store makes one."""
+    core_requester: str | None = None
+    """Whom a controller of the node protocol names as the requester."""
+    request_id: str | None = None
+    """Without an idempotency key: what makes a repeat within ten minutes the same request."""
+    earlier_key: str | None = None
+    """The key that the same `request_id` gave up to ten minutes ago; the store fills it in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,30 @@ class Action:
     reason: str | None = None
     not_before: int | None = None
     not_after: int | None = None
+    needs_approval: bool = False
+    approved_by: str | None = None
+    core_requester: str | None = None
+    """Whom a controller of the node protocol named as the requester; `requester` is the channel."""
+    x_request_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A waiting action and why it is held; `reason` is None where it is not."""
+
+    seq: int
+    id: str
+    kind: str
+    user: str
+    requester: str
+    state: State
+    not_before: int | None
+    needs_approval: bool
+    approved_by: str | None
+    reason: str | None
+    x_request_id: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Danger(StrEnum):
     DESTROYS = "destroys"
 
 
+DANGERS = {Would.DISRUPT: Danger.DISRUPTS, Would.DESTROY: Danger.DESTROYS}
+"""What an effect is called where it needs a confirmation."""
 SEVERITY = (Would.NOTHING, Would.CHANGE, Would.UNKNOWN, Would.DISRUPT, Would.DESTROY, Would.REFUSE)
 """Harmless first; what is not known counts as more than a change."""
 
@@ -93,6 +95,23 @@ class Plan:
             "refusal": None if self.refusal is None else asdict(self.refusal),
             "facts": dict(self.facts),
         }
+
+
+def to_confirm(kind: Danger, plan: Mapping[str, Any]) -> Danger:
+    """What a person confirms before an action: the worse of the danger of its kind and the effect of its plan.
+
+    `plan` is one as JSON. A plan that gives up data destroys, whatever else it does.
+    """
+    effect = Danger.DESTROYS if plan["discards"] else DANGERS.get(plan["would"], Danger.NONE)
+    return max(kind, effect, key=list(Danger).index)
+
+
+def object_name(kind: str, args: Mapping[str, Any]) -> str:
+    """The name of the object that the action destroys, which a person types to confirm it; else its kind."""
+    for name in ("name", "database", "user", "application", "server"):
+        if isinstance(args.get(name), str) and args[name]:
+            return str(args[name])
+    return kind
 
 
 def discards_as_json(discards: Sequence[Discard]) -> list[dict[str, Json]]:

@@ -1,26 +1,32 @@
 """`GET /list`: full rows of all actions, newest first, filtered and in pages."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent.api import long_polling
-from agent.api.addresses import ACTIONS
-from agent.api.current import context
-from agent.api.description import describe
-from agent.api.schemas import item_fields
+from agent import clock
+from agent.api import long_polling, node_protocol
+from agent.api.context import context
+from agent.api.openapi.description import describe
+from agent.api.routing import ACTIONS
 from agent.errors import InvalidQuery
 from agent.models import State
 from agent.store import action_list
 from agent.store.action_list import Filter
 from agent.store.actions import LAST
+from agent.wire.rows import item_fields
 
 bp = Blueprint("action_list", __name__)
 
 LONGEST = 255
+SHARED = 1.0
+"""Seconds for which a page is shared: the reasons why actions are held change without a change of an action."""
 TIME = {"format": "date-time"}
 
 
@@ -60,16 +66,42 @@ class ListQuery(Schema):
 def actions() -> Response:
     agent = context()
     wanted, limit = _wanted()
+    generation = node_protocol.words().generation
+
+    def tag() -> str:
+        return f"{action_list.tag(agent.store)}.{agent.engine.holds.tag()}"
+
     return long_polling.respond(
-        lambda: f"{action_list.tag(agent.store)}.{agent.engine.holds.tag()}", lambda: _page(wanted, limit)
+        "changes and holds", tag, lambda: _shared_page(f"{generation}.{tag()}", _of_kinds(wanted), limit), generation
     )
+
+
+class LastPage(NamedTuple):
+    """The page that was answered last: many who wait for the same change ask for the same page."""
+
+    tag: str
+    wanted: Filter
+    limit: int
+    made: float
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def _shared_page(tag: str, wanted: Filter, limit: int) -> Response:
+    extensions, now = current_app.extensions, clock.monotonic()
+    last: LastPage | None = extensions.get("agent.last_page")
+    if last is None or last[:3] != (tag, wanted, limit) or now - last.made > SHARED:
+        made = _page(wanted, limit)
+        link = {name: made.headers[name] for name in ("Link",) if name in made.headers}
+        last = extensions["agent.last_page"] = LastPage(tag, wanted, limit, now, made.get_data(), link)
+    return Response(last.body, headers=dict(last.headers), content_type="application/json")
 
 
 def _page(wanted: Filter, limit: int) -> Response:
     items = action_list.page(context().store, wanted, limit)
     following = str(items[-1].seq) if len(items) == limit else None
     holds = context().engine.holds
-    shown = [item_fields(item, holds.reason(item.kind, item.state, item.not_before)) for item in items]
+    shown = [node_protocol.shown(item_fields(item, holds.reason(item)), item) for item in items]
     response = jsonify({"items": shown, "next": following})
     if following is not None:
         query = urlencode(request.args.to_dict() | {"cursor": following})
@@ -95,6 +127,16 @@ def _wanted() -> tuple[Filter, int]:
         until=_microseconds(query.get("until")),
         before=query["cursor"],
     ), query["limit"]
+
+
+def _of_kinds(wanted: Filter) -> Filter:
+    """The filter in the agent's own names, where kinds have others on the wire: a glob matches those of the wire."""
+    spoken = node_protocol.words()
+    if wanted.kind is None or spoken is node_protocol.SEED:
+        return wanted
+    kinds = action_list.kinds(context().store)
+    named = (each for each in kinds if fnmatchcase(spoken.kind_name(each), wanted.kind))
+    return replace(wanted, kind=None, kinds=tuple(named))
 
 
 def _states(text: str | None) -> tuple[State, ...] | None:

@@ -7,21 +7,24 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent.api import auth, conditional, long_polling, streamed
+from agent.api import authentication, conditional, long_polling, streaming
+from agent.api.async_action_form import SeedForm, form
 from agent.api.body import form_body, json_body
 from agent.api.cancel import cancel_action
-from agent.api.current import context
-from agent.api.description import describe
-from agent.api.form import form_args
+from agent.api.context import context, held_reason
+from agent.api.node_protocol import Wanted
+from agent.api.openapi.description import describe
 from agent.api.schedule import HEADERS, REFUSALS, accept, marked
-from agent.api.schemas import async_action_fields, held_reason
 from agent.engine.holds import Holds
 from agent.errors import ActionNotFound, ActionPruned, InvalidArgs, NotCancellable, StackNotFound
-from agent.kinds.arguments import json_schema
-from agent.kinds.registry import Registry
-from agent.models import Json
+from agent.kinds.base import Kind
+from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.registry import Registry
+from agent.models import Accepted, Json
 from agent.store import Store, action_list, async_actions
-from agent.store.actions import dumps
+from agent.store.async_actions import AsyncAction
+from agent.store.encoding import dumps
+from agent.util.validation_messages import by_path
 
 PREFIX = "/api/3/stacks/<stack>/actions"
 FORM = "application/x-www-form-urlencoded"
@@ -33,9 +36,16 @@ bp = Blueprint("async_actions", __name__)
 
 
 class PageArgs(Schema):
-    page = fields.Integer(load_default=1, validate=validate.Range(1, LARGEST_PAGE))
-    per_page = fields.Integer(load_default=30, validate=validate.Range(1, 100))
-    user_reference = fields.String(validate=validate.Length(max=LONGEST_REFERENCE))
+    page = fields.Integer(
+        load_default=1, validate=validate.Range(1, LARGEST_PAGE), metadata={"description": "The page, from 1."}
+    )
+    per_page = fields.Integer(
+        load_default=30, validate=validate.Range(1, 100), metadata={"description": "Actions of one page, at most."}
+    )
+    user_reference = fields.String(
+        validate=validate.Length(max=LONGEST_REFERENCE),
+        metadata={"description": "Only actions that were scheduled with this reference."},
+    )
 
 
 class CommandArgs(Schema):
@@ -68,16 +78,19 @@ def commands(registry: Registry) -> dict[str, Any]:
     errors=(StackNotFound, InvalidArgs),
 )
 def page(stack: str) -> Response:
-    _check(stack)
+    check_stack(stack)
     agent = context()
-    wanted = _loaded(PageArgs(), request.args.to_dict())
+    wanted = loaded(PageArgs(), request.args.to_dict())
     number, per_page = wanted["page"], wanted["per_page"]
 
     def body() -> Response:
         seqs, count = async_actions.page(agent.store, number, per_page, wanted.get("user_reference"))
-        return streamed.answer(_page(agent.store, agent.engine.holds, seqs, pagination(number, per_page, count)))
+        pages = pagination(number, per_page, count)
+        return streaming.answer(_page(agent.store, form(), agent.engine.holds, seqs, pages))
 
-    return long_polling.respond(lambda: f"{action_list.tag(agent.store)}.{agent.engine.holds.tag()}", body)
+    return long_polling.respond(
+        "changes and holds", lambda: f"{action_list.tag(agent.store)}.{agent.engine.holds.tag()}", body, form().name
+    )
 
 
 @bp.get(f"{PREFIX}/<id:action_id>")
@@ -86,13 +99,13 @@ def page(stack: str) -> Response:
     "One action.", "AsyncActionAnswer", headers=("If-None-Match", "Prefer"), errors=(StackNotFound, ActionNotFound)
 )
 def one(stack: str, action_id: str) -> Response:
-    _check(stack)
-    long_polling.wait_for(action_id)
+    check_stack(stack)
+    long_polling.wait_for(action_id, form().name)
     action = async_actions.by_id(context().store, action_id)
     held = held_reason(action)
-    response = jsonify({"response": async_actions.fields(action, held)})
+    response = jsonify({"response": form().fields(action, held)})
     response.headers["Cache-Control"] = long_polling.caching(action.state)
-    tag = long_polling.tag_of(action.version, held)
+    tag = long_polling.tag_of(action.version, held, form().name)
     return long_polling.preference().applied(conditional.tagged(response, tag))
 
 
@@ -104,9 +117,9 @@ def one(stack: str, action_id: str) -> Response:
     errors=(StackNotFound, ActionNotFound, NotCancellable),
 )
 def cancel_one(stack: str, action_id: str) -> Response:
-    _check(stack)
+    check_stack(stack)
     cancelled = cancel_action(action_id)
-    return jsonify({"response": async_action_fields(async_actions.by_seq(context().store, cancelled.seq))})
+    return _response(async_actions.by_seq(context().store, cancelled.seq))
 
 
 @bp.post(PREFIX)
@@ -121,32 +134,49 @@ def cancel_one(stack: str, action_id: str) -> Response:
 )
 def begin(stack: str) -> Response:
     """Schedule the kind that `command` names; the other parameters are its arguments."""
-    _check(stack)
+    check_stack(stack)
     # Which kind is wanted stands in the body; a caller who may schedule none has no body read.
-    auth.permit_any(context().registry.offered)
-    parameters = _loaded(CommandArgs(), form_body() if _is_form() else json_body())
+    authentication.permit_any(context().registry.offered)
+    is_form = request.mimetype == FORM
+    parameters = loaded(CommandArgs(), form_body() if is_form else json_body())
     command = parameters.pop("command")
     user_reference = parameters.pop("user_reference", None)
     kind = context().registry.get(command)
-    auth.permit(kind.name)
-    args: Json = form_args(kind.schema, parameters) if _is_form() else parameters
-    accepted = accept(kind, args, user_reference=user_reference)
+    authentication.permit(kind.name)
+    return answer(*begun(kind, form().args(kind, parameters, is_form=is_form), user_reference))
+
+
+def begun(kind: Kind, args: Json, user_reference: str | None = None) -> tuple[AsyncAction, Accepted]:
+    """Schedule an action for a caller who may; an action that was begun before where the request is a repeat.
+
+    Raises the errors of `REFUSALS`, and `ActionPruned` where the action of then is no longer kept.
+    """
+    accepted = accept(kind, Wanted(args), user_reference=user_reference, request_id=form().request_id())
     try:
-        action = async_actions.by_id(context().store, accepted.action_id)
+        return async_actions.by_id(context().store, accepted.action_id), accepted
     except ActionNotFound:
-        raise ActionPruned(f"this Idempotency-Key scheduled {accepted.action_id}, which is no longer kept") from None
-    return marked(jsonify({"response": async_action_fields(action)}), accepted)
+        key = "Idempotency-Key" if "Idempotency-Key" in request.headers else "Request-Id"
+        raise ActionPruned(f"this {key} scheduled {accepted.action_id}, which is no longer kept") from None
 
 
-def _page(store: Store, holds: Holds, seqs: Sequence[int], pages: dict[str, Any]) -> Iterator[str]:
+def answer(action: AsyncAction, accepted: Accepted) -> Response:
+    """An action that was begun."""
+    return marked(_response(action), accepted)
+
+
+def _response(action: AsyncAction) -> Response:
+    return jsonify({"response": form().fields(action, held_reason(action))})
+
+
+def _page(store: Store, shape: SeedForm, holds: Holds, seqs: Sequence[int], pages: dict[str, Any]) -> Iterator[str]:
     """The text of a page; what was pruned since it was looked up is not on it."""
     count = 0
     yield '{"response":['
     for seq in seqs:
         with suppress(ActionNotFound):
             action = async_actions.by_seq(store, seq)
-            held = holds.reason(action.kind, action.state, action.not_before)
-            yield "," * bool(count) + dumps(async_actions.fields(action, held))
+            held = holds.reason(action)
+            yield "," * bool(count) + dumps(shape.fields(action, held))
             count += 1
     yield f'],"count":{count},"pagination":{dumps(pages)}}}\n'
 
@@ -164,19 +194,15 @@ def pagination(page: int, per_page: int, count: int) -> dict[str, Any]:
     }
 
 
-def _check(stack: str) -> None:
+def check_stack(stack: str) -> None:
     if stack != (own := context().settings.agent.stack):
         raise StackNotFound(f"this node belongs to the stack {own}")
 
 
-def _is_form() -> bool:
-    return request.mimetype == FORM
-
-
-def _loaded(schema: Schema, parameters: Json) -> dict[str, Any]:
+def loaded(schema: Schema, parameters: Json) -> dict[str, Any]:
+    """What the schema makes of parameters. Raises `InvalidArgs`."""
     try:
-        loaded: dict[str, Any] = schema.load(parameters)
+        found: dict[str, Any] = schema.load(parameters)
     except ValidationError as error:
-        details = error.messages if isinstance(error.messages, dict) else {"_schema": error.messages}
-        raise InvalidArgs("these parameters are not accepted", details=details) from None
-    return loaded
+        raise InvalidArgs("these parameters are not accepted", details=by_path(error.messages)) from None
+    return found

@@ -3,8 +3,9 @@
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, fields
 
-from agent.api.current import context
-from agent.api.description import describe
+from agent.api import node_protocol
+from agent.api.context import context
+from agent.api.openapi.description import describe
 
 bp = Blueprint("available", __name__)
 
@@ -17,14 +18,14 @@ class AvailableArgs(Schema):
 @describe("The kinds that this node offers, with the JSON Schema of their arguments.", "Kinds", query=AvailableArgs)
 def available() -> Response:
     """With `?missing=true` the kinds that it does not offer, and what to set or install for each."""
-    registry = context().registry
+    registry, spoken = context().registry, node_protocol.words()
     if request.args.get("missing") == "true":
         missing = sorted(registry.missing.items())
-        return jsonify([{"kind": kind, "reason": reason} for kind, reason in missing])
+        return jsonify([{"kind": spoken.kind_name(kind), "reason": reason} for kind, reason in missing])
     return jsonify(
         [
             {
-                "kind": kind.name,
+                "kind": spoken.kind_name(kind.name),
                 "description": kind.description,
                 "danger": kind.danger,
                 "args": kind.args_schema(),

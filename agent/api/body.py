@@ -5,11 +5,11 @@ from urllib.parse import parse_qs
 from flask import request
 from gunicorn.http.errors import ParseException
 
-from agent import strict_json
-from agent.api.current import context
+from agent.api.context import context
 from agent.errors import BodyTooLarge, InvalidBody, UnsupportedMediaType
 from agent.models import Json
-from agent.nesting import DEPTH, too_deep
+from agent.util import strict_json
+from agent.util.nesting_depth import DEPTH, too_deep
 
 REFUSALS = (InvalidBody, BodyTooLarge, UnsupportedMediaType)
 

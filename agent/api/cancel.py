@@ -3,12 +3,12 @@
 from flask import Blueprint, Response, jsonify
 
 from agent import log
-from agent.api import auth, requesting
-from agent.api.current import context
-from agent.api.description import describe
+from agent.api import authentication, request_metadata
+from agent.api.context import context
+from agent.api.openapi.description import describe
 from agent.errors import ActionNotFound, NotCancellable
 from agent.models import Action
-from agent.store import actions
+from agent.store import actions, transitions
 
 bp = Blueprint("cancel", __name__)
 
@@ -27,12 +27,14 @@ def cancel_action(action_id: str) -> Action:
     """
     agent = context()
     action, _ = actions.by_id(agent.store, action_id)
-    auth.permit(action.kind)
+    authentication.permit(action.kind)
     kind = agent.registry.offered.get(action.kind)
-    user = requesting.user()
+    user = request_metadata.user()
     cancellable = kind is None or kind.cancellable
-    action = actions.cancel(agent.store, action_id, running=cancellable, user=user, requester=auth.channel())
+    action = transitions.cancel(
+        agent.store, action_id, running=cancellable, user=user, requester=authentication.channel()
+    )
     log.cancel_asked(action, user)
     agent.engine.tell_changed()
-    agent.engine.look_after()
+    agent.engine.check_running()
     return action

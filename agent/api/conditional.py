@@ -1,5 +1,7 @@
 """Entity tags and `If-None-Match`: an answer that the caller has already is a 304."""
 
+from collections.abc import Callable
+
 from flask import Response, request
 
 # werkzeug's own reader of entity tags takes time in the square of their length.
@@ -12,8 +14,18 @@ def is_asked() -> bool:
 
 def has(tag: str) -> bool:
     """Whether the caller says that it has the answer with this tag, which contains neither comma nor quote."""
-    given = (each.strip().removeprefix("W/") for each in request.environ.get("HTTP_IF_NONE_MATCH", "").split(","))
-    return any(each in (tag, f'"{tag}"', "*") for each in given)
+    return _names(request.environ.get("HTTP_IF_NONE_MATCH", ""), tag)
+
+
+def seen() -> Callable[[str], bool]:
+    """`has` for this request, to be called outside of it."""
+    given = request.environ.get("HTTP_IF_NONE_MATCH", "")
+    return lambda tag: _names(given, tag)
+
+
+def _names(given: str, tag: str) -> bool:
+    stripped = (each.strip().removeprefix("W/") for each in given.split(","))
+    return any(each in (tag, f'"{tag}"', "*") for each in stripped)
 
 
 def tagged(response: Response, tag: str) -> Response:

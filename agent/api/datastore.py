@@ -2,18 +2,20 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from flask import Blueprint, Response, current_app, jsonify
 
 from agent import clock, datastores
-from agent.api.bounded import Bounded, NotAnswered
-from agent.api.description import describe
+from agent.api.openapi.description import describe
+from agent.api.time_limit import Bounded, NotAnswered
 from agent.config import Settings
 from agent.datastores.base import DriverMissing
 from agent.datastores.status import Status
-from agent.errors import DatastoreNotConfigured
+from agent.errors import DatastoreNotConfigured, NotHealthy
 from agent.models import Json
+from agent.util.remembered import Remembered
 
 bp = Blueprint("datastore", __name__)
 
@@ -30,8 +32,10 @@ class Facts:
         self._settings = settings
         self._bounded = Bounded(SECONDS)
         self._lock = threading.Lock()
+        self._in_the_background: Remembered[Json] = Remembered(self._now_or_none, FRESH, None)
         self._asked = -FRESH
         self._answer: Json = None
+        self._reachable: Json = None
 
     def now(self) -> Json:
         """The answer of the route, at most `FRESH` seconds old. Raises `DatastoreNotConfigured`."""
@@ -39,7 +43,28 @@ class Facts:
             if time.monotonic() >= self._asked + FRESH:
                 self._answer = self._look()
                 self._asked = time.monotonic()
+                if self._answer["reachable"]:
+                    self._reachable = self._answer
             return self._answer
+
+    def newest(self) -> Json:
+        """The newest answer; None before the first, and without a datastore. Never waits for the datastore."""
+        return self._in_the_background.now() if self._settings.datastore is not None else None
+
+    def _now_or_none(self) -> Json:
+        with suppress(DatastoreNotConfigured):
+            return self.now()
+        return None
+
+    def last_reachable(self) -> Json:
+        """The newest answer of a datastore that answers, since the agent started.
+
+        Raises `DatastoreNotConfigured`, and `NotHealthy` where the datastore has not answered yet.
+        """
+        newest = self.now()
+        if (found := newest if newest["reachable"] else self._reachable) is None:
+            raise NotHealthy(f"the datastore does not answer: {newest['error']}")
+        return found
 
     def _look(self) -> Json:
         settings = self._settings.datastore

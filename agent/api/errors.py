@@ -1,4 +1,4 @@
-"""One shape for every error, also for those that the framework raises; a traceback never leaves the process."""
+"""One shape for every error, also for the framework's; a traceback never leaves the process."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -8,10 +8,12 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from agent import log
-from agent.errors import AgentError
+from agent.api import traffic
+from agent.api.async_action_form import form
+from agent.errors import AgentError, described
 
 DETAILS = 100
-"""Of how many members it is told what is wrong with them."""
+"""The number of members whose mistakes an error lists."""
 VARIANTS = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
@@ -49,12 +51,14 @@ def _answer(
     layers: Sequence[str] = (),
     details: Mapping[str, Sequence[str]] | None = None,
 ) -> Response:
-    """The one shape; the clients of the AsyncAction resource print two members more."""
+    """The one shape; clients of the AsyncAction resource show `error_description` alone, so it says everything."""
+    traffic.of_this_process().count_refused(variant)
     body: dict[str, Any] = {"error": error, "layers": layers, "variant": variant}
-    if details is not None:
-        details = body["details"] = dict(islice(details.items(), DETAILS))
+    if details:
+        body["details"] = dict(islice(details.items(), DETAILS))
     if request.path.startswith("/api/3/"):
-        body |= {"error_description": error, "details": details or {}}
+        body["error_description"] = described(error, body.get("details", {}))
+        body = form().error(body)
     response = jsonify(body)
     response.status_code = status
     return response

@@ -3,18 +3,19 @@
 from flask import Blueprint, Response, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent.api import auth
-from agent.api.current import context, waiters
-from agent.api.description import describe
+from agent.api import authentication
+from agent.api.context import context, waiters
 from agent.api.long_polling import preference
+from agent.api.openapi.description import describe
+from agent.api.waiters import Fact
 from agent.errors import InvalidQuery
-from agent.store import events
-from agent.store.actions import dumps
+from agent.store import audit_events
+from agent.store.encoding import dumps
 
 bp = Blueprint("events", __name__)
 
 MOST = 1000
-"""Events of one answer: the caller goes on after the last one."""
+"""Events of one answer: the caller continues after the last one."""
 
 
 class EventsQuery(Schema):
@@ -35,7 +36,7 @@ class EventsQuery(Schema):
     errors=(InvalidQuery,),
 )
 def trail() -> Response:
-    auth.require("audit")
+    authentication.require("audit")
     store = context().store
     try:
         after: int = EventsQuery().load(request.args.to_dict())["after"]
@@ -43,8 +44,8 @@ def trail() -> Response:
         raise InvalidQuery("after must be the id of an event", details={"after": _flat(error)}) from None
     preferred = preference()
     if preferred.seconds:
-        waiters().wait(preferred.seconds, lambda: events.newest(store) > after)
-    lines = "".join(f"{dumps(event)}\n" for event in events.after(store, after, MOST))
+        waiters().wait(preferred.seconds, Fact(lambda: audit_events.newest(store) > after))
+    lines = "".join(f"{dumps(event)}\n" for event in audit_events.after(store, after, MOST))
     response = Response(lines, content_type="application/x-ndjson")
     response.headers["Cache-Control"] = "no-cache"
     return preferred.applied(response)

@@ -2,9 +2,9 @@
 
 from flask import Blueprint, Response, jsonify
 
-from agent.api import long_polling
-from agent.api.current import context
-from agent.api.description import describe
+from agent.api import long_polling, node_protocol
+from agent.api.context import context
+from agent.api.openapi.description import describe
 from agent.store import action_list, actions
 
 bp = Blueprint("finished", __name__)
@@ -16,5 +16,8 @@ def finished() -> Response:
     agent = context()
     limit = agent.settings.actions.finished_limit
     return long_polling.respond(
-        lambda: action_list.tag(agent.store), lambda: jsonify(actions.finished(agent.store, limit))
+        "changes",
+        lambda: action_list.tag(agent.store),
+        lambda: jsonify(node_protocol.items(actions.finished(agent.store, limit))),
+        node_protocol.words().generation,
     )

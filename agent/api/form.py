@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from agent.kinds.arguments import Switch, spelled_as_declared
+from agent.kinds.base.arguments import Switch, spelled_as_declared
 
 WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -18,9 +18,25 @@ def form_args(schema: Schema, parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def with_lists(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with `caches[]=a` as the list `caches`, also where it comes once.
+
+    Where `caches=b` came too, that is the first of the list.
+    """
+    found = {name: value for name, value in parameters.items() if not name.endswith("[]")}
+    for spelled in parameters.keys() - found.keys():
+        name = spelled.removesuffix("[]")
+        found[name] = [*_many(found.get(name, [])), *_many(parameters[spelled])]
+    return found
+
+
+def _many(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _read(field: "fields.Field[Any]", value: Any) -> Any:
     if isinstance(field, fields.List):
-        return [_read(field.inner, each) for each in (value if isinstance(value, list) else [value])]
+        return [_read(field.inner, each) for each in _many(value)]
     if isinstance(field, fields.Boolean | Switch):
         return WORDS.get(str(value).lower(), value)
     if isinstance(field, fields.Integer | fields.Float):

@@ -1,4 +1,4 @@
-"""`POST /hooks/deploy/<application>`: a push deploys what was pushed; whoever can sign it may ask for that."""
+"""`POST /hooks/deploy/<application>`: a signed push deploys the pushed commit."""
 
 import re
 import secrets
@@ -8,13 +8,15 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent import log, secret_file, signature
+from agent import log
 from agent.api import body
-from agent.api.auth import authenticates_itself, count_refused
-from agent.api.current import context
-from agent.api.description import describe
-from agent.api.schedule import marked, write_down
-from agent.api.schemas import async_action_fields
+from agent.api.async_actions import answer
+from agent.api.authentication import authenticates_itself, count_refused
+from agent.api.context import context
+from agent.api.openapi.description import describe
+from agent.api.schedule import write_down
+from agent.auth import hmac_signature, secret_file
+from agent.auth.secret_file import SecretUnreadable
 from agent.config import Application
 from agent.errors import (
     ActionNotAvailable,
@@ -27,13 +29,13 @@ from agent.errors import (
     QueueFull,
     Unauthenticated,
 )
-from agent.kinds.arguments import Flag, json_schema
+from agent.kinds.base.arguments import Flag, json_schema
 from agent.kinds.deploy import LONGEST_PUSHER
 from agent.models import Json, Requester
-from agent.secret_file import SecretUnreadable
 from agent.store import async_actions, idempotency
+from agent.util.validation_messages import by_path
 
-CHALLENGE = f'HMAC-SHA256 header="{signature.HEADER}"'
+CHALLENGE = f'HMAC-SHA256 header="{hmac_signature.HEADER}"'
 """How a hook is authenticated. The scheme is none of a registry: it says to a person what is missing."""
 FORM = re.compile("sha256=[0-9a-f]{64}", re.ASCII)
 HOW_TO_SIGN = "sign the body as it is sent with the secret of the application's hook_secret"
@@ -64,7 +66,7 @@ class Push(Schema):
     "Deploy what was pushed. No token is needed: the signature of the body says that its sender may. "
     "An application without a hook is answered like a wrong signature.",
     "Hook",
-    headers=(signature.HEADER, EVENTS[0]),
+    headers=(hmac_signature.HEADER, EVENTS[0]),
     errors=(
         *body.REFUSALS,
         ActionNotAvailable,
@@ -109,7 +111,7 @@ def _deploy(application: str) -> Response:
         raise HookReplayed(
             f"this was delivered before, as the action {accepted.action_id}, which is no longer kept"
         ) from None
-    return marked(jsonify({"response": async_action_fields(action)}), accepted)
+    return answer(action, accepted)
 
 
 def _verified(application: str) -> tuple[Application, bytes]:
@@ -121,10 +123,10 @@ def _verified(application: str) -> tuple[Application, bytes]:
     configured = context().settings.applications.get(application)
     secret = _secret(application, configured)
     received = body.read()
-    given = request.headers.get(signature.HEADER, "")
-    signed = signature.verify(DECOY if secret is None else secret, received, given)
+    given = request.headers.get(hmac_signature.HEADER, "")
+    signed = hmac_signature.verify(DECOY if secret is None else secret, received, given)
     if configured is None or secret is None or not signed:
-        raise Unauthenticated(f"{signature.HEADER} {_how_wrong(given)}: {HOW_TO_SIGN}", CHALLENGE)
+        raise Unauthenticated(f"{hmac_signature.HEADER} {_how_wrong(given)}: {HOW_TO_SIGN}", CHALLENGE)
     return configured, received
 
 
@@ -149,15 +151,18 @@ def _how_wrong(given: str) -> str:
 
 def _log_refused(application: str, error: AgentError) -> None:
     """One line for each refusal, with the option that it is about; the caller is not shown which hooks there are."""
-    option = f"applications.{application[:SHOWN]}.hook_secret"
+    table = f"applications.{application[:SHOWN]}"
     configured = context().settings.applications.get(application)
     if configured is None:
         name = application[:SHOWN]
         reason = f"there is no application {name!a}: its hook would need applications.NAME.hook_secret"
     elif configured.hook_secret is None:
-        reason = f"{option} is not set"
+        reason = f"{table}.hook_secret is not set"
+    elif isinstance(error, Unauthenticated):
+        reason = f"{table}.hook_secret: {error.sentence}"
     else:
-        reason = f"{option}: {error.sentence}"
+        # The secret is right, or was not looked at: a sentence about a limit names the option of that limit.
+        reason = f"the hook of {table}: {error.sentence}"
     log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), reason)
     count_refused(error.status)
 
@@ -173,8 +178,7 @@ def _push(said: Json) -> dict[str, Any]:
     try:
         push: dict[str, Any] = Push().load(said)
     except ValidationError as error:
-        details = error.messages if isinstance(error.messages, dict) else {"_schema": error.messages}
-        raise InvalidArgs("this is not the body of a push", details=details) from None
+        raise InvalidArgs("this is not the body of a push", details=by_path(error.messages)) from None
     return push
 
 

@@ -4,9 +4,8 @@ import ipaddress
 
 from flask import Flask, request
 
-from agent import checks
 from agent.api import connection
-from agent.config import Api
+from agent.config import Api, validators
 from agent.errors import Forbidden, MisdirectedRequest
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -17,7 +16,7 @@ class Hosts:
 
     def __init__(self, hosts: tuple[str, ...], allowed: tuple[str, ...]) -> None:
         self._any_address = any(_is(host, "is_unspecified") for host in hosts)
-        own = LOOPBACK if self._any_address or any(checks.is_loopback(host) for host in hosts) else ()
+        own = LOOPBACK if self._any_address or any(validators.is_loopback(host) for host in hosts) else ()
         self._names = frozenset((*hosts, *own, *(name.strip("[]") for name in allowed)))
 
     def check(self) -> None:
@@ -34,7 +33,7 @@ class Hosts:
             raise Forbidden("pages of another origin may not call the agent")
 
     def has(self, host: str) -> bool:
-        """Whether it is one of the names, with or without a port: whoever forwards one has another."""
+        """Whether it is one of the names, with or without a port: a port forwarding changes the port."""
         name = name_of(host)
         return name in self._names or (self._any_address and _is(name, "version"))
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import Any
 
 from flask import Blueprint, Response
 
-from agent.api import conditional, long_polling, streamed
-from agent.api.current import context
-from agent.api.description import describe
-from agent.api.schemas import action_fields, held_reason, transition_fields
+from agent.api import conditional, long_polling, node_protocol, streaming
+from agent.api.context import context, held_reason
+from agent.api.openapi.description import describe
 from agent.errors import ActionNotFound
 from agent.models import Action, Transition
 from agent.store import Store, actions
-from agent.store.actions import dumps
+from agent.store.encoding import dumps
+from agent.wire.rows import action_fields, transition_fields
 
 bp = Blueprint("info", __name__)
 
@@ -26,12 +27,15 @@ bp = Blueprint("info", __name__)
 )
 def info(action_id: str) -> Response:
     store = context().store
-    long_polling.wait_for(action_id)
+    generation = node_protocol.words().generation
+    long_polling.wait_for(action_id, generation)
     action, version, history = _read(store, action_id)
     held = held_reason(action)
-    response = streamed.answer(_info(action, held, actions.started(store, action), history))
+    shown = node_protocol.shown(action_fields(action, held, actions.started(store, action)), action)
+    response = streaming.answer(_info(action, shown, history))
     response.headers["Cache-Control"] = long_polling.caching(action.state)
-    return long_polling.preference().applied(conditional.tagged(response, long_polling.tag_of(version, held)))
+    tag = long_polling.tag_of(version, held, generation)
+    return long_polling.preference().applied(conditional.tagged(response, tag))
 
 
 def _read(store: Store, action_id: str) -> tuple[Action, int, Iterator[Transition]]:
@@ -47,8 +51,8 @@ def _read(store: Store, action_id: str) -> tuple[Action, int, Iterator[Transitio
             return action, version, chain((newest,), history)
 
 
-def _info(action: Action, held: str | None, started_ts: int | None, history: Iterable[Transition]) -> Iterator[str]:
-    yield f'{{"action":{dumps(action_fields(action, held, started_ts))},"history":['
+def _info(action: Action, shown: dict[str, Any], history: Iterable[Transition]) -> Iterator[str]:
+    yield f'{{"action":{dumps(shown)},"history":['
     for number, transition in enumerate(history):
         yield "," * bool(number) + dumps(transition_fields(action, transition))
     yield "]}\n"

@@ -1,8 +1,6 @@
-"""`Prefer: wait=N` (RFC 7240): hold an answer back until there is something new, without using up the server."""
+"""`Prefer: wait=N` (RFC 7240): hold an answer back until there is something new."""
 
 import re
-import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 from zlib import crc32
@@ -10,40 +8,17 @@ from zlib import crc32
 from flask import Response, request
 
 from agent.api import conditional
-from agent.api.current import context, waiters
-from agent.config import Settings
+from agent.api.context import context, waiters
+from agent.api.waiters import Fact
 from agent.models import State
 from agent.store import actions
 
 LONGEST = 60.0
 """Seconds; a longer wait is capped."""
 WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]+)"?\s*(;.*)?', re.IGNORECASE)
+SEED = "seed"
+"""The form of answers whose tags name no form."""
 UNTIL_FINAL = re.compile(r'\s*until\s*=\s*"?final"?\s*', re.IGNORECASE)
-
-
-class Waiters:
-    """Limits the waiting requests to half of the server's threads, so that the others find a thread."""
-
-    def __init__(self, changes: threading.Condition, stopping: threading.Event, settings: Settings) -> None:
-        self._changes = changes
-        self._stopping = stopping
-        self._places = threading.Semaphore(settings.api.threads // 2)
-        # Another agent on the same database changes actions without telling this one.
-        self._look_every = settings.actions.execute_interval
-
-    def wait(self, seconds: float, is_new: Callable[[], bool]) -> None:
-        """Return when `is_new`, after `seconds`, or at once where no place is left or the agent stops."""
-        if seconds <= 0 or not self._places.acquire(blocking=False):
-            return
-        try:
-            self._wait(time.monotonic() + seconds, is_new)
-        finally:
-            self._places.release()
-
-    def _wait(self, deadline: float, is_new: Callable[[], bool]) -> None:
-        with self._changes:
-            while not (is_new() or self._stopping.is_set()) and (left := deadline - time.monotonic()) > 0:
-                self._changes.wait(min(left, self._look_every))
 
 
 class Preference(NamedTuple):
@@ -74,38 +49,55 @@ def _seconds(digits: str) -> float:
     return min(float(digits or 0), LONGEST) if len(digits) < 10 else LONGEST
 
 
-def respond(tag: Callable[[], str], body: Callable[[], Response]) -> Response:
-    """Answer with `body` under the entity tag `tag`; 304 and no body where the caller has it, after the wait."""
+def respond(name: str, tag: Callable[[], str], body: Callable[[], Response], form: str = SEED) -> Response:
+    """Answer with `body` under the entity tag `tag`; 304 and no body where the caller has it, after the wait.
+
+    `tag` is called outside of the request too. Tags of the same `name` are looked at once for all who wait.
+    `form` names what else the body depends on, see `in_form`.
+    """
     preferred = preference()
     if preferred.seconds and conditional.is_asked():
-        waiters().wait(preferred.seconds, lambda: not conditional.has(tag()))
-    newest = tag()  # before the body, which may be newer: the caller then asks once more
+        has = conditional.seen()
+        waiters().wait(preferred.seconds, Fact(tag, lambda tag: not has(in_form(str(tag), form)), name))
+    newest = in_form(tag(), form)  # before the body, which may be newer: the caller then asks once more
     response = Response(status=304) if conditional.has(newest) else body()
     response.headers["Cache-Control"] = "no-cache"
     return preferred.applied(conditional.tagged(response, newest))
 
 
-def wait_for(action_id: str) -> None:
-    """Wait as the caller prefers: for a change that it has not seen, or until the action is final.
+def wait_for(action_id: str, form: str = SEED) -> None:
+    """Wait as the caller prefers: for a change that it has not seen in this form, or until the action is final.
 
     Raises `ActionNotFound`.
     """
     preferred = preference()
     if preferred.seconds and (preferred.until_final or conditional.is_asked()):
-        waiters().wait(preferred.seconds, lambda: _is_new(action_id, preferred.until_final))
+        look = _news_of(action_id, form, until_final=preferred.until_final)
+        look()
+        waiters().wait(preferred.seconds, Fact(look))
 
 
-def _is_new(action_id: str, until_final: bool) -> bool:
+def _news_of(action_id: str, form: str, *, until_final: bool) -> Callable[[], bool]:
     """Whether the action has reached what the caller waits for, or is final so that nothing more follows."""
-    version, state, kind, not_before = actions.standing(context().store, action_id)
-    if state.final or until_final:
-        return state.final
-    return not conditional.has(tag_of(version, context().engine.holds.reason(kind, state, not_before)))
+    store, holds, has = context().store, context().engine.holds, conditional.seen()
+
+    def is_new() -> bool:
+        status = actions.status(store, action_id)
+        if status.state.final or until_final:
+            return status.state.final
+        return not has(tag_of(status.version, holds.reason(status), form))
+
+    return is_new
 
 
-def tag_of(version: int, held: str | None) -> str:
+def tag_of(version: int, held: str | None, form: str = SEED) -> str:
     """The entity tag of an action: it changes with each transition, and with the reason why the action is held."""
-    return str(version) if held is None else f"{version}-{crc32(held.encode()):08x}"
+    return in_form(str(version) if held is None else f"{version}-{crc32(held.encode()):08x}", form)
+
+
+def in_form(tag: str, form: str) -> str:
+    """The entity tag of what has the tag in the seed's form: in another form it is another representation."""
+    return tag if form == SEED else f"{form}-{tag}"
 
 
 def caching(state: State) -> str:

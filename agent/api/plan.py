@@ -5,15 +5,15 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from agent import log, plan
-from agent.api import auth, body
+from agent.api import authentication, body, node_protocol
 from agent.api.body import json_body
-from agent.api.bounded import NotAnswered
-from agent.api.current import context, questions
-from agent.api.description import describe
+from agent.api.context import questions
+from agent.api.openapi.description import describe
+from agent.api.time_limit import NotAnswered
 from agent.errors import ActionNotAvailable, InvalidArgs
-from agent.kinds.arguments import spelled_as_declared
 from agent.kinds.base import Kind
-from agent.kinds.masking import mask
+from agent.kinds.base.arguments import spelled_as_declared
+from agent.kinds.base.masking import mask
 from agent.models import Json
 from agent.plan import Plan
 
@@ -28,18 +28,27 @@ SECONDS = 2.0
     "What an action would do now. Nothing is stored. The body and the permission are those of `schedule`.",
     "Plan",
     errors=(*body.REFUSALS, ActionNotAvailable, InvalidArgs),
-    bodies=lambda registry: {"application/json": {}},
+    bodies=lambda registry: {"application/json": node_protocol.configured().any_body()},
 )
 def plan_of(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
-    wanted = context().registry.get(kind)
-    auth.permit(wanted.name)
-    args = json_body()
+    wanted = node_protocol.kind_called(kind)
+    authentication.permit(wanted.name)
+    spoken = node_protocol.words()
+    made = plan_for(wanted, spoken.wanted(json_body()).args)
+    return jsonify({"kind": spoken.kind_name(wanted.name)} | made)
+
+
+def plan_for(kind: Kind, args: Json) -> dict[str, Json]:
+    """What an action of this kind would do now, without secrets. The caller must have checked the permission.
+
+    Raises `InvalidArgs`.
+    """
     if isinstance(args, dict):
-        args = spelled_as_declared(wanted.schema, args)
-    loaded = wanted.load(args)
-    made = _masked(_made(wanted, loaded).as_json(), wanted, args)
-    return jsonify({"kind": wanted.name} | made)
+        args = spelled_as_declared(kind.schema, args)
+    loaded = kind.load(args)
+    made: dict[str, Json] = _masked(_made(kind, loaded).as_json(), kind, args)
+    return made
 
 
 def _made(kind: Kind, loaded: Any) -> Plan:
@@ -55,5 +64,5 @@ def _made(kind: Kind, loaded: Any) -> Plan:
 
 def _masked(made: dict[str, Json], kind: Kind, args: Json) -> Json:
     """The plan without the secrets of the arguments, should a server have repeated one."""
-    _, secrets = kind.conceal(args)
+    _, secrets = kind.split_secrets(args)
     return mask(made, [value for value in secrets.values() if isinstance(value, str) and value])

@@ -2,7 +2,7 @@
 
 from flask import Flask, current_app, request
 
-from agent.api import description
+from agent.api.openapi import description
 from agent.errors import InvalidQuery
 
 SHOWN = 100

@@ -2,9 +2,9 @@
 
 from flask import Blueprint, Response, jsonify
 
-from agent.api import long_polling
-from agent.api.current import context
-from agent.api.description import describe
+from agent.api import long_polling, node_protocol
+from agent.api.context import context
+from agent.api.openapi.description import describe
 from agent.store import action_list, actions
 
 bp = Blueprint("queue", __name__)
@@ -14,4 +14,9 @@ bp = Blueprint("queue", __name__)
 @describe("What runs and what waits, in the order of execution.", "Items", headers=("If-None-Match", "Prefer"))
 def queue() -> Response:
     store = context().store
-    return long_polling.respond(lambda: action_list.tag(store), lambda: jsonify(actions.queue(store)))
+    return long_polling.respond(
+        "changes",
+        lambda: action_list.tag(store),
+        lambda: jsonify(node_protocol.items(actions.queue(store))),
+        node_protocol.words().generation,
+    )

@@ -1,42 +1,61 @@
 """`POST /schedule/<kind>`: write an action down; 200 means that it is on disk and will run."""
 
+from fnmatch import fnmatchcase
+
 from flask import Blueprint, Response
 
 from agent import clock
-from agent.api import auth, body, requesting
-from agent.api.addresses import ACTIONS
+from agent.api import authentication, body, correlation, node_protocol, request_metadata
 from agent.api.body import json_body
-from agent.api.current import context
-from agent.api.description import describe
-from agent.api.requesting import NO_TERMS, Terms
-from agent.errors import ActionNotAvailable, IdempotencyKeyReused, InvalidArgs, InvalidHeader, QueueFull
-from agent.kinds.arguments import spelled_as_declared
+from agent.api.context import context
+from agent.api.node_protocol import Wanted
+from agent.api.openapi.description import describe
+from agent.api.request_metadata import NO_TERMS, Terms
+from agent.api.routing import ACTIONS
+from agent.errors import (
+    NO_MEMBER,
+    ActionAlreadyExists,
+    ActionNotAvailable,
+    IdempotencyKeyReused,
+    InvalidArgs,
+    InvalidHeader,
+    QueueFull,
+)
 from agent.kinds.base import Kind
+from agent.kinds.base.arguments import spelled_as_declared
 from agent.models import Accepted, Json, Request, Requester
 
 bp = Blueprint("schedule", __name__)
 
 ENVELOPE = frozenset(("action_id", "args", "created_ts", "requester"))
 """The members in which other agents of this kind of protocol wrap the arguments."""
-HEADERS = ("Idempotency-Key", "From", "Action-Reason", "Not-Before", "Not-After")
-REFUSALS = (*body.REFUSALS, ActionNotAvailable, InvalidArgs, InvalidHeader, IdempotencyKeyReused, QueueFull)
+HEADERS = ("Idempotency-Key", "From", "Action-Reason", "Not-Before", "Not-After", *correlation.HEADERS)
+REFUSALS = (
+    *body.REFUSALS,
+    ActionAlreadyExists,
+    ActionNotAvailable,
+    InvalidArgs,
+    InvalidHeader,
+    IdempotencyKeyReused,
+    QueueFull,
+)
 """What `accept` may answer instead of an id."""
 
 
 @bp.post("/schedule/<anything:kind>")
 @describe(
-    "Write an action down: 200 means that it is on disk and will run. The whole body is its arguments.",
+    "Write an action down: 200 means that it is on disk and will run. The body is its arguments, or their envelope.",
     "Scheduled",
     headers=HEADERS,
     errors=REFUSALS,
-    bodies=lambda registry: {"application/json": {}},
+    bodies=lambda registry: {"application/json": node_protocol.configured().any_body()},
     links={"info": ("action_id", "/id"), "cancel": ("action_id", "/id")},
 )
 def schedule(kind: str) -> Response:
-    """The whole JSON body is the action's arguments."""
-    wanted = context().registry.get(kind)
-    auth.permit(wanted.name)
-    accepted = accept(wanted, json_body())
+    """The whole JSON body is the action's arguments, or the envelope around them."""
+    called = node_protocol.kind_called(kind)
+    authentication.permit(called.name)
+    accepted = accept(called, node_protocol.words().wanted(json_body()))
     return marked(Response(f'{{"id":"{accepted.action_id}"}}\n', mimetype="application/json"), accepted)
 
 
@@ -51,16 +70,18 @@ def marked(response: Response, accepted: Accepted) -> Response:
     return response
 
 
-def accept(kind: Kind, args: Json, *, user_reference: str | None = None) -> Accepted:
+def accept(kind: Kind, wanted: Wanted, *, user_reference: str | None = None, request_id: str | None = None) -> Accepted:
     """Validate and store an action for a caller of the API, whose permission was checked before the body was read."""
     return write_down(
         kind,
-        args,
-        auth.channel(),
-        user=requesting.user(),
-        idempotency_key=requesting.idempotency_key(),
+        wanted.args,
+        authentication.channel(),
+        user=request_metadata.user(),
+        idempotency_key=request_metadata.idempotency_key(),
         user_reference=user_reference,
-        terms=requesting.terms(),
+        terms=request_metadata.terms(),
+        wanted=wanted,
+        request_id=request_id,
     )
 
 
@@ -73,32 +94,41 @@ def write_down(
     idempotency_key: str | None,
     user_reference: str | None = None,
     terms: Terms = NO_TERMS,
+    wanted: Wanted | None = None,
+    request_id: str | None = None,
 ) -> Accepted:
     """Validate and store a request of any channel. The caller must have checked the permissions of `user`."""
-    created_ts = clock.now()
+    now = clock.now()
     agent = context()
+    wanted = wanted or Wanted(args)
     if isinstance(args, dict):
         _refuse_an_envelope(kind, args)
         args = spelled_as_declared(kind.schema, args)
     loaded = kind.load(args)
     resource = kind.resource(loaded)
     _refuse_what_is_no_text(user_reference=user_reference or "", name=resource[1])
-    public, secrets = kind.conceal(args)
+    public, secrets = kind.split_secrets(args)
     request = Request(
         kind=kind.name,
         args=public,
         secrets=secrets,
-        headers=requesting.headers(),
+        headers=request_metadata.headers(),
         requester=requester,
         user=user,
         resource=resource,
-        created_ts=created_ts,
+        created_ts=now if wanted.created_ts is None else wanted.created_ts,
         idempotency_key=idempotency_key,
         user_reference=user_reference,
         reason=terms.reason,
         not_before=terms.not_before,
         not_after=terms.not_after,
-        ends_hold=not kind.holdable,
+        needs_approval=any(fnmatchcase(kind.name, glob) for glob in agent.settings.actions.approval),
+        x_request_id=correlation.request_id(),
+        traceparent=str(correlation.span()),
+        ends_hold=not kind.can_be_held,
+        action_id=wanted.action_id,
+        core_requester=wanted.core_requester,
+        request_id=request_id,
     )
     accepted = agent.intake.schedule(request)
     agent.engine.wake()
@@ -111,7 +141,7 @@ def _refuse_an_envelope(kind: Kind, args: dict[str, Json]) -> None:
         found = ", ".join(sorted(args))
         raise InvalidArgs(
             f"the body is the envelope of another protocol ({found}): send what is in args as the whole body",
-            details={"_schema": ["Not the arguments themselves."]},
+            details={NO_MEMBER: ["Not the arguments themselves."]},
         )
 
 

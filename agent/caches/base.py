@@ -4,19 +4,19 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from agent.config import Cache as Settings
-from agent.stop import Stop
+from agent.util.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
     """What one call has freed, by what it is counted in.
 
-    `problem` is why something is left, `goes_on` says that there is more to do.
+    `problem` is why something is left, `unfinished` means that there is more to do.
     """
 
     freed: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
-    goes_on: bool = False
+    unfinished: bool = False
 
 
 class CacheFailed(Exception):
@@ -31,8 +31,8 @@ class Cache(ABC):
 
     @abstractmethod
     def clear(self, stop: Stop) -> Cleared:
-        """Remove what it holds, and return once that is gone; nobody gets any of it afterwards.
+        """Remove what it holds, and return once that is gone; no client gets any of it afterwards.
 
-        One that `goes_on` is called again for the rest: no call takes long, nor goes on when `stop` is requested.
+        One that is `unfinished` is called again for the rest: no call takes long; each ends when `stop` is requested.
         Raises `CacheFailed` where nothing was cleared, or that is not known.
         """

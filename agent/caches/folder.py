@@ -1,4 +1,4 @@
-"""A folder as a cache: what is in it goes, it stays."""
+"""A folder as a cache: deletes its content and keeps the folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.caches.base import Cache, CacheFailed, Cleared
-from agent.stop import Stop
+from agent.util.stop import Stop
 
 SLICE = 1.0
-"""Seconds that one call goes on; what is left is for the next."""
+"""Seconds that one call takes at most; the next one removes the rest."""
 DEEPEST = 100
 """Levels of folders; each takes two descriptors."""
 TRIES = 3
-"""How many times a folder is emptied that somebody else goes on to fill."""
+"""How many times a folder is emptied that another program keeps filling."""
 ABOVE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -36,7 +36,7 @@ class Folder(Cache):
             emptying = Emptying(folder, stop)
             emptying.run()
         return Cleared(
-            {"files": emptying.files, "bytes": emptying.bytes}, emptying.problem(path), goes_on=emptying.stopped
+            {"files": emptying.files, "bytes": emptying.bytes}, emptying.problem(path), unfinished=emptying.stopped
         )
 
 
@@ -83,7 +83,7 @@ class Emptying:
         try:
             self._remove(folder, name, path, depth)
         except FileNotFoundError:
-            return  # somebody else was faster
+            return  # another process removed it first
         except OSError as error:
             self._leave(path, error.strerror or str(error))
 

@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 from agent.caches.base import Cache, CacheFailed, Cleared
 from agent.config import Cache as Settings
 from agent.datastores.base import DriverMissing
-from agent.stop import Stop
+from agent.util.pauses import Pauses
+from agent.util.stop import Stop
 
 if TYPE_CHECKING:
     from pymemcache.client.base import Client
 
 PORT = 11211
-LOOK_EVERY = 0.02
-"""Seconds between looks at whether the memory is free."""
 
 
 class Memcached(Cache):
@@ -35,7 +34,7 @@ class Memcached(Cache):
         self._address = f"{self._parts.scheme}://{self._parts.netloc}{self._parts.path}"
 
     def clear(self, stop: Stop) -> Cleared:
-        """From the answer on nobody gets an item of before; their memory the server frees only little by little."""
+        """After the answer no client gets an old item; the server frees their memory little by little."""
         with self._client() as client:
             before = _held(client)
             client.flush_all(noreply=False)
@@ -44,10 +43,11 @@ class Memcached(Cache):
         return Cleared(before)
 
     def _await_free(self, client: Client, stop: Stop) -> None:
-        """Until it is, the server goes on to count what nobody gets any more. Some cannot be asked; no harm is done."""
+        """Until then the server still counts the flushed items. Some servers lack the command; that does no harm."""
         client.raw_command("lru_crawler crawl all")
         deadline = time.monotonic() + self.settings.timeout
-        while _held(client)["items"] and time.monotonic() < deadline and not stop.wait(LOOK_EVERY):
+        pauses = Pauses()
+        while _held(client)["items"] and time.monotonic() < deadline and not stop.wait(pauses.next()):
             if not client.stats()[b"lru_crawler_running"]:
                 break
 

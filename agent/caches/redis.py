@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.caches.base import Cache, CacheFailed, Cleared
-from agent.config import Cache as Settings
-from agent.config import Datastore
+from agent.config import Cache as Settings, Datastore
 from agent.datastores.base import DatastoreError
-from agent.datastores.redis import Redis as Server
-from agent.stop import Stop
+from agent.datastores.redis.datastore import RedisDatastore as Server
+from agent.util.pauses import Pauses
+from agent.util.stop import Stop
 
 if TYPE_CHECKING:
     import redis
-
-LOOK_EVERY = 0.02
-"""Seconds between looks at what is still to be freed."""
 
 
 class Redis(Cache):
@@ -51,12 +48,13 @@ class Redis(Cache):
         """The memory used once all is freed; or as it is when there is no more time to wait for that."""
         deadline = time.monotonic() + self.settings.timeout
         memory = _memory(client)
-        while memory.get("lazyfree_pending_objects") and time.monotonic() < deadline and not stop.wait(LOOK_EVERY):
+        pauses = Pauses()
+        while memory.get("lazyfree_pending_objects") and time.monotonic() < deadline and not stop.wait(pauses.next()):
             memory = _memory(client)
         return int(memory["used_memory"])
 
     def _server(self, database: int) -> Server:
-        """One database of it; a connection that has to be made anew comes back to the same one."""
+        """One database of it; a connection that has to be made again selects the same one."""
         parts = urlsplit(self.settings.url or "")
         query = "&".join(filter(None, (parts.query, f"db={database}")))
         url = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"

@@ -1,4 +1,4 @@
-"""Whoever the configuration names is told of every final action; begun by the executor of the queue alone."""
+"""Callbacks: each configured receiver gets the events of actions. Only the executor of the queue starts them."""
 
 import time
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from agent.config import Settings
 from agent.store import Store, outbox
 
 GRACE = 0.25
-"""Seconds in which what is being told at a stop may still be taken; as many again to see that it has ended."""
+"""Seconds that a request in progress at a stop may still take; as many again to see that it has ended."""
 
 
 class Callbacks:
@@ -28,7 +28,8 @@ class Callbacks:
         if self._receivers is not None:
             return
         configured = self._settings.callbacks
-        ids, removed = outbox.set_receivers(self._store, configured.urls if configured else ())
+        urls, events = (configured.urls, configured.names) if configured else ((), ())
+        ids, removed = outbox.set_receivers(self._store, urls, events)
         for url, count in removed.items():
             log.receiver_removed(url, count)
         self._receivers = []
@@ -47,9 +48,9 @@ class Callbacks:
             receiver.stop()
 
     def end(self) -> None:
-        """Tell nothing any more: what is being told is cut after `GRACE`, and told again by the next executor.
+        """Send nothing more: a request in progress is cut after `GRACE`; the next executor sends it again.
 
-        Called once nobody calls `begin` any more.
+        Called after the last call of `begin`.
         """
         self.stop()  # also those that were begun since
         receivers = self._receivers or ()

@@ -1,4 +1,4 @@
-"""One POST: straight to the address, within its time, and no further than where it leads."""
+"""One POST without proxy or redirects, with a time limit."""
 
 import socket
 import ssl
@@ -6,16 +6,27 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from functools import cache
-from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
 from urllib.parse import urlsplit
 
+from agent import clock
+
 ANSWER = 65536
-"""Bytes of an answer that are read, so that the receiver is not cut short; nobody looks at them."""
+"""Bytes of an answer that are read, so that the receiver is not cut short; they are discarded."""
 
 
 class NotTaken(Exception):
-    """The receiver did not answer with 2xx; the message says what it did."""
+    """The receiver did not answer with 2xx; the message says what it did.
+
+    `status` is 0 without an answer. `retry_after`: seconds until the receiver wants another attempt.
+    """
+
+    def __init__(self, reason: str, status: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.retry_after = retry_after
 
 
 class Post:
@@ -38,12 +49,12 @@ class Post:
         Follows no redirect and asks no proxy, whatever the environment says; certificates are verified.
         """
         self._deadline = time.monotonic() + self._timeout
-        # The socket's own timeout begins anew with every byte.
+        # The socket's own timeout restarts with every byte.
         limit = threading.Timer(self._timeout, self.cut)
         limit.daemon = True
         limit.start()
         try:
-            status = self._answered(body, headers)
+            status, retry_after = self._answered(body, headers)
         except (OSError, HTTPException) as error:
             late = self._over or time.monotonic() >= self._deadline
             raise NotTaken(f"no answer within {self._timeout:g} s" if late else _reason(error)) from None
@@ -51,7 +62,7 @@ class Post:
             limit.cancel()
             self._let_go()
         if not 200 <= status < 300:
-            raise NotTaken(f"it answered {status}")
+            raise NotTaken(f"it answered {status}", status, retry_after)
 
     def cut(self) -> None:
         """End it, from any thread, also where it has yet to begin or to connect."""
@@ -60,7 +71,8 @@ class Post:
             if self._held is not None:
                 self._held.shutdown(socket.SHUT_RDWR)
 
-    def _answered(self, body: bytes, headers: Mapping[str, str]) -> int:
+    def _answered(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, float]:
+        """The status, and the seconds of `Retry-After`."""
         connection = self._connection()
         target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
         try:
@@ -70,7 +82,7 @@ class Post:
                     raise TimeoutError
                 with suppress(OSError, HTTPException):
                     answer.read(ANSWER)
-                return answer.status
+                return answer.status, _retry_after(answer)
         finally:
             connection.close()
 
@@ -113,7 +125,7 @@ class Post:
         return left
 
     def _hold(self, connection: socket.socket) -> None:
-        """Let `cut` end this connection, by a descriptor that nobody else closes or encrypts."""
+        """Let `cut` end this connection, by a descriptor of its own, which only this class closes."""
         self._let_go()
         with self._lock:
             if self._over:
@@ -125,6 +137,17 @@ class Post:
             if self._held is not None:
                 self._held.close()
                 self._held = None
+
+
+def _retry_after(answer: HTTPResponse) -> float:
+    """Seconds; 0 without the header, or where it cannot be read."""
+    given = answer.getheader("Retry-After", "").strip()
+    if given.isascii() and given.isdigit():
+        return float(given[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - clock.now() / 1_000_000)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 @cache

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent import checks, toml
-from agent.checks import Wrong
-from agent.config.core import Actions, Agent, Api, Audit, Tls
+from agent.config import toml, validators
+from agent.config.core import Actions, Agent, Api, Audit, Log, Tls, Web
 from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Peer, Service
 from agent.config.host import (
     Application,
@@ -20,7 +19,9 @@ from agent.config.host import (
     NamedProcess,
     NamedService,
 )
+from agent.config.mistakes import Mistake, Mistakes, collected
 from agent.config.option import known, named_tables, table
+from agent.config.window import Window
 from agent.errors import ConfigError
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "ExternalAction",
     "ExternalArgument",
     "Host",
+    "Log",
     "Maintenance",
     "NamedProcess",
     "NamedService",
@@ -43,6 +45,8 @@ __all__ = [
     "Service",
     "Settings",
     "Tls",
+    "Web",
+    "Window",
     "changed",
     "current",
     "file",
@@ -66,8 +70,11 @@ class Settings:
     api: Api = field(default_factory=Api)
     actions: Actions = field(default_factory=Actions)
     audit: Audit = field(default_factory=Audit)
+    log: Log = field(default_factory=Log)
+    web: Web = field(default_factory=Web)
     service: Service | None = None
     datastore: Datastore | None = None
+    windows: Mapping[str, Window] = field(default_factory=dict)
     external_actions: Mapping[str, ExternalAction] = field(default_factory=dict)
     host: Host | None = None
     applications: Mapping[str, Application] = field(default_factory=dict)
@@ -89,6 +96,8 @@ TABLES: dict[str, type[Any]] = {
     "api": Api,
     "actions": Actions,
     "audit": Audit,
+    "log": Log,
+    "web": Web,
     "service": Service,
     "datastore": Datastore,
     "host": Host,
@@ -97,6 +106,7 @@ TABLES: dict[str, type[Any]] = {
     "callbacks": Callbacks,
 }
 NAMED_TABLES: dict[str, type[Any]] = {
+    "windows": Window,
     "applications": Application,
     "services": NamedService,
     "processes": NamedProcess,
@@ -106,10 +116,18 @@ NAMED_TABLES: dict[str, type[Any]] = {
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process. Raises `ConfigError` with one sentence that names the option."""
+    """The settings of this process. Raises `ConfigError` with a sentence for each mistake, which names the option."""
     path = file(environ)
     settings = _with_environment(parse(_read(path), str(path)) if path else Settings(), environ)
-    _refuse_to_serve_strangers(settings.api, "AGENT_BIND" if environ.get("AGENT_BIND") else f"{path}: api.bind")
+    bind = "AGENT_BIND" if environ.get("AGENT_BIND") else f"{path}: api.bind"
+    try:
+        with collected() as collect:
+            with collect(f"{path}: actions.approval"):
+                _refuse_approval_by_strangers(settings)
+            with collect(bind):
+                _refuse_to_serve_strangers(settings.api)
+    except Mistakes as mistakes:
+        raise ConfigError(*map(str, mistakes.each)) from None
     return settings
 
 
@@ -117,7 +135,7 @@ _loaded: Settings | None = None
 
 
 def reload() -> Settings:
-    """Read the configuration anew and keep it for `current`. Raises `ConfigError` and keeps what was."""
+    """Read the configuration again and keep it for `current`. On a `ConfigError` the old one stays."""
     global _loaded
     _loaded = load()
     return _loaded
@@ -144,19 +162,24 @@ def is_read(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
-    """The settings that a document of the file's form gives. Raises `ConfigError`."""
+    """The settings that a document of the file's form gives. Raises `ConfigError` with all its mistakes."""
     tables: dict[str, Any] = {}
     try:
-        for name, content in document.items():
-            if name in TABLES:
-                tables[name] = table(TABLES[name], content, name)
-            elif name in NAMED_TABLES:
-                tables[name] = named_tables(NAMED_TABLES[name], content, name)
-            else:
-                raise Wrong(known(TABLES | NAMED_TABLES), content, at=name, unknown=True)
-    except Wrong as wrong:
-        raise ConfigError(f"{origin}: {wrong}") from None
+        with collected() as collect:
+            for name, content in document.items():
+                with collect(""):
+                    tables[name] = _table(name, content)
+    except Mistakes as mistakes:
+        raise ConfigError(*(f"{origin}: {wrong}" for wrong in mistakes.each)) from None
     return Settings(**tables)
+
+
+def _table(name: str, content: Any) -> Any:
+    if name in TABLES:
+        return table(TABLES[name], content, name)
+    if name in NAMED_TABLES:
+        return named_tables(NAMED_TABLES[name], content, name)
+    raise Mistake(known(TABLES | NAMED_TABLES), content, at=name, unknown=True)
 
 
 def changed(before: Any, after: Any, name: str = "") -> list[str]:
@@ -189,18 +212,25 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
     """AGENT_DB and AGENT_BIND (several addresses with commas between them) override their options."""
     agent, api = settings.agent, settings.api
     try:
-        if db := environ.get("AGENT_DB"):
-            with checks.inside("AGENT_DB"):
-                agent = replace(agent, db=checks.path(db))
-        if bind := environ.get("AGENT_BIND"):
-            with checks.inside("AGENT_BIND"):
-                api = replace(api, bind=checks.addresses(bind.split(",") if "," in bind else bind))
-    except Wrong as wrong:
-        raise ConfigError(str(wrong)) from None
+        with collected() as collect:
+            with collect("AGENT_DB"):
+                if db := environ.get("AGENT_DB"):
+                    agent = replace(agent, db=validators.path(db))
+            with collect("AGENT_BIND"):
+                if bind := environ.get("AGENT_BIND"):
+                    api = replace(api, bind=validators.addresses(bind.split(",") if "," in bind else bind))
+    except Mistakes as mistakes:
+        raise ConfigError(*map(str, mistakes.each)) from None
     return replace(settings, agent=agent, api=api)
 
 
-def _refuse_to_serve_strangers(api: Api, at: str) -> None:
+def _refuse_approval_by_strangers(settings: Settings) -> None:
+    if settings.actions.approval and not settings.api.authenticated:
+        expected = "no kinds, as neither api.tokens nor api.tls.clients_ca is set and callers are unknown"
+        raise Mistake(expected, list(settings.actions.approval))
+
+
+def _refuse_to_serve_strangers(api: Api) -> None:
     if not api.local and not api.authenticated:
         expected = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
-        raise ConfigError(str(Wrong(expected, next(each for each in api.bind if not checks.is_local(each)), at=at)))
+        raise Mistake(expected, next(each for each in api.bind if not validators.is_local(each)))

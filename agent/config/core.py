@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import checks
-from agent.checks import Wrong
+from agent.config import validators
+from agent.config.mistakes import NOTHING, Mistake
 from agent.config.option import option, required, subtable
 
 
@@ -19,19 +19,19 @@ def _default_db() -> Path:
 class Agent:
     """This agent and its place."""
 
-    db: Path = option(_default_db, checks.path, "The file of state; $STATE_DIRECTORY/agent.db under systemd.")
-    node: str = option(socket.gethostname, checks.text, "The name of this node.")
-    stack: str = option("default", checks.text, "The one stack this node belongs to.")
+    db: Path = option(_default_db, validators.path, "The file of state; $STATE_DIRECTORY/agent.db under systemd.")
+    node: str = option(socket.gethostname, validators.text, "The name of this node.")
+    stack: str = option("default", validators.text, "The one stack this node belongs to.")
     test_kinds: bool | None = option(
         None,
-        checks.truth,
+        validators.truth,
         "Whether replicante.test.* is offered; unless set only without api.tokens and api.tls.clients_ca.",
         "false",
     )
-    kinds: tuple[str, ...] = option((), checks.texts, "Python modules of your own whose kinds are offered too.")
+    kinds: tuple[str, ...] = option((), validators.texts, "Python modules of your own whose kinds are offered too.")
     kinds_path: Path | None = option(
         None,
-        checks.absolute_path,
+        validators.absolute_path,
         "The folder of these modules; it, all in it and the folders above it belong to root.",
         '"/etc/agent/kinds"',
     )
@@ -41,31 +41,36 @@ class Agent:
         """Where long work is kept that outlives the agent; `agent-job@.service` looks there too."""
         return self.db.with_name(f"{self.db.name}.jobs")
 
+    @property
+    def output(self) -> Path:
+        """Where the output of actions is kept, a folder for each."""
+        return self.db.with_name(f"{self.db.name}.output")
+
 
 @dataclass(frozen=True)
 class Tls:
     """Encryption, and who may connect at all."""
 
     certificate: Path = required(
-        checks.trusted_file, "The certificate of this server and its chain, PEM.", '"server.pem"'
+        validators.trusted_file, "The certificate of this server and its chain, PEM.", '"server.pem"'
     )
-    key: Path = required(checks.trusted_file, "Its private key, PEM, without a passphrase.", '"server.key"')
+    key: Path = required(validators.trusted_file, "Its private key, PEM, without a passphrase.", '"server.key"')
     clients_ca: Path | None = option(
         None,
-        checks.trusted_file,
+        validators.trusted_file,
         "Who certifies callers: one without such a certificate is not served. Its e-mail is who calls.",
         '"clients.pem"',
     )
     crl: Path | None = option(
         None,
-        checks.trusted_file,
+        validators.trusted_file,
         "What clients_ca has revoked, PEM; read again when it changes. Without a valid list no caller is accepted.",
         '"clients.crl"',
     )
 
     def __post_init__(self) -> None:
         if self.crl is not None and self.clients_ca is None:
-            raise Wrong("a value, as crl is set", checks.NOTHING, at="clients_ca")
+            raise Mistake("a value, as crl is set", NOTHING, at="clients_ca")
 
 
 @dataclass(frozen=True)
@@ -74,31 +79,43 @@ class Api:
 
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
-        checks.addresses,
+        validators.addresses,
         "host:port or unix:/path, one or a list; beyond loopback only with tokens or clients_ca.",
     )
     allowed_hosts: tuple[str, ...] = option(
-        (), checks.host_names, "Names accepted in Host besides that of bind.", '["db-1.example.com"]'
+        (), validators.host_names, "Names accepted in Host in addition to that of bind.", '["db-1.example.com"]'
     )
     tokens: Path | None = option(
-        None, checks.path, "Who may call and schedule what: see `agentctl token create`.", '"tokens.toml"'
+        None, validators.path, "Who may call and schedule what: see `agentctl token create`.", '"tokens.toml"'
     )
     tls: Tls | None = subtable(Tls)
     socket_mode: str = option(
-        "0660", checks.mode, "The permissions of unix sockets: who may write them may connect, and is asked who calls."
+        "0660",
+        validators.mode,
+        "The permissions of unix sockets: who may write them may connect, and is asked who calls.",
     )
     socket_group: str | None = option(
-        None, checks.group, "The group of unix sockets; that of the agent's user unless set.", '"dba"'
+        None, validators.group, "The group of unix sockets; that of the agent's user unless set.", '"dba"'
     )
     record_headers: tuple[str, ...] = option(
         (),
-        checks.header_names,
+        validators.header_names,
         "Headers that an action records in addition to traceparent, tracestate, x-request-id, request-id, from and "
         "action-reason; every reader sees them.",
         '["x-change"]',
     )
-    threads: int = option(8, checks.positive_integer, "How many requests are answered at once.")
-    max_body: int = option(1048576, checks.positive_integer, "The largest body accepted, in bytes.")
+    async_actions: str = option(
+        "seed",
+        validators.one_of("seed", "typed"),
+        "The types of the AsyncAction resource, /api/3, and the spellings accepted there; see docs/clients.rst.",
+    )
+    node_protocol: str = option(
+        "seed",
+        validators.one_of("seed", "0.5"),
+        "The generation of the node protocol that /api/unstable/actions speaks; see docs/clients.rst.",
+    )
+    threads: int = option(8, validators.positive_integer, "How many requests are answered at once.")
+    max_body: int = option(1048576, validators.positive_integer, "The largest body accepted, in bytes.")
 
     @property
     def certified(self) -> bool:
@@ -118,28 +135,46 @@ class Api:
     @property
     def local(self) -> bool:
         """Whether only this machine can reach the agent."""
-        return all(checks.is_local(each) for each in self.bind)
+        return all(validators.is_local(each) for each in self.bind)
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts of the addresses that are no unix sockets."""
-        return tuple(host for each in self.bind if (host := checks.host_of(each)) is not None)
+        return tuple(host for each in self.bind if (host := validators.host_of(each)) is not None)
 
 
 @dataclass(frozen=True)
 class Audit:
     """The audit trail: who did what."""
 
-    keep: str = option("400d", checks.duration, "How long events are kept, whatever becomes of the actions.")
+    keep: str = option("400d", validators.duration, "How long events are kept, whatever becomes of the actions.")
     rows: int = option(
         1_000_000,
-        checks.positive_integer,
+        validators.positive_integer,
         "How many events are kept at most, the newest; some 400 MB, or 5 GB where each has 4 KiB of arguments.",
     )
 
     @property
     def keep_seconds(self) -> float:
-        return checks.duration_seconds(self.keep)
+        return validators.duration_seconds(self.keep)
+
+
+@dataclass(frozen=True)
+class Log:
+    """The log of the agent."""
+
+    format: str = option(
+        "text",
+        validators.one_of("text", "json", "journal"),
+        "text or json: lines on standard error; journal: entries of systemd's journal with fields.",
+    )
+
+
+@dataclass(frozen=True)
+class Web:
+    """The page of this node in a browser, under /ui/."""
+
+    enabled: bool = option(True, validators.truth, "Whether the page is served: to callers that the API would answer.")
 
 
 @dataclass(frozen=True)
@@ -147,26 +182,49 @@ class Actions:
     """How actions are queued, run and kept."""
 
     execute_interval: float = option(
-        1.0, checks.positive_number, "Seconds between looks at the queue when nothing wakes it."
+        1.0, validators.positive_number, "Seconds between looks at the queue when nothing wakes it."
     )
-    queue_limit: int = option(1000, checks.positive_integer, "How many actions may wait; one more is refused with 429.")
+    queue_limit: int = option(
+        1000, validators.positive_integer, "How many actions may wait; one more is refused with 429."
+    )
     queue_bytes: int = option(
         64 * 1024 * 1024,
-        checks.positive_integer,
+        validators.positive_integer,
         "Bytes of arguments and headers that may wait; more are refused with 429.",
     )
     history_bytes: int = option(
         4 * 1024 * 1024,
-        checks.positive_integer,
+        validators.positive_integer,
         "Bytes of payloads that the history of one action keeps; of others it says how many were left out.",
     )
-    finished_limit: int = option(1000, checks.positive_integer, "How many finished actions a list shows, the newest.")
-    prune_interval: float = option(3600.0, checks.positive_number, "Seconds between removals of old finished actions.")
-    prune_keep: int = option(100, checks.natural, "How many finished actions are kept, the newest.")
-    prune_limit: int = option(500, checks.positive_integer, "How many finished actions one removal takes at most.")
+    output_limit: int = option(
+        8 * 1024 * 1024,
+        validators.positive_integer,
+        "Bytes of the output of one action's commands that are kept: of more, the beginning and the end.",
+    )
+    finished_limit: int = option(
+        1000, validators.positive_integer, "How many finished actions a list shows, the newest."
+    )
+    prune_interval: float = option(
+        3600.0, validators.positive_number, "Seconds between removals of old finished actions."
+    )
+    prune_keep: int = option(100, validators.natural, "How many finished actions are kept, the newest.")
+    prune_limit: int = option(500, validators.positive_integer, "How many finished actions one removal takes at most.")
+    approval: tuple[str, ...] = option(
+        (),
+        validators.texts,
+        "Kinds, * allowed, that wait until another identity with the permission approve approves the action.",
+        '["database_delete", "stack_reboot"]',
+    )
+    resume_within: float = option(
+        86400.0,
+        validators.not_negative,
+        "Seconds without an agent after which, if the host has booted since, waiting actions fail instead of running: "
+        "the disk may come from a snapshot. 0: they always run.",
+    )
     timeouts: Mapping[str, float] = option(
         dict,
-        checks.table_of(checks.positive_number),
+        validators.table_of(validators.positive_number),
         "Seconds an action of a kind may run, by kind.",
         example="{ deploy = 3600 }",
     )

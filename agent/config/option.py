@@ -1,17 +1,17 @@
-"""An option stands once: its default, its check and its help, beside its name and type."""
+"""Declares one option: name, type, default, check and help."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, TypeVar
 
-from agent import checks
-from agent.checks import Wrong
+from agent.config import validators
+from agent.config.mistakes import NOTHING, Mistake, collected, inside
 
 S = TypeVar("S")
 
 
 def option(default: Any, check: Callable[[Any], Any], help: str, example: str = "") -> Any:
-    """An option of the file. `default` may be a function of nothing; `check` returns the value or raises `Wrong`.
+    """An option of the file. `default` may be a function of nothing; `check` returns the value or raises `Mistake`.
 
     `example` is what the documented file shows for an option that is not set by default.
     """
@@ -40,45 +40,55 @@ def subtables(section: type[Any], example: str) -> Any:
 
 
 def table(section: type[S], content: Any, name: str) -> S:
-    """What a table of the file says. Raises `Wrong`, naming the option from `name` on."""
-    with checks.inside(name):
+    """The options of the table `name`, checked. Raises `Mistakes`, all that the table has."""
+    with inside(name):
         return options(section, content)
 
 
 def named_tables(section: type[S], content: Any, name: str) -> dict[str, S]:
     """The same for a table of tables with names of the operator's own."""
-    with checks.inside(name):
+    with inside(name):
         return _tables(section, content)
 
 
 def _tables(section: type[S], content: Any) -> dict[str, S]:
     if not isinstance(content, Mapping):
-        raise Wrong("a table for each name", content)
-    return {key: table(section, value, checks.name(key)) for key, value in content.items()}
+        raise Mistake("a table for each name", content)
+    found: dict[str, S] = {}
+    with collected() as collect:
+        for key, value in content.items():
+            with collect(""):
+                found[key] = table(section, value, validators.name(key))
+    return found
 
 
 def options(section: type[S], content: Any) -> S:
-    """The options of one table, checked. Raises `Wrong`."""
+    """The options of one table, checked. Raises `Mistakes`: those of single options, else one of them together."""
     if not isinstance(content, Mapping):
-        raise Wrong("a table", content)
-    known_options = {each.name: each for each in fields(section)}  # type: ignore[arg-type]
-    for key, value in content.items():
-        if key not in known_options:
-            raise Wrong(known(known_options), value, at=key, unknown=True)
-    for each in known_options.values():
-        if each.name not in content and not _has_default(each):
-            raise Wrong(f"a value, such as {each.metadata['example']}", checks.NOTHING, at=each.name)
-    return section(**{key: _checked(known_options[key], value) for key, value in content.items()})
+        raise Mistake("a table", content)
+    declared = {each.name: each for each in fields(section)}  # type: ignore[arg-type]
+    found: dict[str, Any] = {}
+    with collected() as collect:
+        for key, value in content.items():
+            with collect(key):
+                found[key] = _check_of(key, declared, value)(value)
+        for name, each in declared.items():
+            if name not in content and not _has_default(each):
+                with collect(name):
+                    raise Mistake(f"a value, such as {each.metadata['example']}", NOTHING)
+    return section(**found)
 
 
-def known(names: Mapping[str, Any]) -> str:
+def known(names: Iterable[str]) -> str:
     """What is expected where a name is none of these."""
     return "one of " + ", ".join(sorted(names))
 
 
-def _checked(option: "Field[Any]", value: Any) -> Any:
-    with checks.inside(option.name):
-        return option.metadata["check"](value)
+def _check_of(name: str, declared: "Mapping[str, Field[Any]]", value: Any) -> Callable[[Any], Any]:
+    if name not in declared:
+        raise Mistake(known(declared), value, unknown=True)
+    check: Callable[[Any], Any] = declared[name].metadata["check"]
+    return check
 
 
 def _has_default(option: "Field[Any]") -> bool:

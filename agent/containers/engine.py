@@ -12,11 +12,16 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from agent.config.host import Containers
+from agent.containers.changes import Changes
+from agent.util.repeated_reads import repeated
+from agent.util.stop import Stop
 
 ONE_OFF = "com.docker.compose.oneoff"
 """Compose's label of what `run` started beside the service: a task, not one of its containers."""
 SHORT_ID = 12
 """Digits of an id that stand for it. Fewer might be the name of a container that is gone: `db`, `cafe`."""
+BROKEN = (ConnectionError, FileNotFoundError, HTTPException)
+"""What an engine that is being restarted causes, also where it has accepted the connection."""
 NO_ANSWER = "did not answer within {:g} s; what it was asked may yet take effect"
 
 Answer = TypeVar("Answer")
@@ -30,16 +35,21 @@ class EngineFailed(Exception):
     """The engine could not be asked or refused; the message is a sentence."""
 
 
+class EngineLost(EngineFailed):
+    """The engine cannot be reached, or the connection broke before its answer: it may be restarting."""
+
+
 class NoContainer(EngineFailed):
     """There is no such container."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """How a container stands. `started` is another moment after every start: what tells a restart from none.
+    """How a container stands. `started` changes with every start and so shows a restart.
 
     `status` is the engine's word: `running`, `paused`, `restarting`, `exited` …; `health` is empty
-    where the image has no health check, else `starting`, `healthy` or `unhealthy`.
+    where the image has no health check, else `starting`, `healthy` or `unhealthy`. `pid` is its main
+    process on the engine's host, 0 for none.
     """
 
     id: str
@@ -49,6 +59,7 @@ class Container:
     started: str
     exit_code: int
     health: str
+    pid: int = 0
 
     @property
     def message(self) -> str:
@@ -59,10 +70,14 @@ class Container:
 
 
 class Engine:
-    """A conversation with the engine, closed with its `with` block. All calls raise `EngineFailed`."""
+    """A conversation with the engine, closed with its `with` block. All calls raise `EngineFailed`.
 
-    def __init__(self, options: Containers) -> None:
+    With `stop`, reads are repeated until an engine that is being restarted answers again.
+    """
+
+    def __init__(self, options: Containers, stop: Stop | None = None) -> None:
         self.stop_timeout = options.stop_timeout
+        self._stop = stop
         self._options = options
         self._client: Any = None
 
@@ -70,7 +85,7 @@ class Engine:
         from docker import APIClient
 
         url, timeout = self._options.engine, self._options.timeout
-        version = self._asked(lambda: _version(url, timeout))
+        version = self._read(lambda: _version(url, timeout))
         self._client = self._asked(lambda: APIClient(base_url=url, version=version, timeout=timeout))
         self._client.trust_env = False  # an engine is asked directly, whatever proxy the environment names
         return self
@@ -93,11 +108,16 @@ class Engine:
         lasting = [each for each in listed if (each["Labels"] or {}).get(ONE_OFF) != "True"]
         return dict(sorted((_name(each), each["Id"]) for each in lasting))
 
+    def services(self) -> list[str]:
+        """The names of all services that have containers, in order."""
+        label = self._options.label
+        listed = self._asked(lambda: self._client.containers(all=True, filters={"label": [label]}))
+        lasting = [each["Labels"] for each in listed if (each["Labels"] or {}).get(ONE_OFF) != "True"]
+        return sorted({name for labels in lasting if (name := labels.get(label))})
+
     def look(self, id: str) -> Container:
         """How it stands now, by its full id, which no other container ever has."""
-        shown = self._asked(
-            lambda: self._client.inspect_container(id), missing=f"the container {id[:SHORT_ID]} is gone"
-        )
+        shown = self._read(lambda: self._client.inspect_container(id), missing=f"the container {id[:SHORT_ID]} is gone")
         state = shown["State"]
         return Container(
             id=shown["Id"],
@@ -107,7 +127,16 @@ class Engine:
             started=state["StartedAt"],
             exit_code=state["ExitCode"],
             health=_health(state),
+            pid=int(state.get("Pid") or 0),
         )
+
+    def changes(self, id: str) -> Changes:
+        """The events of a container from now on, to be closed by the caller."""
+        try:
+            connection = _connected(self._options.engine, self._options.timeout)
+        except OSError:
+            connection = None  # the next look says why
+        return Changes(connection, id)
 
     def restart(self, id: str) -> None:
         """Restart it, or start it where it does not run; it has begun when this returns.
@@ -125,6 +154,12 @@ class Engine:
         """Let them go on."""
         self._asked(lambda: self._client.unpause(id))
 
+    def _read(self, ask: Callable[[], Answer], *, missing: str = "") -> Answer:
+        def read() -> Answer:
+            return self._asked(ask, missing=missing)
+
+        return read() if self._stop is None else repeated(read, EngineLost, self._stop)
+
     def _asked(self, ask: Callable[[], Answer], *, missing: str = "", allowed: float | None = None) -> Answer:
         """What the engine answers. `missing` is what its 404 means."""
         from docker.errors import APIError, DockerException, NotFound
@@ -138,7 +173,8 @@ class Engine:
             raise EngineFailed(_said(error)) from error
         except (DockerException, RequestException, HTTPException, OSError) as error:
             why = _reason(error, self._options.timeout if allowed is None else allowed)
-            raise EngineFailed(f"the engine at {self._options.engine} (containers.engine) {why}") from error
+            failure = EngineLost if _is_lost(error) else EngineFailed
+            raise failure(f"the engine at {self._options.engine} (containers.engine) {why}") from error
 
 
 def require_package() -> None:
@@ -150,7 +186,7 @@ def require_package() -> None:
 def _version(url: str, timeout: float) -> str | None:
     """What the engine speaks; None where the package is to find out. Raises `OSError`, `HTTPException`.
 
-    The package would leave a socket open where nobody listens, and ask for what takes podman a second to tell.
+    The package would leave a socket open where no engine listens, and ask for facts that take podman a second.
     """
     connection = _connected(url, timeout)
     if connection is None:
@@ -203,6 +239,12 @@ def _reason(error: BaseException, allowed: float) -> str:
         if isinstance(each, OSError) and each.strerror:
             return f"cannot be reached: {each.strerror}"
     return f"cannot be asked: {error}"
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection broke or was refused: no timeout, and nothing that another try would meet again."""
+    causes = [each for each in _layers(error) if isinstance(each, OSError | HTTPException)]
+    return any(isinstance(each, BROKEN) for each in causes)
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:

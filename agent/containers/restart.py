@@ -1,21 +1,23 @@
-"""Restart one container once, however often whoever asks is interrupted: when it was started tells whether it was."""
+"""Idempotent container restart: compares StartedAt with the value stored before the request."""
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 from agent import clock
-from agent.containers.engine import Container, Engine, EngineFailed
-from agent.hosts.poll import poll
+from agent.containers.engine import Container, Engine, EngineFailed, EngineLost
 from agent.models import Json
-from agent.stop import Stop
+from agent.processes import cgroup
+from agent.processes.rest import Rest
+from agent.util.poll import pause_after
+from agent.util.stop import Stop
 
-PATIENCE = 0.5
-"""Seconds that one call waits until the container is up."""
-DOUBT_EVERY = 0.5
-"""Seconds between two looks whether an engine that was asked before a crash restarts it yet."""
+PATIENCE = 2.0
+"""Seconds that one call waits until the container is up: after them its words are recorded."""
 STAYS = 0.3
-"""Seconds since its start that a container without a health check must run: one that fails at once does so too."""
+"""Seconds since its start that a container without a health check must run, unless its processes come to rest before:
+one that fails at once does so too."""
 STARTS = 5.0
 """Seconds that an engine gets to start what has ended, where it was asked by one that cannot tell any more."""
 
@@ -28,7 +30,7 @@ and `since` when it was asked for, or the doubt began.
 
 
 def note(container: Container) -> Progress:
-    """What is to be on disk before `go_on` is first called."""
+    """What is to be on disk before `advance` is first called."""
     return {
         "container": container.name, "id": container.id, "state": "noted", "was": container.started,
         "message": container.message,
@@ -36,19 +38,21 @@ def note(container: Container) -> Progress:
 
 
 def doubt(progress: Progress) -> Progress:
-    """The same after a crash, where the engine may have been asked already and be about it still."""
+    """The same after a crash or a lost answer: the engine may have been asked already and be about it still."""
     if progress["state"] == "noted":
         progress = progress | {"state": "doubted"}
-    # The clock began anew if the host went down.
+    # The monotonic clock restarts with the host.
     return progress | {"since": clock.monotonic()}
 
 
 def due(progress: Progress) -> float:
-    """Seconds until `go_on` is to be called again."""
-    return DOUBT_EVERY if progress["state"] == "doubted" else 0.0
+    """Seconds until `advance` is to be called again."""
+    if progress["state"] != "doubted":
+        return 0.0
+    return pause_after(clock.monotonic() - progress["since"])
 
 
-def go_on(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Progress:
+def advance(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Progress:
     """Ask for the restart unless it was done, and look whether the container is up, for a moment.
 
     Raises `EngineFailed` where it is gone, has ended again, is unhealthy, or is not up `timeout`
@@ -62,14 +66,19 @@ def go_on(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Pro
             return progress if _may_come(engine, progress) else progress | {"state": "noted"}
         else:
             progress = _ask(engine, container, progress)
+            if progress["state"] == "doubted":
+                return progress
     return _told(engine, progress, timeout, stop)
 
 
 def _ask(engine: Engine, container: Container, progress: Progress) -> Progress:
-    # What is frozen can neither end nor be restarted.
-    if container.status == "paused":
-        engine.unpause(container.id)
-    engine.restart(container.id)
+    try:
+        # What is frozen can neither end nor be restarted.
+        if container.status == "paused":
+            engine.unpause(container.id)
+        engine.restart(container.id)
+    except EngineLost:
+        return doubt(progress)
     return _begun(progress)
 
 
@@ -79,37 +88,46 @@ def _may_come(engine: Engine, progress: Progress) -> bool:
 
 
 def _told(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Progress:
-    container = _look_until_decided(engine, progress, stop)
-    if _is_up(container, progress) and not stop.wait(_unproved(container)):
-        again = engine.look(container.id)
-        if _is_up(again, progress) and again.started == container.started:
-            ended = progress | {"state": "running", "message": again.message}
-            return {name: value for name, value in ended.items() if name != "since"}
-        container = again
+    container, stays = _await_decision(engine, progress, stop)
+    if stays:
+        ended = progress | {"state": "running", "message": container.message}
+        return {name: value for name, value in ended.items() if name != "since"}
     _refuse_what_will_not_come(container, progress, timeout)
     return progress | {"message": container.message}
 
 
-def _look_until_decided(engine: Engine, progress: Progress, stop: Stop) -> Container:
-    seen: list[Container] = []
+def _await_decision(engine: Engine, progress: Progress, stop: Stop) -> tuple[Container, bool]:
+    """How it stands once it has ended, is unhealthy or stays up, `PATIENCE` seconds later or at a stop; and whether
+    it stays up."""
+    first_seen: dict[str, float] = {}
+    rest = Rest()
+    with engine.changes(progress["id"]) as changes:
+        until = time.monotonic() + PATIENCE
+        while True:
+            container, now = engine.look(progress["id"]), time.monotonic()
+            unproved = 0.0
+            if _is_up(container, progress):
+                unproved = _unproved(container, now - first_seen.setdefault(container.started, now), rest)
+                if not unproved:
+                    return container, True
+            elif not container.up or container.health == "unhealthy":
+                return container, False
+            if stop.requested or now >= until:
+                return container, False
+            changes.wait(unproved or until - now, stop)
 
-    def decided() -> bool:
-        seen.append(container := engine.look(progress["id"]))
-        return _is_up(container, progress) or not container.up or container.health == "unhealthy"
 
-    poll(decided, PATIENCE, stop)
-    return seen[-1]
-
-
-def _unproved(container: Container) -> float:
-    """Seconds until it has run for `STAYS`, by the engine's clock; none where its health check has passed."""
+def _unproved(container: Container, seen_for: float, rest: Rest) -> float:
+    """Seconds until the next look: none where its health check has passed, where it has run for `STAYS` by the engine's
+    clock, or where its processes are at rest."""
     if container.health == "healthy":
         return 0.0
     try:
         runs = clock.now() / 1_000_000 - datetime.fromisoformat(container.started).timestamp()
     except ValueError:
-        return STAYS
-    return min(STAYS, max(0.0, STAYS - runs))
+        runs = 0.0
+    processes = cgroup.members(cgroup.of_container(container.id, container.pid))
+    return rest.left(max(runs, seen_for), STAYS, processes)
 
 
 def _refuse_what_will_not_come(container: Container, progress: Progress, timeout: float) -> None:
@@ -124,7 +142,7 @@ def _refuse_what_will_not_come(container: Container, progress: Progress, timeout
 
 
 def _lacks(container: Container) -> str:
-    """What it has not come to: a check may fail, or be run by nobody."""
+    """Why it is not up: its health check fails, or the engine does not run it."""
     waits = container.status == "running" and container.health == "starting"
     return "runs, but its health check has not passed" if waits else "is not up"
 

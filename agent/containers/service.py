@@ -1,13 +1,13 @@
-"""The containers of one service: each is restarted, paused or let go on once, one after the other."""
+"""The containers of one service: each is restarted, paused or resumed once, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from agent.containers import restart
-from agent.containers.engine import Engine, EngineFailed, NoContainer
+from agent.containers.engine import Engine, EngineFailed, EngineLost, NoContainer
 from agent.models import Json
-from agent.stop import Stop
+from agent.util.stop import Stop
 
 Each = dict[str, Json]
 """`{"container", "id", "state", "message"}`: what was done with one, to be written down after each call.
@@ -29,7 +29,7 @@ def restarted(engine: Engine, each: Each, timeout: float, stop: Stop) -> Each:
     """The next step of its restart; see `restart`. Raises `EngineFailed`."""
     if each["state"] == "waiting":
         return restart.note(engine.look(each["id"]))
-    return restart.go_on(engine, each, timeout, stop)
+    return restart.advance(engine, each, timeout, stop)
 
 
 def paused(engine: Engine, each: Each) -> Each:
@@ -57,7 +57,10 @@ def resumed(engine: Engine, each: Each) -> Each:
 def _ask_for(ask: Callable[[str], None], wanted: str, engine: Engine, id: str) -> None:
     try:
         ask(id)
-    except EngineFailed:
-        # An engine that was asked before a crash may just have been about it.
-        if engine.look(id).status != wanted:
+    except EngineFailed as error:
+        # An engine that was asked before a crash may be busy with it. After a lost answer only a look shows the effect.
+        if engine.look(id).status == wanted:
+            return
+        if not isinstance(error, EngineLost):
             raise
+        ask(id)

@@ -1,4 +1,4 @@
-"""The contract of a datastore: what an administrator would ask of it over a connection of its own."""
+"""The interface of a datastore: the administrative operations that the kinds use."""
 
 import json
 from abc import ABC, abstractmethod
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
-from agent import plan, secret_file
-from agent.config import Datastore as Settings
-from agent.config import Peer
-from agent.datastores.requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
+from agent import plan
+from agent.auth import secret_file
+from agent.auth.secret_file import SecretUnreadable
+from agent.config import Datastore as Settings, Peer
+from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
 from agent.datastores.status import Status
 from agent.errors import ConfigError
 from agent.models import Json
 from agent.plan import Plan, Would
-from agent.secret_file import SecretUnreadable
-from agent.stop import Stop
+from agent.util.stop import Stop
 
 if TYPE_CHECKING:
     from agent.datastores.progress import Progress
@@ -28,55 +28,53 @@ NO_REPLICATION = "this datastore has no replication that the agent knows of"
 
 
 class DatastoreError(Exception):
-    """It did not do what it was asked; the message is one sentence without any secret."""
+    """A request to the datastore failed. The message is one sentence without secrets."""
 
 
 class DatastoreUnreachable(DatastoreError):
-    """It does not answer."""
+    """The server does not answer."""
 
 
 class DatastoreDown(DatastoreUnreachable):
-    """Nothing listens where it should: it is not running."""
+    """Nothing listens at the server's address: it is not running."""
 
 
 class DatastoreRefused(DatastoreError):
-    """It answered, and not with a yes; the message has its own words."""
+    """The server refused the request; the message contains the server's own error."""
 
 
 class OutcomeUnknown(DatastoreError):
-    """A request ran out of our time and may still take effect; `waits_for` is what the server says it waits for."""
+    """A request timed out and may still take effect. `waits_for`: what it waits for, according to the server."""
 
     def __init__(self, message: str, waits_for: str | None = None) -> None:
         super().__init__(message)
         self.waits_for = waits_for
 
 
-class Terminated(BaseException):
-    """The job of a resync was told to end: put the old data back, then say what is left in a `DatastoreError`."""
-
-
 class NotSupported(DatastoreError):
-    """This kind of datastore has no such thing; the message says what is done there instead."""
+    """This kind of datastore does not support the request; the message names the alternative."""
 
 
 class DriverMissing(Exception):
-    """The Python package that talks to it is not installed; the message says how to."""
+    """The Python driver is not installed; the message says how to install it."""
 
 
 class Datastore(ABC):
-    """One server on this node. Every call makes a connection of its own and raises `DatastoreError`s.
+    """The datastore server on this node. Each call opens its own connection and raises `DatastoreError`s.
 
-    A server of another make is a module of its own here: a subclass, named in `KINDS`.
+    Each kind of server is a subclass in its own package, registered in `datastores.class_of`.
     """
 
     driver: ClassVar[str]
-    """The package to import, which the extra of the datastore's kind installs."""
+    """The Python package of the driver, which the extra of the datastore's kind installs."""
     schemes: ClassVar[tuple[str, ...]]
-    """The forms of a url that it understands."""
+    """The accepted schemes of `datastore.url`."""
     experimental: ClassVar[str | None] = None
-    """What has not been tried on the real server, as a sentence for the descriptions of kinds."""
+    """A sentence for the descriptions of kinds about what was not tested with the real server."""
+    absent_facts: ClassVar[Mapping[str, str]] = {}
+    """The facts of `status` that this kind of server never has, each with a sentence that says so."""
     node: str = ""
-    """The name by which it is to follow its primary, where that matters."""
+    """The name under which this server follows its primary, where the datastore uses one."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -89,25 +87,25 @@ class Datastore(ABC):
             raise ConfigError(f"datastore.url: expected one of {', '.join(f'{each}://' for each in self.schemes)}")
         host = parts.netloc.rpartition("@")[2]
         self.address = f"{parts.scheme}://{host}{parts.path}"
-        """The url without user, password and options, for messages."""
+        """The URL without user, password and options, for messages."""
 
     @classmethod
     def require_driver(cls) -> None:
-        """Raises `DriverMissing`. The driver is imported where it is used."""
+        """Check that the driver is installed, without importing it. Raises `DriverMissing`."""
         if find_spec(cls.driver) is None:
-            extra = cls.__module__.rpartition(".")[2]
+            extra = cls.__module__.split(".")[-2]  # agent.datastores.EXTRA.datastore
             raise DriverMissing(
                 f"the Python package {cls.driver} is not installed: install the agent with its extra [{extra}]"
             )
 
     def password(self) -> str | None:
-        """The content of `password_file`, read anew each time; None where it is not set."""
+        """The content of `password_file`, read at each call; None if the option is not set."""
         return password_in(self.settings.password_file)
 
     def peer(self, name: str | None) -> Peer | None:
-        """The peer of that name; without a name `datastore.primary`, else None: the source that is followed now.
+        """The peer of that name; without a name `datastore.primary`; else None, which means the present source.
 
-        Raises `DatastoreRefused` for a name that the configuration lacks.
+        Raises `DatastoreRefused` for a name that is not configured.
         """
         if name is not None:
             if (found := self.settings.peers.get(name)) is None:
@@ -140,29 +138,29 @@ class Datastore(ABC):
             unknown=not_asked,
         )
 
-    # Life
+    # Shutdown
 
     @abstractmethod
     def is_up(self) -> bool:
-        """Whether it is running and answers, be it with a refusal. Raises `DatastoreUnreachable` if in doubt."""
+        """Whether the server runs and answers; a refusal is an answer. Raises `DatastoreUnreachable` if in doubt."""
 
     @abstractmethod
     def shut_down(self, timeout: float, stop: Stop) -> str:
-        """Let it shut down by its own means, with its data safe, and wait until it has; returns a sentence.
+        """Shut the server down cleanly by its own command and wait until it has ended; returns a sentence.
 
-        `timeout` is in seconds. Raises `DatastoreDown` where it was not up, `DatastoreRefused` where
-        it would not or `stop` was requested, `DatastoreUnreachable` where it is not known.
+        `timeout` is in seconds. Raises `DatastoreDown` if it was not running, `DatastoreRefused` if it
+        refused or `stop` was requested, `DatastoreUnreachable` if the result is not known.
         """
 
     # Databases. Where `database_options` is None there are none to create or delete.
 
     database_options: ClassVar[tuple[str, ...] | None] = None
-    """Which of owner, encoding, charset, collation and template `create_database` understands."""
+    """The options that `create_database` supports: of owner, encoding, charset, collation and template."""
     no_databases: ClassVar[str] = "this datastore has no databases that can be created"
-    """Why the kinds that need databases are not offered."""
+    """The reason why the kinds for databases are not offered."""
 
     def is_system_database(self, name: str) -> bool:
-        """Whether it belongs to the server and must never be deleted."""
+        """Whether the database belongs to the server and must not be deleted."""
         raise NotSupported(self.no_databases)
 
     def database_exists(self, name: str) -> bool:
@@ -175,11 +173,11 @@ class Datastore(ABC):
         return Plan(Would.CHANGE, f"the database {name} would be created", steps=[f"create the database {name}"])
 
     def create_database(self, name: str, options: Mapping[str, str]) -> Json:
-        """Create one that does not exist; returns what was created, for the action's result."""
+        """Create a database; returns its description for the action's result."""
         raise NotSupported(self.no_databases)
 
     def plan_delete_database(self, name: str, *, force: bool) -> Plan:
-        """What `delete_database` would do now, and how much data would be gone."""
+        """What `delete_database` would do now, and how much data would be lost."""
         if self.is_system_database(name):
             return plan.refuse(f"{name} belongs to the server and is not deleted", "name a database of an application")
         if not self.database_exists(name):
@@ -189,7 +187,7 @@ class Datastore(ABC):
         return Plan(Would.DESTROY, summary, steps=[f"delete the database {name}"], discards=discards)
 
     def delete_database(self, name: str, *, force: bool) -> Json:
-        """Delete one that exists, with all its data; `force` ends its connections first."""
+        """Delete a database with all its data; `force` ends its connections first."""
         raise NotSupported(self.no_databases)
 
     def plan_update_database(self, name: str, owner: str) -> Plan:
@@ -197,7 +195,7 @@ class Datastore(ABC):
         raise NotSupported(self.no_databases)
 
     def update_database(self, name: str, owner: str) -> Json:
-        """Give a database another owner."""
+        """Change the owner of a database."""
         raise NotSupported(self.no_databases)
 
     # Users
@@ -206,19 +204,19 @@ class Datastore(ABC):
         raise NotSupported("this datastore has no users that can be created")
 
     def create_user(self, name: str, password: str, databases: Sequence[str], privileges: str) -> Json:
-        """Create a user who may do that on those databases and no more, whole or not at all.
+        """Create a user with these privileges on these databases only; atomic.
 
         `privileges` is "readonly", "readwrite" or "owner".
-        Raises `DatastoreRefused` where it exists or a database does not.
+        Raises `DatastoreRefused` if the user exists or a database does not.
         """
         raise NotSupported("this datastore has no users that can be created")
 
     def delete_user(self, name: str, reassign_to: str | None = None) -> Json:
-        """Delete a user; what it owns goes to `reassign_to`, else as the server needs. Whole or not at all."""
+        """Delete a user; its objects go to `reassign_to`, or to an owner that the server requires. Atomic."""
         raise NotSupported("this datastore has no users that can be deleted")
 
     def keep_users(self) -> None:
-        """Let the users as they are now last over its restart, where a change alone does not do that."""
+        """Make the present users survive a restart, where the server does not store changes by itself."""
         return
 
     def plan_create_user(self, name: str, databases: Sequence[str], privileges: str) -> Plan:
@@ -232,7 +230,7 @@ class Datastore(ABC):
         raise NotSupported("the agent cannot change users of this datastore")
 
     def update_user(self, name: str, changes: "UserChanges") -> Json:
-        """Change a user, whole or not at all. Raises `DatastoreRefused` where the user or a database is missing."""
+        """Change a user; atomic. Raises `DatastoreRefused` if the user or a database is missing."""
         raise NotSupported("the agent cannot change users of this datastore")
 
     def plan_delete_user(self, name: str, reassign_to: str | None) -> Plan:
@@ -241,15 +239,15 @@ class Datastore(ABC):
             return plan.refuse(f"no user is called {name}", "check the name")
         return Plan(Would.CHANGE, f"the user {name} would be deleted", steps=[f"delete the user {name}"])
 
-    # Replication. A plan reads this server and its peers and changes nothing; the action makes the same plan first.
+    # Replication. A plan only reads this server and its peers; the action computes the same plan first.
 
     resync_needs: ClassVar[tuple[str, ...]] = ()
-    """What the configuration must have for `resync`: "service", or options of `[datastore]`."""
+    """The configuration that `resync` needs: "service", or options of `[datastore]`."""
     follow_needs: ClassVar[tuple[str, ...]] = ()
-    """The same for `follow` and `demote`."""
+    """The configuration that `follow` and `demote` need."""
 
     def role(self) -> "Role":
-        """The server's role, as the server itself says."""
+        """The role that the server reports."""
         raise NotSupported(NO_REPLICATION)
 
     def plan_promote(self, request: PromoteRequest) -> Plan:
@@ -264,9 +262,9 @@ class Datastore(ABC):
     def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:
         """Make this replica a writable primary and wait until it is.
 
-        Returns the members of the result besides `role` and `writable`: `lag`, `old_primary` (`unreachable`,
-        `read_only` or `writable`), `old_primary_address`, `held_by` (what keeps commits from finishing, or None),
-        `server` (what else this kind of server says).
+        Returns the members of the result except `role` and `writable`: `lag`, `old_primary` (`unreachable`,
+        `read_only` or `writable`), `old_primary_address`, `held_by` (the reason why commits wait, or None),
+        `server` (details that depend on the kind of server).
         """
         raise NotSupported(NO_REPLICATION)
 
@@ -280,11 +278,11 @@ class Datastore(ABC):
         return Plan(Would.CHANGE, "this server would stop following its source", steps=["stop replication"])
 
     def disable_replication(self, stop: Stop) -> Json:
-        """Stop following the source, also after a restart; the server stays read-only where the server can."""
+        """Stop following the source, also after a restart; the server stays read-only if it supports that."""
         raise NotSupported(NO_REPLICATION)
 
     def plan_resync(self, service: "Supervisor | None", request: ResyncRequest) -> Plan:
-        """What `resync` would do now. `facts["method"]` names the way: `none`, `follow`, `rewind`, `copy` ..."""
+        """What `resync` would do now. `facts["method"]` names the method: `none`, `follow`, `rewind`, `copy` ..."""
         try:
             role = self.role() if self.is_up() else None
         except DatastoreDown:
@@ -295,27 +293,27 @@ class Datastore(ABC):
         return Plan(Would.DESTROY, "this server would be rebuilt from its primary", facts={"method": "copy"})
 
     def resync(self, service: "Supervisor | None", progress: "Progress", request: ResyncRequest = RESYNC) -> Json:
-        """Bring this server to follow its primary by the gentlest way that does, and wait until it follows.
+        """Make this server follow its primary by the least invasive method that works, and wait until it follows.
 
-        Runs in a job, for as long as it takes, and makes the plan again first. Returns the members of the result
-        besides `role`: `method`, `primary`, `discarded`, and what else this kind of server says. While the data is
-        not whole a mark on disk says so (`is_dirty`).
+        Runs in a job without a time limit and first computes the plan again. Returns the members of the result
+        except `role`: `method`, `primary`, `discarded` and details that depend on the kind of server. While the
+        data is incomplete, a mark on disk records it (`is_dirty`).
         """
         raise NotSupported(NO_REPLICATION)
 
     def recover(self, service: "Supervisor | None") -> str | None:
-        """After a resync that was killed: let the old data serve again, or the new data where it follows.
+        """After a killed resync: bring the old data back into use, or keep the new data if it follows.
 
-        Returns a sentence; None where there was nothing to do. Raises `DatastoreError`, saying where the data lies.
+        Returns a sentence, or None if there was nothing to do. Raises `DatastoreError` with the location of the data.
         """
         return None
 
     def plan_follow(self, service: "Supervisor | None", primary: str) -> Plan:
-        """What `follow` would do now; refused where only a rebuild would do, saying why."""
+        """What `follow` would do now; refused, with the reason, if a rebuild is necessary."""
         raise NotSupported(NO_REPLICATION)
 
     def follow(self, service: "Supervisor | None", primary: str, stop: Stop) -> Json:
-        """Follow that peer without a rebuild, and wait until data arrives from it."""
+        """Follow the peer without a rebuild, and wait until data arrives from it."""
         raise NotSupported(NO_REPLICATION)
 
     def plan_demote(self, service: "Supervisor | None", primary: str) -> Plan:
@@ -323,28 +321,28 @@ class Datastore(ABC):
         raise NotSupported(NO_REPLICATION)
 
     def demote(self, service: "Supervisor | None", primary: str, stop: Stop) -> Json:
-        """Make this primary a replica of that peer without losing an acknowledged write.
+        """Make this primary a replica of the peer without losing an acknowledged write.
 
         Stops writes, waits until the peer has everything (proved by position), and follows it. If the peer does not
-        catch up in time, or `stop` is requested before the peer has everything, this server takes writes again.
-        Idempotent: called again after an interruption it continues.
+        catch up in time, or `stop` is requested before the peer has everything, this server accepts writes again.
+        Idempotent: continues when called again after an interruption.
         """
         raise NotSupported(NO_REPLICATION)
 
     def is_dirty(self) -> bool:
-        """Whether a resync ended half way, so that the data must not be used."""
+        """Whether a resync was interrupted and the data is therefore incomplete and must not be used."""
         return False
 
 
 def agreed(plan: Plan) -> Plan:
-    """The plan that the caller is to carry out. Raises `DatastoreRefused` where the plan refuses."""
+    """The plan, for a caller that executes it. Raises `DatastoreRefused` if the plan is a refusal."""
     if plan.refusal is not None:
         raise DatastoreRefused(f"{plan.refusal.reason}; {plan.refusal.lifted_by}")
     return plan
 
 
 def password_in(file: Path | None) -> str | None:
-    """The content of a password file, read anew each time; None where there is none. Raises `DatastoreError`."""
+    """The content of a password file, read at each call; None without a file. Raises `DatastoreError`."""
     if file is None:
         return None
     try:
@@ -355,9 +353,10 @@ def password_in(file: Path | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class UserChanges:
-    """What to change of a user; None: leave it as it is.
+    """The changes of a user; None: no change.
 
-    `keep_old_password`: the present password stays valid beside the new one, until a change without it.
+    `keep_old_password`: the present password stays valid together with the new one until the next change
+    without this option.
     """
 
     password: str | None = None
@@ -369,10 +368,10 @@ class UserChanges:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """`name` is "replica" (configured to follow a source), "primary" (follows no source, and accepts writes or has
-    replicas) or "standalone" (follows no source, read-only, without replicas).
+    """The role. `name` is "replica" (configured to follow a source), "primary" (no source, accepts writes or has
+    replicas) or "standalone" (no source, read-only, without replicas).
 
-    `primary` is the address of the source of a replica, `streaming` whether the replica receives from it right now.
+    `primary` is the address of a replica's source, `streaming` whether the replica receives from it now.
     """
 
     name: str
@@ -382,5 +381,5 @@ class Role:
 
     @property
     def leads(self) -> bool:
-        """Whether the server takes writes of its own."""
+        """Whether the server accepts writes of clients."""
         return self.name == "primary" or (self.name == "standalone" and self.writable)

@@ -1,21 +1,22 @@
-"""The phases of a resync, and how far the present phase is: each line of a job's output is the whole state."""
+"""Reports the phases of a resync and the progress of the present phase."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from agent.datastores.resync_report import Report
+
 EVERY = 0.5
-"""Seconds between two measurements that are reported."""
+"""Seconds between two reported measurements."""
 WINDOW = 20
-"""Measurements that the rate is computed from."""
+"""Number of measurements from which the rate is computed."""
 
 
 class Progress:
-    """Called with the name of each phase as it begins. A detail may stand behind the name, after a colon."""
+    """Called with the name of each phase when it begins; a detail may follow the name after a colon."""
 
-    def __init__(self, report: Callable[[dict[str, Any]], None], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, report: Callable[[Report], None], now: Callable[[], float] = time.monotonic) -> None:
         self._report, self._now = report, now
         self._phases: list[str] = []
         self._phase = ""
@@ -28,18 +29,18 @@ class Progress:
             self._seen.clear()
             if name not in self._phases:
                 self._phases.append(name)
-        self._report(self._state() | ({"progress": {"detail": detail}} if detail else {}))
+        self._report(self._state({"detail": detail} if detail else None))
 
     def measure(self, done: int, total: int | None) -> None:
-        """Report bytes done in this phase, of a total where that is known; more often than `EVERY` is ignored."""
+        """Report the bytes done in this phase and the total if known. Calls more often than `EVERY` are ignored."""
         now = self._now()
         if self._seen and now < self._seen[-1][0] + EVERY and done != total:
             return
         self._seen.append((now, done))
-        self._report(self._state() | {"progress": self._measured(done, total)})
+        self._report(self._state(self._measured(done, total)))
 
-    def _state(self) -> dict[str, Any]:
-        return {"phase": self._phase, "phases": list(self._phases)}
+    def _state(self, progress: dict[str, Any] | None) -> Report:
+        return Report(self._phase, list(self._phases), progress)
 
     def _measured(self, done: int, total: int | None) -> dict[str, Any]:
         """`bytes_done`, `bytes_total`, `percent`, `rate` in bytes a second, `seconds_left`; None: not known."""
@@ -54,8 +55,3 @@ class Progress:
             "rate": None if rate is None else round(rate),
             "seconds_left": None if left is None else round(max(0.0, left)),
         }
-
-
-def to_stdout(state: dict[str, Any]) -> None:
-    """Report on standard output, a JSON object a line."""
-    print(json.dumps(state), flush=True)

@@ -1,4 +1,4 @@
-"""The facts about one server that `GET /api/unstable/datastore` shows (PROTOCOL.md section 4)."""
+"""The status of one server as shown by `GET /api/unstable/datastore` (PROTOCOL.md section 4)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agent.datastores.requests import Lag
+from agent.datastores.replication_requests import Lag
 from agent.models import Json
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A fact that cannot be had is None and named in `unknown` with the reason.
+    """The facts. An unavailable fact is None, and `unknown` has the reason under its name.
 
-    `role` is `primary`, `replica` or `standalone`, as in `Role`. `source` is what a replica follows: `address`,
+    `role` is `primary`, `replica` or `standalone`, as in `Role`. `source` is the source of a replica: `address`,
     `state` (`streaming`, `connecting`, `stopped`), `last_message_age` in seconds, `error`. `position` is the LSN, GTID
-    set or offset up to which the server has its data, `slots` are `{"name", "active", "held_bytes"}`, `synchronous` is
+    set or offset up to which the server has data, `slots` are `{"name", "active", "held_bytes"}`, `synchronous` is
     `{"required", "satisfied", "standbys"}`, `replicas` are `{"name", "address", "state", "lag_bytes"}`.
     """
 
@@ -37,5 +37,5 @@ class Status:
     unknown: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Json]:
-        """The members of the wire's answer, but for `kind` and `checked_ts`."""
+        """The members of the HTTP answer except `kind` and `checked_ts`."""
         return asdict(self)

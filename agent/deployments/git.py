@@ -3,24 +3,22 @@
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent.config import Application
 from agent.deployments import git_debris
-from agent.deployments.failure import DeploymentFailed, failure
-from agent.deployments.git_elsewhere import refuse_files_elsewhere
-from agent.deployments.git_words import about_key, last_words
-from agent.hosts import command
-from agent.hosts.output import TAIL
-from agent.stop import Stop
+from agent.deployments.errors import DeploymentFailed, failure
+from agent.deployments.git_errors import about_key, last_words
+from agent.deployments.git_external_files import refuse_files_elsewhere
+from agent.processes import command
+from agent.processes.output import TAIL
+from agent.util.stop import Stop
 
 REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 SHORT_HASH = re.compile(r"[0-9a-f]{4,63}", re.ASCII)
-NOT_THERE = 1
-"""What rev-parse ends with where no commit is named so; with anything else it does not tell."""
 SHORT_WORK = 60.0
 """Seconds for what git does without the network or many files."""
 UMASK = 0o022
@@ -30,7 +28,7 @@ OPTIONS = (
     "core.hooksPath=/dev/null",
     # What git answered for must be there after a power cut.
     "core.fsync=all",
-    # Nothing of it goes on in the background.
+    # Nothing of it continues in the background.
     "gc.autoDetach=false",
     "maintenance.autoDetach=false",
     "advice.detachedHead=false",
@@ -90,10 +88,12 @@ class Mirror:
         Raises `DeploymentFailed` where there is none, where several commits are named so, and, unless `force`, for a
         commit that no branch or tag reaches.
         """
-        git_hash = self.find(ref, stop, action)
-        if git_hash is None:
+        named = self._find(ref, stop, action)
+        if not named:
             raise DeploymentFailed(f"{self._application.repository} has no branch, tag or commit {ref}")
-        if not (force or self._is_reached(git_hash, stop, action)):
+        git_hash = next(iter(named.values()))
+        is_ref = any(name.startswith("refs/") for name in named)
+        if not (force or is_ref or self._is_reached(git_hash, stop, action)):
             raise DeploymentFailed(
                 f"no branch or tag of {self._application.repository} reaches commit {git_hash} any more: it was "
                 "removed, or its branch was rewritten; force deploys it"
@@ -110,22 +110,25 @@ class Mirror:
         The full hash of a commit means this commit, whatever branches and tags are called. Raises `DeploymentFailed`
         where git does not tell, and where several commits are named so.
         """
-        if WHOLE_HASH.fullmatch(ref) and (found := self._commit(ref, stop, action)):
+        return next(iter(self._find(ref, stop, action).values()), None)
+
+    def _find(self, ref: str, stop: Stop, action: str) -> dict[str, str]:
+        """The one commit by each of its names that may be meant."""
+        if WHOLE_HASH.fullmatch(ref) and (found := self._commits([ref], stop, action)):
             return found
-        names = [*_names(ref), *self._commits_beginning_with(ref, stop, action)]
-        named = {name: found for name in names if (found := self._commit(name, stop, action))}
+        named = self._commits([*_names(ref), *self._commits_beginning_with(ref, stop, action)], stop, action)
         if len(set(named.values())) > 1:
             raise DeploymentFailed(f"{ref} is ambiguous: {' and '.join(_described(named))}; give one of these names")
-        return next(iter(named.values()), None)
+        return named
 
-    def _commit(self, name: str, stop: Stop, action: str) -> str | None:
-        """The commit of one name as git reads it. Raises `DeploymentFailed` where git does not tell."""
-        found = self._git(stop, action, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-        if found.ok:
-            return found.stdout.strip()
-        if found.ended is not None or found.status != NOT_THERE:
+    def _commits(self, names: Sequence[str], stop: Stop, action: str) -> dict[str, str]:
+        """The commits of these names as git reads them. Raises `DeploymentFailed` where git does not tell."""
+        asked = "".join(f"{name}^{{commit}}\n" for name in names).encode()
+        found = self._git(stop, action, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked)
+        if not found.ok:
             raise failure(found)
-        return None
+        answers = (line.split(" ") for line in found.stdout.splitlines())
+        return {name: hash for name, (hash, *type) in zip(names, answers, strict=True) if type == ["commit"]}
 
     def _commits_beginning_with(self, ref: str, stop: Stop, action: str) -> list[str]:
         """The commits whose hashes begin so: git itself would prefer a branch of that name, silently."""
@@ -134,7 +137,8 @@ class Mirror:
         found = self._git(stop, action, "rev-parse", f"--disambiguate={ref}")
         if not found.ok:
             raise failure(found)
-        return [each for each in found.stdout.split() if self._commit(each, stop, action) == each]
+        candidates = found.stdout.split()
+        return [name for name, hash in self._commits(candidates, stop, action).items() if name == hash]
 
     def _is_reached(self, git_hash: str, stop: Stop, action: str) -> bool:
         """Whether a branch or a tag contains the commit."""
@@ -170,8 +174,9 @@ class Mirror:
             yield "credential.helper="
             yield f'credential.helper=!f() {{ test "$1" != get || {store}; }}; f'
 
-    def _git(self, stop: Stop, action: str, *words: str, tail: int = TAIL) -> command.Outcome:
+    def _git(self, stop: Stop, action: str, *words: str, stdin: bytes = b"", tail: int = TAIL) -> command.Outcome:
         options: dict[str, Any] = {"timeout": SHORT_WORK, "env": self.environment(), "umask": UMASK, "tail": tail}
+        options["stdin"] = stdin
         return command.run(self._argv(*words), stop=stop, action=action, **options)
 
     def why(self, output: str) -> str:

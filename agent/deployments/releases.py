@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent import clock
-from agent.deployments.failure import DeploymentFailed
-from agent.hosts import files
-from agent.hosts.trees import remove_tree
+from agent.deployments.errors import DeploymentFailed
+from agent.util import atomic_files
+from agent.util.remove_tree import remove_tree
 
 NAME = re.compile(r"\d{8}-\d{6}-([0-9a-f]{40}|[0-9a-f]{64})", re.ASCII)
 STAMP = "%Y%m%d-%H%M%S"
@@ -64,7 +64,7 @@ class Releases:
         draft.unlink(missing_ok=True)
         draft.symlink_to(release)
         os.rename(draft, self.path / LINK)
-        files.sync(self.path)
+        atomic_files.sync(self.path)
 
     def remove(self, release: str) -> bool:
         """Remove one that is not in use; false where something of it could not be removed.

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from agent import clock
 from agent.config import Application
-from agent.deployments.failure import DeploymentFailed
-from agent.deployments.work import UMASK
-from agent.hosts import command
-from agent.stop import Stop
-from agent.supervisors import restart
-from agent.supervisors.base import CommandKilled, SupervisorFailed, told
-from agent.supervisors.restart import Progress
-from agent.supervisors.unit import Unit
+from agent.deployments.errors import DeploymentFailed
+from agent.deployments.jobs import UMASK
+from agent.processes import command
+from agent.processes.recording import Recorded
+from agent.supervisors.base import CommandKilled, SupervisorFailed, failure_text
+from agent.supervisors.systemd import unit_restart
+from agent.supervisors.systemd.unit import Unit
+from agent.supervisors.systemd.unit_restart import Progress
+from agent.util.stop import Stop
 
 HEALTHY, FAILED = "healthy", "failed"
 """States of a unit's progress beyond those of a restart."""
@@ -44,7 +45,7 @@ class Rollout:
     def rolling(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
         """One at a time: the next is not touched before the one before it is healthy."""
         if done and not ended(done[-1]):
-            return [*done[:-1], self._go_on(done[-1])]
+            return [*done[:-1], self._advance(done[-1])]
         return [*done, self._note(names[len(done)])]
 
     def parallel(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
@@ -53,7 +54,7 @@ class Rollout:
             return [self._note(name) for name in names]
         if any(each["state"] == "noted" for each in done):
             return [self._ask(each) for each in done]
-        return [self._go_on(each) for each in done]
+        return [self._advance(each) for each in done]
 
     def give_up(self, names: Sequence[str], done: list[Progress], reason: str) -> list[Progress]:
         """Go on with the next after a failure."""
@@ -69,7 +70,7 @@ class Rollout:
         return [name for name in names if name in asked or self._was_started(name, noted.get(name))]
 
     def _was_started(self, name: str, was: str | None) -> bool:
-        """Whether it was started since: also where that cannot be told."""
+        """Whether it was started since; true where that is unknown."""
         try:
             return self._invocation(name) != was
         except CommandKilled:
@@ -88,22 +89,22 @@ class Rollout:
             # One that has crashed too often is not started again before that is forgotten.
             with suppress(SupervisorFailed):
                 unit.ask("reset-failed", self._stop, self._action)
-        return restart.note(unit, self._stop, self._action)
+        return unit_restart.note(unit, self._stop, self._action)
 
     def _ask(self, progress: Progress) -> Progress:
         if progress["state"] != "noted":
             return progress
-        return restart.ask(self._unit(progress["unit"]), progress, self._stop, self._action)
+        return unit_restart.ask(self._unit(progress["unit"]), progress, self._stop, self._action)
 
-    def _go_on(self, progress: Progress) -> Progress:
+    def _advance(self, progress: Progress) -> Progress:
         if ended(progress):
             return progress
         if progress["state"] != "noted" and progress.get("boot") != clock.boot_id():
-            # The host was booted since: the unit must come up once more, in a time that begins anew.
+            # The host was booted since: the unit must come up once more, within a new timeout.
             progress = progress | ({"state": "restarting"} if progress["unit"] else _begun())
         if progress["state"] != "running":
             unit = self._unit(progress["unit"])
-            progress = restart.go_on(
+            progress = unit_restart.advance(
                 unit, progress, self._application.health_timeout, self._stop, self._action
             )  # fmt: skip
         if progress["state"] == "running" and self._is_healthy(progress):
@@ -123,11 +124,12 @@ class Rollout:
             env={**self._env, "AGENT_UNIT": progress["unit"]},
             cwd=self._cwd,
             umask=UMASK,
+            recorded=Recorded(),
         )
         if not outcome.ok and not self._stop.requested and left <= LEAST:
             whose = progress["unit"] or "the application"
             within = f"{self._application.health_timeout:g} s"
-            raise DeploymentFailed(f"{whose} is not healthy within {within}: {told(outcome)}")
+            raise DeploymentFailed(f"{whose} is not healthy within {within}: {failure_text(outcome)}")
         return outcome.ok
 
     def _look(self, progress: Progress) -> Progress:

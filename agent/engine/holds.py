@@ -1,50 +1,106 @@
-"""Which kinds wait in the queue while maintenance mode is on, and why."""
+"""Why actions wait in the queue: maintenance mode, closed windows, a missing approval, or their own time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from agent import clock
-from agent.config import Settings
-from agent.hosts.maintenance import MaintenanceFlag
-from agent.kinds.registry import Registry
+from agent.config import Settings, Window
+from agent.kinds.base.registry import Registry
+from agent.maintenance import MaintenanceFlag
 from agent.models import State
 
 
+class Waits(Protocol):
+    """What the reason depends on. `not_before` is in microseconds since the epoch."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def not_before(self) -> int | None: ...
+    @property
+    def needs_approval(self) -> bool: ...
+    @property
+    def approved_by(self) -> str | None: ...
+
+
 class Holds:
-    """The kinds that `maintenance.holds` names, held as long as the flag is there. Used from any thread."""
+    """What holds which kinds now. Used from any thread."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         globs = settings.maintenance.holds if settings.maintenance else ()
         self._flag = MaintenanceFlag.of(settings)
-        self._kinds = tuple(
-            kind.name for kind in registry if kind.holdable and any(fnmatchcase(kind.name, glob) for glob in globs)
-        )
+        held = tuple(kind.name for kind in registry if kind.can_be_held)
+        self._kinds = tuple(kind for kind in held if _is_one_of(kind, globs))
+        self._windows = {
+            kind: {name: window for name, window in settings.windows.items() if _is_one_of(kind, window.kinds)}
+            for kind in held
+        }
 
     def kinds(self) -> Sequence[str]:
-        """Those that are held now."""
+        """Those that maintenance mode holds now."""
         return self._kinds if self._kinds and self._flag.is_there() else ()
 
-    def reason(self, kind: str, state: State, not_before: int | None = None) -> str | None:
-        """Why an action of that kind in that state waits, for people; None where it is not held.
+    def closed(self) -> Sequence[str]:
+        """Those whose windows are all closed now; an approved action starts all the same."""
+        now = _local_time()
+        return tuple(kind for kind, windows in self._windows.items() if _are_closed(windows, now))
 
-        `not_before` is in microseconds since the epoch.
-        """
-        if state is not State.NEW:
+    def reason(self, action: Waits) -> str | None:
+        """Why this action waits, for people; None where it is not held."""
+        if action.state is not State.NEW:
             return None
-        if not_before is not None and not_before > clock.now():
-            return f"not before {clock.rfc3339(not_before)}"
+        if action.not_before is not None and action.not_before > clock.now():
+            return f"not before {clock.rfc3339(action.not_before)}"
+        if action.approved_by is None:
+            if action.needs_approval:
+                return "waits for the approval of another identity"
+            if closed := self._closed_window(action.kind):
+                return closed
+        return self._maintenance(action.kind)
+
+    def _closed_window(self, kind: str) -> str | None:
+        windows, now = self._windows.get(kind, {}), _local_time()
+        if not _are_closed(windows, now):
+            return None
+        name, opens = min(((name, each.next_opening(now)) for name, each in windows.items()), key=lambda each: each[1])
+        at = opens.astimezone().isoformat(timespec="minutes")
+        return f'the window "{name}" is closed until {at}'
+
+    def _maintenance(self, kind: str) -> str | None:
         if kind not in self._kinds:
             return None
         try:
             mark = self._flag.read()
         except OSError as error:
-            return f"it cannot be told whether maintenance mode is on: {self._flag.path}: {error.strerror}"
+            return f"cannot read the maintenance flag: {self._flag.path}: {error.strerror}"
         return None if mark is None else f"maintenance mode is on since {mark.since}"
 
     def tag(self) -> str:
-        """Another text whenever maintenance mode was entered or left."""
+        """Another text whenever maintenance mode was entered or left, or a window opened or closed."""
         try:
             mark = self._flag.read() if self._kinds else None
         except OSError:
             return "unreadable"
-        return "" if mark is None else str(mark.since)
+        closed = "".join(str(int(kind in closed)) for closed in (self.closed(),) for kind in self._in_windows)
+        return ("" if mark is None else str(mark.since)) + closed
+
+    @property
+    def _in_windows(self) -> Iterator[str]:
+        return (kind for kind, windows in self._windows.items() if windows)
+
+
+def _is_one_of(kind: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(kind, glob) for glob in globs)
+
+
+def _are_closed(windows: Mapping[str, Window], now: datetime) -> bool:
+    return bool(windows) and not any(each.is_open(now) for each in windows.values())
+
+
+def _local_time() -> datetime:
+    """By the clock of the host, without a zone: the hours of a window are those of a wall clock."""
+    return datetime.fromtimestamp(clock.now() / 1_000_000, UTC).astimezone().replace(tzinfo=None)

@@ -1,39 +1,40 @@
-"""Who executes: at most one process for a database, as long as it lives."""
+"""The executor's lock: at most one process per database executes; the kernel releases it."""
 
 import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from agent import clock, log
+
+RELOADED = 3.0
+"""Seconds in which the process before a reload lets go of the queue, unless a step of it runs."""
+
 
 class ExecutorLock:
-    """An `flock` on `<db>.lock`. The kernel gives it up with the process, however that ends."""
+    """An `flock` on `<db>.lock`. The kernel releases it with the process, however that ends."""
 
     def __init__(self, db: Path) -> None:
         self.path = db.with_name(f"{db.name}.lock")
         self._fd: int | None = None
+        self._refused_since: float | None = None
+        self._refusal_logged = False
 
     @property
     def held(self) -> bool:
         return self._fd is not None
 
     def take(self) -> bool:
-        """Try once; false while another process has it. Raises `OSError`."""
-        # No link: it could lead to a file that another user locks.
-        fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
+        """Try once; false while another process has it. Logs who executes. Raises `OSError`."""
+        if (fd := _locked(self.path)) is None:
+            self._log_refusal()
             return False
-        except BaseException:
-            os.close(fd)
-            raise
         self._fd = fd
         # For the log of a second agent alone: the lock itself says who executes.
         with suppress(OSError):
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        log.executing(str(self.path))
         return True
 
     def holder(self) -> str:
@@ -49,3 +50,27 @@ class ExecutorLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _log_refusal(self) -> None:
+        """Once, and not during a reload: there the lock is free soon."""
+        now = clock.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        elif not self._refusal_logged and now - self._refused_since >= RELOADED:
+            self._refusal_logged = True
+            log.not_executing(str(self.path), self.holder())
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor of the file with the lock on it; None while another process has the lock. Raises `OSError`."""
+    # No link: it could lead to a file that another user locks.
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

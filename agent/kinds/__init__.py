@@ -1,1 +1,1 @@
-"""What the agent can do: a file a kind or family, found by being here."""
+"""The kinds of actions: one module for each kind or family. The registry imports every module of this folder."""

@@ -6,23 +6,25 @@ from marshmallow import fields, validate
 
 from agent.config import Settings
 from agent.datastores.base import Datastore
-from agent.kinds.arguments import Flag
 from agent.kinds.base import Args, Done, Outcome, Step
-from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore
+from agent.kinds.base.arguments import Flag
+from agent.kinds.base.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
 from agent.plan import Danger, Plan
 
 
 class CreateArgs(Args):
     name = fields.String(
-        required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "Any name the server allows."}
+        required=True,
+        validate=validate.Length(1, NAME_LENGTH),
+        metadata={"description": "Any name that the server permits."},
     )
     owner = fields.String(validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The user who owns it."})
-    encoding = fields.String(validate=validate.Length(1, 64), metadata={"description": "How its texts are encoded."})
-    charset = fields.String(validate=validate.Length(1, 64), metadata={"description": "How its texts are encoded."})
-    collation = fields.String(validate=validate.Length(1, 64), metadata={"description": "How its texts are ordered."})
+    encoding = fields.String(validate=validate.Length(1, 64), metadata={"description": "The character encoding."})
+    charset = fields.String(validate=validate.Length(1, 64), metadata={"description": "The character encoding."})
+    collation = fields.String(validate=validate.Length(1, 64), metadata={"description": "The collation (sort order)."})
     template = fields.String(
-        validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The database that it is a copy of."}
+        validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The database to copy (template)."}
     )
 
 
@@ -38,7 +40,7 @@ class UpdateArgs(Args):
         required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The database to change."}
     )
     owner = fields.String(
-        required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The user who is to own it."}
+        required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The new owner."}
     )
 
 
@@ -46,7 +48,7 @@ class DatabaseResult(Args):
     """The database after the action."""
 
     database = fields.String(required=True, metadata={"description": "Its name."})
-    server = fields.Dict(required=True, metadata={"description": "What the server says of it; depends on the server."})
+    server = fields.Dict(required=True, metadata={"description": "Details; they depend on the server."})
 
 
 class OnDatabase(OnDatastore):
@@ -69,7 +71,7 @@ class OnDatabase(OnDatastore):
 
 
 class CreateDatabase(OnDatabase):
-    """Create a database. Fails where one of that name exists already."""
+    """Create a database. Fails if a database of that name exists already."""
 
     name = "database_create"
     args = CreateArgs
@@ -87,7 +89,7 @@ class CreateDatabase(OnDatabase):
         return Done(_result(name, created), f"the database {name} is created")
 
     def act_again(self, step: Step) -> Outcome:
-        """The plan saw no database of this name: one that exists now was created by this action."""
+        """The plan found no database of this name: if it exists now, this action created it."""
         name = step.args["name"]
         if self.datastore.database_exists(name):
             return Done(_result(name, {}), f"the database {name} was created before the interruption")
@@ -95,7 +97,7 @@ class CreateDatabase(OnDatabase):
 
 
 class UpdateDatabase(OnDatabase):
-    """Give a database another owner."""
+    """Change the owner of a database."""
 
     name = "database_update"
     args = UpdateArgs
@@ -130,7 +132,7 @@ class DeleteDatabase(OnDatabase):
         return Done(_result(name, deleted), f"the database {name} is deleted")
 
     def act_again(self, step: Step) -> Outcome:
-        """The plan saw the database: it was deleted by this action if it is gone now."""
+        """The plan found the database: if it is gone now, this action deleted it."""
         name = step.args["name"]
         if not self.datastore.database_exists(name):
             return Done(_result(name, {}), f"the database {name} was deleted before the interruption")

@@ -5,9 +5,9 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from agent.datastores.base import UserChanges
-from agent.kinds.arguments import MOST_NAMES, Flag, Listed
 from agent.kinds.base import Args, Done, Outcome, Step
-from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore
+from agent.kinds.base.arguments import MOST_NAMES, Flag, Listed
+from agent.kinds.base.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
 from agent.plan import Danger, Plan
 
@@ -35,27 +35,27 @@ def _databases(about: str, **more: Any) -> Listed:
 
 class CreateArgs(Args):
     name = _name("The user's name.")
-    password = _password("The password, of 8 characters at least; never shown again.", required=True)
+    password = _password("The password, at least 8 characters; never shown again.", required=True)
     databases = _databases("The databases that the user may use.", load_default=list)
     privileges = fields.String(
         load_default="readwrite",
         validate=validate.OneOf(PRIVILEGES),
-        metadata={"description": "What the user may do there."},
+        metadata={"description": "The user's privileges in these databases."},
     )
 
 
 class UpdateArgs(Args):
     name = _name("The user to change.")
-    password = _password("The new password, of 8 characters at least; never shown again.")
+    password = _password("The new password, at least 8 characters; never shown again.")
     keep_old_password = Flag(
         load_default=False,
-        metadata={"description": "The present password stays valid until the next change without this argument."},
+        metadata={"description": "Keep the present password valid until the next change without this argument."},
     )
-    databases = _databases("All databases that the user may use from now on.")
+    databases = _databases("The complete new list of databases that the user may use.")
     privileges = fields.String(
-        validate=validate.OneOf(PRIVILEGES), metadata={"description": "What the user may do in these databases."}
+        validate=validate.OneOf(PRIVILEGES), metadata={"description": "The user's privileges in these databases."}
     )
-    locked = Flag(metadata={"description": "Whether the user is kept from logging in."})
+    locked = Flag(metadata={"description": "Whether logins of the user are refused."})
 
     @validates_schema
     def something_changes(self, data: dict[str, Any], **_: Any) -> None:
@@ -70,7 +70,7 @@ class DeleteArgs(Args):
     reassign_to = fields.String(
         load_default=None,
         validate=validate.Length(1, NAME_LENGTH),
-        metadata={"description": "The user who is to own what this one owns, where the server has owners."},
+        metadata={"description": "The new owner of the user's objects, on servers that have owners."},
     )
 
 
@@ -78,7 +78,7 @@ class UserResult(Args):
     """The user after the action."""
 
     user = fields.String(required=True, metadata={"description": "The user's name."})
-    server = fields.Dict(required=True, metadata={"description": "What the server says of it; depends on the server."})
+    server = fields.Dict(required=True, metadata={"description": "Details; they depend on the server."})
 
 
 class OnUser(OnDatastore):
@@ -96,7 +96,7 @@ class OnUser(OnDatastore):
 
 
 class CreateUser(OnUser):
-    """Create a user of the datastore who may use some databases and no more. Fails where the name is taken."""
+    """Create a user of the datastore with access to the named databases only. Fails if the name is taken."""
 
     name = "database_user_create"
     args = CreateArgs
@@ -110,7 +110,7 @@ class CreateUser(OnUser):
         return Done(_result(args["name"], created), f"the user {args['name']} is created")
 
     def act_again(self, step: Step) -> Outcome:
-        """A user is created whole or not at all; the plan saw none of this name, so this action created it."""
+        """Creation is atomic and the plan found no user of this name: if it exists now, this action created it."""
         name = step.args["name"]
         if self.datastore.user_exists(name):
             self.datastore.keep_users()
@@ -119,7 +119,7 @@ class CreateUser(OnUser):
 
 
 class UpdateUser(OnUser):
-    """Change a user of the datastore: password, databases, privileges, or whether it may log in."""
+    """Change a user of the datastore: password, databases, privileges, or whether logins are refused."""
 
     name = "database_user_update"
     args = UpdateArgs
@@ -137,7 +137,7 @@ class UpdateUser(OnUser):
 
 
 class DeleteUser(OnUser):
-    """Delete a user of the datastore. Refused where that would leave something half done."""
+    """Delete a user of the datastore. Refused where the deletion would be incomplete."""
 
     name = "database_user_delete"
     args = DeleteArgs
@@ -152,7 +152,7 @@ class DeleteUser(OnUser):
         return Done(_result(name, deleted), f"the user {name} is deleted")
 
     def act_again(self, step: Step) -> Outcome:
-        """The plan saw the user: this action deleted it if it is gone now."""
+        """The plan found the user: if it is gone now, this action deleted it."""
         name = step.args["name"]
         if not self.datastore.user_exists(name):
             self.datastore.keep_users()

@@ -1,25 +1,28 @@
-"""`external.<name>`: actions of the configuration, each a command that starts it and one that tells how it stands."""
+"""`external.<name>`: actions of the configuration. One command starts the work, another reports its status."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from marshmallow import Schema, fields
 
-from agent import strict_json
+from agent.auth import configured_secrets
 from agent.config import ExternalAction, ExternalArgument, Settings
-from agent.hosts import command
-from agent.hosts.command import CommandNotStarted
-from agent.kinds.arguments import Flag, Number, Whole
 from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
-from agent.kinds.masking import mask_names_too, spellings
+from agent.kinds.base.arguments import Flag, Number, Whole
+from agent.kinds.base.masking import mask_names_too, spellings
 from agent.models import Json
-from agent.nesting import DEPTH, too_deep
 from agent.plan import Danger, Plan, unknown
+from agent.processes import command
+from agent.processes.command import CommandNotStarted
+from agent.processes.recording import Recorded
+from agent.util import strict_json
+from agent.util.nesting_depth import DEPTH, too_deep
 
 TAIL = 16384
-"""Bytes of each output that are kept; a report is read from them, and so must be shorter."""
+"""Bytes kept of each output. A report must be shorter, because it is read from the kept bytes."""
 FIELDS: dict[str, Callable[..., "fields.Field[Any]"]] = {
     "string": fields.String,
     "integer": Whole,
@@ -32,18 +35,19 @@ STATUSES = ("running", "finished", "failed")
 
 
 class External(Kind):
-    """An action of the configuration. What its commands leave running goes on when it is cancelled or times out.
+    """An action of the configuration. Cancel and timeout do not end processes that its commands left running.
 
-    `action` is run once, then `check` until it says something else than "running". The payload is
-    `{"status": "started"}`, then the report of `check`, and on failure the command's end and output.
+    `action` is run once, then `check` until it reports a status other than "running". The payload is
+    `{"status": "started"}`, then the report of `check` with the status "running" or "finished", and on failure
+    `{"status": "failed", "error", "command", "exit_status", "stdout", "stderr"}` of the last command.
     """
 
     name = "external"
     danger = Danger.DISRUPTS
     configuration = "``[external_actions.NAME]``."
-    privileges = "What its commands need."
+    privileges = "The permissions that its commands need."
     interruption = (
-        "``check`` is run again. In the middle of ``action`` it fails and says that it may have taken effect."
+        "``check`` is run again. An interrupted ``action`` is not: it fails and may or may not have taken effect."
     )
 
     def __init__(self, settings: Settings, name: str, declared: ExternalAction) -> None:
@@ -51,6 +55,7 @@ class External(Kind):
         self.name = f"external.{name}"
         self._declared = declared
         self._declares_args = declared.args is not None
+        self._configured = configured_secrets.places(settings)
 
     @classmethod
     def offered(cls, settings: Settings) -> Iterator[Kind]:
@@ -62,7 +67,7 @@ class External(Kind):
         return self._declared.description or f"Run {self._declared.action[0]}, an action of this node's own."
 
     def args_schema(self) -> dict[str, Any]:
-        """Any JSON at all where the configuration declares no `args`: the commands know what they want."""
+        """Any JSON is accepted where the configuration declares no `args`: the commands validate it."""
         return super().args_schema() if self._declares_args else {}
 
     def load(self, args: Json) -> Any:
@@ -80,15 +85,18 @@ class External(Kind):
             return Failed(failed.payload, str(failed))
 
     def resume(self, step: Step) -> Outcome:
-        """Checking again is harmless; whether `action` took effect is known only once that was recorded."""
-        return self.step(step) if step.payload else super().resume(step)
+        """`check` can be repeated. Whether `action` took effect is unknown until its end was recorded."""
+        if step.payload:
+            return self.step(step)
+        interrupted = super().resume(step)
+        return replace(interrupted, payload={"status": "failed"} | interrupted.payload)
 
     def _act(self, step: Step) -> Outcome:
-        self._run(self._declared.action, step)
+        self._run(self._declared.action, step, Recorded(f"$ {shlex.join(self._declared.action)}"))
         return Running({"status": "started"})
 
     def _check(self, step: Step) -> Outcome:
-        outcome = self._run(self._declared.check, step)
+        outcome = self._run(self._declared.check, step, Recorded(stdout=False))
         report = _report(outcome)
         shown = mask_names_too(report, self._secrets(step))
         if report["status"] == "running":
@@ -97,7 +105,7 @@ class External(Kind):
             return Done(shown, f"{self.name} has finished")
         raise _CommandFailed(str(report.get("error") or f"{self.name} has failed"), outcome)
 
-    def _run(self, argv: Sequence[str], step: Step) -> command.Outcome:
+    def _run(self, argv: Sequence[str], step: Step, recorded: Recorded) -> command.Outcome:
         """Run one of the two commands. Raises `_CommandFailed` unless it succeeds."""
         try:
             outcome = command.run(
@@ -109,6 +117,7 @@ class External(Kind):
                 version=step.version,
                 env=command.passed_on(),
                 tail=TAIL,
+                recorded=recorded,
             )
         except CommandNotStarted as error:
             raise _CommandFailed(str(error), command.Outcome(tuple(argv), None, "", "", None)) from error
@@ -118,7 +127,9 @@ class External(Kind):
         return outcome
 
     def _secrets(self, step: Step) -> list[str]:
-        return [step.args[name] for name in self.secret_fields if step.args.get(name)] if self.secret_fields else []
+        """The secrets that its commands may print: of the arguments and of the configuration."""
+        of_args = [step.args[name] for name in self.secret_fields if step.args.get(name)] if self.secret_fields else []
+        return [*of_args, *configured_secrets.read(self._configured)]
 
 
 def schema_of(declared: Mapping[str, ExternalArgument]) -> Schema:
@@ -132,9 +143,9 @@ def _field(declared: ExternalArgument) -> "fields.Field[Any]":
 
 
 def without_remnants(outcome: command.Outcome, secrets: Sequence[str]) -> command.Outcome:
-    """The outcome without the rest of a secret at the beginning of an output that was cut there.
+    """The outcome without a partial secret at the beginning of an output that was cut there.
 
-    A whole secret is masked by whoever records the outcome; a part of one would not be recognised.
+    The code that records the outcome masks whole secrets; it does not recognise a part of a secret.
     """
     return replace(outcome, stdout=_begin_whole(outcome.stdout, secrets), stderr=_begin_whole(outcome.stderr, secrets))
 
@@ -147,23 +158,24 @@ def _begin_whole(output: str, secrets: Sequence[str]) -> str:
 
 
 def _overlap(secret: str, output: str) -> int:
-    """How many characters of the end of a secret, but not all of it, the output begins with.
+    """Length of the longest proper suffix of a secret that the output begins with.
 
-    A secret may be as long as a body, so no end is tried that is longer than the output.
+    A secret may be as long as a request body, so suffixes longer than the output are not tried.
     """
     starts = range(max(1, len(secret) - len(output)), len(secret))
     return next((len(secret) - start for start in starts if output.startswith(secret[start:])), 0)
 
 
 class _CommandFailed(Exception):
-    """The end of an external action, with what there is to see of its last command."""
+    """The failure of an external action, with the exit and output of its last command."""
 
     def __init__(self, error: str, outcome: command.Outcome) -> None:
         super().__init__(error)
         self.payload = {
+            "status": "failed",
             "error": error,
             "command": list(outcome.argv),
-            "status": outcome.status,
+            "exit_status": outcome.status,
             "stdout": outcome.stdout,
             "stderr": outcome.stderr,
         }
@@ -171,12 +183,12 @@ class _CommandFailed(Exception):
 
 def _stdin(step: Step) -> bytes:
     action = step.action
-    told = {"args": step.args, "headers": action.headers, "id": action.id, "kind": action.kind}
-    return json.dumps(told).encode()
+    document = {"args": step.args, "headers": action.headers, "id": action.id, "kind": action.kind}
+    return json.dumps(document).encode()
 
 
 def _report(outcome: command.Outcome) -> dict[str, Any]:
-    """What `check` printed. Raises `_CommandFailed` for anything but a report of the protocol."""
+    """The report that `check` printed. Raises `_CommandFailed` if the output is not a valid report."""
     printed = outcome.stdout.encode()
     if len(printed) >= TAIL:
         why = f"has {TAIL} bytes or more, of which the last are kept"

@@ -1,4 +1,4 @@
-"""`service_restart`, `service_pause`, `service_resume`: a service by its name, be it a unit or containers."""
+"""`service_restart`, `service_pause`, `service_resume`: act on the unit or the containers of a named service."""
 
 from __future__ import annotations
 
@@ -6,61 +6,73 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from agent.config import Settings
 from agent.config.host import Host
-from agent.containers import restart as container_restart
-from agent.containers import service as containers
+from agent.containers import restart as container_restart, service as containers
 from agent.containers.engine import Engine, EngineFailed
-from agent.kinds.arguments import Names
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
-from agent.kinds.container import options_of
-from agent.kinds.given_up import give_up
-from agent.kinds.journal import with_journal
-from agent.kinds.server import OnServer, ServerArgs
+from agent.kinds import every_service
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
+from agent.kinds.base.arguments import Names
+from agent.kinds.base.orphaned import give_up
+from agent.kinds.base.server_argument import OnServer, ServerArgs
+from agent.kinds.base.unit_log import with_journal
+from agent.kinds.container_restart import options_of
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, nothing, refuse
-from agent.stop import Stop
-from agent.supervisors import freezer
-from agent.supervisors import restart as unit_restart
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.unit import Unit, UnitStatus
+from agent.supervisors.systemd import freezer, unit_restart
+from agent.supervisors.systemd.unit import Unit, UnitStatus
+from agent.util.stop import Stop
 
 
 class ServiceArgs(ServerArgs):
-    """The service, and the servers that are meant; callers that know only one leave these out."""
+    """The service, and optionally the servers that the request is for."""
 
     service_name = fields.String(
         required=True, validate=validate.Length(1, 255), metadata={"description": "The name of the service."}
     )
-    server_id_filter = Names(metadata={"description": "A name or a list of names of servers, this node's among them."})
+    server_id_filter = Names(metadata={"description": "A server name or a list of them; must include this node."})
+
+
+class ServiceOrServerArgs(ServiceArgs):
+    """What clients with typed models send: the service, the server, or both. The server alone: all its services."""
+
+    service_name = fields.String(
+        validate=validate.Length(1, 255), metadata={"description": "The name of the service; default: all services."}
+    )
+
+    @validates_schema
+    def _either(self, data: dict[str, Any], **_: Any) -> None:
+        if "service_name" not in data and "server" not in data:
+            raise ValidationError("Missing data for required field.", "service_name")
 
 
 class ServiceResult(Args):
-    """What was done with the service."""
+    """The service after the action."""
 
     service = fields.String(required=True, metadata={"description": "Its name."})
-    unit = fields.Dict(metadata={"description": "Where it is a unit: its unit, state and message."})
+    unit = fields.Dict(metadata={"description": "If the service is a unit: unit, state and message."})
     containers = fields.List(
         fields.Dict(),
-        metadata={"description": "Else each container in the order of their names: container, id, state "
+        metadata={"description": "Otherwise each container, ordered by name: container, id, state "
                   "(running, paused or skipped) and message."},
     )  # fmt: skip
 
 
 class OnNamedService(OnServer):
-    """A kind that acts on a unit of `[services]`, or else on the containers that bear the service's name."""
+    """A kind that acts on a unit of `[services]`, otherwise on the containers labelled with the service's name."""
 
     args = ServiceArgs
     result = ServiceResult
     resource_type = "Service"
     configuration = (
-        "``[services.NAME]`` for a service that is a unit; ``[containers]`` for all others, whose containers "
-        "``containers.label`` tells. ``host.timeout`` is how long each gets to be up."
+        "``[services.NAME]`` for a service that is a unit; ``[containers]`` for all others, whose containers have "
+        "the label ``containers.label``. ``host.timeout`` limits the wait until each is up."
     )
     privileges = "To manage that unit (``agentctl polkit``), or to use the engine's socket, ``containers.engine``."
-    interruption = "It looks how the unit or each container stands; what is paused or let go on already stays so."
+    interruption = "It reads the state of the unit or of each container; paused and resumed ones are not changed again."
     danger = Danger.DISRUPTS
     did: ClassVar[str]
     verb: ClassVar[str]
@@ -69,7 +81,7 @@ class OnNamedService(OnServer):
     """Whether a unit that does not run is started."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+        super().__init__(settings, ServiceOrServerArgs() if settings.api.async_actions == "typed" else None)
         self.timeout_up = (settings.host or Host()).timeout
 
     @classmethod
@@ -87,11 +99,15 @@ class OnNamedService(OnServer):
         return details
 
     def resource(self, args: Any) -> tuple[str, str]:
+        if "service_name" not in args:
+            return OnServer.resource_type, self.settings.agent.node
         return self.resource_type, args["service_name"]
 
     def plan(self, args: Any) -> Plan:
-        service = args["service_name"]
         try:
+            if "service_name" not in args:
+                return every_service.plan(self, args, self._services())
+            service = args["service_name"]
             if named := self.settings.services.get(service):
                 return self._plan_of_unit(service, Unit(named.unit, self.timeout_up))
             if self.settings.containers is None:
@@ -101,6 +117,16 @@ class OnNamedService(OnServer):
         except (SupervisorFailed, EngineFailed) as error:
             return refuse(str(error), "check the name of the service and the configuration")
         return self._planned(service, names)
+
+    def _services(self) -> list[str]:
+        """All services of this node: units first, then those that have containers. Raises `EngineFailed`."""
+        names = list(self.settings.services)
+        if self.settings.containers is not None:
+            with Engine(options_of(self.settings)) as engine:
+                names += [name for name in engine.services() if name not in names]
+        if not names:
+            raise EngineFailed("this node has no services")
+        return names
 
     def _plan_of_unit(self, service: str, unit: Unit) -> Plan:
         status = unit.look(Stop())
@@ -115,14 +141,16 @@ class OnNamedService(OnServer):
         return Plan(self.would, f"the service {service} would be {self.did}", steps=steps)
 
     def is_so(self, unit: Unit, status: UnitStatus) -> bool:
-        """Whether the unit is as the action would leave it."""
+        """Whether the unit is already in the state that the action would reach."""
         return False
 
     def step(self, step: Step) -> Outcome:
+        if "service_name" not in step.args:
+            return self._step_of_all(self.step, step)
         service = step.args["service_name"]
         named = self.settings.services.get(service)
         if step.payload and _other(step.payload, named.unit if named else None, self.settings.containers is not None):
-            why = f"the service {service} is not in the configuration any more as it was"
+            why = f"the configuration of the service {service} was changed or removed"
             return give_up(type(self), self.settings, step, why)
         if named:
             return self._step_of_unit(service, Unit(named.unit, self.timeout_up), step)
@@ -131,20 +159,30 @@ class OnNamedService(OnServer):
             return Failed({"service": service, "message": why}, why)
         return self._step_of_containers(service, step)
 
-    # A look at what is acted on comes before each request, which asked again changes nothing.
+    # Each step reads the state before it sends a request, and a repeated request changes nothing.
     resume = step
+
+    def _step_of_all(self, act: every_service.Act, step: Step) -> Outcome:
+        if step.payload:
+            return every_service.advance(act, step)
+        try:
+            return every_service.begin(self._services())
+        except EngineFailed as error:
+            return failed(str(error))
 
     @classmethod
     def left(cls, payload: Json) -> str:
+        if "services" in payload:
+            return every_service.left(payload, cls.left)
         begun = [payload["unit"]] if "unit" in payload else payload["containers"]
         return ", ".join(f"{each.get('unit') or each['container']}: {each['state']}" for each in begun)
 
     def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
-        """The next step on it; done once its `state` is in `containers.ENDED`. Raises `SupervisorFailed`."""
+        """The next step for a unit; done when `state` is in `containers.ENDED`. Raises `SupervisorFailed`."""
         raise NotImplementedError
 
     def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
-        """The same for one container. Raises `EngineFailed`."""
+        """The next step for one container. Raises `EngineFailed`."""
         raise NotImplementedError
 
     def _step_of_unit(self, service: str, unit: Unit, step: Step) -> Outcome:
@@ -152,8 +190,8 @@ class OnNamedService(OnServer):
         try:
             progress = self.on_unit(unit, before, step)
         except SupervisorFailed as error:
-            told = {"service": service, "unit": before, "message": str(error)}
-            return Failed(with_journal(self.settings, told, error.journal), str(error))
+            payload = {"service": service, "unit": before, "message": str(error)}
+            return Failed(with_journal(self.settings, payload, error.journal), str(error))
         payload = {"service": service, "unit": progress}
         if progress["state"] in containers.ENDED:
             shown = {name: progress[name] for name in ("unit", "state", "message")}
@@ -163,7 +201,7 @@ class OnNamedService(OnServer):
     def _step_of_containers(self, service: str, step: Step) -> Outcome:
         all: list[containers.Each] = step.payload["containers"] if step.payload else []
         try:
-            with Engine(options_of(self.settings)) as engine:
+            with Engine(options_of(self.settings), step.stop if all else None) as engine:
                 if not all:
                     return Running({"service": service, "containers": containers.listed(engine, service)})
                 index = next(index for index, each in enumerate(all) if each["state"] not in containers.ENDED)
@@ -173,39 +211,41 @@ class OnNamedService(OnServer):
         all = [*all[:index], each, *all[index + 1 :]]
         payload = {"service": service, "containers": all}
         if all[-1]["state"] in containers.ENDED:
-            return Done(payload, self._told(service, all))
+            return Done(payload, self._summary(service, all))
         return Running(payload, after=container_restart.due(each))
 
-    def _told(self, service: str, all: list[containers.Each]) -> str:
+    def _summary(self, service: str, all: list[containers.Each]) -> str:
         skipped = [f"{each['container']} is not running: {each['message']}" for each in all if _skipped(each)]
         acted_on = _names(each for each in all if not _skipped(each))
-        told = f"the service {service} was {self.did}: {acted_on}" if acted_on else f"nothing of {service} is running"
-        return "; ".join([told, *skipped])
+        first = f"the service {service} was {self.did}: {acted_on}" if acted_on else f"nothing of {service} is running"
+        return "; ".join([first, *skipped])
 
     def _failed(self, service: str, all: list[containers.Each], why: str) -> Failed:
         ended = [each for each in all if each["state"] in containers.ENDED]
         failed, left = all[len(ended) : len(ended) + 1], all[len(ended) + 1 :]
-        told = [": ".join(filter(None, (_names(failed), why)))]
+        parts = [": ".join(filter(None, (_names(failed), why)))]
         if ended:
-            told.append(f"{self.did} before: {_names(ended)}")
+            parts.append(f"{self.did} before: {_names(ended)}")
         if left:
-            told.append(f"not {self.did}: {_names(left)}")
-        message = "; ".join(told)
+            parts.append(f"not {self.did}: {_names(left)}")
+        message = "; ".join(parts)
         return Failed({"service": service, "containers": all, "message": message}, message)
 
 
 class ServiceRestart(OnNamedService):
-    """Restart a service: its unit, or all its containers one after the other; those that do not run are started."""
+    """Restart a service: its unit, or all its containers one after the other. Stopped containers are started."""
 
     name = "service_restart"
     did, verb = "restarted", "restart"
     starts = True
     interruption = (
-        "The unit's invocation, or when the container was last started, tells whether its restart was done; what was "
-        "done is not done again. Where it cannot be told yet, the engine is given the time that a restart may take."
+        "The unit's invocation id or the container's start time shows whether its restart was done; it is not repeated "
+        "then. Where this is not known yet, the agent waits as long as a restart may take."
     )
 
     def resume(self, step: Step) -> Outcome:
+        if "service_name" not in step.args:
+            return self._step_of_all(self.resume, step)
         if step.payload and "containers" in step.payload:
             doubted = [_doubted(each) for each in step.payload["containers"]]
             step = replace(step, payload=step.payload | {"containers": doubted})
@@ -214,15 +254,15 @@ class ServiceRestart(OnNamedService):
     def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
         if progress is None:
             return unit_restart.note(unit, step.stop, step.action.id)
-        return unit_restart.go_on(unit, progress, self.timeout_up, step.stop, step.action.id)
+        return unit_restart.advance(unit, progress, self.timeout_up, step.stop, step.action.id)
 
     def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
         return containers.restarted(engine, each, self.timeout_up, step.stop)
 
 
 class ServicePause(OnNamedService):
-    """Pause a service: nothing of its unit, or of its containers, runs until it is resumed. Containers that do not
-    run are left out."""
+    """Pause a service: freeze its unit or its containers until they are resumed. Stopped containers are
+    skipped."""
 
     name = "service_pause"
     did, verb = "paused", "pause"
@@ -239,7 +279,7 @@ class ServicePause(OnNamedService):
 
 
 class ServiceResume(OnNamedService):
-    """Let a paused service go on. What is not paused, or does not run, stays as it is."""
+    """Resume a paused service. Units and containers that are not paused, or not running, are not changed."""
 
     name = "service_resume"
     did, verb = "resumed", "resume"
@@ -257,7 +297,7 @@ class ServiceResume(OnNamedService):
 
 
 def _other(payload: Json, unit: str | None, containers: bool) -> bool:
-    """Whether what was begun with was another than what the name stands for now."""
+    """Whether the name means another unit, or containers instead of a unit, than when the action began."""
     if "unit" in payload:
         return bool(payload["unit"]["unit"] != unit)
     return unit is not None or not containers

@@ -1,4 +1,4 @@
-"""`process_restart`, `process_pause` and `process_resume`: the processes of the configuration."""
+"""`process_restart`, `process_pause` and `process_resume`: act on the processes of the configuration."""
 
 from typing import Any, ClassVar
 
@@ -6,41 +6,41 @@ from marshmallow import fields
 
 from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
-from agent.kinds.given_up import give_up
-from agent.kinds.journal import with_journal
-from agent.kinds.server import OnServer, ServerArgs
+from agent.kinds.base.orphaned import give_up
+from agent.kinds.base.server_argument import OnServer, ServerArgs
+from agent.kinds.base.unit_log import with_journal
 from agent.plan import Danger, Plan, Would, in_order, nothing, refuse
-from agent.stop import Stop
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.pid_file import OfPidFile
 from agent.supervisors.processes import OfUnit, Processes
-from agent.supervisors.unit import SYSTEMCTL_TIMEOUT, Unit
+from agent.supervisors.systemd.unit import SYSTEMCTL_TIMEOUT, Unit
+from agent.util.stop import Stop
 
 Entry = dict[str, Any]
 
 
 class ProcessArgs(ServerArgs):
-    process_name = fields.String(metadata={"description": "Which of the configured processes; without it all of them."})
+    process_name = fields.String(metadata={"description": "The name of a configured process; default: all of them."})
 
 
 class ProcessOutcome(Args):
     process = fields.String(required=True, metadata={"description": "Its name in the configuration."})
-    how = fields.String(required=True, metadata={"description": "What was done, or that it was so already."})
-    pid = fields.String(allow_none=True, metadata={"description": "The one that leads it after a restart."})
+    how = fields.String(required=True, metadata={"description": "The change, or that none was needed."})
+    pid = fields.String(allow_none=True, metadata={"description": "The main process after a restart."})
 
 
 class ProcessResult(Args):
-    """What became of each."""
+    """The result for each process."""
 
     processes = fields.List(
-        fields.Nested(ProcessOutcome), required=True, metadata={"description": "One each, in the order of the work."}
+        fields.Nested(ProcessOutcome), required=True, metadata={"description": "One entry each, in order of execution."}
     )
 
 
 class OnProcesses(OnServer):
-    """A kind that acts on one of the processes of the configuration, or on all in their order.
+    """A kind that acts on one configured process, or on all in their order.
 
-    The payload is `{"processes": [{"process", "how", …}, …]}`; without `how` the last one is under way.
+    The payload is `{"processes": [{"process", "how", …}, …]}`; a last entry without `how` is in progress.
     """
 
     args = ProcessArgs
@@ -50,13 +50,13 @@ class OnProcesses(OnServer):
     verb: ClassVar[str]
     would: ClassVar[Would] = Would.DISRUPT
     starts: ClassVar[bool] = False
-    """Whether processes that do not run are started."""
+    """Whether stopped processes are started."""
     configuration = "``[processes.NAME]``."
     privileges = (
-        "To freeze, thaw and signal those units (``agentctl polkit``); to signal the processes of a pid file, "
-        "so to run as their user."
+        "To freeze, thaw and signal the units (``agentctl polkit``). To signal the processes of a pid file, the agent "
+        "must run as their user."
     )
-    interruption = "It goes on where it was; what is so already is not done again."
+    interruption = "It continues with the current process; work that is done already is not repeated."
 
     def __init__(self, settings: Settings) -> None:
         if not settings.processes:
@@ -88,16 +88,16 @@ class OnProcesses(OnServer):
         return Plan(self.would, f"would {self.verb} {name}", steps=[f"{self.verb} {name}"])
 
     def is_so(self, paused: bool | None) -> bool:
-        """Whether processes in this state are as the action would leave them; None: none of them runs."""
+        """Whether these processes are already in the state that the action would reach; None: none of them runs."""
         return False
 
     def step(self, step: Step) -> Outcome:
         done, noted = _so_far(step.payload)
         name = noted["process"] if noted else self._next(step, done)
         if name is None:
-            return Done({"processes": done}, _told(done))
+            return Done({"processes": done}, _summary(done))
         if self._is_gone(name, noted):
-            why = f"[processes.{name}] is not in the configuration any more as it was"
+            why = f"[processes.{name}] was changed or removed in the configuration"
             return give_up(type(self), self.settings, step, why)
         try:
             processes = self._of(name)
@@ -108,31 +108,31 @@ class OnProcesses(OnServer):
         waits = "restart" in entry
         return Running({"processes": [*done, entry]}, after=processes.due(entry["restart"]) if waits else 0.0)
 
-    # What is so already is not done again, and a restart is noted before it is asked for.
+    # Each step reads the state first, and a restart is recorded before it is requested.
     resume = step
 
     @classmethod
     def left(cls, payload: Any) -> str:
         done, noted = _so_far(payload)
-        told = [_told(done)] if done else []
-        return ", ".join([*told, f"{noted['process']}: its restart was begun"] if noted else told)
+        parts = [_summary(done)] if done else []
+        return ", ".join([*parts, f"{noted['process']}: its restart was begun"] if noted else parts)
 
     def _failed(self, name: str, why: SupervisorFailed, done: list[Entry]) -> Failed:
-        message = f"{name}: {why}" + (f"; before it: {_told(done)}" if done else "")
+        message = f"{name}: {why}" + (f"; before it: {_summary(done)}" if done else "")
         return Failed(with_journal(self.settings, {"message": message, "processes": done}, why.journal), message)
 
     def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
-        """Do what is next to one of them and say how far it is, with `how` once it is done."""
+        """Do the next part of the work on one process; the returned entry has `how` when the work is done."""
         raise NotImplementedError
 
     def _next(self, step: Step, done: list[Entry]) -> str | None:
-        """The next in the order of the configuration, by its name: that may have changed meanwhile."""
+        """The name of the next process in the order of the configuration, which may have changed meanwhile."""
         wanted = [step.args["process_name"]] if "process_name" in step.args else self.settings.processes
         begun = [each["process"] for each in done]
         return next((name for name in wanted if name not in begun), None)
 
     def _is_gone(self, name: str, noted: Entry | None) -> bool:
-        """Whether it is not configured any more, or what was begun was another unit, or no unit."""
+        """Whether the process is no longer configured, or no longer configured as the unit or pid file of the entry."""
         named = self.settings.processes.get(name)
         return named is None or (noted is not None and noted["restart"].get("unit") != named.unit)
 
@@ -144,8 +144,8 @@ class OnProcesses(OnServer):
 
 
 class PauseProcesses(OnProcesses):
-    """Pause a process group of the configuration, or all of them: a unit by systemd's freezer, else by SIGSTOP.
-    Done at once where it is paused."""
+    """Pause one configured process group, or all: a unit by systemd's freezer, otherwise by SIGSTOP. Done at once
+    if it is paused."""
 
     name = "process_pause"
     verb = "pause"
@@ -158,7 +158,7 @@ class PauseProcesses(OnProcesses):
 
 
 class ResumeProcesses(OnProcesses):
-    """Let a paused process group of the configuration, or all of them, go on. Done at once where it is not paused."""
+    """Resume one paused process group of the configuration, or all. Done at once if it is not paused."""
 
     name = "process_resume"
     verb = "resume"
@@ -172,24 +172,24 @@ class ResumeProcesses(OnProcesses):
 
 
 class RestartProcesses(OnProcesses):
-    """Restart a process group of the configuration, or all of them one after the other, and wait until each is
-    up. What is paused goes on first."""
+    """Restart one configured process group, or all one after the other, and wait until each is up. A paused
+    group is resumed first."""
 
     name = "process_restart"
     verb = "restart"
     starts = True
     configuration = "``[processes.NAME]``; ``restart`` of it, and ``timeout``, where it has a ``pid_file``."
-    privileges = "To restart those units (``agentctl polkit``); for a pid file what the command needs."
+    privileges = "To restart the units (``agentctl polkit``); for a pid file the permissions that the command needs."
     interruption = (
-        "It goes on where it was. Each is restarted once: of a unit systemd tells by its invocation whether it was, "
-        "and the command for a pid file goes on in a job of its own. Where the host went down meanwhile it looks "
-        "whether there is another process, and fails if not."
+        "It continues with the current process. Each is restarted once: the invocation id of a unit shows whether it "
+        "was restarted; the command for a pid file runs in a job that outlives the agent. If the host went down "
+        "meanwhile, the action checks whether the pid file names another process, and fails if not."
     )
 
     def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
         if noted is None:
             return {"restart": processes.note(step.stop, step.action.id)}
-        progress = processes.go_on(noted["restart"], step.stop, step.action.id)
+        progress = processes.advance(noted["restart"], step.stop, step.action.id)
         if progress["state"] == "running":
             return {"how": "restarted", "pid": progress["pid"]}
         return {"restart": progress}
@@ -205,11 +205,11 @@ class RestartProcesses(OnProcesses):
 
 
 def _so_far(payload: Any) -> tuple[list[Entry], Entry | None]:
-    """Those that are done, and the one under way."""
+    """The finished entries, and the entry in progress or None."""
     entries: list[Entry] = [] if payload is None else payload["processes"]
     done = [each for each in entries if "how" in each]
     return done, entries[-1] if len(done) < len(entries) else None
 
 
-def _told(done: list[Entry]) -> str:
+def _summary(done: list[Entry]) -> str:
     return ", ".join(f"{each['process']}: {each['how']}" for each in done)

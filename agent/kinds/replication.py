@@ -1,4 +1,4 @@
-"""`promote_slave_db`, `disable_replication_slave_db`, `replication.follow` and `replication.demote`."""
+"""Change the replication role: `promote_slave_db`, `disable_replication_slave_db`, `replication.follow`, `.demote`."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from marshmallow import Schema, fields, validate
 
 from agent.config import Settings
-from agent.datastores.requests import PromoteRequest
-from agent.kinds.arguments import Flag, LagLimit, Number
-from agent.kinds.base import Args, Done, Kind, NotOffered, Outcome, Step
-from agent.kinds.on_datastore import NAME_LENGTH, OnDatastore, ServerArgs, datastore_of
+from agent.datastores.replication_requests import PromoteRequest
+from agent.kinds.base import Args, Done, Kind, NotOffered, Outcome, Step, Unsupported
+from agent.kinds.base.arguments import Flag, LagLimit, Number
+from agent.kinds.base.on_datastore import NAME_LENGTH, OnDatastore, ServerArgs, datastore_of
 from agent.models import Json
 from agent.plan import Danger, Plan
 
@@ -26,7 +26,7 @@ class PromoteArgs(ServerArgs):
     wait = Number(
         load_default=0.0,
         validate=validate.Range(0, LONGEST_WAIT),
-        metadata={"description": "Seconds to catch up while the primary still sends."},
+        metadata={"description": "Seconds to catch up while the primary still sends data."},
     )
     max_lag = LagLimit(
         load_default=None,
@@ -34,7 +34,7 @@ class PromoteArgs(ServerArgs):
     )
     force = Flag(
         load_default=False,
-        metadata={"description": "Promote although the old primary takes writes, or this server should not lead."},
+        metadata={"description": "Promote even if the old primary accepts writes or this server should not lead."},
     )
 
 
@@ -50,21 +50,21 @@ class ReplicationResult(Args):
         validate=validate.OneOf(("primary", "replica", "standalone")),
         metadata={"description": "Its role."},
     )
-    writable = fields.Boolean(required=True, metadata={"description": "Whether it takes writes."})
+    writable = fields.Boolean(required=True, metadata={"description": "Whether the server accepts writes."})
     source = fields.String(
         required=True, allow_none=True, metadata={"description": "The address that a replica follows."}
     )
-    streaming = fields.Boolean(required=True, metadata={"description": "Whether a replica receives from its source."})
-    lag = fields.Dict(metadata={"description": "How far it was behind: bytes, seconds, transactions; null: not known."})
+    streaming = fields.Boolean(required=True, metadata={"description": "Whether a replica receives its source's data."})
+    lag = fields.Dict(metadata={"description": "The lag: bytes, seconds, transactions; null: not known."})
     old_primary = fields.String(
         metadata={"description": "Of a promotion: unreachable, read_only, writable or unknown."}
     )
-    old_primary_address = fields.String(metadata={"description": "Of a promotion: where the old primary is."})
+    old_primary_address = fields.String(metadata={"description": "Of a promotion: the address of the old primary."})
     held_by = fields.String(
-        allow_none=True, metadata={"description": "Of a promotion: what keeps commits from finishing, or null."}
+        allow_none=True, metadata={"description": "Of a promotion: the reason why commits wait, or null."}
     )
-    discarded = fields.List(fields.Dict(), metadata={"description": "Data that was given up: what, amount, unit."})
-    server = fields.Dict(required=True, metadata={"description": "What else the server says; depends on the server."})
+    discarded = fields.List(fields.Dict(), metadata={"description": "Discarded data: what, amount, unit."})
+    server = fields.Dict(required=True, metadata={"description": "More details; they depend on the server."})
 
 
 class OnReplica(OnDatastore):
@@ -76,26 +76,27 @@ class OnReplica(OnDatastore):
 
     @property
     def members(self) -> Iterable[str]:
-        """The names of the result's members."""
+        """The member names of the result."""
         return self.result().fields
 
     def unchanged(self, plan: Plan) -> Outcome:
         return self.done(plan.summary)
 
-    def done(self, message: str, told: Json = None) -> Done:
-        """The end of the action, with the server's role as it is now.
+    def done(self, message: str, details: Json = None) -> Done:
+        """The end of the action, with the present role of the server.
 
-        `told` is what the datastore returned: members of the result, and under `server` what else it says.
+        `details` are the values that the datastore returned: members of the result stay at the top level, all others
+        are put under `server`.
         """
         role = self.datastore.role()
         state = {"role": role.name, "writable": role.writable, "source": role.primary, "streaming": role.streaming}
-        members = {name: value for name, value in (told or {}).items() if name in self.members}
-        server = {name: value for name, value in (told or {}).items() if name not in self.members}
+        members = {name: value for name, value in (details or {}).items() if name in self.members}
+        server = {name: value for name, value in (details or {}).items() if name not in self.members}
         return Done(state | members | {"server": server}, message)
 
 
 class Promote(OnReplica):
-    """Make this replica a writable primary. Done at once on a primary; refused where the data is not whole."""
+    """Make this replica a writable primary. Done at once on a primary; refused if its data is incomplete."""
 
     name = "promote_slave_db"
     args = PromoteArgs
@@ -105,16 +106,16 @@ class Promote(OnReplica):
         return self.datastore.plan_promote(_promote_request(args))
 
     def act(self, step: Step) -> Outcome:
-        told = self.datastore.promote(step.stop, _promote_request(step.args))
-        return self.done("this server is the primary now", told)
+        details = self.datastore.promote(step.stop, _promote_request(step.args))
+        return self.done("this server is the primary now", details)
 
     def act_again(self, step: Step) -> Outcome:
-        """A promotion that took effect left a primary; another one can be asked for again."""
+        """If the promotion took effect, this server is a primary; otherwise it can be repeated."""
         return self.begin(step)
 
 
 class DisableReplication(OnReplica):
-    """Stop following the source for good. Done at once on a server that follows no source."""
+    """Stop following the source permanently. Done at once on a server that follows no source."""
 
     name = "disable_replication_slave_db"
     needs = "disable_replication"
@@ -140,7 +141,7 @@ class TowardsPeer(OnReplica):
     def offered(cls, settings: Settings) -> Iterator[Kind]:
         datastore = datastore_of(settings)
         if (reason := cls.not_offered_by(datastore)) is not None:
-            raise NotOffered(reason)
+            raise Unsupported(reason)
         if not datastore.settings.peers:
             raise NotOffered("set [datastore.peers.NAME] in the configuration: the servers that this one may follow")
         check_needs(settings, datastore.follow_needs)
@@ -148,7 +149,7 @@ class TowardsPeer(OnReplica):
 
 
 class Follow(TowardsPeer):
-    """Follow another primary without a rebuild. Refused where only a rebuild would do, saying why."""
+    """Follow another primary without a rebuild. Refused, with the reason, if a rebuild is necessary."""
 
     name = "replication.follow"
     needs = "follow"
@@ -179,14 +180,14 @@ class Demote(TowardsPeer):
 
     def act(self, step: Step) -> Outcome:
         primary = step.args["primary"]
-        told = self.datastore.demote(self.service(), primary, step.stop)
-        return self.done(f"this server handed over to {primary} and follows it", told)
+        details = self.datastore.demote(self.service(), primary, step.stop)
+        return self.done(f"this server handed over to {primary} and follows it", details)
 
     act_again = act
 
 
 def check_needs(settings: Settings, needs: tuple[str, ...]) -> None:
-    """Raises `NotOffered` where the configuration lacks the service or an option of `[datastore]`."""
+    """Raises `NotOffered` if the configuration lacks the service or an option of `[datastore]`."""
     if "service" in needs and settings.service is None:
         raise NotOffered("set [service] in the configuration: the server is stopped and started by it")
     for option in needs:

@@ -6,24 +6,24 @@ from marshmallow import fields
 
 from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
-from agent.kinds.journal import with_journal
-from agent.kinds.server import OnServer
+from agent.kinds.base.server_argument import OnServer
+from agent.kinds.base.unit_log import with_journal
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, refuse
-from agent.stop import Stop
-from agent.supervisors import restart
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.restart import Progress
-from agent.supervisors.unit import SYSTEMCTL_TIMEOUT, Unit
+from agent.supervisors.systemd import unit_restart
+from agent.supervisors.systemd.unit import SYSTEMCTL_TIMEOUT, Unit
+from agent.supervisors.systemd.unit_restart import Progress
+from agent.util.stop import Stop
 
 
 class RestartedUnit(Args):
     unit = fields.String(required=True, metadata={"description": "Its name."})
-    pid = fields.String(required=True, allow_none=True, metadata={"description": "Its main process."})
+    pid = fields.String(required=True, allow_none=True, metadata={"description": "The pid of the main process."})
 
 
 class RestartResult(Args):
-    """What was restarted."""
+    """The restarted units."""
 
     services = fields.List(
         fields.Nested(RestartedUnit),
@@ -33,17 +33,17 @@ class RestartResult(Args):
 
 
 class RestartServices(OnServer):
-    """Restart every service that the configuration lists for this server, in that order, each once the one
-    before is up."""
+    """Restart every unit that the configuration lists for this server, in that order. The next one is restarted
+    when the previous one is up."""
 
     name = "restart"
     result = RestartResult
     danger = Danger.DISRUPTS
-    configuration = "``services`` of ``[host]``, and ``timeout``, which each of them gets."
-    privileges = "To restart those units (``agentctl polkit``)."
+    configuration = "``services`` of ``[host]``, and ``timeout``, which applies to each of them."
+    privileges = "To restart the units (``agentctl polkit``)."
     interruption = (
-        "It goes on where it was. Each unit is restarted once: systemd tells by its invocation whether it was. "
-        "So it does where one of the units is the agent's own."
+        "It continues with the current unit. Each unit is restarted once: its invocation id shows whether it was "
+        "restarted. This also holds for the agent's own unit."
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -66,13 +66,13 @@ class RestartServices(OnServer):
         progress: list[Progress] = [] if step.payload is None else step.payload["services"]
         try:
             if progress and progress[-1]["state"] != "running":
-                return self._go_on(progress, step)
+                return self._advance(progress, step)
             left = self._untouched(progress)
             return self._begin(left, progress, step) if left else _done(progress)
         except SupervisorFailed as error:
             return self._failed(error, progress)
 
-    # Each restart is noted before it is asked for, and its note tells whether it has been.
+    # Each restart is recorded before it is requested; the record and the invocation id show whether it was done.
     resume = step
 
     @classmethod
@@ -80,24 +80,24 @@ class RestartServices(OnServer):
         return ", ".join(f"{each['unit']}: {each['state']}" for each in payload["services"])
 
     def _begin(self, left: list[Unit], progress: list[Progress], step: Step) -> Running:
-        """Note the next one. All are looked at first: where one is missing none is restarted."""
+        """Record the next restart. Before the first, all units are checked: if one is missing, none is restarted."""
         for unit in left if not progress else ():
             unit.look(step.stop, step.action.id)
-        return Running({"services": [*progress, restart.note(left[0], step.stop, step.action.id)]})
+        return Running({"services": [*progress, unit_restart.note(left[0], step.stop, step.action.id)]})
 
-    def _go_on(self, progress: list[Progress], step: Step) -> Running:
+    def _advance(self, progress: list[Progress], step: Step) -> Running:
         *before, current = progress
         unit = Unit(str(current["unit"]), SYSTEMCTL_TIMEOUT)
-        current = restart.go_on(unit, current, self._timeout, step.stop, step.action.id)
-        return Running({"services": [*before, current]}, after=restart.due(current))
+        current = unit_restart.advance(unit, current, self._timeout, step.stop, step.action.id)
+        return Running({"services": [*before, current]}, after=unit_restart.due(current))
 
     def _untouched(self, progress: list[Progress]) -> list[Unit]:
-        """By their names: the list may have changed since the action was begun."""
+        """The units without a record, compared by name: the list may have changed since the action began."""
         begun = [each["unit"] for each in progress]
         return [unit for unit in self._units if unit.name not in begun]
 
     def _failed(self, why: SupervisorFailed, progress: list[Progress]) -> Failed:
-        """Which were restarted and which were not even asked, beside what is wrong with the one between them."""
+        """The failure, with the reason, the restarted units and the units not restarted."""
         restarted = [each["unit"] for each in progress if each["state"] == "running"]
         untouched = [unit.name for unit in self._untouched(progress)]
         message = f"{why}; restarted: {_names(restarted)}; not restarted: {_names(untouched)}"

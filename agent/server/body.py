@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from agent.server.chunks import Chunks, Unreadable
 
 UNREAD = 64 * 1024
-"""Bytes: a longer body that nobody reads is not received but ends the connection."""
+"""Bytes: a longer unread body is not received; the connection is closed."""
 
 
 class Unready(BaseException):

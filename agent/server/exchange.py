@@ -11,16 +11,19 @@ from gunicorn.http import RequestParser, wsgi
 
 from agent import log
 from agent.server.body import Body, Unready
-from agent.server.connection import Connection, Gone
+from agent.server.parking import MAY_PARK, WAITED, Parked
+from agent.server.stream import Gone, Stream
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Next(enum.Enum):
-    """What has to happen before the exchange goes on, or after it."""
+    """What has to happen before the exchange continues, or after it."""
 
     RECEIVE = enum.auto()
     """More of the body."""
+    WAIT = enum.auto()
+    """The fact that the application waits for."""
     SEND = enum.auto()
     """The client has to take what is there of the answer."""
     KEEP = enum.auto()
@@ -32,7 +35,7 @@ class Next(enum.Enum):
 class Exchange:
     """Made by the loop, run by threads."""
 
-    def __init__(self, head: bytes, connection: Connection, config: Any) -> None:
+    def __init__(self, head: bytes, connection: Stream, config: Any) -> None:
         """Raises gunicorn's `ParseException`s, `StopIteration` or `Contradiction` for what is no request."""
         self._connection = connection
         self._config = config
@@ -45,6 +48,8 @@ class Exchange:
         self.began = time.monotonic()
         self.next: Next | None = None
         """Set by the loop, as `last`: what the latest run ended with."""
+        self.parked: Parked | None = None
+        """The wait of the application, from its begin on."""
         self.last = False
         """No other request is wanted on this connection."""
 
@@ -76,6 +81,9 @@ class Exchange:
         except Unready:
             self._pieces = None
             return Next.RECEIVE
+        except Parked as parked:
+            self._pieces, self.parked = None, parked
+            return Next.WAIT
         except Exception as error:
             if self._response is None or not self._response.headers_sent:
                 raise
@@ -111,6 +119,7 @@ class Exchange:
         response, environ = wsgi.create(self._request, writer, connection.address, connection.server, self._config)
         environ["gunicorn.socket"] = connection.sock
         environ["wsgi.multithread"] = True
+        environ[MAY_PARK if self.parked is None else WAITED] = True
         self._response = response
         return response, environ
 
@@ -125,13 +134,15 @@ class Exchange:
         if self._pieces is not None:
             with suppress(Exception):
                 self._pieces.close()  # type: ignore[attr-defined]
+        if self.parked is not None:
+            self.parked.leave()
         self.body.release()
 
 
 class _Writer:
     """What gunicorn writes a response to instead of a socket."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Stream) -> None:
         self._connection = connection
 
     def sendall(self, data: bytes) -> None:

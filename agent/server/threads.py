@@ -18,6 +18,7 @@ class Threads:
         self._run = run
         self._pool = ThreadPoolExecutor(count, "request")
         self._done: SimpleQueue[tuple[Connection, Future[Next]]] = SimpleQueue()
+        self._resumed: SimpleQueue[Connection] = SimpleQueue()
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
@@ -28,7 +29,7 @@ class Threads:
         os.eventfd_write(self._event, 1)
 
     def submit(self, connection: Connection) -> None:
-        """Give a connection with a request to a thread: until it is handed back nobody else may touch it."""
+        """Give a connection with a request to a thread: until it is handed back, only that thread uses it."""
         assert connection.exchange is not None
         connection.phase = Phase.THREAD
         self._pool.submit(self._run, connection.exchange).add_done_callback(partial(self._hand_back, connection))
@@ -36,6 +37,17 @@ class Threads:
     def _hand_back(self, connection: Connection, run: Future[Next]) -> None:
         self._done.put((connection, run))
         self.wake()
+
+    def resume(self, connection: Connection) -> None:
+        """The wait of a parked request is over; called by any thread."""
+        self._resumed.put(connection)
+        self.wake()
+
+    def resumed(self) -> Iterator[Connection]:
+        """Those whose wait is over since the last call; some may have gone."""
+        with suppress(Empty):
+            while True:
+                yield self._resumed.get_nowait()
 
     def handed_back(self) -> Iterator[tuple[Connection, Future[Next]]]:
         """What threads have left since the last call."""

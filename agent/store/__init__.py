@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 from agent import clock
 from agent.errors import StoreUnavailable, StoreUnusable
-from agent.store.chain import chained
-from agent.store.migrate import migrate, migrations, refuse_foreign, refuse_newer
+from agent.store import copies
+from agent.store.audit_chain import chained
+from agent.store.commit_times import CommitTimes
+from agent.store.migrate import migrate, migrations, refuse_foreign, refuse_newer, version
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5.0
-"""Seconds to wait for somebody else's lock on the file."""
+"""Seconds to wait for another connection's lock on the file."""
 
 SCRUB_TIMEOUT = 0.1
 """Seconds to wait for readers before emptying the log is put off: writers wait as long."""
@@ -49,10 +51,13 @@ class Store:
     no database of this agent, or damaged, `open` raises `StoreUnusable`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, copies_before_change: bool = True) -> None:
         self.path = path
-        self._local = threading.local()
+        self.commit_times = CommitTimes()
+        self._copies_before_change = copies_before_change
         self._opening = threading.Lock()
+        self._readers: list[sqlite3.Connection] = []  # those that are not in use
+        self._closed = 0  # how often
         self._writer: sqlite3.Connection | None = None
         self._turn = threading.Lock()
         self._scrubbed = False  # the log may hold what an agent before this one had no time to empty it of
@@ -60,14 +65,13 @@ class Store:
 
     def read(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """All rows of one SELECT, as of one moment."""
-        with told_as_unavailable():
-            return self._reader().execute(sql, parameters).fetchall()
+        with raised_as_unavailable(), self._reading() as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Several SELECTs as of one moment."""
-        with told_as_unavailable():
-            connection = self._reader()
+        with raised_as_unavailable(), self._reading() as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -76,12 +80,13 @@ class Store:
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` inside a transaction; on disk when this returns, undone where `work` raises."""
-        with self._turn, told_as_unavailable():
+        with self._turn, raised_as_unavailable():
             connection = self._writing()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 value = work(connection)
-                connection.execute("COMMIT")
+                with self.commit_times.measured():
+                    connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -90,28 +95,37 @@ class Store:
 
     def write_one(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...]) -> int:
         """Run one statement that is a transaction by itself; how many rows it wrote."""
-        with self._turn, told_as_unavailable():
-            return self._writing().execute(sql, parameters).rowcount
+        with self._turn, raised_as_unavailable():
+            connection = self._writing()
+            with self.commit_times.measured():
+                return connection.execute(sql, parameters).rowcount
 
     def secret_erased(self) -> None:
         """Note, inside `write`, that a secret was erased from a row: the log of changes must not keep its bytes."""
         self._scrubbed = False
 
-    def scrub(self) -> bool:
+    def wipe_secrets(self) -> bool:
         """Where a secret was erased, fold the log into the file and empty it; false while that must be put off."""
         if self._scrubbed or clock.monotonic() < self._scrub_again or not self._turn.acquire(timeout=SCRUB_TIMEOUT):
             return self._scrubbed
         try:
-            with told_as_unavailable():
+            with raised_as_unavailable():
                 self._scrubbed = _empty_log(self._writing())
         finally:
             self._scrub_again = clock.monotonic() + SCRUB_RETRY if not self._scrubbed else 0.0
             self._turn.release()
         return self._scrubbed
 
+    def vacuum(self) -> None:
+        """Rewrite the file without its free pages; writers wait."""
+        with self._turn, raised_as_unavailable():
+            connection = self._writing()
+            connection.execute("VACUUM")
+            _empty_log(connection)
+
     def open(self) -> None:
         """Open, migrate and check now, to hear of a file that cannot be used before anything depends on it."""
-        with self._turn, told_as_unavailable(but=(StoreUnusable,)):
+        with self._turn, raised_as_unavailable(but=(StoreUnusable,)):
             connection = self._writing()
             if not os.access(self.path, os.W_OK):
                 raise OSError(errno.EACCES, "it cannot be written")
@@ -120,40 +134,49 @@ class Store:
                     _refuse_damaged(connection)
 
     def close(self) -> None:
-        """Close the connections of this thread and the writer's."""
+        """Close all connections; one that is read with at this moment when that read ends."""
         with self._turn:
-            for connection in (self._writer, getattr(self._local, "connection", None)):
-                if connection is not None:
-                    connection.close()
-            self._writer = None
-            self._local = threading.local()
+            self._closed += 1
+            writer, self._writer = self._writer, None
+            readers, self._readers = self._readers, []
+            for connection in filter(None, [writer, *readers]):
+                connection.close()
 
     def _writing(self) -> sqlite3.Connection:
         if self._writer is None:
             self._writer = self._connect()
         return self._writer
 
-    def _reader(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-        return connection
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for one read; there are as many as there were reads at the same time."""
+        closed, readers = self._closed, self._readers
+        try:
+            connection = readers.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            yield connection
+        finally:
+            readers.append(connection)
+            if closed != self._closed:
+                connection.close()
 
     def _connect(self) -> sqlite3.Connection:
         with self._opening, _told_as_unusable(self.path):
             _create_private(self.path)
-            # Any thread may close a connection or take its turn as the writer, one at a time.
+            # A connection is used by one thread at a time, and by any.
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             try:
-                _make_ours(connection)
+                _make_ours(connection, self.path if self._copies_before_change else None)
             except BaseException:
                 connection.close()
                 raise
         return connection
 
 
-def _make_ours(connection: sqlite3.Connection) -> None:
-    """Bring the file to our schema; one that is none of ours is left as it is."""
+def _make_ours(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Bring the file to our schema, with a copy beside `path` before; one that is none of ours is left as it is."""
     connection.row_factory = sqlite3.Row
     connection.create_function("chained", 9, chained, deterministic=True)
     refuse_foreign(connection)
@@ -162,7 +185,17 @@ def _make_ours(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for pragma in PRAGMAS:
         connection.execute(pragma)
+    if path is not None and 0 < version(connection) < migrations()[-1].number:
+        copy_before_change(connection, path)
     migrate(connection, migrations())
+
+
+def copy_before_change(connection: sqlite3.Connection, path: Path) -> Path:
+    """Copy the database beside itself, before its schema changes; returns where. Raises `OSError`, `sqlite3.Error`."""
+    schema = version(connection)
+    copy = path.with_name(f"{path.name}.schema-{schema}")
+    copies.make(connection, copy, schema=schema)
+    return copy
 
 
 def _refuse_damaged(connection: sqlite3.Connection) -> None:
@@ -172,7 +205,7 @@ def _refuse_damaged(connection: sqlite3.Connection) -> None:
 
 
 def _empty_log(connection: sqlite3.Connection) -> bool:
-    """Whether it is empty now; it cannot be emptied while somebody reads it."""
+    """Whether it is empty now; it cannot be emptied while a reader uses it."""
     _wait_for_locks(connection, SCRUB_TIMEOUT)
     try:
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -186,7 +219,7 @@ def _wait_for_locks(connection: sqlite3.Connection, seconds: float) -> None:
 
 
 @contextmanager
-def told_as_unavailable(*, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def raised_as_unavailable(*, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn what SQLite says of the file's present state into `StoreUnavailable`, `but` these errors."""
     # A promise of the schema that was about to be broken is a bug of ours, not a state of the file.
     kept: tuple[type[Exception], ...] = (sqlite3.IntegrityError, *but)

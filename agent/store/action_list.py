@@ -1,11 +1,14 @@
 """Pages of actions, newest first, without their arguments; and a tag that changes with what lists show."""
 
+import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agent.models import Json, Outcome, State
 from agent.store import Store
-from agent.store.actions import LAST, loads
+from agent.store.actions import LAST
+from agent.store.encoding import dumps, loads
 
 NEWEST_CHANGE = """
     SELECT (SELECT max(id) FROM events) AS event,
@@ -15,14 +18,16 @@ NEWEST_CHANGE = """
 # What a filter leaves out is read over: an index serves only the place, the time and the reference of an action.
 PAGE = """
     SELECT actions.seq, actions.id, kind, state, outcome, user, requester, reason, finished_message, scheduled_ts,
-           created_ts, finished_ts, not_before, resources.type AS resource_type, resources.name AS resource_name,
+           created_ts, finished_ts, not_before, not_after, needs_approval, approved_by, core_requester,
+           resources.type AS resource_type, resources.name AS resource_name,
            CASE WHEN state = 'RUNNING' THEN state_payload END AS running_payload,
            (SELECT timestamp FROM history WHERE action_seq = actions.seq AND version = 2 AND history.state = 'RUNNING')
                AS started_ts
     FROM actions JOIN resources ON resources.id = resource_id
-    WHERE actions.seq < :before
+    WHERE actions.seq < :before AND actions.seq > :after
       AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
       AND (:kind IS NULL OR kind GLOB :kind)
+      AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
       AND (:user IS NULL OR user = :user)
       AND (:resource_type IS NULL OR resources.type = :resource_type)
       AND (:resource_name IS NULL OR resources.name = :resource_name)
@@ -31,6 +36,13 @@ PAGE = """
     ORDER BY actions.seq DESC LIMIT :limit
 """
 PENDING_PAGE = PAGE.replace("WHERE actions.seq", "WHERE actions.finished_ts IS NULL AND actions.seq")
+QUEUE_PAGE = PENDING_PAGE.replace("ORDER BY actions.seq DESC", "ORDER BY state = 'RUNNING' DESC, actions.seq")
+RUNNING = "SELECT id FROM actions WHERE state = 'RUNNING'"
+# Triggers keep the outcomes, also of actions that were pruned.
+KINDS = """
+    SELECT kind FROM outcomes UNION SELECT kind FROM actions WHERE finished_ts IS NULL ORDER BY kind
+"""
+PENDING = "SELECT count(*) FROM actions WHERE finished_ts IS NULL"
 WAITING_BEFORE = """
     SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW' AND seq >= :from AND seq < :to
 """
@@ -38,19 +50,22 @@ WAITING_BEFORE = """
 
 @dataclass(frozen=True)
 class Filter:
-    """Which actions are wanted; None: any. Times are microseconds since the epoch, `kind` is a glob.
+    """Which actions are wanted; None: any. Times are microseconds since the epoch, `kind` is a glob,
+    `kinds` are names.
 
-    `before`: only actions that were scheduled before the one of this place.
+    `before`, `after`: only actions that were scheduled before the one of this place, and after the one of that.
     """
 
     states: tuple[State, ...] | None = None
     kind: str | None = None
+    kinds: tuple[str, ...] | None = None
     user: str | None = None
     resource_type: str | None = None
     resource_name: str | None = None
     since: int | None = None
     until: int | None = None
     before: int = LAST
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,10 @@ class Item:
     started_ts: int | None
     finished_ts: int | None
     not_before: int | None
+    not_after: int | None
+    needs_approval: bool
+    approved_by: str | None
+    core_requester: str | None
     resource_type: str
     resource_name: str
     position: int | None
@@ -83,31 +102,62 @@ def tag(store: Store) -> str:
     return f"{event}.{oldest_finished or 0}.{running or 0}"
 
 
+def running(store: Store) -> str | None:
+    """The id of the running action; one index look-up."""
+    rows = store.read(RUNNING)
+    return str(rows[0]["id"]) if rows else None
+
+
+def kinds(store: Store) -> list[str]:
+    """The kinds of all actions, also of some that were pruned; reads no final action."""
+    return [row["kind"] for row in store.read(KINDS)]
+
+
 def page(store: Store, wanted: Filter, limit: int) -> list[Item]:
     """The newest `limit` actions that the filter wants, newest first."""
     pending = wanted.states is not None and not any(state.final for state in wanted.states)
-    parameters = {
+    with store.snapshot() as connection:
+        rows = connection.execute(PENDING_PAGE if pending else PAGE, _parameters(wanted, limit)).fetchall()
+        positions = _positions(connection, rows[::-1])
+    return [_item(row, positions.get(row["seq"])) for row in rows]
+
+
+def queue(store: Store, limit: int) -> tuple[list[Item], int]:
+    """What runs and the first of what waits, in the order of execution, `limit` at most; and how many there are."""
+    with store.snapshot() as connection:
+        rows = connection.execute(QUEUE_PAGE, _parameters(Filter(), limit)).fetchall()
+        positions = _positions(connection, sorted(rows, key=lambda row: int(row["seq"])))
+        count: int = connection.execute(PENDING).fetchone()[0]
+    return [_item(row, positions.get(row["seq"])) for row in rows], count
+
+
+def _parameters(wanted: Filter, limit: int) -> dict[str, Any]:
+    return {
         "states": None if wanted.states is None else _array(wanted.states),
         "kind": wanted.kind,
+        "kinds": None if wanted.kinds is None else dumps(wanted.kinds),
         "user": wanted.user,
         "resource_type": wanted.resource_type,
         "resource_name": wanted.resource_name,
         "since": wanted.since,
         "until": wanted.until,
         "before": wanted.before,
+        "after": wanted.after,
         "limit": limit,
     }
-    with store.snapshot() as connection:
-        rows = connection.execute(PENDING_PAGE if pending else PAGE, parameters).fetchall()
-        positions: dict[int, int] = {}
-        place, counted = 0, 0
-        for row in reversed(rows):
-            if row["state"] == State.NEW:
-                span = {"from": place, "to": row["seq"]}
-                counted += connection.execute(WAITING_BEFORE, span).fetchone()[0]
-                positions[row["seq"]] = counted + 1
-                place = row["seq"]
-    return [_item(row, positions.get(row["seq"])) for row in rows]
+
+
+def _positions(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> dict[int, int]:
+    """How many actions wait before each row that waits, plus one, by its place; `rows` are in the order of places."""
+    positions: dict[int, int] = {}
+    place, counted = 0, 0
+    for row in rows:
+        if row["state"] == State.NEW:
+            span = {"from": place, "to": row["seq"]}
+            counted += connection.execute(WAITING_BEFORE, span).fetchone()[0]
+            positions[row["seq"]] = counted + 1
+            place = row["seq"]
+    return positions
 
 
 def _item(row: Any, position: int | None) -> Item:
@@ -130,6 +180,10 @@ def _item(row: Any, position: int | None) -> Item:
         started_ts=row["started_ts"],
         finished_ts=row["finished_ts"],
         not_before=row["not_before"],
+        not_after=row["not_after"],
+        needs_approval=bool(row["needs_approval"]),
+        approved_by=row["approved_by"],
+        core_requester=row["core_requester"],
         resource_type=row["resource_type"],
         resource_name=row["resource_name"],
         position=position,

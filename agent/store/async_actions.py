@@ -4,21 +4,22 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from agent.clock import rfc3339
 from agent.errors import ActionNotFound
 from agent.models import Json, State
 from agent.store import Store
-from agent.store.actions import LAST, LONGEST_NUMBER, loads
+from agent.store.actions import LAST, LONGEST_NUMBER
+from agent.store.encoding import loads
 
 ROWS = """
     SELECT actions.seq, user, user_reference, resources.type AS resource_type, resource_id, kind, requester,
-           scheduled_ts, finished_ts, state, state_payload, finished_message, args, version, not_before
+           scheduled_ts, finished_ts, state, state_payload, finished_message, args, version, not_before,
+           needs_approval, approved_by
     FROM actions JOIN resources ON resources.id = resource_id
 """
 BY_SEQ = f"{ROWS} WHERE actions.seq = ?"
 BY_ID = f"{ROWS} WHERE actions.id = ?"
 
-# Oldest first: what arrives while somebody turns the pages comes after the last one.
+# Oldest first: what arrives between two pages comes after the last one.
 PAGE = "SELECT seq FROM actions ORDER BY seq LIMIT :limit OFFSET :offset"
 COUNT = "SELECT count(*) FROM actions"
 PAGE_OF_REFERENCE = """
@@ -46,6 +47,25 @@ class AsyncAction:
     args: Json
     version: int
     not_before: int | None
+    needs_approval: bool
+    approved_by: str | None
+
+    @property
+    def succeeded(self) -> bool | None:
+        """None until it is final, as `message` and `result`."""
+        return self.state is State.DONE if self.state.final else None
+
+    @property
+    def message(self) -> str | None:
+        """How it ended, in a sentence."""
+        if not self.state.final:
+            return None
+        return self.finished_message or f"{self.kind} {'succeeded' if self.succeeded else 'failed'}"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The last payload, as an object."""
+        return as_object(self.state_payload, "payload") if self.state.final else None
 
 
 def by_seq(store: Store, seq: int) -> AsyncAction:
@@ -98,38 +118,12 @@ def _async_action(row: sqlite3.Row) -> AsyncAction:
         args=loads(row["args"]),
         version=row["version"],
         not_before=row["not_before"],
+        needs_approval=bool(row["needs_approval"]),
+        approved_by=row["approved_by"],
     )
 
 
-def fields(action: AsyncAction, held: str | None = None) -> dict[str, Any]:
-    """The twelve members of an AsyncAction; the `finished_` ones are null until it is final."""
-    final = action.state.final
-    return {
-        "id": action.seq,
-        "user": action.user,
-        "resource_type": action.resource_type,
-        "action": action.kind,
-        "resource_id": action.resource_id,
-        "started_via": action.requester.lower(),
-        "started_at": rfc3339(action.scheduled_ts),
-        "finished_at": rfc3339(action.finished_ts),
-        "finished_success": action.state is State.DONE if final else None,
-        "finished_message": _message(action) if final else None,
-        "finished_result": _object(action.state_payload, "payload") if final else None,
-        "metadata": _metadata(action, held),
-    }
-
-
-def _message(action: AsyncAction) -> str:
-    return action.finished_message or f"{action.kind} {'succeeded' if action.state is State.DONE else 'failed'}"
-
-
-def _metadata(action: AsyncAction, held: str | None) -> dict[str, Any]:
-    added = {"user_reference": action.user_reference, "held": held}
-    return _object(action.args, "args") | {name: value for name, value in added.items() if value is not None}
-
-
-def _object(value: Any, name: str) -> dict[str, Any]:
+def as_object(value: Json, name: str) -> dict[str, Any]:
     """The value as an object: itself, `{}` for nothing, else as the member `name` of one."""
     if isinstance(value, dict):
         return value

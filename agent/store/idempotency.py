@@ -6,11 +6,13 @@ import json
 import os
 import sqlite3
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from typing import Literal, NamedTuple
 
 from agent import clock
-from agent.errors import IdempotencyKeyReused
+from agent.errors import ActionAlreadyExists, IdempotencyKeyReused
 from agent.models import Json, Request, Requester
 from agent.store import Store
 
@@ -21,10 +23,23 @@ NEWEST = 10_000
 PIECE = 500
 """Keys removed by one commit."""
 
+REPEATED = 600
+"""Seconds within which a request with the same Request-Id, kind and arguments is the same request."""
+
 FIND = """
-    SELECT idempotency_keys.action_id, idempotency_keys.fingerprint, kind, args
+    SELECT idempotency_keys.action_id, idempotency_keys.fingerprint, idempotency_keys.created_ts, kind, args
     FROM idempotency_keys LEFT JOIN actions ON actions.id = idempotency_keys.action_id
-    WHERE owner = ? AND key = ?
+    WHERE source = ? AND owner = ? AND key = ?
+"""
+KNOWN = """
+    SELECT 1 FROM actions WHERE id = :id UNION ALL SELECT 1 FROM idempotency_keys WHERE action_id = :id LIMIT 1
+"""
+# An action without a key of its own was named by the agent. What is older than keys are kept is not remembered.
+REMEMBER = """
+    INSERT INTO idempotency_keys (source, owner, key, action_id, created_ts)
+    SELECT 'id', '', id, id, scheduled_ts FROM actions
+    WHERE seq IN ({actions}) AND scheduled_ts >= :after
+      AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE action_id = id)
 """
 PRUNE = """
     DELETE FROM idempotency_keys WHERE seq IN (
@@ -33,6 +48,16 @@ PRUNE = """
           AND NOT EXISTS (SELECT 1 FROM actions WHERE id = action_id)
         ORDER BY seq LIMIT :limit)
 """
+
+
+class Owner(NamedTuple):
+    """Whose a key is, and what it was made of: a caller's own key, its action id, its Request-Id, or a hook's delivery.
+
+    A delivery of a hook belongs to no user.
+    """
+
+    source: Literal["caller", "hook", "id", "request"]
+    user: str
 
 
 class Fingerprints:
@@ -47,10 +72,18 @@ class Fingerprints:
         self._reading = Lock()
         self._key: bytes | None = None
 
-    def of(self, request: Request) -> bytes | None:
-        """The fingerprint of a request that has an idempotency key. Raises `OSError`."""
-        if request.idempotency_key is None:
-            return None
+    def identified(self, request: Request) -> tuple[Request, bytes | None]:
+        """The request with the key that its id or Request-Id makes, and its fingerprint. Raises `OSError`."""
+        if request.action_id is not None:
+            request = replace(request, idempotency_key=request.action_id)
+        elif request.idempotency_key is None and request.request_id is not None:
+            # What was asked for is part of the key: with other arguments a Request-Id is another request.
+            fingerprint, span = self._of(request).hex(), clock.now() // (REPEATED * 1_000_000)
+            key, earlier = (f"{request.request_id}\n{fingerprint}\n{each}" for each in (span, span - 1))
+            request = replace(request, idempotency_key=key, earlier_key=earlier)
+        return request, None if request.idempotency_key is None else self._of(request)
+
+    def _of(self, request: Request) -> bytes:
         with self._reading:
             if self._key is None:
                 self._key = _read_or_create(self._path)
@@ -59,29 +92,50 @@ class Fingerprints:
 
 
 def delivery_key(application: str, body: bytes) -> str:
-    """The idempotency key of a hook's delivery. No header can contain its line end."""
-    digest = hashlib.sha256(application.encode() + b"\0" + body).hexdigest()
-    return f"hook\n{digest}"
+    """The idempotency key of a hook's delivery."""
+    return hashlib.sha256(application.encode() + b"\0" + body).hexdigest()
 
 
-def owner(request: Request) -> str:
-    """Whose key the request's is. A delivery of a hook belongs to no user."""
-    return "" if request.requester is Requester.HOOK else request.user
+def owner(request: Request) -> Owner:
+    """Whose key the request's is."""
+    if request.requester is Requester.HOOK:
+        return Owner("hook", "")
+    if request.action_id is not None:
+        return Owner("id", request.user)
+    return Owner("caller" if request.earlier_key is None else "request", request.user)
 
 
 def find(connection: sqlite3.Connection, request: Request, fingerprint: bytes | None) -> str | None:
     """The id of the action that this request's key scheduled before, which may have been pruned; None for a new key.
 
-    Raises `IdempotencyKeyReused` where the key came with another kind or other arguments.
+    Raises `IdempotencyKeyReused` where the key came with another kind or other arguments, and `ActionAlreadyExists`
+    where any identity used the request's own id before.
     """
+    if request.action_id is not None:
+        if connection.execute(KNOWN, {"id": request.action_id}).fetchone():
+            raise ActionAlreadyExists(f"an action with the id {request.action_id} was scheduled before")
+        return None
     if request.idempotency_key is None:
         return None
-    before = connection.execute(FIND, (owner(request), request.idempotency_key)).fetchone()
+    before = connection.execute(FIND, (*owner(request), request.idempotency_key)).fetchone()
+    if before is None and request.earlier_key is not None:
+        before = connection.execute(FIND, (*owner(request), request.earlier_key)).fetchone()
+        if before is not None and before["created_ts"] < clock.now() - REPEATED * 1_000_000:
+            return None
     if before is None:
         return None
     if not _is_same(before, request, fingerprint or b""):
         raise IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
     return str(before["action_id"])
+
+
+def remember(connection: sqlite3.Connection, actions: str, parameters: dict[str, int]) -> None:
+    """Keep the ids of actions, before these are removed, as if callers had given them.
+
+    `actions` is a query for their places, with these parameters.
+    """
+    after = clock.now() - KEPT * 1_000_000
+    connection.execute(REMEMBER.format(actions=actions), parameters | {"after": after})
 
 
 def prune(store: Store) -> int:

@@ -4,6 +4,7 @@ import threading
 
 from agent import clock
 from agent.store import Store
+from agent.store.idempotency import Owner
 
 MOST_OF_ONE = 100_000
 """Keys of one owner: 70 MB at most."""
@@ -14,7 +15,7 @@ COUNTED_AGAIN = 60.0
 OWNERS = 1000
 """Owners whose counts are in memory."""
 
-OF_ONE = "SELECT count(*) FROM idempotency_keys WHERE owner = ?"
+OF_ONE = "SELECT count(*) FROM idempotency_keys WHERE source = ? AND owner = ?"
 OF_ALL = "SELECT ifnull(max(seq) - min(seq) + 1, 0) FROM idempotency_keys"
 
 
@@ -25,10 +26,10 @@ class KeyLimit:
         self._store, self._most_of_one, self._most = store, most_of_one, most
         self._lock = threading.Lock()
         self._all: int | None = None
-        self._of_one: dict[str, int] = {}
+        self._of_one: dict[Owner, int] = {}
         self._again = 0.0
 
-    def reason(self, owner: str) -> str:
+    def reason(self, owner: Owner) -> str:
         """Why there is no room for another key of this owner; empty where there is. Raises `StoreUnavailable`."""
         with self._lock:
             if (reason := self._reason(owner)) and clock.monotonic() >= self._again:
@@ -38,7 +39,7 @@ class KeyLimit:
                 reason = self._reason(owner)
             return reason
 
-    def added(self, owner: str) -> None:
+    def added(self, owner: Owner) -> None:
         """A key of this owner was stored."""
         with self._lock:
             if self._all is not None:
@@ -46,13 +47,13 @@ class KeyLimit:
             if owner in self._of_one:
                 self._of_one[owner] += 1
 
-    def _reason(self, owner: str) -> str:
+    def _reason(self, owner: Owner) -> str:
         if self._all is None:
             self._all = int(self._store.read(OF_ALL)[0][0])
         if owner not in self._of_one:
             if len(self._of_one) >= OWNERS:
                 self._of_one.clear()
-            self._of_one[owner] = int(self._store.read(OF_ONE, (owner,))[0][0])
+            self._of_one[owner] = int(self._store.read(OF_ONE, owner)[0][0])
         if self._of_one[owner] >= self._most_of_one:
-            return f"{self._most_of_one} Idempotency-Keys of {owner or 'hooks'} are kept, each for 24 hours"
+            return f"{self._most_of_one} Idempotency-Keys of {owner.user or 'hooks'} are kept, each for 24 hours"
         return f"{self._most} Idempotency-Keys are kept, each for 24 hours" if self._all >= self._most else ""

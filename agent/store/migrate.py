@@ -1,27 +1,42 @@
-"""Brings a database to the schema of this agent: numbered `.sql` files, each applied whole or not at all."""
+"""Brings a database to the schema of this agent, or back: numbered `.sql` files, each applied whole or not at all."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
+from agent import clock
 from agent.errors import StoreUnusable
+
+ONLY_ADDS = "Only adds."
+"""In the first line of a step: agents that know the schema before it may use the file too."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of the schema; `number` becomes the file's `user_version`."""
+    """One step of the schema; `number` becomes the file's `user_version`. `down` takes it back; it may be empty."""
 
     number: int
     name: str
     sql: str
+    down: str = ""
+
+    @property
+    def only_adds(self) -> bool:
+        return ONLY_ADDS in self.sql.partition("\n")[0]
 
 
-def migrations() -> list[Migration]:
-    """Every step, in order."""
+@cache
+def migrations() -> tuple[Migration, ...]:
+    """Every step, in order. The files are read once: each connection looks at the steps as it opens."""
     folder = resources.files("agent.store") / "migrations"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
-    return [Migration(int(file.name[:4]), file.name, file.read_text()) for file in files]
+    files = {file.name: file.read_text() for file in folder.iterdir() if file.name.endswith(".sql")}
+    return tuple(
+        Migration(int(name[:4]), name, files[name], files.get(name.replace(".sql", ".down.sql"), ""))
+        for name in sorted(files)
+        if not name.endswith(".down.sql")
+    )
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
@@ -36,13 +51,39 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
             _apply(connection, step)
 
 
+def downgrade(connection: sqlite3.Connection, steps: Sequence[Migration], target: int) -> list[Migration]:
+    """Take back the steps after schema `target`, the newest first; returns them.
+
+    Raises `StoreUnusable`, before anything is changed where a step cannot be taken back, and for a step that would
+    lose what waits: then the database is as it was before that step.
+    """
+    refuse_newer(connection, steps)
+    found = version(connection)
+    undone = [step for step in reversed(steps) if target < step.number <= found]
+    if final := next((step for step in undone if not step.down), None):
+        raise StoreUnusable(f"schema {final.number} has no way back to schema {final.number - 1}")
+    for step in undone:
+        _take_back(connection, step)
+    return undone
+
+
 def refuse_newer(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
+    """Raises `StoreUnusable` for a schema that changed what agents that know `steps` rely on."""
     newest = steps[-1].number
-    if (found := version(connection)) > newest:
+    found = version(connection)
+    if found > newest and needs(connection) > newest:
         raise StoreUnusable(
             f"the database has schema {found}, written by a newer agent; this one knows up to {newest}: "
-            "start the newer agent, or set agent.db to another file"
+            f"start the newer agent, run its agentctl db downgrade {newest}, or set agent.db to another file"
         )
+
+
+def needs(connection: sqlite3.Connection) -> int:
+    """The oldest schema whose agents may use the database."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
+        return version(connection)
+    row = connection.execute("SELECT needs FROM schemas WHERE number = ?", (version(connection),)).fetchone()
+    return version(connection) if row is None else int(row[0])
 
 
 def refuse_foreign(connection: sqlite3.Connection) -> None:
@@ -68,10 +109,36 @@ def _apply(connection: sqlite3.Connection, step: Migration) -> None:
     try:
         # Asked again under the lock: another agent may have applied it since.
         if version(connection) < step.number:
+            needed = needs(connection) if step.only_adds else step.number
             for statement in _statements(step.sql):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {step.number}")
+            _note(connection, step, needed)
         connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _note(connection: sqlite3.Connection, step: Migration, needed: int) -> None:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
+        row = (step.number, step.name, needed, clock.now())
+        connection.execute("INSERT INTO schemas (number, name, needs, applied_ts) VALUES (?, ?, ?, ?)", row)
+
+
+def _take_back(connection: sqlite3.Connection, step: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _statements(step.down):
+            connection.execute(statement)
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
+            connection.execute("DELETE FROM schemas WHERE number = ?", (step.number,))
+        connection.execute(f"PRAGMA user_version = {step.number - 1}")
+        connection.execute("COMMIT")
+    except sqlite3.IntegrityError as error:
+        connection.execute("ROLLBACK")
+        raise StoreUnusable(f"schema {step.number}: {str(error).partition(': ')[2]}") from None
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

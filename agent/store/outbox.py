@@ -1,6 +1,6 @@
-"""What receivers are yet to be told of: the statements by name, then the functions that run them.
+"""Undelivered callbacks: the statements by name, then the functions that run them.
 
-The rows are written by a trigger, in the commit that makes an action final.
+The rows are written by a trigger, in the commit of the event that they are about.
 """
 
 import sqlite3
@@ -9,42 +9,94 @@ from dataclasses import dataclass
 
 from agent.store import Store
 
-RECEIVERS = "SELECT id, url FROM receivers ORDER BY id"
+RECEIVERS = "SELECT id, url, ended FROM receivers ORDER BY id"
 ADD_RECEIVER = "INSERT INTO receivers (url) VALUES (?)"
 REMOVE_RECEIVER = "DELETE FROM receivers WHERE id = ?"
 COUNT = "SELECT count(*) FROM outbox WHERE receiver_id = ?"
 
+SUBSCRIBED = "SELECT receiver_id, event FROM subscriptions"
+SUBSCRIBE = "INSERT INTO subscriptions (receiver_id, event) VALUES (?, ?)"
+UNSUBSCRIBE = "DELETE FROM subscriptions WHERE receiver_id = ?"
+END = "UPDATE receivers SET ended = 1, waited = 0, pause = 0 WHERE id = ?"
+RESUME = "UPDATE receivers SET ended = 0, failure = NULL WHERE id = ?"
+CLEAR = "DELETE FROM outbox WHERE receiver_id = ?"
+
 HEAD = """
-    SELECT outbox.finished_order, actions.seq, actions.id
-    FROM outbox JOIN actions ON actions.finished_order = outbox.finished_order
-    WHERE receiver_id = ? ORDER BY outbox.finished_order LIMIT 1
+    SELECT event_id, event, held, actions.seq, actions.id, actions.headers, x_request_id, traceparent
+    FROM outbox JOIN actions ON actions.seq = action_seq
+    WHERE receiver_id = ? ORDER BY event_id LIMIT 1
 """
-STRIKE = "DELETE FROM outbox WHERE receiver_id = :receiver AND finished_order = :finished_order"
-WAITED = "UPDATE receivers SET waited = waited + :seconds, pause = :pause WHERE id = :receiver"
+STRIKE = "DELETE FROM outbox WHERE receiver_id = :receiver AND event_id = :event_id"
+WAITED = """
+    UPDATE receivers SET waited = waited + :seconds, pause = :pause, failure = :failure WHERE id = :receiver
+"""
+UNDELIVERED = """
+    SELECT url, EXISTS (
+        SELECT 1 FROM outbox
+        WHERE action_seq = actions.seq AND event = 'action.final' AND receiver_id = receivers.id)
+    FROM actions, receivers JOIN subscriptions ON receiver_id = receivers.id AND event = 'action.final'
+    WHERE actions.seq = ? AND actions.finished_order IS NOT NULL ORDER BY receivers.id
+"""
 DROP = """
     DELETE FROM outbox
     WHERE receiver_id = :receiver AND since + :keep <= (SELECT waited FROM receivers WHERE id = :receiver)
 """
+RECEIVER_STATES = """
+    SELECT id, url, failure, ended, (SELECT count(*) FROM outbox WHERE receiver_id = receivers.id) AS pending
+    FROM receivers ORDER BY id
+"""
+REPLAY = """
+    INSERT OR IGNORE INTO outbox (receiver_id, event_id, event, action_seq, held, since)
+    SELECT :receiver, events.id, events.event, actions.seq,
+           CASE WHEN events.event = 'action.held' THEN json_extract(details, '$.reason') END,
+           (SELECT waited + pause FROM receivers WHERE id = :receiver)
+    FROM events JOIN subscriptions ON subscriptions.event = events.event AND receiver_id = :receiver
+                JOIN actions ON actions.id = events.action_id
+    WHERE events.timestamp >= :since
+"""
+
+
+Row = dict[str, float | str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a receiver is told of next: the AsyncAction's id, and the id that the action has for ever."""
+    """The next callback of a receiver: an event, why the action is held if that is the event, and the action's ids.
 
-    finished_order: int
+    `headers` are those that the action records, as JSON.
+    """
+
+    event_id: int
+    event: str
+    held: str | None
     seq: int
     action_id: str
+    headers: str
+    x_request_id: str | None = None
+    traceparent: str | None = None
 
 
-def set_receivers(store: Store, urls: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Bring the receivers in step with the configuration.
+@dataclass(frozen=True, slots=True)
+class ReceiverState:
+    """The state of a receiver: why the last attempt failed, whether it ended its subscription, and what is pending."""
 
-    Returns their ids by URL; and by URL those that are none any more, with how much they were yet to be told of.
+    id: int
+    url: str
+    failure: str | None
+    ended: bool
+    pending: int
+
+
+def set_receivers(store: Store, urls: Sequence[str], events: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Bring the receivers and their subscriptions in step with the configuration.
+
+    Returns their ids by URL; and by URL the removed receivers, with the number of their undelivered callbacks.
     """
-    known = {row["url"]: row["id"] for row in store.read(RECEIVERS)}
-    if set(known) == set(urls):
-        return known, {}
-    return store.write(lambda connection: _set_receivers(connection, urls))
+    with store.snapshot() as connection:
+        known = {url: receiver for receiver, url, _ in connection.execute(RECEIVERS)}
+        if set(known) == set(urls) and not _missing(connection, events):
+            return known, {}
+    return store.write(lambda connection: _set_receivers(connection, urls, events))
 
 
 def head(store: Store, receiver: int) -> Head | None:
@@ -53,35 +105,94 @@ def head(store: Store, receiver: int) -> Head | None:
     return Head(*rows[0]) if rows else None
 
 
-def strike(store: Store, receiver: int, finished_order: int, waited: float) -> None:
-    """Note that the receiver was told, after so many seconds in which it could not be."""
-    row = {"receiver": receiver, "finished_order": finished_order, "seconds": waited, "pause": 0.0}
-    if not waited:
+def undelivered(store: Store, seq: int) -> dict[str, bool]:
+    """By the URL of each receiver of final actions, whether the callback of this final action still waits for it."""
+    return {url: bool(waits) for url, waits in store.read(UNDELIVERED, (seq,))}
+
+
+def strike(store: Store, receiver: int, event_id: int, waited: float | None) -> None:
+    """Record the delivery, after so many seconds in which the receiver was unreachable; None if it was not."""
+    row: Row = {"receiver": receiver, "event_id": event_id, "seconds": waited, "pause": 0.0, "failure": None}
+    if waited is None:
         store.write_one(STRIKE, row)
     else:
         store.write(lambda connection: _each(connection, (STRIKE, WAITED), row))
 
 
-def put_off(store: Store, receiver: int, waited: float, pause: float, keep: float) -> int:
-    """Note that it could not be told for so many seconds more, and is tried again after `pause`.
+def put_off(store: Store, receiver: int, waited: float, pause: float, keep: float, failure: str) -> int:
+    """Record that the receiver was unreachable for so many seconds more, and why; the next try is after `pause`.
 
     Drops what has waited `keep` seconds; returns how much that was.
     """
-    row = {"receiver": receiver, "seconds": waited, "pause": pause, "keep": keep}
+    row: Row = {"receiver": receiver, "seconds": waited, "pause": pause, "keep": keep, "failure": failure}
     return store.write(lambda connection: _each(connection, (WAITED, DROP), row))
 
 
-def _each(connection: sqlite3.Connection, statements: Sequence[str], row: dict[str, float]) -> int:
+def end(store: Store, receiver: int) -> int:
+    """End a subscription for good, and drop what is pending; returns how much that was."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        connection.execute(UNSUBSCRIBE, (receiver,))
+        connection.execute(END, (receiver,))
+        return connection.execute(CLEAR, (receiver,)).rowcount
+
+    return store.write(work)
+
+
+def resume(store: Store, receiver: int, events: Sequence[str]) -> None:
+    """Begin an ended subscription again."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(RESUME, (receiver,))
+        _subscribe(connection, receiver, events)
+
+    store.write(work)
+
+
+def receivers(store: Store) -> list[ReceiverState]:
+    """Every receiver that the agent knows."""
+    return [
+        ReceiverState(row["id"], row["url"], row["failure"], bool(row["ended"]), row["pending"])
+        for row in store.read(RECEIVER_STATES)
+    ]
+
+
+def replay(store: Store, receiver: int, since: int) -> int:
+    """Deliver the subscribed events again that happened since then, in microseconds; returns how many they are.
+
+    Only of actions that are kept.
+    """
+    return store.write_one(REPLAY, {"receiver": receiver, "since": since})
+
+
+def _each(connection: sqlite3.Connection, statements: Sequence[str], row: Row) -> int:
     """Run the statements; how many rows the last one wrote."""
     return [connection.execute(statement, row).rowcount for statement in statements][-1]
 
 
-def _set_receivers(connection: sqlite3.Connection, urls: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+def _missing(connection: sqlite3.Connection, events: Sequence[str]) -> bool:
+    """Whether a receiver is subscribed to other events than these."""
+    subscribed = {(receiver, event) for receiver, event in connection.execute(SUBSCRIBED)}
+    active = [receiver for receiver, _, ended in connection.execute(RECEIVERS) if not ended]
+    return subscribed != {(receiver, event) for receiver in active for event in events}
+
+
+def _set_receivers(
+    connection: sqlite3.Connection, urls: Sequence[str], events: Sequence[str]
+) -> tuple[dict[str, int], dict[str, int]]:
     removed = {}
-    for receiver, url in connection.execute(RECEIVERS).fetchall():
+    for receiver, url, _ in connection.execute(RECEIVERS).fetchall():
         if url not in urls:
             removed[url] = connection.execute(COUNT, (receiver,)).fetchone()[0]
             connection.execute(REMOVE_RECEIVER, (receiver,))
-    known = {url for _, url in connection.execute(RECEIVERS)}
+    known = {url for _, url, _ in connection.execute(RECEIVERS)}
     connection.executemany(ADD_RECEIVER, [(url,) for url in dict.fromkeys(urls) if url not in known])
-    return {url: receiver for receiver, url in connection.execute(RECEIVERS)}, removed
+    receivers = connection.execute(RECEIVERS).fetchall()
+    for receiver, _, ended in receivers:
+        _subscribe(connection, receiver, () if ended else events)
+    return {url: receiver for receiver, url, _ in receivers}, removed
+
+
+def _subscribe(connection: sqlite3.Connection, receiver: int, events: Sequence[str]) -> None:
+    connection.execute(UNSUBSCRIBE, (receiver,))
+    connection.executemany(SUBSCRIBE, [(receiver, event) for event in events])

@@ -1,4 +1,6 @@
-"""What actions act on: the same type and name is the same id for ever."""
+"""What actions act on: the same type and name always have the same id."""
+
+import sqlite3
 
 from agent.store import Store
 
@@ -9,28 +11,24 @@ REMEMBERED = 1000
 
 
 class Resources:
-    """The ids of resources. Those asked for last are remembered: an id never changes."""
+    """The ids of resources. Those asked for last are remembered, as an id never changes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ids: dict[tuple[str, str], int] = {}
 
-    def id_of(self, resource: tuple[str, str]) -> int:
-        """The id of a type and name, new where they are. Raises `StoreUnavailable`."""
-        found = self._ids.get(resource)
-        if found is None:
-            found = self._find(resource) or self._add(resource)
+    def find(self, resource: tuple[str, str]) -> int | None:
+        """The id of a type and name; None where no action ever had them. Raises `StoreUnavailable`."""
+        if (found := self._ids.get(resource)) is None and (rows := self._store.read(ID, resource)):
+            found = rows[0]["id"]
             if len(self._ids) >= REMEMBERED:
                 self._ids.clear()
             self._ids[resource] = found
         return found
 
-    def _find(self, resource: tuple[str, str]) -> int | None:
-        rows = self._store.read(ID, resource)
-        return rows[0]["id"] if rows else None
 
-    def _add(self, resource: tuple[str, str]) -> int:
-        self._store.write_one(ADD, {"type": resource[0], "name": resource[1]})
-        added = self._find(resource)
-        assert added is not None  # never deleted
-        return added
+def add(connection: sqlite3.Connection, resource: tuple[str, str]) -> int:
+    """The id of a type and name that an action has now, inside the transaction that stores that action."""
+    connection.execute(ADD, {"type": resource[0], "name": resource[1]})
+    added: int = connection.execute(ID, resource).fetchone()[0]
+    return added

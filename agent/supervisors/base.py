@@ -1,14 +1,16 @@
-"""The contract of a supervisor: it tells how the one service stands, and is asked to start or stop it."""
+"""The contract of a supervisor: reports the state of the one service, starts and stops it."""
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from agent.hosts import command
-from agent.hosts.command import CommandNotStarted, Outcome
-from agent.pauses import Pauses
-from agent.stop import Stop
+from agent.processes import command
+from agent.processes.command import CommandNotStarted, Outcome
+from agent.processes.recording import Recorded
+from agent.util.pauses import Pauses
+from agent.util.stop import Stop
 
 HINT = "See system logs and "
 """How systemctl begins a line that says nothing of what has happened."""
@@ -97,29 +99,34 @@ class Supervisor(ABC):
 
 
 def run(
-    argv: Sequence[str], timeout: float, stop: Stop, action: str | None, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    timeout: float,
+    stop: Stop,
+    action: str | None,
+    env: Mapping[str, str] | None = None,
+    recorded: Recorded | None = None,
 ) -> Outcome:
     """Run a command that ends by itself, whatever its status. Raises `SupervisorFailed` for any other."""
     try:
-        outcome = command.run(argv, timeout=timeout, stop=stop, action=action, env=env)
+        outcome = command.run(argv, timeout=timeout, stop=stop, action=action, env=env, recorded=recorded)
     except CommandNotStarted as error:
         raise SupervisorFailed(str(error)) from error
     if outcome.ended is not None or outcome.status is None:
-        raise SupervisorFailed(told(outcome))
+        raise SupervisorFailed(failure_text(outcome))
     if outcome.status < 0:
-        raise CommandKilled(told(outcome))
+        raise CommandKilled(failure_text(outcome))
     return outcome
 
 
 def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> Outcome:
-    """Run a command that must succeed. Raises `SupervisorFailed` with what it printed."""
-    outcome = run(argv, timeout, stop, action)
+    """Run and record a command that must succeed. Raises `SupervisorFailed` with what it printed."""
+    outcome = run(argv, timeout, stop, action, recorded=Recorded(f"$ {shlex.join(argv)}"))
     if not outcome.ok:
-        raise SupervisorFailed(told(outcome))
+        raise SupervisorFailed(failure_text(outcome))
     return outcome
 
 
-def told(outcome: Outcome) -> str:
+def failure_text(outcome: Outcome) -> str:
     """How a command ended and its last words."""
     lines = (outcome.stderr.strip() or outcome.stdout.strip())[-SAID:].splitlines()
     said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip() and not line.startswith(HINT))

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Sequence
 
 from agent import clock
-from agent.hosts.process import stat_of
-from agent.stop import Stop
-from agent.supervisors.base import Status, Supervisor, SupervisorFailed, run, run_ok, told
+from agent.processes.process import stat_of
+from agent.supervisors.base import Status, Supervisor, SupervisorFailed, failure_text, run, run_ok
+from agent.util.stop import Stop
 
 
 class Commands(Supervisor):
@@ -26,7 +26,7 @@ class Commands(Supervisor):
         outcome = run(self._pid, self._timeout, stop, action)
         words = outcome.stdout.split()
         if not outcome.ok or not words:
-            return Status(running=False, stopped=True, pid=None, message=told(outcome))
+            return Status(running=False, stopped=True, pid=None, message=failure_text(outcome))
         if not (words[0].isascii() and words[0].isdigit()):
             raise SupervisorFailed(f"{shlex.join(self._pid)} printed {words[0][:100]!r} instead of a pid")
         pid = words[0]

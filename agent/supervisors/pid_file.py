@@ -1,31 +1,36 @@
 """The processes of a pid file: their whole group gets the signals, and a command restarts them."""
 
 import math
+import shlex
 import signal
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from agent import clock
 from agent.config import NamedProcess
-from agent.hosts import pid_file
-from agent.hosts.jobs import Exited, Jobs, Lost, Running, lost_if_stopped
-from agent.hosts.pid_file import NotRunning, PidFileWrong
-from agent.hosts.poll import poll
-from agent.hosts.process import Group, Process, stat_of
-from agent.stop import Stop
+from agent.jobs.jobs import Exited, Jobs, Lost, Running, lost_if_stopped
+from agent.processes import pid_file
+from agent.processes.pid_file import NotRunning, PidFileWrong
+from agent.processes.process import Group, Process, stat_of
+from agent.processes.recording import Recorded
+from agent.processes.rest import Rest
 from agent.supervisors.base import SAID, SupervisorFailed
-from agent.supervisors.freezer import BY_SIGNAL
 from agent.supervisors.processes import Processes, Progress
+from agent.supervisors.systemd.freezer import BY_SIGNAL
+from agent.util.poll import poll
+from agent.util.stop import Stop
 
 PATIENCE = 0.5
 """Seconds that one call waits for the end of the command, or for another process in the file."""
 STAYS = 0.2
-"""Seconds since its start that a process must live: one that fails at once is there for a moment too."""
+"""Seconds since its start that a process must live, unless its group comes to rest before: one that fails at once is
+there for a moment too."""
 END_GRACE = 5.0
 
 
 class OfPidFile(Processes):
-    """Those whose leader's pid stands in a file. They get `timeout` seconds for whatever is asked of them.
+    """Those whose leader's pid stands in a file. They get `timeout` seconds for each request.
 
     The command runs as a job, so that neither it nor what it starts ends with the agent, and that it is
     run once, however often the agent is killed meanwhile.
@@ -58,11 +63,13 @@ class OfPidFile(Processes):
             "job": f"restart-{action}-{zlib.crc32(self._name.encode()):08x}",
         }  # fmt: skip
 
-    def go_on(self, progress: Progress, stop: Stop, action: str) -> Progress:
+    def advance(self, progress: Progress, stop: Stop, action: str) -> Progress:
         if progress["state"] == "noted" and self._leader() is not None:
             self._bring(self._group(), stopped=False, stop=stop)
         # Started once by its name, found again by it: also by an agent that was started since.
-        job = self._jobs().start(progress["job"], self._command, timeout=self._timeout)
+        job = self._jobs().start(
+            progress["job"], self._command, timeout=self._timeout, recorded=Recorded(f"$ {shlex.join(self._command)}")
+        )
         status = lost_if_stopped(job.await_end(PATIENCE, stop))
         progress = progress | {"state": "restarting"}
         if isinstance(status, Running):
@@ -71,7 +78,7 @@ class OfPidFile(Processes):
             raise SupervisorFailed(f"its restart {_ending(status)}")
         if other := self._other_than(progress["was"], stop):
             return progress | {"state": "running", "pid": str(other.pid)}
-        # After a reboot the clock begins anew.
+        # The monotonic clock restarts with a reboot.
         progress["since"] = min(clock.monotonic(), progress.get("since", math.inf))
         self._refuse_what_will_not_come(status, progress["since"])
         return progress
@@ -128,9 +135,19 @@ class OfPidFile(Processes):
             return None if leader._asdict() == was else leader
 
         leader = poll(another, PATIENCE, stop)
-        if leader is None or leader.await_end(max(0.0, STAYS - leader.age()), stop) or stop.requested:
-            return None
-        return leader
+        return leader if leader is not None and self._stays(leader, stop) else None
+
+    def _stays(self, leader: Process, stop: Stop) -> bool:
+        rest = Rest()
+        while left := rest.left(leader.age(), STAYS, self._pids(leader)):
+            if leader.await_end(left, stop) or stop.requested:
+                return False
+        return leader.alive
+
+    def _pids(self, leader: Process) -> list[int]:
+        with suppress(PidFileWrong):
+            return [member.pid for member in pid_file.group_of(leader).members()]
+        return []
 
     def _refuse_what_will_not_come(self, status: Exited | Lost, since: float) -> None:
         if isinstance(status, Lost):

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from agent.stop import Stop
-from agent.supervisors import freezer, restart
-from agent.supervisors.unit import Unit
+from agent.supervisors.systemd import freezer, unit_restart
+from agent.supervisors.systemd.unit import Unit
+from agent.util.stop import Stop
 
 Progress = dict[str, Any]
 """How far a restart is, to be written down after each call. `state` is `running` once it is done, then with `pid`."""
@@ -31,14 +31,14 @@ class Processes(ABC):
 
     @abstractmethod
     def note(self, stop: Stop, action: str) -> Progress:
-        """What is to be on disk before `go_on` is first called."""
+        """What is to be on disk before `advance` is first called."""
 
     @abstractmethod
-    def go_on(self, progress: Progress, stop: Stop, action: str) -> Progress:
+    def advance(self, progress: Progress, stop: Stop, action: str) -> Progress:
         """Restart them unless that was begun, let go on what is paused, and look whether they are up."""
 
     def due(self, progress: Progress) -> float:
-        """Seconds until `go_on` is to be called again; 0 where it waits itself."""
+        """Seconds until `advance` is to be called again; 0 where it waits itself."""
         return 0.0
 
     @abstractmethod
@@ -64,13 +64,13 @@ class OfUnit(Processes):
         return freezer.resume(self._unit, stop, action)
 
     def note(self, stop: Stop, action: str) -> Progress:
-        return restart.note(self._unit, stop, action)
+        return unit_restart.note(self._unit, stop, action)
 
-    def go_on(self, progress: Progress, stop: Stop, action: str) -> Progress:
-        return restart.go_on(self._unit, progress, self._timeout, stop, action)
+    def advance(self, progress: Progress, stop: Stop, action: str) -> Progress:
+        return unit_restart.advance(self._unit, progress, self._timeout, stop, action)
 
     def due(self, progress: Progress) -> float:
-        return restart.due(progress)
+        return unit_restart.due(progress)
 
     def cancel(self, progress: Progress) -> None:
         """What was asked of systemd is systemd's."""

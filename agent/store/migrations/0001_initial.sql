@@ -1,6 +1,6 @@
 -- The queue and its history. The promises of the protocol are kept here, whatever the code above does.
 
--- What actions act on. The same type and name is the same id for ever: rows are never deleted.
+-- What actions act on. The same type and name always have the same id: rows are never deleted.
 CREATE TABLE resources (
     id   INTEGER PRIMARY KEY AUTOINCREMENT,
     type TEXT NOT NULL,

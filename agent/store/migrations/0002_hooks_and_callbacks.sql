@@ -1,7 +1,7 @@
--- Pushes that were delivered, and receivers that are told of what has become final.
+-- Delivered pushes, and the receivers of callbacks.
 
 -- What hooks have delivered, so that none is taken twice: written by the action that came of it, kept longer
--- than that: the newest 10,000. The key of a hook's action is what tells one delivery from another.
+-- than that: the newest 10,000. The key of a hook's action identifies the delivery.
 CREATE TABLE deliveries (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     delivery    TEXT NOT NULL UNIQUE,
@@ -16,8 +16,8 @@ BEGIN
     DELETE FROM deliveries WHERE seq <= (SELECT max(seq) FROM deliveries) - 10000;
 END;
 
--- Who is told of every final action: as the configuration has it, since an executor has read that. A receiver's own
--- clock goes on only while it cannot be reached: the seconds that were waited for it, and the seconds of the present
+-- The receivers of every final action: as the configuration named them when an executor last read it. A receiver's own
+-- clock runs only while it cannot be reached: the seconds that were waited for it, and the seconds of the present
 -- pause before the next attempt.
 CREATE TABLE receivers (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,7 +26,7 @@ CREATE TABLE receivers (
     pause  REAL NOT NULL DEFAULT 0
 );
 
--- What each is yet to be told of, in the order in which actions became final; since when, by the receiver's clock.
+-- Undelivered callbacks, in the order in which actions became final; since when, by the receiver's clock.
 CREATE TABLE outbox (
     receiver_id    INTEGER NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
     finished_order INTEGER NOT NULL,
@@ -47,5 +47,5 @@ WHEN EXISTS (
     SELECT 1 FROM receivers CROSS JOIN outbox
     ON outbox.receiver_id = receivers.id AND outbox.finished_order = OLD.finished_order)
 BEGIN
-    SELECT RAISE(ABORT, 'an action that a receiver is yet to be told of is never deleted');
+    SELECT RAISE(ABORT, 'an action with an undelivered callback is never deleted');
 END;

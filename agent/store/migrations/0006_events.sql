@@ -1,6 +1,6 @@
 -- The audit trail: who did what, kept longer than the actions. Each event holds the hash of the event before it.
 
--- chained() is the agent's own function: see agent/store/events.py. Where another program changes an action, it fails.
+-- chained() is the agent's own function: see agent/store/audit_events.py. Where another program changes an action, it fails.
 CREATE TABLE events (
     id        INTEGER PRIMARY KEY,
     timestamp INTEGER NOT NULL,

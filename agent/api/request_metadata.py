@@ -1,0 +1,113 @@
+"""Who asks for an action and with which headers, as it is written on the action's row."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import request
+
+from agent import clock
+from agent.api import authentication
+from agent.api.context import context
+from agent.errors import HeadersTooLarge, InvalidHeader
+from agent.store.encoding import dumps
+
+RECORDED = ("traceparent", "tracestate", "x-request-id", "request-id", "from", "action-reason")
+"""The headers that every action records; `api.record_headers` adds others."""
+LARGEST = 16 * 1024
+"""Bytes of the headers as an action records them."""
+LONGEST_KEY = 255
+LONGEST_REASON = 255
+STRING = re.compile(r'"(?:[ !#-\[\]-~]|\\["\\])*"')
+ESCAPED = re.compile(r'\\(["\\])')
+ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f<>@]{1,64}@[^\s\x00-\x1f\x7f<>@]{1,190}")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Why an action is asked for, and between which times it may start, in microseconds since the epoch."""
+
+    reason: str | None = None
+    not_before: int | None = None
+    not_after: int | None = None
+
+
+NO_TERMS = Terms()
+
+
+def terms() -> Terms:
+    """From the headers Action-Reason, Not-Before and Not-After. Raises `InvalidHeader`."""
+    reason = request.headers.get("Action-Reason")
+    if reason is not None and len(reason) > LONGEST_REASON:
+        raise InvalidHeader(f"Action-Reason must have {LONGEST_REASON} characters at most")
+    not_before, not_after = (moment(name, request.headers.get(name)) for name in ("Not-Before", "Not-After"))
+    refuse_an_end_before(not_after, not_before)
+    return Terms(reason, not_before, not_after)
+
+
+def refuse_an_end_before(not_after: int | None, not_before: int | None) -> None:
+    """Raises `InvalidHeader` for a Not-After that has passed, or that is not later than Not-Before."""
+    if not_after is not None and not_after <= max(not_before or 0, clock.now()):
+        raise InvalidHeader(
+            f"Not-After must be in the future and later than Not-Before, got {clock.rfc3339(not_after)}"
+        )
+
+
+def moment(header: str, given: str | None) -> int | None:
+    """A time as in RFC 3339, in microseconds since the epoch; None stays None. Raises `InvalidHeader`."""
+    if given is None:
+        return None
+    try:
+        return microseconds(given.strip())
+    except ValueError:
+        raise InvalidHeader(
+            f"{header} must be a time as in RFC 3339, such as 2026-01-31T03:00:00Z, got {given[:40]!a}"
+        ) from None
+
+
+def microseconds(given: Any) -> int:
+    """A time of RFC 3339 as microseconds since the epoch. Raises `ValueError` for anything else."""
+    try:
+        # RFC 3339 has t and z in either case.
+        time = datetime.fromisoformat(given.upper() if isinstance(given, str) else given)
+        found = round(time.astimezone(UTC).timestamp() * 1_000_000)  # fails where UTC has no such year
+    except (OverflowError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    if time.tzinfo is None or found < 0:
+        raise ValueError("no time with its offset since 1970")
+    return found
+
+
+def headers() -> dict[str, str]:
+    """Those of the request's headers that an action records, names in lower case. Raises `HeadersTooLarge`."""
+    sent, kept = request.environ, {}
+    for name in (*RECORDED, *context().settings.api.record_headers):
+        if (value := sent.get(f"HTTP_{name.upper().replace('-', '_')}")) is not None:
+            kept[name] = value
+    if len(dumps(kept)) > LARGEST:
+        raise HeadersTooLarge(f"the headers that the action would record are larger than {LARGEST} bytes")
+    return kept
+
+
+def user() -> str:
+    """E-mail stored as the action's user. The From header is used only when authentication is off."""
+    if (identity := authentication.caller()) is not None:
+        return identity.email
+    given = ADDRESS.search(request.environ.get("HTTP_FROM", ""))
+    return given[0] if given else f"agent@{context().settings.agent.node}"
+
+
+def idempotency_key() -> str | None:
+    """The key of this request: `k1` and the string `"k1"` of RFC 8941 are one key. Raises `InvalidHeader`."""
+    given: str | None = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    if given is None:
+        return None
+    key = given.strip()
+    if key.startswith('"'):
+        if not STRING.fullmatch(key):
+            raise InvalidHeader("Idempotency-Key begins with a quotation mark and is not a string of RFC 8941")
+        key = ESCAPED.sub(r"\1", key[1:-1])
+    if not key.strip() or len(key) > LONGEST_KEY:
+        raise InvalidHeader(f"Idempotency-Key must have 1 to {LONGEST_KEY} characters")
+    return key

@@ -1,0 +1,1 @@
+"""Who calls: tokens, certificates and users of this host, and the files that say so."""

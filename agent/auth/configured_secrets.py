@@ -1,0 +1,99 @@
+"""The secrets of the configuration, for masking what commands print."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from agent.auth import secret_file
+from agent.auth.secret_file import SecretUnreadable
+from agent.config import Settings, validators
+
+DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+"""The hash of a token in the tokens file."""
+SECRET_OPTION = re.compile("password|secret|token", re.IGNORECASE)
+"""The name of an option of a URL whose value is a secret, such as `sslpassword`."""
+SHORTEST_LINE = 8
+"""Characters of a line of a key that are a secret; shorter ones, such as its last, may be any text."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the secrets of a configuration are. A file is read at each call, because its secret may be replaced."""
+
+    texts: Sequence[str]
+    """Those that stand in URLs of the options."""
+    files: Sequence[Path]
+    tokens: Path | None
+
+
+def places(settings: Settings) -> Places:
+    """Where the secrets of these options are."""
+    found = list(_in_options(settings))
+    files = [each for each in found if isinstance(each, Path)]
+    if settings.api.tls is not None:
+        files.append(settings.api.tls.key)
+    return Places([each for each in found if isinstance(each, str)], files, settings.api.tokens)
+
+
+def read(places: Places) -> list[str]:
+    """The passwords, keys and hashes of tokens in these places, as text and percent-encoded.
+
+    A file that cannot be read has no secret that could be printed.
+    """
+    texts = [*places.texts, *(each for file in places.files for each in _of_file(file))]
+    if places.tokens is not None:
+        texts += DIGEST.findall(_text(places.tokens))
+    found = {each for each in texts if each.strip()}
+    return sorted(found | {quote(each, safe="") for each in found})
+
+
+def _in_options(value: Any) -> Iterator[str | Path]:
+    """Secret files, and secrets in URLs, of all options, also of those in tables and lists."""
+    if isinstance(value, str):
+        yield from _of_url(value)
+    elif isinstance(value, Mapping):
+        yield from _in_each(value.values())
+    elif isinstance(value, list | tuple):
+        yield from _in_each(value)
+    elif is_dataclass(value):
+        for option in fields(value):
+            inner = getattr(value, option.name)
+            if option.metadata.get("check") is validators.secret_file and inner is not None:
+                yield inner
+            else:
+                yield from _in_options(inner)
+
+
+def _in_each(values: Iterable[Any]) -> Iterator[str | Path]:
+    for each in values:
+        yield from _in_options(each)
+
+
+def _of_file(path: Path) -> Iterator[str]:
+    """The secret of a file; of a key with several lines each line, of a URL its password too."""
+    lines = _text(path).splitlines()
+    for line in lines:
+        if len(lines) == 1 or (len(line) >= SHORTEST_LINE and not line.startswith("-----")):
+            yield line
+            yield from _of_url(line)
+
+
+def _text(path: Path) -> str:
+    with suppress(SecretUnreadable):
+        return secret_file.read(path)
+    return ""
+
+
+def _of_url(text: str) -> Iterator[str]:
+    """The password of a URL, and options such as `sslpassword`, encoded and decoded; nothing of other texts."""
+    if "://" not in text:
+        return
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.password:
+            yield from (parts.password, unquote(parts.password))
+        yield from (value for name, value in parse_qsl(parts.query) if SECRET_OPTION.search(name))

@@ -1,0 +1,16 @@
+"""What a body is signed with, as `X-Hub-Signature-256` has it: HMAC-SHA256 with a secret that both sides know."""
+
+import hashlib
+import hmac
+
+HEADER = "X-Hub-Signature-256"
+
+
+def sign(secret: str, body: bytes) -> str:
+    """`sha256=` and 64 hexadecimal digits."""
+    return f"sha256={hmac.digest(secret.encode(), body, hashlib.sha256).hex()}"
+
+
+def verify(secret: str, body: bytes, signature: str) -> bool:
+    """Whether it is the body's. Compared in constant time."""
+    return hmac.compare_digest(sign(secret, body).encode(), signature.encode(errors="surrogateescape"))

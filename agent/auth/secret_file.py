@@ -1,0 +1,48 @@
+"""A file that holds one secret: a password, a key to sign with."""
+
+import os
+from pathlib import Path
+
+from agent.auth import trusted_file
+from agent.auth.trusted_file import Untrusted
+from agent.config import validators
+
+SHORTEST_KEY = 16
+"""Characters of a key to sign with: a shorter one is found by trying, from one signed body."""
+
+
+class SecretUnreadable(Exception):
+    """The file cannot be read or holds nothing; the message says which and why, and never what is in it."""
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    if path.parent == validators.credentials():
+        return f"the agent's unit gives it no credential {path.name}: add LoadCredential={path.name}:/path/of/the/file"
+    if isinstance(error, FileNotFoundError) and not path.is_absolute():
+        # Not repeated: the text may be the secret itself.
+        return "there is no such file; a file that holds the secret is expected, or credential:NAME"
+    return f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else 'it is no text'}"
+
+
+def read(path: Path, *, shortest: int = 1) -> str:
+    """What the file holds, without the line's end.
+
+    Raises `SecretUnreadable`, also where another user may write the file or owns it: the secret would be that user's;
+    and where the secret has fewer than `shortest` characters.
+    """
+    try:
+        with path.open() as file:
+            trusted_file.check(path, os.fstat(file.fileno()))
+            secret = file.read().rstrip("\r\n")
+    except Untrusted as error:
+        raise SecretUnreadable(str(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SecretUnreadable(_why_not(path, error)) from None
+    if not secret:
+        raise SecretUnreadable(f"{path} is empty")
+    if len(secret) < shortest:
+        raise SecretUnreadable(
+            f"{path} holds {len(secret)} characters, and a key to sign with has at least {shortest}: "
+            "make one with openssl rand -hex 32"
+        )
+    return secret

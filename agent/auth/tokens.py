@@ -1,0 +1,199 @@
+"""The tokens file: read again after each change; grants nothing if it is missing or invalid."""
+
+import hashlib
+import hmac
+import os
+import stat
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from agent import clock, log
+from agent.auth import identities, trusted_file
+from agent.auth.identities import Identities, Identity
+from agent.config import toml
+from agent.errors import ConfigError
+from agent.util import file_stamp
+from agent.util.file_stamp import Stamp
+
+CERTAIN = 600.0
+"""Seconds in which the identities of a file that became wrong stay valid, if they can be read with certainty."""
+REPEATED = 60.0
+"""Seconds between two complaints about a file that is still wrong."""
+
+
+class Broken(ConfigError):
+    """The file is wrong; `certain` are the identities in it that the mistake does not concern."""
+
+    def __init__(self, reason: str, certain: Identities) -> None:
+        super().__init__(reason)
+        self.certain = certain
+
+
+class Expired(Exception):
+    """The caller shows what was valid until a moment that has passed."""
+
+
+class Gone(ConfigError):
+    """There is no such file."""
+
+
+class Tokens:
+    """The identities of a file; used from any thread.
+
+    No file: no identity. A file that became wrong: those that can still be read with certainty, for ten minutes. One
+    that is wrong from the beginning, or that another user may have written: none.
+    """
+
+    def __init__(self, path: Path, *, certificates: bool = False) -> None:
+        """With `certificates` an identity may do without a token."""
+        self._path = path
+        self._certificates = certificates
+        self._reading = threading.Lock()
+        self._identities = Identities()
+        self._stamp: Stamp | None = None
+        self._was_right = False
+        self._complaint = ""
+        self._wrong_until = 0.0
+        self._complain_at = 0.0
+        self._current()
+
+    def by_token(self, token: str) -> Identity | None:
+        """Whose token it is, with this token alone. The time it takes says nothing of how near it comes to one.
+
+        Raises `Expired`.
+        """
+        return self.by_digest(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
+
+    def by_digest(self, digest: bytes) -> Identity | None:
+        """Whose token has this SHA-256, with this token alone. Raises `Expired`."""
+        found = None
+        for identity in self._current().by_email.values():
+            for each in identity.tokens:
+                if hmac.compare_digest(digest, each.sha256):
+                    found = identity, each
+        if found is None:
+            return None
+        for expires in (found[0].expires, found[1].expires):
+            _refuse_expired(expires, found[0].email)
+        return replace(found[0], tokens=(found[1],))
+
+    def by_email(self, email: str) -> Identity | None:
+        """The identity that a certificate names. Raises `Expired`."""
+        identity = self._current().by_email.get(email)
+        if identity is not None:
+            _refuse_expired(identity.expires, email)
+        return identity
+
+    def by_user(self, user: str, groups: Iterable[str], email: str) -> Identity | None:
+        """The identity of a user of this host, under the name `email`. Raises `Expired`."""
+        identity = self._current().of_user(user, groups, email, now=clock.now() / 1e6)
+        if identity is not None:
+            _refuse_expired(identity.expires, email)
+        return identity
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether users of this host are known without a token."""
+        return bool(self._current().unix)
+
+    def next_end(self) -> float | None:
+        """When the next token or identity ends, in seconds since the epoch; None where none ever does."""
+        return self._current().next_end(clock.now() / 1e6)
+
+    def _current(self) -> Identities:
+        if file_stamp.at(self._path) != self._stamp or (self._complaint and clock.monotonic() >= self._complain_at):
+            with self._reading:
+                self._look()
+        return self._identities
+
+    def _look(self) -> None:
+        now = file_stamp.at(self._path)
+        if now != self._stamp:
+            self._read_again(now)
+        elif self._complaint and clock.monotonic() >= self._complain_at:
+            self._complain(self._complaint)
+
+    def _read_again(self, now: Stamp) -> None:
+        try:
+            self._identities, self._stamp = read(self._path, certificates=self._certificates)
+        except Broken as broken:
+            self._stamp = now
+            self._become_wrong(str(broken), broken.certain if self._was_right else Identities())
+        except ConfigError as error:
+            self._stamp = now
+            self._was_right = False
+            self._become_wrong(str(error), Identities())
+        else:
+            self._was_right, self._complaint = True, ""
+
+    def _become_wrong(self, reason: str, certain: Identities) -> None:
+        if not self._complaint:
+            self._wrong_until = clock.monotonic() + CERTAIN
+        self._identities = certain if clock.monotonic() < self._wrong_until else Identities()
+        if reason != self._complaint or clock.monotonic() >= self._complain_at:
+            self._complain(reason)
+
+    def _complain(self, reason: str) -> None:
+        """Say what is wrong, again and again while the file is used; and close it once its time is over."""
+        left = self._wrong_until - clock.monotonic()
+        if left <= 0:
+            self._was_right, self._identities = False, Identities()
+        self._complaint, self._complain_at = reason, clock.monotonic() + REPEATED
+        if self._identities and 0 < left < REPEATED:
+            self._complain_at = self._wrong_until
+        log.tokens_not_read(reason, len(self._identities), max(left, 0.0))
+
+
+def read(path: Path, *, certificates: bool = False) -> tuple[Identities, Stamp]:
+    """The identities of a file, and its stamp. Raises `Gone`, `Untrusted`, `Broken`, or `ConfigError`."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{path}: expected a file, got something else")
+            exposed = _exposed(path, status)
+            content = file.read()
+    except FileNotFoundError:
+        raise Gone(f"{path}: cannot be read: there is no such file; run agentctl token create") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    found, mistake = _parsed(content, certificates)
+    if reason := exposed or (mistake and f"{path}: {mistake}"):
+        raise Broken(reason, found)
+    return found, file_stamp.of(status)
+
+
+def _exposed(path: Path, status: os.stat_result) -> str:
+    """What is wrong with the mode of a file that its owner alone can have written. Raises `Untrusted`."""
+    try:
+        trusted_file.check(path, status, private=True)
+    except trusted_file.Exposed as error:
+        return str(error)
+    return ""
+
+
+def _parsed(content: bytes, certificates: bool) -> tuple[Identities, str]:
+    """What can be read with certainty, and the first mistake, if any."""
+    try:
+        document = toml.loads(content.decode())
+    except UnicodeDecodeError as error:
+        document = identities.before_the_mistake(content[: error.start].decode() + "\0")
+        mistake = f"not TOML: {error}"
+    except toml.Mistake as error:
+        document = identities.before_the_mistake(content.decode())
+        mistake = f"not TOML: {error}"
+    else:
+        mistake = ""
+    found, mistakes = identities.parse_what_is_right(document, certificates=certificates)
+    return found, mistake or (str(mistakes[0]) if mistakes else "")
+
+
+def _refuse_expired(expires: float | None, email: str) -> None:
+    if expires is not None and clock.now() >= expires * 1e6:
+        raise Expired(f"what {email} calls with has expired")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,0 +1,75 @@
+"""The mistakes of a configuration: what was expected, what was found, and where."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+NOTHING = object()
+"""Stands for a value that was not given."""
+UNSHOWN = object()
+"""Stands for a value that may hold a secret, and is not repeated."""
+
+
+class Mistakes(ValueError):
+    """Everything that is wrong in a table, a list or an option; at least one mistake."""
+
+    @property
+    def each(self) -> "tuple[Mistake, ...]":
+        """The single mistakes."""
+        return self.args
+
+    def inside(self, name: str) -> "Mistakes":
+        """The same, seen from the table or list that `name` is."""
+        return Mistakes(*(each.inside(name) for each in self.each))
+
+
+class Mistake(Mistakes):
+    """One mistake: an option has a value that it cannot have, or is unknown."""
+
+    def __init__(self, expected: str, found: Any, *, at: str = "", unknown: bool = False) -> None:
+        super().__init__(expected)
+        self.expected, self.found, self.at, self.unknown = expected, found, at, unknown
+
+    @property
+    def each(self) -> "tuple[Mistake, ...]":
+        return (self,)
+
+    def inside(self, name: str) -> "Mistake":
+        at = ".".join(filter(None, (name, self.at)))
+        return Mistake(self.expected, self.found, at=at, unknown=self.unknown)
+
+    def __str__(self) -> str:
+        if self.unknown:
+            return f"{self.at}: unknown option, expected {self.expected}"
+        prefix = f"{self.at}: " if self.at else ""
+        if self.found is UNSHOWN:
+            return f"{prefix}expected {self.expected}"
+        found = "nothing" if self.found is NOTHING else json.dumps(self.found, default=str)
+        return f"{prefix}expected {self.expected}, got {found}"
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Let the mistakes that are found in here name where they are: in the table, list or option `name`."""
+    try:
+        yield
+    except Mistakes as mistakes:
+        raise mistakes.inside(name) from None
+
+
+@contextmanager
+def collected() -> Iterator[Callable[[str], AbstractContextManager[None]]]:
+    """Yields `inside`, which does not stop at a mistake here. Raises `Mistakes` at the end if there was one."""
+    found: list[Mistake] = []
+
+    @contextmanager
+    def collect(name: str) -> Iterator[None]:
+        try:
+            yield
+        except Mistakes as mistakes:
+            found.extend(each.inside(name) for each in mistakes.each)
+
+    yield collect
+    if found:
+        raise Mistakes(*found)

@@ -1,0 +1,111 @@
+"""Restore the old data of a failed resync, start the server and check that it is in use."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.datastores.base import DatastoreError, DatastoreRefused
+from agent.datastores.mongodb import files
+from agent.supervisors.base import SupervisorFailed
+from agent.util.pauses import Pauses
+from agent.util.stop import Stop
+
+if TYPE_CHECKING:
+    from agent.datastores.mongodb.server import MongoDB
+    from agent.supervisors.base import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """Undoes a copy that has begun."""
+
+    here: MongoDB
+    service: Supervisor
+    directory: Path
+
+    def take(self) -> str:
+        """Bring the old data back into use. Returns a sentence, with the location of the data on a failure."""
+        if not files.is_under_way(self.directory):
+            return self._as_it_was()
+        try:
+            self._await_stopped()
+            if not files.put_back(self.directory):
+                return self._without_old_data()
+            self.service.start(Stop())
+            return self._served("the old data is back in its place, and MongoDB runs on it")
+        except (DatastoreError, SupervisorFailed, OSError) as error:
+            return (
+                f"the old data could not be put back ({error}): it lies in {self._place()}; "
+                "run resync_slave_db again, which puts it back first"
+            )
+
+    def _as_it_was(self) -> str:
+        """Undo a copy before data was moved: the server may have been stopped."""
+        try:
+            if self.service.status(Stop()).stopped:
+                self.service.start(Stop())
+            return self._served("its data was not touched, and MongoDB runs on it")
+        except (DatastoreError, SupervisorFailed) as error:
+            return f"its data was not touched, and MongoDB could not be started: {error}"
+
+    def _without_old_data(self) -> str:
+        self.service.start(Stop())
+        return "the old data was given up by force: MongoDB was started and continues its initial sync by itself"
+
+    def _await_stopped(self) -> None:
+        self.service.stop(Stop())
+        deadline = time.monotonic() + self.here.settings.timeout
+        pauses = Pauses()
+        while not self.service.status(Stop()).stopped:
+            if time.monotonic() > deadline:
+                raise DatastoreRefused("the service does not stop")
+            time.sleep(pauses.next())
+
+    def _served(self, sentence: str) -> str:
+        """The sentence after MongoDB answers, or after a failed start if it did not start on this data before."""
+        deadline = time.monotonic() + self.here.settings.timeout
+        pauses = Pauses()
+        while time.monotonic() < deadline:
+            try:
+                self.here.hello()
+            except DatastoreError:
+                time.sleep(pauses.next())
+            else:
+                return sentence
+        return f"the old data is in its place in {self.directory}, and MongoDB does not come up on it: its log says why"
+
+    def _place(self) -> str:
+        found = [name for name in (files.EMPTIED, files.EMPTYING) if (self.directory / name).exists()]
+        return " and ".join(str(self.directory / name) for name in found) or str(self.directory)
+
+
+def recover(here: MongoDB, service: Supervisor | None) -> str | None:
+    """After a killed resync: keep the new data if it follows, otherwise bring the old data back into use.
+
+    Returns a sentence, or None if there was nothing to do. Raises `DatastoreRefused` if nothing could be done.
+    """
+    directory = here.data_directory()
+    if directory is None or not files.has_leftovers(directory):
+        return None
+    if not files.is_under_way(directory):
+        files.drop_old(directory)
+        return None
+    if follows(here):
+        files.drop_old(directory)
+        return "the initial sync had ended well meanwhile: MongoDB follows its set on the new data"
+    way_back = WayBack(here, service, directory) if service is not None else None
+    if way_back is None:
+        raise DatastoreRefused(f"the old data lies in {directory}, and there is no [service] to put it back with")
+    return way_back.take()
+
+
+def follows(here: MongoDB) -> bool:
+    """Whether this member reports that it has the data of its set."""
+    try:
+        hello = here.hello()
+        return "setName" in hello and bool(hello.get("isWritablePrimary") or hello.get("secondary"))
+    except DatastoreError:
+        return False

@@ -1,0 +1,123 @@
+"""Stop and start the service of a PostgreSQL around a change of its data, and wait until it follows."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from agent.datastores.base import DatastoreError
+from agent.datastores.postgresql.connection import Target, one
+from agent.datastores.postgresql.primary import Primary
+from agent.supervisors.base import SupervisorFailed
+from agent.util.pauses import Pauses
+from agent.util.stop import Stop
+
+if TYPE_CHECKING:
+    from agent.supervisors.base import Supervisor
+
+PATIENCE = 60.0
+"""Seconds without progress that a server may take, in its start or in what it receives."""
+STOPPING = 600.0
+"""Timeout in seconds of the service's stop."""
+STARTING = 3.0
+"""Seconds after which a stopped service has ended, and is not about to start."""
+# The greater of received and replayed: a new receiver reports the start of a segment until data arrives.
+ENDS = """
+    SELECT CASE WHEN pg_is_in_recovery() THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                ELSE pg_current_wal_flush_lsn() END::text
+"""
+RECEIVED = """
+    SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'),
+           COALESCE(GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) >= %s::pg_lsn, false),
+           pg_last_wal_receive_lsn()::text, pg_last_wal_replay_lsn()::text, pg_is_in_recovery()
+"""
+
+
+def end_of(primary: Primary) -> str | None:
+    """The present end of WAL of a source. Raises `DatastoreError`."""
+    with primary.target.connect() as connection:
+        end: str | None = one(connection, ENDS)
+        return end
+
+
+class Service:
+    """The service of `[service]`, which must be the service of this server."""
+
+    def __init__(self, supervisor: Supervisor, server: Target, stop: Stop | None = None) -> None:
+        """`stop` only ends the wait until the server follows."""
+        self.supervisor, self.server = supervisor, server
+        self._until = stop or Stop()
+
+    def stop(self) -> None:
+        """Stop the server. Raises `DatastoreError` if it is not down afterwards."""
+        if not self.supervisor.status(Stop()).stopped:
+            self.supervisor.stop(Stop())
+        deadline = time.monotonic() + STOPPING
+        pauses = Pauses()
+        while not self.supervisor.status(Stop()).stopped:
+            if time.monotonic() > deadline:
+                raise DatastoreError(f"its service {self.supervisor.subject} has not stopped in {STOPPING:g} s")
+            time.sleep(pauses.next())
+        self.check_down()
+
+    def check_down(self) -> None:
+        """Raises `DatastoreError` if the server runs although its service is stopped."""
+        if self.server.is_up():
+            raise DatastoreError(
+                f"PostgreSQL at {self.server.address} still runs, its service is stopped: [service] is not its service"
+            )
+
+    def check_is_its(self, up: bool) -> None:
+        """Raises `DatastoreError` if the service reports stopped while the server runs."""
+        if up and self.supervisor.status(Stop()).stopped:
+            self.check_down()
+
+    def start(self) -> None:
+        """Start the service. Raises `DatastoreError` if the supervisor refuses."""
+        try:
+            self.supervisor.start(Stop())
+        except SupervisorFailed as error:
+            raise DatastoreError(f"it does not start: {error}") from None
+
+    def await_answer(self) -> None:
+        """Wait until the server accepts connections. Raises `DatastoreError`."""
+        self._await(lambda: (None, self.server.lets_in()), "does not accept connections")
+
+    def await_following(self, primary: Primary) -> None:
+        """Wait until the server receives, and has received the source's present WAL. Raises `DatastoreError`.
+
+        The WAL may be replayed later, because of `recovery_min_apply_delay` or a pause.
+        """
+        goal = end_of(primary)
+
+        def look() -> tuple[Any, bool]:
+            if self._until.requested:
+                raise DatastoreError(f"ended on request: {self._until.reason}")
+            try:
+                with self.server.connect() as connection:
+                    row: Any = connection.execute(RECEIVED, (goal or "0/0",)).fetchone()
+            except DatastoreError:
+                return None, False
+            return row, bool(row[0] and (row[1] or goal is None))
+
+        self._await(look, f"does not follow {primary.target.address}")
+
+    def _await(self, look: Any, otherwise: str) -> None:
+        seen: Any = None
+        changed = time.monotonic()
+        pauses = Pauses()
+        while True:
+            looked, enough = look()
+            if enough and self.supervisor.status(Stop()).running:  # the supervisor may notice the start later
+                return
+            if looked != seen:
+                seen, changed = looked, time.monotonic()
+            if time.monotonic() > changed + PATIENCE:
+                at = f", and stands still at {seen[2] or seen[3]}" if seen else ""
+                raise DatastoreError(f"PostgreSQL at {self.server.address} {otherwise}{at}")
+            if looked is None and time.monotonic() > changed + STARTING and self._ended():
+                raise DatastoreError(f"PostgreSQL at {self.server.address} starts and ends at once: see its log")
+            time.sleep(pauses.next())
+
+    def _ended(self) -> bool:
+        return self.supervisor.status(Stop()).stopped

@@ -1,0 +1,226 @@
+"""Resync one Redis: make it follow a primary according to the plan's decision, and undo it on a failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
+from agent.datastores.redis import config
+from agent.datastores.redis.plan import Decision, accepted, decide
+from agent.datastores.redis.rollback import DISKLESS, FOR_ONE_COPY, WayBack, settle
+from agent.datastores.redis.source import Source
+from agent.datastores.redis.state import State, look
+from agent.datastores.replication_requests import ResyncRequest
+from agent.datastores.termination import Terminated, complete
+from agent.plan import Would, discards_as_json
+from agent.util.pauses import Pauses
+from agent.util.stop import Stop
+
+if TYPE_CHECKING:
+    from agent.datastores.progress import Progress
+    from agent.datastores.redis.server import Redis
+    from agent.supervisors.base import Supervisor
+
+LINK = ("connect", "connecting", "handshake", "sync", "connected")
+"""The states of a replica's link to its primary, in order."""
+MOST_SETBACKS = 5
+CONNECTS_WITHIN = 5.0
+"""Seconds for the first connection of a started replica, which tries once per second."""
+
+
+class Resync:
+    """One resync; `datastore.timeout` is the maximum of seconds without progress."""
+
+    def __init__(self, here: Redis, service: Supervisor | None, progress: Progress, stop: Stop) -> None:
+        self.here, self.service, self.progress, self.stop = here, service, progress, stop
+
+    def run(self, request: ResyncRequest) -> dict[str, Any]:
+        """Returns the members of the result. A `DatastoreError` means that everything is undone, or has the state."""
+        self._bring_up()
+        self._settle_earlier()
+        decision = accepted(decide(self.here, request))
+        assert decision.source is not None  # set in every decision that is not a refusal
+        discarded = discards_as_json(decision.plan.discards)
+        members = {"primary": decision.source.address, "method": decision.method, "discarded": discarded}
+        if decision.plan.would is Would.NOTHING:
+            return members
+        return members | self._lead(decision, decision.source)
+
+    def _bring_up(self) -> None:
+        """Start the server if it is down, and wait until it has loaded its data."""
+        if not self.here.is_up():
+            if self.service is None:
+                raise DatastoreRefused(f"Redis at {self.here.address} is down, and there is no [service] to start it")
+            self.progress("starting Redis")
+            self.service.start(self.stop)
+            self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not come up")
+            self._let_connect()
+        self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not come up")
+
+    def _settle_earlier(self) -> None:
+        """Reset the option of a killed job, unless a copy is running that still needs it."""
+        with self.here.client() as client:
+            if not look(client).copying:
+                settle(client)
+
+    def _let_connect(self) -> None:
+        """Wait for the first connection of a started replica: before it the replication id proves nothing."""
+        deadline = time.monotonic() + CONNECTS_WITHIN
+        pauses = Pauses()
+        while (state := self._look()) is None or (state.is_replica and not (state.in_step or state.copying)):
+            if time.monotonic() > deadline or self.stop.wait(pauses.next()):
+                return
+
+    def _lead(self, decision: Decision, source: Source) -> dict[str, Any]:
+        way_back = WayBack.of(self.here, source.address)
+        self.progress(f"following {source.address}")
+        try:
+            self._follow(decision, source)
+            otherwise = f"{source.address} sends Redis at {self.here.address} no data"
+            self._await(self._follows(source), otherwise, source)
+        except (DatastoreError, OSError) as error:
+            raise DatastoreRefused(f"{error}; {complete(way_back.take)}") from error
+        except Terminated:
+            raise DatastoreRefused(complete(way_back.take)) from None
+        with self.here.client() as client:
+            way_back.end_of_copy(client)
+            return config.keep_or_note(client)
+
+    def _follow(self, decision: Decision, source: Source) -> None:
+        """Set the login for the source, then change the source in one transaction.
+
+        After `REPLICAOF NO ONE` Redis cannot continue where it was. In one transaction no client can write in
+        between, and a killed job leaves the option for one copy only together with the new source.
+        """
+        commands: list[tuple[str, ...]] = [("REPLICAOF", source.host, str(source.port))]
+        if decision.forget:
+            commands.insert(0, ("REPLICAOF", "NO", "ONE"))
+        if decision.method == "copy" and decision.keep_old:
+            commands.insert(0, ("CONFIG", "SET", DISKLESS, FOR_ONE_COPY))
+        with self.here.client() as client:
+            config.put(client, source.options())
+            _run_at_once(client, commands)
+
+    def _follows(self, source: Source) -> Callable[[State], bool]:
+        def done(state: State) -> bool:
+            if state.source != source.address:
+                raise DatastoreRefused(f"Redis at {self.here.address} no longer follows {source.address}")
+            return state.in_step
+
+        return done
+
+    def _await(self, done: Callable[[State], bool], otherwise: str, source: Source | None = None) -> None:
+        """Wait until it is done and report the progress; fail if there is none for too long.
+
+        While the source sends nothing, it is checked whether it still answers. Raises `DatastoreUnreachable`.
+        """
+        phase, patience = "", Patience(self.here.settings.timeout)
+        pauses = Pauses()
+        while not ((state := self._look()) and done(state)):
+            if (now := _phase(state)) != phase:
+                self.progress(phase := now)
+            if state is not None and (measured := _measured(state)) is not None:
+                self.progress.measure(*measured)
+            if self.stop.requested:
+                raise DatastoreUnreachable(f"ended while {phase}: {self.stop.reason}")
+            if patience.ends(state, self._link(state)):
+                raise DatastoreUnreachable(otherwise)
+            if source is not None and patience.doubts():
+                source.look()
+            self.stop.wait(pauses.next())
+
+    def _look(self) -> State | None:
+        """The present state; None while it does not answer."""
+        try:
+            with self.here.client() as client:
+                return look(client)
+        except DatastoreUnreachable:
+            return None
+
+    def _link(self, state: State | None) -> int:
+        """The state of a replica's link, as an index of `LINK`."""
+        if state is None or state.loading:
+            return 0
+        try:
+            with self.here.client() as client:
+                role = [word.decode() if isinstance(word, bytes) else word for word in client.role()]
+        except DatastoreUnreachable:
+            return 0
+        return LINK.index(role[3]) if role[0] == "slave" and role[3] in LINK else 0
+
+
+def _run_at_once(client: Any, commands: Sequence[tuple[str, ...]]) -> None:
+    """Run these commands in one transaction; none if Redis refuses to queue one. Raises the driver's errors.
+
+    The driver's pipeline sends everything at once: where `MULTI` is refused, each command would run by itself.
+    """
+    if len(commands) == 1:
+        client.execute_command(*commands[0])
+        return
+    with client.client() as connection:
+        for command in [("MULTI",), *commands]:
+            connection.execute_command(*command)
+        for result in connection.execute_command("EXEC"):
+            if isinstance(result, Exception):
+                raise result
+
+
+class Patience:
+    """Detects that there was no progress for this many seconds.
+
+    A primary may take long before it sends the first byte; the state of the link does not change
+    then. With a primary that refuses, the link falls back at each retry.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.deadline = time.monotonic() + seconds
+        self.moved = time.monotonic()
+        self.amount: tuple[Any, ...] = ()
+        self.link = 0
+        self.setbacks = 0
+
+    def ends(self, state: State | None, link: int) -> bool:
+        self.setbacks += link < self.link
+        self.link = link
+        info = {} if state is None else state.info
+        amount = tuple(info.get(name) for name in ("loading_loaded_bytes", "master_sync_read_bytes"))
+        if amount != self.amount and any(amount):
+            self.amount, self.setbacks = amount, 0
+            self.moved = time.monotonic()
+        loading = state is not None and state.loading
+        if loading or (self.setbacks <= MOST_SETBACKS and link >= LINK.index("handshake")):
+            self.deadline = time.monotonic() + self.seconds
+        return time.monotonic() > self.deadline
+
+    def doubts(self) -> bool:
+        """Whether no byte has arrived for so long that the source must be checked; restarts the interval if so."""
+        if time.monotonic() < self.moved + self.seconds:
+            return False
+        self.moved = time.monotonic()
+        return True
+
+
+def _phase(state: State | None) -> str:
+    if state is None:
+        return "awaiting Redis"
+    if state.loading:
+        return "loading its data"
+    return "receiving its data" if state.receiving else "awaiting the primary"
+
+
+def _measured(state: State) -> tuple[int, int | None] | None:
+    """Bytes loaded or received, and the total; None if nothing is copied.
+
+    The total of a diskless copy is unknown until it is loaded.
+    """
+    info = state.info
+    if state.loading:
+        total = info.get("loading_total_bytes") or info.get("loading_rdb_used_mem") or 0
+        return info.get("loading_loaded_bytes", 0), total if total > 1 else None
+    if not state.receiving:
+        return None
+    total = info.get("master_sync_total_bytes", 0)
+    return info.get("master_sync_read_bytes", 0), total if total > 0 else None

@@ -1,0 +1,114 @@
+"""Restore the source and the options of a Redis after a failed resync."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.datastores.base import DatastoreError
+from agent.datastores.redis import config
+from agent.datastores.redis.connection import exceptions
+from agent.datastores.redis.state import State, look
+from agent.util.pauses import Pauses
+
+if TYPE_CHECKING:
+    from agent.datastores.redis.server import Redis
+
+PATIENCE = 45.0
+"""Seconds that Redis gets to load a copy or to answer before the rollback is abandoned."""
+DISKLESS, FOR_ONE_COPY = "repl-diskless-load", "swapdb"
+OPTIONS = ("masteruser", "masterauth", "tls-replication", DISKLESS)
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """Created before the first change. The configuration file is written last, so it is still unchanged."""
+
+    datastore: Redis
+    before: State
+    options: Mapping[str, str]
+    target: str
+
+    @classmethod
+    def of(cls, datastore: Redis, target: str) -> WayBack:
+        """Undoes the change to `target`, the address of the new source."""
+        with datastore.client() as client:
+            settle(client)
+            return cls(datastore, look(client), config.get(client, *OPTIONS), target)
+
+    def take(self) -> str:
+        """Undo the change; returns a sentence about the state reached. Never raises `DatastoreError`."""
+        deadline = time.monotonic() + PATIENCE
+        pauses = Pauses()
+        while True:
+            denied = False
+            try:
+                if (sentence := self._attempt()) is not None:
+                    return sentence
+                error = "it is still loading the copy"
+            except DatastoreError as refusal:
+                error, denied = str(refusal), isinstance(refusal.__cause__, exceptions().NoPermissionError)
+            if denied or time.monotonic() > deadline:
+                return f"Redis could not be led back ({error}); a restart of Redis does, as its file is unchanged"
+            time.sleep(pauses.next())
+
+    def _attempt(self) -> str | None:
+        """One attempt; None while a copy is loading: it is then undecided which data Redis will have."""
+        with self.datastore.client() as client:
+            now = look(client)
+            if now.loading:
+                return None
+            if now.source == self.target and self._has_new_data(now):
+                self.end_of_copy(client)
+                kept = config.keep_or_note(client)
+                return f"the new data had arrived already: Redis follows {self.target} ({_kept(kept)})"
+            config.put(client, self.options)
+            if now.source not in (self.target, self.before.source):
+                return f"meanwhile Redis was made to follow {now.source or 'no source'} by another client"
+            if now.source != self.before.source:
+                client.replicaof(*self._followed())
+            return self._restored(look(client))
+
+    def _has_new_data(self, now: State) -> bool:
+        """Whether a copy is complete, even if its primary is unreachable now: only a copy brings the primary's id.
+
+        The old data is then gone, and a rollback would create a second writable server with the new data.
+        """
+        was_in_step = self.before.in_step and self.before.source == self.target
+        return (now.in_step and not was_in_step) or not set(now.history) & set(self.before.history)
+
+    def end_of_copy(self, client: Any) -> None:
+        """Reset the option that was set for one copy only."""
+        if DISKLESS in self.options:
+            config.put(client, {DISKLESS: self.options[DISKLESS]})
+
+    def _followed(self) -> tuple[str, str]:
+        if not self.before.is_replica:
+            return "NO", "ONE"
+        return self.before.info["master_host"], str(self.before.info["master_port"])
+
+    def _restored(self, now: State) -> str:
+        role = f"follows {now.source}" if now.is_replica else "follows no source and takes writes"
+        keys = f"with {now.keys} keys" if now.keys == self.before.keys else f"with {now.keys} keys ({self.before.keys})"
+        return f"Redis {role} as before, {keys}"
+
+
+def settle(client: Any) -> str | None:
+    """Reset the option that a killed job left set for one copy; returns a sentence, or None if unchanged.
+
+    A job sets the option together with a new source, and writes the configuration file after it took the option back.
+    If Redis follows the source of its configuration file, an operator set the option, and it stays.
+    """
+    before = config.in_file(client, DISKLESS, "disabled")
+    if config.get(client, DISKLESS).get(DISKLESS) != FOR_ONE_COPY or before in (None, FOR_ONE_COPY):
+        return None
+    if look(client).source == config.source_in_file(client):
+        return None
+    config.put(client, {DISKLESS: str(before)})
+    return f"{DISKLESS} is {before} again"
+
+
+def _kept(kept: Mapping[str, Any]) -> str:
+    return f"kept in {kept['kept_in']}" if kept["kept_in"] else str(kept["note"])

@@ -1,0 +1,41 @@
+"""A deployment whose application is configured no more: what it leaves behind, by its progress alone."""
+
+from pathlib import Path
+
+from agent.deployments.errors import DeploymentFailed
+from agent.deployments.progress import BACK, BEFORE_SWITCH, Progress
+from agent.deployments.releases import LINK, Releases
+from agent.deployments.rollout import FAILED, HEALTHY
+
+HOW = {HEALTHY: "restarted", FAILED: "failed", "noted": "not restarted"}
+
+
+def left(progress: Progress) -> str:
+    """What `current` leads to and which units were restarted; a release that was never in use is removed."""
+    if progress.path is None:
+        return f"it was in the phase {progress.phase}, and `current` and the units are as they were then"
+    releases, release, phase = Releases(Path(progress.path)), progress.release, progress.phase
+    try:
+        in_use = releases.in_use()
+    except DeploymentFailed as error:
+        return str(error)
+    link = releases.path / LINK
+    if phase in BEFORE_SWITCH or (phase == "switch" and in_use != release):
+        if release:
+            releases.remove(release)
+        return f"{link} was not switched"
+    how = "was switched back" if phase in BACK and in_use == progress.previous_release else "stays switched"
+    return f"{link} {how} to {in_use}; {_units(progress)}"
+
+
+def _units(progress: Progress) -> str:
+    """Which units were restarted, onto the release that `current` was switched to last, and which were to be yet."""
+    back = progress.phase == "rollback"
+    names = (progress.restarted if back else list(progress.units or ())) or []
+    done = (progress.back or []) if back else progress.services
+    units_by_state: dict[str, list[str]] = {}
+    for each in done:
+        units_by_state.setdefault(HOW.get(each["state"], "being restarted"), []).append(each["unit"])
+    units_by_state.setdefault("not restarted", []).extend(names[len(done) :])
+    said = [f"{how}: {', '.join(units)}" for how, units in units_by_state.items() if any(units)]
+    return "; ".join(said) or "it has no unit to restart"

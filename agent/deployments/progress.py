@@ -1,0 +1,99 @@
+"""How far a deployment is: the payload of its action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from agent.config import Application
+
+DONE, GIVEN_UP, OVERTAKEN = "done", "given up", "overtaken"
+"""The phases in which there is nothing more to do."""
+BEFORE_SWITCH = ("fetch", "checkout", "before")
+"""The phases in which `current` points to the release before."""
+BACK = ("switch back", "rollback")
+"""The phases after a failure."""
+AFTER_COMMANDS = {"before": "switch", "after": "prune"}
+"""The phase after the commands of each of these options."""
+PLAN = ("services", "before", "after", "health")
+"""What it does of the application's options, as they were when it was begun: its progress counts in them."""
+
+Unit = dict[str, Any]
+"""How far the restart of one unit is: see `agent.supervisors.systemd.unit_restart`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Members that are not known yet are None. An older agent did not record those with a default."""
+
+    application: str
+    phase: str
+    path: str | None = None
+    plan: dict[str, Any] = field(default_factory=dict)
+    phases: list[str] = field(default_factory=list)
+    """The phases that are over."""
+    command: int = 0
+    """How many commands of this phase were run; for git, how often it was run again."""
+    killed: int = 0
+    """How often the present piece was killed."""
+    git_ref: str = ""
+    of_ref: str | None = None
+    """Deploy only while this ref points to `git_ref`."""
+    force: bool = False
+    deployment_strategy: str = ""
+    git_hash: str | None = None
+    release: str | None = None
+    previous_git_hash: str | None = None
+    previous_release: str | None = None
+    services: list[Unit] = field(default_factory=list)
+    """The units that were restarted, and the one that is being restarted."""
+    units: dict[str, str | None] | None = None
+    """All units at the switch, with the invocations that ran the release before."""
+    left: list[str] | None = None
+    """Old releases that could not be removed."""
+    restarted: list[str] | None = None
+    """The units to restart in a rollback."""
+    back: list[Unit] | None = None
+    """As `services`, of the rollback."""
+    overtaken_by: str | None = None
+    error: str | None = None
+    failed_in: str | None = None
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Progress:
+        """The progress that a payload records."""
+        return cls(**{each.name: payload[each.name] for each in fields(cls) if each.name in payload})
+
+    def payload(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not None or name in ALWAYS}
+
+    def then(self, phase: str, **more: Any) -> Progress:
+        """The progress at the beginning of the next phase. A phase of no commands is over at once."""
+        phases = [*self.phases, self.phase]
+        if phase in AFTER_COMMANDS and phase in self.plan and not self.plan[phase]:
+            phases, phase = [*phases, phase], AFTER_COMMANDS[phase]
+        return replace(self, phase=phase, phases=phases, command=0, killed=0, **more)
+
+
+ALWAYS = ("of_ref", "git_hash", "release", "previous_git_hash", "previous_release")
+"""Members of the payload from the beginning, null until they are known."""
+
+
+def beginning(
+    name: str, application: Application, git_ref: str, strategy: str, of_ref: str | None = None, *, force: bool = False
+) -> Progress:
+    """The progress of a deployment that has done nothing yet; without `of_ref` no later commit overtakes it.
+
+    With `force` it deploys a commit that no branch or tag reaches any more.
+    """
+    return Progress(
+        application=name,
+        path=str(application.path),
+        plan={option: getattr(application, option) for option in PLAN},
+        phase="fetch",
+        git_ref=git_ref,
+        of_ref=of_ref,
+        force=force,
+        deployment_strategy=strategy,
+    )

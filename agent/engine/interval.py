@@ -1,0 +1,62 @@
+"""APScheduler as a timer that a jump of the wall clock neither stops nor floods."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.job import Job
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from agent import clock
+
+TOLERANCE = timedelta(seconds=0.5)
+"""How far the two clocks may part before it counts as a jump."""
+
+
+class Every(BaseTrigger):  # type: ignore[misc]
+    """Fires `seconds` after it fired last, however late that was: what was missed is not made up for."""
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        return now + self._interval
+
+
+class SteadyJobStore(MemoryJobStore):  # type: ignore[misc]
+    """Moves the jobs along with the wall clock when that is set back, as APScheduler knows no other clock.
+
+    Without it a clock set back by a day would stop the ticks for a day.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: tuple[datetime, float] | None = None
+
+    def get_due_jobs(self, now: datetime) -> list[Job]:
+        jump = self._jump(now)
+        # Set forward it makes every job due, once; moving one that was woken since would put it off as far.
+        if jump < -TOLERANCE:
+            for job in self.get_all_jobs():
+                job.modify(next_run_time=job.next_run_time + jump)
+        due: list[Job] = super().get_due_jobs(now)
+        return due
+
+    def _jump(self, now: datetime) -> timedelta:
+        """How much further the wall clock went than the steady one since the last look."""
+        seen, steady = self._seen, clock.monotonic()
+        self._seen = now, steady
+        return now - seen[0] - timedelta(seconds=steady - seen[1]) if seen else timedelta()
+
+
+def timer() -> BackgroundScheduler:
+    """A scheduler with room for a tick and a prune at the same time."""
+    options: dict[str, Any] = {"coalesce": True, "misfire_grace_time": None}
+    return BackgroundScheduler(
+        jobstores={"default": SteadyJobStore()},
+        executors={"default": ThreadPoolExecutor(2)},
+        job_defaults=options,
+        timezone="UTC",
+    )

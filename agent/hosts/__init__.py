@@ -1,1 +1,0 @@
-"""What the host itself does for an action: commands, long jobs, processes."""

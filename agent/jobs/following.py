@@ -1,0 +1,77 @@
+"""Follow the command of a job to its end, and write down how it ended. See runner.py for what it may import."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager, suppress
+
+from agent.processes.child import Child
+from agent.processes.output import TailFile
+from agent.processes.transcript import Transcript, both
+from agent.util import atomic_files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from agent.jobs.forked import Forked
+    from agent.jobs.runner import Ending
+    from agent.processes.transcript import Sink
+
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL for a job that took too long
+
+
+def follow(directory: str, request: dict[str, Any], command: Forked, ending: Ending) -> None:
+    """Record what the command prints until it has ended, and then the result."""
+    with _recording(directory, request) as add:
+        status, ended = _followed(directory, request, command, add, ending)
+    _write_result(directory, status, ended)
+
+
+def not_started(directory: str, request: dict[str, Any], why: str, status: int) -> None:
+    """The same for a command that could not be started."""
+    with _recording(directory, request) as add:
+        add(f"{why}\n".encode())
+    _write_result(directory, status, None)
+
+
+@contextmanager
+def _recording(directory: str, request: dict[str, Any]) -> Iterator[Sink]:
+    """A sink for the job's output, which is also the action's if the job belongs to one."""
+    output = TailFile(f"{directory}/output")
+    if (saved := request["transcript"]) is None:
+        yield output.add
+    else:
+        with Transcript.of(saved).stream() as add:
+            yield both(output.add, add)
+    output.add(b"")  # A last try, if the disk was full.
+
+
+def _followed(
+    directory: str, request: dict[str, Any], command: Forked, output: Sink, ending: Ending
+) -> tuple[int | None, str | None]:
+    """Its exit status, and why it was ended."""
+    child = Child(lambda: command, stdin=request["stdin"], stdout=output)
+    try:
+        ending.group = child.group
+        with suppress(OSError):
+            leader = child.group.leader.as_json().encode()
+            atomic_files.replace(f"{directory}/command", leader, durable=False)
+        ended = child.follow(request["timeout"], ending)
+        if ended is not None:
+            child.end(GRACE if ended == "timeout" else ending.grace)
+        return child.status, ended
+    finally:
+        child.close()
+
+
+def _write_result(directory: str, status: int | None, ended: str | None) -> None:
+    """However long it takes: on a full disk the job counts as running until there is room."""
+    shown = "null" if status is None else str(status), "null" if ended is None else f'"{ended}"'
+    result = '{{"status": {}, "ended": {}}}'.format(*shown).encode()
+    while os.path.isdir(directory):
+        with suppress(OSError):
+            return atomic_files.replace(f"{directory}/result", result)
+        time.sleep(1)

@@ -1,0 +1,174 @@
+"""Long work that outlives the agent: each job is run by a small process of its own (runner.py)."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import marshal
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from agent.jobs.job import Exited, Job, JobStillRuns, Lost, Running, Status, hidden, lost_if_stopped
+from agent.jobs.launch import launch
+from agent.processes.command import environment
+from agent.processes.recording import Recorded, current
+from agent.util import atomic_files
+
+__all__ = ["BadJobName", "Exited", "Job", "JobStillRuns", "Jobs", "Lost", "Running", "Status", "lost_if_stopped"]
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
+REQUEST_FORMAT = 4
+"""Of `marshal`, which a runner loads in no time; one that every Python since 3.4 reads."""
+NOT_STARTED = "the agent was killed while it started the job"
+
+
+_made: set[Path] = set()
+"""Directories that are on disk for good: a look at a job many times a second costs no fsync."""
+
+
+class BadJobName(ValueError):
+    """A job's name may have letters, digits and ._- only, at most 100, and not begin with . or -"""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"not a job's name: {name[:100]!r}")
+
+
+class Jobs:
+    """The jobs kept in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        if self._directory not in _made or not self._directory.is_dir():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            atomic_files.sync(self._directory.parent)
+            _made.add(self._directory)
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        umask: int = -1,
+        recorded: Recorded | None = None,
+    ) -> Job:
+        """Start a job, unless it was started before: a name runs once, until it is forgotten.
+
+        timeout: seconds, or None. env: its whole environment; `passed_on` if None. umask: its runner's if negative.
+        recorded: what of it belongs to the output of the action whose step starts it.
+        Where systemd runs the job is a unit of its own: a transient one for root, agent-job@NAME for
+        any other user. Where there is none it is a plain child, which may end with the agent's unit,
+        and the `note` of its status says why.
+        If no runner can be started the job is `Lost` at once and has not run.
+        Raises BadJobName, OSError (the directory cannot be written).
+        """
+        job = Job(self._directory / _checked(name))
+        with self._alone():
+            if not _has_run(job):
+                self._prepare(job, argv, stdin, env, cwd, timeout, umask, recorded)
+                launch(job)
+        return job
+
+    def find(self, name: str) -> Job | None:
+        """The job of that name; None if it has not run, and then it will not unless started."""
+        job = Job(self._directory / _checked(name))
+        with self._alone():
+            return job if _has_run(job) else None
+
+    def report_of(self, name: str) -> Path:
+        """The file in which the job of that name may report its progress."""
+        return Job(self._directory / _checked(name)).report
+
+    def end_of(self, action: str, grace: float) -> list[str]:
+        """End what still runs for an action, whose id the names of its jobs have in them; their names."""
+        found = (self.find(directory.name) for directory in self._directory.glob(f"[!.]*{glob.escape(action)}*"))
+        running = [job for job in found if job is not None and not isinstance(job.look(), Exited)]
+        for job in running:
+            job.end(grace)
+        return [job.name for job in running]
+
+    def forget_ended(self) -> None:
+        """Remove what is left of all jobs that run no more; what cannot be removed is in no later job's way."""
+        with self._alone():
+            for directory in self._directory.glob("[!.]*"):
+                with suppress(JobStillRuns, OSError):
+                    Job(directory).forget()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread of one process at a time; a kill gives the lock back."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _prepare(
+        self,
+        job: Job,
+        argv: Sequence[str],
+        stdin: bytes,
+        env: Mapping[str, str] | None,
+        cwd: str | os.PathLike[str] | None,
+        timeout: float | None,
+        umask: int,
+        recorded: Recorded | None,
+    ) -> None:
+        """Make the job's directory: under a hidden name first, so never seen half made."""
+        request = {
+            "argv": list(argv),
+            "stdin": stdin,
+            "env": environment(env),
+            "cwd": os.path.abspath(cwd or "."),
+            "timeout": timeout,
+            "umask": umask,
+            "transcript": _saved(recorded),
+        }
+        self._sweep()
+        draft = hidden(job.directory)
+        draft.mkdir(mode=0o700)
+        # Not synced: after a power cut a job without a claim has not run, and is removed.
+        atomic_files.replace(draft / "request", marshal.dumps(request, REQUEST_FORMAT), durable=False)
+        os.rename(draft, job.directory)
+        atomic_files.sync(self._directory)
+
+    def _sweep(self) -> None:
+        """What was half made or half removed when an agent was killed."""
+        for left in self._directory.glob(".*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _has_run(job: Job) -> bool:
+    """Whether it was taken by a runner, or given up by `launch`. If not, it is taken away from any
+    runner that an agent killed meanwhile may have started, and removed."""
+    if not job.directory.exists():
+        return False
+    if not job.withdraw(NOT_STARTED) and not job.was_withdrawn(NOT_STARTED):
+        return True
+    job.remove()
+    return False
+
+
+def _saved(recorded: Recorded | None) -> dict[str, Any] | None:
+    """Where the runner is to record what the command prints."""
+    transcript = current()
+    if transcript is None or recorded is None:
+        return None
+    if recorded.title:
+        transcript.say(recorded.title)
+    return transcript.saved()
+
+
+def _checked(name: str) -> str:
+    if NAME.fullmatch(name) is None:
+        raise BadJobName(name)
+    return name

@@ -1,0 +1,157 @@
+"""Start the runner of a job: in a unit of its own where systemd runs, else as a child of the agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import cycle
+from pathlib import Path
+
+from agent.jobs import transient_unit
+from agent.jobs.job import Job
+from agent.processes.command import CommandError, Outcome, passed_on, run
+from agent.processes.lost_connection import is_lost
+from agent.util.dbus import has_bus
+from agent.util.poll import pause_after, poll
+
+RUNNER = Path(__file__).resolve().with_name("runner.py")
+SYSTEMD_RUNS = Path("/run/systemd/system")
+START_WAIT = 30.0  # seconds that a runner gets to take its job
+PATIENCE = 15.0
+"""Seconds that systemd may be out of reach, as while it executes itself again or dbus is restarted."""
+EXISTS = "already"
+"""In what systemd says where the unit is there."""
+
+
+class AnswerLost(Exception):
+    """The unit may have been started or not."""
+
+
+def launch(job: Job) -> None:
+    """Start a runner and wait until the job is taken. One that was started by an agent killed
+    meanwhile may take it instead."""
+    why_not = _start_unit(job) if SYSTEMD_RUNS.exists() else ""
+    process = None
+    try:
+        if why_not is None:
+            done = poll(lambda: job.claimed, START_WAIT)
+        else:
+            process = _start_child(job, f"runs as a child of the agent, as {why_not}" if why_not else "")
+            ended = process.poll
+            done = poll(lambda: job.claimed or ended() is not None, START_WAIT) and job.claimed
+    except OSError as error:
+        job.withdraw(f"no runner could be started: {error.strerror}")
+        return
+    if not done:
+        job.withdraw("its runner did not start; it has not run")
+    if process is not None:  # Without a wait it stays a zombie.
+        threading.Thread(target=process.wait, name=f"job {job.name}", daemon=True).start()
+
+
+def _start_unit(job: Job) -> str | None:
+    """In a unit; why not, if it is refused.
+
+    Only root makes one of its own. That right includes running any command as any user, which systemd
+    can allow or forbid and not narrow down; so any other user starts an instance of a unit that
+    root has written.
+    """
+    transient = [_start_over_bus, _start_by_program] if has_bus() else [_start_by_program]
+    try:
+        return _asked(job, transient if os.geteuid() == 0 else [_start_instance])
+    except CommandError as error:
+        return str(error)
+
+
+def _asked(job: Job, ways: Sequence[Callable[[Job], str | None]]) -> str | None:
+    """What the first way returns. A lost answer is no refusal: the next way asks again unless the runner has the job.
+
+    That is safe: of two runners only one gets the claim.
+    """
+    began, lost = time.monotonic(), False
+    for way in cycle(ways):
+        try:
+            why = way(job)
+            return None if why and lost and EXISTS in why else why
+        except AnswerLost as error:
+            if job.claimed:
+                return None
+            if (passed := time.monotonic() - began) > PATIENCE:
+                return str(error)
+        lost = True
+        time.sleep(pause_after(passed))
+    return None
+
+
+def _start_over_bus(job: Job) -> str | None:
+    why = transient_unit.start_over_bus(_unit(job), _runner_argv(job, ""))
+    if why and EXISTS not in why:
+        raise AnswerLost(why)  # systemd-run may get an answer, or say better what is wrong
+    return why
+
+
+def _start_by_program(job: Job) -> str | None:
+    return _refusal(transient_unit.start_by_program(_unit(job), _runner_argv(job, ""), START_WAIT))
+
+
+def _unit(job: Job) -> str:
+    return f"agent-job-{job.name}-{zlib.crc32(os.fsencode(job.directory.parent)):08x}"
+
+
+def _start_instance(job: Job) -> str | None:
+    unit = f"agent-job@{job.name}.service"
+    looked = run(["systemctl", "show", "--property=LoadState,User,ExecStart", "--", unit], timeout=START_WAIT)
+    if not looked.ok:  # it shows also what does not exist
+        return _refusal(looked)
+    shown = looked.stdout
+    if "LoadState=not-found" in shown:
+        return "agent-job@.service is not installed"
+    if not _our_names() & set(re.findall("^User=(.*)$", shown, re.MULTILINE)):
+        return "agent-job@.service is another user's"
+    if f" {job.directory} " not in shown:
+        return f"agent-job@.service does not look for its jobs in {job.directory.parent}"
+    return _refusal(run(["systemctl", "--no-ask-password", "start", "--", unit], timeout=START_WAIT))
+
+
+def _our_names() -> set[str]:
+    """What a unit may call our user."""
+    names = {str(os.geteuid())}
+    with suppress(KeyError):
+        names.add(pwd.getpwuid(os.geteuid()).pw_name)
+    return names
+
+
+def _refusal(outcome: Outcome) -> str | None:
+    if outcome.ok:
+        return None
+    why = outcome.stderr.strip().splitlines() or [outcome.describe()]
+    # Of systemctl the first line says why, and the others where to read more.
+    refusal = f"systemd refused: {why[0]}"
+    if is_lost(refusal):
+        raise AnswerLost(refusal)
+    return refusal
+
+
+def _start_child(job: Job, note: str) -> subprocess.Popen[bytes]:
+    null = subprocess.DEVNULL
+    return subprocess.Popen(
+        _runner_argv(job, note),
+        stdin=null,
+        stdout=null,
+        stderr=null,
+        cwd="/",
+        env=passed_on(),
+        start_new_session=True,
+    )
+
+
+def _runner_argv(job: Job, note: str) -> list[str]:
+    return [sys.executable, "-I", "-S", str(RUNNER), str(job.directory), json.dumps(note)]

@@ -1,0 +1,208 @@
+"""`resync_slave_db`: make a replica follow its primary again, in a job that outlives the agent."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from marshmallow import fields, validate
+
+import agent
+from agent.config import Settings
+from agent.datastores.base import DatastoreError
+from agent.datastores.replication_requests import ResyncRequest
+from agent.datastores.resync_report import Report
+from agent.jobs.jobs import Exited, Job, Jobs, Lost, Running as JobRunning, Status, lost_if_stopped
+from agent.kinds.base import Kind, Outcome, Running, Step, failed
+from agent.kinds.base.arguments import Flag
+from agent.kinds.base.on_datastore import ServerArgs, datastore_of
+from agent.kinds.replication import OnReplica, ReplicationResult, check_needs, peer_field
+from agent.models import Json
+from agent.plan import Danger, Plan
+from agent.processes.recording import current
+from agent.supervisors.base import SupervisorFailed
+
+PATIENCE = 0.5
+"""Seconds that a step waits for the end of the job before it reports the progress."""
+END_GRACE = 60.0
+"""Seconds that a job gets, after the request to end, to restore the old data."""
+MODES = ("auto", "follow", "rewind", "copy")
+
+
+class ResyncArgs(ServerArgs):
+    primary = peer_field(load_default=None)
+    mode = fields.String(
+        load_default="auto",
+        validate=validate.OneOf(MODES),
+        metadata={"description": "The method; auto: the least invasive one that works."},
+    )
+    force = Flag(
+        load_default=False,
+        metadata={"description": "Discard data that the primary lacks; the result lists it."},
+    )
+    adopt = fields.String(
+        load_default=None,
+        validate=validate.Length(1, 255),
+        metadata={"description": "The primary's cluster identifier: replace the data of another cluster by its data."},
+    )
+
+
+class ResyncResult(ReplicationResult):
+    """The server after a resync."""
+
+    method = fields.String(metadata={"description": "The method used: none, follow, rewind, copy, dump ..."})
+    primary = fields.String(metadata={"description": "The address of the primary."})
+
+
+class Resync(OnReplica):
+    """Make this replica follow its primary, by the least invasive method that works, and wait until it follows.
+
+    In sync: nothing changes. Another source: the replica is repointed. Diverged: its data is rewound. Otherwise the
+    data is copied, and the old data is kept until the copy follows. Refused if this server has data that its primary
+    lacks, unless `force`.
+    """
+
+    name = "resync_slave_db"
+    args = ResyncArgs
+    result = ResyncResult
+    needs = "resync"
+    danger = Danger.DESTROYS
+    configuration = "``[datastore]``; ``[service]`` and its options where that datastore needs them."
+    interruption = (
+        "The job continues by itself, and the action continues with it. If the host went down, the action fails; "
+        "the message says whether the data is complete."
+    )
+    timeout = 24 * 3600.0
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._jobs_directory = settings.agent.jobs
+
+    @classmethod
+    def offered(cls, settings: Settings) -> Iterator[Kind]:
+        check_needs(settings, datastore_of(settings).resync_needs)
+        yield from super().offered(settings)
+
+    def plan_on_datastore(self, args: Any) -> Plan:
+        return self.datastore.plan_resync(self.service(), request_of(args))
+
+    def begin(self, step: Step) -> Outcome:
+        # Only jobs of earlier, final actions. This action's job is kept until its end is recorded: otherwise an agent
+        # that was killed in between would start the job a second time.
+        self._jobs().forget_ended()
+        return super().begin(step)
+
+    def act(self, step: Step) -> Outcome:
+        """Start the job, or find it by its name: also after a restart of the agent it is started only once."""
+        jobs, name = self._jobs(), self._job_name(step)
+        channels = {"transcript": _transcript(), "report": str(jobs.report_of(name))}
+        job = jobs.start(
+            name,
+            [sys.executable, "-P", "-S", "-m", "agent.datastores.resync_job"],
+            stdin=json.dumps(asdict(request_of(step.args)) | channels).encode(),
+            env=_environment(),
+        )
+        return self._look(job, step)
+
+    act_again = act
+
+    def unchanged(self, plan: Plan) -> Outcome:
+        return self.done(plan.summary, {"method": "none", "discarded": []})
+
+    def cancel(self, step: Step) -> str | None:
+        """End the job, which restores the old data before it exits. Returns the error that the job reported."""
+        if (job := self._jobs().find(self._job_name(step))) is None:
+            return None
+        status = job.end(END_GRACE)
+        return _report(job, status).error
+
+    @classmethod
+    def left(cls, payload: Json) -> str:
+        phase = payload["phase"]
+        return f"it was in the phase {phase}: the server may be stopped and its data not whole, resync it again"
+
+    def _look(self, job: Job, step: Step) -> Outcome:
+        status = lost_if_stopped(job.await_end(PATIENCE, step.stop))
+        report = _report(job, status)
+        if isinstance(status, JobRunning):
+            return _running(step.payload, report)
+        if isinstance(status, Lost):
+            job.kill_rest()  # a process that outlived its runner would restore the old data at the same time
+        return self._ended(status, report)
+
+    def _ended(self, status: Exited | Lost, report: Report) -> Outcome:
+        if isinstance(status, Exited) and status.ok and isinstance(report.result, dict):
+            return self.done("this server follows its primary", report.result)
+        message = "; ".join(filter(None, (_why(status, report), self._recovered())))
+        dirty = self.datastore.is_dirty()
+        if dirty:
+            message = f"{message}; the data is not whole, resync it again"
+        return failed(message, dirty=dirty, phase=report.phase or None)
+
+    def _recovered(self) -> str | None:
+        """Restore the old data if the job did not; returns a sentence about the data, or None."""
+        try:
+            return self.datastore.recover(self.service())
+        except (DatastoreError, SupervisorFailed, OSError) as error:
+            return str(error)
+
+    def _jobs(self) -> Jobs:
+        return Jobs(self._jobs_directory)
+
+    def _job_name(self, step: Step) -> str:
+        return f"resync-{step.action.id}"
+
+
+def request_of(args: dict[str, Any]) -> ResyncRequest:
+    return ResyncRequest(primary=args["primary"], mode=args["mode"], force=args["force"], adopt=args["adopt"])
+
+
+def _transcript() -> dict[str, Any] | None:
+    """The transcript in which the job records the output of its programs."""
+    transcript = current()
+    return None if transcript is None else transcript.saved()
+
+
+def _environment() -> dict[str, str]:
+    """The agent's environment, for the same configuration, and where the agent finds its modules.
+
+    With these paths the job needs no `site`, which takes longer to find them than Python takes to start.
+    """
+    package = str(Path(agent.__file__).resolve().parent.parent)
+    paths = [package, *(path for path in sys.path if os.path.isabs(path) and path not in (package, os.getcwd()))]
+    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _report(job: Job, status: Status) -> Report:
+    """What the job has reported last."""
+    return Report.read(job.report) if job.report.exists() else _printed_report(status.output)
+
+
+def _printed_report(output: str) -> Report:
+    """The report of a job that an agent before 0.2 started: it printed JSON lines, each a part of a report."""
+    report: dict[str, Any] = {}
+    for line in output.splitlines():
+        with suppress(ValueError):
+            document = json.loads(line)
+            report |= document if isinstance(document, dict) else {}
+    return Report.of(report)
+
+
+def _running(before: Json, report: Report) -> Running:
+    """The newest state of the job. It counts as a measurement unless the list of phases has changed."""
+    state = report.state() or before
+    measured = state.get("phases") == before.get("phases")
+    return Running(state, measured=measured)
+
+
+def _why(status: Exited | Lost, report: Report) -> str:
+    if isinstance(status, Lost):
+        return status.why
+    if report.error is not None:
+        return report.error
+    tail = " ".join(status.output.split())[-300:] or "none"
+    return f"the resync exited without a result (exit status {status.status}); last output: {tail}"

@@ -1,0 +1,43 @@
+"""Sends the log of this process to standard error, or to systemd's journal."""
+
+import logging
+import threading
+
+from agent import log
+from agent.log.journal import Journal
+from agent.log.json_lines import JsonLines
+from agent.log.lines import Lines, one_line, priority
+
+TEXT, JSON, JOURNAL = FORMATS = ("text", "json", "journal")
+
+
+def set_up(format: str = TEXT) -> None:
+    """Write each event in one of `FORMATS`: as a line or as JSON on standard error, or as an entry of the journal."""
+    # The root logger: what libraries log has the same form.
+    root = logging.getLogger()
+    replaced, root.handlers = root.handlers, [handler(format)]
+    for each in replaced:
+        if isinstance(each, Journal):
+            each.close()
+    log.log.setLevel(logging.INFO)
+    # APScheduler warns of a tick that is skipped because one is running, as while the database is locked.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    threading.excepthook = _thread_ended
+
+
+def handler(format: str) -> logging.Handler:
+    """What writes records in a format."""
+    if format == JOURNAL:
+        return Journal()
+    made = logging.StreamHandler()
+    made.setFormatter(JsonLines() if format == JSON else Lines())
+    return made
+
+
+def refusal_to_start(reason: str) -> str:
+    """The last line of an agent that does not start, as standard error takes it."""
+    return f"{priority(logging.ERROR)}agent: {one_line(reason)}"
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    log.thread_ended(ended.thread.name if ended.thread else "", ended.exc_value)

@@ -1,0 +1,28 @@
+"""What can go wrong with a command, and how a message says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class CommandError(Exception):
+    """A command could not do its work."""
+
+
+class CommandNotStarted(CommandError):
+    """The program did not even start; the message says which and why."""
+
+
+def why_not(program: str, cwd: str | os.PathLike[str] | None, error: Exception) -> str:
+    """How a message continues after the name of a program that could not be started."""
+    if not isinstance(error, OSError):
+        return f"could not be started: {error}"
+    if cwd is not None and not os.path.isdir(cwd):
+        return f"could not be started: there is no directory {os.fspath(cwd)}"
+    if error.errno == errno.ENOENT:
+        there = "/" in program and os.path.exists(program)
+        return "names an interpreter that was not found" if there else "was not found"
+    if error.errno in (errno.EACCES, errno.ENOEXEC):
+        return "is not executable"
+    return f"could not be started: {error.strerror}"

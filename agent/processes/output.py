@@ -1,0 +1,60 @@
+"""The end of what a command prints: kept in memory, or in a file that can be read meanwhile."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from agent.util import atomic_files
+
+TAIL = 65536  # bytes; a file holds at least that many, if so many came, and at most twice as many
+
+
+class Tail:
+    """The last `size` bytes of all that is added."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._kept += data
+        if len(self._kept) > 2 * self._size:
+            del self._kept[: len(self._kept) - self._size]
+
+    def text(self) -> str:
+        return self._kept[max(0, len(self._kept) - self._size) :].decode(errors="replace")
+
+
+class TailFile:
+    """The last bytes of all that is added, in a file that is whole at any time."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._kept = b""
+        self._written = 0
+        self.add(b"")
+
+    def add(self, data: bytes) -> None:
+        """A full disk must not end the work: the file then lags behind until there is room."""
+        self._kept += data
+        with suppress(OSError):
+            if len(self._kept) > 2 * TAIL or self._written == 0:
+                self._replace()
+            else:
+                self._append()
+
+    def _replace(self) -> None:
+        self._kept, self._written = self._kept[-TAIL:], 0
+        atomic_files.replace(self._path, self._kept, durable=False)
+        self._written = len(self._kept)
+
+    def _append(self) -> None:
+        with open(self._path, "ab", buffering=0) as file:
+            while self._written < len(self._kept):
+                self._written += file.write(self._kept[self._written :])
+
+
+def read_tail(path: str | os.PathLike[str]) -> str:
+    """What a TailFile holds now, at most TAIL bytes."""
+    return (atomic_files.read(path) or b"")[-TAIL:].decode(errors="replace")

@@ -1,0 +1,52 @@
+"""All connections of the worker; at the limit it chooses one to close."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from agent import log
+from agent.server.connection import Connection, Phase
+
+
+class Crowd:
+    """At most `most` connections, and half of that from one address."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._most_of_a_peer = most // 2
+        self._connections: set[Connection] = set()
+        self._of_peer: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """As it is now, whatever becomes of it meanwhile."""
+        return iter(list(self._connections))
+
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._connections
+
+    def add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        self._of_peer[connection.peer] += 1
+
+    def remove(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._of_peer[connection.peer] -= 1
+        if not self._of_peer[connection.peer]:
+            del self._of_peer[connection.peer]
+
+    def has_room(self, peer: str) -> bool:
+        return len(self) < self._most and self._of_peer[peer] < self._most_of_a_peer
+
+    def one_to_go(self, peer: str) -> Connection | None:
+        """Whose place a new connection of this peer takes: one of its own if it has enough, else of who has most."""
+        if self._of_peer[peer] < self._most_of_a_peer:
+            peer = max(self._of_peer, key=self._of_peer.__getitem__)
+        log.connections_closed(peer, self._of_peer[peer])
+        return self.longest_waiting(peer)
+
+    def longest_waiting(self, peer: str | None = None) -> Connection | None:
+        """Which has waited for its client longest, those that never asked anything first; None if threads have all."""
+        waiting = [each for each in self._connections if each.phase is not Phase.THREAD and peer in (None, each.peer)]
+        return min(waiting, key=lambda each: (each.phase is Phase.PARKED, each.answered, each.since), default=None)

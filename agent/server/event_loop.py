@@ -1,0 +1,384 @@
+"""The loop that all connections are in while they wait: handshakes, heads, bodies and slow answers hold no thread."""
+
+import errno
+import selectors
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.http.errors import NoMoreData
+
+from agent import log
+from agent.server import heads
+from agent.server.body_memory import Room
+from agent.server.connection import Connection, Phase
+from agent.server.connections import Crowd
+from agent.server.exchange import CONTINUE, Exchange, Next
+from agent.server.lane import Lane
+from agent.server.refusals import answer, status_of
+from agent.server.stream import PIECE, Gone
+from agent.server.threads import Threads
+
+READ = 30.0
+"""Seconds in which a whole request must be there, the handshake included."""
+ANSWERED = 120.0
+"""Seconds from the head of a request to the last byte of its answer: a wait of 60, and the client's pace."""
+LEAVING = 1.0
+"""Seconds in which what has begun must be there once the worker was asked to end, or has accepted it after that."""
+TAKEN = 10.0
+"""Seconds in which the client must have taken its answer then, or the refusal of its request."""
+LINGER = 0.5
+"""Seconds in which the client may close a connection first, so that it reads the answer to its end."""
+PATIENCE = 0.2
+"""Seconds in which a short body is waited for before the caller's rights are checked without it."""
+LOOK = 0.5
+"""Seconds between looks at who is slow."""
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What `accept` says where there is no room for one more; who connected waits in the kernel."""
+ACCEPTED = 64
+"""Connections accepted at once, before those that are there get their turn."""
+
+
+class Reception:
+    """Used by the loop's thread; `leave` by any, and by signal handlers."""
+
+    def __init__(
+        self,
+        listeners: Iterable[Any],
+        config: Any,
+        application: Callable[..., Any],
+        access_log: Callable[..., None],
+        tls: Callable[[], ssl.SSLContext] | None,
+    ) -> None:
+        """`tls` gives the context of a new connection; those of unix sockets are never encrypted."""
+        self._config, self._tls = config, tls
+        self._threads = Threads(config.threads, lambda exchange: exchange.run(application, access_log))
+        self._crowd = Crowd(config.worker_connections)
+        self._room = Room()
+        self._lane = Lane()
+        self._impatient: dict[Connection, float] = {}
+        self._next_look = 0.0
+        self._left: float | None = None
+        self._poller = selectors.DefaultSelector()
+        self._poller.register(self._threads, selectors.EVENT_READ, self._woken)
+        self._listeners = list(listeners)
+        self._listening: set[Any] = set()
+        for listener in self._listeners:
+            listener.setblocking(False)
+        self._listen()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to be brought to its end."""
+        return not len(self._crowd)
+
+    def leave(self) -> None:
+        """Accept nothing more, and let what has begun come to its end."""
+        if self._left is None:
+            self._left = time.monotonic()
+        self._threads.wake()
+
+    def turn(self) -> None:
+        """Wait for whatever comes first, `LOOK` seconds at most, and let everybody go on who can."""
+        until = min((self._lane.open_at, *self._impatient.values()))
+        for key, _ in self._poller.select(max(0.0, min(LOOK, until - time.monotonic()))):
+            key.data()
+        now = time.monotonic()
+        for connection in [each for each, until in self._impatient.items() if until <= now]:
+            self._submit(connection)
+        if (resumed := self._lane.take(now)) is not None:
+            self._submit(resumed)
+        if now >= self._next_look:
+            self._next_look = now + LOOK
+            self._end_the_slow(now)
+            self._listen()
+
+    def close(self) -> None:
+        """Drop all connections but those that threads have, which end with the process."""
+        self._stop_listening()
+        for connection in self._crowd:
+            if connection.phase is not Phase.THREAD:
+                self._drop(connection)
+        self._threads.close()
+        self._poller.close()
+
+    def _woken(self) -> None:
+        if self._left is not None:
+            self._stop_listening()
+        for connection, run in self._threads.handed_back():
+            self._lane.leave(connection)
+            self._finish(connection, run)
+        for connection in self._threads.resumed():
+            if connection in self._crowd and connection.phase is Phase.PARKED:
+                self._lane.add(connection)
+
+    def _listen(self) -> None:
+        for listener in self._listeners:
+            if listener not in self._listening:
+                self._listening.add(listener)
+                self._poller.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+
+    def _pause(self, listener: Any) -> None:
+        """Until the next look: the kernel keeps who connects, and reports waiting clients at each turn."""
+        self._listening.discard(listener)
+        self._poller.unregister(listener)
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            if listener in self._listening:
+                self._pause(listener)
+            listener.close()
+        self._listeners.clear()
+
+    # A connection comes
+
+    def _accept(self, listener: Any) -> None:
+        if listener not in self._listening:
+            return  # closed in this turn
+        for _ in range(ACCEPTED):
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    return  # the client has gone
+                if idle := self._crowd.longest_waiting():
+                    # One that waits gives its descriptor to one that may have something to say.
+                    self._drop(idle)
+                    continue
+                self._pause(listener)
+                return
+            tls = self._tls() if self._tls and sock.family != socket.AF_UNIX else None
+            try:
+                self._welcome(Connection(sock, address, listener.getsockname(), tls))
+            except OSError:
+                sock.close()  # the client has gone
+
+    def _welcome(self, connection: Connection) -> None:
+        if not self._crowd.has_room(connection.peer):
+            if (one := self._crowd.one_to_go(connection.peer)) is None:
+                connection.close()
+                return
+            self._drop(one)
+        self._crowd.add(connection)
+        connection.deadline = connection.since + READ
+        self._proceed(connection)
+
+    # It continues
+
+    def _proceed(self, connection: Connection) -> None:
+        """Let a connection go on as far as it can, and register it for what it waits for then."""
+        if connection not in self._crowd:
+            return  # dropped in this turn
+        try:
+            while self._step(connection):
+                pass
+        except Gone:
+            self._drop(connection)
+        except ssl.SSLError as error:
+            # A handshake that cannot be read, or a certificate of the wrong authority.
+            log.request_refused(HTTPStatus.BAD_REQUEST, f"{type(error).__name__} {error.reason}")
+            self._say_goodbye(connection)
+        except Exception as error:
+            # A mistake of ours ends this connection and no other.
+            log.request_failed("a request", "the server", error)
+            self._drop(connection)
+        if connection in self._crowd and connection.phase is not Phase.THREAD:
+            proceed = partial(self._proceed, connection)
+            try:
+                self._poller.modify(connection.sock, connection.events, proceed)
+            except KeyError:
+                self._poller.register(connection.sock, connection.events, proceed)
+
+    def _step(self, connection: Connection) -> bool:
+        """Whether another step may follow at once. Raises `Gone` or `ssl.SSLError`."""
+        phase = connection.phase
+        if phase is Phase.HANDSHAKE and connection.shake_hands():
+            connection.phase = Phase.REQUEST
+        elif phase is Phase.REQUEST:
+            self._receive(connection)
+        elif phase is Phase.ANSWER and connection.send():
+            self._sent(connection)
+        elif phase is Phase.PARKED:
+            self._look_at_parked(connection)
+        elif phase is Phase.GOODBYE:
+            connection.discard()
+        return connection.phase not in (phase, Phase.THREAD, Phase.PARKED, Phase.GOODBYE)
+
+    def _drop(self, connection: Connection) -> None:
+        self._lane.leave(connection)
+        self._unregister(connection)
+        self._room.leave(connection)
+        self._crowd.remove(connection)
+        self._impatient.pop(connection, None)
+        connection.close()
+
+    def _unregister(self, connection: Connection) -> None:
+        with suppress(KeyError, ValueError):
+            self._poller.unregister(connection.sock)
+
+    # It asks
+
+    def _receive(self, connection: Connection) -> None:
+        """Take a request from what is there, or else from the next piece that comes: one, as others wait too."""
+        if self._take(connection) or not connection.receive() or self._take(connection) or not connection.ended:
+            return
+        # The client sends no more.
+        if connection.exchange is not None:
+            connection.exchange.body.end()
+            self._submit(connection)
+        elif connection.received:
+            self._begin(connection, heads.rest(connection))
+        else:
+            raise Gone
+
+    def _take(self, connection: Connection) -> bool:
+        """Whether it waits for its client no longer: a request is there, or was refused."""
+        if connection.exchange is None and not self._take_head(connection):
+            return connection.phase is not Phase.REQUEST
+        exchange = connection.exchange
+        assert exchange is not None
+        exchange.body.take(connection.received)
+        if exchange.body.there or exchange.in_a_hurry:
+            self._submit(connection)
+        elif not exchange.wants_body:
+            self._impatient.setdefault(connection, time.monotonic() + PATIENCE)
+        return connection.phase is not Phase.REQUEST
+
+    def _take_head(self, connection: Connection) -> bool:
+        if not connection.received:
+            return False
+        if not connection.searched:
+            connection.deadline = min(connection.deadline, time.monotonic() + READ)
+        try:
+            head = heads.take(connection, self._config.limit_request_line)
+        except heads.TooLarge as error:
+            self._refuse(connection, error.status, str(error))
+            return False
+        return head is not None and self._begin(connection, head)
+
+    def _begin(self, connection: Connection, head: bytes) -> bool:
+        """Whether it is the head of a request; an answer says what it is not."""
+        try:
+            connection.exchange = Exchange(head, connection, self._config)
+        except (NoMoreData, StopIteration):
+            raise Gone from None
+        except Exception as error:
+            self._refuse(connection, status_of(error), type(error).__name__)
+        return connection.exchange is not None
+
+    # A thread answers
+
+    def _submit(self, connection: Connection) -> None:
+        assert connection.exchange is not None
+        connection.exchange.last = self._left is not None
+        self._impatient.pop(connection, None)
+        self._unregister(connection)
+        self._threads.submit(connection)
+
+    def _finish(self, connection: Connection, run: Future[Next]) -> None:
+        """Go on with what a thread leaves to be done."""
+        exchange = connection.exchange
+        assert exchange is not None
+        connection.phase, connection.deadline = Phase.ANSWER, exchange.began + ANSWERED
+        try:
+            exchange.next = run.result()
+        except Gone:
+            self._drop(connection)
+            return
+        except Exception as error:
+            log.request_failed(exchange.method, "the server", error)
+            self._refuse(connection, status_of(error), type(error).__name__)
+        if exchange.next is Next.RECEIVE:
+            self._await_body(connection, exchange)
+        elif exchange.next is Next.WAIT:
+            self._park(connection, exchange)
+        elif exchange.next is not Next.SEND:
+            self._room.leave(connection)
+        self._proceed(connection)
+
+    def _park(self, connection: Connection, exchange: Exchange) -> None:
+        """Wait without a thread, until the application is to be called again."""
+        assert exchange.parked is not None
+        connection.phase, connection.events = Phase.PARKED, selectors.EVENT_READ
+        exchange.parked.park(partial(self._threads.resume, connection))
+
+    def _look_at_parked(self, connection: Connection) -> None:
+        """What the client sends already is its next request. Raises `Gone` where it closes, or sends very much."""
+        if connection.receive() and (connection.ended or len(connection.received) > PIECE):
+            raise Gone
+
+    def _await_body(self, connection: Connection, exchange: Exchange) -> None:
+        """Receive what the application wants to read, if there is room for it."""
+        self._room.take(connection, exchange.body.size)
+        while (one := self._room.one_to_go(connection)) is not None:
+            log.body_refused()
+            self._refuse(one, HTTPStatus.SERVICE_UNAVAILABLE, "NoRoom")
+            if one is connection:
+                return
+            self._proceed(one)
+        connection.phase, connection.deadline = Phase.REQUEST, exchange.began + READ
+        connection.sending += CONTINUE if exchange.expects else b""
+        with suppress(Gone):  # the next step sees it too
+            connection.send()
+
+    # It takes the answer
+
+    def _sent(self, connection: Connection) -> None:
+        last = connection.exchange.next if connection.exchange else Next.CLOSE
+        if last is Next.SEND:
+            self._submit(connection)
+        elif last is Next.KEEP:
+            connection.exchange = None
+            connection.answered = True
+            connection.since = time.monotonic()
+            connection.deadline = connection.since + self._config.keepalive
+            connection.phase = Phase.REQUEST
+        elif connection.ended:
+            raise Gone
+        else:
+            self._say_goodbye(connection)
+
+    def _say_goodbye(self, connection: Connection) -> None:
+        connection.phase, connection.deadline = Phase.GOODBYE, time.monotonic() + LINGER
+        try:
+            connection.say_goodbye()
+        except Gone:
+            self._drop(connection)
+
+    def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
+        """Answer what the application does not."""
+        log.request_refused(status, reason)
+        self._room.leave(connection)
+        if connection.exchange is not None:
+            connection.exchange.abandon()
+            connection.exchange = None
+        connection.sending += answer(status)
+        connection.phase, connection.deadline = Phase.ANSWER, time.monotonic() + TAKEN
+
+    # It takes too long
+
+    def _end_the_slow(self, now: float) -> None:
+        for connection in self._crowd:
+            if connection.phase is Phase.THREAD or now < self._deadline(connection):
+                continue
+            if connection.phase is Phase.REQUEST and (connection.exchange or connection.received):
+                log.request_cut(READ)
+                self._impatient.pop(connection, None)
+                self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, "RequestTimeout")
+                self._proceed(connection)
+            else:
+                self._drop(connection)
+
+    def _deadline(self, connection: Connection) -> float:
+        if self._left is None:
+            return connection.deadline
+        answered = connection.phase in (Phase.ANSWER, Phase.PARKED)
+        # A busy machine may accept it long after the worker was asked to end.
+        began = max(self._left, connection.since)
+        return min(connection.deadline, began + (TAKEN if answered else LEAVING))

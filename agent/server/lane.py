@@ -1,0 +1,58 @@
+"""Parked requests whose wait is over: answered one at a time, so that they delay no other call."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from math import inf
+
+from agent.server.connection import Connection
+
+
+class Lane:
+    """Requests whose wait is over, and which are answered one at a time: others call meanwhile.
+
+    They take `SHARE` of the time at most, so that many who wait for the same change delay no other call.
+    """
+
+    SHARE = 0.2
+    LONGEST = 0.05
+    """Seconds between two of them at most."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Connection] = deque()
+        self._answered: Connection | None = None
+        self._began = 0.0
+        self.open_at = inf
+        """When the next one may be answered, by the monotonic clock; infinite while none waits or one is answered."""
+        self._earliest = 0.0
+
+    def add(self, connection: Connection) -> None:
+        exchange = connection.exchange
+        if exchange is not None and exchange.parked is not None and exchange.parked.first:
+            self._waiting.appendleft(connection)
+        else:
+            self._waiting.append(connection)
+        self._open()
+
+    def take(self, now: float) -> Connection | None:
+        """The next one to answer, if it is time."""
+        if now < self.open_at:
+            return None
+        self._answered, self._began = self._waiting.popleft(), now
+        self._open()
+        return self._answered
+
+    def leave(self, connection: Connection) -> None:
+        """This connection was answered, or is gone."""
+        if connection is self._answered:
+            now = time.monotonic()
+            self._answered = None
+            self._earliest = now + min(self.LONGEST, (now - self._began) * (1 / self.SHARE - 1))
+        with suppress(ValueError):
+            self._waiting.remove(connection)
+        self._open()
+
+    def _open(self) -> None:
+        self.open_at = inf if self._answered is not None or not self._waiting else self._earliest

@@ -1,0 +1,172 @@
+"""What gunicorn's configuration asks of the agent: its settings, and the engine's start and stop with the worker."""
+
+import gc
+import os
+import ssl
+import subprocess
+import sys
+from typing import Any, NoReturn
+
+from gunicorn.errors import HaltServer
+
+from agent import config, log, maintenance
+from agent.auth import trusted_file
+from agent.config import Settings
+from agent.errors import AddressTaken, ConfigError, StoreUnavailable, StoreUnusable
+from agent.log.setup import TEXT, refusal_to_start, set_up
+from agent.server import addresses_in_use, command_line, listeners, sd_notify, startup_checks, tls, unix_sockets
+
+MAY_PASS = 1
+"""Exit status where another try may succeed; with `os.EX_CONFIG` (78) only a change of the configuration helps."""
+
+
+_changed: list[str] = []
+"""The names of the options that the last reload changed."""
+
+
+def settings() -> Settings:
+    """Read the configuration, at the start and at each reload; a wrong one stops the start, never a running agent."""
+    before = config.loaded()
+    set_up(before.log.format if before is not None else TEXT)
+    try:
+        if before is None:
+            command_line.check()
+        else:
+            _try_apart()
+        after = config.reload()
+    except ConfigError as error:
+        if before is None:
+            _refuse_to_start(*error.mistakes)
+        log.configuration_kept(str(error))
+        return before
+    set_up(after.log.format)
+    _changed[:] = config.changed(before, after) if before is not None else []
+    return after
+
+
+def _try_apart() -> None:
+    """Find out in a process of its own whether a worker could start; raises `ConfigError`.
+
+    The master never imports kinds, so each new worker reads them again; a broken kind would end the master.
+    """
+    if (file := config.file()) is not None:
+        trusted_file.check_file(file)  # before the other process becomes its owner
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", "-m", "agent.cli", "config", "check"]
+    tried = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        mistakes = [line for line in tried.stderr.splitlines() if not line.startswith("warning: ")]
+        raise ConfigError(*mistakes or ["it cannot be read"])
+
+
+def on_starting(arbiter: Any) -> None:
+    """Find out before anything listens whether the files of trust and the database can be used."""
+    from agent.store import Store, audit_events
+
+    _forget_working_directory()
+    store = Store(config.current().agent.db)
+    try:
+        addresses_in_use.refuse_taken(config.current().api)
+        startup_checks.check(config.current(), config.file())
+        store.open()
+        startup_checks.close_state(store.path)
+        store.write(lambda connection: audit_events.add(connection, "agent.started", {}))
+    except ConfigError as error:
+        _refuse_to_start(*error.mistakes)
+    except StoreUnusable as error:
+        _refuse_to_start(str(error))
+    except AddressTaken as error:
+        _refuse_to_start(str(error), status=MAY_PASS)
+    except StoreUnavailable as error:
+        _refuse_to_start(
+            f"agent.db: {store.path} cannot be opened: {'; '.join(error.layers)}: "
+            "let agent.db name a file, in a directory, that the agent's user may write",
+            status=MAY_PASS,
+        )
+    finally:
+        # SQLite's connections must not cross a fork.
+        store.close()
+    # The status by which a worker ends its master; gunicorn's own value would have systemd try again and again.
+    arbiter.APP_LOAD_ERROR = os.EX_CONFIG
+    sd_notify.withhold()
+
+
+def when_ready(arbiter: Any) -> None:
+    """Look at the sockets before any worker takes a connection of them."""
+    sd_notify.restore()
+    try:
+        listeners.check(config.current().api)
+        unix_sockets.secure(config.current().api)
+    except ConfigError as error:
+        _refuse_to_start(str(error))
+
+
+def on_reload(arbiter: Any) -> None:
+    """The same after a reload: an agent that listens elsewhere than it says ends."""
+    _forget_working_directory()
+    try:
+        listeners.check(config.current().api)
+        unix_sockets.secure(config.current().api)
+    except ConfigError as error:
+        raise HaltServer(str(error), os.EX_CONFIG) from None
+    _note_reloaded()
+
+
+def _note_reloaded() -> None:
+    """Add the reload to the audit trail, with the names of what changed."""
+    from agent.store import Store, audit_events
+
+    names, _changed[:] = list(_changed), []
+    store = Store(config.current().agent.db)
+    try:
+        store.write(lambda connection: audit_events.add(connection, "configuration.reloaded", {"changed": names}))
+    except (StoreUnavailable, StoreUnusable) as error:
+        log.store_unavailable([str(error)])
+    finally:
+        # SQLite's connections must not cross a fork.
+        store.close()
+
+
+def _forget_working_directory() -> None:
+    """Take from the path of modules what gunicorn has put on it and `gunicorn.conf.py` has closed."""
+    here = os.getcwd()
+    if sys.path_importer_cache.get(here, here) is None:
+        sys.path[:] = [each for each in sys.path if each != here]
+
+
+def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:
+    """What gunicorn encrypts connections with."""
+    return tls.of_this_worker().current()
+
+
+def post_fork(arbiter: Any, worker: Any) -> None:
+    """A worker begins to boot."""
+    sd_notify.feed_during_boot()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the engine in the worker, where its threads live."""
+    set_up(config.current().log.format)
+    startup_checks.tell(config.current())
+    maintenance.tell(config.current())
+    # What is loaded by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    worker.wsgi.extensions["agent"].engine.start()
+    sd_notify.announce()
+    for begin in worker.wsgi.extensions.get("agent.after_start", ()):
+        begin()
+
+
+def worker_exit(arbiter: Any, worker: Any) -> None:
+    """Let the running step end; also called after a boot that failed, and in the master for a lost worker."""
+    app = getattr(worker, "wsgi", None)
+    if app is not None:
+        app.extensions["agent"].engine.stop(timeout=24 * 3600)
+
+
+def _refuse_to_start(*reasons: str, status: int = os.EX_CONFIG) -> NoReturn:
+    for reason in reasons:
+        print(refusal_to_start(reason), file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,165 @@
+"""Checks before the first request: owner and mode of the files; warnings about open access."""
+
+import glob
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agent import log
+from agent.auth import secret_file, standard_webhooks, tokens, trusted_file
+from agent.auth.secret_file import SecretUnreadable
+from agent.auth.trusted_file import Untrusted
+from agent.config import Api, Settings, validators
+from agent.errors import ConfigError
+from agent.server import tls, unix_sockets
+
+TRUSTED = (validators.secret_file, validators.trusted_file, validators.known_hosts)
+"""The checks of options that name a file whose content is trusted."""
+
+PRIVATE = (".lock", ".key", ".seen")
+"""What lies beside the database and no other user may read: a process that can read the lock can take it."""
+DATABASE = ("", "-wal", "-shm")
+"""What SQLite gives the same mode."""
+
+
+def check(settings: Settings, file: Path | None = None) -> None:
+    """Raises `ConfigError` for the files of trust that could not be used, or that another user may write or owns.
+
+    `file` is that of the configuration itself.
+    """
+    found = dict.fromkeys(map(str, mistakes(settings, file)))  # a key is checked as a file and as a key
+    if found:
+        raise ConfigError(*found)
+
+
+def mistakes(settings: Settings, file: Path | None = None) -> Iterator[ConfigError]:
+    """Every reason for which `check` raises."""
+    checks_of_files: list[Callable[[], None]] = [
+        partial(_check_state, settings.agent.db),
+        partial(_check_callers, settings.api),
+    ]
+    if file is not None:
+        checks_of_files.insert(0, partial(trusted_file.check_file, file))
+    checks_of_files += [partial(_check_file, option, secret) for option, secret in _named_files(settings)]
+    checks_of_files += [partial(_check_key, *each) for each in _keys_to_sign_with(settings).items()]
+    for check_one in checks_of_files:
+        try:
+            check_one()
+        except ConfigError as error:
+            yield error
+
+
+def trusted_files(settings: Settings, file: Path | None = None) -> Iterator[tuple[Path, bool]]:
+    """Every file whose mode these checks judge, and whether it is its owner's alone."""
+    if file is not None:
+        yield file, False
+    if settings.api.tokens is not None:
+        yield settings.api.tokens, False
+    yield settings.agent.db, False
+    yield from _beside(settings.agent.db)
+    yield from ((path, False) for _, path in _named_files(settings))
+
+
+def _beside(db: Path) -> Iterator[tuple[Path, bool]]:
+    """What lies beside the database under its name, and whether no other user may read it."""
+    for each in sorted(db.parent.glob(f"{glob.escape(db.name)}?*")):
+        yield each, each.name.removeprefix(db.name) in PRIVATE
+
+
+def _check_key(option: str, secret: Path) -> None:
+    try:
+        found = secret_file.read(secret, shortest=secret_file.SHORTEST_KEY)
+        if option.startswith("callbacks."):
+            standard_webhooks.key(found)
+    except (SecretUnreadable, ValueError) as error:
+        raise ConfigError(f"{option}: {error}") from None
+
+
+def _check_state(db: Path) -> None:
+    """The database and all that lies beside it under its name: log, lock, keys, jobs."""
+    try:
+        trusted_file.check_file(db)
+        for each, private in _beside(db):
+            trusted_file.check_file(each, private=private, link=False)
+    except Untrusted as error:
+        raise ConfigError(f"agent.db: {error}") from None
+
+
+def close_state(db: Path) -> None:
+    """Let no other user read a database that was copied or restored with a wider mode: secrets pass through it."""
+    for each in (db.with_name(f"{db.name}{suffix}") for suffix in DATABASE):
+        with suppress(FileNotFoundError):
+            status = each.stat()
+            if status.st_mode & trusted_file.OTHERS_MAY_USE and status.st_uid == os.geteuid():
+                each.chmod(0o600)
+                log.database_closed(str(each), stat.S_IMODE(status.st_mode))
+
+
+def _check_callers(api: Api) -> None:
+    if api.tokens is not None:
+        tokens.read(api.tokens, certificates=api.certified)
+        _check_file("api.tokens", api.tokens)
+    if api.tls is not None:
+        tls.context(api.tls)
+    unix_sockets.gid_of(api.socket_group)
+
+
+def _named_files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The files that options name whose content is trusted, by option; those that are not there are none."""
+    for table, content in vars(settings).items():
+        sections = {table: content} if is_dataclass(content) else content or {}
+        for name, section in sections.items():
+            yield from _named_in(section, name if sections is not content else f"{table}.{name}")
+
+
+def _named_in(section: Any, name: str) -> Iterator[tuple[str, Path]]:
+    for option in fields(section):
+        value = getattr(section, option.name)
+        if is_dataclass(value):
+            yield from _named_in(value, f"{name}.{option.name}")
+        elif value is not None and option.metadata["check"] in TRUSTED and not _is_unseen(value):
+            yield f"{name}.{option.name}", value
+
+
+def _check_file(option: str, file: Path) -> None:
+    try:
+        trusted_file.check_file(file)
+    except Untrusted as error:
+        raise ConfigError(f"{option}: {error}") from None
+
+
+def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
+    """The files by the options that name them; outside of the agent's unit none that systemd gives to that alone."""
+    files = {f"applications.{name}.hook_secret": each.hook_secret for name, each in settings.applications.items()}
+    if settings.callbacks is not None:
+        files["callbacks.secret"] = settings.callbacks.secret
+        files["callbacks.previous_secret"] = settings.callbacks.previous_secret
+    return {option: file for option, file in files.items() if file is not None and not _is_unseen(file)}
+
+
+def _is_unseen(file: Path) -> bool:
+    """Whether systemd gives the file to the agent's unit alone, and this process is outside of the unit."""
+    # A unit that is given no credential at all has no directory for them.
+    in_unit = "CREDENTIALS_DIRECTORY" in os.environ or "NOTIFY_SOCKET" in os.environ
+    return not in_unit and file.parent == Path(validators.CREDENTIALS)
+
+
+def tell(settings: Settings) -> None:
+    """A warning of what is open, one line each."""
+    _tell_of_callers(settings.api)
+    if settings.callbacks is not None and settings.callbacks.secret is None:
+        log.callbacks_not_signed()
+
+
+def _tell_of_callers(api: Api) -> None:
+    if not api.authenticated:
+        log.callers_not_authenticated(", ".join(api.bind))
+    if api.tokens is None and api.certified:
+        log.every_certificate_may_all()
+    if api.tokens is not None and api.tls is None and not api.local:
+        log.tokens_in_the_clear(", ".join(each for each in api.bind if not validators.is_local(each)))

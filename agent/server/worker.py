@@ -1,0 +1,53 @@
+"""gunicorn's worker as the agent needs it: one loop for all connections, and an engine that stops with a signal."""
+
+import os
+import threading
+import time
+from typing import Any
+
+from gunicorn.workers import base
+
+from agent.server.event_loop import Reception
+
+
+class Worker(base.Worker):  # type: ignore[misc]
+    """Leans on gunicorn for the process, the signals and the parsing of requests; the connections are `Reception`'s."""
+
+    alive: bool
+    _reception: Reception | None = None
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """TERM, also to the worker that another one replaces after a HUP of the master."""
+        self._leave()
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """INT or QUIT: no reason to break off what runs either."""
+        self._leave()
+
+    def _leave(self) -> None:
+        """Begin the engine's stop at once: the step that runs needs the time that the arbiter gives us."""
+        if not self.alive:
+            return
+        self.alive = False
+        if self._reception is not None:
+            self._reception.leave()
+        # In a thread: the one that this signal interrupts may hold the engine's lock.
+        threading.Thread(target=self._stop_engine, name="leave", daemon=True).start()
+
+    def _stop_engine(self) -> None:
+        if app := getattr(self, "wsgi", None):
+            app.extensions["agent"].engine.begin_stop()
+
+    def run(self) -> None:
+        """Called by gunicorn once the application is loaded; it returns when the last connection has ended."""
+        tls = (lambda: self.cfg.ssl_context(self.cfg, None)) if self.cfg.is_ssl else None
+        reception = self._reception = Reception(self.sockets, self.cfg, self.wsgi, self.log.access, tls)
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            reception.turn()
+        reception.leave()
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while not reception.empty and time.monotonic() < deadline:
+            self.notify()
+            reception.turn()
+        reception.close()

@@ -1,0 +1,35 @@
+"""Why waiting actions are held, announced once for each reason: one commit adds the event and its callbacks."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from agent.models import Held, State
+from agent.store import Store, audit_events
+
+WAITING = """
+    SELECT seq, id, kind, user, requester, state, not_before, needs_approval, approved_by, announced_hold AS reason,
+           x_request_id, traceparent
+    FROM actions WHERE finished_ts IS NULL AND state = 'NEW' AND seq > ? ORDER BY seq
+"""
+ANNOUNCE = "UPDATE actions SET announced_hold = ? WHERE seq = ? AND state = 'NEW'"
+
+
+def waiting(store: Store, after: int) -> list[Held]:
+    """The waiting actions behind a place of the order, each with the reason that was announced last."""
+    return [
+        Held(**dict(row) | {"state": State(row["state"]), "needs_approval": bool(row["needs_approval"])})
+        for row in store.read(WAITING, (after,))
+    ]
+
+
+def announce(store: Store, held: Sequence[Held]) -> list[Held]:
+    """Add the event `action.held` to each; returns those that still wait."""
+    return store.write(lambda connection: [each for each in held if _announced(connection, each)])
+
+
+def _announced(connection: sqlite3.Connection, action: Held) -> bool:
+    if connection.execute(ANNOUNCE, (action.reason, action.seq)).rowcount == 0:
+        return False
+    whose = {"user": action.user, "requester": action.requester, "kind": action.kind, "action_id": action.id}
+    audit_events.add(connection, "action.held", {"reason": action.reason}, **whose)
+    return True

@@ -1,0 +1,58 @@
+"""Copies of a database: one private file each, checked, complete but for secrets."""
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from agent.errors import StoreUnusable
+from agent.util import atomic_files
+
+LEFT_OUT = '"left out"'
+"""In place of the secrets of a waiting action: the action cannot run from a copy."""
+
+
+def make(source: sqlite3.Connection, target: Path, *, schema: int | None = None) -> None:
+    """Copy a database as of one moment, also while an agent writes to it.
+
+    Raises `FileExistsError` for a target that exists, `OSError`, and `sqlite3.Error`; then there is no target. With
+    `schema` the copy takes the place of the target, unless another process has changed the schema meanwhile.
+    """
+    if schema is None and target.exists():
+        raise FileExistsError(f"{target} exists")
+    written = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
+    try:
+        os.close(os.open(written, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(written, isolation_level=None)) as copy:
+            source.backup(copy)
+            if schema not in (None, copy.execute("PRAGMA user_version").fetchone()[0]):
+                return
+            _complete(copy)
+        if schema is None:
+            os.link(written, target)
+        else:
+            os.replace(written, target)
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{written}{suffix}")
+    atomic_files.sync(target.parent)
+
+
+def fault_of(connection: sqlite3.Connection) -> str:
+    """What SQLite finds wrong with the whole file; empty where nothing is."""
+    found = [" ".join(str(row[0]).split()) for row in connection.execute("PRAGMA integrity_check(3)")]
+    if found != ["ok"]:
+        return "; ".join(found)
+    orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+    return f"{len(orphans)} rows refer to rows that do not exist" if orphans else ""
+
+
+def _complete(copy: sqlite3.Connection) -> None:
+    """Make it a single file without secrets, and prove that it is whole."""
+    copy.execute("PRAGMA journal_mode = DELETE")
+    if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'actions'").fetchone():
+        copy.execute("UPDATE actions SET secrets = ? WHERE secrets IS NOT NULL", (LEFT_OUT,))
+    copy.execute("VACUUM")  # leaves no bytes of what was overwritten
+    if fault := fault_of(copy):
+        raise StoreUnusable(f"the database is damaged: {fault}")

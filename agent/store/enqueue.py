@@ -1,0 +1,161 @@
+"""Where requests become actions: those that come at the same moment share one commit, and with it one fsync."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from agent import clock, log
+from agent.errors import ActionAlreadyExists, IdempotencyKeyReused, QueueFull, StoreUnavailable
+from agent.models import Accepted, Request
+from agent.store import Store, idempotency, resources
+from agent.store.encoding import dumps
+from agent.store.group_commit import GroupCommit
+from agent.store.idempotency import Fingerprints
+from agent.store.key_limit import KeyLimit
+from agent.store.resources import Resources
+
+COLUMNS = (
+    "id, kind, args, secrets, headers, requester, user, user_reference, resource_id, idempotency_key, created_ts, "
+    "scheduled_ts, state_ts, state, fingerprint, reason, not_before, not_after, needs_approval, core_requester, "
+    "key_source, x_request_id, traceparent, size"
+)
+
+WAITING_BYTES = "SELECT bytes FROM waiting"
+SIZE = -1
+"""Where a row has its bytes of arguments, secrets and headers."""
+RESOURCE = COLUMNS.split(", ").index("resource_id")
+"""Where a row has the id of its resource; None for a resource that no action had before."""
+
+QUEUE_BYTES = 64 * 1024 * 1024
+"""Bytes that may wait, unless `actions.queue_bytes` says otherwise."""
+RESERVED, RESERVED_BYTES = 10, 64 * 1024
+"""Places and bytes beyond the limits of the queue for what may end a hold."""
+
+Row = tuple[Any, ...]
+Asked = tuple[Request, int | None, bytes | None]
+"""A request, the id of its resource if that is known, and its fingerprint where it has an idempotency key."""
+
+
+# As the queue is executed in order the span of its seqs is hardly more than its length: the count, which takes
+# longer the more wait, is only taken where the span leaves doubt.
+INSERT = f"""
+    INSERT INTO actions ({COLUMNS})
+    SELECT {", ".join("?" * len(COLUMNS.split(", ")))}
+    WHERE (SELECT bytes FROM waiting) + ? <= ?
+      AND ((SELECT max(seq) FROM actions)
+           - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < ?
+        OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') <= ?)
+"""
+"""Insert a row if the queue has room for it. After the values come its bytes, how many bytes may wait, and twice
+how many actions may wait before."""
+
+
+class Enqueuer:
+    """Writes requests down, for callers on many threads."""
+
+    def __init__(self, store: Store, queue_limit: int, queue_bytes: int = QUEUE_BYTES) -> None:
+        self._store = store
+        self._queue_limit = queue_limit
+        self._queue_bytes = queue_bytes
+        self._resources = Resources(store)
+        self._fingerprints = Fingerprints(store.path)
+        self._keys = KeyLimit(store)
+        self._schedule: GroupCommit[Asked, Accepted] = GroupCommit(self._schedule_all)
+
+    def schedule(self, request: Request) -> Accepted:
+        """The action of a request, which is on disk when this returns.
+
+        Raises `QueueFull`, `StoreUnavailable`, and `IdempotencyKeyReused` where the key came before with
+        something else; a key that came before with the same gives the id of then, also where that action was pruned.
+        Raises `ActionAlreadyExists` where the caller's id was used before, also for an action that was pruned.
+        """
+        try:
+            request, fingerprint = self._fingerprints.identified(request)
+        except OSError as error:
+            raise StoreUnavailable(
+                "the key of the fingerprints cannot be read or written", layers=[str(error)]
+            ) from error
+        if fingerprint is not None and (reason := self._keys.reason(idempotency.owner(request))):
+            return self._scheduled_before(request, fingerprint, reason)
+        accepted = self._schedule((request, self._resources.find(request.resource), fingerprint))
+        if not accepted.replayed:
+            log.scheduled(accepted.action_id, request)
+            if fingerprint is not None:
+                self._keys.added(idempotency.owner(request))
+        return accepted
+
+    def _scheduled_before(self, request: Request, fingerprint: bytes, reason: str) -> Accepted:
+        """The action of a key that came before. Raises `QueueFull` for `reason` where the key is new."""
+        with self._store.snapshot() as connection:
+            before = idempotency.find(connection, request, fingerprint)
+        if before is None:
+            raise QueueFull(f"{reason}: call without a key, or later")
+        return Accepted(before, replayed=True)
+
+    def _schedule_all(self, requests: Sequence[Asked]) -> Sequence[Accepted | Exception]:
+        rows = [_row(*asked) for asked in requests]
+        return self._store.write(
+            lambda connection: [self._insert(connection, *each) for each in zip(requests, rows, strict=True)]
+        )
+
+    def _insert(self, connection: sqlite3.Connection, asked: Asked, row: Row) -> Accepted | Exception:
+        """The action that a row became or was already, or why it is none: then a new resource is none either."""
+        if row[RESOURCE] is not None:
+            return self._try(connection, asked, row)
+        connection.execute("SAVEPOINT one")
+        result = self._try(connection, asked, row)
+        if isinstance(result, Exception):
+            connection.execute("ROLLBACK TO one")
+        connection.execute("RELEASE one")
+        return result
+
+    def _try(self, connection: sqlite3.Connection, asked: Asked, row: Row) -> Accepted | Exception:
+        request, _, fingerprint = asked
+        room = self._queue_limit + RESERVED * request.ends_hold - 1
+        room_bytes = self._queue_bytes + RESERVED_BYTES * request.ends_hold
+        try:
+            if before := idempotency.find(connection, request, fingerprint):
+                return Accepted(before, replayed=True)
+            if row[RESOURCE] is None:
+                row = (*row[:RESOURCE], resources.add(connection, request.resource), *row[RESOURCE + 1 :])
+            if connection.execute(INSERT, (*row, row[SIZE], room_bytes, room, room)).rowcount:
+                return Accepted(row[0])
+        except (ActionAlreadyExists, IdempotencyKeyReused, UnicodeEncodeError) as error:
+            return error
+        waiting: int = connection.execute(WAITING_BYTES).fetchone()[0]
+        if waiting + row[SIZE] > room_bytes:
+            return QueueFull(f"{waiting} bytes are waiting already: actions.queue_bytes allows {self._queue_bytes}")
+        return QueueFull(f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows")
+
+
+def _row(request: Request, resource_id: int | None, fingerprint: bytes | None) -> Row:
+    now = clock.now()
+    args, secrets = dumps(request.args), dumps(request.secrets) if request.secrets else None
+    headers = dumps(request.headers)
+    return (
+        request.action_id or str(uuid4()),
+        request.kind,
+        args,
+        secrets,
+        headers,
+        request.requester,
+        request.user,
+        request.user_reference,
+        resource_id,
+        request.idempotency_key,
+        request.created_ts,
+        now,
+        now,
+        "NEW",
+        fingerprint,
+        request.reason,
+        request.not_before,
+        request.not_after,
+        int(request.needs_approval),
+        request.core_requester,
+        None if request.idempotency_key is None else idempotency.owner(request).source,
+        request.x_request_id,
+        request.traceparent,
+        len(args) + len(secrets or "") + len(headers),
+    )

@@ -1,0 +1,157 @@
+"""A database that is an older copy, or came from another machine: what waits in it fails instead of running."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from agent import clock
+from agent.models import Outcome
+from agent.store import Store, actions, audit_events, transitions
+from agent.store.copies import LEFT_OUT
+
+IDS: Mapping[str, Path] = {
+    "machine_id": Path("/etc/machine-id"),
+    # A new machine from a snapshot often keeps the machine id, and gets a new id of the cloud.
+    "instance_id": Path("/run/cloud-init/.instance-id"),
+}
+STILL_USED = 300 * 1_000_000
+"""Microseconds between two notes that an agent uses the database."""
+
+WITHOUT_SECRETS = "the copy has no secrets, and this action needs one"
+
+HOST = "SELECT ids, boot, seen_ts FROM host"
+NEWEST_EVENT = "SELECT id, hash FROM events ORDER BY id DESC LIMIT 1"
+EVENT = "SELECT hash FROM events WHERE id = ?"
+NOTE = """
+    INSERT INTO host (only_row, ids, boot, seen_ts) VALUES (1, :ids, :boot, :now)
+    ON CONFLICT (only_row) DO UPDATE SET ids = :ids, boot = :boot, seen_ts = :now
+"""
+SEEN = "UPDATE host SET seen_ts = :now"
+PENDING = """
+    SELECT seq, state, secrets IS NOT NULL AS has_secrets FROM actions
+    WHERE finished_ts IS NULL AND seq <= :newest AND (:all OR secrets = :left_out) ORDER BY seq
+"""
+
+
+class Witness:
+    """The newest event of the trail, written down beside the database: an older copy of that ends before it."""
+
+    def __init__(self, db: Path) -> None:
+        self.path = db.with_name(f"{db.name}.seen")
+        self._written = ""
+
+    def write(self, store: Store) -> None:
+        """Write down the newest event; without a sync, as an older event proves less and nothing false."""
+        event_id, digest = store.read(NEWEST_EVENT)[0]
+        if (text := f"{event_id} {digest}\n") != self._written:
+            fd = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(fd, text.encode(), 0)
+                os.ftruncate(fd, len(text))
+            finally:
+                os.close(fd)
+            self._written = text
+
+    def forget(self) -> None:
+        """Another database takes the place of this one, and is meant to."""
+        self.path.unlink(missing_ok=True)
+
+    def contradicts(self, store: Store) -> bool:
+        """Whether the trail lacks the event that was written down, or has another one of that number."""
+        event_id, digest = self._read()
+        if event_id > int(store.read(NEWEST_EVENT)[0]["id"]):
+            return True
+        there = store.read(EVENT, (event_id,))  # old events are pruned
+        return bool(there) and there[0]["hash"] != digest
+
+    def _read(self) -> tuple[int, str]:
+        try:
+            event_id, digest = self.path.read_text(encoding="ascii").split()
+            return int(event_id), digest
+        except (FileNotFoundError, ValueError):  # never written, or not whole since a power cut
+            return 0, ""
+
+
+def reason(store: Store, witness: Witness, resume_within: float) -> str:
+    """Why what waits must not run; empty where this is the database that ran on this machine last.
+
+    `resume_within`: seconds after which a queue is not continued in another boot of the machine; 0 for no limit.
+    """
+    rows = store.read(HOST)
+    if witness.contradicts(store):
+        return "the database is an older copy of the one that was used here last"
+    if not rows:
+        return ""
+    ids, boot, seen = rows[0]
+    before, now = json.loads(ids), machine_ids()
+    if any(before[name] != now[name] for name in before.keys() & now.keys()):
+        return "the database was last used on another machine, of which this one is a clone"
+    if boot != clock.boot_id() and 0 < resume_within < (clock.now() - seen) / 1_000_000:
+        stood = f"no agent has used the database since {clock.rfc3339(seen)}"
+        return f"{stood}, and the machine has booted since: it may come from a snapshot (actions.resume_within)"
+    return ""
+
+
+def is_noted(store: Store) -> bool:
+    """Whether the database is noted as used here, in this boot, and nothing waits whose secrets a copy left out."""
+    rows = store.read(HOST)
+    waiting = store.read(PENDING, {"newest": actions.LAST, "all": False, "left_out": LEFT_OUT})
+    return (
+        bool(rows)
+        and not waiting
+        and (json.loads(rows[0]["ids"]), rows[0]["boot"])
+        == (
+            machine_ids(),
+            clock.boot_id(),
+        )
+    )
+
+
+def fail_waiting(
+    store: Store, why: str, newest: int = actions.LAST, *, keep: bool = False, user: str | None = None
+) -> int:
+    """Fail what is NEW or RUNNING up to the action `newest`, and note that the database is used here; how many failed.
+
+    With `keep` only those fail whose secrets are not part of the copy. `why` empty: only that is looked for.
+    """
+
+    def work(connection: sqlite3.Connection) -> int:
+        which = {"newest": newest, "all": bool(why) and not keep, "left_out": LEFT_OUT}
+        waiting = connection.execute(PENDING, which).fetchall()
+        for row in waiting:
+            cause = WITHOUT_SECRETS if keep or not why else why
+            transitions.fail(connection, row["seq"], *_ending(row["state"], cause))
+            if row["has_secrets"]:
+                store.secret_erased()
+        if why or waiting:
+            details = {"reason": why or WITHOUT_SECRETS, "failed": len(waiting)}
+            audit_events.add(connection, "database.restored", details, user=user)
+        connection.execute(NOTE, {"ids": json.dumps(machine_ids()), "boot": clock.boot_id(), "now": clock.now()})
+        return len(waiting)
+
+    return store.write(work)
+
+
+def note_still_used(store: Store) -> None:
+    """Note from time to time that an agent uses the database."""
+    if store.read(HOST)[0]["seen_ts"] < clock.now() - STILL_USED:
+        store.write_one(SEEN, {"now": clock.now()})
+
+
+def machine_ids() -> dict[str, str]:
+    """The ids of this machine that can be read."""
+    found = {}
+    for name, path in IDS.items():
+        with suppress(OSError, UnicodeDecodeError):
+            if (text := path.read_text(encoding="ascii").strip()) and text != "uninitialized":
+                found[name] = text
+    return found
+
+
+def _ending(state: str, why: str) -> tuple[Outcome, dict[str, object], str]:
+    then = "it was running then: look at what it changed, and" if state == "RUNNING" else "it did not run:"
+    message = f"from a backup: {why}; {then} schedule it again if it is still wanted"
+    return Outcome.FAILED, {"from_backup": True, "message": message}, message

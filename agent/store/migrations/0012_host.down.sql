@@ -1,0 +1,3 @@
+-- Nothing that an action needs is lost.
+DROP TABLE host;
+DROP TABLE schemas;

@@ -1,0 +1,101 @@
+"""Put a copy in the place of a database: prepared beside it, then exchanged by one rename; the replaced one is kept."""
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from time import gmtime, strftime
+from typing import NamedTuple
+
+from agent import clock
+from agent.errors import StoreUnusable
+from agent.store import Store, actions, copies, from_backup
+from agent.store.migrate import migrations, refuse_foreign, refuse_newer, version
+from agent.util import atomic_files
+
+
+class Restored(NamedTuple):
+    """How many waiting actions failed and how many still wait; where the replaced database is, if there was one."""
+
+    failed: int
+    waiting: int
+    replaced: Path | None
+
+
+def restore(copy: Path, db: Path, user: str, *, keep_queue: bool) -> Restored:
+    """Put the copy in the place of `db`. The caller has the lock of `db`: no agent runs.
+
+    Raises `StoreUnusable` for a copy that is damaged or none of an agent, `OSError`, `sqlite3.Error`; until the last
+    rename the database is as it was.
+    """
+    draft = db.with_name(f"{db.name}.restoring")
+    _remove(draft)
+    try:
+        _read(copy, draft)
+        failed, waiting = _prepare(draft, copy, user, keep_queue=keep_queue)
+        replaced = _exchange(draft, db)
+    finally:
+        _remove(draft)
+    with suppress(FileNotFoundError):
+        atomic_files.replace(key_of(db), key_of(copy).read_bytes())
+    from_backup.Witness(db).forget()
+    return Restored(failed, waiting, replaced)
+
+
+def key_of(db: Path) -> Path:
+    """The key of the hashes of secrets, beside a database or a copy."""
+    return db.with_name(f"{db.name}.key")
+
+
+def _read(copy: Path, draft: Path) -> None:
+    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as source:
+        try:
+            refuse_foreign(source)
+            refuse_newer(source, migrations())
+            if not version(source):
+                raise StoreUnusable("it is empty")
+            if fault := copies.fault_of(source):
+                raise StoreUnusable(f"it is damaged: {fault}")
+        except StoreUnusable as error:
+            raise StoreUnusable(f"{copy}: {error}") from None
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(draft)) as target:
+            source.backup(target)
+
+
+def _prepare(draft: Path, copy: Path, user: str, *, keep_queue: bool) -> tuple[int, int]:
+    store = Store(draft, copies_before_change=False)
+    try:
+        # The time that the copy was made at, as far as it is known: of its newest event.
+        made = store.read("SELECT timestamp FROM events ORDER BY id DESC LIMIT 1")[0][0]
+        why = f"the database was restored from {copy.name}, as of {clock.rfc3339(made)}"
+        failed = from_backup.fail_waiting(store, why, keep=keep_queue, user=user)
+        waiting = len(actions.queue(store))
+        store.wipe_secrets()
+    finally:
+        store.close()
+    return failed, waiting
+
+
+def _exchange(draft: Path, db: Path) -> Path | None:
+    """The rename; first what the log of the replaced database holds is brought into it, or both are kept."""
+    if not db.exists():
+        os.rename(draft, db)
+        atomic_files.sync(db.parent)
+        return None
+    replaced = db.with_name(f"{db.name}.replaced-{strftime('%Y%m%dT%H%M%SZ', gmtime())}")
+    with suppress(sqlite3.Error), closing(sqlite3.connect(db)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.link(db, replaced)
+    for suffix in ("-wal", "-shm"):  # left where the replaced database cannot be read
+        with suppress(FileNotFoundError):
+            os.rename(f"{db}{suffix}", f"{replaced}{suffix}")
+    os.rename(draft, db)
+    atomic_files.sync(db.parent)
+    return replaced
+
+
+def _remove(draft: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{draft}{suffix}")

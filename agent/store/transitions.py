@@ -1,0 +1,263 @@
+"""The transitions of an action: the statements by name, then one short write for each."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from agent import clock
+from agent.errors import NotApprovable, NotCancellable
+from agent.models import Action, Claimed, Json, Outcome, Requester, State
+from agent.store import Store, actions, audit_events
+from agent.store.actions import COLUMNS
+from agent.store.encoding import dumps
+
+HISTORY_BYTES = 4 * 1024 * 1024
+"""Bytes of payloads that the history of one action keeps, unless `actions.history_bytes` says otherwise."""
+
+DUE = (
+    "finished_ts IS NULL AND state = 'NEW' AND ifnull(not_before, 0) <= :now AND ifnull(not_after, :now) >= :now "
+    "AND (needs_approval = 0 OR approved_by IS NOT NULL)"
+)
+HEAD = f"SELECT {COLUMNS}, secrets FROM actions WHERE {DUE} ORDER BY seq LIMIT 1"
+HEAD_NOT_HELD = f"""
+    SELECT {COLUMNS}, secrets FROM actions
+    WHERE {DUE} AND kind NOT IN (SELECT value FROM json_each(:held))
+      AND (approved_by IS NOT NULL OR kind NOT IN (SELECT value FROM json_each(:closed)))
+    ORDER BY seq LIMIT 1
+"""
+EXPIRED = """
+    SELECT seq, id, not_after, secrets IS NOT NULL AS has_secrets FROM actions
+    WHERE finished_ts IS NULL AND not_after < :now AND state = 'NEW' ORDER BY not_after LIMIT 1
+"""
+CLAIM = """
+    UPDATE actions
+    SET state = 'RUNNING', state_ts = :now, version = version + 1, running_boot = :boot, running_since = :since
+    WHERE seq = :seq AND state = 'NEW'
+"""
+RUNNING = f"""
+    SELECT {COLUMNS}, secrets, running_boot, running_since, cancel_requested, handed_over
+    FROM actions WHERE state = 'RUNNING'
+"""
+RECORD = """
+    UPDATE actions
+    SET state = 'RUNNING', state_payload = :payload, state_ts = :now, version = version + 1, measured = :measured,
+        history_bytes = history_bytes + :size, history_full = history_bytes + :size > :history_limit
+    WHERE seq = :seq AND state = 'RUNNING'
+"""
+FINISH = """
+    UPDATE actions
+    SET state = :state, state_payload = :payload, state_ts = :now, version = version + 1,
+        measured = 0, finished_ts = :now, secrets = NULL, finished_message = :message, outcome = :outcome,
+        history_bytes = history_bytes + :size, history_full = history_bytes + :size > :history_limit,
+        finished_order = 1 + ifnull((
+            SELECT finished_order FROM actions WHERE finished_order IS NOT NULL
+            ORDER BY finished_order DESC LIMIT 1), 0)
+    WHERE seq = :seq AND finished_ts IS NULL
+"""
+HAS_SECRETS = "SELECT secrets IS NOT NULL FROM actions WHERE seq = :seq"
+HAND_OVER = "UPDATE actions SET handed_over = :handed_over WHERE seq = :seq AND state = 'RUNNING'"
+ASK_TO_CANCEL = "UPDATE actions SET cancel_requested = 1 WHERE seq = :seq AND state = 'RUNNING'"
+CANCEL_REQUESTED = "SELECT cancel_requested FROM actions WHERE seq = ?"
+APPROVE = "UPDATE actions SET approved_by = :user WHERE seq = :seq"
+
+
+def claim(store: Store, held: Sequence[str] = (), closed: Sequence[str] = ()) -> Claimed | None:
+    """Make the head of the queue RUNNING, on disk before it is returned; None where nothing waits.
+
+    Actions of the `held` kinds stay where they are, and so do those of the `closed` kinds that were not approved; the
+    others go past them.
+    """
+    return store.write(lambda connection: _claim(connection, held, closed))
+
+
+def running(store: Store) -> Claimed | None:
+    """The action that an executor before this one left RUNNING."""
+    rows = store.read(RUNNING)
+    return _left_running(rows[0]) if rows else None
+
+
+def record(
+    store: Store, seq: int, payload: Json, *, measured: bool = False, history_bytes: int = HISTORY_BYTES
+) -> None:
+    """Record the new payload of a running action; a measurement replaces the measurement before it in the history.
+
+    The history keeps `history_bytes` of an action's payloads; for those beyond it says how many bytes were left out.
+    """
+    row = {"seq": seq, "payload": _payload(payload), "now": clock.now(), "measured": int(measured)}
+    row = _sized(row, history_bytes)
+    if measured:
+        row["size"] = 0  # its line is replaced, so that measurements do not add up
+    store.write(lambda connection: _one(connection.execute(RECORD, row)))
+
+
+def finish(
+    store: Store,
+    seq: int,
+    state: State,
+    payload: Json,
+    message: str,
+    *,
+    claim_next: bool,
+    outcome: Outcome | None = None,
+    has_secrets: bool = True,
+    held: Sequence[str] = (),
+    closed: Sequence[str] = (),
+    history_bytes: int = HISTORY_BYTES,
+) -> Claimed | None:
+    """Store how an action ended and, in the same transaction, claim the next one, as `claim` does.
+
+    `outcome` is that of `state` unless something more precise is known.
+    """
+    outcome = outcome or (Outcome.DONE if state is State.DONE else Outcome.FAILED)
+    row = _final(seq, outcome, payload, message, history_bytes)
+
+    def work(connection: sqlite3.Connection) -> Claimed | None:
+        _finish(connection, row)
+        if has_secrets:
+            store.secret_erased()
+        return _claim(connection, held, closed) if claim_next else None
+
+    return store.write(work)
+
+
+def hand_over(store: Store, seq: int, handed_over: bool) -> None:
+    """Note (or take back) that a running action was left between two steps, by a clean stop."""
+    row = {"seq": seq, "handed_over": handed_over}
+    store.write(lambda connection: _one(connection.execute(HAND_OVER, row)))
+
+
+def cancel_requested(store: Store, seq: int) -> bool:
+    return any(row[0] for row in store.read(CANCEL_REQUESTED, (seq,)))
+
+
+def cancel(
+    store: Store,
+    action_id: str,
+    *,
+    running: bool = True,
+    user: str | None = None,
+    requester: Requester | None = None,
+) -> Action:
+    """End a NEW action, ask a RUNNING one to stop, at the wish of `user`; returns the action as it is then.
+
+    `requester` is the channel that the wish came by.
+
+    Raises `ActionNotFound`, and `NotCancellable` for a final one, or a running one unless `running`.
+    """
+
+    def work(connection: sqlite3.Connection) -> Action:
+        action = actions.read(connection, action_id)
+        if action.state.final:
+            raise NotCancellable(f"the action is {action.state} already")
+        if action.state is State.RUNNING and not running:
+            raise NotCancellable(f"a running {action.kind} cannot be interrupted")
+        whose = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
+        audit_events.add(connection, "action.cancel_requested", {"state": action.state}, **whose)
+        if action.state is State.NEW:
+            final = _final(action.seq, Outcome.CANCELLED, {"cancelled": True}, "cancelled before it started")
+            if connection.execute(HAS_SECRETS, {"seq": action.seq}).fetchone()[0]:
+                store.secret_erased()
+            _finish(connection, final)
+        else:
+            _one(connection.execute(ASK_TO_CANCEL, {"seq": action.seq}))
+        return actions.read(connection, action_id)
+
+    return store.write(work)
+
+
+def approve(store: Store, action_id: str, user: str, requester: Requester) -> Action:
+    """Let an action start that waits for an approval or for its window; returns the action as it is then.
+
+    Raises `ActionNotFound`, and `NotApprovable` where it has started, was approved before, or is `user`'s own.
+    """
+
+    def work(connection: sqlite3.Connection) -> Action:
+        action = actions.read(connection, action_id)
+        if action.state is not State.NEW:
+            raise NotApprovable(f"the action is {action.state} already")
+        if action.approved_by is not None:
+            raise NotApprovable(f"the action was approved already, by {action.approved_by}")
+        if action.user == user:
+            raise NotApprovable("an action is approved by another identity than the one that scheduled it")
+        whose = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
+        audit_events.add(connection, "action.approved", {"needed": action.needs_approval}, **whose)
+        _one(connection.execute(APPROVE, {"seq": action.seq, "user": user}))
+        return actions.read(connection, action_id)
+
+    return store.write(work)
+
+
+def expire(store: Store) -> list[str]:
+    """Fail the actions that may not start any more; returns their ids."""
+    now = clock.now()
+    if not store.read(EXPIRED, {"now": now}):
+        return []
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        expired = []
+        while row := connection.execute(EXPIRED, {"now": now}).fetchone():
+            message = f"expired: not started by {clock.rfc3339(row['not_after'])}"
+            _finish(connection, _final(row["seq"], Outcome.EXPIRED, {"expired": True, "message": message}, message))
+            if row["has_secrets"]:
+                store.secret_erased()
+            expired.append(row["id"])
+        return expired
+
+    return store.write(work)
+
+
+def fail(connection: sqlite3.Connection, seq: int, outcome: Outcome, payload: Json, message: str) -> None:
+    """End a waiting or running action inside a transaction, without its kind."""
+    _finish(connection, _final(seq, outcome, payload, message))
+
+
+def _claim(connection: sqlite3.Connection, held: Sequence[str], closed: Sequence[str]) -> Claimed | None:
+    now = clock.now()
+    which = {"now": now, "held": dumps(list(held)), "closed": dumps(list(closed))}
+    row = connection.execute(HEAD_NOT_HELD if held or closed else HEAD, which).fetchone()
+    if row is None:
+        return None
+    since = {"now": now, "boot": clock.boot_id(), "since": clock.monotonic()}
+    _one(connection.execute(CLAIM, {"seq": row["seq"], **since}))
+    return Claimed(actions.from_row(row, State.RUNNING), json.loads(row["secrets"] or "{}"), row["version"] + 1)
+
+
+def _finish(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    _one(connection.execute(FINISH, row | {"now": clock.now()}))
+
+
+def _left_running(row: sqlite3.Row) -> Claimed:
+    # The clock of another boot says nothing: a reboot starts an action's time again.
+    same_boot = row["running_boot"] == clock.boot_id()
+    return Claimed(
+        actions.from_row(row),
+        json.loads(row["secrets"] or "{}"),
+        row["version"],
+        elapsed=clock.monotonic() - row["running_since"] if same_boot else 0.0,
+        cancel_requested=bool(row["cancel_requested"]),
+        handed_over=bool(row["handed_over"]),
+    )
+
+
+def _final(
+    seq: int, outcome: Outcome, payload: Json, message: str, history_bytes: int = HISTORY_BYTES
+) -> dict[str, Any]:
+    # What a program printed or a caller sent may hold what is no text in SQLite.
+    text = message.encode(errors="backslashreplace").decode()
+    row = {"seq": seq, "state": outcome.state, "outcome": outcome, "payload": _payload(payload), "message": text}
+    return _sized(row, history_bytes)
+
+
+def _sized(row: dict[str, Any], history_bytes: int) -> dict[str, Any]:
+    return row | {"size": len(row["payload"] or ""), "history_limit": history_bytes}
+
+
+def _payload(payload: Json) -> str | None:
+    return None if payload is None else dumps(payload)
+
+
+def _one(cursor: sqlite3.Cursor) -> None:
+    # Another executor finished or claimed it: only possible where two executors run, which the lock forbids.
+    if cursor.rowcount != 1:
+        raise RuntimeError("the action is not in the state that this executor left it in")

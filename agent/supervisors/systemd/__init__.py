@@ -1,0 +1,1 @@
+"""systemd as the supervisor of a service, over D-Bus or by systemctl."""

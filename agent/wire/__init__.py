@@ -1,0 +1,1 @@
+"""How the rows of the store look on the wire."""

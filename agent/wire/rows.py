@@ -1,0 +1,137 @@
+"""Schemas that serialize rows: an action, an item of the list, a line of the history, an AsyncAction.
+
+The OpenAPI document describes these answers from the same schemas (`agent/api/openapi/answers.py`).
+"""
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from agent.clock import rfc3339
+from agent.models import Action, Requester, Transition
+from agent.store.action_list import Item
+from agent.store.async_actions import AsyncAction, as_object
+from agent.wire.members import anything, flag, mapping, number, outcome_field, state_field, text, timestamp
+
+Members = dict[str, Any]
+
+
+class ActionSummary(Schema):
+    """What the full action and the item of the list have in common."""
+
+    id = text("The action.")
+    async_action_id = number("Its id as an AsyncAction; accepted wherever the id is.", attribute="seq")
+    kind = text("What it does.")
+    state = state_field()
+    outcome = outcome_field()
+    user = text("The e-mail of the caller.")
+    requester = text("The channel that it came by.", validate=validate.OneOf(list(Requester)))
+    reason = text("Why it was asked for: the header Action-Reason.", allow_none=True)
+    created_ts = timestamp("When the request came.")
+    scheduled_ts = timestamp("When it was stored.")
+    started_ts = timestamp("When its execution began.", allow_none=True)
+    finished_ts = timestamp("When it became final.", allow_none=True)
+    not_before = timestamp("It does not start before.", allow_none=True)
+    not_after = timestamp("It fails as expired if it has not started by then.", allow_none=True)
+    approved_by = text("Who approved it; null where it has no approval.", allow_none=True)
+
+
+class ActionSchema(ActionSummary):
+    """An action."""
+
+    headers = mapping("The request's headers less transport and secrets.", values=fields.String())
+    args = anything("The arguments, secrets masked.")
+    state_payload = anything("The payload of the last step.")
+    message = text("How it ended, in one sentence.", allow_none=True)
+    request_id = text(
+        "X-Request-Id of the call; null for actions of older agents.", allow_none=True, attribute="x_request_id"
+    )
+    traceparent = text("Span of the call, as W3C Trace Context; null for actions of older agents.", allow_none=True)
+    held = fields.String(metadata={"description": "Why it waits though it may be the oldest; only while it does."})
+
+
+class Resource(Schema):
+    """What an action acts on."""
+
+    type = text("The type, such as Database.", attribute="resource_type")
+    name = text("The name.", attribute="resource_name")
+
+
+class ListItem(ActionSummary):
+    """An action without its arguments and history."""
+
+    message = text("How it ended, or what it does now, in one sentence.", allow_none=True)
+    progress = mapping("Of a running action: its stage or phase, with bytes_done, rate, seconds_left.", allow_none=True)
+    held = text("Why it waits though it may be the oldest.", allow_none=True)
+    position = number("Its place among the actions that wait, from 1; null where it does not wait.", allow_none=True)
+    resource = fields.Nested(Resource, required=True)
+
+    def get_attribute(self, obj: Item, attr: str, default: Any) -> Any:
+        """The resource is a part of the row itself."""
+        return obj if attr == "resource" else super().get_attribute(obj, attr, default)
+
+
+class TransitionSchema(Schema):
+    """A state that an action was in."""
+
+    action_id = text("The action.")
+    timestamp = timestamp("Since when.")
+    state = state_field()
+    state_payload = anything("The payload of the step that led to it.")
+
+
+class LowerCase(fields.String):
+    """A text whose capitals the wire does not have."""
+
+    def _serialize(self, value: str | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return value.lower() if value else value
+
+
+class AsyncActionSchema(Schema):
+    """An action as the vendor's clients know it; the `finished_` members are null until it is final."""
+
+    id = number("The place in the order of execution.", attribute="seq")
+    user = text("The e-mail of who asked.")
+    resource_type = text("What it acts on.")
+    action = text("The kind.", attribute="kind")
+    resource_id = number("Which one it acts on.")
+    started_via = LowerCase(
+        required=True,
+        attribute="requester",
+        validate=validate.OneOf([each.lower() for each in Requester]),
+        metadata={"description": "The channel."},
+    )
+    started_at = timestamp("When it was scheduled.", attribute="scheduled_ts")
+    finished_at = timestamp("When it became final.", allow_none=True, attribute="finished_ts")
+    finished_success = flag("Whether it is DONE.", allow_none=True, attribute="succeeded")
+    finished_message = text("How it ended, in one sentence.", allow_none=True, attribute="message")
+    finished_result = mapping("What came of it.", allow_none=True, attribute="result")
+    metadata = mapping("The arguments, secrets masked.")
+
+
+ACTION, ITEM, TRANSITION, ASYNC_ACTION = ActionSchema(), ListItem(), TransitionSchema(), AsyncActionSchema()
+
+
+def action_fields(action: Action, held: str | None = None, started_ts: int | None = None) -> Members:
+    """The full action model of the Actions API; the member `held` is there while it is, and says why."""
+    found: Members = ACTION.dump(action) | {"started_ts": rfc3339(started_ts)}
+    return found if held is None else found | {"held": held}
+
+
+def item_fields(item: Item, held: str | None) -> Members:
+    """An action in the list."""
+    found: Members = ITEM.dump(item)
+    return found | {"held": held}
+
+
+def transition_fields(action: Action, transition: Transition) -> Members:
+    found: Members = TRANSITION.dump(transition)
+    return found | {"action_id": action.id}
+
+
+def async_action_fields(action: AsyncAction, held: str | None = None) -> Members:
+    """The twelve members of an AsyncAction; its metadata say why where it is held."""
+    found: Members = ASYNC_ACTION.dump(action)
+    added = {"user_reference": action.user_reference, "held": held}
+    given = {name: value for name, value in added.items() if value is not None}
+    return found | {"metadata": as_object(action.args, "args") | given}
