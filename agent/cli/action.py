@@ -1,0 +1,131 @@
+"""agentctl info, output, wait, cancel, approve: actions by their ids."""
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from agent.cli import exits, printing, watching
+from agent.cli.exits import Usage
+from agent.cli.ids import action_id, complete_id
+from agent.cli.options import remote
+from agent.cli.running import one_line
+from agent.cli.session import Session, say
+from agent.client import Refused
+
+ID = click.argument("id", shell_complete=complete_id)
+IDS = click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_id)
+
+
+@remote("info", examples=("agentctl info @last", "agentctl info 17 --history", "agentctl info @running --follow"))
+@ID
+@click.option("--history", is_flag=True, help="Every state that the action was in.")
+@click.option("--follow", is_flag=True, help="Print each change until the action has ended.")
+def info_command(session: Session, id: str, history: bool, follow: bool) -> int:
+    """Print one action: who asked for it, its arguments, its state and how it ended."""
+    named = action_id(session.client, id)
+    if follow:
+        return watching.until_final(session, named)
+    info = session.client.info(named)
+    if session.format == "tsv":
+        printing.members(printing.action(info["action"]), "tsv", info["action"]["id"])
+    else:
+        printing.members(info, session.format, info["action"]["id"], lambda: _text(info, history))
+    return exits.DONE
+
+
+def _text(info: Any, history: bool) -> str:
+    lines = [printing.pairs(printing.action(info["action"]))]
+    for each in info["history"][::-1] if history else ():
+        payload = "" if each["state_payload"] is None else json.dumps(each["state_payload"])
+        lines.append(f"{each['timestamp']}  {each['state']:8}  {payload}".rstrip())
+    return "\n".join(lines)
+
+
+@remote("output", examples=("agentctl output @running --follow", "agentctl output 17 --tail 20"))
+@ID
+@click.option("--follow", is_flag=True, help="Continue until the action has ended.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of what there is so far.")
+def output_command(session: Session, id: str, follow: bool, tail: int | None) -> int:
+    """Print what the commands of an action have written.
+
+    The exit status is 0, however the action ends.
+    """
+    if session.format != "table":
+        raise Usage(f"output is printed as the commands wrote it: -o {session.format} does not apply")
+    named, out = action_id(session.client, id), sys.stdout.buffer
+    offset = copied = 0
+    if tail is not None:
+        first = b"".join(session.client.output(named, follow=False))
+        offset = len(first)
+        out.write(b"".join(_last(first, tail)))
+        out.flush()
+    if follow or tail is None:
+        copied = watching.copy(session.client.output(named, offset, follow=follow), out.write, out.flush)
+    if not offset + copied:
+        say("the commands of the action have printed nothing")
+    if session.client.truncated:
+        say("the commands printed more than the agent keeps (actions.output_limit)")
+    return exits.DONE
+
+
+def _last(text: bytes, count: int) -> Iterator[bytes]:
+    yield from deque(text.splitlines(keepends=True), maxlen=count)
+
+
+@remote("wait", examples=("agentctl wait @running", "agentctl wait 17 18 --timeout 10m || echo not done"))
+@IDS
+def wait_command(session: Session, ids: tuple[str, ...]) -> int:
+    """Wait until actions have ended.
+
+    The exit status is that of the action that ended worst. With --timeout the wait ends with 6, and the
+    action continues.
+    """
+    status = exits.DONE
+    for each in ids:
+        ended = watching.until_final(session, action_id(session.client, each))
+        status = max(status, ended)
+        if ended == exits.WAIT_ENDED:
+            break
+    return status
+
+
+@remote("cancel", examples=("agentctl cancel @running", "agentctl cancel 17 18"))
+@IDS
+def cancel_command(session: Session, ids: tuple[str, ...]) -> int:
+    """Cancel actions: one that waits ends, one that runs is asked to stop.
+
+    `agentctl wait` shows when it has stopped.
+    """
+    return _for_each(session, ids, "cancel")
+
+
+@remote("approve", examples=("agentctl approve 17",))
+@IDS
+def approve_command(session: Session, ids: tuple[str, ...]) -> int:
+    """Approve actions that are held until another identity than their own agrees.
+
+    Needs the permission approve.
+    """
+    return _for_each(session, ids, "approve")
+
+
+def _for_each(session: Session, ids: tuple[str, ...], verb: str) -> int:
+    """Call a route of actions for each of them; the worst exit status."""
+    status = exits.DONE
+    for each in ids:
+        try:
+            named = action_id(session.client, each)
+            answer = session.client.post(verb, named)
+        except Refused as error:
+            print(f"{each}: {one_line(exits.sentence(error))}", file=sys.stderr)
+            status = max(status, exits.of(error))
+        else:
+            text = f"{answer['id']}  {answer['state']}"
+            printing.members(answer, session.format, answer["id"], lambda text=text: text)  # type: ignore[misc]
+            if verb == "cancel" and answer["state"] == "RUNNING":
+                say(f"asked to stop; agentctl wait {answer['id'][:8]} shows the end")
+    return status

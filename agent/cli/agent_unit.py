@@ -1,0 +1,17 @@
+"""The unit of this host's agent."""
+
+import shutil
+import subprocess
+
+NAME = "agent.service"
+DEFAULT_USER = "agent"
+SECONDS = 10
+
+
+def user() -> str:
+    """Who the unit runs as; the user of the shipped unit where systemd has no such unit."""
+    if shutil.which("systemctl") is None:
+        return DEFAULT_USER
+    asked = ["systemctl", "show", "--property=User", "--value", "--", NAME]
+    found = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return found.stdout.strip() or DEFAULT_USER

@@ -1,0 +1,170 @@
+"""agentctl context: agents by name, with the files of their credentials, in a file of the caller's own."""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.cli import exits
+from agent.cli.exits import Missing, Usage
+from agent.cli.options import Documented, given
+from agent.cli.session import Session
+
+MEMBERS = ("url", "token_file", "ca", "certificate", "key_file")
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The agents by name, and the one that is used unless another is named."""
+
+    names: Mapping[str, Mapping[str, str]]
+    current: str | None = None
+
+    def get(self, name: str) -> dict[str, str]:
+        """Address and files of credentials. Raises `Missing`."""
+        if name not in self.names:
+            known = f"it has {', '.join(self.names)}" if self.names else "it has none"
+            raise Missing(f"{path()}: no context {name}; {known}")
+        return dict(self.names[name])
+
+
+def path() -> Path:
+    """The file: $AGENT_CONTEXTS, else agentctl/contexts.toml in the user's folder of configurations."""
+    if named := os.environ.get("AGENT_CONTEXTS"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "agentctl" / "contexts.toml"
+
+
+def read() -> Contexts:
+    """All contexts; none where there is no file. Raises `Usage` for a file that another user can change or read."""
+    file = path()
+    try:
+        with file.open("rb") as opened:
+            status = os.fstat(opened.fileno())
+            if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o077:
+                raise Usage(f"{file}: other users can read or change it: run chmod 600 {file}")
+            content = opened.read()
+    except FileNotFoundError:
+        return Contexts({})
+    document = _parsed(file, content)
+    found = document.get("contexts", {})
+    for name, each in found.items():
+        if not isinstance(each, dict) or "url" not in each or set(each) - set(MEMBERS):
+            raise Usage(f"{file}: contexts.{name}: expected url, and perhaps {', '.join(MEMBERS[1:])}")
+    return Contexts(found, document.get("current"))
+
+
+def in_use() -> dict[str, str] | None:
+    """The context that is used unless another is named; None without one."""
+    found = read()
+    return found.get(found.current) if found.current else None
+
+
+def _parsed(file: Path, content: bytes) -> dict[str, Any]:
+    import tomllib  # a fifth of what a call without contexts would load
+
+    try:
+        return tomllib.loads(content.decode())
+    except ValueError as error:
+        raise Usage(f"{file}: not TOML: {error}") from None
+
+
+def _write(contexts: Contexts) -> None:
+    """Replace the file as a whole; only its owner can read it."""
+    file = path()
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lines = [f"current = {json.dumps(contexts.current)}\n"] if contexts.current else []
+    for name, each in contexts.names.items():
+        lines.append(f"\n[contexts.{json.dumps(name)}]\n")
+        lines += [f"{member} = {json.dumps(value)}\n" for member, value in each.items()]
+    fresh = file.with_name(f"{file.name}.{os.getpid()}")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.writelines(lines)
+    os.replace(fresh, file)
+
+
+# The commands
+
+
+@click.group("context")
+def context_command() -> None:
+    """Agents by name: `agentctl -c NAME queue`.
+
+    The file is $AGENT_CONTEXTS, else ~/.config/agentctl/contexts.toml. It names files with credentials and holds none.
+    """
+
+
+@context_command.command("list", cls=Documented)
+def list_command() -> int:
+    """Print the contexts; a star marks the one in use."""
+    found = read()
+    form = given(click.get_current_context()).get("output", "table")
+    if form == "table":
+        for name, each in found.names.items():
+            click.echo(f"{'*' if name == found.current else ' '} {name}  {each['url']}")
+        return exits.DONE
+    from agent.cli import printing
+
+    rows = [{"name": name, "in_use": name == found.current, **each} for name, each in found.names.items()]
+    head = ("NAME", "IN_USE", "URL")
+    printing.items(rows, head, lambda row: [str(row[column.lower()]) for column in head], form, "name")
+    return exits.DONE
+
+
+@context_command.command("use", cls=Documented)
+@click.argument("name")
+def use_command(name: str) -> int:
+    """Let this agent be the one that commands use."""
+    found = read()
+    found.get(name)
+    _write(replace(found, current=name))
+    return exits.DONE
+
+
+@context_command.command("add", cls=Documented)
+@click.argument("name")
+@click.argument("url")
+@click.option("--token-file", type=click.Path(resolve_path=True), help="A file with the token.")
+@click.option("--ca", type=click.Path(resolve_path=True), help="Certificates that may sign the agent's own.")
+@click.option("--certificate", type=click.Path(resolve_path=True), help="A client certificate.")
+@click.option("--key-file", type=click.Path(resolve_path=True), help="Its key.")
+def add_command(name: str, url: str, **files: str | None) -> int:
+    """Add an agent, or replace one of this name. URL is unix:PATH, http://HOST:PORT or https://HOST:PORT.
+
+    The first one that is added is used from then on.
+    """
+    found = read()
+    each = {"url": url} | {member: file for member, file in files.items() if file}
+    _write(Contexts({**found.names, name: each}, found.current or name))
+    return exits.DONE
+
+
+add_command.examples = ("agentctl context add db-1 https://db-1.example.com:8000 --token-file ~/.agent-token",)  # type: ignore[attr-defined]
+
+
+@context_command.command("remove", cls=Documented)
+@click.argument("name")
+def remove_command(name: str) -> int:
+    """Remove an agent from the file."""
+    found = read()
+    found.get(name)
+    rest = {each: content for each, content in found.names.items() if each != name}
+    _write(Contexts(rest, None if found.current == name else found.current))
+    return exits.DONE
+
+
+@context_command.command("test", cls=Documented)
+@click.argument("name", required=False)
+@click.pass_context
+def test_command(ctx: click.Context, name: str | None) -> int:
+    """Call the agent of a context; of the one in use unless named."""
+    options: dict[str, Any] = given(ctx) | ({"context": name} if name else {})
+    session = Session(options)
+    session.client.get("/api/unstable/actions/queue")
+    click.echo(f"{session.client.url} answers")
+    return exits.DONE

@@ -1,0 +1,196 @@
+"""agentctl db: copies of the agent's database, and its care."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent import config
+from agent.cli import audit, exits
+from agent.cli.exits import Missing, Usage
+from agent.cli.host import as_owner, started_by
+from agent.cli.options import Decorator, local
+from agent.errors import StoreUnavailable, StoreUnusable
+from agent.util import drop_privileges
+
+MIB = 1024 * 1024
+
+
+@click.group("db")
+def db_command() -> None:
+    """The database of this host's agent: copies, checks, earlier schemas.
+
+    The commands run as the agent's user. `backup` and `check` work while the agent runs, the others need it stopped.
+    """
+
+
+def _of_database(name: str, *examples: str) -> Decorator:
+    """A command on the configured database, called with its path."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        @wraps(function)
+        def on_database(**more: Any) -> Any:
+            db = config.load().agent.db
+            drop_privileges.become(db)
+            try:
+                return function(db, **more)
+            except (StoreUnusable, StoreUnavailable) as error:
+                causes = error.layers if isinstance(error, StoreUnavailable) else [str(error)]
+                raise Usage("; ".join(causes)) from None
+            except sqlite3.Error as error:
+                raise Usage(f"{db} cannot be used: {error}") from None
+
+        command = local(name, examples=examples)(as_owner(on_database))
+        db_command.add_command(command)
+        return command
+
+    return decorate
+
+
+@_of_database("backup", "agentctl db backup /var/backups/agent-$(date +%F).db")
+@click.argument("file", type=click.Path(path_type=Path))
+def backup_command(db: Path, file: Path) -> None:
+    """Copy the database to FILE while the agent runs.
+
+    The copy is as of one moment, checked, and for its owner alone (mode 0600). It holds no secrets: waiting actions
+    that need one cannot run from it. FILE.key is a copy of the key that compares secrets. The output of commands
+    (agent.output) is not part of it.
+    """
+    from agent.store import copies
+    from agent.store.restore import key_of
+
+    with _reading(db) as connection:
+        try:
+            copies.make(connection, file)
+            if key_of(db).exists():
+                _write_private(key_of(file), key_of(db).read_bytes())
+        except FileExistsError as error:
+            raise Usage(f"{error.filename2 or error.filename or file} exists: name a new file") from None
+        except OSError as error:
+            raise Usage(f"{file} cannot be written by {_user()}: {error.strerror}") from None
+    print(f"{file}: {file.stat().st_size / MIB:.1f} MiB, checked")
+    _note(db, "database.copied", {"to": str(file.absolute())})
+
+
+@_of_database("restore", "agentctl db restore /var/backups/agent-2026-11-26.db")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--keep-queue", is_flag=True, help="Let the actions run that waited or ran when the copy was made.")
+def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
+    """Put the copy FILE in the place of the database.
+
+    What was NEW or RUNNING in the copy becomes FAILED, so that yesterday's actions do not run again. The replaced
+    database is kept beside the new one. The agent must be stopped.
+    """
+    from agent.store.restore import restore
+
+    if not file.exists():
+        raise Missing(f"there is no file {file}")
+    with _stopped(db):
+        done = restore(file, db, started_by(), keep_queue=keep_queue)
+    print(f"{db} is the copy of {file}: {done.failed} waiting actions are FAILED, {done.waiting} wait")
+    if done.replaced is not None:
+        print(f"the replaced database is {done.replaced}: remove it when it is not needed any more")
+
+
+@_of_database("check", "agentctl db check")
+def check_command(db: Path) -> int:
+    """Read the whole database and look for damage, and for changes in the audit trail."""
+    from agent.store import copies
+    from agent.store.migrate import migrations, needs, refuse_foreign, version
+
+    with _reading(db) as connection:
+        refuse_foreign(connection)
+        faults = list(filter(None, [copies.fault_of(connection), audit.fault_of(connection)]))
+        newest = migrations()[-1].number
+        if needs(connection) > newest:
+            faults.append(f"schema {version(connection)} is that of a newer agent; this agentctl knows {newest}")
+        for each in faults:
+            print(f"{db}: {each}")
+        if faults:
+            print("stop the agent and run agentctl db restore with a backup; keep this file to look into it")
+            return exits.FAILED
+        print(f"{db}: schema {version(connection)}, {db.stat().st_size / MIB:.1f} MiB, no fault found")
+    return exits.DONE
+
+
+@_of_database("vacuum", "agentctl db vacuum")
+def vacuum_command(db: Path) -> None:
+    """Give the free space inside the database back to the file system. The agent must be stopped."""
+    from agent.store import Store
+
+    before = db.stat().st_size if db.exists() else 0
+    with _stopped(db), closing(Store(db)) as store:
+        if (free := shutil.disk_usage(db.parent).free) < 2 * before:
+            raise Usage(f"{db.parent} has {free / MIB:.0f} MiB free, and {2 * before / MIB:.0f} MiB are needed")
+        store.vacuum()
+    print(f"{db}: {before / MIB:.1f} MiB before, {db.stat().st_size / MIB:.1f} MiB now")
+
+
+@_of_database("downgrade", "agentctl db downgrade 10")
+@click.argument("schema", type=click.IntRange(1))
+def downgrade_command(db: Path, schema: int) -> None:
+    """Bring the database to the earlier SCHEMA, for an earlier agent; docs/database.rst says which agent has which.
+
+    A copy is made before. Refused, with nothing changed, where waiting actions need what the earlier schema lacks.
+    The agent must be stopped. Run this with the newer agentctl, then install the earlier agent.
+    """
+    from agent.store import copy_before_change
+    from agent.store.migrate import downgrade, migrations, version
+
+    with _stopped(db), closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        if (found := version(connection)) <= schema:
+            raise Usage(f"{db} has schema {found}: nothing to take back")
+        copy = copy_before_change(connection, db)
+        steps = downgrade(connection, migrations(), schema)
+    for step in steps:
+        print(f"schema {step.number} taken back: {step.down.partition(chr(10))[0].removeprefix('-- ')}")
+    print(f"{db} has schema {schema}; {copy} is a copy of it with schema {found}")
+
+
+@contextmanager
+def _reading(db: Path) -> Iterator[sqlite3.Connection]:
+    if not db.exists():
+        raise Missing(f"there is no database at {db}")
+    with closing(sqlite3.connect(f"{db.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+@contextmanager
+def _stopped(db: Path) -> Iterator[None]:
+    """Keep an agent from running the queue. Raises `Usage` where one does."""
+    from agent.engine.lock import ExecutorLock
+
+    if not db.parent.is_dir():
+        raise Missing(f"there is no folder {db.parent}")
+    lock = ExecutorLock(db)
+    if not lock.take():
+        raise Usage(f"an agent runs on {db} (process {lock.holder()}): stop it first")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(data)
+
+
+def _user() -> str:
+    from agent.auth import trusted_file
+
+    return trusted_file.user(os.geteuid())
+
+
+def _note(db: Path, event: str, details: dict[str, str]) -> None:
+    """Add to the audit trail; the copy is made all the same."""
+    if reason := audit.note(db, event, started_by(), details):
+        print(f"the audit trail does not have it: {reason}")

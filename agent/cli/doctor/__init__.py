@@ -1,0 +1,110 @@
+"""agentctl doctor: look at all that the agent needs on this host, a line for each, with what to do."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent import config
+from agent.cli import exits, printing
+from agent.cli.doctor.finding import Finding
+from agent.cli.exits import Usage
+from agent.cli.host import as_owner, environ
+from agent.cli.options import given, local
+from agent.cli.running import one_line
+from agent.cli.session import ask
+from agent.errors import ConfigError
+from agent.util import drop_privileges
+
+if TYPE_CHECKING:
+    from agent.cli.doctor.mending import Mending
+
+
+@local(
+    "doctor", examples=("agentctl doctor", "agentctl doctor --faults /etc/agent/agent.toml", "agentctl doctor --fix")
+)
+@click.argument("file", required=False, type=click.Path())
+@click.option("--faults", is_flag=True, help="Print only what is wrong.")
+@click.option("--fix", is_flag=True, help="Show what can be mended safely, ask, and mend it first.")
+@click.option("--yes", is_flag=True, help="Do not ask before --fix.")
+@as_owner
+def doctor_command(file: str | None, faults: bool, fix: bool, yes: bool) -> int:
+    """Look at all that the agent needs on this host, as the agent's user.
+
+    The configuration, files and their modes, the database, drivers, programs, units and the polkit rule, addresses,
+    certificates, tokens, and a connection to the datastore, its peers, the caches and the container engine. Changes
+    nothing. A line each: ok, or what is wrong and what to do. The exit status is 1 where something is wrong. FILE is
+    the configuration that the agent would read unless given.
+
+    --fix mends three things: modes of the agent's own files that let other users in, folders that are missing, and a
+    polkit rule that `agentctl polkit` made for another configuration (as root). It shows the commands first and asks;
+    without a terminal it needs --yes. It never changes, moves or removes data, an owner, or the configuration.
+    """
+    # Imported here: the checks bring the kinds and their drivers with them.
+    from agent.cli.doctor import configuration, examination
+
+    variables = environ(file)
+    if file:
+        drop_privileges.become(Path(file))
+    if fix:
+        _mend(variables, yes=yes)
+    settings, found = configuration.look(variables)
+    if settings is not None:
+        drop_privileges.become(settings.agent.db)
+        found += examination.look(settings)
+    _print([each for each in found if each.fault or not faults], given(click.get_current_context()))
+    wrong = sum(bool(each.fault) for each in found)
+    if settings is None:
+        click.echo("nothing else was looked at: correct the configuration, then run doctor again", err=True)
+    click.echo(f"{wrong} of {len(found)} need attention" if wrong else f"all {len(found)} are right", err=True)
+    return exits.FAILED if wrong else exits.DONE
+
+
+def _mend(environ: Mapping[str, str], *, yes: bool) -> None:
+    """Mend the rule as the caller, then the files as the agent's user."""
+    # Imported here: the examination alone needs none of it.
+    from agent.cli.doctor import mending
+
+    try:
+        settings = config.load(environ)
+    except ConfigError:
+        return  # the examination prints its mistakes
+    done = _carry_out(mending.rule(settings, config.origin(environ)), yes=yes)
+    drop_privileges.become(settings.agent.db)
+    if not _carry_out(mending.files(settings, config.file(environ)), yes=yes) + done:
+        click.echo("nothing to mend that --fix may mend", err=True)
+
+
+def _carry_out(mendings: Iterable["Mending"], *, yes: bool) -> int:
+    """Show the commands, ask, and do them; the number of the commands. Raises `Usage`."""
+    found = list(mendings)
+    for each in found:
+        click.echo(f"would run: {one_line(each.command)}", err=True)
+    if not found or not (yes or _agreed()):
+        return len(found)
+    for each in found:
+        try:
+            each.do()
+            click.echo(f"done: {one_line(each.command)}", err=True)
+        except OSError as error:
+            click.echo(f"not done: {one_line(each.command)}: {error.strerror}: run it as root", err=True)
+    return len(found)
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise Usage("add --yes to mend without a terminal; nothing was changed")
+    return ask("run them? [y/N] ").lower() in ("y", "yes")
+
+
+def _print(found: Sequence[Finding], options: Mapping[str, Any]) -> None:
+    """A line each; in the forms of data an object each."""
+    if (form := options.get("output", "table")) == "table":
+        for each in found:
+            click.echo(one_line(each.line))
+    else:
+        rows = [{"subject": each.subject, "fault": each.fault or None, "detail": each.detail or None} for each in found]
+        head = ("SUBJECT", "FAULT", "DETAIL")
+        printing.items(rows, head, lambda row: [row[name.lower()] or "" for name in head], form, "subject")

@@ -1,0 +1,102 @@
+"""Doctor's look at servers: the datastore and its peers, caches and the container engine, each by a connection."""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from agent import datastores
+from agent.cli.doctor.finding import Finding
+from agent.config import Cache, Datastore as DatastoreSettings, Settings
+from agent.datastores.base import DriverMissing
+from agent.errors import ConfigError
+
+LONGEST = 5.0
+"""Seconds that a connection may take."""
+PORTS = {"redis": 6379, "rediss": 6379, "memcached": 11211}
+
+
+def datastore(settings: Settings) -> Iterator[Finding]:
+    """A connection with the agent's credentials, and the facts that its rights do not show."""
+    if settings.datastore is not None:
+        yield from _asked("datastore", settings.datastore)
+
+
+def peers(settings: Settings) -> Iterator[Finding]:
+    """The same of each server that this one may follow."""
+    if settings.datastore is None:
+        return
+    for name, peer in settings.datastore.peers.items():
+        there = replace(settings.datastore, url=peer.url, password_file=peer.password_file, peers={})
+        yield from _asked(f"datastore.peers.{name}", there)
+
+
+def _asked(subject: str, settings: DatastoreSettings) -> Iterator[Finding]:
+    try:
+        server = datastores.of(replace(settings, timeout=min(settings.timeout, LONGEST)))
+    except (ConfigError, DriverMissing) as error:
+        yield Finding(subject, str(error))
+        return
+    try:
+        facts = server.status()
+    except ImportError as error:
+        yield Finding(
+            subject, f"its driver cannot be imported: {error}: install the agent with [{settings.kind}] again"
+        )
+        return
+    if not facts.reachable:
+        yield Finding(subject, f"{facts.error}: start it, or correct {subject}.url and its password_file")
+        return
+    yield Finding(subject, detail=f"{facts.version or settings.kind}, {facts.role}")
+    for fact, why in facts.unknown.items():
+        if fact in server.absent_facts:
+            continue
+        yield Finding(subject, f"{fact} is not known: {why}: see docs/{settings.kind}.rst for the rights of the agent")
+
+
+def caches(settings: Settings) -> Iterator[Finding]:
+    """A connection to each cache that is a server."""
+    for name, cache in settings.caches.items():
+        if cache.url is not None:
+            yield _cache(f"caches.{name}", cache)
+
+
+def _cache(subject: str, cache: Cache) -> Finding:
+    if cache.kind == "redis":
+        wanted = DatastoreSettings(
+            kind="redis", url=cache.url or "", password_file=cache.password_file, timeout=LONGEST
+        )
+        return next(_asked(subject, wanted))
+    fault = _unreachable(cache.url or "")
+    return Finding(subject, fault and f"{fault}: start it, or correct {subject}.url", cache.url or "")
+
+
+def engine(settings: Settings) -> Iterator[Finding]:
+    """The container engine's socket."""
+    if settings.containers is None:
+        return
+    url = settings.containers.engine
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and os.path.exists(parts.path) and not os.access(parts.path, os.W_OK):
+        group = "add the agent's user to the group of that socket, which makes it as powerful as root"
+        yield Finding("containers.engine", f"the agent's user may not use {parts.path}: {group}")
+        return
+    fault = _unreachable(url)
+    yield Finding("containers.engine", fault and f"{fault}: start it, or correct containers.engine", url)
+
+
+def _unreachable(url: str) -> str:
+    """Why nothing answers there; empty where something listens."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(LONGEST)
+                probe.connect(parts.path)
+        else:
+            where = (parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0))
+            socket.create_connection(where, timeout=LONGEST).close()
+    except OSError as error:
+        return f"nothing answers at {url}: {error.strerror or error}"
+    return ""

@@ -1,0 +1,58 @@
+"""agentctl events: the audit trail, from the file of this host's agent or from an agent's API."""
+
+import json
+import os
+import sys
+from datetime import datetime
+
+import click
+
+from agent.cli import exits
+from agent.cli.options import given, remote
+from agent.cli.session import Session
+from agent.cli.types import AGO
+
+EVENTS = "/api/unstable/events"
+SECONDS_OF_A_WAIT = 30
+
+
+@remote("events", examples=("agentctl events --since 24h", "agentctl -c db-1 events --follow"))
+@click.option("--follow", is_flag=True, help="Continue with events as they are added.")
+@click.option("--since", type=AGO, help="A time such as 2026-11-26T10:00:00Z, or an age such as 24h.")
+def events_command(session: Session, follow: bool, since: str | None) -> int:
+    """Print the audit trail as JSON lines.
+
+    With --url, -c or $AGENT_URL through the agent's API, which needs the permission audit. Else from the file of this
+    host's agent, also while it does not run; the chain of the events is checked then, and the exit status is 1 where
+    another program changed it.
+    """
+    if {"url", "context"} & set(given(click.get_current_context())) or os.environ.get("AGENT_URL"):
+        return _from_the_api(session, since, follow=follow)
+    return _from_the_file(since, follow=follow)
+
+
+def _from_the_file(since: str | None, *, follow: bool) -> int:
+    from agent.cli import audit
+    from agent.cli.host import as_owner
+
+    moment = round(datetime.fromisoformat(since).timestamp() * 1_000_000) if since else 0
+    return as_owner(audit.show)(moment, follow=follow)
+
+
+def _from_the_api(session: Session, since: str | None, *, follow: bool) -> int:
+    """Pages of events; each event has the cursor of the next call."""
+    after, moment = 0, since or ""
+    try:
+        while True:
+            wait = {"Prefer": f"wait={SECONDS_OF_A_WAIT}"} if follow and after else {}
+            lines = session.client.get(EVENTS, wait, after=after).body.decode().splitlines()
+            for line in lines:
+                event = json.loads(line)
+                after = event["id"]
+                if event["timestamp"] >= moment:
+                    print(line)
+            sys.stdout.flush()
+            if not lines and not follow:
+                return exits.DONE
+    except KeyboardInterrupt:
+        return exits.DONE

@@ -1,0 +1,71 @@
+"""Which action an id on the command line means, and the completion of ids and kinds."""
+
+import click
+from click.shell_completion import CompletionItem
+
+from agent.cli.exits import Missing, Usage
+from agent.cli.options import given
+from agent.cli.session import Session
+from agent.client import ACTIONS, Client, ClientError
+
+LONGEST_NUMBER = 8
+"""Digits: a longer text of digits is the beginning of a uuid."""
+UUID = 36
+"""Characters."""
+ABSENT = {"@running": "no action runs now", "@last": "there is no action yet"}
+COMPLETED = 50
+"""Actions, the newest, that the completion offers."""
+
+
+def action_id(client: Client, named: str) -> str:
+    """The id that is meant. Raises `Usage` where several are, `Missing` where none is."""
+    if named == "@running":
+        found = client.get(f"{ACTIONS}/list", state="RUNNING", limit=2).body["items"]
+    elif named == "@last":
+        found = client.get(f"{ACTIONS}/list", limit=1).body["items"]
+    elif (named.isdecimal() and len(named) < LONGEST_NUMBER) or len(named) == UUID:
+        return named
+    else:
+        items = client.get(f"{ACTIONS}/list", limit=500).body["items"]
+        found = [each for each in items if each["id"].startswith(named.lower())]
+    if not found:
+        raise Missing(ABSENT.get(named, f"no recent action has an id that begins with {named}"))
+    if len(found) > 1:
+        raise Usage(f"several actions match {named}: {', '.join(each['id'][:13] for each in found[:5])}")
+    return str(found[0]["id"])
+
+
+def complete_id(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
+    """The newest actions of the agent at hand."""
+    try:
+        found = Session(given(ctx)).client.get(f"{ACTIONS}/list", limit=COMPLETED).body["items"]
+    except (ClientError, Usage, Missing, OSError):
+        return []
+    offered = [(each["id"], f"{each['kind']} {each['outcome'] or each['state']}") for each in found]
+    offered += [("@last", "the newest action"), ("@running", "the action that runs")]
+    return [CompletionItem(name, help=about) for name, about in offered if name.startswith(begin)]
+
+
+def complete_kind(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
+    """The kinds of the agent at hand, also by the last part of their names."""
+    try:
+        kinds = Session(given(ctx)).client.get(f"{ACTIONS}/available").body
+    except (ClientError, Usage, Missing, OSError):
+        return []
+    names = {name: each["description"] for each in kinds for name in (each["kind"], each["kind"].rpartition(".")[2])}
+    return [CompletionItem(name, help=about) for name, about in names.items() if name.startswith(begin)]
+
+
+def complete_argument(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
+    """The arguments of the kind, and of one whose values are listed the values."""
+    from agent.cli.arguments import kind_named
+
+    try:
+        kind = kind_named(Session(given(ctx)).client, ctx.params["kind"])
+    except (ClientError, Usage, Missing, OSError, KeyError):
+        return []
+    offered = []
+    for name, schema in kind["args"].get("properties", {}).items():
+        values = schema.get("enum") or (["true", "false"] if schema.get("type") == "boolean" else [""])
+        offered += [f"{name}={each}" for each in values if isinstance(each, str)]
+    return [CompletionItem(each) for each in offered if each.startswith(begin)]

@@ -1,0 +1,70 @@
+"""agentctl queue, finished, list: many actions, a line each."""
+
+from typing import Any
+
+import click
+
+from agent.cli import exits, printing
+from agent.cli.options import remote
+from agent.cli.selection import OUTCOMES, Selection, ended, in_any_state
+from agent.cli.session import Session
+from agent.cli.types import AGO
+
+SECONDS_OF_A_WAIT = 30
+
+
+@remote("queue", examples=("agentctl queue", "agentctl queue -o name", "agentctl -c db-1 queue --watch"))
+@click.option("-w", "--watch", is_flag=True, help="Print it again after each change, until Ctrl-C.")
+def queue_command(session: Session, watch: bool) -> int:
+    """Print the action that runs and those that wait, in the order of execution."""
+    return _shown(session, watch, Selection(states="NEW,RUNNING", limit=500, oldest_first=True))
+
+
+def _filters(command: Any) -> Any:
+    for decorate in (
+        click.option("-w", "--watch", is_flag=True, help="Print them again after each change, until Ctrl-C."),
+        click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many."),
+        click.option("--until", type=AGO, help="Scheduled before: a time, or an age such as 1h."),
+        click.option("--since", type=AGO, help="Scheduled then or later: a time, or an age such as 24h."),
+        click.option("--resource", help="On this resource: a type such as Database, or a type and name: Database/app."),
+        click.option("--user", help="Of this user."),
+        click.option("--kind", help="Of this kind, or the last part of its name; or a glob, such as 'database_*'."),
+    ):
+        command = decorate(command)
+    return command
+
+
+@remote("finished", examples=("agentctl finished --since 1h --state failed", "agentctl finished --kind deploy -o tsv"))
+@click.option("--state", help=f"How they ended: {', '.join(OUTCOMES)}; several with commas.")
+@_filters
+def finished_command(session: Session, state: str | None, watch: bool, **filters: Any) -> int:
+    """Print actions that have ended, the newest first."""
+    return _shown(session, watch, ended(state, **filters))
+
+
+@remote("list", examples=("agentctl list", "agentctl list --user you@example.com --since 2026-11-01T00:00:00Z"))
+@click.option(
+    "--state",
+    help=f"NEW, RUNNING, DONE, FAILED (in any way), or how they ended: {', '.join(OUTCOMES)}; several with commas.",
+)
+@_filters
+def list_command(session: Session, state: str | None, watch: bool, **filters: Any) -> int:
+    """Print actions in every state, the newest first."""
+    return _shown(session, watch, in_any_state(state, **filters))
+
+
+def _shown(session: Session, watch: bool, wanted: Selection) -> int:
+    """Print the list, once or after each change."""
+    found = wanted.read(session.client)
+    assert found is not None  # without a tag there is an answer
+    printing.actions(found.actions, session.format)
+    try:
+        while watch:
+            asked = {"If-None-Match": found.tag, "Prefer": f"wait={SECONDS_OF_A_WAIT}"}
+            if changed := wanted.read(session.client, asked):
+                found = changed
+                print(flush=True)
+                printing.actions(found.actions, session.format)
+    except KeyboardInterrupt:
+        pass
+    return exits.DONE

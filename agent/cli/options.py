@@ -1,0 +1,125 @@
+"""The options that every command to an agent takes, before or behind the name of the command."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from agent.cli import exits
+from agent.cli.session import FORMATS, Session
+from agent.cli.types import DURATION
+
+META = "agent.cli.options"
+IDS = "a uuid, a unique beginning of one, the number of the action, @last or @running"
+
+
+def given(ctx: click.Context) -> dict[str, Any]:
+    """The common options of this call by name; only those that were given."""
+    found: dict[str, Any] = ctx.meta.setdefault(META, {})
+    return found
+
+
+def _kept(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None and value is not False and option.name is not None:
+        given(ctx)[option.name] = value
+
+
+def _contexts(ctx: click.Context, option: click.Parameter, begin: str) -> list[CompletionItem]:
+    from agent.cli import contexts
+
+    return [CompletionItem(name) for name in contexts.read().names if name.startswith(begin)]
+
+
+def common(*, hidden: bool = False) -> list[click.Parameter]:
+    """Options whose values `given` returns."""
+
+    def option(*names: str, **more: Any) -> click.Parameter:
+        return click.Option(names, expose_value=False, callback=_kept, hidden=hidden, **more)
+
+    return [
+        option("-c", "--context", help="An agent by its name in the file of contexts.", shell_complete=_contexts),
+        option("--url", help="The agent: unix:PATH, http://HOST:PORT or https://HOST:PORT."),
+        option("--token-file", type=click.Path(), help="A file with the token."),
+        option("--ca", type=click.Path(), help="Certificates that may sign the agent's own."),
+        option("--certificate", type=click.Path(), help="A client certificate, perhaps with its key."),
+        option("--key-file", type=click.Path(), help="The key of the client certificate."),
+        option("--db", type=click.Path(), help="Read the file of an agent that does not run, and change nothing."),
+        option("-o", "--output", type=click.Choice(FORMATS), help="How the result is printed; table unless given."),
+        option("--timeout", type=DURATION, help="Longest time that the command takes, such as 30s. A wait has no end."),
+        option("--debug", is_flag=True, help="Print each call, and where a failure comes from."),
+        option("--on", metavar="NAME,NAME", help="Run the command on several agents, by their contexts or addresses."),
+        option(
+            "--serial", type=click.IntRange(1), metavar="N", help="With --on: how many agents at once; 1 unless given."
+        ),
+        option(
+            "--max-failures", type=click.IntRange(0), help="With --on: start no more after so many; 0 unless given."
+        ),
+    ]
+
+
+class Documented(click.Command):
+    """A command whose help ends with examples and its exit statuses."""
+
+    examples: Sequence[str] = ()
+    statuses: Sequence[int] = (exits.DONE, exits.FAILED, exits.USAGE)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {each}\n" for each in self.examples))
+        with formatter.section("Exit status"):
+            formatter.write_dl([(str(each), exits.MEANINGS[each]) for each in self.statuses])
+
+
+class Remote(Documented):
+    """A command to an agent: its function gets a `Session` first."""
+
+    statuses = tuple(exits.MEANINGS)
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += common(hidden=True)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        options = given(ctx)
+        if "on" in options:
+            from agent.cli import fleet
+
+            return fleet.run(ctx.find_root().meta[META + ".argv"], options)
+        ctx.obj = session = Session(options)
+        ctx.call_on_close(session.close)
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        formatter.write_paragraph()
+        if any(each.name in ("id", "ids") for each in self.params):
+            formatter.write_text(f"ID is {IDS}.")
+            formatter.write_paragraph()
+        formatter.write_text("The options of agentctl itself (agentctl --help) may stand here too.")
+
+
+Decorator = Callable[[Callable[..., Any]], click.Command]
+
+
+def remote(name: str, *, examples: Sequence[str] = ()) -> Decorator:
+    """A command to an agent, called with its `Session`; returns the exit status."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        command = click.command(name, cls=Remote)(click.pass_obj(function))
+        command.examples = examples
+        return command
+
+    return decorate
+
+
+def local(name: str, *, examples: Sequence[str] = ()) -> Decorator:
+    """A command on the files of this host; as root it becomes the owner of the configuration first."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        command = click.command(name, cls=Documented)(function)
+        command.examples = examples
+        return command
+
+    return decorate

@@ -1,0 +1,100 @@
+"""Which actions a list has: what the agent filters, and what is filtered here, over as many pages as it takes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from agent.cli.exits import Usage
+from agent.client import ACTIONS, Client
+
+OUTCOMES = ("done", "failed", "cancelled", "timed_out", "interrupted", "expired")
+STATES = ("NEW", "RUNNING", "DONE", "FAILED")
+PAGE = 500
+"""Actions of one call, where not all of them are wanted."""
+
+
+class Found(NamedTuple):
+    """The actions, and the tag of the list that they were read from; empty where a file was read."""
+
+    actions: list[Any]
+    tag: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The newest `limit` actions in one of `states`, or whose outcome is one of `outcomes`.
+
+    `kind` without a wildcard is a name or the last part of one. `more` are filters of the API by their names there.
+    """
+
+    states: str | None
+    limit: int
+    outcomes: frozenset[str] = frozenset()
+    whole_states: frozenset[str] = frozenset(STATES)
+    kind: str | None = None
+    oldest_first: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, client: Client, headers: Mapping[str, str] | None = None) -> Found | None:
+        """The actions; None where the list has not changed since the tag in `headers`."""
+        query: dict[str, Any] = {"state": self.states, "kind": self._glob(), **self.more}
+        page = self.limit if self._agent_filters_all() else PAGE
+        query["limit"] = page
+        first = client.get(f"{ACTIONS}/list", headers, **query)
+        if first.status == 304:
+            return None
+        found, body = self._of(first.body["items"]), first.body
+        while len(found) < self.limit and body["next"] is not None:
+            body = client.get(f"{ACTIONS}/list", cursor=body["next"], **query).body
+            found += self._of(body["items"])
+        found = found[: self.limit]
+        return Found(found[::-1] if self.oldest_first else found, first.headers.get("ETag", ""))
+
+    def _agent_filters_all(self) -> bool:
+        return not self.outcomes and (self.kind is None or _is_glob(self.kind))
+
+    def _glob(self) -> str | None:
+        return self.kind if self.kind is None or _is_glob(self.kind) else f"*{self.kind}"
+
+    def _of(self, actions: Iterable[Any]) -> list[Any]:
+        return [each for each in actions if self._has_state(each) and self._has_kind(each["kind"])]
+
+    def _has_state(self, action: Mapping[str, Any]) -> bool:
+        return action["state"] in self.whole_states or action["outcome"] in self.outcomes
+
+    def _has_kind(self, name: str) -> bool:
+        return self.kind is None or _is_glob(self.kind) or name == self.kind or name.endswith(f".{self.kind}")
+
+
+def ended(text: str | None, limit: int, kind: str | None, **more: Any) -> Selection:
+    """Actions that have ended, of all outcomes or of those that `text` names. Raises `Usage`."""
+    outcomes = _words(text.lower(), OUTCOMES) if text else frozenset()
+    whole = frozenset() if text else frozenset({"DONE", "FAILED"})
+    return _selection(whole, outcomes, limit, kind, more)
+
+
+def in_any_state(text: str | None, limit: int, kind: str | None, **more: Any) -> Selection:
+    """Actions in the states and of the outcomes that `text` names; a state is in capitals. Raises `Usage`."""
+    if text is None:
+        return Selection(states=None, limit=limit, kind=kind, more=more)
+    words = (each if each in OUTCOMES else each.upper() if each.upper() in STATES else each for each in text.split(","))
+    named = _words(",".join(words), (*STATES, *OUTCOMES))
+    return _selection(named & frozenset(STATES), named & frozenset(OUTCOMES), limit, kind, more)
+
+
+def _selection(
+    whole: frozenset[str], outcomes: frozenset[str], limit: int, kind: str | None, more: Mapping[str, Any]
+) -> Selection:
+    states = whole | {"DONE" if each == "done" else "FAILED" for each in outcomes}
+    return Selection(",".join(sorted(states)), limit, outcomes, whole, kind, more=more)
+
+
+def _words(text: str, known: tuple[str, ...]) -> frozenset[str]:
+    found = frozenset(text.split(","))
+    if unknown := found - frozenset(known):
+        raise Usage(f"--state: expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}")
+    return found
+
+
+def _is_glob(kind: str) -> bool:
+    return any(each in kind for each in "*?[")

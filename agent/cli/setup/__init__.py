@@ -1,0 +1,107 @@
+"""agentctl setup: from an installed package to an agent that runs for the datastore of this host, and back."""
+
+import os
+import subprocess
+import sys
+
+import click
+
+from agent.cli import exits
+from agent.cli.exits import Usage
+from agent.cli.options import Documented
+from agent.cli.session import say
+
+DATASTORES = ("postgresql", "mysql", "mariadb", "redis", "valkey", "mongodb")
+SECONDS = 300
+
+
+@click.command("setup", cls=Documented)
+@click.option("--datastore", type=click.Choice(DATASTORES), help="Which one, where several run here.")
+@click.option("--user", help="Who the agent runs as; chosen for the datastore unless given.")
+@click.option("--tls", is_flag=True, help="Listen on all addresses, with a certificate that setup makes.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--remove", is_flag=True, help="Take back what setup made; the data of the agent stays.")
+def setup_command(datastore: str | None, user: str | None, tls: bool, dry_run: bool, remove: bool) -> int:
+    """Set the agent up for the datastore that runs on this host, as root.
+
+    Finds the server, chooses the user, creates a role or account with the rights that the kinds need, writes the
+    configuration, drop-ins, the polkit rule and a first token, starts the agent, runs doctor and schedules a ping. Says
+    each thing before it is done; a second run changes nothing. Passwords of administrators are read from $MYSQL_PWD,
+    $REDISCLI_AUTH and $MONGODB_ADMIN_URL where the server asks for one.
+    """
+    if os.geteuid() != 0:
+        raise Usage("setup writes files of root: run it as root")
+    return _remove(dry_run) if remove else _set_up(datastore, user, tls, dry_run)
+
+
+setup_command.examples = (
+    "agentctl setup",
+    "agentctl setup --datastore redis --dry-run",
+    "agentctl setup --remove",
+)
+
+
+def _set_up(datastore: str | None, user: str | None, tls: bool, dry_run: bool) -> int:
+    # Imported here: it brings the configuration and the accounts with it.
+    from agent.cli.setup import host, plan, record
+
+    server = host.find(datastore)
+    say(f"Found {server.datastore}: {server.unit}, process {server.pid} of {server.owner}.")
+    user, reason = plan.choose_user(server, user)
+    say(reason)
+    changes = plan.changes(server, user, tls=tls)
+    made = 0
+    for change in changes:
+        if change.is_made() and not (change.again and made):
+            continue
+        made += 1
+        say(f"{'would ' if dry_run else ''}{change.says}")
+        if not dry_run:
+            record.add({"what": "setup", "unit": server.unit, "user": user})
+            if change.note is not None:
+                record.add(change.note)
+            change.make()
+    if dry_run:
+        say(f"{made} changes would be made" if made else "nothing would be changed")
+        return exits.DONE
+    if not made:
+        say("nothing to change")
+    return _prove(ping=made > 0)
+
+
+def _prove(*, ping: bool) -> int:
+    """Run doctor, and after a change schedule a ping."""
+    from agent.cli.setup import access, configuration
+
+    say("run agentctl doctor")
+    status = _agentctl("doctor", str(configuration.FILE))
+    if ping:
+        say("schedule replicante.test.ping")
+        here = ("--url", f"unix:{configuration.SOCKET}", "--timeout", "60s")
+        status = _agentctl(*here, "schedule", "--wait", "replicante.test.ping", "count=1") or status
+        say(f"done: agentctl status; from elsewhere with the token in {access.TOKEN}")
+    return exits.DONE if status == 0 else exits.FAILED
+
+
+def _agentctl(*words: str) -> int:
+    argv = [sys.executable, "-I", "-m", "agent.cli", *words]
+    return subprocess.run(argv, timeout=SECONDS, cwd="/", check=False).returncode
+
+
+def _remove(dry_run: bool) -> int:
+    from agent.cli.setup import plan, record, units
+
+    notes = record.read()
+    if not notes:
+        say("setup has made nothing here")
+        return exits.DONE
+    for note in reversed(notes):
+        if dry_run:
+            say(f"would take back {note['what']} {note.get('path', note.get('user', ''))}".rstrip())
+            continue
+        if done := plan.undo(note):
+            say(done)
+        record.write(record.read()[:-1])
+    if not dry_run:
+        units.reload()
+    return exits.DONE

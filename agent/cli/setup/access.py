@@ -1,0 +1,48 @@
+"""Who may call at first: root of this host through the socket, and one token for calls from elsewhere."""
+
+import os
+import sys
+from pathlib import Path
+
+from agent.cli.setup import programs
+from agent.cli.setup.change import Change, Note
+from agent.cli.setup.configuration import FILE, TOKENS
+from agent.util import atomic_files
+
+TOKEN = Path("/etc/agent/admin.token")
+LOCAL = '# Users of this host, on the unix socket.\n[unix."root"]\nkinds = ["*"]\npermissions = ["approve", "audit"]\n'
+
+
+def tokens(email: str, owner: str) -> Change:
+    """The tokens file, with root of this host and one identity."""
+    return Change(
+        f"write {TOKENS}: root of this host may do everything through the socket, and so may a token of {email}, "
+        f"written to {TOKEN}",
+        lambda: TOKENS.exists() and TOKEN.exists(),
+        lambda: _make(email, owner),
+        {"what": "tokens", "email": email, "owner": owner},
+    )
+
+
+def undo(note: Note) -> str:
+    """Revoke the token; remove the tokens file if nothing was added to it. Returns what was done."""
+    if TOKENS.exists():
+        _agentctl(note["owner"], "token", "revoke", note["email"], "--file", str(TOKENS))
+        if TOKENS.read_text().strip() == LOCAL.strip():
+            atomic_files.remove(TOKENS)
+    atomic_files.remove(TOKEN)
+    return f"kept {TOKENS}: it has more identities" if TOKENS.exists() else f"removed {TOKENS} and {TOKEN}"
+
+
+def _make(email: str, owner: str) -> None:
+    if not TOKENS.exists():
+        # As its owner: the folder is that user's, who could lead a write of root elsewhere.
+        programs.run(["runuser", "-u", owner, "--", "tee", str(TOKENS)], input=LOCAL, umask=0o077)
+    created = _agentctl(owner, "token", "create", email, "--kinds", "*", "--file", str(TOKENS))
+    atomic_files.replace(TOKEN, created.encode())
+
+
+def _agentctl(owner: str, *words: str) -> str:
+    argv = ["runuser", "-u", owner, "--", sys.executable, "-I", "-m", "agent.cli", *words]
+    environ = dict(os.environ) | {"AGENT_CONFIG": str(FILE)}
+    return programs.run(argv, environ=environ, name=f"agentctl {' '.join(words)}")

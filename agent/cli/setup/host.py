@@ -1,0 +1,101 @@
+"""The datastore servers that run on this host under systemd."""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.cli.exits import Missing, Usage
+from agent.cli.setup import listening, programs
+from agent.cli.setup.listening import Listening
+
+UNITS = {
+    "postgresql": r"postgresql(@[\w.-]+|-\d+)?\.service",
+    "mariadb": r"mariadb(@[\w.-]+)?\.service",
+    "mysql": r"mysqld?(@[\w.-]+)?\.service",
+    "redis": r"redis(-server)?(@[\w.-]+)?\.service",
+    "valkey": r"valkey(-server)?(@[\w.-]+)?\.service",
+    "mongodb": r"mongod(b)?\.service",
+}
+"""By datastore, the units that run its server in the packages of distributions and of the datastores' makers."""
+KINDS = {"mariadb": "mysql", "valkey": "redis"}
+"""`datastore.kind`, where it is another word."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server. `owner` is the user of its process, `command` how systemd started it.
+
+    `folder` is its working directory: the data directory of PostgreSQL and MySQL.
+    """
+
+    datastore: str
+    unit: str
+    pid: int
+    owner: str
+    folder: Path
+    program: Path
+    command: tuple[str, ...]
+    listens: Listening
+
+    @property
+    def kind(self) -> str:
+        """As `datastore.kind` of the configuration has it."""
+        return KINDS.get(self.datastore, self.datastore)
+
+
+def find(datastore: str | None) -> Server:
+    """The one server of this host, or the one of this datastore. Raises `Missing` for none, `Usage` for several."""
+    found = [each for each in servers() if datastore in (None, each.datastore)]
+    if not found:
+        wanted = datastore or f"none of {', '.join(UNITS)}"
+        raise Missing(f"{wanted}{' does not run' if datastore else ' runs'} here as a unit of systemd: start it first")
+    if len(found) > 1:
+        units = ", ".join(f"{each.datastore} ({each.unit})" for each in found)
+        raise Usage(f"several datastores run here, and an agent has one: name it with --datastore: {units}")
+    return found[0]
+
+
+def servers() -> Iterator[Server]:
+    """All of them."""
+    for unit in _active_units():
+        for datastore, pattern in UNITS.items():
+            pid = int(_show(unit, "MainPID") or 0) if re.fullmatch(pattern, unit) else 0
+            if pid:
+                yield _server(datastore, unit, pid)
+
+
+def _server(datastore: str, unit: str, pid: int) -> Server:
+    process = Path("/proc") / str(pid)
+    return Server(
+        datastore,
+        unit,
+        pid,
+        pwd.getpwuid(process.stat().st_uid).pw_name,
+        Path(os.readlink(process / "cwd")),
+        Path(os.readlink(process / "exe")),
+        _command(unit),
+        listening.of(pid),
+    )
+
+
+def _active_units() -> list[str]:
+    """By their own names: an alias would be a second one of the same server."""
+    asked = ["systemctl", "list-units", "--type=service", "--state=active", "--plain", "--no-legend", "--no-pager"]
+    return [line.split()[0] for line in _output(asked).splitlines() if line.strip()]
+
+
+def _command(unit: str) -> tuple[str, ...]:
+    """What `ExecStart=` runs."""
+    found = re.search(r"argv\[\]=(.*?) ;", _show(unit, "ExecStart"))
+    return tuple(found[1].split()) if found else ()
+
+
+def _show(unit: str, name: str) -> str:
+    return _output(["systemctl", "show", f"--property={name}", "--value", "--", unit])
+
+
+def _output(argv: list[str]) -> str:
+    return programs.run(argv).strip()

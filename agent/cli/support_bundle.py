@@ -1,0 +1,205 @@
+"""agentctl support-bundle: an archive of what is needed to find a fault from afar, without secrets."""
+
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import sqlite3
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import fields, is_dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent import config
+from agent.auth import configured_secrets
+from agent.cli import agent_unit, exits
+from agent.cli.exits import Usage
+from agent.cli.host import as_owner, environ
+from agent.cli.options import local
+from agent.config import Settings, validators
+from agent.kinds.base.kind import MASK
+from agent.kinds.base.masking import mask
+from agent.kinds.base.unit_log import IN_URL
+from agent.util import drop_privileges
+from agent.util.installed_version import installed_version
+
+ACTIONS, LOG_LINES = 50, 2000
+SECONDS = 30
+"""How long journalctl may take."""
+NAMED = re.compile(
+    r"(?i)((?:password|passwd|passphrase|secret|token|api.?key|private.?key|credential)[\w.-]*[\"']?\s*[=:]\s*)"
+    r"(\"[^\"]*\"|'[^']*'|[^\s,;}&]+)"
+)
+"""What a name calls a secret, as in `password=x` and `"token": "x"`."""
+HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie)(\"?\s*[:=]\s*).*|\b(bearer|basic)\s+\S+")
+KEY = re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL)
+UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\w)"
+TOKEN = re.compile(rf"(?<![\w/.-])(?!{UUID})(?=[\w+/-]*[0-9])[\w+/-]{{32,}}={{0,2}}(?![\w/.-])")
+"""A text that is as long as a token or a hash, and no uuid or path."""
+ROWS = """
+    SELECT seq, id, kind, state, outcome, requester, user, scheduled_ts, finished_ts, finished_message
+    FROM actions ORDER BY seq DESC LIMIT ?
+"""
+
+
+@local("support-bundle", examples=("agentctl support-bundle", "agentctl support-bundle --output /tmp/agent.tar.gz"))
+@click.argument("file", required=False, type=click.Path())
+@click.option("--output", type=click.Path(), help="The archive; ./agent-support-TIME.tar.gz unless given.")
+@click.option("--log", type=click.Path(), help="The agent's log; the journal of agent.service unless given.")
+@as_owner
+def support_bundle_command(file: str | None, output: str | None, log: str | None) -> int:
+    """Write an archive for those who help: configuration, doctor's findings, versions, the last actions, the log.
+
+    Left out or masked: every secret of the configuration, arguments of commands and of actions, payloads, headers,
+    paths of URLs, and whatever looks like a password, key or token. The archive is readable by its owner alone; its
+    files are plain text: look at them before you pass it on. FILE is the configuration that the agent would read.
+    """
+    variables = environ(file)
+    if file:
+        drop_privileges.become(Path(file))
+    settings = config.load(variables)
+    found = {"log.txt": _tried(partial(_log, log))}  # before the agent's user, who may not read the journal
+    drop_privileges.become(settings.agent.db)
+    parts: Mapping[str, Callable[[], Any]] = {
+        "versions.json": _versions,
+        "configuration.json": lambda: _options(settings),
+        "doctor.txt": lambda: _doctor(variables, settings),
+        "actions.json": lambda: _actions(settings.agent.db),
+    }
+    found |= {name: _tried(part) for name, part in parts.items()}
+    secrets = configured_secrets.read(configured_secrets.places(settings))
+    path = Path(output or time.strftime("agent-support-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
+    _write(path, {name: _text(redacted_values(part, secrets)) for name, part in found.items()})
+    click.echo(str(path))
+    click.echo(f"{', '.join(sorted(found))}: look at them before you pass the archive on", err=True)
+    return exits.DONE
+
+
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """The text without the known secrets, and without what looks like one."""
+    text = KEY.sub(MASK, text)
+    lines = []
+    for line in text.splitlines():
+        line = IN_URL.sub(rf"\1:{MASK}@", str(mask(line, secrets)))
+        line = HEADER.sub(lambda found: f"{found[1]}{found[2]}{MASK}" if found[1] else f"{found[3]} {MASK}", line)
+        lines.append(TOKEN.sub(MASK, NAMED.sub(rf"\1{MASK}", line)))
+    return "\n".join(lines) + "\n"
+
+
+def redacted_values(value: Any, secrets: Sequence[str]) -> Any:
+    """The same of each text in the value, before it is written as JSON."""
+    if isinstance(value, str):
+        return redacted(value, secrets).removesuffix("\n")
+    if isinstance(value, Mapping):
+        return {name: redacted_values(each, secrets) for name, each in value.items()}
+    return [redacted_values(each, secrets) for each in value] if isinstance(value, list) else value
+
+
+def _tried(part: Callable[[], Any]) -> Any:
+    """What the part says, or why it cannot: what is broken must not keep the rest from being seen."""
+    try:
+        return part()
+    except Exception as error:
+        return f"not available: {type(error).__name__}: {error}\n"
+
+
+def _versions() -> dict[str, Any]:
+    packages = {each.name: each.version for each in metadata.distributions()}
+    return {
+        "agent": installed_version(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "os": platform.freedesktop_os_release().get("PRETTY_NAME"),
+        "packages": dict(sorted(packages.items())),
+    }
+
+
+def _options(section: Any) -> Any:
+    """The options that are set. Of a command the program, of a URL scheme and host, of other tables the names."""
+    found: dict[str, Any] = {}
+    for option in fields(section):
+        value, check = getattr(section, option.name), option.metadata.get("check")
+        if value in (None, (), {}):
+            continue
+        if check is validators.command:
+            found[option.name] = _program(value)
+        elif check is validators.commands:
+            found[option.name] = [_program(each) for each in value]
+        else:
+            found[option.name] = _shown(value)
+    return found
+
+
+def _shown(value: Any) -> Any:
+    if is_dataclass(value):
+        return _options(value)
+    if isinstance(value, Mapping):
+        sections = all(map(is_dataclass, value.values()))
+        return {name: _options(each) if sections else type(each).__name__ for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(each) for each in value]
+    if isinstance(value, bool | int | float):
+        return value
+    return re.sub(r"(\w+://)(?:[^/@\s]*@)?([^/?#\s]*)[^\s]*", r"\1\2/…", str(value))
+
+
+def _program(command: Sequence[str]) -> str:
+    return f"{command[0]} … ({len(command) - 1} arguments)" if len(command) > 1 else command[0]
+
+
+def _doctor(variables: Mapping[str, str], settings: Settings) -> str:
+    # Imported here: the checks bring the kinds and their drivers with them.
+    from agent.cli.doctor import configuration, examination
+
+    _, found = configuration.look(variables)
+    return "".join(f"{each.line}\n" for each in found + examination.look(settings))
+
+
+def _actions(db: Path) -> list[dict[str, Any]]:
+    """The newest actions, without their arguments, headers and payloads."""
+    with closing(sqlite3.connect(f"{db.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(ROWS, (ACTIONS,))]
+
+
+def _log(file: str | None) -> str:
+    if file is not None:
+        lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+    if shutil.which("journalctl") is None:
+        return "not available: this host has no journalctl; name a file with --log\n"
+    asked = ["journalctl", "--no-pager", "--output=short-iso", f"--unit={agent_unit.NAME}", f"--lines={LOG_LINES}"]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False).stdout
+
+
+def _text(part: Any) -> str:
+    return part if isinstance(part, str) else json.dumps(part, indent=2, ensure_ascii=False)
+
+
+def _write(path: Path, texts: Mapping[str, str]) -> None:
+    """Raises `Usage` if the archive cannot be made, or there is a file of this name."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Usage(f"{path} cannot be made: {error.strerror}: name another file with --output") from None
+    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, data in _encoded(texts):
+            entry = tarfile.TarInfo(f"agent-support/{name}")
+            entry.size, entry.mode, entry.mtime = len(data), 0o600, int(time.time())
+            archive.addfile(entry, io.BytesIO(data))
+
+
+def _encoded(texts: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    for name, text in sorted(texts.items()):
+        yield name, text.encode(errors="replace")
