@@ -1,0 +1,111 @@
+"""Who uses the page: by session or client certificate; and whether a request comes from the page itself."""
+
+from urllib.parse import urlencode
+from zlib import crc32
+
+from flask import Blueprint, Response, current_app, request
+
+from agent import log
+from agent.api import authentication
+from agent.api.authentication import CALLER, CHANNEL
+from agent.api.context import context
+from agent.auth.identities import Identity
+from agent.auth.tokens import Expired
+from agent.errors import AgentError, Forbidden
+from agent.models import Requester
+from agent.web import current_user, templates
+from agent.web.routes import is_public
+from agent.web.sessions import Sessions
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+SIGN_IN = "/ui/sign-in"
+
+
+def init_app(pages: Blueprint) -> None:
+    """Look at every request for a page."""
+    pages.before_request(admit)
+
+
+def admit() -> Response | None:
+    """Note who uses the page; the answer where that is not known. Raises `Forbidden`, `Unauthenticated`."""
+    try:
+        request.environ[CHANNEL] = Requester.WEB
+        if request.method not in SAFE:
+            refuse_other_pages()
+        if is_public(current_app.view_functions[request.endpoint or ""]):
+            return None
+        return _identify()
+    except AgentError as error:
+        log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), error.message)
+        known = current_user.user()
+        authentication.count_refused(error.status, known.email if known else "")
+        raise
+
+
+def refuse_other_pages() -> None:
+    """Raises `Forbidden` unless the browser says that the form or script is one of ours."""
+    site = request.environ.get("HTTP_SEC_FETCH_SITE")
+    # Browsers send Sec-Fetch-Site over TLS and to this machine; over plain HTTP the origin alone shows it.
+    own = f"{request.environ['wsgi.url_scheme']}://{request.environ.get('HTTP_HOST', '')}"
+    if site != "same-origin" and (site is not None or request.environ.get("HTTP_ORIGIN") != own):
+        raise Forbidden("only the page of this agent may send this request")
+
+
+def sessions() -> Sessions:
+    found: Sessions = current_app.extensions["agent.web.sessions"]
+    return found
+
+
+def cookie_name() -> str:
+    """The name of the session's cookie: another for each node, as cookies do not know ports."""
+    name = f"agent-{crc32(context().settings.agent.node.encode()):08x}"
+    return f"__Host-{name}" if is_encrypted() else name
+
+
+def is_encrypted() -> bool:
+    return bool(request.environ["wsgi.url_scheme"] == "https")
+
+
+def _identify() -> Response | None:
+    authenticator = authentication.authenticator()
+    if authenticator is None:
+        return None
+    try:
+        identity = authenticator.by_certificate() or _of_session(authenticator)
+    except Expired:
+        identity = None
+    if identity is None:
+        return _to_sign_in()
+    request.environ[CALLER] = identity
+    if identity.read_only and request.method not in SAFE:
+        raise Forbidden(f"{identity.email} may only read")
+    return None
+
+
+def _of_session(authenticator: authentication.Authenticator) -> Identity | None:
+    value = request.cookies.get(cookie_name())
+    token = sessions().token(value) if value else None
+    identity = authenticator.by_digest(token) if token else None
+    if value and token and identity is None:
+        sessions().close(value)  # its token was revoked
+    return identity
+
+
+def _to_sign_in() -> Response:
+    """To the form; after a link of another site, which brings no `SameSite=Strict` cookie, once more from here."""
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.method in SAFE:
+        return templates.answer("continue.html", address=_address())
+    query = urlencode({"next": _address()}) if request.method in SAFE else ""
+    return redirect(f"{SIGN_IN}?{query}".rstrip("?"))
+
+
+def _address() -> str:
+    return request.full_path.rstrip("?")
+
+
+def redirect(address: str, status: int = 303) -> Response:
+    """Lead the browser to an address of ours."""
+    response = Response(status=status)
+    response.headers["Location"] = address
+    response.autocorrect_location_header = False
+    return response

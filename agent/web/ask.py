@@ -1,0 +1,242 @@
+"""`/ui/ask`: the kinds that a person may ask for, and a form for each: plan first, then schedule what was planned."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from flask import Blueprint, Response, request
+from marshmallow import Schema, fields as query_fields
+
+from agent.api import authentication, body, request_metadata
+from agent.api.context import context
+from agent.api.plan import plan_for
+from agent.api.request_metadata import LONGEST_REASON, Terms
+from agent.api.schedule import write_down
+from agent.errors import NO_MEMBER, AgentError, InvalidArgs, InvalidHeader
+from agent.kinds.base import Kind
+from agent.models import Json, Requester
+from agent.plan import Danger, object_name, to_confirm
+from agent.store import actions
+from agent.store.encoding import dumps
+from agent.web import access, current_user, forms, templates, views
+from agent.web.forms import Entered, Field
+from agent.web.routes import page
+
+bp = Blueprint("ask", __name__)
+
+DANGERS = {
+    "none": "Harmless",
+    "disrupts": "Disrupts the service",
+    "destroys": "Destroys data",
+}
+"""What the worst effect of a kind is called, harmless first."""
+TERMS = ("reason", "not_before", "not_after")
+
+
+class AskQuery(Schema):
+    again = query_fields.String(load_default="", metadata={"description": "The action whose arguments fill the form."})
+
+
+@page(bp, "/ask", "The kinds that a person may ask for.")
+def kinds() -> Response:
+    return views.live("kinds", str, "kinds.html", _kinds)
+
+
+@page(bp, "/ask/<anything:kind>", "The form of a kind.", query=AskQuery)
+def form(kind: str) -> Response:
+    wanted = _permitted(kind)
+    again = request.args.get("again", "")[:64]
+    return _page(Asked(wanted, _fields(wanted), _kept(wanted, again), {"again": again}))
+
+
+@page(bp, "/ask/<anything:kind>", "Plan or schedule what the form says.", methods=("POST",))
+def answer(kind: str) -> Response:
+    wanted = _permitted(kind)
+    given = {name: value if isinstance(value, str) else value[-1] for name, value in body.form_body().items()}
+    asked = _read(wanted, given)
+    if asked.wrong:
+        return _page(asked, 400)
+    try:
+        asked = replace(asked, plan=plan_for(wanted, asked.args))
+        terms = _terms(asked)
+        if given.get("do") != "schedule":
+            return _page(asked)
+        if given.get("planned") != asked.fingerprint:
+            return _page(replace(asked, late=True), 400)
+        if asked.unconfirmed:
+            return _page(replace(asked, pressed=True), 400)
+        accepted = write_down(
+            wanted,
+            asked.args,
+            Requester.WEB,
+            user=request_metadata.user(),
+            idempotency_key=given.get("key", "")[: request_metadata.LONGEST_KEY] or None,
+            terms=terms,
+        )
+    except InvalidArgs as error:
+        return _page(replace(asked, wrong=_by_field(asked.fields, error), refused=error.message), 400)
+    except AgentError as error:
+        return _page(replace(asked, refused=error.message), error.status)
+    return access.redirect(f"/ui/actions/{accepted.action_id}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A form as it stands. `given`: its other fields; `late`: the arguments or the danger are not those of the plan
+    that was shown; `pressed`: it was to be scheduled without the confirmation."""
+
+    kind: Kind
+    fields: Sequence[Field]
+    entered: Entered
+    given: Mapping[str, str]
+    wrong: Mapping[str, Sequence[str]] | None = None
+    plan: Json = None
+    refused: str = ""
+    late: bool = False
+    pressed: bool = False
+
+    @property
+    def args(self) -> Json:
+        """The arguments of the action."""
+        if any(field.name == forms.WHOLE for field in self.fields):
+            return self.entered.args.get(forms.WHOLE, {})
+        return dict(self.entered.args)
+
+    @property
+    def members(self) -> dict[str, Json]:
+        """The arguments by name; nothing where they are no object."""
+        return self.args if isinstance(self.args, dict) else {}
+
+    @property
+    def object(self) -> str:
+        """What a person types to confirm that it is destroyed."""
+        return object_name(self.kind.name, self.members)
+
+    @property
+    def danger(self) -> Danger:
+        """What a person confirms."""
+        return to_confirm(self.kind.danger, self.plan) if isinstance(self.plan, dict) else self.kind.danger
+
+    @property
+    def fingerprint(self) -> str:
+        """Another text for other arguments, but for their secrets, and where another confirmation is needed."""
+        public, _ = self.kind.split_secrets(self.args)
+        terms = [self.given.get(name, "").strip() for name in TERMS[1:]]
+        return hashlib.sha256(dumps([self.kind.name, public, terms, self.danger]).encode()).hexdigest()[:32]
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether the confirmation of the danger is missing."""
+        if self.danger is Danger.DESTROYS:
+            return self.given.get("typed", "").strip() != self.object
+        return self.danger is Danger.DISRUPTS and self.given.get("confirm") != "yes"
+
+
+def _permitted(name: str) -> Kind:
+    kind = context().registry.get(name)
+    authentication.permit(kind.name)
+    return kind
+
+
+def _fields(kind: Kind) -> list[Field]:
+    return forms.fields(kind.args_schema())
+
+
+def _read(kind: Kind, given: Mapping[str, str]) -> Asked:
+    """What was entered, with everything that the kind and the page find wrong with it."""
+    fields = _fields(kind)
+    found = forms.entered(fields, given)
+    asked = Asked(kind, fields, found, given)
+    wrong = dict(found.wrong)
+    try:
+        kind.load(asked.args)
+    except InvalidArgs as error:
+        wrong = _by_field(fields, error) | wrong
+    try:
+        _terms(asked)
+    except InvalidHeader as error:
+        wrong["terms"] = [error.message]
+    return replace(asked, wrong=wrong or None)
+
+
+def _terms(asked: Asked) -> Terms:
+    """Raises `InvalidHeader`."""
+    reason, *times = (asked.given.get(name, "").strip() or None for name in TERMS)
+    if reason is not None and len(reason) > LONGEST_REASON:
+        raise InvalidHeader(f"The reason must have {LONGEST_REASON} characters at most")
+    named = zip(("Not-Before", "Not-After"), times, strict=True)
+    not_before, not_after = (request_metadata.moment(name, given) for name, given in named)
+    request_metadata.refuse_an_end_before(not_after, not_before)
+    return Terms(reason, not_before, not_after)
+
+
+def _by_field(fields: Sequence[Field], error: InvalidArgs) -> dict[str, list[str]]:
+    """The messages of the kind, by field; those of no field by the empty name."""
+    names = {field.name for field in fields}
+    found: dict[str, list[str]] = {}
+    for path, messages in (error.details or {}).items():
+        name = path.partition(".")[0]
+        known = name if name in names else ""
+        at = path if known != path and path != NO_MEMBER else ""
+        found.setdefault(known, []).extend(f"{at}: {each}" if at else each for each in messages)
+    return found
+
+
+def _kept(kind: Kind, again: str) -> Entered:
+    """The arguments of an action of this kind as a person would enter them, without its secrets; else nothing."""
+    args = _arguments(kind, again)
+    fields = {field.name: field for field in _fields(kind)}
+    if forms.WHOLE in fields:
+        return Entered({forms.WHOLE: fields[forms.WHOLE].text(args) if args else ""}, args, {})
+    shown = {name: value for name, value in args.items() if name in fields}
+    return Entered({name: fields[name].text(value) for name, value in shown.items()}, shown, {})
+
+
+def _arguments(kind: Kind, again: str) -> dict[str, Json]:
+    """Raises `ActionNotFound`."""
+    if not again:
+        return {}
+    before, _ = actions.by_id(context().store, again)
+    args = before.args if before.kind == kind.name and isinstance(before.args, dict) else {}
+    return {name: value for name, value in args.items() if name not in kind.secret_fields}
+
+
+def _differences(asked: Asked) -> list[tuple[str, Json, Json]]:
+    """Argument, value then and value now, where they differ from those of the action that filled the form."""
+    if not (again := asked.given.get("again", "")):
+        return []
+    before = _arguments(asked.kind, again)
+    now = {name: value for name, value in asked.members.items() if name not in asked.kind.secret_fields}
+    found = [(name, before.get(name), now.get(name)) for name in sorted(before | now)]
+    return [each for each in found if each[1] != each[2]]
+
+
+def _page(asked: Asked, status: int = 200) -> Response:
+    kind = asked.kind
+    return templates.answer(
+        "ask.html",
+        status,
+        asked=asked,
+        kind=kind,
+        danger=DANGERS[kind.danger],
+        wrong=asked.wrong or {},
+        differences=_differences(asked) if asked.plan else [],
+        secrets_missing=bool(asked.given.get("again")) and not asked.plan,
+        # The same key for a form that is sent twice: the action is scheduled once.
+        key=secrets.token_urlsafe(16),
+        needs_approval=_needs_approval(kind),
+    )
+
+
+def _needs_approval(kind: Kind) -> bool:
+    return any(fnmatchcase(kind.name, glob) for glob in context().settings.actions.approval)
+
+
+def _kinds() -> dict[str, Any]:
+    identity = current_user.user()
+    offered = [kind for kind in context().registry if identity is None or identity.may(kind.name)]
+    groups = [(DANGERS[danger], danger, [kind for kind in offered if kind.danger == danger]) for danger in DANGERS]
+    return {"groups": [group for group in groups if group[2]], "missing": sorted(context().registry.missing.items())}

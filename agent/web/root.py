@@ -1,0 +1,16 @@
+"""`GET /`: to the page for browsers, to the document for programs."""
+
+from flask import Blueprint, Response, request
+
+from agent.web import access
+from agent.web.routes import page
+
+bp = Blueprint("root", __name__)
+
+
+@page(bp, "/", "Leads to the page, or to the document for programs.", public=True)
+def root() -> Response:
+    wants_page = request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+    response = access.redirect("/ui/" if wants_page else "/openapi.json")
+    response.headers["Vary"] = "Accept"
+    return response

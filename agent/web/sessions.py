@@ -1,0 +1,68 @@
+"""Sessions of the page, in memory: what a browser's cookie stands for, known by its hash."""
+
+import hashlib
+import secrets
+import threading
+from dataclasses import dataclass
+
+from agent import clock
+
+IDLE = 3600.0
+"""Seconds without a request after which a session ends."""
+LONGEST = 12 * 3600.0
+"""Seconds after which a session ends in any case."""
+MOST = 1000
+"""Sessions of one agent; one more ends the session that was used least recently."""
+
+
+@dataclass
+class Session:
+    """`token` is the SHA-256 of the token that opened it. Times are those of `clock.monotonic`."""
+
+    token: bytes
+    opened: float
+    used: float
+
+
+class Sessions:
+    """Used from any thread. A new process knows none: people then sign in again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_hash: dict[bytes, Session] = {}
+
+    def open(self, token: bytes) -> str:
+        """Begin a session; returns the value of its cookie, which is kept nowhere."""
+        value, now = secrets.token_urlsafe(32), clock.monotonic()
+        with self._lock:
+            self._forget_ended(now)
+            while len(self._by_hash) >= MOST:
+                del self._by_hash[min(self._by_hash, key=lambda each: self._by_hash[each].used)]
+            self._by_hash[_hash(value)] = Session(token, now, now)
+        return value
+
+    def token(self, value: str) -> bytes | None:
+        """The SHA-256 of the token that opened the session of this cookie; None where there is no such session."""
+        now = clock.monotonic()
+        with self._lock:
+            session = self._by_hash.get(_hash(value))
+            if session is None or _has_ended(session, now):
+                return None
+            session.used = now
+            return session.token
+
+    def close(self, value: str) -> None:
+        """End the session of this cookie."""
+        with self._lock:
+            self._by_hash.pop(_hash(value), None)
+
+    def _forget_ended(self, now: float) -> None:
+        self._by_hash = {each: session for each, session in self._by_hash.items() if not _has_ended(session, now)}
+
+
+def _has_ended(session: Session, now: float) -> bool:
+    return now - session.used > IDLE or now - session.opened > LONGEST
+
+
+def _hash(value: str) -> bytes:
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest()

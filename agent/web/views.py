@@ -1,0 +1,58 @@
+"""Pages that change: an entity tag for each view, a wait for its next version, and one rendering for all who see it."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+from flask import Response, current_app, request
+
+from agent.api import long_polling
+from agent.web import current_user, templates
+from agent.web.page_header import Head
+from agent.web.static_files import DIGEST
+
+MOST = 16
+"""Renderings that are kept: as many views as people look at in the same moment."""
+
+
+class Rendered:
+    """The newest renderings by what they depend on; used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: OrderedDict[tuple[str, ...], str] = OrderedDict()
+
+    def page(self, key: tuple[str, ...], render: Callable[[], str]) -> str:
+        """The page of this key, rendered by the first who asks for it."""
+        with self._lock:
+            if (found := self._pages.get(key)) is not None:
+                return found
+        made = render()
+        with self._lock:
+            self._pages[key] = made
+            while len(self._pages) > MOST:
+                self._pages.popitem(last=False)
+        return made
+
+
+def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], dict[str, Any]]) -> Response:
+    """Answer with a page; a caller who has it waits for the next one as it prefers.
+
+    `tag` is another text whenever `values` are others, and is called outside of the request too: for all who wait for
+    the view of the same `name` at once.
+    """
+    head: Head = current_app.extensions["agent.web.head"]
+    rendered: Rendered = current_app.extensions["agent.web.rendered"]
+    who = f"{crc32(repr(current_user.user()).encode()):08x}"
+
+    def whole() -> str:
+        return f"{DIGEST}.{who}.{head.tag()}.{tag()}"
+
+    def body() -> Response:
+        now = whole()
+        page = rendered.page((request.full_path, now), lambda: templates.text(template, tag=now, **values()))
+        return Response(page, mimetype="text/html")
+
+    return long_polling.respond(f"page {name} {who}", whole, body)
