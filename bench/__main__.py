@@ -14,7 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from bench import action_time, drain_rate, first_answer, first_step, footprint, read_scale, schedule_rate
+from bench import (
+    action_time,
+    command_line,
+    drain_rate,
+    first_answer,
+    first_step,
+    footprint,
+    pages,
+    read_scale,
+    schedule_rate,
+    watchers,
+)
 from bench.disk import disk_directory, file_system, fsync_milliseconds
 from bench.figure import Bench, Row, Unmeasured, table
 
@@ -26,8 +37,11 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "e": footprint.measure,
     "f": first_answer.measure,
     "g": action_time.measure,
+    "h": watchers.measure,
+    "i": command_line.measure,
+    "j": pages.measure,
 }
-FIGURE_SECONDS = 600
+FIGURE_SECONDS = 1200
 
 
 def main() -> int:

@@ -1,36 +1,37 @@
-"""(g) The time of an action on a unit, from the request to its final state, beside the same command by hand.
+"""(g) The time of an action, from the request to its final state, beside the same done by hand.
 
-In a booted node, so it needs root. Both are measured in there, one after the other, until the server answers.
+In a booted node, in a container engine and on a pair of MySQL servers, so it needs root. Both are measured there, one
+after the other, until the server answers.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
 
+from bench.action_scenes import REDIS, Scene, Timed, prepare, scenes
+from bench.clone_scene import clone_scene
 from bench.figure import Bench, Row, Target, Unmeasured, compared
 
-REDIS = "redis-server.service"
-MARGIN_MS, MARGIN = 60.0, 0.05
-"""What an action may cost beyond the command by hand: milliseconds, or this share of it where that is more."""
-NAMES = {
-    "service.restart": "replicante.service.restart of Redis",
-    "service_restart": "service_restart of a unit",
-    "process_restart": "process_restart of a unit",
-    "failing start": "service.start of a unit that fails at once",
-}
+MARGIN = 0.05
+"""What an action may cost beyond the commands by hand, as a share of them, where that is more than its milliseconds."""
 MEASURING = """
 import http.client, json, subprocess, sys, time
 
+port, rounds, figures = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+
 def request(method, path, body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", 8000, timeout=70)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=70)
     connection.request(method, "/api/unstable/actions" + path, body, {"content-type": "application/json", **headers})
     answer = json.loads(connection.getresponse().read())
     connection.close()
     return answer
 
-def agent(kind, args, wanted="DONE"):
+def agent(kind, args, wanted):
     began = time.perf_counter()
     action = request("POST", "/schedule/" + kind, json.dumps(args))["id"]
     ended = request("GET", "/info/" + action, Prefer="wait=60, until=final")["action"]
@@ -43,60 +44,99 @@ def hand(*commands):
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return (time.perf_counter() - began) * 1000
 
-rounds, figures = int(sys.argv[1]), json.loads(sys.argv[2])
-measured = {name: ([], []) for name in figures}
+measured = [([], []) for _ in figures]
 for round in range(rounds + 1):
-    for name, (kind, args, wanted, commands) in figures.items():
-        subprocess.run(["systemctl", "reset-failed"])
-        pair = agent(kind, args, wanted), hand(*commands)
+    for each, figure in zip(measured, figures):
+        hand(["systemctl", "reset-failed"], *figure["before"])
+        by_agent = agent(figure["kind"], figure["args"], figure["wanted"])
+        hand(["systemctl", "reset-failed"], *figure["before"])
+        pair = by_agent, hand(*figure["by_hand"])
         if round:  # the first imports what is imported where it is used
-            for times, time_ms in zip(measured[name], pair):
+            for times, time_ms in zip(each, pair):
                 times.append(time_ms)
 print(json.dumps(measured))
 """
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Each action and its command by hand, alternating."""
+    """Each action and the same by hand, alternating."""
+    bench.say(f"g: {bench.rounds} rounds in a booted node and in a container engine")
     try:
-        from tests.agent_inside import AgentInside
-        from tests.servers.node import Node
-        from tests.supervisors.asking import BINDS
+        return [*_in_a_node(bench), *_in_containers(bench), *_of_mysql(bench)]
     except ImportError as error:
         raise Unmeasured(f"install the extra [test]: {error}") from None
-    bench.say(f"g: {bench.rounds} rounds in a booted node")
-    restart, ping = ["systemctl", "restart", REDIS], ["redis-cli", "ping"]
-    figures: dict[str, object] = {
-        "service.restart": ("replicante.service.restart", {}, "DONE", [restart, ping]),
-        "service_restart": ("service_restart", {"service_name": "redis"}, "DONE", [restart, ping]),
-        "process_restart": ("process_restart", {"process_name": "redis"}, "DONE", [restart, ping]),
-    }
-    failing: dict[str, object] = {
-        "failing start": ("replicante.service.start", {}, "FAILED", [["systemctl", "start", "failing"]])
-    }
-    named = {"redis": {"unit": REDIS}}
+
+
+def _in_a_node(bench: Bench) -> Iterator[Row]:
+    from tests.agent_inside import PORT, AgentInside
+    from tests.servers.node import Node
+    from tests.servers.postgresql import newest_debian
+    from tests.supervisors.asking import BINDS
+
+    version = newest_debian().parts[-2]
     with Node("bench", binds=BINDS, keep_units=[REDIS]) as node:
-        node.write("/etc/systemd/system/failing.service", '[Service]\nType=exec\nExecStart=/bin/sh -c "exit 3"\n')
-        node.systemctl("daemon-reload")
-        datastore = {"kind": "redis", "url": "redis://127.0.0.1:6379"}
+        prepare(node, version)
+        node.run("pg_createcluster", "-p", "5444", version, "bench", "--", "--auth=trust")
+        node.systemctl("start", f"postgresql@{version}-bench.service")
         agent = AgentInside(node)
-
-        def measured(chosen: Mapping[str, object], unit: str) -> dict[str, tuple[list[float], list[float]]]:
-            document = {"services": named, "processes": named, "service": {"unit": unit}, "datastore": datastore}
-            agent.configure(document)
-            words = [sys.executable, "-c", MEASURING, str(bench.rounds), json.dumps(chosen)]
-            done = node.run(*words, timeout=500)
-            if done.returncode:
-                raise Unmeasured(done.stderr[-500:])
-            found: dict[str, tuple[list[float], list[float]]] = json.loads(done.stdout)
-            return found
-
-        found = measured(figures, REDIS) | measured(failing, "failing.service")
+        for scene in scenes(version):
+            agent.configure(scene.document)
+            yield from _rows(scene.timed, PORT, bench.rounds, node.run)
         agent.close()
-    return [_row(name, *times) for name, times in found.items()]
 
 
-def _row(name: str, agent: list[float], hand: list[float]) -> Row:
+def _in_containers(bench: Bench) -> Iterator[Row]:
+    from tests.agent_process import AgentProcess
+    from tests.kinds.configuring import toml
+    from tests.kinds.engines import driving, remove_all, run
+    from tests.servers.docker import DockerEngine
+
+    with DockerEngine(bench.new_directory("docker")) as engine:
+        engine.import_busybox()
+        run(engine, "shop", service="shop")
+        by_hand = [["docker", f"--host={engine.url}", "restart", "--time=1", "shop"]]
+        scene = Scene(
+            driving(engine),
+            [
+                Timed("container_restart", "container_restart", {"container": "shop"}, by_hand),
+                Timed("service_restart of a container", "service_restart", {"service_name": "shop"}, by_hand),
+            ],
+        )
+        agent = AgentProcess(bench.new_directory("agent"), config=toml(scene.document)).start()
+        try:
+            yield from _rows(scene.timed, agent.port, bench.rounds, _run)
+        finally:
+            agent.close()
+            remove_all(engine)
+
+
+def _of_mysql(bench: Bench) -> Iterator[Row]:
+    from tests.agent_process import AgentProcess
+
+    with clone_scene(bench.new_directory("mysql")) as (config, timed):
+        agent = AgentProcess(bench.new_directory("mysql-agent"), config=config).start()
+        try:
+            yield from _rows(timed, agent.port, bench.rounds, _run)
+        finally:
+            agent.close()
+
+
+def _run(*argv: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def _rows(timed: list[Timed], port: int, rounds: int, run: Run) -> Iterator[Row]:
+    figures = json.dumps([asdict(each) for each in timed])
+    done = run(sys.executable, "-c", MEASURING, str(port), str(rounds), figures, timeout=500)
+    if done.returncode:
+        raise Unmeasured(done.stderr[-800:])
+    measured: Any = json.loads(done.stdout)
+    for each, times in zip(timed, measured, strict=True):
+        yield _row(each, *times)
+
+
+def _row(timed: Timed, agent: list[float], hand: list[float]) -> Row:
     by_hand = sorted(hand)[len(hand) // 2]
-    bound = by_hand + max(MARGIN_MS, MARGIN * by_hand) if name != "failing start" else by_hand + 300
-    return compared("g", NAMES[name], "ms", agent, hand, Target("value", "<=", round(bound, 1), "ms"))
+    bound = by_hand + max(timed.extra_ms, MARGIN * by_hand)
+    return compared("g", timed.name, "ms", agent, hand, Target("value", "<=", round(bound, 1), "ms"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from typing import Any
 
 from bench.figure import Unmeasured
@@ -18,8 +19,14 @@ LOOP = "replicante.test.loop"
 class Client:
     """One connection to an agent; any answer but 200 is Unmeasured."""
 
-    def __init__(self, port: int) -> None:
-        self.connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    def __init__(self, port: int, context: ssl.SSLContext | None = None, token: str | None = None) -> None:
+        """By TLS where a context is given, with a token where one is."""
+        self.connection = (
+            HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
+            if context
+            else HTTPConnection("127.0.0.1", port, timeout=30)
+        )
+        self._own = {"Authorization": f"Bearer {token}"} if token else {}
 
     def close(self) -> None:
         """Give the connection up."""
@@ -40,9 +47,16 @@ class Client:
 
     def read(self, method: str, path: str, body: object = None) -> bytes:
         """The bytes of an answer."""
-        headers = {"Content-Type": "application/json"} if method == "POST" else {}
+        headers = self._own | ({"Content-Type": "application/json"} if method == "POST" else {})
         data = json.dumps(body).encode() if method == "POST" else None
-        self.connection.request(method, PREFIX + path, data, headers)
+        return self._answer(method, PREFIX + path, data, headers)
+
+    def scrape(self) -> bytes:
+        """The metrics, as Prometheus asks for them."""
+        return self._answer("GET", "/metrics", None, self._own)
+
+    def _answer(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> bytes:
+        self.connection.request(method, path, data, headers)
         response = self.connection.getresponse()
         content = response.read()
         if response.status != 200:

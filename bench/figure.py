@@ -15,7 +15,7 @@ class Unmeasured(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """Where one run keeps its files, how often it repeats, and whom it tells of its progress."""
+    """Where one run keeps its files, how often it repeats, and where it reports progress."""
 
     directory: Path
     rounds: int

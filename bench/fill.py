@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agent.store import Store
-from agent.store.chain import chained
+from agent.store.audit_chain import chained
 from bench.client import SUCCESS
 from bench.figure import Bench
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 import time
 from contextlib import closing
 from http.client import HTTPSConnection
 from pathlib import Path
 from statistics import median
 
+from bench.certificate import make_certificate
 from bench.client import PREFIX
 from bench.figure import Bench, Row, Target, Unmeasured, compared
 from bench.server import Server, agent, bare
 
 CALLS = 50
-CERTIFICATE = (
-    "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-    "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1",
-)  # fmt: skip
 
 
 def measure(bench: Bench) -> list[Row]:
     """50 connections to each a round, one request each."""
     bench.say(f"f: {bench.rounds} rounds of {CALLS} connections")
-    certificate, key = _certificate(bench.new_directory("tls"))
+    certificate, key = make_certificate(bench.new_directory("tls"))
     tls = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
     with agent(bench, tls, encrypted=True) as ours, bare(bench, certificate, key) as theirs:
         rounds = [
@@ -49,13 +45,3 @@ def _first_answer(server: Server, path: str, certificate: Path) -> float:
         if answer.status != 200:
             raise Unmeasured(f"GET {path}: {answer.status}")
     return median(times)
-
-
-def _certificate(directory: Path) -> tuple[Path, Path]:
-    certificate, key = directory / "server.pem", directory / "server.key"
-    made = subprocess.run(
-        [*CERTIFICATE, "-out", certificate, "-keyout", key], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        raise Unmeasured(f"openssl: {made.stderr.strip()[-200:]}")
-    return certificate, key

@@ -17,6 +17,7 @@ REQUESTS = 600
 WARM_UP = 100
 QUEUED = 20
 EXECUTIONS = 40
+RATIO = Target("ratio", "<=", 1.2)
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -29,7 +30,8 @@ def measure(bench: Bench) -> list[Row]:
         executed = _compare_executions(large, small)
         with closing(Reader(large)) as many_reader, closing(Reader(small)) as few_reader:
             reads = [_compare(name, many_reader, few_reader) for name in ("finished", "queue", "info")]
-    return [*reads, executed]
+            scrape = _compare("metrics", many_reader, few_reader, Target("value", "<=", 10, "ms"))
+    return [*reads, scrape, executed]
 
 
 class Reader:
@@ -51,18 +53,20 @@ class Reader:
         """The time of one read; for info, of an action anywhere in the table."""
         path = f"/info/{random.choice(self.ids)}" if name == "info" else f"/{name}"
         start = time.perf_counter()
-        self.client.read("GET", path)
+        if name == "metrics":
+            self.client.scrape()
+        else:
+            self.client.read("GET", path)
         return (time.perf_counter() - start) * 1000
 
 
-def _compare(name: str, large: Reader, small: Reader) -> Row:
+def _compare(name: str, large: Reader, small: Reader, target: Target = RATIO) -> Row:
     for reader in (large, small) * WARM_UP:
         reader.milliseconds(name)
     times: tuple[list[float], list[float]] = [], []
     for _ in range(REQUESTS):
         times[0].append(large.milliseconds(name))
         times[1].append(small.milliseconds(name))
-    target = Target("ratio", "<=", 1.2)
     return compared("d", f"{name}, {MANY:,} finished against {FEW:,}", "ms", *times, target=target)
 
 
