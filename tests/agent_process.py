@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from tests.servers.process import pause_after
+from tests.warm_start import Forked, WarmStart, imports_the_same
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 PREFIX = "/api/unstable/actions"
 FINAL = ("DONE", "FAILED")
+PYTHON_GUNICORN = [sys.executable, "-m", "gunicorn"]
 UNSET: Any = object()
 Fact = TypeVar("Fact")
 
@@ -28,10 +32,12 @@ Fact = TypeVar("Fact")
 def eventually(fact: Callable[[], Fact], what: str, timeout: float = 10.0) -> Fact:
     """Ask for a fact until it is true and return it; `AssertionError` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
-    while not (found := fact()):
+    while True:
+        begun = time.monotonic()
+        if found := fact():
+            return found
         assert time.monotonic() < deadline, f"not within {timeout} seconds: {what}"
-        time.sleep(0.02)
-    return found
+        time.sleep(pause_after(time.monotonic() - begun))
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class AgentProcess:
     free port of the loopback, or with `unix` on a socket in the directory.
     """
 
+    warm: WarmStart | None = None
+    """Forks agents that import nothing else than usual; without it each is a new interpreter."""
+
     def __init__(
         self,
         directory: Path,
@@ -78,27 +87,31 @@ class AgentProcess:
         self.socket = str(directory / "agent.sock") if unix else None
         self.port = 0 if unix else free_port()
         self.env = self._environment(env or {})
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         (directory / "agent.toml").write_text(with_test_kinds(config), encoding="utf-8")
 
     # Life
 
     def command(self) -> list[str]:
         """What is run: gunicorn, as in production."""
-        return [sys.executable, "-m", "gunicorn", "-c", str(CHECKOUT / "gunicorn.conf.py")]
+        return [*PYTHON_GUNICORN, "-c", str(CHECKOUT / "gunicorn.conf.py")]
 
     def start(self) -> Self:
         """Start it and wait until it answers; `AssertionError` with its log when it does not."""
+        command = self.command()
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                cwd=self.directory,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            if self.warm and command[:3] == PYTHON_GUNICORN and imports_the_same(self.env):
+                self.process = self.warm.start(command[3:], self.directory, self.env, log)
+            else:
+                self.process = subprocess.Popen(
+                    command,
+                    cwd=self.directory,
+                    env=self.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         try:
             self.await_ready()
         except BaseException:
@@ -163,6 +176,12 @@ class AgentProcess:
     def log_text(self) -> str:
         """Everything it has logged so far."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
+    def whole_log(self) -> str:
+        """The same, of an agent that has said that it starts: a search in the log of none would find nothing."""
+        text = self.log_text()
+        assert "Starting gunicorn" in text, f"this is not the log of an agent: {text!r}"
+        return text
 
     # Calls
 
@@ -287,7 +306,7 @@ class AgentProcess:
         }
         return kept | own | dict(extra)
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> subprocess.Popen[bytes] | Forked:
         assert self.process is not None, "the agent is not started"
         return self.process
 

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import os
+import re
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.agent_process import AgentProcess, StartAgent
+from tests.agent_process import CHECKOUT, AgentProcess, StartAgent
+from tests.servers.process import locked
+from tests.warm_start import WarmStart
 
 pytest.register_assert_rewrite("tests.conformance.shapes")
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.order", "tests.fast", "tests.servers.fixtures"]
 
+# A net under tests that hang: far more than the longest takes on a busy machine. For pytest-timeout, where it is there.
+os.environ.setdefault("PYTEST_TIMEOUT", "900")
+
+COMPILED_BY_PYTEST = re.compile(r"/(test_\w+|conftest)\.py$")
 GATE, ROOM = Path(__file__), Path(__file__).parent  # locked; nothing is written
 STARTED = pytest.StashKey[list[AgentProcess]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the checkout once, for all agents and commands, where Python is forbidden to write what it compiles."""
+    if not hasattr(config, "workerinput"):
+        for package in ("agent", "tests"):
+            compileall.compile_dir(CHECKOUT / package, quiet=2, rx=COMPILED_BY_PYTEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_agents(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Agents are forked from a process that has imported their modules, but where a test says `cold_agents`."""
+    if pytestconfig.getoption("--fast"):
+        yield
+        return
+    AgentProcess.warm = warm = WarmStart(CHECKOUT)
+    yield
+    AgentProcess.warm = None
+    warm.close()
+
+
+@pytest.fixture
+def cold_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents start as on a host: in an interpreter of their own, which imports what it finds."""
+    monkeypatch.setattr(AgentProcess, "warm", None)
 
 
 @pytest.fixture
@@ -80,26 +112,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
-@contextmanager
-def locked(path: Path, how: int) -> Iterator[int]:
-    """The descriptor of a file or directory while it is locked."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, how)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the logs of a failed test's agents."""
+    """Show the logs of a failed test's agents; escape what xdist could not send as UTF-8."""
     report = yield
     if report.failed:
         for each in agents_of(item):
             report.sections.append((f"log of {each.directory.name}", each.log_text()[-20000:]))
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
 
 

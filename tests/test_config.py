@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from agent import config, datastores
-from agent.checks import Wrong
 from agent.config import Settings
+from agent.config.mistakes import Mistake
 from agent.datastores.base import DatastoreRefused
 from agent.errors import ConfigError
 from tests.agent_process import CHECKOUT, StartAgent, free_port
@@ -49,6 +49,8 @@ WRONG = [
     ("api", "socket_group", "0", "the name of a group", "0"),
     ("agent", "kinds_path", "1", "a text", "1"),
     ("api", "tls", '"server.pem"', "a table", '"server.pem"'),
+    ("api", "async_actions", "true", 'one of "seed", "typed"', "true"),
+    ("api", "node_protocol", '"0.6"', 'one of "seed", "0.5"', '"0.6"'),
     ("api", "threads", "0", "a positive integer", "0"),
     ("api", "threads", "1.5", "a positive integer", "1.5"),
     ("api", "threads", "true", "a positive integer", "true"),
@@ -63,11 +65,14 @@ WRONG = [
     ("actions", "queue_limit", "0", "a positive integer", "0"),
     ("actions", "queue_bytes", "0", "a positive integer", "0"),
     ("actions", "history_bytes", "0", "a positive integer", "0"),
+    ("actions", "approval", '"deploy"', "a list of texts", '"deploy"'),
+    ("actions", "output_limit", "0", "a positive integer", "0"),
     ("actions", "finished_limit", "0", "a positive integer", "0"),
     ("actions", "prune_interval", "-0.5", "a positive number", "-0.5"),
     ("actions", "prune_keep", "-1", "an integer of 0 or more", "-1"),
     ("actions", "prune_keep", "true", "an integer of 0 or more", "true"),
     ("actions", "prune_limit", "0", "a positive integer", "0"),
+    ("actions", "resume_within", "-1", "a positive number", "-1"),
     ("actions", "timeouts", "60", "a table", "60"),
     ("audit", "keep", "400", 'a time span such as "90s", "24h" or "400d"', "400"),
     ("audit", "keep", '"0d"', 'a time span such as "90s", "24h" or "400d"', '"0d"'),
@@ -111,7 +116,7 @@ def refused(file: Path, text: str, **environ: str) -> str:
     return said.removeprefix(f"{file}: ")
 
 
-# Wrong values
+# Mistake values
 
 
 @pytest.mark.parametrize(("table", "option", "value", "expected", "got"), WRONG)
@@ -132,7 +137,7 @@ def test_there_is_a_wrong_value_above_for_every_option() -> None:
 def test_every_option_of_every_table_refuses_what_it_cannot_be() -> None:
     sections = [*config.TABLES.values(), *config.NAMED_TABLES.values()]
     for each in [each for section in sections for each in fields(section)]:
-        with pytest.raises(Wrong):
+        with pytest.raises(Mistake):
             each.metadata["check"](date(2019, 8, 30))
 
 

@@ -17,7 +17,7 @@ CONFIGURATIONS = [example for example in EXAMPLES if example.lstrip().startswith
 
 
 def test_there_are_examples() -> None:
-    assert len(CONFIGURATIONS) == 5
+    assert len(CONFIGURATIONS) == 6
 
 
 @pytest.mark.parametrize("example", CONFIGURATIONS, ids=lambda example: example.split()[0])

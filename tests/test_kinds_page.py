@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from agent import kinds_page
+from agent.tools import kinds_page
 
 PAGE = Path(__file__).parent.parent / "docs" / "kinds.rst"
 
 
 def test_the_page_is_the_one_that_the_kinds_give() -> None:
-    assert PAGE.read_text() == kinds_page.document()
+    assert PAGE.read_text() == kinds_page.document(), "run: make docs (agentctl config kinds > docs/kinds.rst)"

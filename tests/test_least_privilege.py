@@ -13,13 +13,20 @@ import pytest
 from tests.agent_inside import AgentInNode
 from tests.agent_process import eventually
 from tests.servers.node import Node
+from tests.test_host_page import EXAMPLES
 
 SHIPPED = Path(__file__).parents[1] / "systemd"
 ACTIONS = "/api/3/stacks/default/actions"
 NEEDS_A_PASSWORD = 2  # what pkcheck ends with where no rule says yes
 SECRET = "server-correct-horse"
 
-CONFIGURATION = """
+UNIT_ACTION, TEMPLATE, HELPER = (
+    next(each for each in EXAMPLES if each.startswith(beginning))
+    for beginning in ("[external_actions.trim-journal]", "# /etc/systemd/system/trim-journal@", "#!/bin/sh")
+)
+"""The example of docs/host.rst, section "External actions as units"."""
+CONFIGURATION = f"""
+{UNIT_ACTION}
 [agent]
 kinds = ["patient"]
 kinds_path = "/opt/kinds"
@@ -47,7 +54,7 @@ DROP_IN = "[Service]\nLoadCredential=redis:/etc/keys/redis\n"
 PATIENT = '''
 import os
 
-from agent.hosts.jobs import Exited, Jobs, Running as JobRunning
+from agent.jobs.jobs import Exited, Jobs, Running as JobRunning
 from agent.kinds.base import Done, Failed, Kind, Running
 
 SCRIPT = """echo started >>/var/lib/agent/started; id -un; cat /proc/self/cgroup
@@ -97,6 +104,9 @@ def node(agent_venv: Path, start_node: Callable[..., Node]) -> Node:
     host.write("/etc/db/a.conf", database(6401))
     host.write("/etc/db/b.conf", database(6402) + "replicaof 127.0.0.1 6401\n")
     host.write("/opt/kinds/patient.py", PATIENT)
+    for template in ("trim-journal", "other"):
+        host.write(f"/etc/systemd/system/{template}@.service", TEMPLATE)
+    host.write("/usr/local/bin/unit-action", HELPER, 0o755)
     host.write("/etc/agent/agent.toml", CONFIGURATION)
     host.systemctl("daemon-reload")
     host.systemctl("reload", "dbus")
@@ -112,12 +122,12 @@ def database(port: int) -> str:
     )
 
 
-def install_rule(node: Node, configuration: str) -> None:
-    """As root does it, for an agent with this configuration."""
+def install_rule(node: Node, configuration: str, without: str = "nothing") -> None:
+    """As root does it, for an agent with this configuration; `without` is a verb that root leaves out."""
     node.write("/root/agent.toml", configuration)
     made = node.run("/opt/agent/bin/agentctl", "polkit", "/root/agent.toml")
     assert made.returncode == 0, made.stderr
-    node.write("/etc/polkit-1/rules.d/50-agent.rules", made.stdout)
+    node.write("/etc/polkit-1/rules.d/50-agent.rules", made.stdout.replace(f'"{without}"', '"none"'))
     node.run("systemctl", "reset-failed", "polkit")
     node.systemctl("restart", "polkit")
 
@@ -163,6 +173,36 @@ def test_all_that_are_listed_are_restarted_by_an_action(agent: AgentInNode) -> N
     (restarted,) = done(agent, agent.schedule("restart", {}))["services"]
     assert (restarted["unit"], restarted["pid"]) == ("listed.service", agent.node.show("listed", "MainPID"))
     assert [unit for unit in units if agent.node.show(unit, "InvocationID") != before[unit]] == ["listed"]
+
+
+def test_an_external_action_starts_an_instance_of_its_template_and_no_other_unit(agent: AgentInNode) -> None:
+    action_id = agent.schedule("external.trim-journal", {})
+    unit = f"trim-journal@{action_id}.service"
+    assert done(agent, action_id) == {"status": "finished", "error": "", "unit": unit}
+    assert agent.node.show(unit, "Result") == "success" and agent.node.show(unit, "ActiveState") == "active"
+    assert agent.node.run("ps", "-o", "user=", "-p", agent.node.show("agent", "MainPID")).stdout == "agent\n"
+    other = "3f0f9a52-5d5c-4d0e-8f43-0a3a6f3f2a10"
+    for name in (unit, f"trim-journal@{other}.service"):
+        allowed = [verb for verb in ("start", "restart", "stop") if not refused(systemctl(agent.node, verb, name))]
+        assert allowed == ["start", "stop"], name
+    for name in ("trim-journal@mine", "trim-journal@", f"trim-journal@{other.upper()}", f"other@{other}", f"x{unit}"):
+        assert systemctl(agent.node, "start", f"{name.removesuffix('.service')}.service"), name
+
+
+def test_an_external_action_whose_unit_fails_says_which_unit(agent: AgentInNode) -> None:
+    broken = "/etc/systemd/system/trim-journal@.service.d/broken.conf"
+    agent.node.write(broken, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    agent.node.systemctl("daemon-reload")
+    try:
+        action = agent.await_final(agent.schedule("external.trim-journal", {}), timeout=40)["action"]
+    finally:
+        agent.node.run("rm", broken)
+        agent.node.systemctl("daemon-reload")
+    assert (action["state"], action["state_payload"]["status"]) == ("FAILED", "failed")
+    assert (
+        action["state_payload"]["exit_status"] == 0
+        and f"trim-journal@{action['id']}.service failed" in action["message"]
+    )
 
 
 PAUSABLE = [("service", "paused", {"service_name": "web"}), ("process", "worker", {"process_name": "worker"})]
@@ -268,6 +308,33 @@ def test_what_the_rule_does_not_name_fails_with_the_words_of_systemd(agent: Agen
     refusal = "the agent's user may not stop db@b.service (see agentctl polkit): Failed to stop db@b.service: "
     assert said.startswith(refusal)
     assert said.endswith("authentication required") and "\n" not in said
+
+
+def test_without_a_grant_of_reset_failed_the_limit_of_starts_is_waited_for_before_the_stop(agent: AgentInNode) -> None:
+    node = agent.node
+    limited = "/etc/systemd/system/listed.service.d/limit.conf"
+
+    def restart_with_limit(seconds: int) -> Any:
+        node.write(limited, f"[Unit]\nStartLimitIntervalSec={seconds}\nStartLimitBurst=1\n")
+        node.systemctl("daemon-reload")
+        node.systemctl("reset-failed", "listed")
+        node.systemctl("restart", "listed")
+        return agent.await_final(agent.schedule("restart", {}), timeout=40)["action"]
+
+    install_rule(node, CONFIGURATION, without="reset-failed")
+    try:
+        assert restart_with_limit(2)["state"] == "DONE"
+        pid = node.show("listed", "MainPID")
+        refused = restart_with_limit(600)
+        assert refused["state"] == "FAILED"
+        assert "may be started 1 times in 600 s" in refused["state_payload"]["message"]
+        assert "the agent's user may not reset-failed listed.service" in refused["state_payload"]["message"]
+        assert node.systemctl("is-active", "listed") == "active" and node.show("listed", "MainPID") not in (pid, "0")
+    finally:
+        node.run("rm", limited)
+        node.systemctl("daemon-reload")
+        node.systemctl("reset-failed", "listed")
+        install_rule(node, CONFIGURATION)
 
 
 @pytest.fixture

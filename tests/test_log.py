@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.ration import Ration
+from agent.util.rate_limiter import RateLimiter
 from tests.agent_process import PREFIX, AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import SUCCESS
 from tests.hooks.pushing import deliver, encoded, hooked, push
@@ -45,7 +45,7 @@ def test_a_log_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
 
 def test_so_many_a_second_are_said_and_the_others_counted() -> None:
     now = [5.0]
-    ration = Ration(3, lambda: now[0])
+    ration = RateLimiter(3, lambda: now[0])
     assert [ration.take() for _ in range(5)] == [0, 0, 0, None, None]
     now[0] = 5.999
     assert ration.take() is None

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent import cli, config, polkit
+from agent import cli, config
+from agent.errors import ConfigError
+from agent.tools import polkit
 
 EVERYTHING = r"""
 [service]
@@ -61,6 +63,23 @@ def test_without_a_configuration_only_jobs_are_left() -> None:
     assert "agent-job@" in empty and variable("user", empty) == "agent"
 
 
+def test_the_template_of_an_external_action_is_named_only_where_there_is_one() -> None:
+    own = '[external_actions.a]\naction = ["a"]\ncheck = ["b"]\n'
+    assert "templates" not in rule(own) and rule(own) == rule("")
+    text = rule(
+        f'{own}unit = "b@.service"\n[external_actions.c]\naction = ["a"]\ncheck = ["b"]\nunit = "a\\\\x2d@.service"\n'
+    )
+    assert variable("templates", text) == ["a\\x2d@.service", "b@.service"] and variable("units", text) == {}
+
+
+@pytest.mark.parametrize(
+    "unit", ["vacuum.service", "vacuum@x.service", "vacuum@.timer", "@.service", "a b@.service", ""]
+)
+def test_what_is_no_template_is_refused(unit: str) -> None:
+    with pytest.raises(ConfigError, match="a template of services"):
+        rule(f'[external_actions.a]\naction = ["a"]\ncheck = ["b"]\nunit = "{unit}"\n')
+
+
 def test_a_reboot_is_allowed_only_where_it_is_configured() -> None:
     without = rule(EVERYTHING.replace("reboot =", "# reboot ="))
     assert "reboot" not in "\n".join(line for line in without.splitlines() if not line.startswith("//"))
@@ -96,7 +115,25 @@ def test_agentctl_prints_it_for_the_user_that_it_is_told(tmp_path: Path, capsys:
     assert cli.main(["polkit", str(file), "--user", "operator"]) == 0
     printed = capsys.readouterr().out
     assert printed == rule(EVERYTHING, "operator").replace("a test", str(file)) and printed.startswith("//")
-    assert "\n//     agentctl polkit /etc/agent/agent.toml > /etc/polkit-1/rules.d/50-agent.rules\n" in printed
+    assert "run `agentctl polkit --write`" in printed
+
+
+def test_agentctl_writes_it_into_its_file_when_it_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, written = tmp_path / "agent.toml", tmp_path / "50-agent.rules"
+    monkeypatch.setattr(polkit, "FILE", written)
+    file.write_text(EVERYTHING)
+    words = ["polkit", str(file), "--user", "operator", "--write"]
+    assert cli.main(words) == 0
+    assert written.read_text() == rule(EVERYTHING, "operator").replace("a test", str(file))
+    assert written.stat().st_mode & 0o777 == 0o644
+    before = written.stat()
+    assert cli.main(words) == 0
+    assert (written.stat().st_ino, written.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert capsys.readouterr().out == ""
+    file.write_text("[service]\nunit = 5\n")
+    assert cli.main(words) != 0 and written.read_text() == rule(EVERYTHING, "operator").replace("a test", str(file))
 
 
 def test_agentctl_says_that_it_has_found_no_configuration(

@@ -2,22 +2,22 @@
 
 import pytest
 
-from agent import signature
+from agent.auth import hmac_signature
 
 SECRET, BODY = "It's a Secret to Everybody", b"Hello, World!"
 SIGNED = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
 
 def test_it_is_the_one_that_github_documents() -> None:
-    assert signature.sign(SECRET, BODY) == SIGNED
-    assert signature.verify(SECRET, BODY, SIGNED)
+    assert hmac_signature.sign(SECRET, BODY) == SIGNED
+    assert hmac_signature.verify(SECRET, BODY, SIGNED)
 
 
 @pytest.mark.parametrize("given", ["", SIGNED[:-1], SIGNED + "0", SIGNED.upper(), SIGNED[7:], "\udcff", "é" * 71])
 def test_nothing_else_is_accepted(given: str) -> None:
-    assert not signature.verify(SECRET, BODY, given)
+    assert not hmac_signature.verify(SECRET, BODY, given)
 
 
 def test_another_secret_or_body_has_another_signature() -> None:
-    assert not signature.verify(SECRET + " ", BODY, SIGNED)
-    assert not signature.verify(SECRET, BODY + b"\n", SIGNED)
+    assert not hmac_signature.verify(SECRET + " ", BODY, SIGNED)
+    assert not hmac_signature.verify(SECRET, BODY + b"\n", SIGNED)

@@ -10,7 +10,7 @@ import pytest
 from agent.caches.base import CacheFailed
 from agent.caches.memcached import Memcached
 from agent.config import Cache
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.servers.fixtures import temporary_directory
 from tests.servers.memcached import MemcachedServer
 

@@ -12,7 +12,7 @@ import pytest
 from agent.caches.base import CacheFailed
 from agent.caches.redis import Redis
 from agent.config import Cache
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.servers.fixtures import temporary_directory
 from tests.servers.redis import MAKES, RedisServer, binary_of
 
@@ -46,7 +46,7 @@ def clear(url: str, *databases: int, **options: Any) -> dict[str, int]:
     cleared = Redis(Cache(kind="redis", url=url, databases=databases or (0,), **{"timeout": 5, **options})).clear(
         Stop()
     )
-    assert cleared.problem is None and not cleared.goes_on
+    assert cleared.problem is None and not cleared.unfinished
     return cleared.freed
 
 

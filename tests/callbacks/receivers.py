@@ -7,6 +7,7 @@ import hmac
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,8 @@ class Told:
     headers: dict[str, str]
     body: bytes
     behaviour: str
+    at: float = 0.0
+    """When it came, by the monotonic clock."""
 
     @property
     def action(self) -> Any:
@@ -36,7 +39,7 @@ class Told:
 
 
 class Receiver:
-    """One address of the loopback. `behaviours` say by path what is done: a status, or one of the words below.
+    """One address of the loopback. `behaviours` by path: a status, perhaps with a header, or one of the words below.
 
     `slow` takes half a second to take it, `hang` reads and answers nothing, `drip` answers for ever,
     `garbage` is no HTTP, `close` says nothing, `redirect` leads elsewhere here.
@@ -88,7 +91,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64  # one that finds no room is tried again after a second, the time that some get
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away or could not be spoken with is part of the game."""
+        """Nothing: a client may disconnect, or fail to agree on encryption."""
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
@@ -97,7 +100,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             behaviour = receiver.behaviours.get(self.path, TAKE)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.told.append(Told(self.path, headers, body, behaviour))
+            receiver.told.append(Told(self.path, headers, body, behaviour, time.monotonic()))
             self._behave(behaviour)
 
         def _behave(self, behaviour: str) -> None:
@@ -117,7 +120,10 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Location", receiver.url("/elsewhere"))
                 self.end_headers()
             elif behaviour != "close":
-                self.send_response(int(behaviour))
+                status, _, header = behaviour.partition(" ")
+                self.send_response(int(status))
+                if header:
+                    self.send_header(*header.split(": ", 1))
                 self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import ssl
 import time
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_every_end_is_told_as_the_wire_tells_it(start_agent: StartAgent, receive
         assert b"correct horse" not in each.body
     assert [each.action["finished_success"] for each in told] == [True, False, False, False]
     assert len(receiver.told) == 4
-    assert "quite-secret" not in agent.log_text()
+    assert "quite-secret" not in agent.whole_log()
 
 
 def test_without_a_secret_nothing_is_signed_and_one_line_warns_of_that(
@@ -96,12 +97,11 @@ def test_one_that_was_away_for_fifty_is_told_of_all_in_order_and_they_are_kept_u
         f"WARNING callbacks to {receiver.url('')} wait: Connection refused",
         f"INFO callbacks to {receiver.url('')} are taken again",
     ]
-    assert "quite-secret" not in agent.log_text()
+    assert "quite-secret" not in agent.whole_log()
 
 
 ANSWERS = {
     "/404": ("404", "it answered 404"),
-    "/410": ("410", "it answered 410"),
     "/500": ("500", "it answered 500"),
     "/302": ("redirect", "it answered 307"),
     "/garbage": ("garbage", "it does not answer in HTTP"),
@@ -119,8 +119,8 @@ def test_whatever_is_not_taken_is_told_again_and_none_waits_for_another(
     agent = start_agent(config=config([receiver.url(path) for path in paths], timeout=1))
     begin = time.monotonic()
     ids = outcomes(agent, 20)
-    assert time.monotonic() - begin < 5, "the queue waits for nobody"
-    told = receiver.await_taken(20, "/fine", timeout=5)
+    assert time.monotonic() - begin < 20, "no action waited for the timeout of a receiver"
+    told = receiver.await_taken(20, "/fine")
     assert [each.headers["x-agent-delivery"] for each in told] == ids
     waits = sorted(f"WARNING callbacks to {receiver.url('')} wait: {reason}" for _, reason in ANSWERS.values())
     eventually(lambda: sorted(lines(agent, " wait: ")) == waits, "each waits, for its own reason")
@@ -133,14 +133,15 @@ def test_whatever_is_not_taken_is_told_again_and_none_waits_for_another(
     eventually(lambda: len(lines(agent, " are taken again")) == len(ANSWERS), "each is taken again")
     assert len(lines(agent, " wait: ")) == len(ANSWERS)
     assert not [each for each in receiver.told if each.path == "/elsewhere"]
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
 
 
 def test_a_receiver_that_hangs_slows_neither_calls_nor_the_queue_nor_the_stop(
     start_agent: StartAgent, receiver: Receiver
 ) -> None:
     receiver.behaviours = {"/": "hang"}
-    agent = start_agent(config=config([receiver.url()], timeout=30))
+    timeout = 30
+    agent = start_agent(config=config([receiver.url()], timeout=timeout))
     outcomes(agent, 1)
     eventually(lambda: receiver.told, "it is being told")
     connection = agent.connect()
@@ -148,9 +149,9 @@ def test_a_receiver_that_hangs_slows_neither_calls_nor_the_queue_nor_the_stop(
     for _ in range(100):
         agent.schedule("replicante.test.success", {}, connection=connection)
     connection.close()
-    eventually(lambda: not agent.queue(), "all are executed")
-    assert time.monotonic() - begin < 4
-    agent.stop(timeout=3)
+    eventually(lambda: not agent.queue(), "all are executed", timeout)
+    agent.stop(timeout=timeout)
+    assert time.monotonic() - begin < timeout, "nothing waited for the receiver"
 
 
 def test_a_reload_cuts_what_is_not_taken_soon_and_the_next_executor_goes_on_with_it_in_order(
@@ -210,7 +211,7 @@ def test_what_waits_too_long_is_dropped_with_one_line(
 ) -> None:
     receiver.behaviours = {"/": "500"}
     with closing(Store(tmp_path / "agent.db")) as store:
-        outbox.set_receivers(store, [receiver.url()])
+        outbox.set_receivers(store, [receiver.url()], ("action.final",))
         for _ in range(3):
             schedule(store)
             finish(store)
@@ -231,13 +232,14 @@ def test_the_wall_clock_neither_drops_nor_floods(start_agent: StartAgent, receiv
     agent = start_agent(config=config([receiver.url()], keep=3600), env=env)
     ids = outcomes(agent, 2)
     eventually(lambda: len(receiver.told) == 2, "it was tried twice")
-    begin = time.monotonic()
     for jump in ("-1d", "+365d", "-1d", "+0"):
         wall.set(jump)
         ids += outcomes(agent, 1)
     receiver.behaviours = {}
-    receiver.await_taken(1)
-    assert 1 < time.monotonic() - begin < 10, "after the pause that was due, of 2 seconds, or the next one of 4"
+    first = receiver.await_taken(1, timeout=60)[0]
+    tries = [each.at for each in receiver.told[: receiver.told.index(first) + 1]]
+    pauses = [after - before for before, after in pairwise(tries)]
+    assert all(pause >= 0.9 * due for pause, due in zip(pauses, (1, 2, 4, 8), strict=False)), pauses
     assert not lines(agent, "dropped")
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(6)] == ids
 
@@ -260,7 +262,7 @@ def test_a_url_that_is_not_configured_any_more_is_forgotten_with_one_line_also_w
     later = outcomes(agent, 1)
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1, "/edited")] == later
     assert len(other.told) == 3
-    assert "quite-secret" not in agent.log_text()
+    assert "quite-secret" not in agent.whole_log()
 
 
 def test_of_two_agents_on_one_database_one_tells(start_agent: StartAgent, receiver: Receiver) -> None:

@@ -1,6 +1,7 @@
-"""A host whose systemd executes itself again, and whose dbus is restarted, at random moments under actions of an agent.
+"""A host that is disturbed at random moments under actions of an agent: none fails, and each acts once.
 
-`python -m tests.chaos.host` runs it in a booted node, as root.
+`python -m tests.chaos.host` runs it in a booted node, as root: `--minutes` of all disturbances, or a number of
+daemon-reexecs and restarts of dbus. The same seed makes the same choices.
 """
 
 from __future__ import annotations
@@ -8,89 +9,161 @@ from __future__ import annotations
 import argparse
 import random
 import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from http.client import HTTPException
+from itertools import repeat
 from typing import Any
 
 from tests.agent_inside import AgentInside
+from tests.chaos import disturbances
+from tests.chaos.disturbances import Disturbance
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS
 
-UNIT = "victim.service"
+DISK = "300m"
+VICTIM, APP = "victim.service", "app.service"
+# On a file system of its own, so that a full disk costs no line.
 COUNTED = """
 [Service]
-ExecStartPre=/bin/sh -c "echo started >>/var/starts"
+ExecStartPre=/bin/sh -c "echo started >>/run/starts.%p"
 ExecStart=/bin/sleep infinity
 """
-REEXEC, DBUS = ["daemon-reexec"], ["restart", "dbus"]
+ALWAYS_BACK = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=50ms\n"
+REPOSITORY = """
+set -e; git init --quiet --initial-branch=main /srv/app.git; cd /srv/app.git; echo one >page; git add page
+git -c user.name=a -c user.email=a@example.com commit --quiet --message=one; mkdir /srv/app
+"""
 RESTARTS = [("service_restart", {"service_name": "victim"}), ("process_restart", {}), ("restart", {})]
 PAUSES = [("service_pause", {"service_name": "victim"}), ("service_resume", {"service_name": "victim"})]
+DEPLOYS: list[tuple[str, dict[str, str]]] = [("deploy", {})]
+PATIENCE = 120.0
+"""Seconds that an action may take, or that the agent may refuse it for want of a disk."""
 
 
 def prepare(node: Node) -> AgentInside:
-    """An agent in the node for which the unit is a service, a process and one of the host's services."""
-    node.write(f"/etc/systemd/system/{UNIT}", COUNTED)
+    """An agent in the node for which the victim is a service, a process and one of the host's services."""
+    for unit in (VICTIM, APP):
+        node.write(f"/etc/systemd/system/{unit}", COUNTED)
     # The disturbances are more restarts of dbus than its own limit of starts allows.
     node.write("/etc/systemd/system/dbus.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
+    agent = AgentInside(node)
+    node.write("/etc/systemd/system/agent.service.d/always.conf", ALWAYS_BACK)
+    made = node.run("sh", "-c", REPOSITORY)
+    assert made.returncode == 0, made.stderr
     node.systemctl("daemon-reload")
-    node.systemctl("start", UNIT)
-    named = {"victim": {"unit": UNIT}}
-    return AgentInside(node).configure({"services": named, "processes": named, "host": {"services": [UNIT]}})
+    node.systemctl("start", VICTIM, APP)
+    named = {"victim": {"unit": VICTIM}}
+    application = {"repository": "/srv/app.git", "path": "/srv/app", "services": [APP]}
+    return agent.configure(
+        {"services": named, "processes": named, "host": {"services": [VICTIM]}, "applications": {"app": application}}
+    )
 
 
-def torment(agent: AgentInside, seed: int, reexecs: int, dbus_restarts: int) -> int:
-    """Disturb the host so often while actions run one after the other; the number of restarts that were done.
+def torment(agent: AgentInside, seed: int, happening: Iterable[Disturbance]) -> Counter[str]:
+    """Disturb the host so while actions run one after the other; how many of each kind were done.
 
-    AssertionError where an action failed, the unit was started otherwise than once for each restart, or is down.
+    AssertionError where an action failed, a unit was started otherwise than once for each restart, or is down.
     """
     chance, over = random.Random(seed), threading.Event()
-    disturbing = threading.Thread(target=_disturb, args=(agent.node, seed, reexecs, dbus_restarts, over))
-    before, restarts = _starts(agent.node), 0
+    disturbing = threading.Thread(target=_disturb, args=(agent, seed, happening, over))
+    before, done = _starts(agent.node), Counter[str]()
     disturbing.start()
     try:
         while not over.is_set():
-            restarts += 1
-            _perform(agent, *chance.choice(RESTARTS))
-            for kind, args in PAUSES if chance.random() < 0.5 else []:
+            for kind, args in _some(chance):
                 _perform(agent, kind, args)
-            assert _starts(agent.node) - before == restarts, "the unit was not started once for each restart"
+                done[kind] += 1
+            deploys = done["deploy"]
+            restarts = sum(done[kind] for kind, _ in RESTARTS)
+            started = {unit: count - before[unit] for unit, count in _starts(agent.node).items()}
+            assert started == {VICTIM: restarts, APP: deploys}, "a unit was not started once for each restart"
     finally:
+        over.set()
         disturbing.join()
-    assert agent.node.show(UNIT, "ActiveState") == "active"
-    return restarts
+    assert [agent.node.show(unit, "ActiveState") for unit in (VICTIM, APP)] == ["active"] * 2
+    return done
 
 
-def _disturb(node: Node, seed: int, reexecs: int, dbus_restarts: int, over: threading.Event) -> None:
+def exactly(seed: int, reexecs: int, dbus_restarts: int) -> list[Disturbance]:
+    """So many of both, shuffled."""
+    found: list[Disturbance] = [
+        *repeat(disturbances.reexec, reexecs),
+        *repeat(disturbances.restart_dbus, dbus_restarts),
+    ]
+    random.Random(f"order {seed}").shuffle(found)
+    return found
+
+
+def lasting(seed: int, seconds: float) -> Iterator[Disturbance]:
+    """All sorts of them, for so long."""
+    chance, deadline = random.Random(f"order {seed}"), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield chance.choice(list(disturbances.ALL.values()))
+
+
+def _some(chance: random.Random) -> Iterator[tuple[str, Any]]:
+    yield chance.choice(RESTARTS)
+    yield from PAUSES if chance.random() < 0.5 else []
+    yield from DEPLOYS if chance.random() < 0.3 else []
+
+
+def _disturb(agent: AgentInside, seed: int, happening: Iterable[Disturbance], over: threading.Event) -> None:
     chance = random.Random(f"disturb {seed}")
-    disturbances = [REEXEC] * reexecs + [DBUS] * dbus_restarts
-    chance.shuffle(disturbances)
     try:
-        for words in disturbances:
-            over.wait(chance.uniform(0.0, 0.6))
-            node.run("systemctl", *words)  # a systemctl that is cut off itself is one of the effects
+        for each in happening:
+            if over.wait(chance.uniform(0.0, 0.6)):
+                return
+            each(agent, chance)
     finally:
         over.set()
 
 
 def _perform(agent: AgentInside, kind: str, args: Any) -> None:
-    action = agent.await_final(agent.schedule(kind, args), timeout=90)["action"]
-    assert action["state"] == "DONE", action
+    """Ask until it is accepted, once by its key, and await its end."""
+    key, deadline = str(uuid.uuid4()), time.monotonic() + PATIENCE
+    action_id = None
+    while time.monotonic() < deadline:
+        with suppress(OSError, HTTPException):
+            if action_id is None:
+                answer = agent.post_schedule(kind, args, headers={"Idempotency-Key": key}, timeout=10)
+                assert answer.status in (200, 503), answer
+                action_id = answer.json["id"] if answer.status == 200 else None
+            else:
+                answer = agent.get_info(action_id, headers={"Prefer": "wait=5, until=final"}, timeout=10)
+                assert answer.status in (200, 503), answer
+                if answer.status == 200 and answer.json["action"]["state"] in ("DONE", "FAILED"):
+                    assert answer.json["action"]["state"] == "DONE", answer.json
+                    return
+        time.sleep(0.02)  # the agent is down or its disk is full
+    raise AssertionError(f"{kind} {action_id} is not final within {PATIENCE:g} s")
 
 
-def _starts(node: Node) -> int:
-    return node.read("/var/starts").count("started")
+def _starts(node: Node) -> dict[str, int]:
+    return {unit: node.read(f"/run/starts.{unit.partition('.')[0]}").count("started") for unit in (VICTIM, APP)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.chaos.host", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help="of all disturbances, in place of those two")
     parser.add_argument("--reexecs", type=int, default=200)
     parser.add_argument("--dbus-restarts", type=int, default=20)
     options = parser.parse_args()
-    with Node("chaos", binds=BINDS) as node:
-        restarts = torment(prepare(node), options.seed, options.reexecs, options.dbus_restarts)
-    print(
-        f"seed {options.seed}: {options.reexecs} daemon-reexecs and {options.dbus_restarts} restarts of dbus, "
-        f"{restarts} restarts, each done once, none failed"
+    counted = exactly(options.seed, options.reexecs, options.dbus_restarts)
+    happening = lasting(options.seed, options.minutes * 60) if options.minutes else counted
+    with Node("chaos", binds=BINDS, disk=DISK) as node:
+        done = torment(prepare(node), options.seed, happening)
+    what = (
+        f"{options.minutes:g} minutes of {', '.join(disturbances.ALL)}"
+        if options.minutes
+        else f"{options.reexecs} daemon-reexecs and {options.dbus_restarts} restarts of dbus"
     )
+    acted = ", ".join(f"{count} {kind}" for kind, count in sorted(done.items()))
+    print(f"seed {options.seed}: {what}: {acted}; none failed, each acted once")
 
 
 if __name__ == "__main__":

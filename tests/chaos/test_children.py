@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.hosts.process import Process
+from agent.processes.process import Process
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.chaos.test_secrets import killed, killed_worker
-from tests.chaos.witnesses import CONFIG, complete, trace, warm_environment
-from tests.hosts.children import ended_at_the_end, pid_in, process_in
+from tests.chaos.witnesses import CONFIG, complete, trace, witness_environment
+from tests.processes.children import ended_at_the_end, pid_in, process_in
 
 KILLS = pytest.mark.parametrize("kill", [killed_worker, killed])
 
@@ -16,7 +16,7 @@ KILLS = pytest.mark.parametrize("kill", [killed_worker, killed])
 @pytest.fixture
 def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
     """An agent with the witness kinds."""
-    return start_agent(config=CONFIG, env=warm_environment(tmp_path))
+    return start_agent(config=CONFIG, env=witness_environment(tmp_path))
 
 
 def what(directory: Path) -> list[str]:
@@ -87,7 +87,7 @@ def test_what_a_command_began_ends_before_the_next_action_and_what_an_earlier_on
         (tmp_path / name).write_text(text.replace("/bin/sh\n", f"/bin/sh\ncd {tmp_path}\n"))
         (tmp_path / name).chmod(0o755)
     external = EXTERNAL.format(name="both", directory=tmp_path, action="leaves", check="prints")
-    agent = start_agent(config=CONFIG + external, env=warm_environment(tmp_path))
+    agent = start_agent(config=CONFIG + external, env=witness_environment(tmp_path))
     action_id = agent.schedule("external.both", {})
     following = agent.schedule("replicante.test.success", {})
     left, work = process_in(tmp_path / "left"), process_in(tmp_path / "work")

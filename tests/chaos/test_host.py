@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.agent_inside import AgentInside
-from tests.chaos import host
+from tests.chaos import disturbances, host
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def agent(start_node: Callable[..., Node]) -> Iterator[AgentInside]:
-    agent = host.prepare(start_node("chaos", binds=BINDS))
+    agent = host.prepare(start_node("chaos", binds=BINDS, disk=host.DISK))
     yield agent
     agent.close()
 
@@ -22,4 +22,9 @@ def agent(start_node: Callable[..., Node]) -> Iterator[AgentInside]:
 def test_no_action_fails_and_nothing_is_restarted_twice_while_systemd_and_dbus_are_restarted(
     agent: AgentInside,
 ) -> None:
-    assert host.torment(agent, seed=1, reexecs=15, dbus_restarts=2) > 1
+    assert host.torment(agent, 1, host.exactly(1, reexecs=15, dbus_restarts=2)).total() > 1
+
+
+def test_nothing_is_lost_while_the_agent_is_killed_and_suspended_and_the_disk_is_full(agent: AgentInside) -> None:
+    every = [*disturbances.ALL.values()] * 2
+    assert host.torment(agent, 3, every).total() >= 1

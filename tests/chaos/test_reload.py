@@ -82,7 +82,7 @@ def lines(directory: Path) -> list[tuple[str, int]]:
 
 
 def test_a_reload_lets_an_action_go_on_from_its_payload(agent: AgentProcess, tmp_path: Path) -> None:
-    steps = 12
+    steps = 50
     action_id = agent.schedule(MARK, {"steps": steps, "after": 0.3})
     eventually(lambda: len(trace(tmp_path)) >= 4, "it runs")
     with Caller(agent) as caller:
@@ -108,7 +108,7 @@ def test_a_reload_waits_for_the_step_under_way(agent: AgentProcess, tmp_path: Pa
         assert agent.await_final(waiting, timeout=20)["action"]["state"] == "DONE"
         eventually(lambda: len(agent.workers()) == 1, "the old worker is gone")
     assert lines(tmp_path) == [("begin", 1), ("end", 1), ("begin", 1), ("end", 1)]
-    assert "interrupted" not in agent.log_text()
+    assert "interrupted" not in agent.whole_log()
     assert caller.wrong == []
 
 
@@ -154,7 +154,7 @@ def test_a_reload_with_a_broken_configuration_changes_nothing_but_says_why(
     assert agent.await_final(action_id, timeout=20)["action"]["state"] == "DONE"
     assert agent.await_final(agent.schedule(MARK, {}))["action"]["state"] == "DONE"
     assert len([line for line in agent.log_text().splitlines() if told in line]) == 1
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
     assert agent.process is not None
     assert agent.process.poll() is None
 
@@ -193,7 +193,7 @@ def test_term_lets_the_step_under_way_end(agent: AgentProcess, tmp_path: Path) -
     agent.start()
     assert agent.info(action_id)["action"]["state"] == "DONE"
     assert agent.await_final(waiting)["action"]["state"] == "DONE"
-    assert "interrupted" not in agent.log_text()
+    assert "interrupted" not in agent.whole_log()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
@@ -212,7 +212,7 @@ def test_no_client_keeps_a_stop_from_the_step_under_way(agent: AgentProcess, tmp
         assert waiter.answer().status == 304
         assert len(trace(tmp_path)) == 1, "it is answered while the step is still under way"
         assert agent.process.wait(40) == 0
-        assert time.monotonic() - begin < 15
+        assert time.monotonic() - begin < 30, "it waited until a slow client had lost its request"
     assert lines(tmp_path) == [("begin", 1), ("end", 1)], "nothing more was begun"
     agent.start()
     eventually(lambda: "taken over, handed over between steps" in agent.log_text(), "it goes on")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.chaos.test_fault_points import FaultPoints, Patient
-from tests.chaos.witnesses import MARK, warm_environment, whole
+from tests.chaos.witnesses import MARK, whole, witness_environment
 
 SECRET = "correct-horse-battery-staple"
 CONFIG = """
@@ -25,7 +25,7 @@ TICKS = 3.0
 
 @pytest.fixture
 def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
-    return start_agent(config=CONFIG, env=warm_environment(tmp_path))
+    return start_agent(config=CONFIG, env=witness_environment(tmp_path))
 
 
 def holding(directory: Path, secret: str = SECRET) -> list[str]:

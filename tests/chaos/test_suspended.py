@@ -79,5 +79,5 @@ def test_after_a_suspension_the_executor_goes_on_as_the_only_one(
     assert never_two_at_once(trace(tmp_path))
     assert "interrupted" not in {line.what for line in trace(tmp_path)}
     assert all(complete(first.info(action_id)) for action_id in order)
-    assert "this process executes the queue" not in second.log_text()
+    assert "this process executes the queue" not in second.whole_log()
     assert whole(tmp_path / "agent.db")

@@ -163,5 +163,5 @@ def test_damage_that_appears_while_it_runs_is_503_and_never_500(start_agent: Sta
     damaged = [answer for answer in answers if answer.status == 503]
     assert damaged
     assert all("malformed" in answer.json["layers"][0] for answer in damaged)
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
     assert agent.get("/api/unstable/actions/available").status == 200, "it goes on to answer what it can"

@@ -77,7 +77,7 @@ def test_a_locked_database_is_503_for_writes_while_reads_go_on(start_agent: Star
     assert agent.cancel(running).status == 200
     agent.await_final(running)
     assert agent.await_final(agent.schedule(MARK, {}))["action"]["state"] == "DONE"
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
 
 
 def test_a_step_that_ends_while_the_database_is_locked_is_written_down_later(
@@ -168,7 +168,7 @@ def test_a_full_disk_is_503_for_writes_while_reads_and_what_runs_go_on(
     numbers = [line.number for line in trace(tmp_path) if line.action_id == running and line.what == "begin"]
     assert numbers == list(range(1, len(numbers) + 1)), "no step was done twice"
     assert whole(small_disk / "agent.db")
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
 
 
 def test_what_was_accepted_before_the_disk_was_full_survives_a_kill(
@@ -202,4 +202,4 @@ def test_a_read_only_disk_refuses_the_start_in_one_line(tmp_path: Path, small_di
     told = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
     assert len(told) == 1
     assert os.strerror(errno.EROFS) in told[0]
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()

@@ -17,7 +17,6 @@ from tests.agent_process import CHECKOUT, AgentProcess, eventually
 SEED = 20190830
 MARK = "witness.mark"
 OWN_KINDS = Path(__file__).parent / "own_kinds"
-WARM = Path(__file__).parent / "warm"
 CONFIG = """
 [agent]
 kinds = ["witness"]
@@ -33,11 +32,6 @@ ALLOWED = {("NEW", "RUNNING"), ("NEW", "FAILED"), ("RUNNING", "RUNNING"), ("RUNN
 def witness_environment(directory: Path, **more: str) -> dict[str, str]:
     """The environment of an agent whose witness kinds write into `directory`."""
     return {"PYTHONPATH": f"{CHECKOUT}:{OWN_KINDS}", "WITNESS": str(directory), **more}
-
-
-def warm_environment(directory: Path) -> dict[str, str]:
-    """The same, of an agent that has a new worker in a moment."""
-    return witness_environment(directory, PYTHONPATH=f"{CHECKOUT}:{OWN_KINDS}:{WARM}")
 
 
 def seeded() -> random.Random:

@@ -28,7 +28,19 @@ def seed(name: str) -> Any:
 
 ITEM = set(seed("queue")[0])
 # `scheduled_ts` is not in the seed's example, but in the action model that the seed refers to.
-OURS = {"async_action_id", "user", "message", "outcome", "reason", "started_ts", "not_before", "not_after"}
+OURS = {
+    "async_action_id",
+    "user",
+    "message",
+    "outcome",
+    "reason",
+    "started_ts",
+    "not_before",
+    "not_after",
+    "approved_by",
+    "request_id",
+    "traceparent",
+}
 ACTION = set(seed("info")["action"]) | {"scheduled_ts"} | OURS
 OUTCOMES = {"DONE": ("done",), "FAILED": ("failed", "cancelled", "timed_out", "interrupted", "expired")}
 HISTORY_ITEM = set(seed("info")["history"][0])

@@ -14,7 +14,8 @@ from tests.conformance.shapes import FAIL, LOOP, SUCCESS, assert_error, moment
 LIST = f"{PREFIX}/list"
 MEMBERS = {
     "id", "async_action_id", "kind", "state", "outcome", "user", "requester", "reason", "message", "progress",
-    "created_ts", "scheduled_ts", "started_ts", "finished_ts", "held", "position", "resource",
+    "created_ts", "scheduled_ts", "started_ts", "finished_ts", "held", "not_before", "not_after", "approved_by",
+    "position", "resource",
 }  # fmt: skip
 
 

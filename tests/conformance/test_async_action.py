@@ -162,7 +162,7 @@ def test_a_secret_is_masked_everywhere_and_leaves_no_bytes(own_kinds: AgentProce
     assert action["finished_message"] == "******** is refused"
     assert action["finished_result"] == {"said": ["no: ********!"]}
     assert SECRET.encode() not in begun.body
-    assert SECRET not in own_kinds.log_text()
+    assert SECRET not in own_kinds.whole_log()
 
 
 def test_a_parameter_may_be_spelled_in_either_way(own_kinds: AgentProcess) -> None:
@@ -241,6 +241,16 @@ def test_a_mistake_in_the_body_is_told_as_these_clients_print_it(
     assert_told(shared_agent.post(ACTIONS, json=body), status, variant)
 
 
+def test_the_description_of_an_error_is_the_whole_sentence(shared_agent: AgentProcess) -> None:
+    answer = shared_agent.post(ACTIONS, json={"command": PING, "count": "three", "kount": 3})
+    assert answer.json["error"] == f"{PING} does not accept these arguments"
+    assert answer.json["error_description"] == (
+        f"{PING} does not accept these arguments: count: Not a valid integer; kount: Unknown field"
+    )
+    unknown = shared_agent.get(f"{ACTIONS}/987654321").json
+    assert unknown["error_description"] == unknown["error"] and "details" not in unknown
+
+
 def test_a_body_that_is_neither_json_nor_a_form_is_refused(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post(ACTIONS, body=b"command=x", headers={"Content-Type": "text/plain"})
     assert_told(answer, 415, "UnsupportedMediaType")
@@ -248,10 +258,13 @@ def test_a_body_that_is_neither_json_nor_a_form_is_refused(shared_agent: AgentPr
 
 def assert_told(answer: Response, status: int, variant: str) -> None:
     assert_json(answer, status)
-    assert set(answer.json) == {"error", "error_description", "layers", "variant", "details"}
+    wrong = {"details"} if variant == "InvalidArgs" else set()
+    assert set(answer.json) == {"error", "error_description", "layers", "variant"} | wrong
     assert answer.json["variant"] == variant
-    assert answer.json["error"] == answer.json["error_description"]
-    assert isinstance(answer.json["details"], dict)
+    assert answer.json["error_description"].startswith(answer.json["error"])
+    for name, texts in answer.json.get("details", {}).items():
+        about = "" if name == "_schema" else f"{name}: "
+        assert f": {about}{texts[0].rstrip('.')}" in answer.json["error_description"].replace("; ", ": ")
 
 
 def test_a_thousand_page_and_stay_consistent_while_new_ones_arrive(tmp_path: Path) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from typing import Any
 
+from gunicorn.config import Config
+
+from agent.server.event_loop import Reception
 from tests.agent_process import AgentProcess, StartAgent
 from tests.conformance.shapes import SUCCESS
 
@@ -35,3 +42,34 @@ def test_few_descriptors_end_no_worker_and_lose_no_action(start_agent: StartAgen
 
 def final_state(agent: AgentProcess, action_id: str) -> str:
     return str(agent.await_final(action_id, timeout=60)["action"]["state"])
+
+
+class Listener(socket.socket):
+    """One whose process has no descriptor left."""
+
+    exhausted, asked = True, 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.asked += 1
+        if self.exhausted:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+def test_a_connection_that_cannot_be_accepted_waits_and_burns_no_core() -> None:
+    """Where no idle connection could give its descriptor: the kernel reports at each turn that a client is there."""
+    turns = 7
+    with Listener() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        application: Callable[..., Any] = lambda *_: ()  # noqa: E731
+        with (
+            closing(Reception([listener], Config(), application, lambda *_: None, None)) as reception,
+            socket.create_connection(listener.getsockname()),
+        ):
+            for _ in range(turns):
+                reception.turn()
+            assert 0 < listener.asked < turns  # each second turn waits, unless the machine is slower than a look
+            listener.exhausted = False
+            while reception.empty:
+                reception.turn()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.checks import Wrong
 from agent.config import Api
+from agent.config.mistakes import Mistakes
 from agent.config.option import table
 from tests.agent_process import PREFIX, AgentProcess
 from tests.conformance.shapes import SUCCESS, assert_error, assert_json, ids, post_body
@@ -81,7 +81,7 @@ def test_no_credential_is_in_an_answer_or_a_file(agent: AgentProcess) -> None:
 
 @pytest.mark.parametrize("name", CREDENTIALS)
 def test_the_configuration_cannot_add_a_credential(name: str) -> None:
-    with pytest.raises(Wrong, match="hold no credentials"):
+    with pytest.raises(Mistakes, match="hold no credentials"):
         table(Api, {"record_headers": ["x-change", name]}, "api")
 
 

@@ -20,6 +20,19 @@ def test_both_ids_lead_to_the_same_action_on_both_wires(shared_agent: AgentProce
         assert by_number["response"]["id"] == number
 
 
+def test_an_id_in_upper_case_is_the_same_id_on_every_route(busy_agent: AgentProcess) -> None:
+    action_id = busy_agent.schedule(SUCCESS, {})
+    upper = action_id.upper()
+    assert upper != action_id
+    assert busy_agent.info(upper) == busy_agent.info(action_id)
+    assert busy_agent.get(f"{PREFIX}/output/{upper}").status == 200
+    assert busy_agent.get(f"{ACTIONS}/{upper}.json").json == busy_agent.get(f"{ACTIONS}/{action_id}").json
+    assert_error(busy_agent.post(f"{PREFIX}/approve/{upper}"), 403, "Forbidden")
+    assert busy_agent.cancel(upper).json == {"id": action_id, "state": "FAILED"}
+    again = busy_agent.post(f"{ACTIONS}/{upper}/cancel")
+    assert (again.status, again.json["variant"]) == (409, "NotCancellable")
+
+
 def test_schedule_answers_with_the_address_of_the_action(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post_schedule(SUCCESS, {})
     address = f"{PREFIX}/info/{answer.json['id']}"

@@ -60,7 +60,7 @@ def asked_twice(agent: AgentProcess, method: str, path: str, body: bytes | Itera
         ("POST", ANY, MOST + 500_000, MOST + 500_000, 413),
         ("POST", ANY, 5 * MOST, 100_000, 413),
         ("GET", f"{PREFIX}/queue", 200_000, None, 200),
-        ("PUT", "/", 200_000, None, 404),
+        ("PUT", "/nowhere", 200_000, None, 404),
     ],
 )
 def test_what_is_answered_unread_is_the_last_one(

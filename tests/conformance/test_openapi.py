@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from agent import config, create_app
-from agent.api import description
-from agent.api.openapi import document as put_together
+from agent.api.openapi import description
+from agent.api.openapi.build import document as put_together
 from agent.errors import AgentError
 from agent.server.refusals import REFUSALS
 from tests.agent_process import PREFIX, AgentProcess
@@ -80,6 +81,11 @@ def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
     }
     assert found == {
         (f"{PREFIX}/finished", "get"),
+        (f"{PREFIX}/", "get"),
+        *((f"/api/unstable/{name}", "get") for name in ("info/agent", "info/datastore", "shards")),
+        *((f"/{name}", "get") for name in ("live", "ready", "health", "metrics")),
+        (f"{PREFIX}/approve/{{action_id}}", "post"),
+        (f"{PREFIX}/output/{{action_id}}", "get"),
         (f"{PREFIX}/queue", "get"),
         (f"{PREFIX}/list", "get"),
         (f"{PREFIX}/available", "get"),
@@ -87,6 +93,7 @@ def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
         (f"{PREFIX}/cancel/{{action_id}}", "post"),
         ("/api/unstable/datastore", "get"),
         ("/api/unstable/events", "get"),
+        ("/api/unstable/whoami", "get"),
         *((ACTIONS + suffix, method) for suffix in ("", ".json") for method in ("get", "post")),
         *((f"{ACTIONS}/{{action_id}}{suffix}", "get") for suffix in ("", ".json")),
         *((f"{ACTIONS}/{{action_id}}/cancel{suffix}", "post") for suffix in ("", ".json")),
@@ -140,7 +147,7 @@ def test_every_error_has_the_one_shape(document: Any) -> None:
     assert set(document["components"]["schemas"]["Error"]["required"]) == {"error", "layers", "variant"}
 
 
-SCHEDULE = {"Idempotency-Key", "From", "Action-Reason", "Not-Before", "Not-After"}
+SCHEDULE = {"Idempotency-Key", "From", "Action-Reason", "Not-Before", "Not-After", "X-Request-Id", "traceparent"}
 
 
 @pytest.mark.parametrize(
@@ -224,3 +231,63 @@ def test_it_is_only_read(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post(PATH, json={})
     assert_error(answer, 405)
     assert "GET" in answer.headers["Allow"]
+
+
+def inside(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object of the document."""
+    if isinstance(part, dict):
+        yield part
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from inside(each)
+
+
+def test_patterns_are_those_of_ecma_262_and_enums_of_one_type(document: Any) -> None:
+    patterns = {each["pattern"] for each in inside(document) if isinstance(each.get("pattern"), str)}
+    assert len(patterns) >= 3
+    for pattern in patterns:
+        assert not re.search(r"\\[AZz]|\(\?[Piax<]|\+\+|\*\+", pattern), pattern
+    for each in inside(document):
+        if isinstance(values := each.get("enum"), list):
+            assert len({type(value) for value in values if value is not None}) == 1, values
+
+
+def test_every_query_parameter_is_described_and_the_server_named(document: Any) -> None:
+    described = [each for each in inside(document) if each.get("in") == "query"]
+    assert len(described) > 15 and all(each["description"] for each in described)
+    assert [server["url"] for server in document["servers"]] == ["/"]
+
+
+VERBS = ("approve", "cancel", "create", "get", "list", "plan", "receive", "schedule")
+
+
+def schemas_in(part: Any) -> Iterator[Any]:
+    """Every object of the document; schemas are among them."""
+    if isinstance(part, dict):
+        yield part
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from schemas_in(each)
+
+
+def test_every_operation_is_called_by_a_verb_and_once(document: Any) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert [each for each in ids if each.partition("_")[0] not in VERBS] == []
+    assert len(ids) == len(set(ids))
+
+
+def test_no_enum_has_values_of_several_types(document: Any) -> None:
+    enums = [each["enum"] for each in schemas_in(document) if isinstance(each.get("enum"), list)]
+    assert len(enums) > 5
+    assert [each for each in enums if len({type(value) for value in each}) > 1] == []
+
+
+def test_what_several_answers_have_is_one_component(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["Info"]["properties"]["action"]["$ref"] == "#/components/schemas/Action"
+    assert schemas["Action"]["properties"]["state"]["$ref"] == "#/components/schemas/State"
+    inner = [each for name, schema in schemas.items() for each in schemas_in(schema.get("properties", {}))]
+    assert [each for each in inner if "properties" in each and each.get("type") == "object"] == []
+
+
+def test_an_outcome_may_be_null(document: Any) -> None:
+    outcome = document["components"]["schemas"]["Action"]["properties"]["outcome"]["anyOf"]
+    assert outcome == [{"$ref": "#/components/schemas/Outcome"}, {"type": "null"}]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import permutations
 
-from tests.agent_process import FINAL, AgentProcess, eventually
+from tests.agent_process import FINAL, AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import FAIL, LOOP, PING, SUCCESS, ids
 
 
@@ -73,12 +73,14 @@ def test_the_order_outlives_a_restart(agent: AgentProcess) -> None:
     assert [each for each in ids(agent.finished()) if each in scheduled] == scheduled[::-1]
 
 
-def test_an_action_starts_as_soon_as_it_is_scheduled(agent: AgentProcess) -> None:
+def test_an_action_starts_as_soon_as_it_is_scheduled(start_agent: StartAgent) -> None:
+    interval = 60  # an action that is not started at once waits for the next look at the queue
+    agent = start_agent(config=f"[actions]\nexecute_interval = {interval}\n")
     agent.await_final(agent.schedule(SUCCESS, {}))
     started = time.monotonic()
     for _ in range(10):
-        agent.await_final(agent.schedule(SUCCESS, {}))
-    assert time.monotonic() - started < 5
+        agent.await_final(agent.schedule(SUCCESS, {}), timeout=interval)
+    assert time.monotonic() - started < interval
 
 
 def timed_schedule(agent: AgentProcess) -> Call:

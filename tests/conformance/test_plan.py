@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent import plan
-from agent.api.bounded import Bounded, NotAnswered
+from agent.api.time_limit import Bounded, NotAnswered
 from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.conformance.shapes import PING, assert_error, assert_json
 
@@ -48,7 +48,7 @@ def test_a_plan_hides_the_secrets_of_its_arguments(start_agent: StartAgent) -> N
     answer = post_plan(agent, "tests.planning", {"password": "correct horse"})
     assert answer.json["would"] == "change"
     assert answer.json["summary"] == "would use ********"
-    assert "horse" not in answer.body.decode() + agent.log_text()
+    assert "horse" not in answer.body.decode() + agent.whole_log()
 
 
 def test_a_plan_that_raises_is_a_refusal(start_agent: StartAgent) -> None:

@@ -13,8 +13,7 @@ from tests.datastores import mysql_family, postgresql_nodes, redis_nodes
 from tests.kinds.configuring import over, toml
 from tests.servers.postgresql import PostgresServer
 from tests.servers.process import await_that
-from tests.servers.redis import MAKES as REDIS_MAKES
-from tests.servers.redis import RedisServer, binary_of
+from tests.servers.redis import MAKES as REDIS_MAKES, RedisServer, binary_of
 
 DATASTORES = ("postgresql", *mysql_family.MAKES, *REDIS_MAKES)
 

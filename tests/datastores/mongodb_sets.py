@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.datastores.base import Datastore
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
 from tests.datastores.reports import into
 from tests.datastores.scripted_mongod import Group, Member, Service
 from tests.datastores.test_mongodb import at

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pymysql
 
 from agent import config
-from agent.datastores.mysql import MySQL
+from agent.datastores.mysql.datastore import MySQL
 from tests.agent_process import AgentProcess
 from tests.kinds.configuring import toml
 from tests.servers.cache import cached

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 from agent import config, supervisors
 from agent.datastores.base import Datastore
 from agent.datastores.progress import Progress
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
+from agent.datastores.resync_report import Report
 from agent.plan import Plan
 from agent.supervisors.base import Supervisor
 from tests.datastores.postgresql_nodes import FOR_RESYNC, await_value, datastore_of, document
@@ -20,6 +23,7 @@ from tests.servers.process import run
 
 Pair = tuple[PostgresServer, PostgresServer]
 FORCED = ResyncRequest(force=True)
+MOUNT = "size=600m,mode=0755"
 SUM = "SELECT sum(x) FROM t"
 
 
@@ -91,6 +95,22 @@ def resync(
     return result, list(dict.fromkeys(phases))  # without the measurements of a phase
 
 
+def resync_killed(phase: str, server: PostgresServer, primary: PostgresServer, request: ResyncRequest = FORCED) -> None:
+    """A resync in a process of its own, which kills itself as the phase begins."""
+
+    def report(report: Report) -> None:
+        if report.phase == phase:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        try:
+            resync(server, primary, request, progress=Progress(report))
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"the phase {phase} was not met"
+
+
 def assert_follows(server: PostgresServer, primary: PostgresServer) -> None:
     """It has all rows of its primary, gets the next, and nothing of the resync is left beside it."""
     assert server.psql("SELECT pg_is_in_recovery()") == "t"
@@ -103,3 +123,14 @@ def assert_follows(server: PostgresServer, primary: PostgresServer) -> None:
 def age(server: PostgresServer) -> str:
     """When it was started: the same as before where it was left alone."""
     return server.psql("SELECT pg_postmaster_start_time()")
+
+
+@contextmanager
+def on_a_mount(place: Path) -> Iterator[Path]:
+    """A file system of the test's own, so that it can be full."""
+    place.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", MOUNT, "tmpfs", place])
+    try:
+        yield place
+    finally:
+        run(["umount", place])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.datastores.base import Datastore
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
 from tests.datastores.reports import into, nowhere
 from tests.datastores.test_redis import at
 from tests.servers.process import await_that

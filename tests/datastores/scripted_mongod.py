@@ -16,8 +16,8 @@ from typing import Any
 from bson import ObjectId, Timestamp
 from mockupdb import MockupDB
 
-from agent.stop import Stop
 from agent.supervisors.base import Status, Supervisor
+from agent.util.stop import Stop
 from tests.servers.process import free_port
 
 Answer = dict[str, Any]
@@ -93,6 +93,7 @@ class Member:
         self.receives = True
         self.elected = True
         self.frozen = False
+        self.users_while_it_copies = True
         self.held: str | None = None
         """What keeps its writes from being acknowledged."""
         self.own_collections: list[str] = []
@@ -149,6 +150,8 @@ class Member:
             threading.Thread(target=self.stop).start()
             return True
         try:
+            if self.state == "STARTUP2" and not self.users_while_it_copies and name != "hello":
+                raise Refusal(18, "Authentication failed.")
             answer = getattr(self, f"_{name}", self._unknown)(request.doc)
         except Refusal as refusal:
             request.command_err(code=refusal.code, errmsg=refusal.words)

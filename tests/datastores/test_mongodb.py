@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 from agent import config, datastores
 from agent.datastores.base import Datastore, DatastoreDown, DatastoreRefused, DatastoreUnreachable, Role
 from agent.errors import ConfigError
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.servers.mongodb import MongoServer
 from tests.servers.process import free_port
 

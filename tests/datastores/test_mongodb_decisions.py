@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import DatastoreRefused
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Discard, Plan, Would
 from tests.datastores.mongodb_sets import data_directory, peers, replica_set, resync, store_of
 from tests.datastores.scripted_mongod import BEGAN, Group, Member, Service
@@ -220,6 +220,15 @@ def test_initial_sync_that_is_running_is_waited_for(group: Group, data: Path) ->
     assert (plan.would, plan.facts["method"]) == (Would.CHANGE, "copy") and "already" in plan.summary
 
 
+def test_initial_sync_that_refuses_the_login_is_named(group: Group, data: Path) -> None:
+    """A real mongod has no users until its initial sync ends: "Authentication failed" sends people to the passwords."""
+    group.members[1].state, group.members[1].users_while_it_copies = "STARTUP2", False
+    with pytest.raises(DatastoreRefused, match="is in its initial sync or recovers, and refuses the login"):
+        planned(group.members[1], data)
+    with pytest.raises(DatastoreRefused, match="Wait until it is a secondary"):
+        resync(store_of(group.members[1]), Service(group.members[1], data))
+
+
 def test_copy_that_would_cost_the_set_its_majority_needs_force(group: Group, data: Path) -> None:
     """The primary would step down as soon as this member is stopped."""
     group.members[2].stop()
@@ -253,7 +262,7 @@ def test_what_would_fail_after_the_stop_is_refused_before(group: Group, data: Pa
 
 def test_where_both_do_not_fit_force_is_needed(group: Group, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "agent.datastores.mongodb_copy.os.statvfs", lambda _: type("Full", (), {"f_bavail": 0, "f_frsize": 1})
+        "agent.datastores.mongodb.copy.os.statvfs", lambda _: type("Full", (), {"f_bavail": 0, "f_frsize": 1})
     )
     plan = planned(group.members[1], data, mode="copy")
     assert plan.refusal is not None and "does not hold the copy beside the old data" in plan.refusal.reason

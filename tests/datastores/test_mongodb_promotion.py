@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import DatastoreRefused
-from agent.datastores.requests import Lag, PromoteRequest
+from agent.datastores.replication_requests import Lag, PromoteRequest
 from agent.plan import Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.datastores.mongodb_sets import peers, replica_set, store_of
 from tests.datastores.scripted_mongod import Group, Member
 

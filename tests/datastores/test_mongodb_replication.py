@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.datastores.base import DatastoreDown, DatastoreRefused, Role
-from agent.datastores.requests import Lag, ResyncRequest
+from agent.datastores.replication_requests import Lag, ResyncRequest
 from agent.plan import Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.datastores.mongodb_sets import data_directory, peers, replica_set, resync, store_of
 from tests.datastores.scripted_mongod import BEGAN, Group, Service
 

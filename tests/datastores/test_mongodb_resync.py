@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.datastores import mongodb_files, mongodb_sync
-from agent.datastores.base import DatastoreRefused, Terminated
-from agent.datastores.requests import RESYNC
+from agent.datastores.base import DatastoreRefused
+from agent.datastores.mongodb import files, sync
+from agent.datastores.progress import Progress
+from agent.datastores.replication_requests import RESYNC
+from agent.datastores.resync_report import Report
+from agent.datastores.termination import Terminated
 from tests.datastores.mongodb_sets import data_directory, peers, replica_set, resync, store_of
 from tests.datastores.scripted_mongod import Group, Member, Service
 
@@ -65,10 +67,10 @@ def test_what_belongs_to_the_server_stays(data: Path) -> None:
         (data / name).mkdir(parents=True)
     (data / "rollback/app.things/removed.bson").touch()
     (data / "shop/collection/1.wt").touch()
-    mongodb_files.set_aside(data)
+    files.set_aside(data)
     server = {"mongod.conf", "server.pem", "mongod.pid", "rollback", "diagnostic.data", "tls"}
-    assert names(data) == KEPT | server | {mongodb_files.EMPTIED}
-    assert names(data / mongodb_files.EMPTIED) == {"WiredTiger", "collection-0.wt", "journal", "shop"}
+    assert names(data) == KEPT | server | {files.EMPTIED}
+    assert names(data / files.EMPTIED) == {"WiredTiger", "collection-0.wt", "journal", "shop"}
 
 
 @pytest.mark.parametrize("fault", ["mongod ends", "no set", "sources gone", "cancelled", "disk full", "not stopped"])
@@ -99,10 +101,10 @@ def spoil(fault: str, group: Group, here: Member, service: Service, monkeypatch:
         service.after_start = lambda empty: empty and _recovering(others)
         return "no other member of the set that has the data can be reached any more"
     if fault == "cancelled":
-        monkeypatch.setattr(mongodb_sync.InitialSync, "await_following", _terminate)
+        monkeypatch.setattr(sync.InitialSync, "await_following", _terminate)
         return "^cancelled; "
     if fault == "disk full":
-        monkeypatch.setattr(mongodb_files, "set_aside", _no_space)
+        monkeypatch.setattr(files, "set_aside", _no_space)
         return "No space left"
     if fault == "not stopped":
         service.stop = lambda *_: None  # type: ignore[method-assign]
@@ -125,10 +127,10 @@ def _no_space(_: Path) -> None:
 
 
 def test_old_data_that_cannot_be_put_back_is_named(here: Member, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongodb_files, "put_back", _no_space)
+    monkeypatch.setattr(files, "put_back", _no_space)
     with pytest.raises(DatastoreRefused) as raised:
         resync(store_of(here, timeout=1), Service(here, data, copies="ends"), mode="copy")
-    assert f"it lies in {data / mongodb_files.EMPTIED}; run resync_slave_db again" in str(raised.value)
+    assert f"it lies in {data / files.EMPTIED}; run resync_slave_db again" in str(raised.value)
     assert store_of(here).is_dirty()
 
 
@@ -137,7 +139,7 @@ def test_a_job_that_was_killed_leaves_the_old_data_to_be_put_back(here: Member, 
     service = Service(here, data, copies="stalls")
     store = store_of(here)
     service.stop(None)  # type: ignore[arg-type]
-    mongodb_files.set_aside(data)
+    files.set_aside(data)
     service.start(None)  # type: ignore[arg-type]
     assert store.is_dirty()
     assert store.recover(service) == "the old data is back in its place, and MongoDB runs on it"
@@ -148,7 +150,7 @@ def test_a_job_that_was_killed_leaves_the_old_data_to_be_put_back(here: Member, 
 def test_new_data_that_follows_is_believed_after_a_kill(here: Member, data: Path) -> None:
     service = Service(here, data)
     store = store_of(here)
-    mongodb_files.set_aside(data)
+    files.set_aside(data)
     (data / "WiredTiger").write_text("copied")
     told = store.recover(service)
     assert told is not None and "the initial sync had ended well" in told
@@ -159,7 +161,7 @@ def test_the_next_resync_puts_the_old_data_back_first(here: Member, data: Path) 
     """The host went down in a copy: the old data may be all that is needed."""
     service = Service(here, data)
     service.stop(None)  # type: ignore[arg-type]
-    mongodb_files.set_aside(data)
+    files.set_aside(data)
     (data / "half-copied.wt").touch()
     store = store_of(here)
     assert "old data" in " ".join(store.plan_resync(service, RESYNC).steps)
@@ -169,7 +171,7 @@ def test_the_next_resync_puts_the_old_data_back_first(here: Member, data: Path) 
 
 
 def test_what_an_ended_resync_left_is_deleted_where_the_member_is_in_step(here: Member, data: Path) -> None:
-    for left in (mongodb_files.EMPTIED, mongodb_files.DROPPING):
+    for left in (files.EMPTIED, files.DROPPING):
         (data / left).mkdir()
         (data / left / "collection-9.wt").touch()
         store = store_of(here)
@@ -184,7 +186,7 @@ def test_without_room_for_both_force_deletes_the_old_data_first(
     here: Member, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = type("Full", (), {"f_bavail": 0, "f_frsize": 1})
-    monkeypatch.setattr("agent.datastores.mongodb_copy.os.statvfs", lambda _: full)
+    monkeypatch.setattr("agent.datastores.mongodb.copy.os.statvfs", lambda _: full)
     service = Service(here, data, copies="ends")
     store = store_of(here, timeout=1)
     with pytest.raises(DatastoreRefused, match="the old data was given up by force"):
@@ -230,10 +232,13 @@ def test_mongodb_catches_up_by_itself_where_it_can(group: Group, here: Member) -
     """Rows 4 and 14: no copy, no stop; MongoDB is waited for."""
     here.receives = False
     here.oplog = here.oplog[:5]
-    back = threading.Timer(0.5, lambda: setattr(here, "receives", True))
-    back.start()
-    result, phases = resync(store_of(here), None)
-    back.join()
+    phases: list[str] = []
+
+    def report(report: Report) -> None:
+        phases.append(report.phase)
+        here.receives = True
+
+    result = store_of(here).resync(None, Progress(report), RESYNC)
     assert result["method"] == "follow" and phases == ["catching up"]
 
 
@@ -247,18 +252,18 @@ def test_a_member_that_receives_nothing_is_told_with_the_words_of_mongod(here: M
 
 @pytest.mark.parametrize("moved", [0, 1, 2, 3])
 def test_old_data_is_put_back_wherever_the_move_was_interrupted(moved: int, data: Path) -> None:
-    (data / mongodb_files.EMPTYING).mkdir()
-    for entry in mongodb_files.data_of(data)[:moved]:
-        entry.rename(data / mongodb_files.EMPTYING / entry.name)
-    assert mongodb_files.is_under_way(data)
-    mongodb_files.put_back(data)
+    (data / files.EMPTYING).mkdir()
+    for entry in files.data_of(data)[:moved]:
+        entry.rename(data / files.EMPTYING / entry.name)
+    assert files.is_under_way(data)
+    files.put_back(data)
     assert names(data) == {"WiredTiger", "collection-0.wt", "journal"} | KEPT
     assert (data / "journal/log.1").read_text() == "old"
 
 
 def test_old_data_is_put_back_whole_after_an_interrupted_way_back(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after each file that was moved back: what is back already is never deleted."""
-    mongodb_files.set_aside(data)
+    files.set_aside(data)
     (data / "WiredTiger").write_text("copied")
     rename, left = Path.rename, [2]
 
@@ -272,7 +277,7 @@ def test_old_data_is_put_back_whole_after_an_interrupted_way_back(data: Path, mo
         left[0] = 2
         monkeypatch.setattr(Path, "rename", killed)
         try:
-            mongodb_files.put_back(data)
+            files.put_back(data)
         except KeyboardInterrupt:
             continue
         finally:
@@ -283,9 +288,9 @@ def test_old_data_is_put_back_whole_after_an_interrupted_way_back(data: Path, mo
 
 
 def test_a_deletion_of_old_data_that_was_interrupted_is_never_put_back(data: Path) -> None:
-    (data / mongodb_files.DROPPING).mkdir()
-    (data / mongodb_files.DROPPING / "collection-0.wt").write_text("half of the old data")
-    assert not mongodb_files.is_under_way(data) and mongodb_files.has_leftovers(data)
-    assert mongodb_files.put_back(data) is False
-    mongodb_files.drop_old(data)
-    assert (data / "collection-0.wt").read_text() == "old" and not mongodb_files.has_leftovers(data)
+    (data / files.DROPPING).mkdir()
+    (data / files.DROPPING / "collection-0.wt").write_text("half of the old data")
+    assert not files.is_under_way(data) and files.has_leftovers(data)
+    assert files.put_back(data) is False
+    files.drop_old(data)
+    assert (data / "collection-0.wt").read_text() == "old" and not files.has_leftovers(data)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.kinds.replication import ReplicationResult
-from agent.kinds.resync import ResyncResult
+from agent.kinds.resync_slave_db import ResyncResult
 from tests.agent_process import AgentProcess, StartAgent
 from tests.datastores.mongodb_sets import peers, replica_set
 from tests.datastores.scripted_mongod import Group, Member

@@ -11,7 +11,6 @@ import pymysql
 import pytest
 
 from agent import datastores
-from agent.datastores import mysql_grants, mysql_users
 from agent.datastores.base import (
     DatastoreDown,
     DatastoreError,
@@ -20,11 +19,12 @@ from agent.datastores.base import (
     DriverMissing,
     Role,
 )
-from agent.datastores.mysql import MySQL
-from agent.datastores.mysql_session import connect, quote
+from agent.datastores.mysql import grants, users
+from agent.datastores.mysql.datastore import MySQL
+from agent.datastores.mysql.session import connect, quote
 from agent.errors import ConfigError
 from agent.plan import Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.datastores.mysql_family import (
     MAKES,
     AnyServer,
@@ -211,14 +211,14 @@ def test_a_user_that_cannot_be_completed_is_not_there(server: AnyServer, databas
 def test_a_grant_that_fails_leaves_no_account(
     server: AnyServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(mysql_grants.MAY, "owner", "NO SUCH PRIVILEGE")
+    monkeypatch.setitem(grants.MAY, "owner", "NO SUCH PRIVILEGE")
     with pytest.raises(DatastoreRefused):
         store(server).create_user("half", PASSWORD, [database], "owner")
     assert as_root(server, "SELECT host FROM mysql.user WHERE user = 'half'") == []
 
 
 def test_what_an_interrupted_creation_left_is_no_user_and_is_completed(server: AnyServer, database: str) -> None:
-    as_root(server, "CREATE USER left_over@%s IDENTIFIED BY 'old'", mysql_users.UNFINISHED)
+    as_root(server, "CREATE USER left_over@%s IDENTIFIED BY 'old'", users.UNFINISHED)
     driver = store(server)
     assert not driver.user_exists("left_over")
     driver.create_user("left_over", PASSWORD, [database], "readonly")

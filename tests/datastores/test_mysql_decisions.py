@@ -11,7 +11,7 @@ import pytest
 
 from agent import config, supervisors
 from agent.datastores.base import DatastoreRefused
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Plan
 from agent.supervisors.base import Supervisor
 from tests.datastores.mysql_family import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from agent import config, supervisors
-from agent.datastores.base import DatastoreError, Terminated
+from agent.datastores.base import DatastoreError
+from agent.datastores.mysql.data_directory import Place
 from agent.datastores.progress import Progress
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
+from agent.datastores.termination import Terminated
 from agent.supervisors.base import Supervisor
 from tests.datastores.mysql_family import (
     MAKES,
@@ -27,10 +30,12 @@ from tests.datastores.mysql_family import (
     with_syncer,
 )
 from tests.servers.leftovers import unmount
-from tests.servers.process import await_that
+from tests.servers.process import await_that, send
 
 Pair = tuple[AnyServer, AnyServer]
 SIZE = "1200m"
+COPY = ResyncRequest(mode="copy")
+NOWHERE = 1
 FOLLOWING = "awaiting that it follows its primary"
 PHASES = {
     "dump": (
@@ -43,10 +48,22 @@ PHASES = {
     ),
     "clone": ("cloning the primary", "comparing the copy", "switching to the copy", FOLLOWING),
 }
-BEFORE_SWITCH = ("dumping the primary", "cloning the primary", "copying the data")
-KILLED, CANCELLED, PRIMARY, DISK, GRANTS = "job killed", "cancelled", "primary killed", "disk full", "wrong grants"
-EACH_PHASE = (KILLED, CANCELLED)
-"""Faults that are tried in every phase; the others only where data is copied, as later nothing needs them."""
+WRITES = ("dumping the primary", "cloning the primary")
+READS_THE_PRIMARY = (*WRITES, "comparing the copy", "switching to the copy", FOLLOWING)
+KILLED, CANCELLED, TIMEOUT = "job killed", "cancelled", "time-out"
+PRIMARY, DISK, GRANTS = "primary killed", "disk full", "wrong grants"
+FAULTS: dict[str, Callable[[str], bool]] = {
+    KILLED: lambda phase: True,
+    CANCELLED: lambda phase: True,
+    PRIMARY: lambda phase: phase != "preparing the copy",
+    TIMEOUT: lambda phase: phase in READS_THE_PRIMARY,
+    DISK: lambda phase: phase in WRITES,
+}
+"""In which phases each fault is tried. The primary is frozen until the time of the action is over."""
+ACTION_TIME = 1.0
+"""Seconds from the freeze of the primary to the end of the action's time."""
+PATIENCE = 5
+"""`datastore.timeout` in seconds."""
 
 
 @pytest.fixture(scope="module", params=MAKES)
@@ -69,9 +86,10 @@ def pair(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[Pair]:
 
 def cases(method: str) -> list[tuple[str, str]]:
     """The cells of one method: a fault and the phase in which it happens."""
-    everywhere = [(fault, phase) for fault in EACH_PHASE for phase in PHASES[method]]
-    copying = [(fault, phase) for fault in (PRIMARY, DISK) for phase in PHASES[method] if phase in BEFORE_SWITCH[:2]]
-    return [*everywhere, *copying, (GRANTS, "before")]
+    return [
+        *((fault, phase) for fault in FAULTS for phase in PHASES[method] if FAULTS[fault](phase)),
+        (GRANTS, "before"),
+    ]
 
 
 def test_whatever_fails_in_whatever_phase_the_old_data_serves_or_the_new_follows(pair: Pair, tmp_path: Path) -> None:
@@ -81,7 +99,87 @@ def test_whatever_fails_in_whatever_phase_the_old_data_serves_or_the_new_follows
     for fault, phase, result in results:
         print(f"{method:6} {fault:15} {phase:24} {result}")
     print(f"{method}: {len(results)} cells")
-    assert len(results) == 2 * len(PHASES[method]) + 2 + 1
+    assert len(results) == {"dump": 23, "clone": 18}[method]
+
+
+@pytest.mark.parametrize("fault", [KILLED, CANCELLED, TIMEOUT, PRIMARY, GRANTS])
+def test_whatever_fails_while_it_is_repointed_it_follows_as_before_or_the_primary(
+    fault: str, pair: Pair, tmp_path: Path
+) -> None:
+    primary, replica = pair
+    aim(replica, NOWHERE)
+    try:
+        message = attempt(pair, tmp_path, fault, "following the primary", ResyncRequest())
+        if primary.pid is None:
+            primary.start()
+        role = store(replica).role()
+        print(f"follow {fault:15} {role.primary} {message}")
+        assert role.name == "replica" and not role.writable and not store(replica).is_dirty(), message
+        assert role.primary in (f"127.0.0.1:{NOWHERE}", f"127.0.0.1:{primary.port}"), message
+        if fault in (CANCELLED, GRANTS):
+            assert role.primary == f"127.0.0.1:{NOWHERE}", message
+        assert as_root(replica, "SELECT x, LENGTH(y) FROM app.t") == [(1, 8000000)]
+    finally:
+        aim(replica, primary.port)
+        await_in_step(replica, primary)
+
+
+@pytest.mark.parametrize("promoted", [False, True], ids=["its primary died", "it was promoted by hand"])
+def test_copy_with_more_than_the_old_data_is_kept_after_its_job_was_killed(
+    promoted: bool, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary, replica = pair
+    driver, service = store(replica, **primary_options(primary, tmp_path)), service_of(replica)
+    killed_before_the_old_data_goes(driver, service, monkeypatch)
+    place = Place(replica.data)
+    assert place.is_exchanged(), "the job died after the proof and before the removal of the old data"
+    if promoted:
+        by_hand = "SET GLOBAL super_read_only = 0; " if isinstance(replica, MAKES["mysql"]) else ""
+        replica.sql(f"STOP REPLICA; RESET REPLICA ALL; {by_hand}SET GLOBAL read_only = 0")
+    as_root(replica if promoted else primary, "INSERT INTO app.t VALUES (2, 'newer')")
+    await_that(lambda: len(as_root(replica, "SELECT x FROM app.t")) == 2, 30, "the newer row on the copy")
+    primary.kill()
+    try:
+        assert driver.recover(service) == "an interrupted resync had come to its end: the copy is kept"
+        assert as_root(replica, "SELECT x FROM app.t ORDER BY x") == [(1,), (2,)]
+        assert not place.work.exists() and not store(replica).is_dirty()
+        assert store(replica).role().writable is promoted
+    finally:
+        start_again(primary, replica)
+        as_root(primary, "DELETE FROM app.t WHERE x = 2")
+        if promoted:
+            resync(driver, service, lambda _: None, ResyncRequest(mode="copy", force=True))
+        await_in_step(replica, primary)
+
+
+def killed_before_the_old_data_goes(driver: Any, service: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resync by a copy in a process of its own that dies when the copy is proved."""
+    if (child := os.fork()) == 0:
+        try:
+            monkeypatch.setattr(Place, "let_go", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            resync(driver, service, lambda _: None, COPY)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+
+
+def test_copy_says_how_far_it_is(pair: Pair, tmp_path: Path) -> None:
+    primary, replica = pair
+    states: list[dict[str, Any]] = []
+    driver = store(replica, **primary_options(primary, tmp_path))
+    resync(driver, service_of(replica), lambda state: states.append(dict(state)), COPY)
+    copying = ("dumping the primary", "cloning the primary")
+    measured = [each["progress"] for each in states if each["phase"] in copying and "progress" in each]
+    assert measured and measured[-1]["bytes_done"] > 0 and measured[-1]["bytes_total"], states
+    await_in_step(replica, primary)
+
+
+def aim(server: AnyServer, port: int) -> None:
+    """Let the replica follow whatever listens at that port."""
+    is_mariadb = isinstance(server, MAKES["mariadb"])
+    change = "CHANGE MASTER TO master_port" if is_mariadb else "CHANGE REPLICATION SOURCE TO source_port"
+    server.sql(f"STOP REPLICA; {change} = {port}; START REPLICA")
 
 
 def survive(pair: Pair, directory: Path, fault: str, phase: str) -> str:
@@ -89,7 +187,7 @@ def survive(pair: Pair, directory: Path, fault: str, phase: str) -> str:
     primary, replica = pair
     message = attempt(pair, directory, fault, phase)
     if primary.pid is None:
-        primary.start()
+        start_again(primary, replica)
     await_that(lambda: store(replica).role().streaming, 60, f"replication after {fault} in {phase}: {message}")
     await_in_step(replica, primary)
     assert not store(replica).is_dirty() and not store(replica).role().writable, (fault, phase, message)
@@ -98,14 +196,24 @@ def survive(pair: Pair, directory: Path, fault: str, phase: str) -> str:
     return message
 
 
-def attempt(pair: Pair, directory: Path, fault: str, phase: str) -> str:
+def start_again(primary: AnyServer, replica: AnyServer) -> None:
+    """Start the primary, and let the replica try at once: it tries once a minute by itself."""
+    primary.start()
+    if replica.sql("SHOW REPLICA STATUS").strip():
+        replica.sql("STOP REPLICA; START REPLICA")
+
+
+def attempt(pair: Pair, directory: Path, fault: str, phase: str, request: ResyncRequest = COPY) -> str:
     """The words with which the resync ended."""
     primary, replica = pair
-    driver, service = store(replica, **primary_options(primary, directory)), service_of(replica)
+    driver = store(replica, timeout=PATIENCE, **primary_options(primary, directory))
+    service = service_of(replica)
     if fault == KILLED:
-        return killed(driver, service, phase)
+        return killed(driver, service, phase, request)
+    if fault == TIMEOUT:
+        return out_of_time(primary, phase, lambda report: resync(driver, service, report, request))
     if fault == GRANTS:
-        return refused(primary, lambda: resync(driver, service, lambda _: None))
+        return refused(primary, lambda: resync(driver, service, lambda _: None, request))
     filler = replica.dir / "filler"
     act = {
         CANCELLED: terminate,
@@ -113,7 +221,7 @@ def attempt(pair: Pair, directory: Path, fault: str, phase: str) -> str:
         DISK: lambda: fill(filler),
     }[fault]
     try:
-        resync(driver, service, once(phase, act))
+        resync(driver, service, once(phase, act), request)
     except DatastoreError as error:
         return str(error)
     finally:
@@ -121,8 +229,8 @@ def attempt(pair: Pair, directory: Path, fault: str, phase: str) -> str:
     return "the new data follows"
 
 
-def resync(driver: Any, service: Supervisor, report: Callable[[dict[str, Any]], None]) -> None:
-    driver.resync(service, Progress(report), ResyncRequest(mode="copy"))
+def resync(driver: Any, service: Supervisor, report: Callable[[dict[str, Any]], None], request: ResyncRequest) -> None:
+    driver.resync(service, Progress(lambda each: report(each.state())), request)
 
 
 def once(phase: str, act: Callable[[], Any]) -> Callable[[dict[str, Any]], None]:
@@ -141,6 +249,30 @@ def terminate() -> None:
     raise Terminated
 
 
+def out_of_time(primary: AnyServer, phase: str, act: Callable[[Callable[[dict[str, Any]], None]], None]) -> str:
+    """The primary is frozen in the phase; then the time of the action ends, and its job gets SIGTERM."""
+    pid = primary.pid
+    assert pid is not None
+    end = threading.Timer(ACTION_TIME, os.kill, (os.getpid(), signal.SIGTERM))
+
+    def freeze() -> None:
+        send(pid, signal.SIGSTOP)
+        end.start()
+
+    before = signal.signal(signal.SIGTERM, lambda *_: terminate())
+    try:
+        act(once(phase, freeze))
+    except DatastoreError as error:
+        return str(error)
+    finally:
+        end.cancel()
+        send(pid, signal.SIGCONT)
+        if end.ident is not None:
+            end.join()
+        signal.signal(signal.SIGTERM, before)
+    return "the new data follows"
+
+
 def fill(filler: Path) -> None:
     """Take all room of the file system."""
     with filler.open("wb") as file:
@@ -152,11 +284,11 @@ def fill(filler: Path) -> None:
             return
 
 
-def killed(driver: Any, service: Supervisor, phase: str) -> str:
+def killed(driver: Any, service: Supervisor, phase: str, request: ResyncRequest) -> str:
     """A process of its own dies in the phase; the agent then recovers, as at the end of the action."""
     if (child := os.fork()) == 0:
         try:
-            resync(driver, service, once(phase, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+            resync(driver, service, once(phase, lambda: os.kill(os.getpid(), signal.SIGKILL)), request)
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)

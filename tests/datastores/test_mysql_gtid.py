@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.datastores.mysql_gtid import after_forks, count, forks, missing, sources, state_of, text_of
+from agent.datastores.mysql.gtid import after_forks, count, forks, missing, sources, state_of, text_of
 
 
 def test_state_keeps_the_furthest_of_each_server_and_domain() -> None:

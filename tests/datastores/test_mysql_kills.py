@@ -15,9 +15,9 @@ from typing import Any
 import pymysql
 import pytest
 
-from agent.datastores import mysql_mark
-from agent.datastores.mysql_programs import ESCAPES
-from agent.datastores.mysql_session import connect
+from agent.datastores.mysql import incomplete_mark
+from agent.datastores.mysql.programs import ESCAPES
+from agent.datastores.mysql.session import connect
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.mysql_family import (
     MAKES,
@@ -32,7 +32,10 @@ from tests.datastores.mysql_family import (
     store,
     with_syncer,
 )
+from tests.servers.stalling import stalled
 
+SENT = 2_000_000
+"""Bytes of a copy, of more than ten millions, that a primary sends before it stalls: a cancel always finds the copy."""
 ESCAPED = SYNC_PASSWORD.translate(ESCAPES)
 """The password as it stands in an option file."""
 
@@ -82,6 +85,20 @@ def test_a_broken_replica_is_rebuilt_whoever_is_killed_meanwhile(
     assert contents(replica) == contents(primary)
 
 
+def test_resync_that_is_cancelled_leaves_the_server_as_it_was_and_says_so(
+    replica: AnyServer, primary: AnyServer, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    work, pid = replica.data.with_name("data.resync"), replica.pid
+    with stalled(primary.port, SENT) as port:
+        at = {"primary": f"mysql://syncer@127.0.0.1:{port}"}
+        agent = start_agent(config=configuration(replica, **primary_options(primary, tmp_path) | at))
+        action_id = agent.schedule("resync_slave_db", {"mode": "copy", "force": True})
+        eventually(work.exists, "a copy is made", 30)
+        assert agent.cancel(action_id).status == 200
+        ended(agent, action_id, fails="this server is as it was")
+    assert replica.pid == pid and not work.exists() and not store(replica).is_dirty()
+
+
 def break_replication(replica: AnyServer, primary: AnyServer) -> None:
     """Write on the replica alone what then comes from the primary too."""
     with login_as_root(replica) as root:
@@ -111,7 +128,7 @@ def what_is_not_whole_is_no_primary(agent: AgentProcess, replica: AnyServer) -> 
     with connect(store(replica).at, 5) as session:
         session.run(session.dialect.make_resyncable)
         session.keep_out_of_binary_log()
-        mysql_mark.mark(session)
+        incomplete_mark.mark(session)
     role = perform(agent, "disable_replication_slave_db", {})["payload"]
     assert (role["role"], role["writable"]) == ("standalone", False) and store(replica).is_dirty()
     perform(agent, "promote_slave_db", {}, fails="is not whole, so it cannot be a primary; resync it first")

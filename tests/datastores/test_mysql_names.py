@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.datastores import mysql_files
 from agent.datastores.base import DatastoreRefused
-from agent.datastores.mysql_session import connect
+from agent.datastores.mysql import files
+from agent.datastores.mysql.session import connect
 from agent.plan import Would
 from tests.datastores.mysql_family import MAKES, AnyServer, as_root, login, refused, store
 from tests.servers.mariadb import MariaDBServer
@@ -76,9 +76,9 @@ def test_a_foreign_file_that_could_not_be_seen_is_found_late_and_the_message_say
     foreign.write_text("a dump")
 
     def unreadable(*_: object) -> list[str]:
-        raise mysql_files.DirectoryUnreadable("/data/shop cannot be listed: Permission denied")
+        raise files.DirectoryUnreadable("/data/shop cannot be listed: Permission denied")
 
-    monkeypatch.setattr(mysql_files, "foreign", unreadable)
+    monkeypatch.setattr(files, "foreign", unreadable)
     assert "cannot be listed: Permission denied" in store(server).plan_delete_database("shop", force=False).warnings[0]
     gone = (
         "tables of shop are gone: t, u; 0 are left" if isinstance(server, MAKES["mariadb"]) else "nothing was deleted"
@@ -101,7 +101,7 @@ def test_every_file_that_the_server_makes_for_a_database_is_its_own(server: AnyS
     as_root(server, "CREATE VIEW full.v AS SELECT 1 AS x")
     as_root(server, "CREATE TRIGGER full.g BEFORE INSERT ON full.t_InnoDB FOR EACH ROW SET NEW.x = 1")
     with connect(driver.at, 5) as session:
-        assert mysql_files.foreign(session, "full") == []
+        assert files.foreign(session, "full") == []
     plan = driver.plan_delete_database("full", force=False)
     assert plan.facts["tables"] == len(engines) + 2 and plan.discards[0].amount == plan.facts["bytes"] > 0
     driver.delete_database("full", force=False)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.datastores.mysql_place import Place
+from agent.datastores.base import DatastoreError
+from agent.datastores.mysql.data_directory import MARK, Place
 
 
 class Killed(BaseException):
@@ -44,7 +45,7 @@ def killed_after(renames: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[]
 
 
 def contents(place: Place) -> list[str]:
-    return sorted(each.name for each in place.data.iterdir())
+    return sorted(each.name for each in place.data.iterdir() if each.name != MARK)
 
 
 @pytest.mark.parametrize("renames", [0, 1])
@@ -75,3 +76,35 @@ def test_killed_while_the_proved_old_data_goes(place: Place, monkeypatch: pytest
     assert Place(place.data).is_exchanged()
     place.let_go()
     assert not place.is_exchanged() and contents(place) == ["new"] and not place.work.exists()
+
+
+def test_directory_that_people_put_in_the_place_of_the_data_is_not_removed(place: Place) -> None:
+    place.exchange()
+    place.data.rename(place.data.with_name("aside"))
+    place.data.mkdir()
+    (place.data / "restored").touch()
+    with pytest.raises(DatastoreError, match=f"{place.data} is not the directory that a resync put there"):
+        place.put_back()
+    assert contents(place) == ["restored"] and (place.old / "old").exists()
+    place.old.rename(place.data.with_name("kept"))
+    place.clear()
+    assert contents(place) == ["restored"] and not place.work.exists()
+
+
+def test_successor_that_is_proved_keeps_no_mark(place: Place) -> None:
+    place.exchange()
+    place.let_go()
+    assert contents(place) == ["new"] and not place.work.exists() and not (place.data / MARK).exists()
+
+
+def test_fifty_killed_copies_leave_the_bytes_of_one(place: Place) -> None:
+    size = 50_000
+    for _ in range(50):
+        place.prepare()
+        place.new.mkdir()
+        for file in (place.new / "ibdata1", place.dump):
+            file.write_bytes(bytes(size))  # and here it is killed
+    assert sum(each.stat().st_size for each in place.work.rglob("*") if each.is_file()) == 2 * size
+    assert sorted(each.name for each in place.data.parent.iterdir()) == [place.data.name, place.work.name]
+    place.clear()
+    assert not place.work.exists() and contents(place) == ["old"]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import DatastoreRefused, OutcomeUnknown
-from agent.datastores.mysql import MySQL
-from agent.datastores.requests import PROMOTE, Lag, PromoteRequest
+from agent.datastores.mysql.datastore import MySQL
+from agent.datastores.replication_requests import PROMOTE, Lag, PromoteRequest
 from agent.plan import Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.datastores.mysql_family import MAKES, AnyServer, as_root, password_file, store, tcp
 from tests.servers.process import await_that, free_port
 
@@ -90,10 +90,10 @@ def test_what_was_not_received_is_counted_and_refused_beyond_max_lag(
         as_root(primary, "INSERT INTO app.t VALUES (%s)", x)
     with read_only(primary):
         plan = driver.plan_promote(PromoteRequest(max_lag=Lag(bytes=100)))
-        assert plan.would is Would.REFUSE and "bytes behind, max_lag is 100" in plan.summary
+        assert plan.would is Would.REFUSE and "bytes behind, and max_lag is 100" in plan.summary
         lag = plan.facts["lag"]
         assert lag["transactions"] == 5 and lag["bytes"] > 500, lag
-        with pytest.raises(DatastoreRefused, match="behind, max_lag is 3"):
+        with pytest.raises(DatastoreRefused, match="behind, and max_lag is 3"):
             driver.promote(Stop(), PromoteRequest(max_lag=Lag(transactions=3)))
         plan = driver.plan_promote(PromoteRequest(max_lag=Lag(bytes=1 << 20)))
         assert plan.would is Would.CHANGE and plan.discards[0].amount == 5
@@ -116,7 +116,7 @@ def test_a_dead_primary_makes_the_lag_unknown_and_max_lag_a_refusal(primary: Any
     as_root(replica, "STOP REPLICA")
     as_root(replica, f"CHANGE {source(replica)}_PORT = {free_port()}")
     plan = driver.plan_promote(PromoteRequest(max_lag=Lag(bytes=1 << 30)))
-    assert plan.would is Would.REFUSE and "is not known in bytes" in plan.summary
+    assert plan.would is Would.REFUSE and "how many bytes this server is behind is not known" in plan.summary
     plan = driver.plan_promote(PROMOTE)
     assert (plan.would, plan.facts["old_primary"]) == (Would.CHANGE, "unreachable")
     assert "were not received is not known" in plan.warnings[0]

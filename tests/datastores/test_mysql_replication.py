@@ -13,8 +13,8 @@ import pymysql
 import pytest
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
-from agent.datastores.requests import PromoteRequest, ResyncRequest
-from agent.stop import Stop
+from agent.datastores.replication_requests import PromoteRequest, ResyncRequest
+from agent.util.stop import Stop
 from tests.datastores.mysql_family import (
     MAKES,
     SYNC_PASSWORD,
@@ -178,7 +178,7 @@ def test_a_resync_from_where_it_cannot_be_is_refused_and_nothing_is_touched(
     with pytest.raises(DatastoreRefused, match=r"the user poor lacks REPLICATION SLAVE"):
         store(replica, **poor).resync(None, nowhere(), copy)
     options = primary_options(primary, tmp_path) | {"programs": str(tmp_path)}
-    with pytest.raises(DatastoreError, match=r"the program \S+ is not found; datastore\.programs tells where"):
+    with pytest.raises(DatastoreError, match=r"the program \S+ is not found; set datastore\.programs to its folder"):
         store(replica, **options).resync(None, nowhere(), copy)
     assert as_root(replica, "SELECT * FROM app.t") == before and not store(replica).is_dirty()
 
@@ -189,7 +189,7 @@ def status(server: AnyServer) -> str:
 
 def behind(server: AnyServer) -> bool:
     """Whether it has received more than it has applied."""
-    from agent.datastores.mysql_session import connect
+    from agent.datastores.mysql.session import connect
 
     with connect(store(server).at, 5) as session:
         [row] = session.replica_status()

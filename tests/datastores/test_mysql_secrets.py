@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.datastores import mysql_passwords
 from agent.datastores.base import DatastoreRefused, UserChanges
-from agent.datastores.mysql_session import connect
+from agent.datastores.mysql import passwords
+from agent.datastores.mysql.session import connect
 from tests.datastores.mysql_family import MAKES, AnyServer, as_root, login, store
 from tests.servers.process import free_port
 
@@ -53,18 +53,18 @@ def test_the_password_for_replication_is_in_no_log(logging: AnyServer) -> None:
 
 def test_a_hash_made_here_is_one_that_the_server_makes(logging: AnyServer) -> None:
     if isinstance(logging, MAKES["mariadb"]):
-        assert as_root(logging, "SELECT PASSWORD(%s)", PASSWORD) == [(mysql_passwords.native(PASSWORD),)]
+        assert as_root(logging, "SELECT PASSWORD(%s)", PASSWORD) == [(passwords.native(PASSWORD),)]
         return
     as_root(logging, "CREATE USER twin IDENTIFIED WITH caching_sha2_password BY %s", PASSWORD)
     [(stored,)] = as_root(logging, "SELECT CAST(authentication_string AS BINARY) FROM mysql.user WHERE user = 'twin'")
-    assert mysql_passwords.matches(PASSWORD, stored)
-    assert not mysql_passwords.matches(f"{PASSWORD}x", stored)
+    assert passwords.matches(PASSWORD, stored)
+    assert not passwords.matches(f"{PASSWORD}x", stored)
 
 
 def test_a_password_that_no_login_would_accept_is_refused() -> None:
-    mysql_passwords.caching_sha2("é" * 128)
+    passwords.caching_sha2("é" * 128)
     with pytest.raises(DatastoreRefused, match="more than 256 bytes: shorten it"):
-        mysql_passwords.caching_sha2("é" * 129)
+        passwords.caching_sha2("é" * 129)
 
 
 def test_the_servers_rules_for_passwords_hold_for_a_hash_too(logging: AnyServer) -> None:

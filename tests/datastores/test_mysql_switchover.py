@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from agent.datastores.base import DatastoreError
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.mysql_family import (
     MAKES,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from agent.datastores import mysql_grants
 from agent.datastores.base import DatastoreError, DatastoreRefused, OutcomeUnknown, UserChanges
-from agent.datastores.mysql import MySQL
+from agent.datastores.mysql import grants as mysql_grants
+from agent.datastores.mysql.datastore import MySQL
 from agent.plan import Would
 from tests.datastores.mysql_family import MAKES, AnyServer, as_root, login, refused, store
 from tests.servers.process import await_that
@@ -144,7 +144,7 @@ def test_a_new_user_that_cannot_use_its_database_is_not_kept(
 def test_a_statement_that_waits_longer_than_we_do_is_ended(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server's own limit is lifted, so that ours is met first. MariaDB ends what waits when its client is gone."""
     waited = r"not done within 2 s: .*(waited for: .*lock|it was over when the agent looked)"
-    monkeypatch.setattr("agent.datastores.mysql_session.Session.wait_at_most", lambda *_: None)
+    monkeypatch.setattr("agent.datastores.mysql.session.Session.wait_at_most", lambda *_: None)
     connection = pymysql.connect(unix_socket=str(server.socket), user="root", ssl_disabled=True)
     try:
         with connection.cursor() as holder:

@@ -49,6 +49,7 @@ class Nodes:
     group: Group
     on_a: AgentProcess
     on_b: AgentProcess
+    silent: int
 
 
 @pytest.fixture(scope="module", params=[each for each in DATASTORES if each != "valkey"])  # as Redis, to the agent
@@ -65,7 +66,7 @@ def nodes(
                 directory = tmp_path_factory.mktemp(f"{request.param}-{own}")
                 agents.append(AgentProcess(directory, config=group.configuration(server, peers)))
                 agents[-1].start()
-            yield Nodes(group, *agents)
+            yield Nodes(group, agents[0], agents[1], deaf)
         finally:
             for agent in agents:
                 agent.close()
@@ -110,6 +111,16 @@ def answered(agent: AgentProcess, kind: str, args: dict[str, Any]) -> Any:
     found = plan(agent, kind, args)
     assert time.monotonic() - begun < 2 * SECONDS + 10 * usual, (kind, args)
     return found
+
+
+def test_plan_names_the_peer_that_does_not_answer(nodes: Nodes) -> None:
+    nodes.group.await_in_step()
+    offered = {each["kind"] for each in nodes.on_a.get(f"{PREFIX}/available").json}
+    for agent, kind in ((nodes.on_b, "resync_slave_db"), (nodes.on_b, "replication.follow"),
+                        (nodes.on_a, "replication.demote")):  # fmt: skip
+        tries = (plan(agent, kind, {"primary": "silent"}) for _ in range(5) if kind in offered)
+        found = next((found for found in tries if f":{nodes.silent}" in found["summary"]), kind not in offered)
+        assert found, f"{kind} names the peer"
 
 
 def test_the_plan_of_a_promotion_is_known_though_the_primary_hangs(nodes: Nodes) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agent.datastores import postgresql_deadline
 from agent.datastores.base import DatastoreError, DatastoreRefused, OutcomeUnknown
-from agent.datastores.postgresql_connection import Conflict
-from agent.datastores.postgresql_outcome import ATTEMPTS, repeated
+from agent.datastores.postgresql import deadline
+from agent.datastores.postgresql.connection import Conflict
+from agent.datastores.postgresql.outcome import ATTEMPTS, repeated
 from agent.plan import Would
 from tests.agent_process import StartAgent
 from tests.datastores.postgresql_nodes import await_value, configured, datastore_of, failed, query
@@ -96,7 +96,7 @@ def test_a_server_that_cancels_nothing_is_looked_at_again(
     ends: bool, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that creates the database stands still: what becomes of it is told once it is known."""
-    monkeypatch.setattr(postgresql_deadline, "HANG", 0.5)
+    monkeypatch.setattr(deadline, "HANG", 0.5)
     query(postgres_server, "CREATE DATABASE origin")
     store = datastore_of(postgres_server, timeout=1)
     told: list[DatastoreError] = []

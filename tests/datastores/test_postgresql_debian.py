@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.datastores.resync_report import Report
 from tests.servers.node import Node
 from tests.servers.postgresql import newest_debian
 from tests.servers.process import await_that
@@ -66,12 +67,13 @@ def test_a_cluster_of_debian_is_rewound(agent_venv: Path, start_node: Callable[.
     host.create()
     host.node.write("/etc/agent.toml", CONFIG.format(version=host.version))
     host.node.write("/etc/agent.password", "correct-horse", mode=0o600)
-    job = [str(agent_venv / "bin/python"), "-m", "agent.datastores.resync"]
-    host.node.write("/etc/request", '{"force": true}')
+    job = [str(agent_venv / "bin/python"), "-m", "agent.datastores.resync_job"]
+    host.node.write("/etc/request", '{"force": true, "report": "/run/report.json"}')
     as_job = ["sh", "-c", f"AGENT_CONFIG=/etc/agent.toml {' '.join(job)} < /etc/request"]
-    reports = [json.loads(line) for line in host.ok(*as_job).splitlines()]
-    assert reports[-1]["result"]["method"] == "rewind", reports[-1]
-    assert "recovering from a crash" in [each.get("phase") for each in reports]
+    host.ok(*as_job)
+    report = Report.of(json.loads(host.ok("cat", "/run/report.json")))
+    assert report.result["method"] == "rewind", report
+    assert "recovering from a crash" in report.phases
     await_that(lambda: host.sql(5442, "SELECT sum(x) FROM t") == "3", 10, "the rows of the new primary")
     assert host.sql(5443, "SELECT application_name FROM pg_stat_replication") == "mine"
     unit = f"postgresql@{host.version}-mine.service"

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.datastores import postgresql_service
-from agent.datastores.base import DatastoreError, Terminated
+from agent.datastores.base import DatastoreError
+from agent.datastores.postgresql import service as postgresql_service
 from agent.datastores.progress import Progress
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
+from agent.datastores.resync_report import Report
+from agent.datastores.termination import Terminated
 from agent.supervisors.base import SupervisorFailed
 from tests.datastores.postgresql_nodes import await_value
-from tests.datastores.postgresql_pairs import SUM, Pair, copy_of, diverged_pair, driver, healthy_pair, resync
+from tests.datastores.postgresql_pairs import (
+    SUM,
+    Pair,
+    copy_of,
+    diverged_pair,
+    driver,
+    healthy_pair,
+    on_a_mount,
+    resync,
+    resync_killed,
+)
 from tests.servers.postgresql import PostgresServer
-from tests.servers.process import run
 
 REWIND = ("stopping the server", "copying the data directory", "pg_rewind", "switching to the new data",
           "starting the server", "waiting until it follows", "removing the old data")  # fmt: skip
@@ -42,7 +50,6 @@ FAULTS: dict[str, Callable[[str], bool]] = {
 }
 PATIENCE = 3.0
 NOWHERE = "host=127.0.0.1 port=1 user=replicator"
-MOUNT = "size=600m,mode=0755"
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def test_never_neither(
     cells = [Cell(method, phase, fault) for phase in PHASES[method] for fault in FAULTS if FAULTS[fault](phase)]
     outcomes = {}
     template = diverged if method == "rewind" else healthy
-    with _on_a_mount(server_dir / "mount") as place, Scene(method, template) as scene:
+    with on_a_mount(server_dir / "mount") as place, Scene(method, template) as scene:
         for cell in cells:
             outcomes[cell] = _outcome(cell, *scene.ready(place), place)
             scene.keep_if(outcomes[cell].startswith("old"))
@@ -132,7 +139,7 @@ def _outcome(cell: Cell, server: PostgresServer, primary: PostgresServer, place:
 def _faulty(cell: Cell, server: PostgresServer, primary: PostgresServer, request: ResyncRequest, place: Path) -> str:
     """Resync with the fault; what the action would say."""
     if cell.fault == "job killed -9":
-        _killed(cell.phase, server, primary, request)
+        resync_killed(cell.phase, server, primary, request)
         datastore, service = driver(server, primary)
         return str(datastore.recover(service))
     fault = _Fault(cell, primary, place)
@@ -145,22 +152,6 @@ def _faulty(cell: Cell, server: PostgresServer, primary: PostgresServer, request
     return "done all the same"
 
 
-def _killed(phase: str, server: PostgresServer, primary: PostgresServer, request: ResyncRequest) -> None:
-    """A resync in a process of its own, which kills itself as the phase begins."""
-
-    def report(state: dict[str, Any]) -> None:
-        if state["phase"] == phase:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    if (child := os.fork()) == 0:
-        try:
-            resync(server, primary, request, progress=Progress(report))
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"the phase {phase} was not met"
-
-
 class _Fault:
     """Happens once, as the phase begins."""
 
@@ -168,8 +159,8 @@ class _Fault:
         self.cell, self.primary, self.happened = cell, primary, False
         self.filler = place / "filler"
 
-    def report(self, state: dict[str, Any]) -> None:
-        if self.happened or state["phase"] != self.cell.phase:
+    def report(self, report: Report) -> None:
+        if self.happened or report.phase != self.cell.phase:
             return
         self.happened = True
         if self.cell.fault == "ended on request":
@@ -208,14 +199,3 @@ def _serves(cell: Cell, server: PostgresServer, primary: PostgresServer, rows: s
         await_value(server, SUM, primary.psql(SUM))
         return "new"
     return "old" if server.psql(SUM) == rows else "NEITHER"
-
-
-@contextmanager
-def _on_a_mount(place: Path) -> Iterator[Path]:
-    """A file system of the test's own, so that it can be full."""
-    place.mkdir()
-    run(["mount", "-t", "tmpfs", "-o", MOUNT, "tmpfs", place])
-    try:
-        yield place
-    finally:
-        run(["umount", place])

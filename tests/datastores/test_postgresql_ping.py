@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 
-from agent.datastores.postgresql_ping import Answer, ping
+from agent.datastores.postgresql.ping import Answer, ping
 from tests.servers.process import free_port
 
 
@@ -38,8 +38,8 @@ def test_a_server_that_starts_is_told_from_one_that_refuses_the_login() -> None:
             server.start()
             assert ping({"host": "127.0.0.1", "port": listener.getsockname()[1]}, 5) is expected
             server.join()
-    assert ping({"host": "127.0.0.1", "port": free_port()}, 5) is Answer.NOBODY
-    assert ping({"host": "/nowhere"}, 5) is Answer.NOBODY
+    assert ping({"host": "127.0.0.1", "port": free_port()}, 5) is Answer.NOT_LISTENING
+    assert ping({"host": "/nowhere"}, 5) is Answer.NOT_LISTENING
 
 
 def _answer(listener: socket.socket, body: bytes) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from agent.datastores.base import Datastore, DatastoreRefused
-from agent.datastores.requests import Lag, PromoteRequest
+from agent.datastores.replication_requests import Lag, PromoteRequest
 from agent.kinds.replication import ReplicationResult
 from agent.plan import Plan, Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.agent_process import StartAgent
 from tests.datastores.postgresql_nodes import await_value, configured, datastore_of, done, failed, query
 from tests.servers.cache import cached

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from agent import config, supervisors
-from agent.datastores import postgresql_service
 from agent.datastores.base import DatastoreError, DatastoreUnreachable, Role
-from agent.datastores.requests import PromoteRequest, ResyncRequest
+from agent.datastores.postgresql import service as postgresql_service
+from agent.datastores.replication_requests import PromoteRequest, ResyncRequest
 from agent.plan import Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.agent_process import StartAgent
 from tests.datastores.postgresql_nodes import assert_nowhere, configured, datastore_of, document, done, failed
 from tests.datastores.postgresql_pairs import (
@@ -57,7 +58,7 @@ def lose_wal(old: PostgresServer) -> None:
         segment.unlink()
 
 
-# Worth
+# Divergence
 
 
 @pytest.mark.parametrize("up", [False, True])
@@ -152,7 +153,7 @@ def test_a_service_that_is_another_servers_is_noticed(pair: Pair) -> None:
 
 def test_what_would_destroy_the_only_data_is_refused(pair: Pair) -> None:
     old, new = pair
-    with pytest.raises(DatastoreError, match="is this very server"):
+    with pytest.raises(DatastoreError, match="is this server"):
         resync(new, new)
     new.stop()
     with pytest.raises(DatastoreUnreachable, match="nothing listens"):
@@ -209,9 +210,11 @@ def test_an_agent_that_is_the_owner_does_it_too(pair: Pair, server_dir: Path, ag
     settings = server_dir / "agent.toml"
     settings.write_text(toml(wanted))
     run(["chown", OWNER, settings, wanted["datastore"]["primary_password_file"]])
-    argv = [*old.tool("x")[:-1], str(agent_venv / "bin/python"), "-m", "agent.datastores.resync"]
+    (reports := server_dir / "reports").mkdir()
+    run(["chown", OWNER, reports])
+    argv = [*old.tool("x")[:-1], str(agent_venv / "bin/python"), "-m", "agent.datastores.resync_job"]
     env = {"AGENT_CONFIG": str(settings), "PATH": os.environ["PATH"]}
-    request = '{"force": true}'
+    request = json.dumps({"force": True, "report": str(reports / "report.json")})
     job = subprocess.run(argv, env=env, cwd=server_dir, input=request, capture_output=True, text=True, timeout=120)
     assert job.returncode == 0, job.stdout + job.stderr
     assert_follows(old, new)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.agent_process import StartAgent
+from tests.agent_process import PREFIX, StartAgent
 from tests.datastores.postgresql_nodes import (
     FOR_RESYNC,
     assert_nowhere,
@@ -79,6 +79,8 @@ def test_a_failover_and_back(pair: tuple[PostgresServer, PostgresServer], start_
     assert (resynced["role"], resynced["source"]) == ("replica", f"127.0.0.1:{new.port}")
     assert resynced["streaming"] and not resynced["writable"]
     assert any("pg_rewind" in (each["state_payload"] or {}).get("phases", []) for each in info["history"])
+    output = on_old.get(f"{PREFIX}/output/{info['action']['id']}").body.decode().splitlines()
+    assert "# pg_rewind" in output and "pg_rewind: Done!" in output, output
     assert query(old, "SELECT sum(x) FROM t", DATABASE) == "3"
     assert new.psql("SELECT application_name FROM pg_stat_replication") == "node-a"
     assert sorted(path.name for path in old.dir.iterdir() if path.name.startswith("data")) == [

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent.datastores import postgresql_demote
 from agent.datastores.base import DatastoreError
-from agent.stop import Stop
+from agent.datastores.postgresql import demote
+from agent.util.stop import Stop
 from tests.agent_process import AgentProcess, StartAgent
 from tests.datastores.postgresql_nodes import FOR_RESYNC, await_value, configured, done, failed
 from tests.datastores.postgresql_pairs import driver
@@ -65,10 +65,13 @@ def agents(start_agent: StartAgent, servers: tuple[PostgresServer, ...]) -> list
 
 
 class Writer:
-    """A client that writes numbers to whichever server takes them, and keeps those that were acknowledged."""
+    """A client that writes numbers to whichever server takes them, and keeps those that were acknowledged.
 
-    def __init__(self, servers: tuple[PostgresServer, ...]) -> None:
-        self.servers, self.acknowledged = servers, list[int]()
+    `pause`: seconds between two of them.
+    """
+
+    def __init__(self, servers: tuple[PostgresServer, ...], pause: float = 0.0) -> None:
+        self.servers, self.pause, self.acknowledged = servers, pause, list[int]()
         self.longest_gap, self._last = 0.0, time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
@@ -90,6 +93,7 @@ class Writer:
                         number += 1
                         client.execute("INSERT INTO t VALUES (%s)", (number,))
                         self._note(number)
+                        self._over.wait(self.pause)
             self._over.wait(0.02)
 
     def _note(self, number: int) -> None:
@@ -151,7 +155,7 @@ def test_a_peer_that_lacks_something_leaves_this_server_the_primary(
     a, b, _ = trio
     datastore, service = driver(a, b, peers=peers(a, trio), timeout=1.0)
     assert datastore.plan_demote(service, "b").would.value == "disrupt"
-    monkeypatch.setattr(postgresql_demote, "_what_it_has", lambda primary: 0)
+    monkeypatch.setattr(demote, "_what_it_has", lambda primary: 0)
     with pytest.raises(DatastoreError, match=r"lacks .* bytes of WAL before .*; this server is a primary again"):
         datastore.demote(service, "b", Stop())
     a.psql("INSERT INTO t VALUES (1)")

@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
-from agent.datastores import postgresql_users
 from agent.datastores.base import Datastore, DatastoreRefused
+from agent.datastores.postgresql import users as postgresql_users
 from tests.datastores.postgresql_nodes import datastore_of, query, session
 from tests.servers.postgresql import PostgresServer
 

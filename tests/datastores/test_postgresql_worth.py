@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.datastores.base import DatastoreError
-from agent.datastores.progress import Progress
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.postgresql.files import DataDirectory
+from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Would
+from agent.processes.command import Outcome
 from tests.datastores.postgresql_nodes import await_value
 from tests.datastores.postgresql_pairs import (
     FORCED,
@@ -99,12 +101,25 @@ def test_a_disabled_replica_with_nothing_of_its_own_needs_no_force(pair: Pair) -
     standby.start()
 
 
+def recording(run: Callable[..., Outcome], printed: list[str]) -> Callable[..., Outcome]:
+    """The same, which notes what each program writes to standard error."""
+
+    def recorded(*args: Any, **options: Any) -> Outcome:
+        outcome = run(*args, **options)
+        printed.append(outcome.stderr)
+        return outcome
+
+    return recorded
+
+
 @pytest.mark.parametrize("up", [True, False])
 def test_another_cluster_is_refused_with_force_too_and_adopted_by_name_alone(
-    up: bool, pair: Pair, stranger: PostgresServer
+    up: bool, pair: Pair, stranger: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standby, primary = pair
     resync(standby, primary, PLAIN)
+    printed: list[str] = []
+    monkeypatch.setattr(DataDirectory, "run", recording(DataDirectory.run, printed))
     stranger.replication_password = standby.replication_password
     stranger.start()
     stranger.psql("CREATE TABLE t AS SELECT 5 AS x")
@@ -116,6 +131,7 @@ def test_another_cluster_is_refused_with_force_too_and_adopted_by_name_alone(
         with pytest.raises(DatastoreError, match="is of another cluster"):
             resync(standby, stranger, request)
     assert (standby.pid is not None) is up
+    assert printed and not [text for text in printed if "could not find file" in text], "pg_waldump waits 5 s for it"
     result, _ = resync(standby, stranger, ResyncRequest(adopt=system))
     assert result["method"] == "copy" and result["discarded"][0]["what"].startswith("the data of the cluster")
     assert standby.psql(SUM) == "5"
@@ -170,8 +186,7 @@ def test_a_primary_that_has_removed_the_wal_is_copied_from(pair: Pair) -> None:
     assert (look.would, look.facts["method"]) == (Would.DESTROY, "copy") and "already been removed" in look.summary
     with pytest.raises(DatastoreError, match="already been removed"):
         resync(standby, primary, ResyncRequest(mode="follow"))
-    states: list[dict[str, object]] = []
-    result, _ = resync(standby, primary, PLAIN, progress=Progress(states.append))
+    result, _ = resync(standby, primary, PLAIN)
     assert result["method"] == "copy" and list(result["discarded"]) == []
     assert_follows(standby, primary)
 

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from agent.datastores.base import DatastoreRefused
-from agent.datastores.requests import PromoteRequest, ResyncRequest
+from agent.datastores.replication_requests import PromoteRequest, ResyncRequest
 from agent.plan import Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.datastores.redis_nodes import await_link, followed_by, in_step, resync_with, settings_of, store_of, write
 from tests.datastores.test_redis import in_background
 from tests.servers.process import await_that, send

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.datastores.redis_history import Kinship, bytes_ahead, can_continue, kinship
-from agent.datastores.redis_state import State, parse
+from agent.datastores.redis.history import Kinship, bytes_ahead, can_continue, kinship
+from agent.datastores.redis.state import State, parse
 
 NONE = 0
 """What the driver makes of forty zeros."""

@@ -12,6 +12,7 @@ import pytest
 
 from tests.agent_process import AgentProcess, StartAgent
 from tests.datastores.held import Held
+from tests.datastores.redis_nodes import followed_by, settle
 from tests.kinds.configuring import over, toml
 from tests.servers.leftovers import processes_using
 from tests.servers.process import await_that
@@ -50,7 +51,7 @@ def test_a_user_is_created_for_good_though_the_agent_was_killed(
 ) -> None:
     agent = agent_of(redis_server, start_agent)
     action = killed_at(agent, redis_server, "database_user_create", USER, word, answered)
-    assert action["state"] == "DONE" and "staple" not in str(action) + agent.log_text()
+    assert action["state"] == "DONE" and "staple" not in str(action) + agent.whole_log()
     redis_server.stop()
     redis_server.start()
     assert "app" in redis_server.cli("acl", "users").split()
@@ -94,6 +95,7 @@ def test_a_resync_outlives_the_agent(
 def test_a_resync_whose_job_was_killed_too_is_told_and_can_be_asked_for_again(
     old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
+    before = old_primary.cli("config", "get", "repl-diskless-load").split("\n")[1]
     agent = agent_of(old_primary, start_agent, redis_server)
     with Held(way_to(old_primary), old_primary.socket, b"REPLICAOF", answered=True) as held:
         action = agent.schedule("resync_slave_db", {"force": True})
@@ -106,6 +108,8 @@ def test_a_resync_whose_job_was_killed_too_is_told_and_can_be_asked_for_again(
         assert ended["state"] == "FAILED" and ended["state_payload"]["dirty"] is False, ended
         again = agent.await_final(agent.schedule("resync_slave_db", {"force": True}), timeout=30)["action"]
     assert again["state"] == "DONE" and old_primary.cli("get", "k") == "right"
+    assert old_primary.cli("config", "get", "repl-diskless-load").split("\n")[1] == before
+    assert "swapdb" not in next(old_primary.dir.glob("*.conf")).read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -127,12 +131,29 @@ def test_a_resync_ended_while_the_data_comes_in_says_what_holds(
             assert ended["state_payload"]["dirty"] is True
             assert message.startswith("its runner was killed") and "resync it again" in message
         else:
-            assert message.startswith("it was told to end")
+            assert message.startswith("it was ended from outside")
             await_that(lambda: "role:master" in old_primary.cli("info", "replication"), 20)
             assert old_primary.cli("get", "k") == "diverged" and old_primary.cli("set", "k", "still") == "OK"
         redis_server.cli("config", "set", "rdb-key-save-delay", "0")
         again = agent.await_final(agent.schedule("resync_slave_db", {"force": True}), timeout=30)["action"]
     assert again["state"] == "DONE" and old_primary.cli("get", "k") == "right"
+
+
+def test_resync_that_is_cancelled_while_the_data_comes_in_leads_redis_back(
+    old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
+) -> None:
+    redis_server.cli("eval", "for i = 1, 30 do redis.call('set', i, i) end", "0")
+    redis_server.cli("config", "set", "rdb-key-save-delay", "100000")  # microseconds
+    agent = agent_of(old_primary, start_agent, redis_server)
+    with Held(way_to(old_primary), old_primary.socket, b"never"):
+        action = agent.schedule("resync_slave_db", {"force": True})
+        await_that(lambda: "master_sync_in_progress:1" in old_primary.cli("info", "replication"))
+        assert agent.cancel(action).status == 200
+        ended = agent.await_final(action, timeout=60)["action"]
+    assert ended["state"] == "FAILED" and "takes writes as before" in str(ended["state_payload"]), ended
+    assert followed_by(old_primary).startswith("master")
+    assert old_primary.cli("get", "k") == "diverged" and old_primary.cli("set", "k", "still") == "OK"
+    settle(redis_server)
 
 
 def kill_jobs(agent: AgentProcess, number: signal.Signals = signal.SIGKILL) -> None:

@@ -11,15 +11,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.datastores.base import DatastoreError
+from agent.datastores.redis import capacity
+from agent.datastores.replication_requests import ResyncRequest
+from agent.datastores.resync_report import Report
 from tests.datastores.held import Held
-from tests.datastores.redis_nodes import followed_by, in_step, settings_of, write
+from tests.datastores.redis_nodes import followed_by, in_step, resync_with, settings_of, store_of, write
 from tests.kinds.configuring import toml
-from tests.servers.leftovers import processes_using
+from tests.servers.leftovers import processes_using, unmount
 from tests.servers.process import await_that, kill_pid, send
 from tests.servers.redis import MAKES, RedisServer, binary_of
 
@@ -56,6 +61,7 @@ class Scene:
         self.servers = [self.source, self.there, self.here]
         self.way = directory / "held.sock"
         self.config = directory / "agent.toml"
+        self.report = directory / "report.json"
 
     def __enter__(self) -> Scene:
         for server in self.servers:
@@ -87,9 +93,9 @@ class Scene:
 
     def job(self) -> subprocess.Popen[str]:
         """Begin the resync, as the agent does."""
-        request = {"primary": "b", "mode": "auto", "force": True, "adopt": None}
+        request = {"primary": "b", "mode": "auto", "force": True, "adopt": None, "report": str(self.report)}
         job = subprocess.Popen(
-            [sys.executable, "-m", "agent.datastores.resync"],
+            [sys.executable, "-m", "agent.datastores.resync_job"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -133,8 +139,13 @@ class Scene:
         return self.here.cli("dbsize") == self.before[2]
 
     def follows(self) -> bool:
+        """Whether the data of the source arrived: what it held is known, for the fault may have ended the source."""
         where = followed_by(self.here) == f"slave 127.0.0.1:{self.there.port}"
-        return where and self.here.cli("dbsize") == self.there.cli("dbsize")
+        return where and self.here.cli("dbsize") == self.arrived
+
+    @property
+    def arrived(self) -> str:
+        return str(NEW if self.method == "copy" else OLD + 1)
 
 
 HELD = {"before": (b"CONFIG", False), "led": (b"REPLICAOF", False), "following": (b"REPLICAOF", True)}
@@ -160,6 +171,59 @@ def test_the_new_data_follows_or_the_old_data_serves(
         outcomes[cell] = judge(scene, fault, phase, message)
 
 
+@pytest.mark.parametrize("way", ["in memory", "through a file"])
+def test_full_disk_leaves_the_old_data_or_is_not_needed(
+    way: str, server_dir: Path, monkeypatch: pytest.MonkeyPatch, outcomes: dict[tuple[str, str, str], str]
+) -> None:
+    """A copy beside the old data needs no disk. Without the memory for both Redis writes the copy to a file first."""
+    if way == "through a file":
+        monkeypatch.setattr(capacity, "MEMINFO", server_dir / "meminfo")
+        capacity.MEMINFO.write_text("MemAvailable: 0 kB\n")
+    binary = binary_of(MAKES[way == "in memory"])
+    with (
+        on_a_mount(server_dir / "disk") as disk,
+        RedisServer(server_dir / "there", binary=binary, appendonly=False) as there,
+        RedisServer(disk / "here", binary=binary, appendonly=False) as here,
+    ):
+        there.cli("config", "set", "rdbcompression", "no")
+        write(there, NEW, prefix="new", size=3000)
+        write(here, OLD, prefix="old")
+        before = followed_by(here), settings_of(here), here.cli("dbsize")
+        fill(disk / "filler")
+        store = store_of(here, peers={"b": there}, timeout=2)
+        if way == "in memory":
+            done = resync_with(store, primary="b", force=True)
+            assert done["kept_in"] is None and "at a restart of Redis this is forgotten" in done["note"], done
+            assert followed_by(here) == f"slave 127.0.0.1:{there.port}" and here.cli("dbsize") == there.cli("dbsize")
+            outcomes["copy", "disk full", way] = "the new data follows"
+            return
+        refusal = store.plan_resync(None, ResyncRequest(primary="b")).refusal
+        assert refusal is not None
+        with pytest.raises(DatastoreError, match=f"sends Redis .* no data; Redis follows no source .*{OLD} keys"):
+            resync_with(store, primary="b", force=True)
+        assert (followed_by(here), settings_of(here), here.cli("dbsize")) == before
+        assert here.cli("set", "old1", "y") == "OK" and not list((disk / "here").glob("temp*.rdb"))
+        outcomes["copy", "disk full", way] = "told: the old data serves as before"
+
+
+@contextmanager
+def on_a_mount(place: Path) -> Iterator[Path]:
+    """A small file system of the test's own, so that it can be full."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        unmount(place)
+
+
+def fill(filler: Path) -> None:
+    """Take all room of the file system."""
+    room = os.statvfs(filler.parent)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+
+
 def broken(scene: Scene, fault: str, phase: str) -> str:
     """Break the resync in its phase, and return what its job said in the end; empty where it was killed."""
     word, answered = HELD.get(phase, (b"no such word", False))
@@ -175,7 +239,7 @@ def broken(scene: Scene, fault: str, phase: str) -> str:
                 scene.await_phase(phase)
             strike(scene, fault, job)
             held.release()
-            said, _ = job.communicate(timeout=60)
+            job.communicate(timeout=60)
         finally:
             job.kill()
             job.wait()
@@ -183,9 +247,8 @@ def broken(scene: Scene, fault: str, phase: str) -> str:
             send(scene.there.pid, signal.SIGCONT)
         scene.speed_up()
         await_that(lambda: not saves(scene.there), 20, "the end of the primary's child")
-    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    last = lines[-1] if lines else {}
-    return str(last.get("error") or ("followed" if "result" in last else ""))
+    last = Report.read(scene.report)
+    return last.error or ("followed" if last.result is not None else "")
 
 
 def strike(scene: Scene, fault: str, job: subprocess.Popen[str]) -> None:
@@ -208,7 +271,7 @@ def judge(scene: Scene, fault: str, phase: str, message: str) -> str:
         return "killed: the new data follows" if scene.follows() else "killed: the old data serves"
     if "had arrived already" in message:
         assert followed_by(scene.here) == f"slave 127.0.0.1:{scene.there.port}"
-        assert scene.here.cli("dbsize") == str(NEW if scene.method == "copy" else OLD + 1)
+        assert scene.here.cli("dbsize") == scene.arrived
         return "told: the new data had arrived already"
     await_that(scene.is_as_before, 20, f"the old state {scene.before} after: {message}")
     assert message or (fault == "cancel" and phase == "before"), "the failure is told, where anything was changed"

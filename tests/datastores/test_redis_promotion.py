@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import Datastore, DatastoreRefused, Role
-from agent.datastores.requests import Lag, PromoteRequest
+from agent.datastores.replication_requests import Lag, PromoteRequest
 from agent.plan import Would
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.datastores.redis_nodes import KEPT, followed_by, in_step, store_of, write
 from tests.servers.process import await_that, free_port, send
 from tests.servers.redis import MAKES, RedisServer, binary_of

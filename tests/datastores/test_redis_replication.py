@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import Datastore, DatastoreError, DatastoreRefused, Role
-from agent.datastores.requests import PromoteRequest
+from agent.datastores.replication_requests import PromoteRequest
 from agent.errors import ConfigError
-from agent.stop import Stop
+from agent.util.stop import Stop
 from tests.datastores.redis_nodes import KEPT, in_step, resync, store_of
 from tests.datastores.test_redis import at
 from tests.servers.process import await_that

@@ -10,10 +10,10 @@ import pytest
 
 from agent.datastores.base import Datastore, DatastoreError, DatastoreRefused, DatastoreUnreachable, Role
 from agent.datastores.progress import Progress
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Would
-from agent.stop import Stop
 from agent.supervisors.commands import Commands
+from agent.util.stop import Stop
 from tests.datastores.redis_nodes import (
     KEPT,
     await_link,
@@ -189,6 +189,23 @@ def test_the_mode_copy_takes_a_copy_of_a_replica_in_step(primary: RedisServer, r
     assert settings_of(replica)["repl-diskless-load"] == "disabled"
 
 
+def test_swapdb_that_an_operator_set_while_redis_runs_survives_a_resync(
+    primary: RedisServer, replica: RedisServer, third: RedisServer
+) -> None:
+    store = store_of(replica, peers={"c": third})
+    replica.cli("config", "set", "repl-diskless-load", "swapdb")
+    assert store.recover(None) is None, "no job left it"
+    resync(store, mode="copy", force=True)
+    assert settings_of(replica)["repl-diskless-load"] == "swapdb"
+    resync(store, primary="c", force=True, adopt=replid(third))
+    assert settings_of(replica)["repl-diskless-load"] == "swapdb"
+
+
+def replid(server: RedisServer) -> str:
+    lines = server.cli("info", "replication").split()
+    return next(line.partition(":")[2] for line in lines if line.startswith("master_replid:"))
+
+
 def test_a_mode_that_redis_lacks_or_that_would_not_do_is_refused(primary: RedisServer, replica: RedisServer) -> None:
     store = store_of(replica, primary)
     assert "no way to rewind" in refusal(store, mode="rewind")
@@ -292,7 +309,7 @@ def test_how_far_a_copy_is_can_be_watched(primary: RedisServer, third: RedisServ
     third.cli("config", "set", "loading-process-events-interval-bytes", "1024")
     third.cli("config", "set", "key-load-delay", "1000")  # microseconds
     states: list[dict[str, object]] = []
-    store_of(third, primary).resync(None, Progress(states.append))
+    store_of(third, primary).resync(None, Progress(lambda report: states.append(report.state())))
     measured = [each["progress"] for each in states if each["phase"] == "loading its data" and "progress" in each]
     done = [each["bytes_done"] for each in measured]  # type: ignore[index]
     assert done == sorted(done) and len(set(done)) > 2, states

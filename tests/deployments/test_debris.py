@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import config
-from agent.kinds.base import Done, Failed, Outcome
-from agent.kinds.registry import discover
-from tests.kinds.performing import perform
+from agent.jobs.jobs import Job, Running as Runs
+from agent.kinds.base import Done, Failed, Kind, Outcome, Running
+from agent.kinds.base.registry import discover
+from agent.processes.process import Process
+from agent.util.stop import Stop
+from tests.kinds.performing import perform, step_of
 from tests.servers.shop import Origin
 from tests.servers.stalling import stalling
 
@@ -31,11 +39,15 @@ class Place:
         self.path = directory / "srv"
         self.deploys = 0
 
-    def deploy(self, **options: Any) -> Outcome:
+    def kind(self, **options: Any) -> Kind:
+        """That of one more deploy, the action `a-<deploys>`."""
         application = {"repository": str(self.origin.path), "path": str(self.path), "timeout": 20.0} | options
         document = {"agent": {"db": str(self.directory / "agent.db")}, "applications": {"shop": application}}
         self.deploys += 1
-        return perform(discover(config.parse(document)).get("deploy"), action_id=f"a-{self.deploys}", most=1000)[-1]
+        return discover(config.parse(document)).get("deploy")
+
+    def deploy(self, **options: Any) -> Outcome:
+        return perform(self.kind(**options), action_id=f"a-{self.deploys}", most=1000)[-1]
 
     def deployed(self, **options: Any) -> dict[str, Any]:
         outcome = self.deploy(**options)
@@ -137,3 +149,67 @@ def test_a_broken_repository_is_no_broken_mirror(place: Place) -> None:
     (place.origin.path / "config").write_bytes(b"\0" * 64)
     assert "bad config" in place.refused()
     assert (place.path / "repository").stat().st_ino == before
+
+
+INTERRUPTED = 50
+SIZE = 300_000
+"""Bytes of the one file of each commit; a fetch writes as many."""
+KEPT = 5 + 2
+"""The releases that stay by default, the one in use, and the one before it."""
+
+
+def test_fifty_interrupted_deploys_leave_no_more_than_a_few(place: Place) -> None:
+    place.deployed()
+    chance = random.Random(11)
+    ends: Counter[str] = Counter()
+    for number in range(INTERRUPTED):
+        if number % 4 == 0:
+            place.origin.commit({"version": os.urandom(SIZE)})
+        ends[_interrupted(place, chance)] += 1
+    assert set(ends) == {"cancelled", "killed", "failed"}, ends
+    # What a job was doing when it was killed last is removed by the next deploy.
+    place.origin.commit({"version": os.urandom(SIZE)})
+    place.deployed()
+    assert place.bytes < _bytes(place.origin.path) + (KEPT + 1) * SIZE
+    assert not [each for each in (place.path / "repository").rglob("*tmp*") if each.is_file()]
+    assert len(os.listdir(place.path / "releases")) <= KEPT
+    assert {each.name.split("-")[2] for each in (place.directory / "agent.db.jobs").iterdir()} == {str(place.deploys)}
+
+
+def _interrupted(place: Place, chance: random.Random) -> str:
+    """How a deploy ended that was disturbed at some moment."""
+    how = chance.choice(["cancelled", "cancelled", "killed", "killed", "failed"])
+    options = {"before": [["/bin/sh", "-c", "exit 3" if how == "failed" else "sleep 0.02"]]}
+    if how == "failed":
+        assert "exit status 3" in place.refused(**options)
+        return how
+    kind = place.kind(**options)
+    ended = Stop()
+    disturbing = threading.Timer(chance.uniform(0.0, 0.3), ended.request, ["cancelled"])
+    disturbing.start()
+    payload, action_id = None, f"a-{place.deploys}"
+    while not ended.requested:
+        outcome = kind.step(replace(step_of(kind, payload, action_id=action_id), stop=ended))
+        if not isinstance(outcome, Running):
+            disturbing.join()
+            return how
+        payload = outcome.payload
+    if how == "killed":
+        _kill_jobs(place, action_id)
+        # The next agent looks at what became of it, once, before the action is cancelled.
+        outcome = kind.resume(step_of(kind, payload, action_id=action_id))
+        payload = outcome.payload if isinstance(outcome, Running) else payload
+    kind.cancel(step_of(kind, payload, action_id=action_id))
+    return how
+
+
+def _kill_jobs(place: Place, action_id: str) -> None:
+    for directory in (place.directory / "agent.db.jobs").glob(f"*-{action_id}-*"):
+        job = Job(directory)
+        if isinstance(status := job.look(), Runs) and (runner := Process.of(status.pid)):
+            runner.signal(signal.SIGKILL)
+            assert runner.await_end(20)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.lstat().st_size for file in folder.rglob("*"))

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
-from agent import checks
-from agent.checks import Wrong
-from agent.config import Application
-from agent.deployments.failure import DeploymentFailed
+from agent.config import Application, validators
+from agent.config.mistakes import Mistake
+from agent.deployments.errors import DeploymentFailed
 from agent.deployments.git import Mirror
-from agent.deployments.git_words import last_words
-from agent.hosts import command
-from agent.stop import Stop
+from agent.deployments.git_errors import last_words
+from agent.processes import command
+from agent.util.stop import Stop
 from tests.servers.process import run
 from tests.servers.shop import ALONE, Origin
 
@@ -211,7 +210,7 @@ def test_no_helper_that_an_address_names_is_run(origin: Origin, tmp_path: Path) 
     ],
 )
 def test_these_are_repositories(repository: str) -> None:
-    assert checks.repository(repository) == repository
+    assert validators.repository(repository) == repository
 
 
 @pytest.mark.parametrize(
@@ -230,8 +229,8 @@ def test_these_are_repositories(repository: str) -> None:
     ],
 )
 def test_these_are_none_and_a_password_is_not_repeated(repository: Any) -> None:
-    with pytest.raises(Wrong) as wrong:
-        checks.repository(repository)
+    with pytest.raises(Mistake) as wrong:
+        validators.repository(repository)
     assert "@" not in str(repository) or "staple" not in str(wrong.value)
 
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from agent import checks
-from agent.checks import Wrong
+from agent.config import validators
+from agent.config.mistakes import Mistake
 
 ALLOWED = (
     "main", "feature/añadir", "(wip)", "a&b", "v1.0", "a.lock.b", "release/2026.01", "@a", "a@", "a{b}", "';touch",
@@ -21,15 +21,15 @@ REFUSED = (
 
 def is_argument(name: str) -> bool:
     try:
-        return checks.git_ref(name) == name
-    except Wrong:
+        return validators.git_ref(name) == name
+    except Mistake:
         return False
 
 
 def is_pushed(name: str) -> bool:
     try:
-        return checks.whole_ref(name) == name
-    except Wrong:
+        return validators.whole_ref(name) == name
+    except Mistake:
         return False
 
 
@@ -44,8 +44,8 @@ def test_a_name_is_allowed_where_git_allows_it_as_an_argument_and_in_a_hook(name
 
 @pytest.mark.parametrize("name", ["-a", "--upload-pack=touch", "a\0b", "a\ud800", "x" * 1001, 7, None, ["main"]])
 def test_options_of_git_and_what_is_no_text_are_no_names(name: object) -> None:
-    with pytest.raises(Wrong):
-        checks.git_ref(name)
+    with pytest.raises(Mistake):
+        validators.git_ref(name)
 
 
 def test_a_hook_names_branches_and_tags_alone() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from agent import clock
 from agent.deployments import releases as module
-from agent.deployments.failure import DeploymentFailed
+from agent.deployments.errors import DeploymentFailed
 from agent.deployments.releases import Releases, hash_of
 
 HASH = "0123456789abcdef0123456789abcdef01234567"

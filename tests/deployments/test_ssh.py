@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from agent import checks
-from agent.checks import Wrong
+from agent.config import validators
+from agent.config.mistakes import Mistake
 from tests.agent_process import AgentProcess
 from tests.kinds.configuring import toml
 from tests.kinds.engines import done, failure
@@ -145,5 +145,5 @@ def test_no_key_is_in_what_is_answered_logged_or_kept(agent: AgentProcess, ssh: 
 
 @pytest.mark.parametrize("path", ["known_hosts", "/etc/%h", "/etc/${HOME}", '/etc/"', "credential:known"])
 def test_what_ssh_would_not_take_for_that_file_is_refused(path: str) -> None:
-    with pytest.raises(Wrong, match="an absolute path"):
-        checks.known_hosts(path)
+    with pytest.raises(Mistake, match="an absolute path"):
+        validators.known_hosts(path)

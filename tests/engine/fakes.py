@@ -11,10 +11,10 @@ from agent import clock
 from agent.config import Actions, Agent, Settings
 from agent.engine.executor import Executor
 from agent.kinds.base import Args, Done, Kind, Outcome, Running, Step
-from agent.kinds.registry import Registry
+from agent.kinds.base.registry import Registry
 from agent.models import Request, Requester
-from agent.store import Store, actions
-from agent.store.intake import Intake
+from agent.store import Store, transitions
+from agent.store.enqueue import Enqueuer
 from tests.store.scenes import info
 
 Work = Callable[[Step], Any]
@@ -61,7 +61,7 @@ class Scene:
     def __init__(self, directory: Path, **options: Any) -> None:
         self.settings = Settings(agent=Agent(db=directory / "agent.db"), actions=Actions(**options))
         self.store = Store(self.settings.agent.db)
-        self.intake = Intake(self.store, 100_000)
+        self.intake = Enqueuer(self.store, 100_000)
         self.registry = Registry()
         self.changes = 0
         self.threads: list[threading.Thread] = []
@@ -109,7 +109,7 @@ class Scene:
     def crash(self, kind: str = "fake") -> str:
         """An action that an executor left in the middle of a step, as a kill does."""
         action_id = self.schedule(kind)
-        assert actions.claim(self.store)
+        assert transitions.claim(self.store)
         return action_id
 
     def run(self, step: Work, **options: Any) -> "Told":

@@ -11,7 +11,7 @@ import pytest
 
 from agent import config
 from agent.errors import ConfigError
-from agent.kinds.registry import discover
+from agent.kinds.base.registry import discover
 from tests.agent_process import PREFIX, AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import ACTION, FAIL, ITEM, LOOP, SUCCESS, moment
 from tests.kinds.configuring import toml
@@ -195,7 +195,7 @@ def test_what_cannot_be_looked_for_holds(start_agent: StartAgent, tmp_path: Path
     agent = start_agent(config=toml({"actions": {"execute_interval": TICK}, "maintenance": maintenance}))
     held = agent.schedule(SUCCESS, {})
     agent.await_final(agent.schedule(FAIL, {}))
-    assert agent.info(held)["action"]["held"].startswith("it cannot be told whether maintenance mode is on: ")
+    assert agent.info(held)["action"]["held"].startswith("cannot read the maintenance flag: ")
     failed = agent.await_final(agent.schedule(MODE, {"value": 0}))["action"]
     assert failed["state_payload"]["message"].startswith(f"the flag {loop}/flag cannot be read: ")
     loop.unlink()
@@ -213,13 +213,14 @@ def test_what_is_held_stays_held_over_a_kill(start_agent: StartAgent) -> None:
     agent = start_agent(config=configured("*"))
     turn(agent, 1)
     held = agent.schedule(SUCCESS, {})
-    eventually(lambda: lines_of(agent, held) == 1, "it is passed over")
+    eventually(lambda: lines_of(agent, held) == 1, "the hold is announced")
     agent.kill_all()
     agent.start()
-    eventually(lambda: lines_of(agent, held) == 2, "the new one has looked at the queue")
+    turn(agent, 1)  # the new one has looked at the queue
     assert agent.state(held) == "NEW" and "held" in agent.info(held)["action"]
     turn(agent, 0)
     assert agent.await_final(held)["action"]["state"] == "DONE"
+    assert lines_of(agent, held) == 1, "each reason is announced once"
 
 
 def test_two_agents_on_one_database_hold_and_tell_the_same(start_agent: StartAgent, tmp_path: Path) -> None:

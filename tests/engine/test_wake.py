@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.engine.scheduler import Engine
+from agent.engine.engine import Engine
 from agent.kinds.base import Done, Outcome, Step
 from agent.store import actions
 from tests.agent_process import eventually
@@ -84,11 +84,11 @@ def test_none_of_the_calls_of_many_threads_waits_for_a_tick(scene: Scene, engine
 
 
 def test_a_call_while_a_step_is_under_way_is_heard_after_it(scene: Scene, engine: Engine) -> None:
-    entered, go_on = threading.Event(), threading.Event()
+    entered, proceed = threading.Event(), threading.Event()
 
     def step(step: Step) -> Outcome:
         entered.set()
-        assert go_on.wait(10)
+        assert proceed.wait(10)
         return Done()
 
     scene.kind(step)
@@ -97,55 +97,33 @@ def test_a_call_while_a_step_is_under_way_is_heard_after_it(scene: Scene, engine
     assert entered.wait(AT_ONCE)
     later = scene.schedule()
     engine.wake()
-    go_on.set()
+    proceed.set()
     await_done(scene, later)
 
 
-def test_a_call_is_heard_while_drains_before_it_are_just_ending(
+def test_a_call_is_heard_while_the_drain_before_it_is_just_ending(
     scene: Scene, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held here between their last look at the queue and the moment in which the timer knows that they are over."""
+    """Held here between its last look at the queue and its end."""
     scene.kind(count_to(1))
     first = scene.schedule()
     engine.wake()
     await_done(scene, first)  # the drain that the engine begins with has looked
-    ending, go_on = threading.Semaphore(0), threading.Event()
+    ending, proceed = threading.Semaphore(0), threading.Event()
     drain = engine._executor.drain
 
     def held() -> None:
         drain()
         ending.release()
-        assert go_on.wait(20)
+        assert proceed.wait(20)
 
-    with monkeypatch.context() as slow:
-        slow.setattr(engine._executor, "drain", held)
-        for _ in range(2):
-            engine.wake()
-            assert ending.acquire(timeout=AT_ONCE)
-        slow.setattr(engine._executor, "drain", drain)
-        action_id = scene.schedule()
-        engine.wake()
-        try:
-            await_done(scene, action_id)
-        finally:
-            go_on.set()
-
-
-def test_a_call_in_which_nothing_waits_costs_no_second_drain(scene: Scene, engine: Engine) -> None:
-    entered, go_on = threading.Event(), threading.Event()
-
-    def step(step: Step) -> Outcome:
-        entered.set()
-        assert go_on.wait(10)
-        return Done()
-
-    scene.kind(step)
-    scene.schedule()
+    monkeypatch.setattr(engine._executor, "drain", held)
     engine.wake()
-    assert entered.wait(AT_ONCE)
-    assert engine._executor.want()
-    assert not engine._executor.want(), "one that will look is on its way"
-    go_on.set()
+    assert ending.acquire(timeout=AT_ONCE)
+    action_id = scene.schedule()
+    engine.wake()
+    proceed.set()
+    await_done(scene, action_id)
 
 
 def test_an_engine_that_is_stopped_or_was_not_started_is_woken_without_harm(scene: Scene) -> None:
@@ -193,7 +171,7 @@ def test_old_actions_are_pruned_on_their_own_time(tmp_path: Path) -> None:
 def test_an_agent_that_is_started_more_often_than_it_prunes_prunes_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.engine.scheduler.FIRST_PRUNE", 0.2)
+    monkeypatch.setattr("agent.engine.engine.FIRST_PRUNE", 0.2)
     scene = Scene(tmp_path, prune_interval=3600, prune_keep=3)
     scene.kind(count_to(1))
     for _ in range(5):

@@ -11,7 +11,7 @@ from tests.agent_process import AgentProcess
 from tests.fuzz.harmless import assert_unharmed
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
-TIMEOUT = 150
+TIMEOUT = 400
 """Seconds; on a machine with nothing else to do it takes a quarter of that."""
 
 
@@ -28,4 +28,5 @@ def test_the_agent_answers_as_its_document_says(harmless_agent: AgentProcess, tm
         check=False,
     )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr
-    assert len(assert_unharmed(harmless_agent)) > 100
+    # By the numbers, as old actions are pruned meanwhile.
+    assert max(assert_unharmed(harmless_agent).values()) > 100

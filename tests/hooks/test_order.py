@@ -74,6 +74,7 @@ def test_whatever_the_order_of_the_deliveries_the_last_push_is_deployed(pushed: 
 def test_a_push_that_another_has_taken_back_is_not_deployed_nor_one_to_a_branch_that_is_gone(pushed: Pushed) -> None:
     ref = "refs/heads/release-größe(1)"
     branch = ref.removeprefix("refs/heads/")
+    pushed.commit("before", branch)
     taken_back = pushed.commit("taken back", branch)
     pushed.origin.git("reset", "--quiet", "--hard", "HEAD~1")
     stays = pushed.commit("stays", branch)
@@ -83,7 +84,7 @@ def test_a_push_that_another_has_taken_back_is_not_deployed_nor_one_to_a_branch_
     pushed.origin.git("push", "--quiet", "--delete", "origin", branch)
     action = pushed.deliver(gone, ref, "team/shop")
     assert action["finished_result"]["overtaken_by"] is None
-    assert f": there is no {ref} any more; " in action["finished_message"]
+    assert f": {ref} no longer exists; " in action["finished_message"]
     assert pushed.current("team") == "stays"
 
 

@@ -52,8 +52,8 @@ def test_eight_at_once_are_one_action(start_agent: StartAgent, tmp_path: Path) -
             answers = list(pool.map(lambda body: deliver(agent, body), [body] * 8))
         assert len({taken(answer)["id"] for answer in answers}) == 1
     assert scheduled(agent) == 5
-    assert "Traceback" not in agent.log_text()
-    assert "ERROR" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
+    assert "ERROR" not in agent.whole_log()
 
 
 def test_a_delivery_is_known_when_its_action_is_not_kept_any_more(start_agent: StartAgent, tmp_path: Path) -> None:

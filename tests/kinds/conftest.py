@@ -1,4 +1,4 @@
-"""Container engines, emptied after each test, and agents that drive them."""
+"""Container engines, emptied after each test, agents that drive them, and a browser."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.agent_process import AgentProcess
 from tests.kinds.configuring import toml
 from tests.kinds.engines import NODE, driving, remove_all
 from tests.servers.docker import DockerEngine
+from tests.web.browser import browser as browser
 
 Drive = Callable[[DockerEngine], AgentProcess]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.kinds.base import Kind, Outcome, Running, Step
 from agent.models import Action, State
-from agent.stop import Stop
+from agent.util.stop import Stop
 
 NO_ARGS: Any = {}
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from marshmallow import ValidationError, fields, validate
 
-from agent.datastores.requests import Lag
-from agent.kinds.arguments import Flag, LagLimit, Listed, Names, Number, json_schema, spelled_as_declared
+from agent.datastores.replication_requests import Lag
 from agent.kinds.base import Args
+from agent.kinds.base.arguments import Flag, LagLimit, Listed, Names, Number, json_schema, spelled_as_declared
 
 
 class NumberArgs(Args):

@@ -8,8 +8,8 @@ from marshmallow import fields, validate
 from agent import clock
 from agent.config import Agent, Settings
 from agent.errors import InvalidArgs
-from agent.kinds.arguments import Number, Whole
 from agent.kinds.base import MASK, Args, Done, Failed, Kind, Outcome, Step
+from agent.kinds.base.arguments import Number, Whole
 from agent.models import Action, State
 
 
@@ -108,7 +108,7 @@ def test_a_kind_without_arguments_takes_none(args: Any) -> None:
 
 def test_secrets_are_taken_out_and_masked(kind: Plain) -> None:
     args = {"name": "a", "password": "hunter22"}
-    public, secrets = kind.conceal(args)
+    public, secrets = kind.split_secrets(args)
     assert public == {"name": "a", "password": MASK}
     assert secrets == {"password": "hunter22"}
     assert args["password"] == "hunter22", "the request itself is left alone"
@@ -117,7 +117,7 @@ def test_secrets_are_taken_out_and_masked(kind: Plain) -> None:
 
 @pytest.mark.parametrize("args", [{"name": "a"}, {}])
 def test_without_a_secret_nothing_is_concealed(kind: Plain, args: dict[str, Any]) -> None:
-    assert kind.conceal(args) == (args, {})
+    assert kind.split_secrets(args) == (args, {})
 
 
 def test_it_acts_on_this_node_unless_it_says_otherwise(kind: Plain) -> None:

@@ -13,7 +13,7 @@ import pytest
 from agent import config
 from agent.errors import ConfigError
 from agent.kinds.base import NotOffered
-from agent.kinds.caches import ClearCaches, ClearCachesResult
+from agent.kinds.clear_caches import ClearCaches, ClearCachesResult
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.held import Held
 from tests.kinds.configuring import toml

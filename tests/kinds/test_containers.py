@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,27 @@ import pytest
 
 from agent import clock
 from agent.config.host import Containers
-from agent.containers import engine as engine_module
-from agent.containers import restart
-from agent.containers.engine import Engine, EngineFailed
+from agent.containers import changes as changes_module, engine as engine_module, restart
+from agent.containers.changes import Changes
+from agent.containers.engine import Engine, EngineFailed, EngineLost
 from agent.errors import ConfigError
-from agent.kinds.base import Failed, Running
-from agent.kinds.container import ContainerRestart, ContainerResult
-from agent.kinds.registry import discover
+from agent.kinds.base import Done, Failed, Running
+from agent.kinds.base.registry import discover
+from agent.kinds.container_restart import ContainerRestart, ContainerResult
+from agent.util.stop import Stop
 from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.datastores.held import Held
 from tests.kinds.configuring import settings, toml
 from tests.kinds.conftest import Drive
 from tests.kinds.engines import done, driving, failure, run, starts, status
-from tests.kinds.performing import perform as perform_steps
-from tests.kinds.performing import step_of
+from tests.kinds.performing import perform as perform_steps, step_of
 from tests.kinds.wires import perform
 from tests.servers.docker import DockerEngine
 from tests.servers.podman import PodmanEngine
 
 KIND = "container_restart"
+PATIENT = 60.0
+"""Seconds that a wait without an event would take."""
 
 
 @pytest.fixture
@@ -80,6 +84,38 @@ def test_the_beginning_of_an_id_may_be_a_name_and_is_no_container(docker: Docker
     kind = ContainerRestart(settings(driving(docker)))
     why = f"there is no container {id[:11]}"
     assert kind.step(step_of(kind, args={"container": id[:11]})) == Failed({"message": why}, why)
+
+
+def test_the_engine_reports_what_happens_to_a_container(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes_module, "LOOK_ANYWAY", PATIENT)
+    id = run(engine, "restless")
+    with Engine(Containers(engine=engine.url)) as asked, asked.changes(id) as changes, Stop() as stop:
+        assert changes.reported
+        over = threading.Event()
+        restless = threading.Thread(target=_pause_until, args=(engine, "restless", over))
+        restless.start()
+        try:
+            begun = time.monotonic()
+            changes.wait(PATIENT, stop)
+            assert time.monotonic() - begun < PATIENT / 2
+        finally:
+            over.set()
+            restless.join()
+
+
+def _pause_until(engine: DockerEngine, name: str, over: threading.Event) -> None:
+    """Again and again: what happens before the engine has begun to report is reported to nobody."""
+    while not over.is_set():
+        engine.cli("pause", name)
+        engine.cli("unpause", name)
+
+
+def test_an_engine_that_reports_nothing_is_looked_at_with_growing_pauses() -> None:
+    with Changes(None, "0" * 64) as changes, Stop() as stop:
+        assert not changes.reported
+        begun = time.monotonic()
+        changes.wait(PATIENT, stop)
+        assert time.monotonic() - begun < PATIENT / 2
 
 
 def test_a_container_with_a_check_is_done_once_it_is_healthy(docker: DockerEngine, driver_of: Drive) -> None:
@@ -162,6 +198,38 @@ def test_what_the_engine_was_never_asked_for_is_asked_for_after_a_while(
     assert isinstance(doubted, Running) and doubted.payload["state"] == "doubted"
     assert starts(docker, "shop") == 1
     perform_steps(kind, doubted.payload, args={"container": "shop"})
+    assert starts(docker, "shop") == 2
+
+
+def test_an_engine_that_is_restarted_meanwhile_is_asked_once_it_is_back(docker: DockerEngine) -> None:
+    run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker)))
+    noted = _noted(kind, "shop")
+    docker.stop()  # and with it its containers
+    back = threading.Thread(target=docker.start)
+    try:
+        back.start()
+        ended = perform_steps(kind, noted, args={"container": "shop"})[-1]
+    finally:
+        back.join()
+    assert isinstance(ended, Done), ended
+    assert (starts(docker, "shop"), status(docker, "shop")) == (2, "running")
+
+
+def test_a_request_whose_answer_was_lost_is_looked_after_and_not_repeated(
+    docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker)))
+    ask = Engine.restart
+
+    def asked_and_lost(engine: Engine, id: str) -> None:
+        ask(engine, id)
+        raise EngineLost("the connection broke")
+
+    monkeypatch.setattr(Engine, "restart", asked_and_lost)
+    ended = perform_steps(kind, args={"container": "shop"})[-1]
+    assert isinstance(ended, Done), ended
     assert starts(docker, "shop") == 2
 
 

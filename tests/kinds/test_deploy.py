@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 
 from agent import config
-from agent.deployments import deployment
+from agent.deployments import phases
 from agent.deployments.deployment import Deployment
-from agent.deployments.underway import Progress
+from agent.deployments.progress import Progress
 from agent.errors import ActionNotAvailable
-from agent.hosts.process import Process
 from agent.kinds.base import Done, Failed, Outcome, Running
-from agent.kinds.registry import discover
-from agent.supervisors import unit as supervised_unit
+from agent.kinds.base.registry import discover
+from agent.processes.process import Process
+from agent.supervisors.systemd import unit as supervised_unit
+from agent.util import repeated_reads
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.kinds.configuring import toml
 from tests.kinds.killing import fatal_agent, killed_and_ended
 from tests.kinds.performing import perform, step_of
-from tests.kinds.wires import WIRES
-from tests.kinds.wires import perform as ask
+from tests.kinds.wires import WIRES, perform as ask
 from tests.servers.leftovers import unmount
 from tests.servers.process import run
 from tests.servers.shop import Origin
@@ -123,7 +123,7 @@ def test_it_is_asked_for_on_both_wires_twice_in_a_row(shop: Shop, start_agent: S
 
 
 def test_the_history_tells_the_phases(shop: Shop, start_agent: StartAgent) -> None:
-    agent = shop.agent(start_agent, before=[["true"]])
+    agent = shop.agent(start_agent, before=[["true"]], after=[["true"]])
     history = agent.await_final(agent.schedule("deploy", {}))["history"]
     payloads = [each["state_payload"] for each in reversed(history) if each["state"] == "RUNNING"]
     phases = [payload["phase"] for payload in payloads if payload]
@@ -307,7 +307,7 @@ exec {real} "$@"
 """
 
 
-@pytest.mark.parametrize(("program", "word"), [("git", "rev-parse"), ("sync", "-f")])
+@pytest.mark.parametrize(("program", "word"), [("git", "cat-file"), ("sync", "-f")])
 def test_a_command_that_always_dies_is_run_three_times(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, word: str
 ) -> None:
@@ -346,7 +346,7 @@ def test_a_unit_that_nobody_was_to_restart_goes_back_all_the_same_once_it_has_st
 
 
 UNTOLD = """#!/bin/sh
-case " $* " in *" rev-parse "*) echo "fatal: Out of memory" >&2; exit 128;; esac
+case " $* " in *" cat-file "*) echo "fatal: Out of memory" >&2; exit 128;; esac
 exec {real} "$@"
 """
 
@@ -361,6 +361,7 @@ def test_where_git_cannot_tell_nothing_is_overtaken(shop: Shop, monkeypatch: pyt
 def test_a_unit_whose_systemctl_always_dies_does_not_keep_the_others_from_the_rollback(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(repeated_reads, "PATIENCE", 0.0)
     shop.deployed()
     put(shop, monkeypatch, "systemctl", UNITS.format(shop.directory))
     shop.origin.commit({"version": "two"})
@@ -410,8 +411,8 @@ def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
         assert shop.current == "two"
         raise IndexError("out of range")
 
-    monkeypatch.setitem(deployment.PHASES, "after", mistaken)
-    assert shop.refused() == f"IndexError: out of range; rolled back to {shop.first}"
+    monkeypatch.setitem(phases.PHASES, "after", mistaken)
+    assert shop.refused(after=[["true"]]) == f"IndexError: out of range; rolled back to {shop.first}"
     assert (shop.current, len(shop.releases)) == ("one", 1)
     assert "a-2 deploy raised IndexError at " in caplog.text
 
@@ -427,8 +428,12 @@ def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
         ({"application": "shop", "git_ref": "--upload-pack=touch"}, "git_ref", "Must be a branch, a tag or a commit."),
         ({"application": "shop", "git_ref": "main~1"}, "git_ref", "Must be a branch, a tag or a commit."),
         ({"application": "shop", "of_ref": "main"}, "of_ref", "Must be the whole name of a branch or a tag, such as "),
-        ({"application": "shop", "of_ref": MAIN}, "git_ref", "Must be a whole commit where of_ref is given."),
-        ({"application": "shop", "of_ref": MAIN, "git_ref": "main"}, "git_ref", "Must be a whole commit where of_ref"),
+        ({"application": "shop", "of_ref": MAIN}, "git_ref", "Must be a full commit hash where of_ref is given."),
+        (
+            {"application": "shop", "of_ref": MAIN, "git_ref": "main"},
+            "git_ref",
+            "Must be a full commit hash where of_ref",
+        ),
         ({"application": "shop", "deployment_strategy": "slowly"}, "deployment_strategy", "Must be one of: rolling, "),
         ({"application": "shop", "force": 1}, "force", "Not a valid boolean."),
         ({"application": "shop", "froce": True}, "froce", "Unknown field."),
@@ -629,7 +634,7 @@ def test_a_checkout_is_whole_though_the_agent_is_killed(shop: Shop, start_agent:
     [
         "1 os:symlink .current",
         "1 os:rename .current",
-        "1 agent.hosts.files:sync srv')",
+        "1 agent.util.atomic_files:sync srv')",
         "1 agent.kinds.deploy:Running 'phase': 'restart'",
     ],
 )

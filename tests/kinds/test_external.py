@@ -47,7 +47,8 @@ def reporting(*reports: str, into: Path) -> list[str]:
 def failed(outcomes: list[Outcome]) -> Failed:
     last = outcomes[-1]
     assert isinstance(last, Failed) and last.payload["error"] == last.message
-    assert set(last.payload) == {"error", "command", "status", "stdout", "stderr"}
+    assert set(last.payload) == {"status", "error", "command", "exit_status", "stdout", "stderr"}
+    assert last.payload["status"] == "failed"
     return last
 
 
@@ -87,7 +88,7 @@ def test_any_json_is_an_argument(args: Any, tmp_path: Path) -> None:
     kind = external(sh(f"cat > {tmp_path}/stdin"), FINISHED)
     kind.step(step_of(kind, args=args))
     assert json.loads((tmp_path / "stdin").read_text())["args"] == args
-    assert kind.load(args) is args and kind.conceal(args) == (args, {})
+    assert kind.load(args) is args and kind.split_secrets(args) == (args, {})
 
 
 def test_a_failure_that_is_reported_is_told() -> None:
@@ -95,7 +96,8 @@ def test_a_failure_that_is_reported_is_told() -> None:
     last = failed(perform(external(["true"], ["echo", report])))
     assert last.message == "the disk is full"
     assert last.payload == {
-        "error": "the disk is full", "command": ["echo", report], "status": 0, "stdout": f"{report}\n", "stderr": "",
+        "error": "the disk is full", "status": "failed", "command": ["echo", report],
+        "exit_status": 0, "stdout": f"{report}\n", "stderr": "",
     }  # fmt: skip
 
 
@@ -104,7 +106,8 @@ def test_a_command_that_fails_fails_the_action_with_what_it_printed(which: str) 
     failing = sh("echo so far; echo no such table >&2; exit 3")
     last = failed(perform(external(*((failing, FINISHED) if which == "action" else (["true"], failing)))))
     assert last.payload | {"error": ""} == {
-        "error": "", "command": failing, "status": 3, "stdout": "so far\n", "stderr": "no such table\n",
+        "error": "", "status": "failed", "command": failing,
+        "exit_status": 3, "stdout": "so far\n", "stderr": "no such table\n",
     }  # fmt: skip
     assert "exit status 3" in last.message
 
@@ -117,7 +120,8 @@ def test_a_report_with_a_failure_of_the_command_is_a_failure() -> None:
 def test_a_command_that_is_not_there_fails_the_action() -> None:
     last = failed(perform(external(["/no/such/program", "-v"], FINISHED)))
     assert last.payload | {"error": ""} == {
-        "error": "", "command": ["/no/such/program", "-v"], "status": None, "stdout": "", "stderr": "",
+        "error": "", "status": "failed", "command": ["/no/such/program", "-v"],
+        "exit_status": None, "stdout": "", "stderr": "",
     }  # fmt: skip
     assert "/no/such/program was not found" in last.message
 
@@ -132,7 +136,7 @@ def test_a_command_that_is_not_there_fails_the_action() -> None:
 def test_a_report_that_cannot_be_read_fails_the_action_with_what_was_printed(report: str) -> None:
     last = failed(perform(external(["true"], ["printf", "%s", report])))
     assert last.message.startswith("the report of printf")
-    assert (last.payload["stdout"], last.payload["status"]) == (report, 0)
+    assert (last.payload["stdout"], last.payload["exit_status"]) == (report, 0)
 
 
 def test_a_report_that_is_too_long_is_cut_and_fails_the_action() -> None:
@@ -170,6 +174,7 @@ def test_after_an_interruption_only_what_is_known_to_have_started_goes_on(tmp_pa
     kind = external(sh(f"touch {tmp_path}/started"), FINISHED)
     interrupted = kind.resume(step_of(kind))
     assert isinstance(interrupted, Failed) and interrupted.payload["interrupted"] is True
+    assert interrupted.payload["status"] == "failed"
     assert not (tmp_path / "started").exists()
     for known in ({"status": "started"}, {"status": "running"}):
         assert isinstance(kind.resume(step_of(kind, known)), Done)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from agent.deployments.underway import beginning
-from agent.engine.performance import Performance, kind_of
-from agent.hosts.jobs import Exited, Jobs, Running
+from agent.deployments.progress import beginning
+from agent.engine.execution import Execution, kind_of
+from agent.jobs.jobs import Exited, Jobs, Running
 from agent.kinds.base import Failed
-from agent.kinds.registry import discover
-from agent.kinds.test import Success
+from agent.kinds.base.registry import discover
+from agent.kinds.replicante_test import Success
 from agent.models import Claimed, Json
 from tests.kinds.configuring import settings
 from tests.kinds.performing import step_of
@@ -47,7 +47,7 @@ def end_of(
     action = replace(step_of(Success(configured)).action, kind=kind, args=args, state_payload=payload)
     claimed = Claimed(action, {}, cancel_requested=cancelled)
     performer = kind_of(claimed, discover(configured), configured)
-    outcome = Performance(claimed, performer, 60, interrupted=interrupted).next()
+    outcome = Execution(claimed, performer, 60, interrupted=interrupted).next()
     assert isinstance(outcome, Failed), outcome
     return outcome
 
@@ -73,7 +73,7 @@ def end_of(
         ("resync_slave_db", {"phase": "copying", "phases": []}, "[datastore]",
          "it was in the phase copying: the server may be stopped and its data not whole, resync it again"),
         ("database_create", {"any": 1}, "[datastore]",
-         "it was left in the middle, and `payload` tells how far it came"),
+         "it ended before it was complete; `payload` shows its progress"),
     ],
 )  # fmt: skip
 def test_where_a_kind_is_not_offered_any_more_its_action_says_what_it_left(
@@ -115,9 +115,9 @@ def test_a_job_that_still_runs_is_ended_and_one_of_another_action_is_not(tmp_pat
 def test_a_deploy_goes_on_with_the_only_application_though_it_has_got_company(tmp_path: Path) -> None:
     shops = {name: {"repository": "/no/repository", "path": str(tmp_path / name)} for name in ("shop", "blog")}
     begun = beginning("shop", settings({"applications": shops}).applications["shop"], "main", "none")
-    begun |= {"phase": "rollback", "restarted": [], "back": [], "error": "why", "failed_in": "after"}
-    begun |= {"previous_release": "one", "release": "two"}
-    end = end_of("deploy", {}, begun, {"applications": shops}, tmp_path)
+    back = {"restarted": [], "back": [], "error": "why", "failed_in": "after"}
+    payload = begun.then("rollback", previous_release="one", release="two", **back).payload()
+    end = end_of("deploy", {}, payload, {"applications": shops}, tmp_path)
     assert end.message == "why; rolled back to one"
 
 
@@ -154,7 +154,7 @@ def test_arguments_that_mean_nothing_any_more_are_named(tmp_path: Path) -> None:
 
 def test_a_cache_that_is_taken_out_is_not_cleared_and_the_others_were(tmp_path: Path) -> None:
     end = end_of("clear_caches", {}, CLEARING | {"next": []}, {"caches": {"a": CACHES["a"]}}, tmp_path)
-    assert end.message == "b is not cleared: the configuration does not name it any more"
+    assert end.message == "b is not cleared: the configuration no longer has it"
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_a_service_that_is_another_meanwhile_is_left_and_told(payload: Any, serv
     document = {"services": services, "containers": {"engine": "unix:///no/engine"}}
     end = end_of("service_restart", {"service_name": "web"}, payload, document, tmp_path)
     left = "web.service: restarting" if "unit" in payload else "web-1: noted"
-    assert end.message == f"the service web is not in the configuration any more as it was; {left}"
+    assert end.message == f"the configuration of the service web was changed or removed; {left}"

@@ -15,7 +15,7 @@ import pytest
 
 from agent import config
 from agent.kinds.base import NotOffered
-from agent.kinds.maintenance import MaintenanceMode, MaintenanceResult
+from agent.kinds.maintenance_mode import MaintenanceMode, MaintenanceResult
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import SUCCESS, moment
 from tests.kinds.configuring import toml

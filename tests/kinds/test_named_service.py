@@ -271,3 +271,48 @@ def test_a_unit_that_is_not_there_and_a_service_that_is_not_configured_are_told(
         assert action["finished_message"] == "systemd has no unit gone.service"
         why = "there is no [services.other] in the configuration, and [containers] is not set"
         assert failure(inside, kind, {"service_name": "other"}) == why
+
+
+STACK_ACTIONS = "/api/3/stacks/default/actions"
+
+
+def typed(inside: AgentInside, **units: str) -> AgentInside:
+    """The agent of typed clients, with these services."""
+    services = {name: {"unit": unit} for name, unit in units.items()}
+    return inside.configure({"agent": {"node": "db-1"}, "api": {"async_actions": "typed"}, "services": services})
+
+
+def test_a_server_without_a_service_means_all_its_services_each_once(node: Node, inside: AgentInside) -> None:
+    agent = typed(inside, cache=UNIT, slow="slow.service")
+    pid, started = node.show(UNIT, "MainPID"), node.read("/var/starts").count("started")
+    node.run("touch", "/slow.hold")
+    begun = agent.post(STACK_ACTIONS, json={"command": "service_restart", "server_uid": "db-1"})
+    eventually(lambda: node.show("slow.service", "ActiveState") == "deactivating", "slow ends", 30)
+    node.systemctl("kill", "--signal=KILL", "agent")
+    eventually(lambda: node.show("agent", "ActiveState") == "failed", "systemd sees it")
+    node.run("rm", "/slow.hold")
+    node.systemctl("start", "agent")
+    eventually(agent._answers, "an answer of the agent", 30)
+    agent.await_final(str(begun.json["response"]["id"]), timeout=60)
+    action = agent.get(f"{STACK_ACTIONS}/{begun.json['response']['id']}").json["response"]
+    assert action["finished_success"], action
+    assert (action["resource_type"], action["metadata"]) == ("Server", {"server": "db-1"})
+    assert [each["service"] for each in action["finished_result"]["services"]] == ["cache", "slow"]
+    assert all(ServiceResult().validate(each["payload"]) == {} for each in action["finished_result"]["services"])
+    assert node.show(UNIT, "MainPID") != pid and node.read("/var/starts").count("started") == started + 1
+
+
+def test_a_service_a_server_or_both_are_named(node: Node, inside: AgentInside) -> None:
+    agent = typed(inside, cache=UNIT, gone="gone.service", slow="slow.service")
+    pid = node.show(UNIT, "MainPID")
+    for named in ({"service_name": "cache"}, {"service_name": "cache", "server_uid": "db-1"}):
+        done(agent, "service_pause", named)
+        done(agent, "service_resume", named)
+    assert node.show(UNIT, "MainPID") == pid
+    message = failure(agent, "service_restart", {"server": "db-1"})
+    assert message == "systemd has no unit gone.service; done before: cache; not begun: slow"
+    plan = agent.post("/api/unstable/actions/plan/service_restart", json={"server": "db-1"}).json
+    assert plan["would"] == "refuse" and "gone.service" in plan["summary"]
+    for wrong, member in (({}, "service_name"), ({"server_uid": "db-2"}, "server")):
+        refused = agent.post(STACK_ACTIONS, json={"command": "service_restart"} | wrong)
+        assert refused.status == 400 and member in refused.json["details"]

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from agent.kinds.base import Done, Failed, Kind
-from agent.kinds.caches import ClearCaches
-from agent.kinds.container import ContainerRestart
-from agent.kinds.maintenance import MaintenanceMode
+from agent.kinds.base.registry import kinds_of, own_modules
+from agent.kinds.clear_caches import ClearCaches
+from agent.kinds.container_restart import ContainerRestart
+from agent.kinds.maintenance_mode import MaintenanceMode
 from agent.kinds.named_service import ServiceRestart
 from agent.kinds.process import PauseProcesses, RestartProcesses, ResumeProcesses
-from agent.kinds.registry import kinds_of, own_modules
-from agent.kinds.service import GracefulRestart, GracefulStop, Restart, StartService, StopService
-from agent.kinds.store import StopStore
+from agent.kinds.replicante_service import GracefulRestart, GracefulStop, Restart, StartService, StopService
+from agent.kinds.replicante_store import StopStore
 from agent.plan import Danger, Plan, Would, in_order, refuse
 from tests.kinds.configuring import over, settings
 from tests.kinds.engines import driving, run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.kinds.base import Failed
-from agent.kinds.container import ContainerRestart
+from agent.kinds.container_restart import ContainerRestart
 from tests.agent_process import StartAgent
 from tests.kinds.configuring import settings, toml
 from tests.kinds.engines import done, driving, failure, remove_all, run, starts

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, expect
 
 from agent import clock
 from agent.kinds.base import Done, NotOffered
-from agent.kinds.reboot import RebootResult, RebootServer
-from tests.agent_inside import AgentInNode
-from tests.agent_process import CHECKOUT, StartAgent, eventually
+from agent.kinds.stack_reboot import RebootResult, RebootServer
+from tests.agent_inside import PORT, AgentInNode
+from tests.agent_process import CHECKOUT, PREFIX, StartAgent, eventually
+from tests.cli.calling import started
 from tests.kinds.configuring import Document, settings, toml
 from tests.kinds.performing import step_of
 from tests.kinds.wires import WIRES, begin, finished, perform
 from tests.servers.node import Node
+from tests.servers.passage import passage
 from tests.servers.process import await_that
+from tests.web.browser import LOST, PATIENCE, visiting
+
+expect.set_options(timeout=PATIENCE)
 
 REBOOT = ["systemctl", "--no-ask-password", "reboot"]
 AS_ROOT = "[Service]\nUser=root\nGroup=root\n"
@@ -30,6 +36,16 @@ ExecStart=/bin/sh -c "cat /proc/sys/kernel/random/boot_id >>{MARKS}.boots"
 [Install]
 WantedBy=multi-user.target
 """
+SOCKET = "/var/lib/agent/agent.sock"
+FOLLOWED = f"""
+cat >/dev/null
+n=$(($(cat {MARKS}.lines 2>/dev/null || echo 0) + 1))
+echo $n >{MARKS}.lines
+echo "line $n" >&2
+test $n = 3 && systemctl --no-ask-password reboot
+if test $n -ge 6; then echo '{{"status": "finished"}}'; else echo '{{"status": "running"}}'; fi
+"""
+"""A check that prints a line each time, reboots the host with the third, and has finished with the sixth."""
 HANGS = ["/bin/sh", "-c", f"echo asked >>{MARKS}; exec sleep 25"]
 
 
@@ -91,14 +107,45 @@ def test_it_reboots_once_and_the_queue_goes_on(shipped: Shipped) -> None:
         assert shipped.boots()[:-1] == before
 
 
-def test_maintenance_is_on_after_a_reboot_and_what_waits_waits_on(shipped: Shipped) -> None:
+def test_agentctl_follows_an_action_over_a_reboot_of_its_host(shipped: Shipped) -> None:
+    check = ["sh", "-c", FOLLOWED]
+    shipped.configure(
+        {
+            "api": {"bind": ["127.0.0.1:8000", f"unix:{SOCKET}"]},
+            "external_actions": {"talk": {"action": ["sh", "-c", "echo begun"], "check": check, "interval": 0.1}},
+        }
+    )
+    before = shipped.boots()
+    url = f"unix:{shipped.node.root}{SOCKET}"  # the same file before and after the boot
+    with started(url, "schedule", "talk", "--yes", "--wait", "--follow") as scheduling:
+        shipped.node.boot_after_reboot()
+        stdout, stderr = scheduling.communicate(timeout=120)
+    assert scheduling.returncode == 0, stderr
+    action_id = stdout.split()[0]
+    assert f"{action_id}  external.talk  done: " in stdout
+    assert shipped.boots()[:-1] == before
+    kept = shipped.get(f"{PREFIX}/output/{action_id}").body.decode().splitlines()
+    assert kept[1:] == ["begun", *(f"line {number}" for number in range(1, 7))]
+    assert [line for line in stderr.splitlines() if line in kept] == kept
+
+
+def test_maintenance_is_on_after_a_reboot_and_what_waits_waits_on(shipped: Shipped, browser: Browser) -> None:
     shipped.configure({"host": {"reboot": REBOOT}, "maintenance": {"holds": ["replicante.test.*"]}})
     on = perform(shipped, "actions", "maintenance_mode", value="on")["finished_result"]
     waiting = shipped.schedule("replicante.test.ping", {"count": 1})
     before = shipped.boots()
-    seq = begin(shipped, "actions", "stack_reboot")
-    shipped.node.boot_after_reboot()
-    shipped.await_ready()
+    with passage(shipped.node, PORT) as port, visiting(browser, shipped, port) as visit:
+        page = visit.go()
+        expect(page.get_by_role("status")).to_contain_text("1 waiting")
+        seq = begin(shipped, "actions", "stack_reboot")
+        expect(page.get_by_role("alert")).to_contain_text(LOST)
+        shipped.node.boot_after_reboot()
+        shipped.await_ready()
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.locator(f"#a{seq}")).to_contain_text("done")
+        held = shipped.info(waiting)["action"]["async_action_id"]
+        expect(page.locator(f"#a{held}")).to_contain_text("maintenance mode is on")
+        visit.forget_lost_connections()
     assert finished(shipped, seq)["finished_success"] is True and shipped.boots()[:-1] == before
     action = shipped.info(waiting)["action"]
     assert (action["state"], action["held"]) == ("NEW", f"maintenance mode is on since {on['since']}")

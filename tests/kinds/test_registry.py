@@ -9,11 +9,11 @@ import pytest
 from agent.config import Agent, Settings
 from agent.errors import ActionNotAvailable, ConfigError
 from agent.kinds.base import Kind
-from agent.kinds.registry import Registry, discover
+from agent.kinds.base.registry import Registry, discover
 
 MODULE = '''
 from agent.kinds.base import Done, Kind, NotOffered
-from agent.kinds.test import Ping  # imported: not a kind of this module
+from agent.kinds.replicante_test import Ping  # imported: not a kind of this module
 
 class Base(Kind):
     """No name: a base for others."""

@@ -1,25 +1,29 @@
 """What a node must have to offer a resync."""
 
+import errno
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from agent.config import Settings, parse
-from agent.datastores import resync
+from agent.datastores import resync_job, resync_report
 from agent.datastores.base import Datastore, DatastoreDown, Role
 from agent.datastores.progress import Progress
-from agent.datastores.requests import ResyncRequest
+from agent.datastores.replication_requests import ResyncRequest
+from agent.datastores.resync_report import Report
 from agent.errors import ActionNotAvailable
-from agent.hosts.jobs import Running as JobRunning
-from agent.kinds import replication
-from agent.kinds import resync as resync_kind
-from agent.kinds.base import Done, Failed, Kind, Running
-from agent.kinds.registry import discover
+from agent.jobs.jobs import Running as JobRunning
+from agent.kinds import replication, resync_slave_db as resync_kind
+from agent.kinds.base import Done, Failed, Kind, Outcome, Running
+from agent.kinds.base.registry import discover
 from agent.models import Json
-from agent.stop import Stop
+from agent.util import atomic_files
+from agent.util.stop import Stop
 from tests.agent_process import eventually
 from tests.kinds.performing import step_of
 
@@ -151,37 +155,39 @@ LONG: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("words", LONG.values(), ids=LONG)
 def test_however_long_a_resync_takes_its_history_is_short(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = told_by_the_job(words, monkeypatch, capsys)
+    reported = reported_by_the_job(words, tmp_path, monkeypatch)
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
     kind = resync_kind.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
-    jobs = Seen(told)
+    jobs = Seen(reported, tmp_path / "report")
     monkeypatch.setattr(kind, "_jobs", lambda: jobs)
-    outcomes = steps(kind, len(told))
+    outcomes = steps(kind, len(reported))
     assert len({json.dumps(each.payload) for each in outcomes}) >= len(set(words)), "its progress can be watched"
     assert max(len(json.dumps(each.payload)) for each in outcomes) < 300
     assert len([each for each in outcomes if not each.measured]) <= 3, "the lines of the history"
     assert outcomes[-1].payload["phases"] == list(dict.fromkeys(word.split(": ")[0] for word in words))
 
 
-def told_by_the_job(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The lines that the job prints of a datastore that says all this of its resync."""
+def reported_by_the_job(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Report]:
+    """The reports that the job writes of a datastore that says all this of its resync."""
+    reports: list[Report] = []
 
     def rebuild(service: object, progress: Progress, request: ResyncRequest) -> Json:
         for word in words:
             progress(word)
         return {"rebuilt": True}
 
-    store = SimpleNamespace(resync=rebuild)
-    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
-    monkeypatch.setattr("agent.datastores.resync.signal.signal", lambda *_: None)
-    monkeypatch.setattr("agent.datastores.resync.config.load", lambda: parse({"datastore": POSTGRESQL}))
-    monkeypatch.setattr("agent.datastores.resync.datastores.of", lambda _: store)
-    assert resync.main() == 0
-    *told, last = capsys.readouterr().out.splitlines()
-    assert json.loads(last) == {"result": {"rebuilt": True}}
-    return told
+    store, path = SimpleNamespace(resync=rebuild), tmp_path / "written"
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"report": str(path)})))
+    monkeypatch.setattr(Report, "write", lambda report, _: reports.append(report))
+    monkeypatch.setattr("agent.datastores.resync_job.signal.signal", lambda *_: None)
+    monkeypatch.setattr("agent.datastores.resync_job.config.load", lambda: parse({"datastore": POSTGRESQL}))
+    monkeypatch.setattr("agent.datastores.resync_job.datastores.of", lambda _: store)
+    assert resync_job.main() == 0
+    monkeypatch.undo()
+    assert Report.read(path) == replace(reports[-1], result={"rebuilt": True})
+    return reports
 
 
 def steps(kind: Kind, count: int) -> list[Running]:
@@ -197,10 +203,13 @@ def steps(kind: Kind, count: int) -> list[Running]:
 
 
 class Seen:
-    """Jobs of which there is one, which has told a line more at each look; the last lines are kept, as by a job."""
+    """Jobs of which there is one, which has written another report at each look."""
 
-    def __init__(self, told: list[str]) -> None:
-        self.told, self.seen = told, 0
+    def __init__(self, reports: list[Report], path: Path) -> None:
+        self.reports, self.report = iter(reports), path
+
+    def report_of(self, _: str) -> Path:
+        return self.report
 
     def start(self, *_: object, **__: object) -> "Seen":
         return self
@@ -209,32 +218,45 @@ class Seen:
         return self.look()
 
     def look(self) -> JobRunning:
-        self.seen += 1
-        return JobRunning(1, "\n".join(self.told[max(0, self.seen - 10) : self.seen]), "")
+        next(self.reports).write(self.report)
+        return JobRunning(1, "", "")
 
 
 JOB = """
-import json
+import json, sys
 from pathlib import Path
 with Path(__file__).with_name("effect").open("a") as effect:
     effect.write("rebuilt\\n")
-print(json.dumps({"result": {}}))
+print("noise")
+Path(json.load(sys.stdin)["report"]).write_text(json.dumps({"result": {}}))
+"""
+OLD_JOB = """
+import json
+print(json.dumps({"phase": "copying", "phases": ["copying"]}))
+print("noise")
+print(json.dumps({"result": {"method": "copy"}}))
 """
 
 
-def test_an_agent_killed_before_the_end_is_written_down_does_not_rebuild_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def kind_with_job(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> resync_kind.Resync:
+    """The kind, with a job of the test's own."""
     folder = tmp_path / "agent" / "datastores"
     folder.mkdir(parents=True)
     for package in (folder, folder.parent):
         (package / "__init__.py").touch()
-    (folder / "resync.py").write_text(JOB)
+    (folder / "resync_job.py").write_text(job)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(resync_kind, "_environment", lambda: {"PYTHONPATH": str(tmp_path)})
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
     kind = resync_kind.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
     monkeypatch.setattr(kind, "datastore", Replica())
+    return kind
+
+
+def test_an_agent_killed_before_the_end_is_written_down_does_not_rebuild_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = kind_with_job(JOB, tmp_path, monkeypatch)
     payload = kind.step(step_of(kind)).payload
 
     def ended() -> bool:
@@ -242,4 +264,44 @@ def test_an_agent_killed_before_the_end_is_written_down_does_not_rebuild_again(
 
     eventually(ended, "it is done")
     assert isinstance(kind.resume(step_of(kind, payload)), Done), "found again, as its end was not recorded"
-    assert (folder / "effect").read_text() == "rebuilt\n"
+    assert (tmp_path / "agent" / "datastores" / "effect").read_text() == "rebuilt\n"
+
+
+def test_a_job_of_an_older_agent_that_prints_its_reports_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = kind_with_job(OLD_JOB, tmp_path, monkeypatch)
+    payload = kind.step(step_of(kind)).payload
+
+    def ended() -> Outcome | None:
+        outcome = kind.step(step_of(kind, payload))
+        return None if isinstance(outcome, Running) else outcome
+
+    end = eventually(ended, "it has ended")
+    assert isinstance(end, Done) and end.payload["method"] == "copy"
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b"[1]", b'{"newer": 1}'])
+def test_a_report_that_cannot_be_read_is_none(tmp_path: Path, broken: bytes) -> None:
+    assert Report.read(tmp_path / "report") == Report()
+    (tmp_path / "report").write_bytes(broken)
+    assert Report.read(tmp_path / "report") == Report()
+
+
+def test_a_full_disk_fails_no_resync_and_its_end_is_reported_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, room = tmp_path / "report", iter([False, False, True])
+    written = atomic_files.replace
+
+    def full(path: Path, data: bytes, **options: Any) -> None:
+        if not next(room):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        written(path, data, **options)
+
+    monkeypatch.setattr(atomic_files, "replace", full)
+    monkeypatch.setattr(resync_report, "RETRY", 0.01)
+    Report("copying").write(path)
+    assert not path.exists()
+    Report("copying", error="the disk is full").write_end(path)
+    assert Report.read(path).error == "the disk is full"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.kinds.base import Done, Failed, Kind, Running
-from agent.kinds.service import GracefulRestart, GracefulStop, Restart, StartService, StopService
+from agent.kinds.replicante_service import GracefulRestart, GracefulStop, Restart, StartService, StopService
 from tests.agent_process import AgentProcess
 from tests.kinds.configuring import over, settings, toml
 from tests.kinds.performing import perform, step_of
@@ -87,7 +87,7 @@ def test_a_service_that_does_not_come_up_fails_saying_what_was_tried(redis_serve
     *before, last = perform(StartService(settings(over(redis_server, start=idle, attempts=3))))
     assert [each.payload["attempt"] for each in before] == [0, 1, 2]
     assert isinstance(last, Failed) and last.payload == service(3, last.message, None)
-    for said in (shlex.join(idle), "asked to start", "3 looks over 0.3 s", "pgrep", "exit status 1"):
+    for said in (shlex.join(idle), "asked to start", "3 looks over 0.3 s", "pid_of.sh", "exit status 1"):
         assert said in last.message, last.message
 
 

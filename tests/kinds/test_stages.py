@@ -8,7 +8,7 @@ import pytest
 
 from agent.config import Settings
 from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, Step
-from agent.kinds.stages import Staged
+from agent.kinds.base.staged import Staged
 from tests.kinds.performing import perform, step_of
 
 

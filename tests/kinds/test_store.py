@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.datastores.redis import Redis
-from agent.kinds import store
+from agent.datastores.redis.datastore import RedisDatastore
+from agent.kinds import replicante_store
 from agent.kinds.base import Done, Failed, NotOffered
-from agent.kinds.store import StopStore
+from agent.kinds.replicante_store import StopStore
 from tests.agent_process import AgentProcess
 from tests.kinds.configuring import over, settings, toml
 from tests.kinds.performing import perform, step_of
@@ -43,12 +43,15 @@ def test_an_interrupted_stop_looks_and_goes_on(redis_server: RedisServer) -> Non
 def test_one_that_listens_elsewhere_while_its_service_runs_is_not_taken_for_down(
     redis_server: RedisServer, server_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LOOKS", 1)
+    monkeypatch.setattr(replicante_store, "LOOKS_FOR", 0.1)
     document = over(redis_server)
     document["datastore"]["url"] = f"unix://{server_dir}/elsewhere.sock"
     *looks, outcome = perform(StopStore(settings(document)))
     why = f"nothing listens at unix://{server_dir}/elsewhere.sock, but its service is running"
-    assert [look.payload for look in looks] == [{"message": why, "looks": 1}]
+    # The same payload each time: the looks are not in the history, however many there are.
+    first = looks[0].payload
+    assert first == {"message": why, "since": first["since"]}
+    assert all(look.payload == first for look in looks)
     assert outcome == Failed({"message": why}, f"{why}: check datastore.url")
     assert redis_server.pid is not None
 
@@ -72,7 +75,7 @@ def test_the_password_of_its_file_stays_with_the_agent(server_dir: Path, start_a
         agent = start_agent(config=toml(document))
         info = agent.await_final(agent.schedule("replicante.store.stop", {}))
         assert info["action"]["state"] == "DONE"
-        assert "horse" not in str(info) + agent.log_text()
+        assert "horse" not in str(info) + agent.whole_log()
         assert b"horse" not in b"".join(file.read_bytes() for file in agent.directory.glob("agent.db*"))
 
 
@@ -81,6 +84,6 @@ def test_it_is_not_offered_without_a_datastore_or_its_driver(
 ) -> None:
     with pytest.raises(NotOffered, match=r"set \[datastore\] in the configuration"):
         list(StopStore.offered(Settings()))
-    monkeypatch.setattr(Redis, "driver", "a_driver_that_nobody_installed")
+    monkeypatch.setattr(RedisDatastore, "driver", "a_driver_that_nobody_installed")
     with pytest.raises(NotOffered, match=r"install the agent with its extra \[redis\]"):
         list(StopStore.offered(settings(over(redis_server))))

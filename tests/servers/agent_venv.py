@@ -5,33 +5,41 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers.cache import cache_dir
 from tests.servers.process import run
+from tests.servers.shared import shared
 
 PYTHON = "/usr/bin/python3"
 CHECKOUT = Path(__file__).parents[2]
 NOT_INSTALLED = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench", "build", "*.egg-info")
 
 
-def make_agent_venv(*extras: str, checkout: Path = CHECKOUT) -> Path:
-    """A new virtualenv with the checkout and these extras in it; whoever makes it removes it.
+@contextmanager
+def shared_agent_venv(run_id: str) -> Iterator[Path]:
+    """A virtualenv with the checkout and all its extras, made once for all processes of a test run.
 
-    It lies in the cache directory, which a node shows at the same path (unlike /tmp and root's
-    home): make it before the node. Its programs are in `bin`. RuntimeError if pip fails.
+    It lies in the cache directory, which a node shows at the same path (unlike /tmp and root's home): make it before
+    the node. Its programs are in `bin`. The last process removes it. RuntimeError if pip fails.
     """
-    parent = cache_dir()
-    parent.mkdir(parents=True, exist_ok=True)
-    venv = Path(tempfile.mkdtemp(prefix="agent-venv-", dir=parent))
-    venv.chmod(0o755)
+    folder, make = cache_dir() / f"agent-venv-{run_id}", lambda venv: make_agent_venv(venv, "all")
+    with shared(folder, make, Path(__file__)) as venv:
+        yield venv
+
+
+def make_agent_venv(venv: Path, *extras: str, checkout: Path = CHECKOUT) -> None:
+    """A new virtualenv with the checkout and these extras in it."""
+    venv.parent.mkdir(parents=True, exist_ok=True)
     try:
         run([PYTHON, "-m", "venv", "--without-pip", venv])
+        venv.chmod(0o755)
         install(venv, extras, checkout)
     except BaseException:
-        shutil.rmtree(venv)
+        shutil.rmtree(venv, ignore_errors=True)
         raise
-    return venv
 
 
 def install(venv: Path, extras: tuple[str, ...], checkout: Path) -> None:

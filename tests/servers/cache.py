@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from tests.servers.process import is_root
+from tests.servers.process import is_root, run
 
 
 def cache_dir() -> Path:
@@ -21,3 +25,17 @@ def cached(*parts: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: .ci/servers makes it, or says why not")
     return path
+
+
+def copy_kept(kept: Path, data: Path, make: Callable[[], None]) -> None:
+    """Make the directory `data` with `make`, which takes seconds, and keep a copy for the next: it is copied back."""
+    if kept.exists():
+        run(["cp", "-a", kept, data])
+        return
+    make()
+    kept.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=kept.parent))
+    run(["cp", "-a", data, part / kept.name])
+    with suppress(OSError):  # another process did so at the same time
+        (part / kept.name).rename(kept)
+    shutil.rmtree(part)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.servers.agent_venv import make_agent_venv
+from tests.servers.agent_venv import shared_agent_venv
 from tests.servers.docker import DockerEngine
 from tests.servers.leftovers import left_in
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongodb import MongoServer
 from tests.servers.mysql import MySQLServer
 from tests.servers.node import Node
+from tests.servers.packages import shared_packages
 from tests.servers.podman import PodmanEngine
 from tests.servers.postgresql import PostgresServer
+from tests.servers.process import await_that
 from tests.servers.redis import RedisServer
 
 
@@ -89,9 +92,15 @@ def podman_engine(module_dir: Path) -> Iterator[PodmanEngine]:
 @pytest.fixture(scope="session")
 def agent_venv() -> Iterator[Path]:
     """The checkout and all its extras in a virtualenv that a node sees; ask for it before a node."""
-    venv = make_agent_venv("all")
-    yield venv
-    shutil.rmtree(venv)
+    with shared_agent_venv(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))) as venv:
+        yield venv
+
+
+@pytest.fixture(scope="session")
+def packages() -> Iterator[Path]:
+    """A folder with the wheel, the sdist, the .deb and the .rpm of the checkout, built once for a test run."""
+    with shared_packages(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +117,13 @@ def start_node() -> Iterator[Callable[..., Node]]:
 def temporary_directory() -> Iterator[Path]:
     """Unix sockets hold 107 characters, and root's pytest directory is closed to postgres.
 
-    What a server left there fails the test.
+    What a server left there fails the test; a command that has done its work may need a moment to end.
     """
     path = Path(tempfile.mkdtemp(prefix="agent-"))
     path.chmod(0o755)
     yield path
+    with suppress(TimeoutError):
+        await_that(lambda: not left_in(str(path)), 10)
     left = left_in(str(path))
     shutil.rmtree(path)
     assert left == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tests.servers.cache import cache_dir, copy_kept
 from tests.servers.mysqld import Mysqld
 from tests.servers.process import program, run
 
@@ -33,12 +34,16 @@ innodb_log_file_size = 8M
 
     def create(self) -> MariaDBServer:
         """Make an empty data directory; the server stays down."""
+        version = run([self.server, "--version"]).partition(" Ver ")[2].split()[0]
+        copy_kept(cache_dir() / "empty" / f"mariadb-{version}", self.data, self._install)
+        return self
+
+    def _install(self) -> None:
         run(self.as_owner(
             program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}",
             "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
             "--innodb-log-file-size=8M",
         ), env=os.environ | {"TMPDIR": str(self.dir)})  # fmt: skip
-        return self
 
     def follow(self, primary: Mysqld) -> None:
         """Replicate from `primary`, read-only; its whole history if this server is empty."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
 from pathlib import Path
 
-from tests.servers.cache import cached
+from tests.servers.cache import cached, copy_kept
 from tests.servers.mysqld import Mysqld
 from tests.servers.process import run
 
@@ -51,19 +48,13 @@ innodb_redo_log_capacity = 16M
         return cached("mysql", "usr/bin/mysql")
 
     def create(self) -> MySQLServer:
-        """Make an empty data directory; the server stays down.
-
-        That takes seconds, so a copy of the first is kept in the cache for the next.
-        """
-        empty = cached("mysql") / "empty"
-        if empty.exists():
-            run(["cp", "-a", empty, self.data])
-            return self
-        config = f"--defaults-file={self.config}"
-        run(self.as_owner(str(self.server), config, "--initialize-insecure"))
-        (self.data / "auto.cnf").unlink(missing_ok=True)  # the identity, made anew at the start
-        keep_copy(self.data, empty)
+        """Make an empty data directory; the server stays down."""
+        copy_kept(cached("mysql") / "empty", self.data, self._initialize)
         return self
+
+    def _initialize(self) -> None:
+        run(self.as_owner(str(self.server), f"--defaults-file={self.config}", "--initialize-insecure"))
+        (self.data / "auto.cnf").unlink(missing_ok=True)  # the identity, made anew at the start
 
     def allow_replication(self) -> None:
         """Make the account replicator, if it is not there yet."""
@@ -87,12 +78,3 @@ innodb_redo_log_capacity = 16M
     def has_executed(self, gtids: str) -> bool:
         """Whether this server has applied all of them, awaiting them for at most a second."""
         return self.sql(f"select wait_for_executed_gtid_set('{gtids}', 1)") == "0"
-
-
-def keep_copy(data: Path, place: Path) -> None:
-    """Copy `data` to `place` in one instant, unless someone else did at the same time."""
-    part = Path(tempfile.mkdtemp(dir=place.parent))
-    run(["cp", "-a", data, part / "data"])
-    with contextlib.suppress(OSError):
-        (part / "data").rename(place)
-    shutil.rmtree(part)

@@ -181,6 +181,10 @@ class Node:
             raise RuntimeError(f"{self.name} was never on")
         return self._nspawn.wait(timeout)
 
+    def ended_with(self) -> int | None:
+        """As `wait_off`, without waiting; None while it is on."""
+        return self._nspawn.poll() if self._nspawn else None
+
     def power_off(self, timeout: float = 20) -> None:
         """Let systemd stop everything and end; a power cut if it takes longer than `timeout`."""
         leader = self.leader

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import signal
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.servers.cache import cache_dir, copy_kept
 from tests.servers.process import await_that, free_port, is_root, open_to, run, stop_pid
 from tests.servers.server import Server
 
 OWNER = "postgres"  # whom the server runs as when root starts it, for it refuses root
 DEBIAN = Path("/usr/lib/postgresql")
+IDENTITIES = itertools.cycle(range(4))
+"""To make a cluster takes a second of the processor, so that of these identities one each is kept, to be copied."""
 
 SETTINGS = """
 listen_addresses = '127.0.0.1'
@@ -48,19 +52,18 @@ class PostgresServer(Server):
         self.replication_password = secrets.token_urlsafe()
 
     def create(self) -> PostgresServer:
-        """Make an empty cluster, still down."""
-        pwfile = self.dir / "password"
-        pwfile.write_text(self.password)
-        pwfile.chmod(0o644)  # read once, by the owner-to-be
-        run(self.tool(
-            "initdb", "-D", str(self.data), "-U", "postgres", "--pwfile", str(pwfile),
-            "--auth-local=trust", "--auth-host=scram-sha-256",
-            "--no-sync", "--data-checksums", "--encoding=UTF8", "--locale=C",
-        ))  # fmt: skip
-        pwfile.unlink()
+        """Make an empty cluster, still down, of another identity than the last ones; postgres has no password yet."""
+        version = run([self.bin / "postgres", "--version"]).split()[2]
+        copy_kept(cache_dir() / "empty" / f"postgresql-{version}-{next(IDENTITIES)}", self.data, self._initdb)
         with (self.data / "postgresql.conf").open("a") as config:
             config.write(SETTINGS)
         return self
+
+    def _initdb(self) -> None:
+        run(self.tool(
+            "initdb", "-D", str(self.data), "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256",
+            "--no-sync", "--data-checksums", "--encoding=UTF8", "--locale=C",
+        ))  # fmt: skip
 
     def start(self) -> PostgresServer:
         """Start it, made first if there is nothing yet; RuntimeError with its log if it fails."""
@@ -69,8 +72,9 @@ class PostgresServer(Server):
         self.create()
         super().start()
         self.psql(
-            "create role replicator replication login password "
-            f"'{self.replication_password}'; grant pg_read_all_data to replicator"
+            f"alter role postgres password '{self.password}'; "
+            f"create role replicator replication login password '{self.replication_password}'; "
+            "grant pg_read_all_data to replicator"
         )
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,12 +31,18 @@ def await_that(fact: Callable[[], Fact], timeout: float = 10.0, what: str = "the
     """Ask until the fact is true and return it; TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
+        begun = time.monotonic()
         answer = fact()
         if answer:
             return answer
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout:g} s in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(pause_after(time.monotonic() - begun))
+
+
+def pause_after(took: float) -> float:
+    """Seconds until a fact is asked for again: twice as long as asking took, which leaves the processor to others."""
+    return min(max(0.02, 2 * took), 0.2)
 
 
 def start_process(
@@ -139,6 +146,17 @@ def open_to(user: str, directory: Path) -> Path:
             if above.stat().st_uid == 0 and above != Path("/"):
                 above.chmod(above.stat().st_mode | 0o011)
     return directory
+
+
+@contextlib.contextmanager
+def locked(path: Path, how: int) -> Iterator[int]:
+    """The descriptor of a file or directory while it is locked."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":  # the stop command of a server: PIDFILE NAME SECONDS SIGNAL

@@ -13,6 +13,8 @@ from typing import Self
 from tests.servers import process
 from tests.servers.process import await_that, kill_pid, pid_in, program, run
 
+PID_OF = Path(__file__).with_name("pid_of.sh")
+
 
 class Server:
     """A real server known by its pidfile, so that fixtures and a supervisor can share it.
@@ -48,10 +50,7 @@ class Server:
     @property
     def pid_command(self) -> list[str]:
         """Prints the pid of the running server; a zombie does not count."""
-        return [
-            program("pgrep"), "--exact", "--runstates=R,S,D,T", "--pidfile", str(self.pidfile),
-            self.name,
-        ]  # fmt: skip
+        return ["/bin/sh", str(PID_OF), str(self.pidfile), self.name]
 
     @property
     def pid(self) -> int | None:

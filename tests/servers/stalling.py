@@ -1,4 +1,4 @@
-"""A git server that stops in the middle of its answer, and goes on sending nothing."""
+"""A server that stops in the middle of an answer, and sends nothing more while the connection stays open."""
 
 from __future__ import annotations
 
@@ -15,23 +15,32 @@ CHUNK = 65536
 
 @contextmanager
 def stalling(repository: Path, after: int) -> Iterator[str]:
-    """The address of the repository; each connection gets so many bytes and then none, while it stays open."""
+    """The address of the repository, at a git server whose answers stall."""
     port = free_port()
     argv = ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={repository.parent}"]
     daemon = start_process(argv, repository.parent / "git-daemon.log")
+    try:
+        with stalled(port, after) as proxy:
+            await_that(lambda: _answers(port), what="git daemon")
+            yield f"git://127.0.0.1:{proxy}/{repository.name}"
+    finally:
+        stop_pid(daemon.pid)
+        daemon.wait()
+
+
+@contextmanager
+def stalled(port: int, after: int) -> Iterator[int]:
+    """Another port of the server at `port`: each connection gets so many bytes and then none, while it stays open."""
     proxy = socket.create_server(("127.0.0.1", 0))
     accepting = threading.Thread(target=_accept, args=(proxy, port, after))
     accepting.start()
     try:
-        await_that(lambda: _answers(port), what="git daemon")
-        yield f"git://127.0.0.1:{proxy.getsockname()[1]}/{repository.name}"
+        yield proxy.getsockname()[1]
     finally:
         with suppress(OSError):
             proxy.shutdown(socket.SHUT_RDWR)
         proxy.close()
         accepting.join()
-        stop_pid(daemon.pid)
-        daemon.wait()
 
 
 def _answers(port: int) -> bool:

@@ -4,8 +4,8 @@ from typing import Any
 
 from agent import clock
 from agent.models import Action, Claimed, Request, Requester, State, Transition
-from agent.store import Store, actions
-from agent.store.intake import Intake
+from agent.store import Store, actions, transitions
+from agent.store.enqueue import Enqueuer
 
 NO_LIMIT = 1_000_000
 
@@ -22,12 +22,12 @@ def request(
 
 def schedule(store: Store, *args: Any, limit: int = NO_LIMIT, **options: Any) -> str:
     """The id of a new action."""
-    return Intake(store, limit).schedule(request(*args, **options)).action_id
+    return Enqueuer(store, limit).schedule(request(*args, **options)).action_id
 
 
 def claim(store: Store) -> Claimed:
     """The head of the queue, running."""
-    claimed = actions.claim(store)
+    claimed = transitions.claim(store)
     assert claimed is not None
     return claimed
 
@@ -35,7 +35,7 @@ def claim(store: Store) -> Claimed:
 def finish(store: Store, state: State = State.DONE, payload: Any = None) -> str:
     """Run the head of the queue to its end; its id."""
     claimed = claim(store)
-    actions.finish(store, claimed.action.seq, state, payload, "over", claim_next=False)
+    transitions.finish(store, claimed.action.seq, state, payload, "over", claim_next=False)
     return claimed.action.id
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from agent.errors import IdempotencyKeyReused, QueueFull, StoreUnavailable
 from agent.models import Accepted, Request
-from agent.store import Store, actions
-from agent.store.intake import Intake
-from agent.store.together import Together
+from agent.store import Store, actions, retention, transitions
+from agent.store.enqueue import Enqueuer
+from agent.store.group_commit import GroupCommit
 from tests.agent_process import eventually
 from tests.store.scenes import finish, ids, info, request, schedule
 
@@ -41,11 +41,11 @@ def insert(number: int) -> Callable[[sqlite3.Connection], int]:
 
 def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -> list[Any]:
     """The id or error of each request; all but the first wait while the file is kept busy, and so go together."""
-    intake, busy, go_on = Intake(store, limit), threading.Event(), threading.Event()
+    intake, busy, proceed = Enqueuer(store, limit), threading.Event(), threading.Event()
 
     def occupy(connection: sqlite3.Connection) -> None:
         busy.set()
-        assert go_on.wait(10)
+        assert proceed.wait(10)
 
     def call(each: Request) -> Any:
         try:
@@ -62,11 +62,11 @@ def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -
                 calls.append(pool.submit(call, each))
                 eventually(lambda number=number: waiting(intake) == number, "it waits", 2)  # type: ignore[misc]
         finally:
-            go_on.set()
+            proceed.set()
         return [each.result(30) for each in calls]
 
 
-def waiting(intake: Intake) -> int:
+def waiting(intake: Enqueuer) -> int:
     """How many wait for the one that is under way; -1 while none is."""
     together = intake._schedule
     return len(together._waiting) if together._led else -1
@@ -185,7 +185,7 @@ def test_requests_that_come_at_once_share_one_commit(known: Store) -> None:
     seen: list[str] = []
     known.write(lambda connection: connection.set_trace_callback(seen.append))
     at_once(known, [request() for _ in range(THREADS)])
-    begun = {statement for statement in seen if "INSERT INTO actions" in statement}  # a trigger shows it again
+    begun = [each for each in "\n".join(seen).split("BEGIN IMMEDIATE") if "INSERT INTO actions" in each]
     assert len(begun) == 2, "one for the first, one for all the others"
 
 
@@ -215,7 +215,7 @@ def test_secrets_and_strange_texts_pass_through_a_shared_commit(known: Store) ->
     strange = 'a "quoted" \\ text \x7f ümlaut \U0001f512 \ud800 \x00'
     results = at_once(known, [request(args={"text": strange}, secrets={"password": strange}) for _ in range(3)])
     assert info(known, results[2])[0].args == {"text": strange}
-    claimed = actions.claim(known)
+    claimed = transitions.claim(known)
     assert claimed is not None
     assert claimed.secrets == {"password": strange}
 
@@ -229,19 +229,22 @@ def test_a_request_that_sqlite_cannot_hold_is_refused_alone(known: Store) -> Non
 
 
 def test_an_error_of_the_file_fails_all_and_none_is_written(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where one of them cannot simply be inserted: it is all or nothing for those who are told 503."""
+    """Also where the others were inserted before: it is all or nothing for those who are told 503."""
     schedule(known, args={"a": 1}, key="old")
     requests = [request() for _ in range(THREADS)]
     requests[7] = request(args={"a": 1}, key="old")
-    monkeypatch.setattr(Intake, "_insert", broken_file)
+    insert = Enqueuer._insert
+
+    def broken_file(intake: Enqueuer, connection: sqlite3.Connection, asked: Any, row: Any) -> Any:
+        if asked[0].idempotency_key:
+            raise sqlite3.OperationalError("database or disk is full")
+        return insert(intake, connection, asked, row)
+
+    monkeypatch.setattr(Enqueuer, "_insert", broken_file)
     results = at_once(known, requests)
     assert isinstance(results[0], str), "it went alone"
     assert all(isinstance(result, StoreUnavailable) for result in results[1:])
     assert len(actions.queue(known)) == 2
-
-
-def broken_file(*args: Any) -> str:
-    raise sqlite3.OperationalError("database or disk is full")
 
 
 def test_what_ran_and_was_pruned_meanwhile_is_not_scheduled_again(
@@ -256,13 +259,15 @@ def test_what_ran_and_was_pruned_meanwhile_is_not_scheduled_again(
         monkeypatch.setattr(known, "write", write)
         while actions.queue(known):
             ran.append(finish(known))
-        actions.prune(known, 0, 1000)
+        retention.prune(known, 0, 1000)
         return write(work)
 
     monkeypatch.setattr(known, "write", much_happens_before)
-    intake = Intake(known, 1000)
+    intake = Enqueuer(known, 1000)
     asked = [request(), request(args={"a": 1}, key="old")]
-    [first, replayed] = intake._schedule_all([(each, 1, intake._fingerprints.of(each)) for each in asked])
+    [first, replayed] = intake._schedule_all(
+        [(each, 1, mark) for each, mark in map(intake._fingerprints.identified, asked)]
+    )
     while actions.queue(known):
         ran.append(finish(known))
     assert len(ran) == len(set(ran)), "one ran twice"
@@ -270,14 +275,14 @@ def test_what_ran_and_was_pruned_meanwhile_is_not_scheduled_again(
     assert isinstance(replayed, Accepted) and replayed.replayed
 
 
-# Together
+# Group commit
 
 
 def test_each_caller_gets_its_own_result_or_error() -> None:
     def do(items: Sequence[int]) -> list[int | Exception]:
         return [ValueError(str(item)) if item % 3 == 0 else item * 2 for item in items]
 
-    together = Together(do, lambda items, results: None)
+    together = GroupCommit(do)
 
     def call(item: int) -> int | str:
         try:
@@ -299,7 +304,7 @@ def test_what_fails_for_all_is_raised_by_all_and_the_next_go_on(error: BaseExcep
             raise error
         return list(items)
 
-    together = Together(do, lambda items, results: None)
+    together = GroupCommit(do)
     with pytest.raises(type(error)):
         together(1)
     broken[0] = False

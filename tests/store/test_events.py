@@ -10,17 +10,17 @@ import pytest
 
 from agent import clock
 from agent.models import State
-from agent.store import Store, actions, events
-from agent.store.chain import chained, faults
+from agent.store import Store, audit_events, retention, transitions
+from agent.store.audit_chain import chained, faults
+from agent.store.audit_tail import Unseen
 from agent.store.migrate import migrate, migrations
-from agent.store.unseen import Unseen
 from tests.store.scenes import claim, finish, schedule
 
 DAY = 24 * 3600
 
 
 def trail(store: Store) -> list[dict[str, Any]]:
-    return events.after(store, 0, 10_000)
+    return audit_events.after(store, 0, 10_000)
 
 
 def told(store: Store) -> list[tuple[str, str | None]]:
@@ -35,8 +35,8 @@ def test_the_life_of_an_action_is_in_it_and_outlives_the_action(store: Store) ->
     one = schedule(store, "deploy", {"git_ref": "main"})
     finish(store)
     two = schedule(store)
-    actions.cancel(store, two, user="dba@example.com")
-    assert actions.prune(store, 0, 10) == 2
+    transitions.cancel(store, two, user="dba@example.com")
+    assert retention.prune(store, 0, 10) == 2
     assert told(store) == [
         ("audit.begun", None),
         ("action.scheduled", one), ("action.started", one), ("action.final", one),
@@ -64,7 +64,7 @@ def test_secrets_are_in_none_of_it_and_long_arguments_are_left_out(store: Store)
 def test_whatever_stands_in_it_the_chain_holds(store: Store, text: Any) -> None:
     schedule(store, args={"z": text, "a": [text]})
     claimed = claim(store)
-    actions.finish(store, claimed.action.seq, State.FAILED, None, f"{text}"[:20], claim_next=False)
+    transitions.finish(store, claimed.action.seq, State.FAILED, None, f"{text}"[:20], claim_next=False)
     assert broken(store) == []
 
 
@@ -110,7 +110,7 @@ def test_the_schema_refuses_changes(store: Store, sql: str) -> None:
 def missing(store: Store, since: int = 0) -> str:
     with store.snapshot() as connection:
         unseen = Unseen(connection)
-    list(unseen.among(events.after(store, since, 10_000)))
+    list(unseen.among(audit_events.after(store, since, 10_000)))
     return unseen.fault()
 
 
@@ -133,13 +133,13 @@ def test_events_that_were_pruned_are_not_missing(store: Store) -> None:
     for _ in range(3):
         schedule(store)
         finish(store)
-    assert events.prune(store, 400 * DAY, 4) == 6
+    assert audit_events.prune(store, 400 * DAY, 4) == 6
     assert missing(store) == ""
 
 
 def test_an_event_is_undone_with_its_transaction(store: Store) -> None:
     def work(connection: sqlite3.Connection) -> None:
-        events.add(connection, "agent.started", {})
+        audit_events.add(connection, "agent.started", {})
         raise ValueError
 
     schedule(store)
@@ -161,9 +161,9 @@ def test_events_are_kept_as_long_as_configured_from_the_oldest_on(store: Store) 
     for _ in range(4):
         schedule(store)
     age(store, 3, 400 * DAY + 60)
-    assert events.prune(store, 400 * DAY, 1000) == 3
+    assert audit_events.prune(store, 400 * DAY, 1000) == 3
     assert [event["id"] for event in trail(store)] == [4, 5]
-    assert events.prune(store, 400 * DAY, 1000) == 0
+    assert audit_events.prune(store, 400 * DAY, 1000) == 0
     schedule(store)
     assert broken(store) == []
 
@@ -172,7 +172,7 @@ def test_the_newest_event_is_kept_whatever_its_age(store: Store) -> None:
     for _ in range(3):
         schedule(store)
     age(store, 4, 500 * DAY)
-    assert events.prune(store, 400 * DAY, 1000) == 3
+    assert audit_events.prune(store, 400 * DAY, 1000) == 3
     schedule(store)
     assert [event["id"] for event in trail(store)] == [4, 5]
 
@@ -180,7 +180,7 @@ def test_the_newest_event_is_kept_whatever_its_age(store: Store) -> None:
 def test_no_more_rows_are_kept_than_configured(store: Store) -> None:
     for _ in range(9):
         schedule(store)
-    assert events.prune(store, 400 * DAY, 4) == 6
+    assert audit_events.prune(store, 400 * DAY, 4) == 6
     assert [event["id"] for event in trail(store)] == [7, 8, 9, 10]
 
 

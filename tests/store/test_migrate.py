@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import StoreUnusable
 from agent.store import Store
-from agent.store.chain import chained
+from agent.store.audit_chain import chained
 from agent.store.migrate import Migration, migrate, migrations, version
 from tests.store.scenes import schedule
 

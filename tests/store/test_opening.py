@@ -1,5 +1,6 @@
 """The file as it is opened: private, by many at once, and without doing harm to those who have it open."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -134,3 +135,36 @@ def test_a_file_found_damaged_later_is_unavailable(store: Store) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be read or written") as caught:
         store.read("SELECT 1")
     assert "restore it from a backup" in caught.value.layers[0]
+
+
+def opened(path: Path) -> list[str]:
+    """The descriptors of this process that belong to a database."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [name for link in links if (name := os.path.realpath(link)).startswith(str(path))]
+
+
+def test_connections_of_threads_that_still_run_are_closed_too(store: Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            pool.submit(store.read, "SELECT 1").result(10)
+            pool.submit(store.write, lambda connection: None).result(10)
+        assert opened(store.path)
+        store.close()
+        assert opened(store.path) == []
+
+
+def test_threads_that_read_one_after_the_other_share_a_connection(store: Store) -> None:
+    store.read("SELECT 1")
+    before = opened(store.path)
+    for _ in range(5):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(store.read, "SELECT 1").result(10)
+            assert opened(store.path) == before
+
+
+def test_a_connection_that_is_read_with_is_closed_when_the_read_ends(store: Store) -> None:
+    with store.snapshot() as connection:
+        store.close()
+        assert connection.execute("SELECT 1").fetchone()[0] == 1
+    assert opened(store.path) == []
+    assert len(store.read("SELECT 1")) == 1

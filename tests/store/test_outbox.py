@@ -1,38 +1,56 @@
-"""What receivers are yet to be told of: put there by the commit that makes an action final, by nothing else."""
+"""Undelivered callbacks: written by the commit of the event that they are about, by nothing else."""
 
 import sqlite3
-import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from agent import clock
+from agent.config import host
 from agent.models import State
-from agent.store import Store, actions, outbox
+from agent.store import Store, actions, announced_holds, outbox, retention, transitions
+from agent.store.audit_chain import chained
+from agent.store.migrate import migrate, migrations
 from tests.store.scenes import claim, finish, schedule
 
 HERE, THERE = "http://here/", "http://there/"
+FINAL = ("action.final",)
+SUBSCRIPTIONS = 13
+"""The migration that made them."""
 
 
 def waiting(store: Store) -> list[tuple[str, str]]:
     """URL and action of everything that is yet to be told, in its order."""
     sql = """SELECT url, actions.id FROM outbox JOIN receivers ON receivers.id = receiver_id
-             JOIN actions USING (finished_order) ORDER BY receiver_id, finished_order"""
+             JOIN actions ON actions.seq = action_seq ORDER BY receiver_id, event_id"""
     return [tuple(row) for row in store.read(sql)]
 
 
 def receivers(store: Store, *urls: str) -> dict[str, int]:
-    return outbox.set_receivers(store, urls)[0]
+    return outbox.set_receivers(store, urls, FINAL)[0]
+
+
+def events(store: Store, receiver: int) -> list[tuple[str, str, str | None]]:
+    """Event, action and reason of everything that is pending, delivered one by one."""
+    found = []
+    while (head := outbox.head(store, receiver)) is not None:
+        found.append((head.event, head.action_id, head.held))
+        outbox.strike(store, receiver, head.event_id, None)
+    return found
 
 
 def test_every_end_is_put_there_in_the_order_of_the_ends(store: Store) -> None:
     receivers(store, HERE, THERE)
     first, second, third = schedule(store), schedule(store), schedule(store)
     assert waiting(store) == []
-    actions.cancel(store, third)
+    transitions.cancel(store, third)
     finish(store, State.DONE)
     seq = claim(store).action.seq
-    actions.record(store, seq, 1)
+    transitions.record(store, seq, 1)
     assert waiting(store) == [(url, each) for url in (HERE, THERE) for each in (third, first)]
-    actions.finish(store, seq, State.FAILED, None, "", claim_next=True)
+    transitions.finish(store, seq, State.FAILED, None, "", claim_next=True)
     assert waiting(store) == [(url, each) for url in (HERE, THERE) for each in (third, first, second)]
 
 
@@ -52,7 +70,7 @@ def test_the_head_is_what_waits_longest_and_each_has_its_own(store: Store) -> No
     head = outbox.head(store, ids[HERE])
     assert head is not None
     assert head.action_id == done[0]
-    outbox.strike(store, ids[HERE], head.finished_order, 0.0)
+    outbox.strike(store, ids[HERE], head.event_id, None)
     assert waiting(store) == [(HERE, each) for each in done[1:]] + [(THERE, each) for each in done]
 
 
@@ -60,12 +78,12 @@ def test_receivers_follow_the_configuration(store: Store) -> None:
     before = receivers(store, HERE, THERE)
     schedule(store)
     action_id = finish(store)
-    known, removed = outbox.set_receivers(store, [THERE, "http://new/", THERE])
+    known, removed = outbox.set_receivers(store, [THERE, "http://new/", THERE], FINAL)
     assert removed == {HERE: 1}
     assert known == {THERE: before[THERE], "http://new/": 3}
     assert waiting(store) == [(THERE, action_id)]
-    assert outbox.set_receivers(store, [THERE, "http://new/"]) == (known, {})
-    assert outbox.set_receivers(store, []) == ({}, {THERE: 1, "http://new/": 0})
+    assert outbox.set_receivers(store, [THERE, "http://new/"], FINAL) == (known, {})
+    assert outbox.set_receivers(store, [], FINAL) == ({}, {THERE: 1, "http://new/": 0})
     assert waiting(store) == []
 
 
@@ -78,27 +96,27 @@ def test_what_is_yet_to_be_told_is_not_pruned_nor_deleted_by_anybody(store: Stor
         for _ in range(told):
             head = outbox.head(store, receiver)
             assert head is not None
-            outbox.strike(store, receiver, head.finished_order, 0.0)
-    assert actions.prune(store, 0, 100) == 2
-    with pytest.raises(sqlite3.IntegrityError, match="yet to be told"):
+            outbox.strike(store, receiver, head.event_id, None)
+    assert retention.prune(store, 0, 100) == 2
+    with pytest.raises(sqlite3.IntegrityError, match="undelivered callback"):
         store.write_one("DELETE FROM actions", {})
     assert len(waiting(store)) == 3
     receivers(store)
-    assert actions.prune(store, 0, 100) == 2
+    assert retention.prune(store, 0, 100) == 2
 
 
 def test_time_goes_on_only_while_somebody_is_waited_for(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
-    assert outbox.put_off(store, receiver, 5.0, 4.0, keep=10.0) == 0
+    assert outbox.put_off(store, receiver, 5.0, 4.0, keep=10.0, failure="away") == 0
     schedule(store)
     finish(store)  # in a pause of 4 seconds: its time begins after that
-    assert outbox.put_off(store, receiver, 4.9, 8.0, keep=10.0) == 0
-    assert outbox.put_off(store, receiver, 0.1, 8.0, keep=10.0) == 1
+    assert outbox.put_off(store, receiver, 4.9, 8.0, keep=10.0, failure="away") == 0
+    assert outbox.put_off(store, receiver, 0.1, 8.0, keep=10.0, failure="away") == 1
     assert len(waiting(store)) == 1
-    assert outbox.put_off(store, receiver, 8.9, 16.0, keep=10.0) == 0
-    assert outbox.put_off(store, receiver, 0.2, 16.0, keep=10.0) == 1
+    assert outbox.put_off(store, receiver, 8.9, 16.0, keep=10.0, failure="away") == 0
+    assert outbox.put_off(store, receiver, 0.2, 16.0, keep=10.0, failure="away") == 1
     assert waiting(store) == []
 
 
@@ -106,14 +124,14 @@ def test_what_ends_after_a_receiver_was_reached_again_waits_from_then(store: Sto
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
-    outbox.put_off(store, receiver, 5.0, 4.0, keep=10.0)
+    outbox.put_off(store, receiver, 5.0, 4.0, keep=10.0, failure="away")
     head = outbox.head(store, receiver)
     assert head is not None
-    outbox.strike(store, receiver, head.finished_order, 4.1)
+    outbox.strike(store, receiver, head.event_id, 4.1)
     schedule(store)
     finish(store)
-    assert outbox.put_off(store, receiver, 9.9, 1.0, keep=10.0) == 0
-    assert outbox.put_off(store, receiver, 0.2, 1.0, keep=10.0) == 1
+    assert outbox.put_off(store, receiver, 9.9, 1.0, keep=10.0, failure="away") == 0
+    assert outbox.put_off(store, receiver, 0.2, 1.0, keep=10.0, failure="away") == 1
 
 
 def test_a_receiver_that_is_away_for_long_makes_a_prune_no_slower(store: Store) -> None:
@@ -121,11 +139,119 @@ def test_a_receiver_that_is_away_for_long_makes_a_prune_no_slower(store: Store) 
     store.write_one("INSERT INTO resources (type, name) VALUES ('Server', 'here')", {})
     many = """
         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 20000)
-        INSERT INTO outbox (receiver_id, finished_order, since) SELECT 1 + n % 2, n, 0 FROM numbers
+        INSERT INTO outbox (receiver_id, event_id, event, action_seq, since)
+        SELECT 1 + n % 2, n, 'action.final', n, 0 FROM numbers
     """
     store.write_one(many, {})
-    begin = time.perf_counter()
-    assert actions.prune(store, 0, 50) == 0
-    plan = " ".join(row["detail"] for row in store.read(f"EXPLAIN QUERY PLAN {actions.PRUNE}", {"keep": 0, "limit": 5}))
+    assert retention.prune(store, 0, 50) == 0
+    assert "LIMIT :limit" in retention.PRUNE.partition("WHERE NOT EXISTS")[0], "so many are looked at"
+    plan = " ".join(
+        row["detail"] for row in store.read(f"EXPLAIN QUERY PLAN {retention.PRUNE}", {"keep": 0, "limit": 5})
+    )
     assert "SCAN outbox" not in plan
-    assert time.perf_counter() - begin < 0.1
+
+
+def test_a_receiver_gets_the_events_that_it_is_subscribed_to_in_their_order(store: Store) -> None:
+    ids, _ = outbox.set_receivers(store, [HERE, THERE], host.EVENTS)
+    ended, waits = schedule(store), schedule(store, needs_approval=True)
+    finish(store)
+    (held,) = announced_holds.waiting(store, 1)
+    announced_holds.announce(store, [replace(held, reason="closed")])
+    transitions.cancel(store, waits)
+    expected = [
+        ("action.scheduled", ended), ("action.scheduled", waits), ("action.started", ended), ("action.final", ended),
+        ("action.held", waits), ("action.cancel_requested", waits), ("action.final", waits),
+    ]  # fmt: skip
+    for receiver in (ids[HERE], ids[THERE]):
+        assert [(event, action) for event, action, _ in events(store, receiver)] == expected
+
+
+def test_of_an_action_it_is_known_which_receivers_of_its_end_still_wait(store: Store) -> None:
+    ids = receivers(store, HERE, THERE)
+    action_id = schedule(store)
+    seq = actions.by_id(store, action_id)[0].seq
+    assert outbox.undelivered(store, seq) == {}
+    finish(store)
+    events(store, ids[HERE])
+    assert outbox.undelivered(store, seq) == {HERE: False, THERE: True}
+    outbox.end(store, ids[HERE])
+    assert outbox.undelivered(store, seq) == {THERE: True}
+
+
+def test_a_changed_subscription_applies_to_later_events(store: Store) -> None:
+    receiver = receivers(store, HERE)[HERE]
+    first = schedule(store)
+    assert outbox.set_receivers(store, [HERE], ("action.scheduled",)) == ({HERE: receiver}, {})
+    finish(store)
+    second = schedule(store)
+    assert events(store, receiver) == [("action.scheduled", second, None)]
+    assert first != second
+
+
+def test_an_ended_subscription_stays_ended_until_it_is_resumed(store: Store) -> None:
+    ids = receivers(store, HERE, THERE)
+    schedule(store)
+    finish(store)
+    assert outbox.end(store, ids[HERE]) == 1
+    receivers(store, HERE, THERE)
+    schedule(store)
+    finish(store)
+    here, there = outbox.receivers(store)
+    assert (here.ended, here.pending, there.ended, there.pending) == (True, 0, False, 2)
+    outbox.resume(store, ids[HERE], FINAL)
+    schedule(store)
+    last = finish(store)
+    assert events(store, ids[HERE]) == [("action.final", last, None)]
+
+
+def test_a_standing_has_the_last_failure_until_a_delivery(store: Store) -> None:
+    receiver = receivers(store, HERE)[HERE]
+    schedule(store)
+    finish(store)
+    outbox.put_off(store, receiver, 1.0, 1.0, keep=100.0, failure="it answered 500")
+    assert outbox.receivers(store)[0].failure == "it answered 500"
+    events(store, receiver)
+    assert outbox.receivers(store)[0].failure == "it answered 500", "only a delivery after a failure writes more"
+    outbox.strike(store, receiver, 0, 0.0)
+    assert outbox.receivers(store)[0].failure is None
+
+
+def test_events_since_a_time_are_replayed_in_their_order_and_once(store: Store) -> None:
+    receiver = receivers(store, HERE)[HERE]
+    schedule(store)
+    finish(store)
+    since = clock.now()
+    later = []
+    for _ in range(3):
+        schedule(store)
+        later.append(finish(store))
+    before = [action for _, action, _ in events(store, receiver)]
+    assert before[1:] == later
+    assert outbox.replay(store, receiver, since) == 3
+    assert outbox.replay(store, receiver, since) == 0, "they are pending already"
+    assert [action for _, action, _ in events(store, receiver)] == later
+
+
+def test_callbacks_that_were_pending_before_subscriptions_come_first_and_in_order(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.create_function("chained", 9, chained, deterministic=True)
+        migrate(connection, [step for step in migrations() if step.number < SUBSCRIPTIONS])
+        connection.execute("INSERT INTO resources (type, name) VALUES ('Server', 'here')")
+        connection.execute("INSERT INTO receivers (url) VALUES (?)", (HERE,))
+        for number in (1, 2):
+            connection.execute(
+                "INSERT INTO actions (id, kind, args, headers, requester, user, resource_id, created_ts, scheduled_ts,"
+                " state, state_ts) VALUES (?, 'k', '{}', '{}', 'API', 'a@b', 1, 1, 1, 'NEW', 1)",
+                (f"old {number}",),
+            )
+            connection.execute(
+                "UPDATE actions SET state = 'DONE', outcome = 'done', version = 2, finished_ts = 2, finished_order = ?"
+                " WHERE seq = ?",
+                (number, number),
+            )
+    with closing(Store(tmp_path / "agent.db")) as store:
+        receiver = receivers(store, HERE)[HERE]
+        schedule(store)
+        new = finish(store)
+        assert [action for _, action, _ in events(store, receiver)] == ["old 1", "old 2", new]

@@ -12,11 +12,12 @@ import pytest
 from agent import clock
 from agent.errors import IdempotencyKeyReused, QueueFull
 from agent.models import Accepted, State
-from agent.store import Store, actions
-from agent.store.intake import RESERVED_BYTES, Intake
+from agent.store import Store, encoding, retention, transitions
+from agent.store.enqueue import RESERVED_BYTES, Enqueuer
+from agent.store.idempotency import Owner
 from agent.store.key_limit import COUNTED_AGAIN, KeyLimit
 from agent.store.migrate import migrate, migrations
-from tests.store.scenes import claim, info, request
+from tests.store.scenes import claim, finish, info, request
 
 LIMIT = 1000
 
@@ -24,7 +25,7 @@ LIMIT = 1000
 def ask(store: Store, size: int, **options: Any) -> Accepted:
     """Schedule an action that is so many bytes large."""
     args = {"x": "a" * (size - len('{"x":""}') - len("{}"))}
-    return Intake(store, 1_000_000, LIMIT).schedule(request(args=args, **options))
+    return Enqueuer(store, 1_000_000, LIMIT).schedule(request(args=args, **options))
 
 
 def waiting(store: Store) -> int:
@@ -38,17 +39,32 @@ def test_the_bytes_that_wait_are_counted_as_they_come_and_go(store: Store) -> No
     assert waiting(store) == sum(sizes)
     claimed = claim(store)
     assert waiting(store) == 267
-    actions.finish(store, claimed.action.seq, State.DONE, None, "", claim_next=True)
+    transitions.finish(store, claimed.action.seq, State.DONE, None, "", claim_next=True)
     assert waiting(store) == 17
-    actions.cancel(store, ids[2])
+    transitions.cancel(store, ids[2])
     assert waiting(store) == 0
-    actions.prune(store, 0, 10)
+    retention.prune(store, 0, 10)
     assert waiting(store) == 0
 
 
 def test_secrets_and_headers_count(store: Store) -> None:
-    Intake(store, 10, 10_000).schedule(request(secrets={"password": "x" * 500}))
+    Enqueuer(store, 10, 10_000).schedule(request(secrets={"password": "x" * 500}))
     assert waiting(store) == len("{}{}") + len(json.dumps({"password": "x" * 500}, separators=(",", ":")))
+
+
+def test_a_refused_action_leaves_no_row_of_a_new_resource(store: Store) -> None:
+    """Else a caller fills the disk with names: a resource is never deleted."""
+    ask(store, LIMIT)
+    before = store.read("SELECT * FROM resources")
+    with pytest.raises(QueueFull):
+        ask(store, 100, resource=("Service", "new"))
+    assert store.read("SELECT * FROM resources") == before
+    finish(store)
+    for _ in range(2):
+        ask(store, 100, resource=("Service", "new"))
+    rows = store.read("SELECT resource_id FROM actions ORDER BY seq DESC LIMIT 2")
+    [added] = store.read("SELECT id FROM resources WHERE type = 'Service' AND name = 'new'")
+    assert [row["resource_id"] for row in rows] == [added["id"]] * 2
 
 
 def test_the_limit_is_exact_and_says_which_option_it_is(store: Store) -> None:
@@ -78,12 +94,12 @@ def test_beyond_its_limit_the_history_says_what_it_left_out(store: Store) -> Non
     action_id = ask(store, 50).action_id
     seq = claim(store).action.seq
     payloads = [{"n": number, "x": "a" * 100} for number in range(5)]
-    size = len(actions.dumps(payloads[0]))
+    size = len(encoding.dumps(payloads[0]))
     for payload in payloads[:-1]:
-        actions.record(store, seq, payload, history_bytes=2 * size)
+        transitions.record(store, seq, payload, history_bytes=2 * size)
         action, history = info(store, action_id)
         assert (action.state_payload, history[0].state_payload) == (payload, payload), "the newest is always whole"
-    actions.finish(store, seq, State.DONE, payloads[-1], "", claim_next=False, history_bytes=2 * size)
+    transitions.finish(store, seq, State.DONE, payloads[-1], "", claim_next=False, history_bytes=2 * size)
     left_out = {"left_out": {"bytes": size, "option": "actions.history_bytes"}}
     action, history = info(store, action_id)
     assert action.state_payload == payloads[-1]
@@ -108,9 +124,9 @@ def test_an_older_file_is_counted_when_it_is_migrated(tmp_path: Path) -> None:
     with closing(Store(tmp_path / "agent.db")) as store:
         store.open()
         assert waiting(store) == 2 * len('{"a":"\u00e4"}{}{}'.encode())
-        running = actions.running(store)
+        running = transitions.running(store)
         assert running is not None
-        actions.finish(store, running.action.seq, State.DONE, {"a": 1}, "", claim_next=True)
+        transitions.finish(store, running.action.seq, State.DONE, {"a": 1}, "", claim_next=True)
         assert waiting(store) == len('{"a":"\u00e4"}{}{}'.encode())
 
 
@@ -118,18 +134,18 @@ def test_an_older_file_is_counted_when_it_is_migrated(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def few_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> Intake:
+def few_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> Enqueuer:
     """Three keys of each user have room, and five of all."""
-    intake = Intake(store, 1_000_000)
+    intake = Enqueuer(store, 1_000_000)
     monkeypatch.setattr(intake, "_keys", KeyLimit(store, 3, 5))
     return intake
 
 
-def with_key(intake: Intake, key: str | None, user: str = "a@b") -> Accepted:
+def with_key(intake: Enqueuer, key: str | None, user: str = "a@b") -> Accepted:
     return intake.schedule(replace(request(key=key), user=user))
 
 
-def test_one_caller_has_no_more_keys_than_the_limit_and_others_have_theirs(few_keys: Intake) -> None:
+def test_one_caller_has_no_more_keys_than_the_limit_and_others_have_theirs(few_keys: Enqueuer) -> None:
     ids = [with_key(few_keys, f"k{number}").action_id for number in range(3)]
     with pytest.raises(QueueFull, match="3 Idempotency-Keys of a@b are kept, each for 24 hours: call without a key"):
         with_key(few_keys, "k3")
@@ -140,7 +156,7 @@ def test_one_caller_has_no_more_keys_than_the_limit_and_others_have_theirs(few_k
         few_keys.schedule(request("another", key="k1"))
 
 
-def test_all_callers_together_have_a_limit_too(few_keys: Intake) -> None:
+def test_all_callers_together_have_a_limit_too(few_keys: Enqueuer) -> None:
     for number in range(5):
         with_key(few_keys, "k", f"{number}@b")
     with pytest.raises(QueueFull, match="5 Idempotency-Keys are kept"):
@@ -148,7 +164,7 @@ def test_all_callers_together_have_a_limit_too(few_keys: Intake) -> None:
 
 
 def test_keys_that_are_not_kept_any_more_make_room(
-    few_keys: Intake, store: Store, monkeypatch: pytest.MonkeyPatch
+    few_keys: Enqueuer, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
         with_key(few_keys, f"k{number}")
@@ -160,8 +176,8 @@ def test_keys_that_are_not_kept_any_more_make_room(
     assert with_key(few_keys, "k3").action_id
 
 
-def test_a_store_that_has_too_many_keys_already_is_counted_at_the_start(few_keys: Intake, store: Store) -> None:
+def test_a_store_that_has_too_many_keys_already_is_counted_at_the_start(few_keys: Enqueuer, store: Store) -> None:
     for number in range(3):
         with_key(few_keys, f"k{number}")
     restarted = KeyLimit(store, 3, 5)
-    assert restarted.reason("a@b") and not restarted.reason("c@d")
+    assert restarted.reason(Owner("caller", "a@b")) and not restarted.reason(Owner("caller", "c@d"))

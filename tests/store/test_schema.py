@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.models import State
-from agent.store import Store, actions
+from agent.store import Store, retention, transitions
 from tests.store.scenes import claim, finish, info, schedule
 
 
@@ -146,9 +146,9 @@ def test_a_change_of_state_without_a_line_of_history_is_impossible(store: Store)
 def test_a_full_life_leaves_a_full_history(store: Store) -> None:
     action_id = schedule(store)
     seq = claim(store).action.seq
-    actions.record(store, seq, {"count": 1})
-    actions.record(store, seq, {"count": 1})
-    actions.finish(store, seq, State.FAILED, [None], "no", claim_next=False)
+    transitions.record(store, seq, {"count": 1})
+    transitions.record(store, seq, {"count": 1})
+    transitions.finish(store, seq, State.FAILED, [None], "no", claim_next=False)
     action, history = info(store, action_id)
     assert [(line.state, line.state_payload) for line in reversed(history)] == [
         (State.NEW, None),
@@ -165,7 +165,7 @@ def test_secrets_are_kept_until_the_action_is_final_and_not_a_byte_longer(store:
     secret = "correct horse battery staple"
     schedule(store, secrets={"password": secret})
     assert claim(store).secrets == {"password": secret}
-    left = actions.running(store)
+    left = transitions.running(store)
     assert left is not None
     assert left.secrets == {"password": secret}
     assert "CHECK" in broken(
@@ -173,7 +173,7 @@ def test_secrets_are_kept_until_the_action_is_final_and_not_a_byte_longer(store:
         "UPDATE actions SET state = 'DONE', version = version + 1, finished_ts = 1, finished_order = 1, "
         "outcome = 'done'",
     )
-    actions.finish(store, left.action.seq, State.DONE, None, "", claim_next=False)
+    transitions.finish(store, left.action.seq, State.DONE, None, "", claim_next=False)
     assert store.read("SELECT secrets FROM actions")[0][0] is None
     store.write(lambda connection: connection.execute("SELECT 1"))
     store.close()  # the last connection folds the log of changes into the file
@@ -181,7 +181,7 @@ def test_secrets_are_kept_until_the_action_is_final_and_not_a_byte_longer(store:
 
 
 def test_a_cancel_erases_the_secrets_too(store: Store) -> None:
-    actions.cancel(store, schedule(store, secrets={"password": "x"}))
+    transitions.cancel(store, schedule(store, secrets={"password": "x"}))
     assert store.read("SELECT secrets FROM actions")[0][0] is None
 
 
@@ -189,7 +189,7 @@ def test_seq_is_never_used_again_not_even_when_all_are_gone(store: Store) -> Non
     for _ in range(3):
         schedule(store)
         finish(store)
-    assert actions.prune(store, 0, 10) == 3
+    assert retention.prune(store, 0, 10) == 3
     schedule(store)
     assert claim(store).action.seq == 4
 
@@ -198,7 +198,7 @@ def test_the_same_resource_has_the_same_id_for_ever(store: Store) -> None:
     for name in ("a", "b", "a"):
         schedule(store, resource=("Database", name))
         finish(store)
-    actions.prune(store, 0, 10)
+    retention.prune(store, 0, 10)
     schedule(store, resource=("Database", "a"))
     rows = store.read("SELECT resource_id, type, name FROM actions JOIN resources ON resources.id = resource_id")
     assert [tuple(row) for row in rows] == [(1, "Database", "a")]

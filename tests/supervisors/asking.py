@@ -8,10 +8,11 @@ from tests.agent_process import CHECKOUT
 from tests.servers.node import Node
 
 PRELUDE = """
-from agent.stop import Stop
-from agent.supervisors import freezer, restart
+from agent.util.stop import Stop
+from agent.supervisors.systemd import freezer
+from agent.supervisors.systemd import unit_restart as restart
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.unit import Unit
+from agent.supervisors.systemd.unit import Unit
 def unit(name): return Unit(name, 10)
 def told(ask):
     try:
@@ -20,12 +21,12 @@ def told(ask):
         print(error)
 """
 # Goes on with what was noted until the unit is up, as an action does; `noted` may be written anew in between.
-GO_ON = """
+ADVANCE = """
 import time
 from agent import clock
-def go_on(name, progress, timeout=5):
+def advance(name, progress, timeout=5):
     while progress["state"] != "running":
-        progress = restart.go_on(unit(name), progress, timeout, Stop())
+        progress = restart.advance(unit(name), progress, timeout, Stop())
         time.sleep(0.05)
     return progress["message"]
 """

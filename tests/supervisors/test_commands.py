@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agent import config, supervisors
-from agent.stop import Stop
 from agent.supervisors.base import Status, Supervisor, SupervisorFailed
 from agent.supervisors.commands import Commands
+from agent.util.stop import Stop
 from tests.servers.process import await_that
 from tests.servers.redis import RedisServer
 

@@ -11,7 +11,7 @@ from tests.agent_inside import AgentInside
 from tests.agent_process import eventually
 from tests.kinds.wires import WIRES, perform
 from tests.servers.node import Node
-from tests.supervisors.asking import BINDS, GO_ON, PATHS, ask
+from tests.supervisors.asking import ADVANCE, BINDS, PATHS, ask
 
 REDIS = "redis-server.service"
 PAUSE = f"freezer.pause(unit('{REDIS}'), Stop())"
@@ -166,8 +166,8 @@ def test_a_unit_that_died_while_it_was_frozen_is_resumed_restarted_and_paused_li
 
     die()
     said = "dying.service is not running: failed (failed), Result: signal"
-    restarted = "go_on('dying.service', restart.note(unit('dying.service'), Stop()))"
-    assert ask(node, resume, restarted, prelude=GO_ON, way=way) == [said, "active (running)"]
+    restarted = "advance('dying.service', restart.note(unit('dying.service'), Stop()))"
+    assert ask(node, resume, restarted, prelude=ADVANCE, way=way) == [said, "active (running)"]
     die()
     node.systemctl("start", "dying.service")
     assert node.show("dying.service", "FreezerState") == "frozen" and states(node, "dying.service") == ["S"]
@@ -184,8 +184,8 @@ def test_a_paused_unit_that_its_watchdog_ends_is_restarted(node: Node, way: str)
     how = "frozen; systemd kills it unless it is resumed within its WatchdogSec of 1 s"
     assert ask(node, pause, way=way) == [how]
     eventually(lambda: node.show("watched.service", "ActiveState") == "deactivating", "its watchdog", 20)
-    restarted = "go_on('watched.service', restart.note(unit('watched.service'), Stop()), 60)"
-    told = ask(node, resume, restarted, prelude=GO_ON, way=way)
+    restarted = "advance('watched.service', restart.note(unit('watched.service'), Stop()), 60)"
+    told = ask(node, resume, restarted, prelude=ADVANCE, way=way)
     assert told == [
         "watched.service is not running: deactivating (stop-watchdog), Result: watchdog",
         "active (running)",

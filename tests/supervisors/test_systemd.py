@@ -38,9 +38,9 @@ TimeoutStopSec=1
 ExecStart=/bin/sh -c "trap '' TERM; while :; do sleep 0.1; done"
 """
 AS_ANOTHER_USER = """
-from agent.stop import Stop
+from agent.util.stop import Stop
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.systemd import Systemd
+from agent.supervisors.systemd.supervisor import Systemd
 supervisor = Systemd("redis-server.service", 10)
 print(supervisor.status(Stop()).running)
 try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.servers.node import Node
-from tests.supervisors.asking import BINDS, GO_ON, PATHS, ask
+from tests.supervisors.asking import ADVANCE, BINDS, PATHS, ask
 
 REDIS = "redis-server.service"
 NOTE = "restart.note(unit('{0}'), Stop())"
@@ -89,7 +89,7 @@ def restart(node: Node, way: str) -> Restart:
 
     def restart(unit: str, between: str = "None", progress: str = "", timeout: float = 5) -> str:
         begin = f"globals().update(noted={progress or NOTE.format(unit)})"
-        *_, last = ask(node, begin, between, f"go_on('{unit}', noted, {timeout})", prelude=GO_ON, way=way)
+        *_, last = ask(node, begin, between, f"advance('{unit}', noted, {timeout})", prelude=ADVANCE, way=way)
         return last
 
     return restart
@@ -214,7 +214,7 @@ def under_a_storm(name, command):
     while thread.is_alive():
         noted = restart.note(unit(name), Stop())
         assert noted["was"] == before, "restarted twice"
-        assert go_on(name, noted) == "active (running)"
+        assert advance(name, noted) == "active (running)"
         before = unit(name).look(Stop()).invocation
         ended.add(before)
     thread.join()
@@ -229,7 +229,7 @@ def test_while_systemd_executes_itself_again_no_restart_fails_and_none_is_done_t
     node.systemctl("start", quick)
     before = starts(node, quick)
     reexec = ["systemctl", "daemon-reexec"]
-    told = ask(node, f"under_a_storm('{quick}', {reexec})", prelude=GO_ON + LOST, way=way)
+    told = ask(node, f"under_a_storm('{quick}', {reexec})", prelude=ADVANCE + LOST, way=way)
     assert told[-1].isdigit(), told
     assert node.show(quick, "ActiveState") == "active"
     assert starts(node, quick) == before + int(told[-1])

@@ -36,6 +36,10 @@ class Authority:
         """Certificate and key of a server at 127.0.0.1."""
         return self._issue([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], None, DAY)
 
+    def client_files(self, email: str) -> tuple[Path, Path]:
+        """Certificate and key of a caller."""
+        return self._issue([x509.RFC822Name(email)], None, DAY)
+
     def client(
         self, email: str | None, *, subject: str | None = None, left: timedelta = DAY, server: Authority | None = None
     ) -> ssl.SSLContext:

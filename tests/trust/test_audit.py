@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.store.chain import faults
+from agent.store.audit_chain import faults
 from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import PING, SUCCESS, assert_error
 from tests.trust.guarded import DBA, DBA_TOKEN, PINGER, PINGER_TOKEN, Guarded, StartGuarded, bearer, table, write_tokens
@@ -127,6 +127,8 @@ def test_agentctl_prints_it_also_while_the_agent_does_not_run(audited: Guarded) 
             audited.stop()
         printed = agentctl(audited, "events")
         assert printed.returncode == 0, printed.stderr
+        lines = len(printed.stdout.splitlines())
+        assert printed.stderr == f"{lines} events of {audited.db}: the chain is complete\n"
         assert [json.loads(line) for line in printed.stdout.splitlines()][: len(wire)] == wire
     assert agentctl(audited, "events", "--since", "1h").stdout.count("\n") == len(wire)
     assert agentctl(audited, "events", "--since", "2999-01-01T00:00:00Z").stdout == ""
@@ -184,6 +186,11 @@ def test_tokens_that_are_made_and_revoked_are_in_it(audited: Guarded, tokens_fil
     assert (created["details"]["identity"], created["requester"]) == ("new@example.com", "CLI")
     assert created["user"] == subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     assert revoked["details"] == {"identity": "new@example.com", "id": "all"}
+    file = ("--file", str(tokens_file))
+    agentctl(audited, "token", "create", "new@example.com", "--kinds", "*", *file)
+    assert agentctl(audited, "token", "rotate", "new@example.com", *file).returncode == 0
+    first, [rotated] = named(audited, "token.created")[-1], named(audited, "token.rotated")
+    assert rotated["details"]["replaced"] == first["details"]["id"] != rotated["details"]["id"]
     assert made.stdout.strip() not in json.dumps(trail(audited))
 
 

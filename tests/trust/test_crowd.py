@@ -112,7 +112,7 @@ def test_a_crowd_keeps_no_good_caller_waiting(agent: AgentProcess, said: bytes) 
     assert quantiles(times, n=100)[98] < 1, sorted(times)[-5:]
     assert grown < 60_000, grown
     assert ended != begun, "the action went on"
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
 
 
 def seconds_of_a_call(agent: AgentProcess) -> float:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import cli, secret_file, trusted
+from agent import cli
+from agent.auth import secret_file, trusted_file
+from agent.auth.secret_file import SecretUnreadable
 from agent.engine.lock import ExecutorLock
-from agent.secret_file import SecretUnreadable
 from tests.agent_process import AgentProcess
 from tests.test_config import started_in_vain
 from tests.trust.certificates import Authority
@@ -156,7 +157,7 @@ def test_a_folder_in_which_another_user_could_exchange_the_file_is_refused(tmp_p
         f"agent: api.tokens: {folder}: users other than its owner may write it (mode 0777): run chmod go-w {folder}"
     )
     folder.chmod(0o1777)
-    trusted.check_file(file)
+    trusted_file.check_file(file)
 
 
 def test_the_check_of_a_configuration_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,8 @@ from tests.servers.process import run
 from tests.trust.certificates import Authority
 from tests.trust.guarded import Encrypted
 
+pytestmark = pytest.mark.usefixtures("cold_agents")
+
 POST = f"POST {PREFIX}/schedule/{PING} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -88,7 +90,7 @@ def test_a_reload_and_a_stop_are_clean(agent: AgentProcess) -> None:
     agent.reload()
     assert agent.await_final(action_id, timeout=20)["action"]["state"] == "DONE"
     agent.stop()
-    assert "Traceback" not in agent.log_text()
+    assert "Traceback" not in agent.whole_log()
 
 
 def test_callers_are_known_by_their_certificates(gunicorn: Path, authority: Authority, tmp_path: Path) -> None:

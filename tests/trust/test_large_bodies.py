@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.server.room import MOST
+from agent.server.body_memory import MOST
 from tests.agent_process import PREFIX, AgentProcess, eventually
 from tests.chaos.test_many_clients import proportional_kilobytes
 from tests.kinds.configuring import toml

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from agent.hosts.command import Outcome
 from agent.kinds.external import TAIL, without_remnants
-from agent.nesting import too_deep
+from agent.processes.command import Outcome
+from agent.util.nesting_depth import too_deep
 from tests.agent_process import PREFIX, AgentProcess
 from tests.fuzz.wire import talk
 from tests.kinds.configuring import toml

@@ -16,6 +16,8 @@ from tests.agent_process import CHECKOUT, PREFIX, AgentProcess, free_port
 from tests.conftest import close_all
 from tests.trust.guarded import StartGuarded
 
+pytestmark = pytest.mark.usefixtures("cold_agents")
+
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", str(CHECKOUT / "gunicorn.conf.py")]
 AS_SYSTEMD = 'exec 3<&"$FD"; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
 """systemd hands over its sockets from descriptor 3 on."""
@@ -208,7 +210,7 @@ def test_a_reload_that_would_open_an_address_keeps_the_configuration(start_guard
     (guarded.directory / "agent.toml").write_text("")
     guarded.reload()
     assert guarded.get(f"{PREFIX}/queue", headers={"Authorization": None}).status == 401
-    assert "the configuration of before stays in force" in guarded.log_text()
+    assert "the previous configuration stays in force" in guarded.log_text()
 
 
 def test_a_reload_that_moves_the_address_leaves_none_behind(tmp_path: Path) -> None:

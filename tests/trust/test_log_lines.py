@@ -8,7 +8,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 from gunicorn.config import Config
 
 from agent import clock, log
-from agent.gunicorn_log import Logger
-from agent.models import Action, Request, Requester, State
-from agent.ration import Ration
+from agent.log.lines import one_line
+from agent.log.setup import set_up
+from agent.models import Action, Held, Request, Requester, State
+from agent.server.logger import Logger
 from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
 from tests.conformance.shapes import SUCCESS
 from tests.kinds.configuring import toml
@@ -52,7 +53,7 @@ def value_of(annotation: str) -> Any:
     known = {
         "str": HOSTILE, "int": 3, "float": 2.5, "bool": True, "Action": action, "list[str]": [HOSTILE],
         "list[int]": [1], "BaseException": raised, "BaseException | None": raised, "Sequence[str]": [HOSTILE],
-        "Sequence[tuple[str, Request]]": [(HOSTILE, request)], "Mapping[str, int]": {HOSTILE: 3},
+        "Request": request, "Held": Held(1, HOSTILE, HOSTILE, HOSTILE, "API", State.NEW, None, False, None, HOSTILE),
     }  # fmt: skip
     return known[annotation]
 
@@ -60,31 +61,46 @@ def value_of(annotation: str) -> Any:
 MESSAGES = [
     each
     for each in vars(log).values()
-    if inspect.isfunction(each)
-    and each.__module__ == log.__name__
-    and not each.__name__.startswith("_")
-    and each not in (log.set_up, log.one_line, log.refusal_to_start)
+    if inspect.isfunction(each) and each.__module__ == log.__name__ and not each.__name__.startswith("_")
 ]
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What standard error got since; a test sets the log up itself, on the standard error that pytest gives it."""
-    before = logging.getLogger().handlers, log.log.handlers, log.log.propagate, logging._srcfile
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers)
+    monkeypatch.setattr(log.log, "level", log.log.level)
     monkeypatch.setattr("threading.excepthook", None)
-    monkeypatch.setattr(log, "refusals", Ration(1000))
-    monkeypatch.setattr(log, "unreadable", Ration(1000))
-    monkeypatch.setattr(log, "crowds", Ration(1000))
-    yield lambda: capsys.readouterr().err
-    logging.getLogger().handlers, log.log.handlers, log.log.propagate, logging._srcfile = before
+    for limited in (log.refusals, log.unreadable, log.crowds):
+        monkeypatch.setattr(limited, "filters", [])
+    return lambda: capsys.readouterr().err
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda each: each.__name__)
 def test_each_message_is_one_line(message: Callable[..., None], written: Callable[[], str]) -> None:
-    log.set_up()
+    set_up()
+    cause(message)
+    assert len(lines_of(written())) == 1
+
+
+def test_each_message_is_an_event_with_fields(caplog: pytest.LogCaptureFixture, written: Callable[[], str]) -> None:
+    set_up()
+    logging.getLogger().addHandler(caplog.handler)
+    for message in MESSAGES:
+        cause(message)
+    assert len({record.__dict__["event"] for record in caplog.records}) == len(MESSAGES), "each has a name of its own"
+    for record in caplog.records:
+        if "%" in record.msg:
+            assert isinstance(record.args, dict), record.msg
+            json.dumps(record.args, allow_nan=False)
+        assert (record.filename, record.funcName) == (Path(__file__).name, cause.__name__), "it has the caller's place"
+
+
+def cause(message: Callable[..., None]) -> None:
+    """Log a message with hostile values."""
     parameters = inspect.signature(message, eval_str=False).parameters.values()
     message(*[value_of(_name(each.annotation)) for each in parameters])
-    assert len(lines_of(written())) == 1
 
 
 def _name(annotation: Any) -> str:
@@ -96,7 +112,7 @@ def _name(annotation: Any) -> str:
 
 
 def test_what_a_library_logs_is_one_line_and_its_traceback_is_marked(written: Callable[[], str]) -> None:
-    log.set_up()
+    set_up()
     try:
         raise ValueError(HOSTILE)
     except ValueError:
@@ -114,7 +130,7 @@ def test_what_gunicorn_logs_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_printable_text_is_left_as_it_is() -> None:
     for text in ("", "plain", "Größe ≥ 3 \U0001f512", "a\\nb"):
-        assert log.one_line(text) == text
+        assert one_line(text) == text
 
 
 # Through an agent

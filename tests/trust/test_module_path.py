@@ -15,6 +15,8 @@ import pytest
 from tests.agent_process import CHECKOUT, AgentProcess
 from tests.test_config import started_in_vain
 
+pytestmark = pytest.mark.usefixtures("cold_agents")
+
 SHIPPED = CHECKOUT / "systemd"
 SHADOWS = (
     "agent", "wsgi", "difflib", "gunicorn_log", "h2", "setproctitle", "sqlite3", "tomllib", "flask", "apscheduler",

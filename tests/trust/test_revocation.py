@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import clock, identities, log
-from agent.tokens import CERTAIN, Expired, Tokens
+from agent import clock, log
+from agent.auth import identities
+from agent.auth.tokens import CERTAIN, Expired, Tokens
 from tests.agent_process import PREFIX, AgentProcess
 from tests.trust.guarded import (
     DBA,

@@ -14,6 +14,8 @@ from tests.agent_process import PREFIX, AgentProcess, eventually
 from tests.conformance.shapes import SUCCESS
 
 THREADS = 8
+LIMIT = 30
+"""Seconds after which the agent ends the request of a slow client."""
 WHOLE = f"GET {PREFIX}/queue HTTP/1.1\r\nHost: localhost\r\n"
 HEADERS = f"POST {PREFIX}/schedule/{SUCCESS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 SLOW = {
@@ -69,7 +71,7 @@ def slow(agent: AgentProcess) -> Iterator[Callable[..., Slow]]:
 
 def seconds_until_served(agent: AgentProcess) -> float:
     begun = time.monotonic()
-    assert agent.get(f"{PREFIX}/queue", timeout=40).status == 200
+    assert agent.get(f"{PREFIX}/queue", timeout=2 * LIMIT).status == 200
     return time.monotonic() - begun
 
 
@@ -91,8 +93,8 @@ def ended(client: socket.socket) -> bool:
 def test_slow_clients_do_not_keep_another_out(agent: AgentProcess, slow: Callable[..., Slow], said: bytes) -> None:
     slow(said, drips=said.endswith((b"a", b"\r\n")), clients=8 * THREADS)
     for _ in range(20):
-        assert seconds_until_served(agent) < 1
-    assert "Traceback" not in agent.log_text()
+        assert seconds_until_served(agent) < LIMIT / 3
+    assert "Traceback" not in agent.whole_log()
     assert (agent.queue(), agent.finished()) == ([], [])
 
 
@@ -103,7 +105,7 @@ def test_each_is_told_when_its_time_is_over(agent: AgentProcess, slow: Callable[
         answer = client.recv(65536)
         assert b" 408 Request Timeout" in answer
         assert b'"variant": "RequestTimeout"' in answer
-    assert 25 < time.monotonic() - begun < 40
+    assert LIMIT * 5 / 6 < time.monotonic() - begun < 2 * LIMIT
     assert b" 200 OK" in clients[-1].recv(65536), "what nobody reads is not waited for"
     assert all(ended(client) for client in clients)
     assert "a request was cut off" in agent.log_text()
@@ -113,20 +115,20 @@ def test_each_is_told_when_its_time_is_over(agent: AgentProcess, slow: Callable[
 @pytest.mark.alone
 def test_clients_that_say_nothing_hold_no_thread(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(b"", drips=False, clients=100)
-    assert seconds_until_served(agent) < 1
+    assert seconds_until_served(agent) < LIMIT / 3
 
 
 @pytest.mark.alone
 def test_clients_that_do_not_close_keep_nobody_out(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     """They were answered, and told that the connection ends, and leave it open."""
     slow(f"{WHOLE}Connection: close\r\n\r\n".encode(), drips=False, clients=2 * THREADS)
-    assert seconds_until_served(agent) < 1
+    assert seconds_until_served(agent) < LIMIT / 3
 
 
 @pytest.mark.alone
 def test_idle_connections_make_room_for_others(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(b"", drips=False, clients=560)
-    assert seconds_until_served(agent) < 1
+    assert seconds_until_served(agent) < LIMIT / 3
 
 
 @pytest.mark.alone
@@ -134,7 +136,7 @@ def test_kept_connections_make_room_for_others(agent: AgentProcess, slow: Callab
     kept = slow(f"{WHOLE}\r\n".encode(), drips=False, clients=560)
     for each in kept.sockets[-100:]:
         each.recv(65536)  # it was served
-    assert seconds_until_served(agent) < 1
+    assert seconds_until_served(agent) < LIMIT / 3
 
 
 def test_whoever_waits_for_a_change_is_not_slow(agent: AgentProcess, slow: Callable[..., Slow]) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from pathlib import Path
 
 import pytest
 
-from agent import taken
 from agent.config import Api
 from agent.errors import AddressTaken, ConfigError
+from agent.server import addresses_in_use
 from tests.agent_process import AgentProcess
+
+pytestmark = pytest.mark.usefixtures("cold_agents")
 
 
 def test_an_address_in_use_ends_the_start_with_one_line_that_names_the_option(tmp_path: Path) -> None:
@@ -27,20 +28,27 @@ def test_an_address_in_use_ends_the_start_with_one_line_that_names_the_option(tm
     assert "Connection in use" not in agent.log_text()
 
 
-def test_one_that_is_let_go_of_meanwhile_is_taken() -> None:
+def test_one_that_is_let_go_of_meanwhile_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bind = f"127.0.0.1:{listener.getsockname()[1]}"
-        closing = threading.Timer(0.3, listener.close)
-        closing.start()
-        taken.refuse_taken(Api(bind=(bind,)))
-        closing.join()
+        why_not = addresses_in_use._why_not
+        found: list[OSError | None] = []
+
+        def look(host: str, port: int) -> OSError | None:
+            found.append(why_not(host, port))
+            listener.close()
+            return found[-1]
+
+        monkeypatch.setattr(addresses_in_use, "_why_not", look)
+        addresses_in_use.refuse_taken(Api(bind=(bind,)))
+    assert found[0] is not None and found[-1] is None, "it was taken at first, and free then"
 
 
 def test_an_address_of_another_host_is_named_at_once() -> None:
     with pytest.raises(
         ConfigError, match=r"^api.bind: cannot listen on 192.0.2.1:8000: Cannot assign requested address$"
     ):
-        taken.refuse_taken(Api(bind=("192.0.2.1:8000",)))
+        addresses_in_use.refuse_taken(Api(bind=("192.0.2.1:8000",)))
 
 
 def test_unix_sockets_and_sockets_that_are_open_already_are_left_alone(
@@ -48,9 +56,9 @@ def test_unix_sockets_and_sockets_that_are_open_already_are_left_alone(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bind = f"127.0.0.1:{listener.getsockname()[1]}"
-        monkeypatch.setattr(taken, "PATIENCE", 0.01)
+        monkeypatch.setattr(addresses_in_use, "PATIENCE", 0.01)
         with pytest.raises(AddressTaken):
-            taken.refuse_taken(Api(bind=(bind,)))
+            addresses_in_use.refuse_taken(Api(bind=(bind,)))
         monkeypatch.setitem(os.environ, "LISTEN_FDS", "1")
-        taken.refuse_taken(Api(bind=(bind,)))
-    taken.refuse_taken(Api(bind=(f"unix:{tmp_path}/agent.sock",)))
+        addresses_in_use.refuse_taken(Api(bind=(bind,)))
+    addresses_in_use.refuse_taken(Api(bind=(f"unix:{tmp_path}/agent.sock",)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sysconfig
 import tomllib
@@ -13,10 +14,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from agent import cli, clock, owner
+from agent import cli, clock
+from agent.auth.tokens import Expired, Tokens
 from agent.errors import ConfigError
-from agent.store import Store, events
-from agent.tokens import Expired, Tokens
+from agent.store import Store, audit_events
+from agent.util import drop_privileges
 from tests.agent_process import CHECKOUT, PREFIX
 from tests.trust.guarded import (
     DBA,
@@ -43,8 +45,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return printed.out.strip()
 
 
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert cli.main(["token", *arguments]) == 1
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 1) -> str:
+    assert cli.main(["token", *arguments]) == status
     printed = capsys.readouterr()
     assert printed.out == ""
     return printed.err.strip()
@@ -73,8 +75,7 @@ def test_a_token_is_made_for_a_time(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_time_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["token", "create", NEW, "--kinds", "*", "--expires", "soon"])
+    assert cli.main(["token", "create", NEW, "--kinds", "*", "--expires", "soon"]) == 2
     assert "expected a number and s, m, h or d, such as 90d" in capsys.readouterr().err
 
 
@@ -130,15 +131,22 @@ def test_the_end_of_an_identity_stays_when_its_token_is_replaced(
     assert run(capsys, "list", "--file", str(file)).count("2099-01-01T00:00:00Z") == 1
 
 
+def test_a_glob_that_matches_no_kind_is_said(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["token", "create", NEW, "--kinds", "deplyo", "--file", str(tokens_file)]) == 0
+    warned = "warning: --kinds: no kind matches deplyo; the closest is deploy: the token permits nothing by it"
+    assert capsys.readouterr().err.splitlines()[0] == warned
+
+
 def test_which_token_is_meant_must_be_clear(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "create", DBA, "--file", str(tokens_file))
     one, other = ids(tokens_file, DBA)
     before = tokens_file.read_text()
     told = fails(capsys, "rotate", DBA, "--file", str(tokens_file))
     assert told == f"{tokens_file}: name one of the tokens of {DBA}: {one}, {other}"
-    assert "is not in it" in fails(capsys, "revoke", NEW, "--file", str(tokens_file))
+    assert "is not in it" in fails(capsys, "revoke", NEW, "--file", str(tokens_file), status=7)
     assert "name one of the tokens" in fails(capsys, "revoke", DBA, "0" * 12, "--file", str(tokens_file))
-    assert "there is no such file" in fails(capsys, "revoke", DBA, "--file", f"{tokens_file}.not")
+    missing = fails(capsys, "revoke", DBA, "--file", f"{tokens_file}.not")
+    assert missing.endswith("there is no such file; run agentctl token create")
     assert tokens_file.read_text() == before
 
 
@@ -244,6 +252,33 @@ def test_root_is_led_nowhere_by_a_link_of_the_agents_user(
     assert {path: path.read_bytes() for path in target.iterdir()} == before
 
 
+def test_root_is_shown_how_to_mend_a_folder_that_the_agents_user_cannot_write(state: Path) -> None:
+    roots = state / "roots"
+    roots.mkdir(0o755)
+    file = roots / "tokens.toml"
+    made = as_root("token", "create", NEW, "--kinds", "*", "--file", str(file))
+    assert made.returncode == 1
+    user = owner_name()
+    expected = f"{file}: cannot be written: Permission denied for user {user}, who owns a folder above it"
+    assert made.stderr == f"{expected}: run chown {user} {roots}\n"
+    subprocess.run(made.stderr.rpartition("run ")[2].split(), check=True)
+    assert as_root("token", "create", NEW, "--kinds", "*", "--file", str(file)).returncode == 0
+
+
+def test_a_missing_folder_is_named_with_the_command_that_makes_it(state: Path) -> None:
+    file = state / "missing" / "tokens.toml"
+    made = as_root("token", "create", NEW, "--kinds", "*", "--file", str(file))
+    folder = file.parent
+    assert made.returncode == 1
+    assert made.stderr == f"{file}: there is no folder {folder}: run install -d -o {owner_name()} -m 0700 {folder}\n"
+    subprocess.run(made.stderr.rpartition("run ")[2].split(), check=True)
+    assert as_root("token", "create", NEW, "--kinds", "*", "--file", str(file)).returncode == 0
+
+
+def owner_name() -> str:
+    return pwd.getpwuid(NOBODY).pw_name
+
+
 def test_a_link_is_refused_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tokens(tmp_path / "real.toml")
     (tmp_path / "tokens.toml").symlink_to("real.toml")
@@ -257,7 +292,7 @@ def test_a_way_through_folders_of_several_users_is_refused(tmp_path: Path) -> No
     os.chown(inner.parent, NOBODY, -1)
     os.chown(inner, NOBODY - 1, -1)
     with pytest.raises(ConfigError, match="belong to several users"):
-        owner.become(inner / "tokens.toml")
+        drop_privileges.become(inner / "tokens.toml")
 
 
 def test_root_checks_a_configuration_as_the_agents_user_would(state: Path) -> None:
@@ -303,14 +338,14 @@ def test_root_notes_in_the_audit_trail_as_the_agents_user(tmp_path: Path, state:
     roots = tmp_path / "agent.db"
     with closing(Store(roots)) as store:
         store.open()
-        before = events.newest(store)
+        before = audit_events.newest(store)
     (state / "agent.db").symlink_to(roots)
     os.lchown(state / "agent.db", NOBODY, NOBODY)
     made = as_root("token", "create", NEW, "--kinds", "*", AGENT_CONFIG=str(config))
     assert made.returncode == 0, made.stderr
     assert "the audit trail does not have it" in made.stderr
     with closing(Store(roots)) as store:
-        assert events.newest(store) == before
+        assert audit_events.newest(store) == before
 
 
 def test_the_audit_trail_names_root_though_the_command_became_the_agents_user(state: Path) -> None:
@@ -323,4 +358,4 @@ def test_the_audit_trail_names_root_though_the_command_became_the_agents_user(st
     made = as_root("token", "create", NEW, "--kinds", "*", AGENT_CONFIG=str(config), SUDO_USER="")
     assert (made.returncode, made.stderr) == (0, "")
     with closing(Store(db)) as store:
-        assert events.after(store, 0, 10)[-1]["user"] == "root"
+        assert audit_events.after(store, 0, 10)[-1]["user"] == "root"

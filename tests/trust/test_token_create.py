@@ -12,8 +12,9 @@ from unittest.mock import ANY
 
 import pytest
 
-from agent import cli, token_file
-from agent.tokens import Tokens
+from agent import cli
+from agent.auth import token_file
+from agent.auth.tokens import Tokens
 from tests.agent_process import PREFIX
 from tests.conformance.shapes import PING
 from tests.trust.guarded import DBA, DBA_TOKEN, StartGuarded, bearer, write_tokens
@@ -110,7 +111,8 @@ def test_a_wrong_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_directory_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "No such file" in refused(capsys, NEW, "--kinds", "*", "--file", str(tmp_path / "nowhere" / "tokens.toml"))
+    said = refused(capsys, NEW, "--kinds", "*", "--file", str(tmp_path / "nowhere" / "tokens.toml"))
+    assert f"there is no folder {tmp_path}/nowhere: run install -d -o " in said
 
 
 def test_the_agent_takes_a_new_token_at_once(

@@ -29,6 +29,10 @@ ROUTES = [
     ("GET", f"{PREFIX}/finished"),
     ("GET", f"{PREFIX}/available"),
     ("GET", f"{PREFIX}/info/x"),
+    ("GET", f"{PREFIX}/"),
+    ("GET", "/api/unstable/info/agent"),
+    ("GET", "/api/unstable/info/datastore"),
+    ("GET", "/api/unstable/shards"),
     ("HEAD", f"{PREFIX}/queue"),
     ("OPTIONS", f"{PREFIX}/queue"),
     ("POST", f"{PREFIX}/schedule/{SUCCESS}"),
@@ -217,4 +221,4 @@ def test_who_was_refused_is_logged(start_guarded: StartGuarded) -> None:
     guarded.get(f"{PREFIX}/queue", headers=bearer("wrong"))
     log = guarded.log_text()
     assert f"a caller from 127.0.0.1 was refused with 403: {PINGER} may not schedule or cancel {SUCCESS}" in log
-    assert "a caller from 127.0.0.1 was refused with 401: this token is nobody's" in log
+    assert "a caller from 127.0.0.1 was refused with 401: unknown token" in log

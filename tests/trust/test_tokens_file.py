@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import tokens
+from agent.auth import tokens
+from agent.auth.tokens import Tokens
 from agent.errors import ConfigError
-from agent.tokens import Tokens
 from tests.trust.guarded import DBA, DBA_TOKEN, table, write_tokens
 
 DIGEST = "ab" * 32

@@ -86,6 +86,7 @@ def answers(agent: Guarded, action_id: str, token: str | None) -> bytes:
     """The bodies of all that can be read, whatever their status."""
     paths = [f"{PREFIX}/{each}" for each in ("queue", "finished", "available", f"info/{action_id}")]
     paths += ["/api/3/stacks/default/actions", "/api/3/stacks/default/actions/1", "/api/unstable/events"]
+    paths += ["/api/unstable/whoami", "/metrics"]
     headers = bearer(token) if token else {"Authorization": None}
     return b"".join(agent.get(path, headers=headers).body for path in paths)
 

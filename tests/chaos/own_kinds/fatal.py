@@ -1,7 +1,7 @@
 """No kind: kills the process that imports it right before one of its own calls, once.
 
-$FATAL says which: `2 agent.hosts.process:Process.signal SIGSTOP` is the second call of this function whose arguments
-tell of SIGSTOP. The file `fatal` in the working directory is there from then on.
+$FATAL says which: `2 agent.processes.process:Process.signal SIGSTOP` is the second call of this function
+whose arguments name SIGSTOP. The file `fatal` in the working directory exists from then on.
 """
 
 import os

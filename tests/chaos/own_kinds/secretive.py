@@ -4,8 +4,8 @@ import time
 
 from marshmallow import fields
 
-from agent.kinds.arguments import Number
 from agent.kinds.base import Args, Done, Kind, Outcome, Step
+from agent.kinds.base.arguments import Number
 
 
 class SecretArgs(Args):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from marshmallow import fields
 
-from agent.hosts import command, jobs
-from agent.hosts.jobs import Jobs
-from agent.kinds.arguments import Number
+from agent.jobs import jobs
+from agent.jobs.jobs import Jobs
 from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base.arguments import Number
+from agent.processes import command
 
 HERE = Path(os.environ["WITNESS"])
 

@@ -1,0 +1,123 @@
+"""The modules of the collection, each run by Ansible against a real agent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
+from tests.ansible.controller import Controller
+from tests.conformance.shapes import FAIL, SUCCESS
+
+FLAG = "flag"
+SECRET = "correct-horse-17"
+LOOP = "replicante.test.loop"
+
+
+@pytest.fixture
+def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
+    return start_agent(config=f'[maintenance]\nflag = "{tmp_path / FLAG}"\n')
+
+
+@pytest.fixture
+def controller(agent: AgentProcess, tmp_path: Path) -> Controller:
+    return Controller(tmp_path / "controller", {"db-1": agent})
+
+
+def test_the_client_of_the_collection_is_the_agents() -> None:
+    """Ansible sends a module without the agent's package; `cp agent/client.py ansible/plugins/module_utils/`."""
+    copied = CHECKOUT / "ansible" / "plugins" / "module_utils" / "client.py"
+    assert copied.read_bytes() == (CHECKOUT / "agent" / "client.py").read_bytes()
+
+
+def test_an_action_of_a_run_is_scheduled_once(agent: AgentProcess, controller: Controller) -> None:
+    call = {"kind": "replicante.test.ping", "args": {"count": "2"}, "run_id": "r1", "reason": "OPS-17"}
+    ok, first = controller.task("db-1", "agent_action", **call)
+    assert (ok, first["changed"], first["replayed"]) == (True, True, False)
+    assert first["action"]["reason"] == "run r1: OPS-17"
+    assert [each[:4] for each in first["result"]] == ["Pong", "Pong"]
+    ok, again = controller.task("db-1", "agent_action", **call)
+    assert (ok, again["changed"], again["replayed"]) == (True, False, True)
+    assert again["action"]["id"] == first["action"]["id"]
+    ok, other = controller.task("db-1", "agent_action", **call, step="second")
+    assert (ok, other["replayed"]) == (True, False)
+    ok, info = controller.task("db-1", "agent_info", gather=["queue", "datastore"], run_id="r1")
+    assert ok and [each["kind"] for each in info["run_actions"]] == [call["kind"]] * 2
+    assert (info["queue"], info["datastore"]) == ([], None)
+
+
+def test_a_secret_is_shown_nowhere(start_agent: StartAgent, tmp_path: Path) -> None:
+    action = 'action = ["true"]\ncheck = ["echo", "{\\"status\\": \\"finished\\"}"]\n'
+    args = 'args = { table = { type = "string" }, password = { type = "string", secret = true } }\n'
+    agent = start_agent(config=f"[external_actions.rotate]\n{action}{args}")
+    controller = Controller(tmp_path / "controller", {"db-1": agent})
+    call = {"kind": "external.rotate", "run_id": "r3", "args": {"table": "orders", "password": SECRET}}
+    ok, done = controller.task("db-1", "agent_action", "-vvv", **call)
+    assert ok and done["action"]["args"]["table"] == "orders", done
+    assert SECRET not in json.dumps(done) and "orders" in json.dumps(done)
+    other = call | {"args": {"table": "orders", "password": "another"}}
+    ok, refused = controller.task("db-1", "agent_action", **other)
+    assert not ok and refused["status"] == 409, "the key of the run does not depend on the secret"
+    agent.stop()
+    ok, unreachable = controller.task("db-1", "agent_action", "-vvv", **call, answer_timeout=1)
+    assert not ok and unreachable["unreachable_agent"] and SECRET not in json.dumps(unreachable)
+
+
+def test_a_failed_action_fails_again_until_it_is_to_be_repeated(agent: AgentProcess, controller: Controller) -> None:
+    call = {"kind": FAIL, "run_id": "r2"}
+    ok, first = controller.task("db-1", "agent_action", **call)
+    assert not ok and first["msg"].startswith(f"{FAIL} failed: ")
+    ok, again = controller.task("db-1", "agent_action", **call)
+    assert not ok and "failed in an earlier pass of this run" in again["msg"]
+    ok, retried = controller.task("db-1", "agent_action", **call, retry_failed=True)
+    assert not ok and retried["action"]["id"] != first["action"]["id"]
+    assert len(agent.finished()) == 2
+
+
+def test_check_mode_asks_for_the_plan(agent: AgentProcess, controller: Controller) -> None:
+    ok, planned = controller.task("db-1", "agent_action", "--check", "--diff", kind=SUCCESS)
+    assert ok and planned["plan"]["kind"] == SUCCESS
+    ok, refused = controller.task("db-1", "agent_action", "--check", kind=SUCCESS, args={"colour": "red"})
+    assert not ok and "colour" in refused["msg"]
+    assert agent.finished() == []
+
+
+def test_maintenance_is_changed_where_it_is_not_as_wanted(controller: Controller, tmp_path: Path) -> None:
+    flag = tmp_path / FLAG
+    assert controller.task("db-1", "agent_maintenance", "--check", enabled=True)[1]["changed"] and not flag.exists()
+    assert controller.task("db-1", "agent_maintenance", enabled=True)[1]["changed"] and flag.exists()
+    assert not controller.task("db-1", "agent_maintenance", enabled=True)[1]["changed"]
+    assert controller.task("db-1", "agent_maintenance", enabled=False)[1]["changed"] and not flag.exists()
+
+
+def test_a_wait_survives_a_killed_agent(agent: AgentProcess, controller: Controller) -> None:
+    book = controller.directory / "wait.yml"
+    connection = {"url": f"http://127.0.0.1:{agent.port}", "patience": 60}
+    task = {"datastore.agent.agent_action": connection | {"kind": LOOP, "args": {"target": 30, "delay": 0.1}}}
+    book.write_text(json.dumps([{"hosts": "db-1", "gather_facts": False, "tasks": [task]}]))
+    with controller.start(str(book)) as playbook:
+        eventually(agent.queue, "it runs", 60)
+        agent.kill_all()
+        agent.start()
+        text, _ = playbook.communicate(timeout=700)
+    action = agent.finished()[0]
+    assert (playbook.returncode == 0) == (action["state"] == "DONE"), text
+    assert len(agent.finished()) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "params", "sentence"),
+    [
+        ("agent_action", {"kind": "replicante.test.pong"}, "replicante.test.p"),
+        ("agent_action", {"kind": SUCCESS, "url": "ftp://x"}, "expected unix:PATH, http://HOST:PORT or https://HOST"),
+        ("agent_action", {"kind": SUCCESS, "token_file": "/nowhere"}, "token_file: /nowhere cannot be read"),
+        ("agent_healthy", {"timeout": 0}, "this node has no datastore"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(
+    controller: Controller, module: str, params: dict[str, object], sentence: str
+) -> None:
+    ok, result = controller.task("db-1", module, **params)
+    assert not ok and sentence in result["msg"], result

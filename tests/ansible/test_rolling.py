@@ -1,0 +1,147 @@
+"""Rolling runs by the collection's playbooks over three PostgreSQL servers with an agent each."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.ansible.controller import Controller
+from tests.datastores.postgresql_nodes import FOR_RESYNC, await_value, configured
+from tests.datastores.test_postgresql_switchover import Trio, Writer, numbers, peers
+from tests.kinds.configuring import toml
+from tests.servers.postgresql import PostgresServer
+from tests.servers.shop import Origin
+
+RESTART = "replicante.service.restart"
+Agents = dict[str, AgentProcess]
+
+
+@pytest.fixture
+def trio(server_dir: Path) -> Iterator[Trio]:
+    """A primary a and its replicas b and c."""
+    with PostgresServer(server_dir / "a") as a:
+        a.psql(FOR_RESYNC)
+        a.psql("CREATE TABLE t (x int PRIMARY KEY)")
+        with closing(a.replica(server_dir / "b", "b")) as b, closing(a.replica(server_dir / "c", "c")) as c:
+            for replica in (b, c):
+                replica.await_streaming()
+                replica.psql("ALTER SYSTEM SET primary_slot_name = ''")
+                replica.psql("SELECT pg_reload_conf()")
+            yield a, b, c
+
+
+@pytest.fixture
+def agents(trio: Trio, start_agent: StartAgent) -> Agents:
+    return {each.dir.name: start_agent(config=configured(each, peers=peers(each, trio))) for each in trio}
+
+
+@pytest.fixture
+def controller(agents: Agents, tmp_path: Path) -> Controller:
+    return Controller(tmp_path, agents)
+
+
+def done(agent: AgentProcess) -> list[str]:
+    """The kinds of the actions that succeeded, oldest first."""
+    return [each["kind"] for each in reversed(agent.finished()) if each["state"] == "DONE"]
+
+
+def roles(agents: Agents) -> dict[str, str]:
+    return {name: agent.get("/api/unstable/datastore").json["role"] for name, agent in agents.items()}
+
+
+def test_a_rolling_restart_that_was_killed_continues_and_loses_no_write(
+    trio: Trio, agents: Agents, controller: Controller
+) -> None:
+    checked = controller.play("rolling_restart", "--check", "--diff")
+    assert checked.status == 0, checked.text
+    assert [agent.finished() for agent in agents.values()] == [[], [], []]
+    with Writer(trio, pause=0.02) as writer:
+        with controller.start("datastore.agent.rolling_restart", run_id="r1") as playbook:
+            eventually(lambda: done(agents["b"]) == [RESTART], "the first host is done", 120)
+            os.killpg(playbook.pid, signal.SIGKILL)
+        outcome = controller.play("rolling_restart", run_id="r1")
+        before = len(writer.acknowledged)
+        eventually(lambda: len(writer.acknowledged) > before + 20, "writes continue", 60)
+    assert outcome.status == 0, outcome.text
+    assert done(agents["a"]) == ["replication.demote", RESTART]
+    assert done(agents["b"]) == [RESTART, "promote_slave_db"]
+    assert done(agents["c"]) == [RESTART, "replication.follow"]
+    assert roles(agents) == {"a": "replica", "b": "primary", "c": "replica"}
+    lost = set(writer.acknowledged) - numbers(trio[1])
+    print(f"{len(writer.acknowledged)} writes, {len(lost)} lost, {writer.longest_gap:.2f} s without a primary")
+    assert not lost
+    for replica in (trio[0], trio[2]):
+        await_value(replica, "SELECT count(*) FROM t", trio[1].psql("SELECT count(*) FROM t"))
+
+
+def test_a_replica_that_does_not_come_back_leaves_the_primary_untouched(
+    trio: Trio, agents: Agents, controller: Controller
+) -> None:
+    broken = trio[1].data / "postgresql.auto.conf"
+    broken.write_text(broken.read_text() + "shared_buffers = 'nonsense'\n")
+    outcome = controller.play("rolling_restart", run_id="r2", rolling_settle=5)
+    assert outcome.status != 0
+    assert "stopped at b" in outcome.text and "left: b, c, a" in outcome.text, outcome.text
+    assert "datastore.agent.rolling_restart -e run_id=r2" in outcome.text
+    assert (done(agents["a"]), done(agents["c"])) == ([], [])
+    broken.write_text(broken.read_text().replace("shared_buffers = 'nonsense'\n", ""))
+    trio[1].start()
+    continued = controller.play("rolling_restart", run_id="r2", rolling_retry_failed=True)
+    assert continued.status == 0, continued.text
+    assert all(done(agent).count(RESTART) == 1 for agent in agents.values())
+
+
+def test_a_failover_between_the_steps_is_noticed(trio: Trio, agents: Agents, controller: Controller) -> None:
+    """The controller has looked at all hosts; then somebody promotes c, before it comes to c."""
+    with controller.start("datastore.agent.rolling_restart", run_id="r4", rolling_settle=3) as playbook:
+        eventually(lambda: agents["b"].queue() or agents["b"].finished(), "it has come to the first replica", 60)
+        action = agents["c"].await_final(agents["c"].schedule("promote_slave_db", {"force": True}), 30)["action"]
+        text, _ = playbook.communicate(timeout=700)
+    assert action["state"] == "DONE", action
+    assert playbook.returncode != 0
+    assert "stopped at c" in text and "the role is primary, expected replica" in text, text
+    assert (RESTART in done(agents["a"]), RESTART in done(agents["c"])) == (False, False)
+
+
+def test_a_failover_promotes_a_replica_and_the_old_primary_is_rebuilt(
+    trio: Trio, agents: Agents, controller: Controller
+) -> None:
+    refused = controller.play("failover")
+    assert refused.status != 0 and "these are primaries: a; use datastore.agent.switchover" in refused.text
+    trio[0].kill()
+    outcome = controller.play("failover", run_id="f1")
+    assert outcome.status == 0, outcome.text
+    assert (done(agents["b"]), done(agents["c"])) == (["promote_slave_db"], ["replication.follow"])
+    rebuilt = controller.play("rebuild_replica", target="a", primary="b")
+    assert rebuilt.status == 0, rebuilt.text
+    assert roles(agents) == {"a": "replica", "b": "primary", "c": "replica"}
+    switched = controller.play("switchover", candidate="a")
+    assert switched.status == 0, switched.text
+    assert roles(agents) == {"a": "primary", "b": "replica", "c": "replica"}
+
+
+def test_a_rolling_deploy_comes_to_the_primary_last_and_stops_where_a_host_refuses_the_release(
+    trio: Trio, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    (tmp_path / "origin").mkdir()
+    origin = Origin(tmp_path / "origin")
+    agents, releases = {}, {}
+    for server in trio:
+        name = server.dir.name
+        (path := tmp_path / f"srv-{name}").mkdir()
+        refuses_another = ["grep", "-q", f"host {name}", "hosts.txt"]
+        shop = {"repository": str(origin.path), "path": str(path), "before": [refuses_another]}
+        config = configured(server, peers=peers(server, trio)) + toml({"applications": {"shop": shop}})
+        agents[name], releases[name] = start_agent(config=config), path / "current" / "hosts.txt"
+    commit = origin.commit({"hosts.txt": "host b\nhost c\n"})
+    outcome = Controller(tmp_path / "controller", agents).play("rolling_deploy", application="shop", git_ref=commit)
+    assert outcome.status != 0
+    assert "stopped at a" in outcome.text and "done: b, c" in outcome.text, outcome.text
+    assert {name: file.exists() for name, file in releases.items()} == {"a": False, "b": True, "c": True}
+    assert roles(agents) == {"a": "primary", "b": "replica", "c": "replica"}

@@ -1,0 +1,252 @@
+"""agentctl db, with real agents: copies that are whole and repeat nothing, and the way to the next version and back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from agent.store.migrate import migrations
+from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
+from tests.cli.calling import Ended, call
+
+NEWEST = migrations()[-1].number
+
+
+def db(agent: AgentProcess, *words: str) -> Ended:
+    """agentctl db on the database of this agent."""
+    return call(None, "db", *words, AGENT_CONFIG=agent.env["AGENT_CONFIG"], AGENT_DB=str(agent.db))
+
+
+def test_yesterdays_queue_does_not_run_again_after_a_restore(agent: AgentProcess, tmp_path: Path) -> None:
+    running = agent.occupy()
+    waiting = agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
+    copy = tmp_path / "copy.db"
+    made = db(agent, "backup", str(copy))
+    assert (made.status, made.stderr) == (0, "")
+    assert made.stdout.startswith(f"{copy}: ")
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("copy.db", "copy.db.key")] == [0o600, 0o600]
+    later = agent.schedule("replicante.test.success", {})
+    refused = db(agent, "restore", str(copy))
+    [worker] = agent.workers()
+    assert (refused.status, refused.stderr) == (2, f"an agent runs on {agent.db} (process {worker}): stop it first\n")
+    agent.stop()
+    restored = db(agent, "restore", str(copy))
+    assert restored.stdout.startswith(f"{agent.db} is the copy of {copy}: 2 waiting actions are FAILED, 0 wait\n")
+    agent.start()
+    for action_id in (running, waiting):
+        action = agent.info(action_id)["action"]
+        assert (action["state"], action["outcome"]) == ("FAILED", "failed")
+        assert action["message"].startswith("from a backup: the database was restored from copy.db, as of 20")
+    assert agent.get_info(later).status == 404
+    assert agent.await_final(agent.schedule("replicante.test.success", {}))["action"]["state"] == "DONE"
+    (replaced,) = agent.directory.glob("agent.db.replaced-*Z")
+    with closing(sqlite3.connect(replaced)) as connection:
+        assert connection.execute("SELECT count(*) FROM actions").fetchone() == (3,)
+    checked = db(agent, "check")
+    assert (checked.status, checked.stdout.endswith("no fault found\n")) == (0, True), checked
+
+
+def test_a_queue_that_is_kept_runs(agent: AgentProcess, tmp_path: Path) -> None:
+    agent.occupy()
+    waiting = agent.schedule("replicante.test.success", {})
+    copy = tmp_path / "copy.db"
+    assert db(agent, "backup", str(copy)).status == 0
+    agent.stop()
+    assert "0 waiting actions are FAILED, 2 wait" in db(agent, "restore", "--keep-queue", str(copy)).stdout
+    agent.start()
+    assert [each["id"] for each in agent.queue()][-1] == waiting
+    agent.cancel("1")
+    assert agent.await_final(waiting)["action"]["state"] == "DONE"
+
+
+def test_a_copy_that_somebody_put_back_by_hand_and_a_clone_run_nothing(agent: AgentProcess, tmp_path: Path) -> None:
+    agent.occupy()
+    waiting = agent.schedule("replicante.test.success", {})
+    copy = tmp_path / "copy.db"
+    assert db(agent, "backup", str(copy)).status == 0
+    agent.cancel("1")
+    agent.await_final(waiting)
+    agent.stop()
+    for suffix in ("-wal", "-shm"):
+        Path(f"{agent.db}{suffix}").unlink(missing_ok=True)
+    shutil.copyfile(copy, agent.db)
+    agent.start()
+    message = eventually(lambda: agent.info(waiting)["action"]["message"], "the agent has looked at its database")
+    assert "the database is an older copy of the one that was used here last" in message
+    agent.occupy()
+    cloned = agent.schedule("replicante.test.success", {})
+    agent.kill_all()
+    with closing(sqlite3.connect(agent.db)) as connection, connection:
+        connection.execute("""UPDATE host SET ids = '{"machine_id": "another"}'""")
+    agent.start()
+    assert "last used on another machine" in agent.await_final(cloned)["action"]["message"]
+    assert "waiting actions are FAILED instead of running, as from a backup" in agent.log_text()
+
+
+def test_what_is_no_copy_is_refused_and_the_database_stays(start_agent: StartAgent, tmp_path: Path) -> None:
+    agent = start_agent()
+    kept = agent.schedule("replicante.test.success", {})
+    agent.await_final(kept)
+    agent.stop()
+    foreign, damaged, empty = tmp_path / "foreign.db", tmp_path / "damaged.db", tmp_path / "empty.db"
+    with closing(sqlite3.connect(foreign)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    damaged.write_bytes(b"no database " * 1000)
+    empty.touch()
+    for file, said in (
+        (foreign, "this is the database of another program"),
+        (damaged, "file is not a database"),
+        (empty, f"{empty}: it is empty"),
+    ):
+        ended = db(agent, "restore", str(file))
+        assert (ended.status, said in ended.stderr, ended.stderr.count("\n")) == (2, True, 1), ended
+    missing = db(agent, "restore", str(tmp_path / "none.db"))
+    assert (missing.status, missing.stderr) == (7, f"there is no file {tmp_path}/none.db\n")
+    assert not list(agent.directory.glob("agent.db.re*"))
+    assert agent.start().info(kept)["action"]["state"] == "DONE"
+
+
+def test_a_backup_replaces_nothing_and_says_where_it_may_not_write(agent: AgentProcess, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    copy.write_text("precious")
+    ended = db(agent, "backup", str(copy))
+    assert (ended.status, ended.stderr) == (2, f"{copy} exists: name a new file\n")
+    assert copy.read_text() == "precious"
+    nowhere = db(agent, "backup", str(tmp_path / "none" / "copy.db"))
+    assert nowhere.status == 2
+    assert f"{tmp_path}/none/copy.db cannot be written by " in nowhere.stderr
+
+
+def test_check_finds_damage_and_a_changed_trail(agent: AgentProcess) -> None:
+    agent.await_final(agent.schedule("replicante.test.success", {}))
+    agent.stop()
+    with closing(sqlite3.connect(agent.db)) as connection, connection:
+        connection.execute("DROP TRIGGER events_never_change")
+        connection.execute("UPDATE events SET user = 'mallory' WHERE event = 'action.scheduled'")
+    ended = db(agent, "check")
+    assert ended.status == 1
+    assert "the audit trail was changed by another program: event" in ended.stdout
+    raw = bytearray(agent.db.read_bytes())
+    raw[4096 * 3 : 4096 * 5] = b"\xff" * 8192
+    agent.db.write_bytes(raw)
+    damaged = db(agent, "check")
+    assert damaged.status in (1, 2)
+    assert str(agent.db) in damaged.stdout + damaged.stderr
+
+
+def test_vacuum_makes_the_file_smaller(agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent.stop()
+    with closing(sqlite3.connect(agent.db)) as connection, connection:
+        connection.execute("CREATE TABLE big AS SELECT hex(randomblob(2000000)) AS text")
+        connection.execute("DROP TABLE big")
+    before = agent.db.stat().st_size
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
+        refused = db(agent, "vacuum")
+    assert (refused.status, " has 1 MiB free, and " in refused.stderr) == (2, True), refused.stderr
+    assert refused.stderr.endswith(" MiB are needed\n") and agent.db.stat().st_size == before
+    ended = db(agent, "vacuum")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert agent.db.stat().st_size < before / 4
+    refused = db(agent, "downgrade", str(NEWEST))
+    assert (refused.status, refused.stderr) == (2, f"{agent.db} has schema {NEWEST}: nothing to take back\n")
+    agent.start()
+
+
+# To the next version and back
+
+NEXT = """-- The next version.
+ALTER TABLE actions ADD COLUMN next TEXT;
+CREATE TRIGGER next_of_actions AFTER INSERT ON actions BEGIN UPDATE actions SET next = 'x' WHERE seq = NEW.seq; END;
+"""
+BACK = """-- Nothing is lost.
+DROP TRIGGER next_of_actions;
+ALTER TABLE actions DROP COLUMN next;
+"""
+
+
+class NextAgent(AgentProcess):
+    """An agent of the next version, on the same state: this one with one more schema, from a folder of its own."""
+
+    checkout: Path
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "gunicorn", "-c", str(self.checkout / "gunicorn.conf.py")]
+
+
+@pytest.fixture(scope="module")
+def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkout = tmp_path_factory.mktemp("next")
+    shutil.copytree(CHECKOUT / "agent", checkout / "agent")
+    for name in ("gunicorn.conf.py", "wsgi.py"):
+        shutil.copy(CHECKOUT / name, checkout)
+    folder = checkout / "agent" / "store" / "migrations"
+    (folder / f"{NEWEST + 1:04}_next.sql").write_text(NEXT)
+    (folder / f"{NEWEST + 1:04}_next.down.sql").write_text(BACK)
+    return checkout
+
+
+def of_next(agent: AgentProcess, checkout: Path) -> NextAgent:
+    made = NextAgent(agent.directory, env={"PYTHONPATH": str(checkout)})
+    made.checkout = checkout
+    return made
+
+
+def environment_of(agent: AgentProcess) -> Mapping[str, str]:
+    return os.environ | agent.env
+
+
+def test_to_the_next_version_and_back_with_a_full_queue_nothing_is_lost(
+    agent: AgentProcess, next_version: Path
+) -> None:
+    def fill(which: AgentProcess) -> list[str]:
+        return [
+            which.schedule("replicante.test.success", {}, headers={"Idempotency-Key": f"{len(every)}-{number}"})
+            for number in range(40)
+        ]
+
+    every: list[str] = []
+    running = agent.occupy()
+    every += fill(agent)
+    agent.stop()
+    newer = of_next(agent, next_version)
+    newer.start()
+    try:
+        with closing(sqlite3.connect(agent.db)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (NEWEST + 1,)
+        assert [each["id"] for each in newer.queue()] == [running, *every]
+        every += fill(newer)
+    finally:
+        newer.close()
+    (agent.directory / "agent.log").unlink()
+    refused = subprocess.run(
+        agent.command(), env=environment_of(agent), cwd=agent.directory, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == os.EX_CONFIG
+    assert f"run its agentctl db downgrade {NEWEST}" in refused.stderr + agent.log_text()
+    command = [sys.executable, "-m", "agent.cli", "db", "downgrade", str(NEWEST)]
+    back = subprocess.run(
+        command, env=environment_of(newer), cwd=agent.directory, capture_output=True, text=True, check=False
+    )
+    assert (back.returncode, back.stderr) == (0, "")
+    assert back.stdout.startswith(f"schema {NEWEST + 1} taken back: Nothing is lost.\n")
+    agent.start()
+    assert [each["id"] for each in agent.queue()] == [running, *every]
+    key = {"Idempotency-Key": "0-7"}
+    assert agent.schedule("replicante.test.success", {}, headers=key) == every[7]
+    agent.cancel(running)
+    agent.await_final(every[-1], timeout=60)
+    finished = [each["id"] for each in agent.finished()]
+    assert finished[::-1] == [running, *every]
+    with closing(sqlite3.connect(agent.db)) as connection:
+        started = connection.execute("SELECT count(*) FROM events WHERE event = 'action.started'").fetchone()
+        assert started == (len(every) + 1,), "each ran once"

@@ -1,0 +1,122 @@
+"""The recipes for other engines: the script or the functions of each page, run as the page has them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.agent_process import CHECKOUT, AgentProcess, eventually
+from tests.cli.calling import environment
+from tests.conformance.shapes import FAIL, LOOP, SUCCESS
+
+PROGRAMS = Path(sys.executable).parent
+SHELL = {
+    "rundeck": ({"RD_JOB_EXECID": "17"}, []),
+    "stackstorm": ({}, ["exec-17"]),
+    "kubernetes": ({"JOB_UID": "u-17"}, []),
+}
+ENDLESS = {"target": 600, "delay": 1}
+
+
+def blocks(engine: str, language: str) -> list[str]:
+    """The code of a page in that language."""
+    text = (CHECKOUT / f"docs/recipe-{engine}.rst").read_text()
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", text, re.M)
+    return [textwrap.dedent(each) for each in found]
+
+
+def environ(agent: AgentProcess, **more: str) -> dict[str, str]:
+    return environment(agent, **more) | {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("engine", SHELL)
+def test_a_shell_recipe_runs_an_action_once_and_cancels_it(
+    engine: str, shared_agent: AgentProcess, tmp_path: Path
+) -> None:
+    agent, (variables, first) = shared_agent, SHELL[engine]
+    (script := tmp_path / "recipe.sh").write_text(blocks(engine, "sh")[0])
+
+    def started(kind: str, args: dict[str, Any]) -> subprocess.Popen[str]:
+        pairs = [f"{name}:={json.dumps(value)}" for name, value in args.items()]
+        words = [json.dumps(args)] if engine == "stackstorm" else pairs
+        env = environ(agent, **{name: f"{value}-{kind}" for name, value in variables.items()})
+        return subprocess.Popen(["sh", script, *first, kind, *words], env=env, stdout=subprocess.PIPE, text=True)
+
+    def ran(kind: str, args: dict[str, Any]) -> tuple[int, Any]:
+        with started(kind, args) as process:
+            text, _ = process.communicate(timeout=120)
+        return process.returncode, json.loads(text)
+
+    status, done = ran("replicante.test.ping", {"count": 2})
+    assert (status, done["action"]["outcome"]) == (0, "done")
+    assert ran("replicante.test.ping", {"count": 2})[1]["action"]["id"] == done["action"]["id"]
+    with started(LOOP, ENDLESS) as process:
+        running = eventually(lambda: [each for each in agent.queue() if each["state"] == "RUNNING"], "it runs", 60)
+        process.send_signal(signal.SIGTERM)
+        text, _ = process.communicate(timeout=120)
+    assert process.returncode == 3 and agent.state(running[0]["id"]) == "FAILED", text
+
+
+def test_the_functions_of_the_airflow_recipe(shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = SimpleNamespace(**executed(blocks("airflow", "python")[0]))
+    for name, value in environ(shared_agent).items():
+        monkeypatch.setenv(name, value)
+    done = recipe.run_action(SUCCESS, key="airflow-1", reason="r")
+    assert recipe.run_action(SUCCESS, key="airflow-1", reason="r")["action"]["id"] == done["action"]["id"]
+    with pytest.raises(recipe.Ended, match="ended with 1"):
+        recipe.run_action(FAIL, key="airflow-2", reason="r")
+    monkeypatch.setenv("AGENT_URL", "http://127.0.0.1:1")
+    with pytest.raises(recipe.Repeat, match="does not answer"):
+        recipe.run_action("--timeout=1s", SUCCESS, key="airflow-3", reason="r")
+
+
+def test_the_functions_of_the_temporal_recipe(shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = SimpleNamespace(**executed(blocks("temporal", "python")[0]))
+    for name, value in environ(shared_agent).items():
+        monkeypatch.setenv(name, value)
+
+    def run(kind: str, *args: str, key: str) -> Any:
+        return recipe.run_action(kind, args, key, "r", lambda action_id: None)
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(run(LOOP, "target=600", "delay=1", key="temporal-3"))
+        while not shared_agent.queue():
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await task
+
+    done = asyncio.run(run(SUCCESS, key="temporal-1"))
+    assert asyncio.run(run(SUCCESS, key="temporal-1"))["action"]["id"] == done["action"]["id"]
+    with pytest.raises(recipe.Ended, match="ended with 1"):
+        asyncio.run(run(FAIL, key="temporal-2"))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    eventually(lambda: not shared_agent.queue(), "the action is cancelled", 60)
+
+
+def test_every_block_can_be_read() -> None:
+    """Those that only the engine itself can run."""
+    for page in sorted((CHECKOUT / "docs").glob("recipe-*.rst")):
+        engine = page.stem.removeprefix("recipe-")
+        for block in blocks(engine, "python"):
+            compile(block, str(page), "exec")
+        for block in blocks(engine, "yaml"):
+            assert yaml.safe_load(block), page
+
+
+def executed(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(compile(code, "recipe", "exec"), names)
+    return names

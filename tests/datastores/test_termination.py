@@ -1,0 +1,50 @@
+"""A signal to end that comes while old data is restored: the restoring is completed, and its sentence is kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.datastores.base import DatastoreError
+from agent.datastores.mysql.address import Address
+from agent.datastores.mysql.swap import Switch
+from agent.datastores.postgresql.resync import Resync
+from agent.datastores.termination import Terminated, complete
+
+
+def interrupted_once(act: Callable[[], Any]) -> Callable[[], Any]:
+    calls: list[None] = []
+
+    def call() -> Any:
+        calls.append(None)
+        if len(calls) == 1:
+            raise Terminated
+        return act()
+
+    return call
+
+
+def test_what_restores_is_run_again_once() -> None:
+    assert complete(interrupted_once(lambda: "restored")) == "restored"
+    with pytest.raises(Terminated):
+        complete(interrupted_once(interrupted_once(lambda: "restored")))
+
+
+def fails(*_: object) -> None:
+    raise DatastoreError("the primary died")
+
+
+def test_mysql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    switch = Switch(Address("root", socket=str(tmp_path)), None, None, 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(switch, "_exchange", fails)
+    monkeypatch.setattr(switch, "back", interrupted_once(lambda: "the old data is in its place"))
+    with pytest.raises(DatastoreError, match=r"the primary died; the old data is in its place"):
+        switch.to_copy(None, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_postgresql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    resync = Resync.__new__(Resync)
+    monkeypatch.setattr(resync, "_put_back", interrupted_once(lambda: "the old data is in its place"), raising=False)
+    with pytest.raises(DatastoreError, match=r"the primary died; the old data is in its place"):
+        resync._or_put_back(fails)

@@ -1,0 +1,484 @@
+"""One action: what its steps return, and every way to its end."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import clock
+from agent.errors import InvalidArgs
+from agent.kinds.base import MASK, Done, Failed, Outcome, Running, Step
+from agent.kinds.base.masking import mask, mask_names_too
+from agent.processes import command
+from agent.store import transitions
+from tests.agent_process import eventually
+from tests.engine.fakes import Scene, Work, count_to
+
+
+def raising(error: BaseException) -> Work:
+    def step(step: Step) -> Outcome:
+        raise error
+
+    return step
+
+
+# What a step returns
+
+
+def test_done_is_done(scene: Scene) -> None:
+    told = scene.run(lambda step: Done({"a": 1}, "well"))
+    assert (told.state, told.payload, told.message) == ("DONE", {"a": 1}, "well")
+    assert told.history == ["NEW", "RUNNING", "DONE"]
+
+
+def test_failed_is_failed(scene: Scene) -> None:
+    told = scene.run(lambda step: Failed([1], "ill"))
+    assert (told.state, told.payload, told.message) == ("FAILED", [1], "ill")
+
+
+def test_running_goes_on_with_its_payload(scene: Scene) -> None:
+    told = scene.run(count_to(4))
+    assert (told.state, told.payload) == ("DONE", 4)
+    assert told.history == ["NEW", *["RUNNING"] * 4, "DONE"]
+
+
+def test_an_exception_is_a_failure_with_its_message(scene: Scene) -> None:
+    told = scene.run(raising(KeyError("where is it")))
+    assert told.state == "FAILED"
+    assert told.payload == {"message": "'where is it'", "error": "KeyError"}
+    assert told.message == "'where is it'"
+
+
+def test_an_exception_without_a_message_is_told_by_its_name(scene: Scene) -> None:
+    assert scene.run(raising(ValueError())).message == "ValueError"
+
+
+def test_an_error_with_causes_tells_them(scene: Scene) -> None:
+    told = scene.run(raising(InvalidArgs("no", layers=["because", "of this"])))
+    assert told.payload == {"message": "no", "layers": ["because", "of this"]}
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        None,
+        "done",
+        {"state": "DONE"},
+        Done,
+        Running(1, after="soon"),  # type: ignore[arg-type]
+        Running(1, after=None),  # type: ignore[arg-type]
+        Done({}, message=None),  # type: ignore[arg-type]
+        Failed({}, message={"why": "no text"}),  # type: ignore[arg-type]
+        Done({1, 2}),
+        Done({"at": time}),
+        Done(float("nan")),
+        Running([float("inf")]),
+        Running(b"bytes"),
+    ],
+    ids=repr,
+)
+def test_what_a_step_must_not_return_fails_the_action_and_not_the_queue(scene: Scene, rubbish: Any) -> None:
+    scene.kind(lambda step: rubbish)
+    scene.kind(lambda step: Done(), name="next")
+    bad, good = scene.schedule(), scene.schedule("next")
+    scene.drain()
+    assert scene.told(bad).state == "FAILED"
+    assert scene.told(bad).message
+    assert scene.told(good).state == "DONE"
+
+
+def test_a_payload_that_refers_to_itself_fails_the_action(scene: Scene) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert scene.run(lambda step: Done(endless)).state == "FAILED"
+
+
+@pytest.mark.parametrize("text", ["\udcff", "a\x00b", "\ud800"])
+def test_a_message_may_hold_what_a_program_printed(scene: Scene, text: str) -> None:
+    told = scene.run(raising(OSError(text)))
+    assert (told.state, told.payload["message"]) == ("FAILED", text)
+    assert told.history == ["NEW", "RUNNING", "FAILED"]
+
+
+def test_what_a_step_raises_never_shows_in_the_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        scene.run(raising(ValueError("the secret argument")))
+    logged = [record.getMessage() for record in caplog.records if "raised" in record.getMessage()]
+    assert len(logged) == 1
+    assert "ValueError" in logged[0]
+    assert "the secret argument" not in logged[0]
+
+
+# Arguments and secrets
+
+
+def test_a_step_gets_its_arguments_and_secrets(scene: Scene) -> None:
+    seen: list[Any] = []
+
+    def step(step: Step) -> Outcome:
+        seen.append(step.args)
+        return Done()
+
+    scene.run(step, args={"user": "bob", "password": MASK}, secrets={"password": "hunter22"})
+    assert seen == [{"user": "bob", "password": "hunter22"}]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Done({"said": ["is hunter22", ("hunter22", 1)]}, "hunter22!"),
+        Failed("hunter22", "bad hunter22"),
+        ValueError("server said hunter22"),
+        InvalidArgs("no hunter22", layers=["hunter22"]),
+    ],
+    ids=repr,
+)
+def test_a_secret_in_what_a_step_returns_is_masked(scene: Scene, outcome: Any) -> None:
+    def step(step: Step) -> Outcome:
+        if isinstance(outcome, Exception):
+            raise outcome
+        kept: Outcome = outcome
+        return kept
+
+    told = scene.run(step, args={"password": MASK}, secrets={"password": "hunter22"})
+    assert "hunter22" not in repr(told)
+    assert MASK in told.message
+
+
+def test_a_secret_in_the_payload_of_a_running_one_is_masked_too(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        return Done() if step.payload else Running("hunter22")
+
+    scene.run(step, args={"password": MASK}, secrets={"password": "hunter22"})
+    kept = scene.store.read("SELECT * FROM history") + scene.store.read("SELECT * FROM actions")
+    assert "hunter22" not in repr([tuple(row) for row in kept])
+
+
+def test_what_a_kind_keeps_in_members_and_truths_is_not_masked_though_the_secret_is_a_part_of_it(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        return Done(step.payload) if step.payload else Running({"phase": {"creating": True, "looks": 12}})
+
+    for secret in ("eat", "phase", "1", "True"):
+        told = scene.run(step, args={"password": MASK}, secrets={"password": secret})
+        assert (told.state, told.payload) == ("DONE", {"phase": {"creating": True, "looks": 12}})
+
+
+def test_a_file_descriptor_is_not_left_by_an_action(scene: Scene) -> None:
+    scene.kind(count_to(2))
+    scene.schedule()
+    scene.drain()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        scene.schedule()
+    scene.drain()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+# Cancel
+
+
+def test_a_cancel_in_a_step_that_goes_on_ends_the_action_after_it(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        transitions.cancel(scene.store, step.action.id)
+        executor.check_running()
+        return Running("half", after=600)
+
+    kind = scene.kind(step)
+    action_id = scene.schedule()
+    executor = scene.executor()
+    executor.drain()
+    told = scene.told(action_id)
+    assert (told.state, told.payload, told.message) == (
+        "FAILED",
+        {"cancelled": True, "payload": "half"},
+        "cancelled",
+    )
+    assert kind.seen == [("step", None), ("cancel", "half")]
+
+
+def test_an_action_that_is_done_in_spite_of_a_cancel_is_done(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        step.stop.request("cancelled")
+        return Done("whole", "made it")
+
+    told = scene.run(step)
+    assert (told.state, told.payload, told.message) == ("DONE", "whole", "made it")
+
+
+def test_a_step_that_fails_because_of_a_cancel_is_cancelled(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        step.stop.request("cancelled")
+        raise OSError("interrupted system call")
+
+    told = scene.run(step)
+    assert told.payload["cancelled"] is True
+    assert told.payload["payload"] == {"message": "interrupted system call", "error": "OSError"}
+
+
+def test_a_cancel_between_two_steps_ends_the_wait(scene: Scene) -> None:
+    kind = scene.kind(count_to(9, after=600))
+    action_id = scene.schedule()
+    executor = scene.executor()
+    thread = scene.start(executor)
+    eventually(lambda: scene.told(action_id).payload == 1, "it waits")
+    transitions.cancel(scene.store, action_id)
+    executor.check_running()
+    thread.join(5)
+    assert scene.told(action_id).payload == {"cancelled": True, "payload": 1}
+    assert kind.seen == [("step", None), ("cancel", 1)]
+
+
+def test_a_cancel_ends_the_command_of_a_step(scene: Scene) -> None:
+    ended: list[str | None] = []
+
+    def step(step: Step) -> Outcome:
+        outcome = command.run(["sleep", "600"], timeout=600, stop=step.stop, action=step.action.id)
+        ended.append(outcome.ended)
+        return Failed(outcome.describe(), outcome.describe())
+
+    scene.kind(step)
+    action_id = scene.schedule()
+    executor = scene.executor()
+    thread = scene.start(executor)
+    eventually(lambda: scene.told(action_id).state == "RUNNING", "it runs")
+    transitions.cancel(scene.store, action_id)
+    executor.check_running()
+    thread.join(10)
+    assert ended == ["cancelled"]
+    assert scene.told(action_id).payload["cancelled"] is True
+
+
+def test_a_cancel_is_honoured_after_a_restart(scene: Scene) -> None:
+    kind = scene.kind(count_to(3))
+    action_id = scene.crash()
+    transitions.cancel(scene.store, action_id)
+    scene.drain()
+    told = scene.told(action_id)
+    assert told.state == "FAILED"
+    assert told.payload == {"cancelled": True, "payload": None, "interrupted": True}
+    assert kind.seen == [("cancel", None)], "nothing was begun again"
+
+
+def test_a_cancel_is_not_the_cancel_of_the_next_action(scene: Scene) -> None:
+    """Neither its end, nor the end of the next one's wait between two steps."""
+
+    def cancelled(step: Step) -> Outcome:
+        transitions.cancel(scene.store, step.action.id)
+        executor.check_running()
+        return Running()
+
+    scene.kind(cancelled, name="cancelled")
+    scene.kind(count_to(2, after=0.4), name="next")
+    scene.schedule("cancelled")
+    following = scene.schedule("next")
+    executor = scene.executor()
+    begin = time.monotonic()
+    executor.drain()
+    assert scene.told(following).state == "DONE"
+    assert time.monotonic() - begin >= 0.4
+
+
+def test_a_cancel_that_itself_fails_ends_the_action_all_the_same(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        step.stop.request("cancelled")
+        return Running()
+
+    scene.kind(step, cancel=raising(OSError("cannot")))
+    action_id = scene.schedule()
+    scene.drain()
+    assert scene.told(action_id).payload["cancelled"] is True
+
+
+# Timeout
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock that is never set, as the one number in this list."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_timeout_between_two_steps_ends_the_action(scene: Scene) -> None:
+    kind = scene.kind(count_to(1000, after=600), timeout=0.2)
+    action_id = scene.schedule()
+    begin = time.monotonic()
+    scene.drain()
+    assert 0.2 <= time.monotonic() - begin < 600
+    told = scene.told(action_id)
+    assert (told.state, told.payload, told.message) == (
+        "FAILED",
+        {"timed_out": True, "payload": 1},
+        "timed out after 0.2 s",
+    )
+    assert kind.seen == [("step", None), ("cancel", 1)], "no step was taken early"
+
+
+def test_a_timeout_ends_the_command_of_a_step(scene: Scene) -> None:
+    def step(step: Step) -> Outcome:
+        outcome = command.run(["sleep", "600"], timeout=600, stop=step.stop, action=step.action.id)
+        return Failed(outcome.describe(), outcome.describe())
+
+    scene.kind(step, timeout=0.2)
+    action_id = scene.schedule()
+    executor = scene.executor()
+    thread = scene.start(executor)
+
+    def ticked() -> bool:
+        executor.check_running()
+        return not thread.is_alive()
+
+    eventually(ticked, "a tick ends it")
+    assert scene.told(action_id).payload["timed_out"] is True
+
+
+def test_a_step_that_ends_well_after_the_timeout_has_ended_well(scene: Scene, steady: list[float]) -> None:
+    def step(step: Step) -> Outcome:
+        steady[0] += 1000
+        executor.check_running()
+        return Done("whole")
+
+    scene.kind(step)
+    action_id = scene.schedule()
+    executor = scene.executor()
+    executor.drain()
+    assert scene.told(action_id).state == "DONE"
+
+
+def test_a_timeout_survives_a_restart(scene: Scene, steady: list[float]) -> None:
+    kind = scene.kind(count_to(3), resume=count_to(3), timeout=100.0)
+    action_id = scene.crash()
+    steady[0] += 101
+    scene.drain()
+    assert scene.told(action_id).payload == {"timed_out": True, "payload": None, "interrupted": True}
+    assert kind.seen == [("cancel", None)]
+
+
+def test_the_time_before_a_restart_counts_only_in_the_same_boot(
+    scene: Scene, steady: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.kind(count_to(3), resume=count_to(3), timeout=100.0)
+    action_id = scene.crash()
+    steady[0] = 50.0  # a younger boot than the one that it was claimed in
+    monkeypatch.setattr(clock, "boot_id", lambda: "another boot")
+    scene.drain()
+    assert scene.told(action_id).state == "DONE"
+
+
+def test_the_configuration_decides_how_long_a_kind_may_run(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, timeouts={"fake": 0.1})
+    told = scene.run(count_to(1000, after=600))
+    assert told.message == "timed out after 0.1 s"
+    scene.close()
+
+
+# Interrupted
+
+
+def test_an_interrupted_action_fails_honestly_unless_its_kind_knows_better(scene: Scene) -> None:
+    kind = scene.kind(count_to(3))
+    action_id = scene.crash()
+    scene.drain()
+    told = scene.told(action_id)
+    assert told.state == "FAILED"
+    assert told.payload == {"interrupted": True, "payload": None}
+    assert "may or may not have taken effect" in told.message
+    assert kind.seen == [("resume", None)]
+
+
+def test_only_the_first_step_after_a_restart_is_a_resume(scene: Scene) -> None:
+    kind = scene.kind(count_to(3), resume=lambda step: Running(1))
+    action_id = scene.crash()
+    scene.drain()
+    assert kind.seen == [("resume", None), ("step", 1), ("step", 2)]
+    assert scene.told(action_id).state == "DONE"
+
+
+def test_an_exception_of_a_resume_is_a_failure(scene: Scene) -> None:
+    scene.kind(count_to(3), resume=raising(OSError("cannot look")))
+    action_id = scene.crash()
+    scene.drain()
+    assert scene.told(action_id).message == "cannot look"
+
+
+def test_a_kind_that_is_no_longer_offered_fails_its_actions_and_says_why(scene: Scene) -> None:
+    scene.kind(count_to(3))
+    running, waiting = scene.crash(), scene.schedule()
+    scene.registry.offered.clear()
+    scene.registry.missing["fake"] = "it was taken out of the configuration"
+    scene.drain()
+    for action_id in (running, waiting):
+        assert scene.told(action_id).state == "FAILED"
+        assert (
+            "fake is not available on this node: it was taken out of the configuration" in scene.told(action_id).message
+        )
+
+
+def test_arguments_that_a_kind_no_longer_accepts_fail_its_actions(scene: Scene) -> None:
+    kind = scene.kind(count_to(3))
+    action_id = scene.schedule()
+    kind.schema = type(kind.schema)(unknown="raise")
+    scene.store.write(lambda connection: connection.execute("UPDATE actions SET args = '{\"old\": 1}'"))
+    scene.drain()
+    assert scene.told(action_id).state == "FAILED"
+    assert "does not accept" in scene.told(action_id).message
+
+
+def test_a_kind_that_cannot_load_its_arguments_any_more_fails_its_action_and_not_the_queue(scene: Scene) -> None:
+    kind = scene.kind(count_to(3))
+    action_id = scene.crash()
+    transitions.record(scene.store, 1, {"count": 1})
+
+    def load(args: Any) -> Any:
+        raise KeyError("gone")
+
+    kind.load = load  # type: ignore[method-assign]
+    scene.drain()
+    assert scene.told(action_id).state == "FAILED"
+    assert scene.told(action_id).payload["error"] == "KeyError"
+
+
+def test_mask_goes_through_everything_but_the_names_of_members() -> None:
+    value = {"a hunter22": [{"b": "hunter22hunter22"}, ("hunter22", None, 1.5, True)], "x": "HUNTER22"}
+    assert mask(value, ["hunter22"]) == {
+        "a hunter22": [{"b": MASK + MASK}, [MASK, None, 1.5, True]],
+        "x": "HUNTER22",
+    }
+
+
+def test_the_names_that_a_command_chose_are_masked_too() -> None:
+    assert mask_names_too({"a hunter22": ["hunter22"]}, ["hunter22"]) == {f"a {MASK}": [MASK]}
+
+
+def test_a_secret_is_masked_as_json_writes_it_too() -> None:
+    secret = 'g\u00e4nse"fu\\ss\nchen'
+    for printed in (secret, json.dumps({"password": secret}), json.dumps({"x": secret}, ensure_ascii=False)):
+        masked = mask(f"got {printed}", [secret])
+        assert MASK in masked and "nse" not in masked and "chen" not in masked
+
+
+def test_of_a_text_with_a_short_secret_nothing_is_left() -> None:
+    assert mask(["the user was created", "another"], ["eat"]) == [MASK, "another"]
+
+
+def test_a_stop_is_asked_for_once_and_keeps_its_reason(scene: Scene) -> None:
+    reasons: list[str | None] = []
+
+    def step(step: Step) -> Outcome:
+        threads = [threading.Thread(target=step.stop.request, args=(f"reason {n}",)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        reasons.append(step.stop.reason)
+        step.stop.request("too late")
+        reasons.append(step.stop.reason)
+        return Done()
+
+    scene.run(step)
+    assert reasons[0] == reasons[1]

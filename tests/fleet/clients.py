@@ -1,0 +1,84 @@
+"""Clients of a replicated set: one that writes to whichever server takes writes, and one that reads from any."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol, Self
+
+
+class Session(Protocol):
+    """A connection to one server; each call raises any error of the driver."""
+
+    def write(self, number: int) -> None:
+        """Return once the server has acknowledged it."""
+
+    def read(self) -> None:
+        """Read anything that was written."""
+
+    def close(self) -> None:
+        """May raise."""
+
+
+class Datastore(Protocol):
+    """What the clients need of a datastore."""
+
+    def connect(self, address: str) -> Session:
+        """Within a second."""
+
+
+class Clients:
+    """Both run inside `with`. `addresses` are those of the servers."""
+
+    def __init__(self, datastore: Datastore, addresses: Mapping[str, str]) -> None:
+        self.datastore, self.addresses = datastore, list(addresses.values())
+        self.acknowledged: list[int] = []
+        self.longest_gap, self.reads, self.reads_failed_on_all = 0.0, 0, 0
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._write, self._read)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self) -> None:
+        number, last = 0, time.monotonic()
+        while not self._over.is_set():
+            for address in self.addresses:
+                with suppress(Exception):
+                    session = self.datastore.connect(address)
+                    try:
+                        while not self._over.wait(0.02):
+                            number += 1
+                            session.write(number)
+                            now = time.monotonic()
+                            self.longest_gap, last = max(self.longest_gap, now - last), now
+                            self.acknowledged.append(number)
+                    finally:
+                        session.close()
+            self._over.wait(0.02)
+
+    def _read(self) -> None:
+        while not self._over.wait(0.05):
+            self.reads += 1
+            if not any(self._read_from(address) for address in self.addresses):
+                self.reads_failed_on_all += 1
+
+    def _read_from(self, address: str) -> bool:
+        try:
+            session: Any = self.datastore.connect(address)
+            try:
+                session.read()
+            finally:
+                session.close()
+        except Exception:
+            return False
+        return True

@@ -1,0 +1,139 @@
+"""Three booted nodes on a bridge, reached by ssh and by HTTPS; the role `agent` puts the package on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.ansible.controller import Controller, Outcome
+from tests.servers import reached_by_ssh
+from tests.servers.bridge import Bridge
+from tests.servers.node import REBOOT_ASKED, Node
+from tests.servers.process import run
+
+NAMES = ("db-1", "db-2", "db-3")
+PORT = 8000
+
+
+class Nodes:
+    """`by_ssh` works on the hosts as root; `by_https` calls the agents from the controller."""
+
+    def __init__(self, directory: Path, bridge: Bridge, nodes: Mapping[str, Node]) -> None:
+        self.directory, self.bridge, self.nodes = directory, bridge, nodes
+        self.key, self.token = directory / "key", secrets.token_urlsafe(32)
+        self.certificate, self.certificate_key = self._certificate()
+        (token_file := directory / "token").write_text(self.token)
+        ssh = {name: reached_by_ssh.variables(bridge, name, self.key) for name in NAMES}
+        self.by_ssh = Controller(directory / "ssh", {}, hosts=ssh)
+        self.by_https = Controller(directory / "https", {}, hosts={
+            name: {
+                "ansible_connection": "local",
+                "ansible_python_interpreter": sys.executable,
+                "agent_connection": {
+                    "url": f"https://{bridge.members[name]}:{PORT}",
+                    "token_file": str(token_file),
+                    "ca_file": str(self.certificate),
+                    "answer_timeout": 5,
+                    "patience": 120,
+                },
+            }
+            for name in NAMES
+        })  # fmt: skip
+
+    def install(self, package: Path, configs: Mapping[str, Any], *options: str, **more: Any) -> Outcome:
+        """Run the role on all hosts; `configs` is agent_config of each."""
+        return self._book("role", self.role_variables(package, configs) | more, *options)
+
+    def role_variables(self, package: Path, configs: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables of the role; each host finds its own configuration by its name."""
+        identity = {"kinds": ["*"], "permissions": ["approve", "audit"]}
+        hashed = hashlib.sha256(self.token.encode()).hexdigest()
+        return {
+            "agent_package": str(package),
+            "configs": dict(configs),
+            "agent_config": "{{ configs[inventory_hostname] }}",
+            "agent_tls_certificate": str(self.certificate),
+            "agent_tls_key": str(self.certificate_key),
+            "agent_tokens": {"unix": {"root": identity}, "ansible@example.com": identity | {"sha256": hashed}},
+        }
+
+    def api(self) -> dict[str, Any]:
+        """`[api]` of the agents."""
+        return {
+            "bind": ["unix:/run/agent/agent.sock", f"0.0.0.0:{PORT}"],
+            "allowed_hosts": list(self.bridge.members.values()),
+        }
+
+    def agentctl(self, name: str, *words: str) -> Any:
+        """The JSON that agentctl prints on that node."""
+        done = self.nodes[name].run("agentctl", *words, "-o", "json", timeout=300)
+        assert done.returncode == 0, (name, words, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def done(self, name: str) -> list[str]:
+        """The kinds of the actions that succeeded there, oldest first."""
+        items = self.agentctl(name, "finished")
+        return [each["kind"] for each in reversed(items) if each["outcome"] == "done"]
+
+    def roles(self) -> dict[str, str]:
+        """Of the datastores."""
+        return {name: self.agentctl(name, "datastore")["role"] for name in NAMES}
+
+    @contextmanager
+    def firmware(self) -> Iterator[list[str]]:
+        """Boot each node again that asks for a reboot; the names of those that did."""
+        rebooted: list[str] = []
+        over = threading.Event()
+
+        def watch(name: str, node: Node) -> None:
+            while not over.wait(0.1):
+                if node.ended_with() == REBOOT_ASKED:
+                    node.boot_after_reboot(120)
+                    rebooted.append(name)
+
+        threads = [threading.Thread(target=watch, args=each, daemon=True) for each in self.nodes.items()]
+        for thread in threads:
+            thread.start()
+        try:
+            yield rebooted
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+    def _book(self, name: str, variables: Mapping[str, Any], *options: str) -> Outcome:
+        book = self.directory / f"{name}.yml"
+        task = {"name": "Install", "ansible.builtin.include_role": {"name": "datastore.agent.agent"}}
+        book.write_text(json.dumps([{"name": "All", "hosts": "datastores", "tasks": [task]}]))
+        return self.by_ssh.run(str(book), *options, **variables)
+
+    def _certificate(self) -> tuple[Path, Path]:
+        certificate, key = self.directory / "server.pem", self.directory / "server.key"
+        names = ",".join(f"IP:{address}" for address in self.bridge.members.values())
+        run([
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=fleet",
+            "-addext", f"subjectAltName={names}",
+        ])  # fmt: skip
+        return certificate, key
+
+
+@contextmanager
+def booted(directory: Path) -> Iterator[Nodes]:
+    """Three nodes; the caller continues in the network namespace of the bridge."""
+    with ExitStack() as stack:
+        bridge = stack.enter_context(Bridge())
+        nodes = {name: stack.enter_context(_node(bridge, name, directory)) for name in NAMES}
+        bridge.enter()
+        yield Nodes(directory, bridge, nodes)
+
+
+def _node(bridge: Bridge, name: str, directory: Path) -> Node:
+    return reached_by_ssh.node(bridge, name, directory / "key")

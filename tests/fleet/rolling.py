@@ -1,0 +1,157 @@
+"""What must hold of rolling runs over a primary and two replicas, with clients that never stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.ansible.controller import Outcome
+from tests.fleet.clients import Clients
+from tests.fleet.nodes import NAMES, Nodes
+from tests.fleet.servers import PASSWORD, SECRET, Server, config_of
+from tests.servers.process import await_that
+
+RESTART = "replicante.service.restart"
+PATIENCE = 600
+
+
+def over(make: Callable[[], Server]) -> Callable[[Nodes, Path, Path], None]:
+    """A part of the command."""
+
+    def run(nodes: Nodes, package: Path, newer: Path) -> None:
+        Rolling(nodes, make()).run(package)
+
+    return run
+
+
+class Rolling:
+    """Each method is one sentence, and leaves three healthy servers."""
+
+    def __init__(self, nodes: Nodes, server: Server) -> None:
+        self.nodes, self.server = nodes, server
+        self.addresses = nodes.bridge.members
+
+    def run(self, package: Path) -> None:
+        """Raises `AssertionError` for what is not as it should be."""
+        self.server.prepare(self.nodes.nodes, self.addresses)
+        for node in self.nodes.nodes.values():
+            node.systemctl("add-wants", "multi-user.target", self.server.unit)
+        configs = {name: config_of(name, self.server, self.addresses, self.nodes.api()) for name in NAMES}
+        installed = self.nodes.install(
+            package, configs, agent_user=self.server.user, agent_secrets={SECRET: PASSWORD}
+        )  # fmt: skip
+        assert installed.status == 0, installed.text
+        self._await_in_step()
+        print(f"roles: {self.nodes.roles()}", flush=True)
+        self.check_mode_changes_nothing()
+        self.a_replica_that_does_not_come_back_leaves_the_primary_untouched()
+        self.a_killed_controller_continues_and_no_write_is_lost()
+        self.a_link_that_is_cut_is_waited_for()
+        self.a_reboot_in_the_middle_is_waited_for()
+        self.a_failover_between_the_steps_is_noticed()
+
+    def check_mode_changes_nothing(self) -> None:
+        checked = self._play("rolling_restart", "--check", "--diff")
+        assert checked.status == 0, checked.text
+        assert [self.nodes.agentctl(name, "finished") for name in NAMES] == [[], [], []]
+        print("--check changes nothing", flush=True)
+
+    def a_replica_that_does_not_come_back_leaves_the_primary_untouched(self) -> None:
+        broken, before = self.nodes.nodes["db-2"], self._starts()
+        self.server.break_start(broken)
+        stopped = self._play("rolling_restart", rolling_settle=5)
+        assert stopped.status != 0 and "stopped at db-2" in stopped.text, stopped.text
+        self.server.mend_start(broken)
+        after = self._starts()
+        assert (after["db-1"], after["db-3"]) == (before["db-1"], before["db-3"])
+        self._await_in_step()
+        print("a replica that does not come back stops the run before the primary", flush=True)
+
+    def a_killed_controller_continues_and_no_write_is_lost(self) -> None:
+        before = self._starts()
+        with Clients(self.server, self.addresses) as clients:
+            self._until_writes(clients)
+            with self.nodes.by_https.start("datastore.agent.rolling_restart", run_id="killed") as playbook:
+                await_that(lambda: self.nodes.done("db-2")[-1:] == [RESTART], PATIENCE, "the first host is done")
+                os.killpg(playbook.pid, signal.SIGKILL)
+            outcome = self._play("rolling_restart", run_id="killed")
+            assert outcome.status == 0, outcome.text
+            self._until_writes(clients)
+        self._report(clients)
+        after = self._starts()
+        counts = {name: self.nodes.done(name).count(RESTART) for name in NAMES}
+        assert counts == dict.fromkeys(NAMES, 1) and all(after[name] != before[name] for name in NAMES), counts
+        assert list(self.nodes.roles().values()) == ["replica", "primary", "replica"]
+        print("a controller that was killed continues: each server was restarted once", flush=True)
+
+    def a_link_that_is_cut_is_waited_for(self) -> None:
+        """db-2 is the primary now; the first replica is db-1."""
+        with self.nodes.by_https.start("datastore.agent.rolling_restart", run_id="cut") as playbook:
+            await_that(lambda: self._began("db-1", "cut"), PATIENCE, "db-1 restarts")
+            self.nodes.bridge.cut("db-1")
+            await_that(lambda: not self._runs("db-1"), PATIENCE, "it ends while nobody reaches it")
+            self.nodes.bridge.mend("db-1")
+            text, _ = playbook.communicate(timeout=1800)
+        assert playbook.returncode == 0, text
+        assert [self.nodes.done(name).count(RESTART) for name in NAMES] == [2, 2, 2], text
+        self._await_in_step()
+        print("a link that is cut while an action runs is waited for", flush=True)
+
+    def a_reboot_in_the_middle_is_waited_for(self) -> None:
+        with self.nodes.firmware() as rebooted, Clients(self.server, self.addresses) as clients:
+            self._until_writes(clients)
+            outcome = self._play("rolling_restart", kind="stack_reboot")
+            assert outcome.status == 0, outcome.text
+            self._until_writes(clients)
+        assert sorted(rebooted) == list(NAMES), rebooted
+        self._report(clients)
+        print(f"stack_reboot of all hosts, in the order {', '.join(rebooted)}", flush=True)
+
+    def a_failover_between_the_steps_is_noticed(self) -> None:
+        roles = self.nodes.roles()
+        replicas = [name for name in NAMES if roles[name] == "replica"]
+        primary = next(name for name in NAMES if roles[name] == "primary")
+        before = self.nodes.done(primary)
+        run = self.nodes.by_https.start("datastore.agent.rolling_restart", run_id="failover", rolling_settle=5)
+        with run as playbook:
+            await_that(lambda: self._began(replicas[0], "failover"), PATIENCE, "it has come to the first replica")
+            self.nodes.agentctl(replicas[1], "schedule", "--wait", "--yes", "promote_slave_db", "force=true")
+            text, _ = playbook.communicate(timeout=1800)
+        assert playbook.returncode != 0 and "expected replica" in text, text
+        assert self.nodes.done(primary) == before, text
+        print("a failover between the steps stops the run before the primary", flush=True)
+
+    def _play(self, name: str, *options: str, **variables: object) -> Outcome:
+        return self.nodes.by_https.play(name, *options, **variables)
+
+    def _starts(self) -> dict[str, str]:
+        """Of the server's unit: another one after each start."""
+        return {name: node.show(self.server.unit, "InvocationID") for name, node in self.nodes.nodes.items()}
+
+    def _runs(self, name: str) -> bool:
+        return bool(self.nodes.agentctl(name, "queue"))
+
+    def _began(self, name: str, run_id: str) -> bool:
+        return any(f"run {run_id}" in (each["reason"] or "") for each in self.nodes.agentctl(name, "list"))
+
+    def _await_in_step(self) -> None:
+        """Exactly one primary, and replicas that answer."""
+        expected = ["primary", "replica", "replica"]
+        await_that(lambda: sorted(self.nodes.roles().values()) == expected, PATIENCE, "a primary and two replicas")
+
+    def _until_writes(self, clients: Clients) -> None:
+        before = len(clients.acknowledged)
+        await_that(lambda: len(clients.acknowledged) > before + 50, PATIENCE, "writes")
+
+    def _report(self, clients: Clients) -> None:
+        roles = self.nodes.roles()
+        primary = next(name for name in NAMES if roles[name] == "primary")
+        lost = set(clients.acknowledged) - self.server.numbers(self.nodes.nodes[primary])
+        print(
+            f"{len(clients.acknowledged)} writes acknowledged, {len(lost)} lost, {clients.longest_gap:.2f} s without a "
+            f"primary; {clients.reads} reads, {clients.reads_failed_on_all} failed on all servers",
+            flush=True,
+        )
+        assert not lost and clients.reads_failed_on_all == 0

@@ -1,1 +1,0 @@
-"""Tests of what the host does for an action."""

@@ -1,0 +1,35 @@
+"""Kinds whose plan says what their argument says, which may be worse than their danger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from agent.kinds.base import Args, Done, Kind, Outcome, Step
+from agent.plan import Danger, Plan, Would
+
+
+class EffectArgs(Args):
+    would = fields.String(load_default="change", validate=validate.OneOf([each.value for each in Would]))
+
+
+class Effect(Kind):
+    """Disrupt, or what the argument says."""
+
+    name = "tests.effect"
+    args = EffectArgs
+    danger = Danger.DISRUPTS
+
+    def plan(self, args: Any) -> Plan:
+        return Plan(Would(args["would"]), f"would {args['would']}", steps=["do it"])
+
+    def step(self, step: Step) -> Outcome:
+        return Done(message="did it")
+
+
+class HarmlessEffect(Effect):
+    """Change something, or do what the argument says."""
+
+    name = "tests.effect.harmless"
+    danger = Danger.NONE

@@ -1,0 +1,1 @@
+"""The wheel, the sdist, the .deb and the .rpm."""

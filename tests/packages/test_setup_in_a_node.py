@@ -1,0 +1,168 @@
+"""From nothing to an action on a real server: the package, `agentctl setup`, the action; and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.node import CHECKOUT, Node
+from tests.servers.postgresql import newest_debian
+from tests.servers.process import await_that
+
+VERSION = newest_debian().parts[-2]
+POSTGRESQL = f"postgresql@{VERSION}-main.service"
+UNITS = {"postgresql": POSTGRESQL, "mariadb": "mariadb.service", "redis": "redis-server.service"}
+CREATED = {
+    "postgresql": ("runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT datname FROM pg_database"),
+    "mariadb": ("mariadb", "-Ne", "SHOW DATABASES"),
+    "redis": ("redis-cli", "ACL", "USERS"),
+}
+OWN_FILES = ("/etc/systemd/system", "/etc/polkit-1/rules.d", "/etc/dbus-1/system.d", "/etc/sysusers.d", "/etc/agent")
+
+
+class Host:
+    """A node without the checkout; its commands must succeed."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def ok(self, *argv: str, input: str | None = None) -> str:
+        done = self.node.run(*argv, timeout=400, input=input)
+        assert done.returncode == 0, (argv, done.stdout[-3000:], done.stderr[-3000:])
+        return done.stdout + done.stderr
+
+    def files(self) -> str:
+        """Every file that setup could have made, with its content."""
+        present = [folder for folder in OWN_FILES if self.node.run("test", "-d", folder).returncode == 0]
+        return self.ok("find", *present, "-type", "f", "-name", "*agent*", "-exec", "sha256sum", "{}", "+")
+
+    def user_of_agent(self) -> str:
+        return self.ok("ps", "-o", "user=", "-p", self.node.show("agent", "MainPID")).strip()
+
+
+@pytest.fixture(scope="module")
+def host(packages: Path, start_node: Callable[..., Node], tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """With three servers that run, and the package installed by apt without a network."""
+    node = start_node("packaged", binds=[f"{tmp_path_factory.mktemp('empty')}:{CHECKOUT}", f"{packages}:/packages"])
+    host = Host(node)
+    assert node.run("ls", f"{CHECKOUT}/agent").returncode != 0
+    if node.run("pg_lsclusters", "-h", VERSION, "main").returncode or not node.run("pg_lsclusters", "-h").stdout:
+        host.ok("pg_createcluster", VERSION, "main")
+    node.systemctl("start", *UNITS.values())
+    await_that(lambda: all(node.run(*each).returncode == 0 for each in CREATED.values()), 120, "three servers answer")
+    return host
+
+
+@pytest.fixture(scope="module")
+def installed(host: Host, packages: Path) -> Iterator[Host]:
+    """The package, installed as an operator does; another test purges it."""
+    (deb,) = packages.glob("*.deb")
+    host.ok("apt-get", "install", "--yes", f"/packages/{deb.name}")
+    yield host
+
+
+def test_nothing_runs_before_setup_and_several_servers_are_named(installed: Host) -> None:
+    assert installed.node.run("systemctl", "is-active", "agent").stdout == "inactive\n"
+    assert installed.node.run("systemctl", "is-enabled", "agent").stdout == "disabled\n"
+    before = installed.files()
+    refused = installed.node.run("agentctl", "setup")
+    assert refused.returncode == 2 and all(unit in refused.stderr for unit in UNITS.values()), refused.stderr
+    assert "would create the user agent" in installed.ok("agentctl", "setup", "--datastore", "redis", "--dry-run")
+    assert installed.files() == before and "agent" not in installed.ok(*CREATED["redis"]).split()
+
+
+@pytest.mark.parametrize(
+    ("datastore", "user", "words"),
+    [
+        ("postgresql", "postgres", ["database_create", "name=shop"]),
+        ("mariadb", "agent", ["database_create", "name=shop"]),
+        ("redis", "agent", ["database_user_create", "name=shop", "password=@-", 'databases:=["shop"]']),
+    ],
+)
+def test_setup_an_action_and_the_way_back(installed: Host, datastore: str, user: str, words: list[str]) -> None:
+    node, unit = installed.node, UNITS[datastore]
+    before, pid = installed.files(), node.show(unit, "MainPID")
+    said = installed.ok("agentctl", "setup", "--datastore", datastore)
+    assert "done: 1 of 1 pongs" in said and "FAULT" not in said, said
+    assert installed.user_of_agent() == user
+    again = installed.files()
+    assert "nothing to change" in installed.ok("agentctl", "setup", "--datastore", datastore)
+    assert installed.files() == again
+
+    installed.ok("agentctl", "schedule", "--wait", *words, input="correct-horse-battery\n")
+    assert "shop" in installed.ok(*CREATED[datastore]).split()
+    installed.ok("agentctl", "schedule", "--wait", "--yes", "replicante.service.restart")
+    assert node.show(unit, "MainPID") != pid
+    refused_another = node.run("agentctl", "setup", "--datastore", datastore, "--user", "nobody")
+    assert refused_another.returncode == 2 and "agentctl setup --remove" in refused_another.stderr
+
+    installed.ok("agentctl", "setup", "--remove")
+    assert installed.files() == before
+    assert node.run("systemctl", "is-active", "agent").stdout == "inactive\n"
+    accounts = {"mariadb": ("mariadb", "-Ne", "SELECT user FROM mysql.user"), "redis": CREATED["redis"]}
+    assert datastore not in accounts or "agent" not in installed.ok(*accounts[datastore]).split()
+
+
+def test_a_role_with_fewer_rights_and_a_certificate(installed: Host) -> None:
+    """As `agent`, PostgreSQL's own user keeps its files; the polkit rule follows the configuration."""
+    node = installed.node
+    installed.ok("agentctl", "setup", "--datastore", "postgresql", "--user", "agent", "--tls")
+    assert installed.user_of_agent() == "agent"
+    superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = 'agent'"
+    assert installed.ok(*CREATED["postgresql"][:-1], superuser).strip() == "f"
+    installed.ok("agentctl", "schedule", "--wait", "database_create", "name=of_agent")
+    installed.ok("agentctl", "schedule", "--wait", "database_delete", "name=of_agent", "--yes")
+    away = (
+        "--url",
+        "https://127.0.0.1:8000",
+        "--ca",
+        "/etc/agent/server.pem",
+        "--token-file",
+        "/etc/agent/admin.token",
+    )
+    assert "admin@packaged" in installed.ok("agentctl", *away, "--token-file", "/etc/agent/admin.token", "whoami")
+
+    rule = "/etc/polkit-1/rules.d/50-agent.rules"
+    assert "listed.service" not in node.read(rule)
+    node.write("/etc/agent/agent.toml", node.read("/etc/agent/agent.toml") + '[host]\nservices = ["listed.service"]\n')
+    await_that(lambda: "listed.service" in node.read(rule), 120, "agent-polkit.path makes the rule again")
+    edited = node.read("/etc/agent/agent.toml")
+    assert "nothing to change" in node.run("agentctl", "setup", "--datastore", "postgresql", "--user", "agent").stderr
+    assert node.read("/etc/agent/agent.toml") == edited
+    kept = installed.ok("agentctl", "setup", "--remove")
+    assert "kept /etc/agent/agent.toml: it was changed since" in kept and "dropped the role agent" in kept
+
+
+def test_an_upgrade_restarts_the_agent_and_a_purge_leaves_its_data(installed: Host, packages: Path) -> None:
+    node = installed.node
+    node.run("rm", "/etc/agent/agent.toml")
+    installed.ok("agentctl", "setup", "--datastore", "redis")
+    (deb,) = packages.glob("*.deb")
+    pid, before = node.show("agent", "MainPID"), installed.files()
+    installed.ok("apt-get", "install", "--yes", "--reinstall", f"/packages/{deb.name}")
+    assert node.show("agent", "ActiveState") == "active" and node.show("agent", "MainPID") != pid
+    assert installed.files() == before
+
+    data = installed.ok("find", "/var/lib/agent", "-name", "agent.db", "-o", "-name", "tokens.toml").split()
+    assert sorted(data) == ["/var/lib/agent/agent.db", "/var/lib/agent/tokens.toml"]
+    installed.ok("apt-get", "purge", "--yes", "datastore-host-agent")
+    assert installed.ok("ls", *data).split() == sorted(data)
+    left = installed.ok("find", "/etc", "/opt", "/usr/bin", "/usr/lib/systemd", "/usr/lib/sysusers.d", "/usr/share/doc",
+                        "-path", "*agent*").splitlines()  # fmt: skip
+    ours = (
+        "/etc/agent",
+        "/opt/agent",
+        "/agentctl",
+        "/agent.conf",
+        "/agent.service",
+        "/agent-",
+        "/50-agent",
+        "/datastore-host",
+    )
+    assert [line for line in left if any(name in line for name in ours)] == []
+    # As docs/runbook.rst says: a purge without `agentctl setup --remove` leaves the account.
+    assert "agent" in installed.ok(*CREATED["redis"]).split()
+    installed.ok("redis-cli", "ACL", "DELUSER", "agent")
+    installed.ok("redis-cli", "CONFIG", "REWRITE")

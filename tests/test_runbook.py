@@ -1,0 +1,61 @@
+"""docs/runbook.rst has every sentence that stops the start, and each alert has what to do about it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.agent_process import CHECKOUT
+
+RUNBOOK = (CHECKOUT / "docs/runbook.rst").read_text()
+OBSERVING = (CHECKOUT / "docs/observing.rst").read_text()
+CHECKS = (
+    "agent/auth/secret_file.py",
+    "agent/auth/tokens.py",
+    "agent/auth/trusted_file.py",
+    "agent/server/addresses_in_use.py",
+    "agent/server/command_line.py",
+    "agent/server/listeners.py",
+    "agent/server/startup_checks.py",
+    "agent/server/tls.py",
+    "agent/server/unix_sockets.py",
+)
+RAISED = ("ConfigError", "SecretUnreadable", "Untrusted")
+ADVICE = re.compile(r": (run|set|make|name|add|write|remove) .*")
+"""The end of a sentence that says what to do; the runbook may say more."""
+
+
+def sentences() -> Iterator[str]:
+    """What the checks of the start raise, with `…` for what differs."""
+    for file in CHECKS:
+        for call in ast.walk(ast.parse((CHECKOUT / file).read_text())):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in RAISED:
+                for argument in call.args:
+                    if isinstance(argument, ast.JoinedStr):
+                        yield "".join(str(getattr(part, "value", "")) if isinstance(part, ast.Constant) else "…"
+                                      for part in argument.values)  # fmt: skip
+
+
+def parts(sentence: str) -> list[str]:
+    """Those by which a reader finds it; none of a sentence that only passes another one on."""
+    return [part.strip(" :;(") for part in ADVICE.sub("", sentence).split("…") if len(part.strip(" :;(),")) > 8]
+
+
+@pytest.mark.parametrize("sentence", sorted(set(sentences())))
+def test_the_runbook_has_each_sentence_that_stops_the_start(sentence: str) -> None:
+    page = " ".join(RUNBOOK.split())
+    assert [part for part in parts(sentence) if part not in page] == []
+
+
+def test_there_are_sentences_to_find() -> None:
+    assert len([each for each in sentences() if parts(each)]) > 15
+
+
+def test_each_alert_has_what_to_do() -> None:
+    rules = yaml.safe_load((CHECKOUT / "monitoring/agent.rules.yml").read_text())
+    names = [rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    assert names and [name for name in names if f"\n``{name}``" not in OBSERVING] == []

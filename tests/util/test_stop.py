@@ -1,0 +1,84 @@
+"""A stop is asked for once and noticed at once."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from types import FrameType
+
+from agent.util.stop import Stop
+
+
+def test_the_first_reason_stays() -> None:
+    with Stop() as stop:
+        assert not stop.requested and stop.reason is None
+        stop.request("cancelled")
+        stop.request("timeout")
+        assert stop.requested and stop.reason == "cancelled"
+
+
+def test_of_many_that_ask_at_once_one_wins_for_all() -> None:
+    with Stop() as stop:
+        barrier, seen = threading.Barrier(16), []
+
+        def ask(reason: str) -> None:
+            barrier.wait()
+            stop.request(reason)
+            seen.append(stop.reason)
+
+        threads = [threading.Thread(target=ask, args=(f"reason {n}",)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(seen) == 16 and set(seen) == {stop.reason}
+
+
+def test_waiting_ends_with_the_request_or_with_the_time() -> None:
+    with Stop() as stop:
+        assert stop.wait(0.01) is False
+        threading.Timer(0.05, stop.request, ["enough"]).start()
+        began = time.monotonic()
+        assert stop.wait(60) is True
+        assert time.monotonic() - began < 60
+
+
+def test_a_selector_notices_it_and_goes_on_noticing() -> None:
+    with Stop() as stop:
+        assert select.select([stop], [], [], 0)[0] == []
+        threading.Timer(0.05, stop.request, ["enough"]).start()
+        assert select.select([stop], [], [], 10)[0] == [stop]
+        assert select.select([stop], [], [], 0)[0] == [stop]
+
+
+def test_a_signal_handler_may_ask_while_its_thread_is_asking() -> None:
+    with Stop() as stop:
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            stop.request("signal")
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        try:
+            with stop._lock:
+                signal.raise_signal(signal.SIGUSR1)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert stop.reason == "signal"
+
+
+def test_closed_it_gives_its_descriptor_back_and_writes_to_no_other() -> None:
+    stop = Stop()
+    descriptor = stop.fileno()
+    stop.close()
+    stop.close()
+    read, write = os.pipe()
+    try:
+        assert descriptor in (read, write)
+        stop.request("late")
+        assert stop.requested and select.select([read], [], [], 0)[0] == []
+    finally:
+        os.close(read)
+        os.close(write)

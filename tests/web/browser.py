@@ -1,0 +1,86 @@
+"""A real Chromium, and pages that note what a browser complains of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.agent_process import AgentProcess
+
+PROGRAM = "/usr/bin/chromium"
+LOST = re.compile("Not connected since .*[0-9]")
+OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+PATIENCE = 30_000
+"""Milliseconds that a fact may take on a busy machine."""
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for the tests of a file."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=list(OPTIONS))
+        yield started
+        started.close()
+
+
+class Visit:
+    """One person with a browser of their own, on the pages of one agent."""
+
+    def __init__(self, context: BrowserContext, agent: AgentProcess, port: int | None = None) -> None:
+        self.context, self.agent, self._port = context, agent, port
+        self.complaints: list[str] = []
+        """What the console said and scripts threw; empty at the end, but for what a test expects."""
+        context.set_default_timeout(PATIENCE)
+        self.page = self.new_page()
+
+    def new_page(self) -> Page:
+        page = self.context.new_page()
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        return page
+
+    def url(self, path: str = "/ui/") -> str:
+        return f"http://127.0.0.1:{self._port or self.agent.port}{path}"
+
+    def go(self, path: str = "/ui/") -> Page:
+        self.page.goto(self.url(path))
+        return self.page
+
+    def sign_in(self, token: str) -> Page:
+        page = self.go("/ui/")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(self.url("/ui/"))
+        return page
+
+    def forget_lost_connections(self) -> None:
+        """Forget what the browser itself says of requests that found no agent."""
+        self.complaints[:] = [each for each in self.complaints if "net::ERR" not in each]
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+
+
+@contextmanager
+def visiting(browser: Browser, agent: AgentProcess, port: int | None = None, **options: object) -> Iterator[Visit]:
+    """A visit in a fresh context, with options of `Browser.new_context`; ends without a complaint.
+
+    `port` leads to the agent where its own does not.
+    """
+    context = browser.new_context(**options)  # type: ignore[arg-type]
+    try:
+        visit = Visit(context, agent, port)
+        yield visit
+        assert visit.complaints == []
+    finally:
+        context.close()
