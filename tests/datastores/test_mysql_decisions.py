@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 from agent import config, supervisors
@@ -28,6 +29,8 @@ from tests.datastores.reports import into, nowhere
 from tests.servers.process import await_that
 
 Pair = tuple[AnyServer, AnyServer]
+
+SECOND = 1_700_000_000
 
 
 @pytest.fixture(scope="module", params=MAKES)
@@ -91,6 +94,14 @@ def dialect(server: AnyServer, statement: str) -> str:
 
 def change(server: AnyServer) -> str:
     return "CHANGE MASTER TO" if is_mariadb(server) else "CHANGE REPLICATION SOURCE TO"
+
+
+def at(second: int, server: AnyServer, *statements: str) -> None:
+    """Execute statements of root as if the clock of the server stood at this second."""
+    connection = pymysql.connect(unix_socket=str(server.socket), user="root", autocommit=True, ssl_disabled=True)
+    with closing(connection), connection.cursor() as cursor:
+        for statement in (f"SET TIMESTAMP = {second}", *statements):
+            cursor.execute(statement)
 
 
 @contextmanager
@@ -227,13 +238,14 @@ def purged(server: AnyServer) -> bool:
 def test_another_cluster_is_refused_although_forced_unless_adopted(
     pair: Pair, module_dir: Path, tmp_path: Path
 ) -> None:
-    """Also a MariaDB whose domain, server id and sequence numbers are those of the replica's own primary."""
+    """Also a MariaDB with the domain, server id, sequence numbers and seconds of the replica's own primary."""
     primary, replica = pair
+    at(SECOND, primary, "CREATE DATABASE IF NOT EXISTS last")
+    await_in_step(replica, primary)
     with type(primary)(module_dir / "c") as other:
         if is_mariadb(other):
             as_root(other, f"SET GLOBAL server_id = {primary.port}")
-        for name in range(30):
-            as_root(other, f"CREATE DATABASE other_{name}")
+        at(SECOND, other, *(f"CREATE DATABASE other_{number}" for number in range(40)))
         with_syncer(other)
         plan = planned((other, replica), tmp_path, force=True)
         assert plan.refusal and "belongs to another cluster" in plan.refusal.reason, plan

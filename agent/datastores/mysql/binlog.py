@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from threading import Timer
 
@@ -17,6 +19,12 @@ READER = "mariadb-binlog"
 ANY_LOG = "binary-log"
 """A file name is a required argument; it is not used with a GTID position."""
 EVENT = re.compile(rb"^#(\d+ +[\d:]+) server id \d+ .*\tGTID (\d+-\d+-\d+)")
+CHANGED_ROW = re.compile(rb"^### (?:INSERT INTO|UPDATE|DELETE FROM) ")
+NO_STATEMENT = (b"#", b"/*", b"SET ", b"START TRANSACTION", b"BEGIN", b"COMMIT", b"use ", b"DELIMITER", b"ROLLBACK")
+"""Lines that depend on the settings of a session or of the server that logged the transaction."""
+REWRITTEN = re.compile(rb"/\*.*?\*/|\bif (?:not )?exists\b|\bor replace\b|[`\s]+", re.IGNORECASE)
+"""What a replica adds to a statement that defines data (`slave_ddl_exec_mode`), and how the server quotes its own."""
+LINES_COMPARED = 1_000
 NOT_SENT = ("not in the master's binlog", "Could not find GTID state")
 
 
@@ -25,21 +33,36 @@ class NotSent(DatastoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """The time at which a transaction was first written, in the server's notation, and its GTID."""
+class Transaction:
+    """A transaction of the binary log: when it was first written, in the server's notation, its GTID and its content.
+
+    `rows` and `statements` are digests, empty for none: of the verb and table of each changed row, and of each
+    statement without what a replica rewrites. The values of rows are left out, as how many of them are logged is a
+    setting of each server.
+    """
 
     written: str
     gtid: str
+    rows: str
+    statements: str
+
+    def is_same_as(self, other: Transaction) -> bool | None:
+        """Whether both logs have one transaction; None if one logged rows and the other one statements."""
+        if (self.written, self.gtid) != (other.written, other.gtid):
+            return False
+        if bool(self.rows) != bool(other.rows):
+            return None
+        return self.rows == other.rows if self.rows else self.statements == other.statements
 
 
-def first_after(address: Address, position: str, programs: Path | None, timeout: float) -> Event | None:
+def first_after(address: Address, position: str, programs: Path | None, timeout: float) -> Transaction | None:
     """The first transaction after a GTID position; None if the position is the newest.
 
     Raises `NotSent` if the server cannot send from there, `DatastoreError` if the log cannot be read.
     """
     argv = [
         program(READER, programs), "--read-from-remote-server", "--to-last-log", "--skip-gtid-strict-mode",
-        f"--start-position={position}", ANY_LOG,
+        "--base64-output=decode-rows", "--verbose", f"--start-position={position}", ANY_LOG,
     ]  # fmt: skip
     with option_file(address, MARIADB) as options, Program(argv, options, stdout=subprocess.PIPE) as reading:
         end = Timer(timeout, reading.kill)
@@ -47,7 +70,8 @@ def first_after(address: Address, position: str, programs: Path | None, timeout:
         try:
             for line in reading.output:
                 if found := EVENT.match(line):
-                    return Event(" ".join(found[1].decode().split()), found[2].decode())
+                    written, gtid = " ".join(found[1].decode().split()), found[2].decode()
+                    return Transaction(written, gtid, *_content(reading.output))
             reading.finish()
         except DatastoreError as error:
             if any(words in str(error) for words in NOT_SENT):
@@ -56,3 +80,31 @@ def first_after(address: Address, position: str, programs: Path | None, timeout:
         finally:
             end.cancel()
     return None
+
+
+def _content(lines: Iterable[bytes]) -> tuple[str, str]:
+    """The digests of the rows and of the statements up to the next transaction."""
+    rows, statements = Digest(), Digest()
+    for line in lines:
+        if EVENT.match(line) or LINES_COMPARED in (rows.lines, statements.lines):
+            break
+        if CHANGED_ROW.match(line):
+            rows.add(line)
+        elif not line.startswith(NO_STATEMENT):
+            statements.add(b" ".join(REWRITTEN.sub(b" ", line).lower().split()))
+    return str(rows), str(statements)
+
+
+class Digest:
+    """A digest of lines, empty for none."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self._hash = sha256()
+
+    def add(self, line: bytes) -> None:
+        self._hash.update(line)
+        self.lines += 1
+
+    def __str__(self) -> str:
+        return self._hash.hexdigest() if self.lines else ""

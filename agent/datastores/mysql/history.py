@@ -163,7 +163,8 @@ def _same_history(
 ) -> tuple[bool | None, str]:
     """Whether a common GTID is the same transaction: MariaDB's GTIDs have no UUID, and server ids repeat.
 
-    A replica keeps the time of a transaction, so the same transaction has the same time on both.
+    A replica keeps the time of a transaction and what it does, so the same transaction is alike on both. The time alone
+    is no proof: it has seconds, and clusters that one run of a tool sets up have the same GTIDs in the same second.
     """
     if not common:
         return False, ""
@@ -175,10 +176,14 @@ def _same_history(
         except DatastoreError as error:
             unproved = f"transaction {gtid} cannot be read from the binary logs of both servers: {error}"
             continue
-        if any(event is None or event.gtid != gtid for event in pair):
+        mine, theirs = pair
+        if mine is None or theirs is None or {mine.gtid, theirs.gtid} != {gtid}:
             unproved = f"transaction {gtid} is not in the binary logs of both servers"
             continue
-        return pair[0] == pair[1], ""
+        same = mine.is_same_as(theirs)
+        if same is not None:
+            return same, ""
+        unproved = f"transaction {gtid} is logged by rows on one server and by statements on the other"
     return None, unproved
 
 
