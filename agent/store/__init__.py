@@ -58,6 +58,7 @@ class Store:
         self._opening = threading.Lock()
         self._readers: list[sqlite3.Connection] = []  # those that are not in use
         self._closed = 0  # how often
+        self._snapshots = threading.local()
         self._writer: sqlite3.Connection | None = None
         self._turn = threading.Lock()
         self._scrubbed = False  # the log may hold what an agent before this one had no time to empty it of
@@ -70,12 +71,18 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Several SELECTs as of one moment."""
+        """Several SELECTs as of one moment: those of this connection, and every `read` and snapshot of this thread."""
+        outer: sqlite3.Connection | None = getattr(self._snapshots, "connection", None)
+        if outer is not None:
+            yield outer
+            return
         with raised_as_unavailable(), self._reading() as connection:
             connection.execute("BEGIN")
+            self._snapshots.connection = connection
             try:
                 yield connection
             finally:
+                self._snapshots.connection = None
                 connection.execute("ROLLBACK")
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -149,7 +156,10 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own for one read; there are as many as there were reads at the same time."""
+        """The connection of this thread's snapshot, or one of its own: as many as there were reads at one time."""
+        if (snapshot := getattr(self._snapshots, "connection", None)) is not None:
+            yield snapshot
+            return
         closed, readers = self._closed, self._readers
         try:
             connection = readers.pop()

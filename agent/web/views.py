@@ -9,6 +9,7 @@ from zlib import crc32
 from flask import Response, current_app, request
 
 from agent.api import long_polling
+from agent.api.context import context
 from agent.web import current_user, templates
 from agent.web.page_header import Head
 from agent.web.static_files import DIGEST
@@ -51,8 +52,9 @@ def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], 
         return f"{DIGEST}.{who}.{head.tag()}.{tag()}"
 
     def body() -> Response:
-        now = whole()
-        page = rendered.page((request.full_path, now), lambda: templates.text(template, tag=now, **values()))
+        with context().store.snapshot():  # an action that ends meanwhile is not shown as running and as final
+            now = whole()
+            page = rendered.page((request.full_path, now), lambda: templates.text(template, tag=now, **values()))
         return Response(page, mimetype="text/html")
 
     return long_polling.respond(f"page {name} {who}", whole, body)

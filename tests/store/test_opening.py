@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import StoreUnavailable, StoreUnusable
-from agent.store import LOG_SIZE, Store
+from agent.store import LOG_SIZE, Store, actions
 from tests.agent_process import CHECKOUT
 from tests.store.scenes import schedule
 
@@ -65,6 +65,18 @@ def test_the_log_gets_small_again_after_a_reader_that_stayed_long(store: Store) 
     write(3)
     assert peak > 2 * LOG_SIZE - 2**20
     assert log.stat().st_size <= LOG_SIZE + 2**22
+
+
+def test_reads_of_a_thread_within_a_snapshot_are_of_one_moment(store: Store) -> None:
+    schedule(store)
+    with store.snapshot(), ThreadPoolExecutor(1) as other:
+        before = len(actions.queue(store))
+        other.submit(schedule, store).result()
+        with store.snapshot() as inner:
+            assert inner.execute("SELECT count(*) FROM actions").fetchone()[0] == before
+        assert len(actions.queue(store)) == before
+        assert len(other.submit(actions.queue, store).result()) == before + 1
+    assert len(actions.queue(store)) == before + 1
 
 
 def test_the_file_and_what_sqlite_puts_beside_it_are_for_their_owner_alone(store: Store) -> None:
