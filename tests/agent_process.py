@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-from tests.servers.process import pause_after
+from tests.servers.process import free_port, pause_after
 from tests.warm_start import Forked, WarmStart, imports_the_same
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -338,13 +338,6 @@ def with_test_kinds(config: str) -> str:
         if "\n[agent]\n" in f"\n{config}":
             return config.replace("[agent]\n", "[agent]\ntest_kinds = true\n", 1)
     return config
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_agents(name: str) -> bool:

@@ -15,7 +15,8 @@ from agent.config import Settings
 from agent.config.mistakes import Mistake
 from agent.datastores.base import DatastoreRefused
 from agent.errors import ConfigError
-from tests.agent_process import CHECKOUT, StartAgent, free_port
+from tests.agent_process import CHECKOUT, StartAgent
+from tests.servers.process import free_port
 
 STRANGERS = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
 HARMLESS = "names of headers that hold no credentials"

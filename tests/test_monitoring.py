@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.agent_process import CHECKOUT, AgentProcess, eventually, free_port
+from tests.agent_process import CHECKOUT, AgentProcess, eventually
 from tests.callbacks.receivers import config
 from tests.conformance.shapes import FAIL, PING, SUCCESS
-from tests.servers.process import program
+from tests.servers.process import free_port, program
 from tests.servers.prometheus import PATIENCE, Prometheus
 from tests.servers.redis import RedisServer
 

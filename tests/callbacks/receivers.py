@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from tests.agent_process import AgentProcess, eventually, free_port
+from tests.agent_process import AgentProcess, eventually
+from tests.servers.process import free_port
 
 TAKE = "204"
 

@@ -15,9 +15,10 @@ import pytest
 from agent import config as configuration
 from agent.errors import ConfigError
 from agent.store import Store, outbox
-from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually, free_port
+from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
 from tests.callbacks.receivers import Receiver, config, outcomes
 from tests.chaos.test_clock import STEADY_SLEEP, Clock
+from tests.servers.process import free_port
 from tests.store.scenes import finish, schedule
 from tests.trust.certificates import Authority
 

@@ -13,8 +13,9 @@ import pytest
 
 from agent.callbacks import post as module
 from agent.callbacks.post import NotTaken, Post
-from tests.agent_process import eventually, free_port
+from tests.agent_process import eventually
 from tests.callbacks.receivers import Receiver
+from tests.servers.process import free_port
 from tests.trust.certificates import Authority
 
 TIMEOUT = 0.3

@@ -21,8 +21,9 @@ import pytest
 from agent.auth import token_file, tokens
 from agent.cli.doctor import state
 from agent.store.migrate import migrations
-from tests.agent_process import CHECKOUT, AgentProcess, free_port
+from tests.agent_process import CHECKOUT, AgentProcess
 from tests.cli.calling import Ended, call
+from tests.servers.process import free_port
 from tests.servers.redis import RedisServer
 from tests.trust.certificates import Authority
 

@@ -12,8 +12,8 @@ from agent import config
 from agent.cli import agent_unit
 from agent.cli.doctor import mending, units
 from agent.tools import polkit
-from tests.agent_process import free_port
 from tests.cli.calling import Ended, Typed, call
+from tests.servers.process import free_port
 
 
 def fixed(folder: Path, text: str = "", *words: str, stdin: str | Typed = "") -> Ended:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,14 +19,31 @@ from typing import TypeVar
 
 Fact = TypeVar("Fact")
 
+FIRST_PORT, EPHEMERAL_PORTS, SHARES = 10_000, 32_768, 8
 BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A TCP port of the loopback address without a listener, below those that the kernel gives to connections.
+
+    A server may need seconds until it listens, in which the kernel would give a port of its own choice to others. Each
+    process of a run has its share of the ports, and none is given twice by one process.
+    """
+    while True:
+        port = next(_ports)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+def _own_ports() -> Iterator[int]:
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SHARES
+    ports = [*range(FIRST_PORT + own, EPHEMERAL_PORTS, SHARES)]
+    random.shuffle(ports)
+    return itertools.cycle(ports)
+
+
+_ports = _own_ports()
 
 
 def await_that(fact: Callable[[], Fact], timeout: float = 10.0, what: str = "the fact") -> Fact:

@@ -8,6 +8,7 @@ from tests.servers.cache import cached
 from tests.servers.process import await_that, free_port, kill_pid, program, run
 from tests.servers.server import Server
 
+START_DAEMON = Path(__file__).with_name("start_daemon.sh")
 MAKES = ("redis", "valkey")
 
 
@@ -53,8 +54,8 @@ class RedisServer(Server):
 
     @property
     def start_command(self) -> list[str]:
-        """Starts the server as a daemon that writes its pidfile."""
-        return [self.binary, str(self.config)]
+        """Starts the server as a daemon and waits for its pidfile."""
+        return ["/bin/sh", str(START_DAEMON), str(self.pidfile), self.name, self.binary, str(self.config)]
 
     def answers(self) -> bool:
         """Whether it says PONG; it does not while it loads its data."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_process import CHECKOUT, PREFIX, AgentProcess, free_port
+from tests.agent_process import CHECKOUT, PREFIX, AgentProcess
 from tests.conftest import close_all
+from tests.servers.process import free_port
 from tests.trust.guarded import StartGuarded
 
 pytestmark = pytest.mark.usefixtures("cold_agents")
