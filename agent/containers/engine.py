@@ -72,11 +72,12 @@ class Container:
 class Engine:
     """A conversation with the engine, closed with its `with` block. All calls raise `EngineFailed`.
 
-    With `stop`, reads are repeated until an engine that is being restarted answers again.
+    With `stop`, reads are repeated until an engine that is being restarted answers again; `was_lost` tells that it was.
     """
 
     def __init__(self, options: Containers, stop: Stop | None = None) -> None:
         self.stop_timeout = options.stop_timeout
+        self.was_lost = False
         self._stop = stop
         self._options = options
         self._client: Any = None
@@ -156,9 +157,15 @@ class Engine:
 
     def _read(self, ask: Callable[[], Answer], *, missing: str = "") -> Answer:
         def read() -> Answer:
+            self._asked(self._reach)
             return self._asked(ask, missing=missing)
 
-        return read() if self._stop is None else repeated(read, EngineLost, self._stop)
+        return self._asked(ask, missing=missing) if self._stop is None else repeated(read, EngineLost, self._stop)
+
+    def _reach(self) -> None:
+        """Raises `OSError` where no engine listens: the package would leave a socket open."""
+        if connection := _connected(self._options.engine, self._options.timeout):
+            connection.close()
 
     def _asked(self, ask: Callable[[], Answer], *, missing: str = "", allowed: float | None = None) -> Answer:
         """What the engine answers. `missing` is what its 404 means."""
@@ -174,6 +181,7 @@ class Engine:
         except (DockerException, RequestException, HTTPException, OSError) as error:
             why = _reason(error, self._options.timeout if allowed is None else allowed)
             failure = EngineLost if _is_lost(error) else EngineFailed
+            self.was_lost |= failure is EngineLost
             raise failure(f"the engine at {self._options.engine} (containers.engine) {why}") from error
 
 

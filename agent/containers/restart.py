@@ -92,6 +92,9 @@ def _told(engine: Engine, progress: Progress, timeout: float, stop: Stop) -> Pro
     if stays:
         ended = progress | {"state": "running", "message": container.message}
         return {name: value for name, value in ended.items() if name != "since"}
+    if not container.up and engine.was_lost:
+        # Not by itself: an engine that is stopped ends what it has just restarted too.
+        return progress | {"state": "noted", "was": container.started, "message": container.message}
     _refuse_what_will_not_come(container, progress, timeout)
     return progress | {"message": container.message}
 

@@ -216,6 +216,29 @@ def test_an_engine_that_is_restarted_meanwhile_is_asked_once_it_is_back(docker: 
     assert (starts(docker, "shop"), status(docker, "shop")) == (2, "running")
 
 
+def test_a_container_that_its_engine_ends_after_the_restart_is_started_again(
+    docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine ends its containers when it is stopped, also one that it has just restarted."""
+    run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker)))
+    ask, back = Engine.restart, threading.Thread(target=docker.start)
+
+    def asked_and_stopped(engine: Engine, id: str) -> None:
+        ask(engine, id)
+        if back.ident is None:
+            docker.stop()
+            back.start()
+
+    monkeypatch.setattr(Engine, "restart", asked_and_stopped)
+    try:
+        ended = perform_steps(kind, args={"container": "shop"})[-1]
+    finally:
+        back.join()
+    assert isinstance(ended, Done), ended
+    assert (starts(docker, "shop"), status(docker, "shop")) == (3, "running")
+
+
 def test_a_request_whose_answer_was_lost_is_looked_after_and_not_repeated(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
