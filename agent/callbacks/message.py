@@ -12,14 +12,14 @@ from agent.config import Callbacks
 from agent.models import Json, Requester, State
 from agent.store import Store, async_actions
 from agent.store.async_actions import AsyncAction
-from agent.store.outbox import Head
+from agent.store.outbox import PendingCallback
 from agent.util import trace_context
 from agent.wire.rows import async_action_fields
 
 FINAL, TEST = "action.final", "callback.test"
 
 
-def body(store: Store, head: Head) -> bytes:
+def body(store: Store, head: PendingCallback) -> bytes:
     """The AsyncAction. What is known of its end is left out of events before the end. Raises `StoreUnavailable`."""
     found = async_actions.by_seq(store, head.seq)
     if head.event != FINAL:
@@ -37,10 +37,10 @@ def test(options: Callbacks, node: str) -> tuple[bytes, dict[str, str]]:
         approved_by=None,
     )  # fmt: skip
     content = _encoded(async_action_fields(sample))
-    return content, headers(options, node, Head(0, TEST, None, 0, name, "{}"), content)
+    return content, headers(options, node, PendingCallback(0, TEST, None, 0, name, "{}"), content)
 
 
-def headers(options: Callbacks, node: str, head: Head, content: bytes) -> dict[str, str]:
+def headers(options: Callbacks, node: str, head: PendingCallback, content: bytes) -> dict[str, str]:
     """All headers, signed with the secrets as they are now. Raises `SecretUnreadable`."""
     found = {
         "Content-Type": "application/json",
@@ -61,7 +61,7 @@ def headers(options: Callbacks, node: str, head: Head, content: bytes) -> dict[s
     return found | signed | {hmac_signature.HEADER: hmac_signature.sign(secrets[0], content)}
 
 
-def _request_of(head: Head) -> dict[str, str]:
+def _request_of(head: PendingCallback) -> dict[str, str]:
     """The ids of the request that the action came from, and the state of its trace."""
     sent = json.loads(head.headers)
     found = {"X-Request-Id": head.x_request_id, "traceparent": head.traceparent}
@@ -76,6 +76,6 @@ def _encoded(fields: dict[str, Json]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def _id(head: Head) -> str:
+def _id(head: PendingCallback) -> str:
     """The id of a message, which names its event: Standard Webhooks sign it with the body."""
     return f"{head.action_id}_{head.event.removeprefix('action.')}_{head.event_id}"

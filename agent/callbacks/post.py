@@ -17,7 +17,7 @@ ANSWER = 65536
 """Bytes of an answer that are read, so that the receiver is not cut short; they are discarded."""
 
 
-class NotTaken(Exception):
+class NotAccepted(Exception):
     """The receiver did not answer with 2xx; the message says what it did.
 
     `status` is 0 without an answer. `retry_after`: seconds until the receiver wants another attempt.
@@ -44,7 +44,7 @@ class Post:
         self._held: socket.socket | None = None
 
     def send(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Raises `NotTaken`. Sends once.
+        """Raises `NotAccepted`. Sends once.
 
         Follows no redirect and asks no proxy, whatever the environment says; certificates are verified.
         """
@@ -57,12 +57,12 @@ class Post:
             status, retry_after = self._answered(body, headers)
         except (OSError, HTTPException) as error:
             late = self._over or time.monotonic() >= self._deadline
-            raise NotTaken(f"no answer within {self._timeout:g} s" if late else _reason(error)) from None
+            raise NotAccepted(f"no answer within {self._timeout:g} s" if late else _reason(error)) from None
         finally:
             limit.cancel()
             self._let_go()
         if not 200 <= status < 300:
-            raise NotTaken(f"it answered {status}", status, retry_after)
+            raise NotAccepted(f"it answered {status}", status, retry_after)
 
     def cut(self) -> None:
         """End it, from any thread, also where it has yet to begin or to connect."""

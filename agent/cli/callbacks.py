@@ -13,7 +13,7 @@ import click
 from agent import config
 from agent.auth.secret_file import SecretUnreadable
 from agent.callbacks import message
-from agent.callbacks.post import NotTaken, Post
+from agent.callbacks.post import NotAccepted, Post
 from agent.cli import exits
 from agent.cli.exits import Missing, Usage
 from agent.cli.host import as_owner
@@ -144,7 +144,7 @@ def _tried(settings: Settings, options: Callbacks, number: int, url: str) -> str
     began, reason = time.monotonic(), ""
     try:
         Post(url, options.timeout).send(*message.test(options, settings.agent.node))
-    except (NotTaken, SecretUnreadable) as error:
+    except (NotAccepted, SecretUnreadable) as error:
         reason = str(error)
     result = f"not accepted: {reason}" if reason else f"accepted after {(time.monotonic() - began) * 1000:.0f} ms"
     print(f"{number:<6} {_origin(url):40} {result}")

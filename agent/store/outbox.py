@@ -21,12 +21,12 @@ END = "UPDATE receivers SET ended = 1, waited = 0, pause = 0 WHERE id = ?"
 RESUME = "UPDATE receivers SET ended = 0, failure = NULL WHERE id = ?"
 CLEAR = "DELETE FROM outbox WHERE receiver_id = ?"
 
-HEAD = """
+NEXT_PENDING = """
     SELECT event_id, event, held, actions.seq, actions.id, actions.headers, x_request_id, traceparent
     FROM outbox JOIN actions ON actions.seq = action_seq
     WHERE receiver_id = ? ORDER BY event_id LIMIT 1
 """
-STRIKE = "DELETE FROM outbox WHERE receiver_id = :receiver AND event_id = :event_id"
+REMOVE_DELIVERED = "DELETE FROM outbox WHERE receiver_id = :receiver AND event_id = :event_id"
 WAITED = """
     UPDATE receivers SET waited = waited + :seconds, pause = :pause, failure = :failure WHERE id = :receiver
 """
@@ -60,7 +60,7 @@ Row = dict[str, float | str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class PendingCallback:
     """The next callback of a receiver: an event, why the action is held if that is the event, and the action's ids.
 
     `headers` are those that the action records, as JSON.
@@ -99,10 +99,10 @@ def set_receivers(store: Store, urls: Sequence[str], events: Sequence[str]) -> t
     return store.write(lambda connection: _set_receivers(connection, urls, events))
 
 
-def head(store: Store, receiver: int) -> Head | None:
-    """What has waited longest for this receiver."""
-    rows = store.read(HEAD, (receiver,))
-    return Head(*rows[0]) if rows else None
+def next_pending(store: Store, receiver: int) -> PendingCallback | None:
+    """The oldest pending callback of this receiver; None if there is none."""
+    rows = store.read(NEXT_PENDING, (receiver,))
+    return PendingCallback(*rows[0]) if rows else None
 
 
 def undelivered(store: Store, seq: int) -> dict[str, bool]:
@@ -110,16 +110,16 @@ def undelivered(store: Store, seq: int) -> dict[str, bool]:
     return {url: bool(waits) for url, waits in store.read(UNDELIVERED, (seq,))}
 
 
-def strike(store: Store, receiver: int, event_id: int, waited: float | None) -> None:
+def remove_delivered(store: Store, receiver: int, event_id: int, waited: float | None) -> None:
     """Record the delivery, after so many seconds in which the receiver was unreachable; None if it was not."""
     row: Row = {"receiver": receiver, "event_id": event_id, "seconds": waited, "pause": 0.0, "failure": None}
     if waited is None:
-        store.write_one(STRIKE, row)
+        store.write_one(REMOVE_DELIVERED, row)
     else:
-        store.write(lambda connection: _each(connection, (STRIKE, WAITED), row))
+        store.write(lambda connection: _each(connection, (REMOVE_DELIVERED, WAITED), row))
 
 
-def put_off(store: Store, receiver: int, waited: float, pause: float, keep: float, failure: str) -> int:
+def postpone(store: Store, receiver: int, waited: float, pause: float, keep: float, failure: str) -> int:
     """Record that the receiver was unreachable for so many seconds more, and why; the next try is after `pause`.
 
     Drops what has waited `keep` seconds; returns how much that was.

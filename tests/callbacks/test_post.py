@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.callbacks import post as module
-from agent.callbacks.post import NotTaken, Post
+from agent.callbacks.post import NotAccepted, Post
 from tests.agent_process import eventually
 from tests.callbacks.receivers import Receiver
 from tests.servers.process import free_port
@@ -93,7 +93,7 @@ def send(url: str, timeout: float = TIMEOUT) -> float:
 def fails(post: Post) -> tuple[str, float]:
     """Why it was not taken, and how long that took."""
     begin = time.monotonic()
-    with pytest.raises(NotTaken) as reason:
+    with pytest.raises(NotAccepted) as reason:
         post.send(b"{}", {})
     return str(reason.value), time.monotonic() - begin
 
@@ -208,5 +208,5 @@ def test_an_encrypted_one_is_taken_and_cut_like_any_other(tmp_path: Path, monkey
 
 
 def test_the_usual_port_of_an_address_in_brackets_is_no_part_of_it() -> None:
-    with pytest.raises(NotTaken, match=r"^(Connection refused|Cannot assign requested address)$"):
+    with pytest.raises(NotAccepted, match=r"^(Connection refused|Cannot assign requested address)$"):
         Post("http://[::1]/", TIMEOUT).send(b"", {})

@@ -87,13 +87,13 @@ def tried(receiver: Receiver, more: int) -> None:
 
 def test_pauses_double_up_to_the_longest(receiver: Receiver, ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    put_off = outbox.put_off
+    put_off = outbox.postpone
 
     def noted(store: Store, receiver: int, waited: float, pause: float, keep: float, failure: str) -> int:
         pauses.append(pause)
         return put_off(store, receiver, waited, pause, keep, failure)
 
-    monkeypatch.setattr(outbox, "put_off", noted)
+    monkeypatch.setattr(outbox, "postpone", noted)
     receiver.behaviours = {"/": "500"}
     ended()
     eventually(lambda: len(pauses) > 5, "six attempts")
@@ -111,13 +111,13 @@ def test_pauses_double_up_to_the_longest(receiver: Receiver, ended: Ended, monke
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that the thread would make; it makes none."""
     found: list[float] = []
-    put_off = outbox.put_off
+    put_off = outbox.postpone
 
     def noted(store: Store, receiver: int, waited: float, pause: float, keep: float, failure: str) -> int:
         found.append(pause)
         return put_off(store, receiver, waited, pause, keep, failure)
 
-    monkeypatch.setattr(outbox, "put_off", noted)
+    monkeypatch.setattr(outbox, "postpone", noted)
     return found
 
 
@@ -170,14 +170,14 @@ def test_410_ends_the_subscription(receiver: Receiver, ended: Ended, store: Stor
 def test_only_time_in_which_something_waits_counts(
     receiver: Receiver, ended: Ended, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[outbox.Head | None] = []
-    head = outbox.head
+    found: list[outbox.PendingCallback | None] = []
+    head = outbox.next_pending
 
-    def noted(store: Store, receiver: int) -> outbox.Head | None:
+    def noted(store: Store, receiver: int) -> outbox.PendingCallback | None:
         found.append(head(store, receiver))
         return found[-1]
 
-    monkeypatch.setattr(outbox, "head", noted)
+    monkeypatch.setattr(outbox, "next_pending", noted)
     receiver.behaviours = {"/": "500"}
     ended()
     tried(receiver, 2)
@@ -231,7 +231,7 @@ def test_time_that_could_not_be_written_down_is_owed(
     finish(store)
     options = Callbacks((receiver.url(),), keep=KEEP, timeout=0.2 * KEEP)
     with monkeypatch.context() as full:
-        full.setattr(outbox, "put_off", unwritable)
+        full.setattr(outbox, "postpone", unwritable)
         told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
         for _ in range(6):
             tried(receiver, 2)
@@ -247,7 +247,7 @@ def test_time_that_could_not_be_written_down_is_owed(
 def test_what_was_taken_is_not_told_again_because_that_cannot_be_written_down(
     receiver: Receiver, ended: Ended, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strike, failures, lines = outbox.strike, [1, 2, 3], list[Any]()
+    strike, failures, lines = outbox.remove_delivered, [1, 2, 3], list[Any]()
 
     def unwritable(*args: Any) -> None:
         if failures:
@@ -255,7 +255,7 @@ def test_what_was_taken_is_not_told_again_because_that_cannot_be_written_down(
             raise StoreUnavailable("full", layers=["the disk is full"])
         strike(*args)
 
-    monkeypatch.setattr(outbox, "strike", unwritable)
+    monkeypatch.setattr(outbox, "remove_delivered", unwritable)
     monkeypatch.setattr(log, "store_unavailable", lines.append)
     ids = [ended(), ended()]
     eventually(lambda: waiting(store) == 0, "it is struck off")
@@ -285,7 +285,7 @@ def test_pauses_double_also_while_nothing_can_be_written(
         raise StoreUnavailable("full", layers=["the disk is full"])
 
     with monkeypatch.context() as full:
-        full.setattr(outbox, "put_off", unwritable)
+        full.setattr(outbox, "postpone", unwritable)
         full.setattr(log, "store_unavailable", lines.append)
         receiver.behaviours = {"/": "500"}
         last = ended()
@@ -305,7 +305,7 @@ def test_time_in_which_nothing_can_be_written_counts_once_it_can(
 
     receiver.behaviours = {"/": "500"}
     with monkeypatch.context() as full:
-        full.setattr(outbox, "put_off", unwritable)
+        full.setattr(outbox, "postpone", unwritable)
         ended()
         tried(receiver, 2)
         steady.ahead += 1.1 * KEEP

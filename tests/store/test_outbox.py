@@ -35,9 +35,9 @@ def receivers(store: Store, *urls: str) -> dict[str, int]:
 def events(store: Store, receiver: int) -> list[tuple[str, str, str | None]]:
     """Event, action and reason of everything that is pending, delivered one by one."""
     found = []
-    while (head := outbox.head(store, receiver)) is not None:
+    while (head := outbox.next_pending(store, receiver)) is not None:
         found.append((head.event, head.action_id, head.held))
-        outbox.strike(store, receiver, head.event_id, None)
+        outbox.remove_delivered(store, receiver, head.event_id, None)
     return found
 
 
@@ -67,10 +67,10 @@ def test_the_head_is_what_waits_longest_and_each_has_its_own(store: Store) -> No
     for _ in range(3):
         schedule(store)
         done.append(finish(store))
-    head = outbox.head(store, ids[HERE])
+    head = outbox.next_pending(store, ids[HERE])
     assert head is not None
     assert head.action_id == done[0]
-    outbox.strike(store, ids[HERE], head.event_id, None)
+    outbox.remove_delivered(store, ids[HERE], head.event_id, None)
     assert waiting(store) == [(HERE, each) for each in done[1:]] + [(THERE, each) for each in done]
 
 
@@ -94,9 +94,9 @@ def test_what_is_yet_to_be_told_is_not_pruned_nor_deleted_by_anybody(store: Stor
         finish(store)
     for receiver, told in ((ids[HERE], 3), (ids[THERE], 2)):
         for _ in range(told):
-            head = outbox.head(store, receiver)
+            head = outbox.next_pending(store, receiver)
             assert head is not None
-            outbox.strike(store, receiver, head.event_id, None)
+            outbox.remove_delivered(store, receiver, head.event_id, None)
     assert retention.prune(store, 0, 100) == 2
     with pytest.raises(sqlite3.IntegrityError, match="undelivered callback"):
         store.write_one("DELETE FROM actions", {})
@@ -109,14 +109,14 @@ def test_time_goes_on_only_while_somebody_is_waited_for(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
-    assert outbox.put_off(store, receiver, 5.0, 4.0, keep=10.0, failure="away") == 0
+    assert outbox.postpone(store, receiver, 5.0, 4.0, keep=10.0, failure="away") == 0
     schedule(store)
     finish(store)  # in a pause of 4 seconds: its time begins after that
-    assert outbox.put_off(store, receiver, 4.9, 8.0, keep=10.0, failure="away") == 0
-    assert outbox.put_off(store, receiver, 0.1, 8.0, keep=10.0, failure="away") == 1
+    assert outbox.postpone(store, receiver, 4.9, 8.0, keep=10.0, failure="away") == 0
+    assert outbox.postpone(store, receiver, 0.1, 8.0, keep=10.0, failure="away") == 1
     assert len(waiting(store)) == 1
-    assert outbox.put_off(store, receiver, 8.9, 16.0, keep=10.0, failure="away") == 0
-    assert outbox.put_off(store, receiver, 0.2, 16.0, keep=10.0, failure="away") == 1
+    assert outbox.postpone(store, receiver, 8.9, 16.0, keep=10.0, failure="away") == 0
+    assert outbox.postpone(store, receiver, 0.2, 16.0, keep=10.0, failure="away") == 1
     assert waiting(store) == []
 
 
@@ -124,14 +124,14 @@ def test_what_ends_after_a_receiver_was_reached_again_waits_from_then(store: Sto
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
-    outbox.put_off(store, receiver, 5.0, 4.0, keep=10.0, failure="away")
-    head = outbox.head(store, receiver)
+    outbox.postpone(store, receiver, 5.0, 4.0, keep=10.0, failure="away")
+    head = outbox.next_pending(store, receiver)
     assert head is not None
-    outbox.strike(store, receiver, head.event_id, 4.1)
+    outbox.remove_delivered(store, receiver, head.event_id, 4.1)
     schedule(store)
     finish(store)
-    assert outbox.put_off(store, receiver, 9.9, 1.0, keep=10.0, failure="away") == 0
-    assert outbox.put_off(store, receiver, 0.2, 1.0, keep=10.0, failure="away") == 1
+    assert outbox.postpone(store, receiver, 9.9, 1.0, keep=10.0, failure="away") == 0
+    assert outbox.postpone(store, receiver, 0.2, 1.0, keep=10.0, failure="away") == 1
 
 
 def test_a_receiver_that_is_away_for_long_makes_a_prune_no_slower(store: Store) -> None:
@@ -208,11 +208,11 @@ def test_a_standing_has_the_last_failure_until_a_delivery(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
-    outbox.put_off(store, receiver, 1.0, 1.0, keep=100.0, failure="it answered 500")
+    outbox.postpone(store, receiver, 1.0, 1.0, keep=100.0, failure="it answered 500")
     assert outbox.receivers(store)[0].failure == "it answered 500"
     events(store, receiver)
     assert outbox.receivers(store)[0].failure == "it answered 500", "only a delivery after a failure writes more"
-    outbox.strike(store, receiver, 0, 0.0)
+    outbox.remove_delivered(store, receiver, 0, 0.0)
     assert outbox.receivers(store)[0].failure is None
 
 
