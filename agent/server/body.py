@@ -9,7 +9,7 @@ UNREAD = 64 * 1024
 """Bytes: a longer unread body is not received; the connection is closed."""
 
 
-class Unready(BaseException):
+class BodyIncomplete(BaseException):
     """The application reads what has not arrived. The worker receives it and calls the application once more.
 
     So the application checks rights first, and no thread waits for a body. Not an `Exception`, which the application
@@ -17,7 +17,7 @@ class Unready(BaseException):
     """
 
 
-class Contradiction(ValueError):
+class AmbiguousLength(ValueError):
     """The headers do not say clearly where the body ends."""
 
 
@@ -25,11 +25,11 @@ class Body:
     """Not thread-safe: it has one owner at a time, as its connection has."""
 
     def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
-        """`headers` with their names in upper case. Raises `Contradiction`."""
+        """`headers` with their names in upper case. Raises `AmbiguousLength`."""
         coding = [value.rpartition(",")[2].strip().lower() for name, value in headers if name == "TRANSFER-ENCODING"]
         lengths = [value for name, value in headers if name == "CONTENT-LENGTH"]
         if (coding and (coding[-1] != "chunked" or lengths)) or len(lengths) > 1:
-            raise Contradiction
+            raise AmbiguousLength
         self._chunks = Chunks() if coding else None
         self._length = int(lengths[0]) if lengths else 0
         self._bytes = bytearray()
@@ -92,12 +92,12 @@ class Body:
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes, fewer only at the end, all unless given.
 
-        Raises `Unready`, and `OSError` for chunks that break off.
+        Raises `BodyIncomplete`, and `OSError` for chunks that break off.
         """
         end = self._read + size if size >= 0 else self._length if self._chunks is None else sys.maxsize
         if not self.complete and len(self._bytes) < end:
             self.wanted = end
-            raise Unready
+            raise BodyIncomplete
         if self._broken and self._chunks is not None and len(self._bytes) < end:
             raise ConnectionError("the chunks break off")
         with memoryview(self._bytes) as there:

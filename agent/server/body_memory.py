@@ -6,7 +6,7 @@ MOST = 32 * 1024 * 1024
 """Bytes of all large bodies together."""
 
 
-class Room:
+class BodyMemory:
     """The connections whose requests have a large body, the oldest first, with the bytes that each may take."""
 
     def __init__(self, most: int = MOST) -> None:

@@ -7,7 +7,7 @@ from agent import log
 from agent.server.connection import Connection, Phase
 
 
-class Crowd:
+class ConnectionLimit:
     """At most `most` connections, and half of that from one address."""
 
     def __init__(self, most: int) -> None:

@@ -16,13 +16,13 @@ from gunicorn.http.errors import NoMoreData
 
 from agent import log
 from agent.server import heads
-from agent.server.body_memory import Room
+from agent.server.body_memory import BodyMemory
 from agent.server.connection import Connection, Phase
-from agent.server.connections import Crowd
+from agent.server.connections import ConnectionLimit
 from agent.server.exchange import CONTINUE, Exchange, Next
-from agent.server.lane import Lane
 from agent.server.refusals import answer, status_of
-from agent.server.stream import PIECE, Gone
+from agent.server.resume_queue import ResumeQueue
+from agent.server.stream import PIECE, ClientGone
 from agent.server.threads import Threads
 
 READ = 30.0
@@ -45,7 +45,7 @@ ACCEPTED = 64
 """Connections accepted at once, before those that are there get their turn."""
 
 
-class Reception:
+class EventLoop:
     """Used by the loop's thread; `leave` by any, and by signal handlers."""
 
     def __init__(
@@ -59,9 +59,9 @@ class Reception:
         """`tls` gives the context of a new connection; those of unix sockets are never encrypted."""
         self._config, self._tls = config, tls
         self._threads = Threads(config.threads, lambda exchange: exchange.run(application, access_log))
-        self._crowd = Crowd(config.worker_connections)
-        self._room = Room()
-        self._lane = Lane()
+        self._connection_limit = ConnectionLimit(config.worker_connections)
+        self._body_memory = BodyMemory()
+        self._resume_queue = ResumeQueue()
         self._impatient: dict[Connection, float] = {}
         self._next_look = 0.0
         self._left: float | None = None
@@ -76,7 +76,7 @@ class Reception:
     @property
     def empty(self) -> bool:
         """Whether nothing is left to be brought to its end."""
-        return not len(self._crowd)
+        return not len(self._connection_limit)
 
     def leave(self) -> None:
         """Accept nothing more, and let what has begun come to its end."""
@@ -86,13 +86,13 @@ class Reception:
 
     def turn(self) -> None:
         """Wait for whatever comes first, `LOOK` seconds at most, and let everybody go on who can."""
-        until = min((self._lane.open_at, *self._impatient.values()))
+        until = min((self._resume_queue.open_at, *self._impatient.values()))
         for key, _ in self._poller.select(max(0.0, min(LOOK, until - time.monotonic()))):
             key.data()
         now = time.monotonic()
         for connection in [each for each, until in self._impatient.items() if until <= now]:
             self._submit(connection)
-        if (resumed := self._lane.take(now)) is not None:
+        if (resumed := self._resume_queue.take(now)) is not None:
             self._submit(resumed)
         if now >= self._next_look:
             self._next_look = now + LOOK
@@ -102,7 +102,7 @@ class Reception:
     def close(self) -> None:
         """Drop all connections but those that threads have, which end with the process."""
         self._stop_listening()
-        for connection in self._crowd:
+        for connection in self._connection_limit:
             if connection.phase is not Phase.THREAD:
                 self._drop(connection)
         self._threads.close()
@@ -112,11 +112,11 @@ class Reception:
         if self._left is not None:
             self._stop_listening()
         for connection, run in self._threads.handed_back():
-            self._lane.leave(connection)
+            self._resume_queue.leave(connection)
             self._finish(connection, run)
         for connection in self._threads.resumed():
-            if connection in self._crowd and connection.phase is Phase.PARKED:
-                self._lane.add(connection)
+            if connection in self._connection_limit and connection.phase is Phase.PARKED:
+                self._resume_queue.add(connection)
 
     def _listen(self) -> None:
         for listener in self._listeners:
@@ -147,7 +147,7 @@ class Reception:
             except OSError as error:
                 if error.errno not in EXHAUSTED:
                     return  # the client has gone
-                if idle := self._crowd.longest_waiting():
+                if idle := self._connection_limit.longest_waiting():
                     # One that waits gives its descriptor to one that may have something to say.
                     self._drop(idle)
                     continue
@@ -160,12 +160,12 @@ class Reception:
                 sock.close()  # the client has gone
 
     def _welcome(self, connection: Connection) -> None:
-        if not self._crowd.has_room(connection.peer):
-            if (one := self._crowd.one_to_go(connection.peer)) is None:
+        if not self._connection_limit.has_room(connection.peer):
+            if (one := self._connection_limit.one_to_go(connection.peer)) is None:
                 connection.close()
                 return
             self._drop(one)
-        self._crowd.add(connection)
+        self._connection_limit.add(connection)
         connection.deadline = connection.since + READ
         self._proceed(connection)
 
@@ -173,12 +173,12 @@ class Reception:
 
     def _proceed(self, connection: Connection) -> None:
         """Let a connection go on as far as it can, and register it for what it waits for then."""
-        if connection not in self._crowd:
+        if connection not in self._connection_limit:
             return  # dropped in this turn
         try:
             while self._step(connection):
                 pass
-        except Gone:
+        except ClientGone:
             self._drop(connection)
         except ssl.SSLError as error:
             # A handshake that cannot be read, or a certificate of the wrong authority.
@@ -188,7 +188,7 @@ class Reception:
             # A mistake of ours ends this connection and no other.
             log.request_failed("a request", "the server", error)
             self._drop(connection)
-        if connection in self._crowd and connection.phase is not Phase.THREAD:
+        if connection in self._connection_limit and connection.phase is not Phase.THREAD:
             proceed = partial(self._proceed, connection)
             try:
                 self._poller.modify(connection.sock, connection.events, proceed)
@@ -196,7 +196,7 @@ class Reception:
                 self._poller.register(connection.sock, connection.events, proceed)
 
     def _step(self, connection: Connection) -> bool:
-        """Whether another step may follow at once. Raises `Gone` or `ssl.SSLError`."""
+        """Whether another step may follow at once. Raises `ClientGone` or `ssl.SSLError`."""
         phase = connection.phase
         if phase is Phase.HANDSHAKE and connection.shake_hands():
             connection.phase = Phase.REQUEST
@@ -211,10 +211,10 @@ class Reception:
         return connection.phase not in (phase, Phase.THREAD, Phase.PARKED, Phase.GOODBYE)
 
     def _drop(self, connection: Connection) -> None:
-        self._lane.leave(connection)
+        self._resume_queue.leave(connection)
         self._unregister(connection)
-        self._room.leave(connection)
-        self._crowd.remove(connection)
+        self._body_memory.leave(connection)
+        self._connection_limit.remove(connection)
         self._impatient.pop(connection, None)
         connection.close()
 
@@ -235,7 +235,7 @@ class Reception:
         elif connection.received:
             self._begin(connection, heads.rest(connection))
         else:
-            raise Gone
+            raise ClientGone
 
     def _take(self, connection: Connection) -> bool:
         """Whether it waits for its client no longer: a request is there, or was refused."""
@@ -267,7 +267,7 @@ class Reception:
         try:
             connection.exchange = Exchange(head, connection, self._config)
         except (NoMoreData, StopIteration):
-            raise Gone from None
+            raise ClientGone from None
         except Exception as error:
             self._refuse(connection, status_of(error), type(error).__name__)
         return connection.exchange is not None
@@ -288,7 +288,7 @@ class Reception:
         connection.phase, connection.deadline = Phase.ANSWER, exchange.began + ANSWERED
         try:
             exchange.next = run.result()
-        except Gone:
+        except ClientGone:
             self._drop(connection)
             return
         except Exception as error:
@@ -299,7 +299,7 @@ class Reception:
         elif exchange.next is Next.WAIT:
             self._park(connection, exchange)
         elif exchange.next is not Next.SEND:
-            self._room.leave(connection)
+            self._body_memory.leave(connection)
         self._proceed(connection)
 
     def _park(self, connection: Connection, exchange: Exchange) -> None:
@@ -309,14 +309,14 @@ class Reception:
         exchange.parked.park(partial(self._threads.resume, connection))
 
     def _look_at_parked(self, connection: Connection) -> None:
-        """What the client sends already is its next request. Raises `Gone` where it closes, or sends very much."""
+        """Read the next pipelined request. Raises `ClientGone` on a close, or if too much was sent."""
         if connection.receive() and (connection.ended or len(connection.received) > PIECE):
-            raise Gone
+            raise ClientGone
 
     def _await_body(self, connection: Connection, exchange: Exchange) -> None:
         """Receive what the application wants to read, if there is room for it."""
-        self._room.take(connection, exchange.body.size)
-        while (one := self._room.one_to_go(connection)) is not None:
+        self._body_memory.take(connection, exchange.body.size)
+        while (one := self._body_memory.one_to_go(connection)) is not None:
             log.body_refused()
             self._refuse(one, HTTPStatus.SERVICE_UNAVAILABLE, "NoRoom")
             if one is connection:
@@ -324,7 +324,7 @@ class Reception:
             self._proceed(one)
         connection.phase, connection.deadline = Phase.REQUEST, exchange.began + READ
         connection.sending += CONTINUE if exchange.expects else b""
-        with suppress(Gone):  # the next step sees it too
+        with suppress(ClientGone):  # the next step sees it too
             connection.send()
 
     # It takes the answer
@@ -340,7 +340,7 @@ class Reception:
             connection.deadline = connection.since + self._config.keepalive
             connection.phase = Phase.REQUEST
         elif connection.ended:
-            raise Gone
+            raise ClientGone
         else:
             self._say_goodbye(connection)
 
@@ -348,13 +348,13 @@ class Reception:
         connection.phase, connection.deadline = Phase.GOODBYE, time.monotonic() + LINGER
         try:
             connection.say_goodbye()
-        except Gone:
+        except ClientGone:
             self._drop(connection)
 
     def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
         """Answer what the application does not."""
         log.request_refused(status, reason)
-        self._room.leave(connection)
+        self._body_memory.leave(connection)
         if connection.exchange is not None:
             connection.exchange.abandon()
             connection.exchange = None
@@ -364,7 +364,7 @@ class Reception:
     # It takes too long
 
     def _end_the_slow(self, now: float) -> None:
-        for connection in self._crowd:
+        for connection in self._connection_limit:
             if connection.phase is Phase.THREAD or now < self._deadline(connection):
                 continue
             if connection.phase is Phase.REQUEST and (connection.exchange or connection.received):

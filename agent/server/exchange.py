@@ -10,9 +10,9 @@ from typing import Any
 from gunicorn.http import RequestParser, wsgi
 
 from agent import log
-from agent.server.body import Body, Unready
+from agent.server.body import Body, BodyIncomplete
 from agent.server.parking import MAY_PARK, WAITED, Parked
-from agent.server.stream import Gone, Stream
+from agent.server.stream import ClientGone, Stream
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -68,7 +68,7 @@ class Exchange:
         return not self.wants_body and (self.body.long or self.expects)
 
     def run(self, application: Callable[..., Any], access_log: Callable[..., None]) -> Next:
-        """Go on with the answer as far as is possible without waiting for the client. Raises `Gone`.
+        """Go on with the answer as far as is possible without waiting for the client. Raises `ClientGone`.
 
         What else is raised comes of the application or of gunicorn, and nothing of the answer has been sent.
         """
@@ -78,7 +78,7 @@ class Exchange:
             for _ in self._pieces:
                 if not self._connection.send():
                     return Next.SEND
-        except Unready:
+        except BodyIncomplete:
             self._pieces = None
             return Next.RECEIVE
         except Parked as parked:
@@ -87,13 +87,13 @@ class Exchange:
         except Exception as error:
             if self._response is None or not self._response.headers_sent:
                 raise
-            # An answer that has begun can only break off, as the application and `Gone` say by an `OSError`.
+            # An answer that has begun can only break off, as the application and `ClientGone` say by an `OSError`.
             if not isinstance(error, OSError):
                 log.answer_broken_off(self.method, "the server", error)
             return Next.CLOSE
         self._pieces = None
         self.body.release()
-        with suppress(Gone):  # seen by the loop too
+        with suppress(ClientGone):  # seen by the loop too
             self._connection.send()
         return Next.CLOSE if self.last or self._response.should_close() else Next.KEEP
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from gunicorn.http import errors
 
-from agent.server.body import Contradiction
+from agent.server.body import AmbiguousLength
 
 REFUSALS: tuple[tuple[str, HTTPStatus], ...] = (
     ("LimitRequestLine", HTTPStatus.REQUEST_URI_TOO_LONG),
@@ -18,7 +18,7 @@ REFUSALS: tuple[tuple[str, HTTPStatus], ...] = (
 
 
 def status_of(error: BaseException) -> HTTPStatus:
-    if isinstance(error, Contradiction):
+    if isinstance(error, AmbiguousLength):
         return HTTPStatus.BAD_REQUEST
     for name, status in REFUSALS:
         refusal = getattr(errors, name, None)

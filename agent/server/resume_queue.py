@@ -10,7 +10,7 @@ from math import inf
 from agent.server.connection import Connection
 
 
-class Lane:
+class ResumeQueue:
     """Requests whose wait is over, and which are answered one at a time: others call meanwhile.
 
     They take `SHARE` of the time at most, so that many who wait for the same change delay no other call.

@@ -12,7 +12,7 @@ PIECE = 64 * 1024
 """Bytes that are received or sent at once."""
 
 
-class Gone(OSError):
+class ClientGone(OSError):
     """The client has closed the connection, or it broke."""
 
 
@@ -34,7 +34,7 @@ class Stream:
         """What the socket must be ready for, so that it is worth another try."""
 
     def shake_hands(self) -> bool:
-        """Go on with the handshake as far as is possible now; whether it is over. Raises `Gone` or `ssl.SSLError`."""
+        """Continue the handshake without blocking; True once complete. Raises `ClientGone` or `ssl.SSLError`."""
         assert isinstance(self.sock, ssl.SSLSocket)
         try:
             self.sock.do_handshake()
@@ -47,11 +47,11 @@ class Stream:
         except ssl.SSLError:
             raise
         except (OSError, ValueError) as error:
-            raise Gone from error
+            raise ClientGone from error
         return True
 
     def receive(self) -> bool:
-        """Add to `received` what has come, `PIECE` bytes at most; whether that was anything. Raises `Gone`."""
+        """Add to `received` what has come, `PIECE` bytes at most; whether that was anything. Raises `ClientGone`."""
         self.events = selectors.EVENT_READ
         try:
             piece = self.sock.recv(PIECE)
@@ -61,13 +61,13 @@ class Stream:
             self.events = selectors.EVENT_WRITE
             return False
         except OSError as error:
-            raise Gone from error
+            raise ClientGone from error
         self.received += piece
         self.ended = not piece
         return True
 
     def send(self) -> bool:
-        """Send what the client takes now; whether that was all. Raises `Gone`."""
+        """Send what the client takes now; whether that was all. Raises `ClientGone`."""
         self.events = selectors.EVENT_WRITE
         try:
             while self.sending:
@@ -79,11 +79,11 @@ class Stream:
             self.events = selectors.EVENT_READ
             return False
         except OSError as error:
-            raise Gone from error
+            raise ClientGone from error
         return True
 
     def say_goodbye(self) -> None:
-        """Send the end of the connection. Raises `Gone`."""
+        """Send the end of the connection. Raises `ClientGone`."""
         self.events = selectors.EVENT_READ
         with suppress(OSError, ValueError):
             if isinstance(self.sock, ssl.SSLSocket):
@@ -91,15 +91,15 @@ class Stream:
         try:
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
         except OSError as error:
-            raise Gone from error
+            raise ClientGone from error
 
     def discard(self) -> None:
-        """Read over what the client still sends. Raises `Gone` at its end."""
+        """Read over what the client still sends. Raises `ClientGone` at its end."""
         try:
             # Also of one that is encrypted: what it says is of no interest any more.
             if not socket.socket.recv(self.sock, PIECE):
-                raise Gone
+                raise ClientGone
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            raise Gone from error
+            raise ClientGone from error

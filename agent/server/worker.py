@@ -7,14 +7,14 @@ from typing import Any
 
 from gunicorn.workers import base
 
-from agent.server.event_loop import Reception
+from agent.server.event_loop import EventLoop
 
 
 class Worker(base.Worker):  # type: ignore[misc]
-    """Leans on gunicorn for the process, the signals and the parsing of requests; the connections are `Reception`'s."""
+    """Leans on gunicorn for the process, the signals and the parsing of requests; the connections are `EventLoop`'s."""
 
     alive: bool
-    _reception: Reception | None = None
+    _reception: EventLoop | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM, also to the worker that another one replaces after a HUP of the master."""
@@ -41,7 +41,7 @@ class Worker(base.Worker):  # type: ignore[misc]
     def run(self) -> None:
         """Called by gunicorn once the application is loaded; it returns when the last connection has ended."""
         tls = (lambda: self.cfg.ssl_context(self.cfg, None)) if self.cfg.is_ssl else None
-        reception = self._reception = Reception(self.sockets, self.cfg, self.wsgi, self.log.access, tls)
+        reception = self._reception = EventLoop(self.sockets, self.cfg, self.wsgi, self.log.access, tls)
         while self.alive and self.ppid == os.getppid():
             self.notify()
             reception.turn()

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from agent.kinds.base import Args, Done, Kind, Outcome, Step
+from agent.kinds.base import Args, Done, Kind, Step, StepResult
 from agent.plan import Plan, Would
 
 
@@ -24,5 +24,5 @@ class Planning(Kind):
             raise RuntimeError("the plan failed")
         return Plan(Would.CHANGE, f"would use {args['password']}")
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done()

@@ -2,7 +2,7 @@
 
 from marshmallow import fields
 
-from agent.kinds.base import Args, Done, Kind, Outcome, Step
+from agent.kinds.base import Args, Done, Kind, Step, StepResult
 
 
 class SecretiveArgs(Args):
@@ -15,5 +15,5 @@ class Secretive(Kind):
     name = "tests.secretive"
     args = SecretiveArgs
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done()

@@ -13,7 +13,7 @@ from typing import Any
 
 from gunicorn.config import Config
 
-from agent.server.event_loop import Reception
+from agent.server.event_loop import EventLoop
 from tests.agent_process import AgentProcess, StartAgent
 from tests.conformance.shapes import SUCCESS
 
@@ -64,7 +64,7 @@ def test_a_connection_that_cannot_be_accepted_waits_and_burns_no_core() -> None:
         listener.listen()
         application: Callable[..., Any] = lambda *_: ()  # noqa: E731
         with (
-            closing(Reception([listener], Config(), application, lambda *_: None, None)) as reception,
+            closing(EventLoop([listener], Config(), application, lambda *_: None, None)) as reception,
             socket.create_connection(listener.getsockname()),
         ):
             for _ in range(turns):

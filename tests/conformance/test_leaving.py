@@ -12,7 +12,7 @@ from gunicorn.config import Config
 from gunicorn.sock import TCPSocket
 
 from agent.server import event_loop
-from agent.server.event_loop import Reception
+from agent.server.event_loop import EventLoop
 from tests.agent_process import eventually
 
 
@@ -79,6 +79,6 @@ def is_open(client: socket.socket) -> bool:
         return False
 
 
-def reception_of(listener: Any, config: Config | None = None) -> Reception:
+def reception_of(listener: Any, config: Config | None = None) -> EventLoop:
     application: Callable[..., Any] = lambda *_: ()  # noqa: E731
-    return Reception([listener], config or Config(), application, lambda *_: None, None)
+    return EventLoop([listener], config or Config(), application, lambda *_: None, None)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent import plan
-from agent.api.time_limit import Bounded, NotAnswered
+from agent.api.time_limit import BoundedQueries, NotAnswered
 from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.conformance.shapes import PING, assert_error, assert_json
 
@@ -66,7 +66,7 @@ def held() -> Iterator[threading.Event]:
 
 
 def test_a_question_that_hangs_is_given_up_and_holds_one_place(held: threading.Event) -> None:
-    bounded = Bounded(seconds=0.01, places=2)
+    bounded = BoundedQueries(seconds=0.01, places=2)
     for _ in range(2):
         with pytest.raises(NotAnswered, match="no answer within"):
             bounded.ask(held.wait)
@@ -76,7 +76,7 @@ def test_a_question_that_hangs_is_given_up_and_holds_one_place(held: threading.E
 
 
 def test_an_answer_and_an_error_reach_the_caller() -> None:
-    bounded = Bounded(seconds=5)
+    bounded = BoundedQueries(seconds=5)
     assert bounded.ask(lambda: 1) == 1
     with pytest.raises(TimeoutError, match="of the question"):
         bounded.ask(_times_out)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from agent.kinds.external import TAIL, without_remnants
-from agent.processes.command import Outcome
+from agent.processes.command import CommandResult
 from agent.util.nesting_depth import too_deep
 from tests.agent_process import PREFIX, AgentProcess
 from tests.fuzz.wire import talk
@@ -195,7 +195,7 @@ def test_nesting_is_counted_outside_of_texts(text: bytes, deep: bool) -> None:
 
 def test_a_secret_costs_work_in_proportion_to_its_size() -> None:
     """The caller of an external action chooses its secrets, and each output that is cut is searched for them."""
-    printed = Outcome(("print",), 0, "a" * 2 * TAIL, "", None)
+    printed = CommandResult(("print",), 0, "a" * 2 * TAIL, "", None)
 
     def seconds(size: int) -> float:
         costs = []
