@@ -26,8 +26,8 @@ def create_app(settings: Settings) -> Flask:
     registry = discover(settings)
     store = Store(settings.agent.db)
     app = Application("agent", static_folder=None)
-    intake = Enqueuer(store, settings.actions.queue_limit, settings.actions.queue_bytes)
-    api.init_app(app, Context(settings, store, intake, registry, Engine(store, registry, settings)))
+    enqueuer = Enqueuer(store, settings.actions.queue_limit, settings.actions.queue_bytes)
+    api.init_app(app, Context(settings, store, enqueuer, registry, Engine(store, registry, settings)))
     if settings.web.enabled:
         web.init_app(app)
     return app

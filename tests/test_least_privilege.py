@@ -54,7 +54,7 @@ DROP_IN = "[Service]\nLoadCredential=redis:/etc/keys/redis\n"
 PATIENT = '''
 import os
 
-from agent.jobs.jobs import Exited, Jobs, Running as JobRunning
+from agent.jobs.jobs import Exited, Jobs, Running as RunningJob
 from agent.kinds.base import Done, Failed, Kind, Running
 
 SCRIPT = """echo started >>/var/lib/agent/started; id -un; cat /proc/self/cgroup
@@ -71,7 +71,7 @@ class Patient(Kind):
         jobs = Jobs(self.settings.agent.db.with_name("agent.db.jobs"))
         status = jobs.start(f"patient-{step.action.id}", ["sh", "-c", SCRIPT], env=dict(os.environ)).look()
         told = {"said": status.output, "note": status.note}
-        if isinstance(status, JobRunning):
+        if isinstance(status, RunningJob):
             return Running(told | {"pid": status.pid}, after=0.1)
         return Done(told) if isinstance(status, Exited) else Failed(told)
 

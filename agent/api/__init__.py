@@ -36,7 +36,7 @@ from agent.api.plan import SECONDS, bp as plan
 from agent.api.queue import bp as queue
 from agent.api.routing import ACTIONS, UNSTABLE
 from agent.api.schedule import bp as schedule
-from agent.api.time_limit import Bounded
+from agent.api.time_limit import BoundedQueries
 from agent.api.typed_stacks import bp as typed_stacks
 from agent.api.waiters import Waiters
 from agent.api.whoami import bp as whoami
@@ -53,7 +53,7 @@ def init_app(app: Flask, context: Context) -> None:
     app.extensions["agent.waiters"] = Waiters(
         engine.changes, engine.stopping, context.settings.actions.execute_interval
     )
-    app.extensions["agent.questions"] = Bounded(SECONDS)
+    app.extensions["agent.questions"] = BoundedQueries(SECONDS)
     app.extensions["agent.health"] = Health(context.store, engine, context.settings.actions.execute_interval)
     app.extensions["agent.facts"] = Facts(context.settings)
     typed = context.settings.api.async_actions == "typed"

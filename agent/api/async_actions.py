@@ -12,7 +12,7 @@ from agent.api.async_action_form import SeedForm, form
 from agent.api.body import form_body, json_body
 from agent.api.cancel import cancel_action
 from agent.api.context import context, held_reason
-from agent.api.node_protocol import Wanted
+from agent.api.node_protocol import ScheduleRequest
 from agent.api.openapi.description import describe
 from agent.api.schedule import HEADERS, REFUSALS, accept, marked
 from agent.engine.holds import Holds
@@ -151,7 +151,7 @@ def begun(kind: Kind, args: Json, user_reference: str | None = None) -> tuple[As
 
     Raises the errors of `REFUSALS`, and `ActionPruned` where the action of then is no longer kept.
     """
-    accepted = accept(kind, Wanted(args), user_reference=user_reference, request_id=form().request_id())
+    accepted = accept(kind, ScheduleRequest(args), user_reference=user_reference, request_id=form().request_id())
     try:
         return async_actions.by_id(context().store, accepted.action_id), accepted
     except ActionNotFound:

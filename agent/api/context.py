@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from agent.api.time_limit import Bounded
+from agent.api.time_limit import BoundedQueries
 from agent.api.waiters import Waiters
 from agent.config import Settings
 from agent.engine.engine import Engine
@@ -21,7 +21,7 @@ class Context:
 
     settings: Settings
     store: Store
-    intake: Enqueuer
+    enqueuer: Enqueuer
     registry: Registry
     engine: Engine
 
@@ -36,8 +36,8 @@ def waiters() -> Waiters:
     return found
 
 
-def questions() -> Bounded:
-    found: Bounded = current_app.extensions["agent.questions"]
+def questions() -> BoundedQueries:
+    found: BoundedQueries = current_app.extensions["agent.questions"]
     return found
 
 

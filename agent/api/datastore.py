@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, jsonify
 
 from agent import clock, datastores
 from agent.api.openapi.description import describe
-from agent.api.time_limit import Bounded, NotAnswered
+from agent.api.time_limit import BoundedQueries, NotAnswered
 from agent.config import Settings
 from agent.datastores.base import DriverMissing
 from agent.datastores.status import Status
@@ -30,7 +30,7 @@ class Facts:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._bounded = Bounded(SECONDS)
+        self._bounded = BoundedQueries(SECONDS)
         self._lock = threading.Lock()
         self._in_the_background: Remembered[Json] = Remembered(self._now_or_none, FRESH, None)
         self._asked = -FRESH

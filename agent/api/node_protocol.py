@@ -22,7 +22,7 @@ HEADER = "Node-Protocol"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ScheduleRequest:
     """What the body of a schedule call asks for. `created_ts` is in microseconds since the epoch."""
 
     args: Json
@@ -50,9 +50,9 @@ class SeedWords:
         """Who asked for an action."""
         return action.requester
 
-    def wanted(self, body: Json) -> Wanted:
+    def wanted(self, body: Json) -> ScheduleRequest:
         """What a schedule call with this body asks for. Raises `InvalidArgs` and `Forbidden`."""
-        return Wanted(body)
+        return ScheduleRequest(body)
 
     def changed(self, action: Action | Item) -> dict[str, Any]:
         """The members of an action, or of an item of the list, that differ from the agent's own words."""

@@ -8,7 +8,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from agent import clock
 from agent.api import authentication
-from agent.api.node_protocol import SeedWords, Wanted
+from agent.api.node_protocol import ScheduleRequest, SeedWords
 from agent.api.request_metadata import microseconds
 from agent.api.routing import UUID
 from agent.errors import InvalidArgs
@@ -98,7 +98,7 @@ class Words05(SeedWords):
         """The channels of the agent itself are one word here."""
         return action.core_requester or AGENT_API
 
-    def wanted(self, body: Json) -> Wanted:
+    def wanted(self, body: Json) -> ScheduleRequest:
         try:
             found: dict[str, Any] = Envelope().load(body)
         except ValidationError as error:
@@ -110,7 +110,9 @@ class Words05(SeedWords):
         if requester in CORE:
             authentication.require(PERMISSION)
         args = found.get("args")
-        return Wanted({} if args is None else args, action_id and action_id.lower(), found.get("created_ts"), requester)
+        return ScheduleRequest(
+            {} if args is None else args, action_id and action_id.lower(), found.get("created_ts"), requester
+        )
 
     def changed(self, action: Action | Item) -> dict[str, Any]:
         changed = {"kind": self.kind_name(action.kind), "requester": self.requester(action)}

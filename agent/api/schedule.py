@@ -8,7 +8,7 @@ from agent import clock
 from agent.api import authentication, body, correlation, node_protocol, request_metadata
 from agent.api.body import json_body
 from agent.api.context import context
-from agent.api.node_protocol import Wanted
+from agent.api.node_protocol import ScheduleRequest
 from agent.api.openapi.description import describe
 from agent.api.request_metadata import NO_TERMS, Terms
 from agent.api.routing import ACTIONS
@@ -70,7 +70,9 @@ def marked(response: Response, accepted: Accepted) -> Response:
     return response
 
 
-def accept(kind: Kind, wanted: Wanted, *, user_reference: str | None = None, request_id: str | None = None) -> Accepted:
+def accept(
+    kind: Kind, wanted: ScheduleRequest, *, user_reference: str | None = None, request_id: str | None = None
+) -> Accepted:
     """Validate and store an action for a caller of the API, whose permission was checked before the body was read."""
     return write_down(
         kind,
@@ -94,13 +96,13 @@ def write_down(
     idempotency_key: str | None,
     user_reference: str | None = None,
     terms: Terms = NO_TERMS,
-    wanted: Wanted | None = None,
+    wanted: ScheduleRequest | None = None,
     request_id: str | None = None,
 ) -> Accepted:
     """Validate and store a request of any channel. The caller must have checked the permissions of `user`."""
     now = clock.now()
     agent = context()
-    wanted = wanted or Wanted(args)
+    wanted = wanted or ScheduleRequest(args)
     if isinstance(args, dict):
         _refuse_an_envelope(kind, args)
         args = spelled_as_declared(kind.schema, args)
@@ -130,7 +132,7 @@ def write_down(
         core_requester=wanted.core_requester,
         request_id=request_id,
     )
-    accepted = agent.intake.schedule(request)
+    accepted = agent.enqueuer.schedule(request)
     agent.engine.wake()
     return accepted
 

@@ -15,7 +15,7 @@ class NotAnswered(Exception):
     """The answer did not come in time; the message says why."""
 
 
-class Bounded:
+class BoundedQueries:
     """Runs each question in a thread of its own and waits `seconds` at most."""
 
     def __init__(self, seconds: float, places: int = PLACES) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from agent import clock
 from agent.auth import token_file_edit, tokens, trusted_file
 from agent.auth.identities import Identities, Identity, Token, parse
-from agent.auth.tokens import Gone
+from agent.auth.tokens import TokensFileMissing
 from agent.config.mistakes import Mistake
 from agent.errors import ConfigError, NotInFile
 from agent.util import drop_privileges
@@ -171,7 +171,7 @@ def _read(path: Path, folder: int, new: bool) -> tuple[str, Identities]:
     try:
         known, _ = tokens.read(path, certificates=True)
         return path.read_text(encoding="utf-8"), known
-    except Gone:
+    except TokensFileMissing:
         if new:
             return "", Identities()
         raise

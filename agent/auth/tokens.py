@@ -23,7 +23,7 @@ REPEATED = 60.0
 """Seconds between two complaints about a file that is still wrong."""
 
 
-class Broken(ConfigError):
+class TokensFileInvalid(ConfigError):
     """The file is wrong; `certain` are the identities in it that the mistake does not concern."""
 
     def __init__(self, reason: str, certain: Identities) -> None:
@@ -35,7 +35,7 @@ class Expired(Exception):
     """The caller shows what was valid until a moment that has passed."""
 
 
-class Gone(ConfigError):
+class TokensFileMissing(ConfigError):
     """There is no such file."""
 
 
@@ -118,7 +118,7 @@ class Tokens:
     def _read_again(self, now: Stamp) -> None:
         try:
             self._identities, self._stamp = read(self._path, certificates=self._certificates)
-        except Broken as broken:
+        except TokensFileInvalid as broken:
             self._stamp = now
             self._become_wrong(str(broken), broken.certain if self._was_right else Identities())
         except ConfigError as error:
@@ -147,7 +147,10 @@ class Tokens:
 
 
 def read(path: Path, *, certificates: bool = False) -> tuple[Identities, Stamp]:
-    """The identities of a file, and its stamp. Raises `Gone`, `Untrusted`, `Broken`, or `ConfigError`."""
+    """The identities of a file, and its stamp.
+
+    Raises `TokensFileMissing`, `TokensFileInvalid`, `Untrusted` or `ConfigError`.
+    """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             status = os.fstat(file.fileno())
@@ -156,12 +159,12 @@ def read(path: Path, *, certificates: bool = False) -> tuple[Identities, Stamp]:
             exposed = _exposed(path, status)
             content = file.read()
     except FileNotFoundError:
-        raise Gone(f"{path}: cannot be read: there is no such file; run agentctl token create") from None
+        raise TokensFileMissing(f"{path}: cannot be read: there is no such file; run agentctl token create") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     found, mistake = _parsed(content, certificates)
     if reason := exposed or (mistake and f"{path}: {mistake}"):
-        raise Broken(reason, found)
+        raise TokensFileInvalid(reason, found)
     return found, file_stamp.of(status)
 
 

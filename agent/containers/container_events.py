@@ -17,7 +17,7 @@ LONGEST_HEAD = 64 * 1024
 EVENT_STREAM = b" 200 "
 
 
-class Changes:
+class ContainerEvents:
     """A wait for the next event of a container; an engine that reports none is looked at with growing pauses."""
 
     def __init__(self, connection: socket.socket | None, id: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from agent.config.host import Containers
-from agent.containers.changes import Changes
+from agent.containers.container_events import ContainerEvents
 from agent.util.repeated_reads import repeated
 from agent.util.stop import Stop
 
@@ -131,13 +131,13 @@ class Engine:
             pid=int(state.get("Pid") or 0),
         )
 
-    def changes(self, id: str) -> Changes:
+    def changes(self, id: str) -> ContainerEvents:
         """The events of a container from now on, to be closed by the caller."""
         try:
             connection = _connected(self._options.engine, self._options.timeout)
         except OSError:
             connection = None  # the next look says why
-        return Changes(connection, id)
+        return ContainerEvents(connection, id)
 
     def restart(self, id: str) -> None:
         """Restart it, or start it where it does not run; it has begun when this returns.

@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 from agent.config import Application
 from agent.deployments.errors import DeploymentFailed
 from agent.deployments.git import Mirror
-from agent.deployments.jobs import Work, WorkLost
+from agent.deployments.jobs import DeployJobs, JobLost
 from agent.deployments.progress import AFTER_COMMANDS, BEFORE_SWITCH, Progress
 from agent.deployments.releases import Releases, hash_of
 from agent.deployments.rollout import NO_UNIT, Rollout
 from agent.jobs.jobs import Jobs
 from agent.processes import command
-from agent.processes.command import Outcome
+from agent.processes.command import CommandResult
 from agent.supervisors.base import CommandKilled
 from agent.util.stop import Stop
 
@@ -31,7 +31,7 @@ class Deployment:
         self.releases = Releases(application.path)
         self.mirror = Mirror(application)
         self.stop, self.action = stop, action
-        self._work = Work(jobs, action, application.timeout, stop)
+        self._work = DeployJobs(jobs, action, application.timeout, stop)
 
     @property
     def release(self) -> str:
@@ -71,14 +71,14 @@ class Deployment:
         """Whether git has done it. It is done again where it is not known how far it came, or the mirror was broken."""
         ref = self.progress.git_ref
 
-        def reason(outcome: Outcome) -> str:
+        def reason(outcome: CommandResult) -> str:
             why = self.mirror.why(outcome.stdout) if outcome.ended is None else "it took too long and was ended"
             return f"git could not {verb} {ref} of {self.application.repository}: {why}"
 
         env, cwd, title = self.mirror.environment(), self.application.path, f"$ git {verb} {ref}"
         try:
             return self._work.done(self._job(), argv, env, cwd, prepare=prepare, reason=reason, title=title)
-        except WorkLost as error:
+        except JobLost as error:
             self._again(error, clean)
         except DeploymentFailed as error:
             if not self.mirror.is_broken(str(error), self.stop, self.action):

@@ -174,7 +174,7 @@ class Mirror:
             yield "credential.helper="
             yield f'credential.helper=!f() {{ test "$1" != get || {store}; }}; f'
 
-    def _git(self, stop: Stop, action: str, *words: str, stdin: bytes = b"", tail: int = TAIL) -> command.Outcome:
+    def _git(self, stop: Stop, action: str, *words: str, stdin: bytes = b"", tail: int = TAIL) -> command.CommandResult:
         options: dict[str, Any] = {"timeout": SHORT_WORK, "env": self.environment(), "umask": UMASK, "tail": tail}
         options["stdin"] = stdin
         return command.run(self._argv(*words), stop=stop, action=action, **options)

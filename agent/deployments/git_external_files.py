@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from agent.deployments.errors import DeploymentFailed, failure
-from agent.processes.command import Outcome
+from agent.processes.command import CommandResult
 
 SUBMODULE = "160000 "
 """The mode of a submodule in a tree."""
@@ -12,7 +12,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1"
 NOTHING_FOUND = 1
 """The exit status of `git grep` where no file has the text."""
 
-Git = Callable[..., Outcome]
+Git = Callable[..., CommandResult]
 """Runs git in the mirror with the words it is given."""
 
 

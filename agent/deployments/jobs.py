@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.deployments.errors import DeploymentFailed
-from agent.jobs.jobs import Exited, Jobs, Lost, lost_if_stopped
-from agent.processes.command import Outcome
+from agent.jobs.jobs import ExitedJob, Jobs, LostJob, lost_if_stopped
+from agent.processes.command import CommandResult
 from agent.processes.recording import Recorded
 from agent.supervisors.base import failure_text
 from agent.util.stop import Stop
@@ -18,11 +18,11 @@ PATIENCE = 0.5
 """Seconds that one call waits for the end of a command: a reload of the agent waits for the call."""
 
 
-class WorkLost(DeploymentFailed):
+class JobLost(DeploymentFailed):
     """A command's runner is gone or was ended from outside; the command may or may not have taken effect."""
 
 
-class Work:
+class DeployJobs:
     """The commands of one action, each `timeout` seconds long at most."""
 
     def __init__(self, jobs: Jobs, action: str, timeout: float, stop: Stop) -> None:
@@ -39,7 +39,7 @@ class Work:
         cwd: Path,
         *,
         prepare: Callable[[], None] = lambda: None,
-        reason: Callable[[Outcome], str] = failure_text,
+        reason: Callable[[CommandResult], str] = failure_text,
         title: str | None = None,
     ) -> bool:
         """Whether the command of that name has succeeded; where it was not started, it is, after `prepare`.
@@ -47,7 +47,7 @@ class Work:
         `title` names it in the output of the action, in place of the command line.
         Waits for its end for `PATIENCE` seconds at most.
 
-        Raises `WorkLost`, `DeploymentFailed` with what `reason` makes of its end, `OSError`.
+        Raises `JobLost`, `DeploymentFailed` with what `reason` makes of its end, `OSError`.
         """
         job = self._jobs.find(self._named(name))
         if job is None:
@@ -57,11 +57,11 @@ class Work:
                 self._named(name), argv, env=env, cwd=cwd, timeout=self._timeout, umask=UMASK, recorded=recorded
             )
         status = lost_if_stopped(job.await_end(PATIENCE, self._stop))
-        if isinstance(status, Lost):
-            raise WorkLost(f"{shlex.join(argv)} was lost: {status.why}; it may or may not have taken effect")
-        if isinstance(status, Exited):
+        if isinstance(status, LostJob):
+            raise JobLost(f"{shlex.join(argv)} was lost: {status.why}; it may or may not have taken effect")
+        if isinstance(status, ExitedJob):
             _refuse_failed(argv, status, reason)
-        return isinstance(status, Exited)
+        return isinstance(status, ExitedJob)
 
     def end(self, name: str) -> None:
         """End the command of that name, if it runs."""
@@ -72,7 +72,7 @@ class Work:
         return f"deploy-{self._action}-{name}"
 
 
-def _refuse_failed(argv: Sequence[str], status: Exited, reason: Callable[[Outcome], str]) -> None:
-    outcome = Outcome(tuple(argv), status.status, status.output, "", status.ended)
+def _refuse_failed(argv: Sequence[str], status: ExitedJob, reason: Callable[[CommandResult], str]) -> None:
+    outcome = CommandResult(tuple(argv), status.status, status.output, "", status.ended)
     if not outcome.ok:
         raise DeploymentFailed(reason(outcome))

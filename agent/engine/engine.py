@@ -13,7 +13,7 @@ from agent.engine import output
 from agent.engine.changes import Changes
 from agent.engine.executor import Executor
 from agent.engine.holds import Holds
-from agent.engine.interval import Every, timer
+from agent.engine.interval import EveryTrigger, timer
 from agent.errors import StoreUnavailable
 from agent.kinds.base.registry import Registry
 from agent.server import sd_notify
@@ -52,9 +52,9 @@ class Engine:
         self._executor.continuity.note_start()
         options = self._settings.actions
         interval = min(options.execute_interval, sd_notify.watchdog() / 2)
-        self._timer.add_job(self._tick, Every(interval), id="tick", next_run_time=_now())
+        self._timer.add_job(self._tick, EveryTrigger(interval), id="tick", next_run_time=_now())
         first = _now() + timedelta(seconds=min(FIRST_PRUNE, options.prune_interval))
-        self._timer.add_job(self._prune, Every(options.prune_interval), id="prune", next_run_time=first)
+        self._timer.add_job(self._prune, EveryTrigger(options.prune_interval), id="prune", next_run_time=first)
         self._timer.start()
         self._executor.start()
 

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 from agent import clock, log
 from agent.config import Settings
 from agent.errors import ActionNotAvailable, AgentError, InvalidArgs
-from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base import Done, Failed, Kind, Running, Step, StepResult
 from agent.kinds.base.masking import mask
 from agent.kinds.base.orphaned import OrphanedKind
 from agent.kinds.base.registry import Registry
-from agent.models import Claimed, Json, Outcome as Ending
+from agent.models import Claimed, Json, Outcome
 from agent.processes import command
 from agent.processes.recording import recording
 from agent.processes.trace import traced
@@ -20,7 +20,7 @@ from agent.store import encoding
 from agent.util.nesting_depth import DEPTH, too_deep
 from agent.util.stop import Stop
 
-Ended = TypeVar("Ended", bound=Outcome)
+Ended = TypeVar("Ended", bound=StepResult)
 
 
 class Execution:
@@ -47,7 +47,7 @@ class Execution:
         self.interrupted = interrupted
         self._timeout = timeout
         self._deadline = clock.monotonic() + timeout - claimed.elapsed
-        self._stopped_as: Ending | None = None
+        self._stopped_as: Outcome | None = None
         if claimed.cancel_requested:
             self.cancel()
 
@@ -66,16 +66,16 @@ class Execution:
     def seconds_left(self) -> float:
         return self._deadline - clock.monotonic()
 
-    def outcome(self, last: Done | Failed) -> Ending:
+    def outcome(self, last: Done | Failed) -> Outcome:
         """How the action ended, if `last` is what its last step returned."""
         if isinstance(last, Done):
-            return Ending.DONE
+            return Outcome.DONE
         if self._stopped_as is not None:
             return self._stopped_as
         interrupted = isinstance(last.payload, dict) and last.payload.get("interrupted") is True
-        return Ending.INTERRUPTED if interrupted else Ending.FAILED
+        return Outcome.INTERRUPTED if interrupted else Outcome.FAILED
 
-    def next(self) -> Outcome:
+    def next(self) -> StepResult:
         """Take the next step, or end the action where there is a reason to; never raises."""
         if self.interrupted and (ended := command.end_left_over(self.action.id, self.version)):
             log.left_over_ended(self.action.id, ended)
@@ -89,7 +89,7 @@ class Execution:
             return self._stopped()
         return outcome
 
-    def _step(self) -> Outcome:
+    def _step(self) -> StepResult:
         try:
             return self._take_step()
         except AgentError as error:
@@ -98,7 +98,7 @@ class Execution:
             log.step_raised(self.action.id, self.action.kind, error)
             return Failed({"message": str(error), "error": type(error).__name__}, str(error) or type(error).__name__)
 
-    def _take_step(self) -> Outcome:
+    def _take_step(self) -> StepResult:
         if self.interrupted:
             self.interrupted = False
             return _storable(self.kind.resume(self._now()))
@@ -107,7 +107,7 @@ class Execution:
     def _stopped(self) -> Failed:
         """The end of an action that was cancelled or ran out of time."""
         reason = self.stop.reason or "stopped"
-        self._stopped_as = Ending.CANCELLED if reason == "cancelled" else Ending.TIMED_OUT
+        self._stopped_as = Outcome.CANCELLED if reason == "cancelled" else Outcome.TIMED_OUT
         left = None
         try:
             with recording(self._transcript), traced(self.action.traceparent):
@@ -162,7 +162,7 @@ def _loaded(kind: Kind, args: Json, secrets: dict[str, Json], payload: Json) -> 
     return kind.load(args) if payload is None else kind.load_resumed(args, payload)
 
 
-def _storable(outcome: Outcome) -> Outcome:
+def _storable(outcome: StepResult) -> StepResult:
     """The outcome, if it can be written down. Raises `TypeError` or `ValueError`."""
     if not isinstance(outcome, Running | Done | Failed):
         raise TypeError("the step returned neither Running, Done nor Failed")

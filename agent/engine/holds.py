@@ -12,7 +12,7 @@ from agent.maintenance import MaintenanceFlag
 from agent.models import State
 
 
-class Waits(Protocol):
+class HoldInputs(Protocol):
     """What the reason depends on. `not_before` is in microseconds since the epoch."""
 
     @property
@@ -49,7 +49,7 @@ class Holds:
         now = _local_time()
         return tuple(kind for kind, windows in self._windows.items() if _are_closed(windows, now))
 
-    def reason(self, action: Waits) -> str | None:
+    def reason(self, action: HoldInputs) -> str | None:
         """Why this action waits, for people; None where it is not held."""
         if action.state is not State.NEW:
             return None

@@ -15,7 +15,7 @@ TOLERANCE = timedelta(seconds=0.5)
 """How far the two clocks may part before it counts as a jump."""
 
 
-class Every(BaseTrigger):  # type: ignore[misc]
+class EveryTrigger(BaseTrigger):  # type: ignore[misc]
     """Fires `seconds` after it fired last, however late that was: what was missed is not made up for."""
 
     def __init__(self, seconds: float) -> None:

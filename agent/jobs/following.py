@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from agent.jobs.forked import Forked
-    from agent.jobs.runner import Ending
+    from agent.jobs.runner import SignalStop
     from agent.processes.transcript import Sink
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL for a job that took too long
 
 
-def follow(directory: str, request: dict[str, Any], command: Forked, ending: Ending) -> None:
+def follow(directory: str, request: dict[str, Any], command: Forked, ending: SignalStop) -> None:
     """Record what the command prints until it has ended, and then the result."""
     with _recording(directory, request) as add:
         status, ended = _followed(directory, request, command, add, ending)
@@ -50,7 +50,7 @@ def _recording(directory: str, request: dict[str, Any]) -> Iterator[Sink]:
 
 
 def _followed(
-    directory: str, request: dict[str, Any], command: Forked, output: Sink, ending: Ending
+    directory: str, request: dict[str, Any], command: Forked, output: Sink, ending: SignalStop
 ) -> tuple[int | None, str | None]:
     """Its exit status, and why it was ended."""
     child = Child(lambda: command, stdin=request["stdin"], stdout=output)

@@ -37,7 +37,7 @@ class JobStillRuns(CommandError):
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningJob:
     """pid: its runner. output: the end of what it printed until now. note: see `Jobs.start`."""
 
     pid: int
@@ -46,7 +46,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Exited:
+class ExitedJob:
     """status: exit status, negative = killed by that signal, 127 = not started, None = could not be
     killed. ended: None, "timeout" or "stopped"."""
 
@@ -61,7 +61,7 @@ class Exited:
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostJob:
     """The runner is gone and left no result: the work may or may not have been done."""
 
     why: str
@@ -69,13 +69,13 @@ class Lost:
     note: str
 
 
-Status = Running | Exited | Lost
+JobStatus = RunningJob | ExitedJob | LostJob
 
 
-def lost_if_stopped(status: Status) -> Status:
+def lost_if_stopped(status: JobStatus) -> JobStatus:
     """The same, but lost where the job was signalled: for callers that never do so and continue the work."""
-    if isinstance(status, Exited) and status.ended == "stopped":
-        return Lost("it was ended from outside, for example by a shutdown of the host", status.output, status.note)
+    if isinstance(status, ExitedJob) and status.ended == "stopped":
+        return LostJob("it was ended from outside, for example by a shutdown of the host", status.output, status.note)
     return status
 
 
@@ -87,7 +87,7 @@ class Job:
         self.name = directory.name
         self.report = directory / "report"
 
-    def look(self) -> Status:
+    def look(self) -> JobStatus:
         """How it is now. A file of it that cannot be read makes it lost, unless its runner is known to live."""
         claim = self._load("claim")
         runner = _process(claim.get("runner"))
@@ -95,18 +95,18 @@ class Job:
         result = self._load("result")  # After the look at the runner, which may just have ended.
         output, note = self._output(), str(claim.get("note", ""))
         if "status" in result and "ended" in result:
-            return Exited(result["status"], output, result["ended"], note)
+            return ExitedJob(result["status"], output, result["ended"], note)
         if runner is not None and alive:
-            return Running(runner.pid, output, note)
-        return Lost(self._why_lost(claim, runner), output, note)
+            return RunningJob(runner.pid, output, note)
+        return LostJob(self._why_lost(claim, runner), output, note)
 
-    def await_end(self, seconds: float, stop: Stop | None = None) -> Status:
+    def await_end(self, seconds: float, stop: Stop | None = None) -> JobStatus:
         """How it is once its runner has ended, `seconds` later, or at a stop, whichever comes first."""
         if (runner := self._runner()) is not None:
             runner.await_end(seconds, stop)
         return self.look()
 
-    def end(self, grace: float) -> Status:
+    def end(self, grace: float) -> JobStatus:
         """End it if it runs, and whatever is left of it: SIGTERM, after `grace` seconds SIGKILL."""
         # The second SIGTERM makes the runner kill the command.
         for number, seconds in (
@@ -116,7 +116,7 @@ class Job:
         ):
             if self._ended_by(number, seconds):
                 break
-        if isinstance(self.look(), Lost):
+        if isinstance(self.look(), LostJob):
             self._end_command()
         return self.look()
 
@@ -137,7 +137,7 @@ class Job:
     def forget(self) -> None:
         """Remove its directory; its name may be used again. Raises JobStillRuns."""
         if self.directory.exists():
-            if isinstance(self.look(), Running):
+            if isinstance(self.look(), RunningJob):
                 raise JobStillRuns(f"job {self.name} still runs")
             self.remove()
 

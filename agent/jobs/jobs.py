@@ -13,13 +13,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agent.jobs.job import Exited, Job, JobStillRuns, Lost, Running, Status, hidden, lost_if_stopped
+from agent.jobs.job import ExitedJob, Job, JobStatus, JobStillRuns, LostJob, RunningJob, hidden, lost_if_stopped
 from agent.jobs.launch import launch
 from agent.processes.command import environment
 from agent.processes.recording import Recorded, current
 from agent.util import atomic_files
 
-__all__ = ["BadJobName", "Exited", "Job", "JobStillRuns", "Jobs", "Lost", "Running", "Status", "lost_if_stopped"]
+__all__ = [
+    "BadJobName",
+    "ExitedJob",
+    "Job",
+    "JobStatus",
+    "JobStillRuns",
+    "Jobs",
+    "LostJob",
+    "RunningJob",
+    "lost_if_stopped",
+]
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
 REQUEST_FORMAT = 4
@@ -67,7 +77,7 @@ class Jobs:
         Where systemd runs the job is a unit of its own: a transient one for root, agent-job@NAME for
         any other user. Where there is none it is a plain child, which may end with the agent's unit,
         and the `note` of its status says why.
-        If no runner can be started the job is `Lost` at once and has not run.
+        If no runner can be started the job is `LostJob` at once and has not run.
         Raises BadJobName, OSError (the directory cannot be written).
         """
         job = Job(self._directory / _checked(name))
@@ -90,7 +100,7 @@ class Jobs:
     def end_of(self, action: str, grace: float) -> list[str]:
         """End what still runs for an action, whose id the names of its jobs have in them; their names."""
         found = (self.find(directory.name) for directory in self._directory.glob(f"[!.]*{glob.escape(action)}*"))
-        running = [job for job in found if job is not None and not isinstance(job.look(), Exited)]
+        running = [job for job in found if job is not None and not isinstance(job.look(), ExitedJob)]
         for job in running:
             job.end(grace)
         return [job.name for job in running]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from agent.jobs import transient_unit
 from agent.jobs.job import Job
-from agent.processes.command import CommandError, Outcome, passed_on, run
+from agent.processes.command import CommandError, CommandResult, passed_on, run
 from agent.processes.lost_connection import is_lost
 from agent.util.dbus import has_bus
 from agent.util.poll import pause_after, poll
@@ -129,7 +129,7 @@ def _our_names() -> set[str]:
     return names
 
 
-def _refusal(outcome: Outcome) -> str | None:
+def _refusal(outcome: CommandResult) -> str | None:
     if outcome.ok:
         return None
     why = outcome.stderr.strip().splitlines() or [outcome.describe()]

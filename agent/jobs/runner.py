@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def main(directory: str, note: str = '""') -> None:
     """Take the job, unless another runner has it, and write down how it ended."""
-    ending = Ending()
+    ending = SignalStop()
     if not _claim(directory, note):
         return
     request = _take_request(directory)
@@ -52,7 +52,7 @@ def main(directory: str, note: str = '""') -> None:
         following.follow(directory, request, command, ending)
 
 
-class Ending:
+class SignalStop:
     """What SIGTERM does, from the first moment on. Followed as a `Stop`, without the locks that threads need."""
 
     reason = "stopped"

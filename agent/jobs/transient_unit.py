@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from agent.processes.command import Outcome, run
+from agent.processes.command import CommandResult, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def start_over_bus(unit: str, argv: list[str]) -> str | None:
     return None
 
 
-def start_by_program(unit: str, argv: list[str], timeout: float) -> Outcome:
+def start_by_program(unit: str, argv: list[str], timeout: float) -> CommandResult:
     """How systemd-run ends, which asks for the same."""
     options = ["--quiet", "--collect", "--no-ask-password", "--property=KillMode=process"]
     if directory := _credentials():

@@ -10,7 +10,7 @@ from agent.caches.base import CacheFailed, Cleared
 from agent.config import Settings
 from agent.datastores.base import DriverMissing
 from agent.errors import ConfigError
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult
 from agent.kinds.base.arguments import MOST_NAMES, Listed
 from agent.models import Json
 from agent.plan import Danger, Discard, Plan, Would
@@ -83,13 +83,13 @@ class ClearCaches(Kind):
         """The names of the caches to clear, each once."""
         return list(dict.fromkeys(args.get("caches", self._caches)))
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         if step.payload is None:
             names = self._wanted(step.args)
             return Running({"clearing": names[0], "next": names[1:], "cleared": {}, "failed": {}, "again": []})
         return _next(self._with_result(step.payload, step))
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         if step.payload is None:
             return self.step(step)
         again = dict.fromkeys([*step.payload["again"], step.payload["clearing"]])
@@ -122,7 +122,7 @@ class ClearCaches(Kind):
         return self._caches[name].clear(step.stop)
 
 
-def _next(payload: Json) -> Outcome:
+def _next(payload: Json) -> StepResult:
     """Continue with the next cache, or end the action."""
     if payload["clearing"] is not None:
         return Running(payload)

@@ -8,7 +8,7 @@ from agent.config import Settings
 from agent.config.host import Containers, Host
 from agent.containers import restart
 from agent.containers.engine import Engine, EngineFailed, EngineMissing, require_package
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult
 from agent.plan import Danger, Plan, Would, refuse
 
 NAME = validate.Regexp(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z", error="Not the name or id of a container.")
@@ -70,17 +70,17 @@ class ContainerRestart(Kind):
         summary = f"the container {found.name} would be restarted"
         return Plan(Would.DISRUPT, summary, steps=[f"restart {found.name}"], facts=facts)
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return self._advance(step, step.payload)
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         return self._advance(step, step.payload and restart.doubt(step.payload))
 
     @classmethod
     def left(cls, payload: Any) -> str:
         return f"the container {payload['container']}: {payload['state']}"
 
-    def _advance(self, step: Step, progress: restart.Progress | None) -> Outcome:
+    def _advance(self, step: Step, progress: restart.Progress | None) -> StepResult:
         try:
             with Engine(self._options, step.stop if progress else None) as engine:
                 if progress is None:

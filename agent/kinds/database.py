@@ -6,7 +6,7 @@ from marshmallow import fields, validate
 
 from agent.config import Settings
 from agent.datastores.base import Datastore
-from agent.kinds.base import Args, Done, Outcome, Step
+from agent.kinds.base import Args, Done, Step, StepResult
 from agent.kinds.base.arguments import Flag
 from agent.kinds.base.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
@@ -66,7 +66,7 @@ class OnDatabase(OnDatastore):
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args["name"]
 
-    def unchanged(self, plan: Plan) -> Outcome:
+    def unchanged(self, plan: Plan) -> StepResult:
         return Done({"database": plan.facts["database"], "server": {}}, plan.summary)
 
 
@@ -83,12 +83,12 @@ class CreateDatabase(OnDatabase):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_create_database(args["name"], _options(args))
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         name = step.args["name"]
         created = self.datastore.create_database(name, _options(step.args))
         return Done(_result(name, created), f"the database {name} is created")
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         """The plan found no database of this name: if it exists now, this action created it."""
         name = step.args["name"]
         if self.datastore.database_exists(name):
@@ -106,13 +106,13 @@ class UpdateDatabase(OnDatabase):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_update_database(args["name"], args["owner"])
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         name, owner = step.args["name"], step.args["owner"]
         return Done(
             _result(name, self.datastore.update_database(name, owner)), f"the database {name} belongs to {owner}"
         )
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         return self.begin(step)
 
 
@@ -126,12 +126,12 @@ class DeleteDatabase(OnDatabase):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_delete_database(args["name"], force=args["force"])
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         name = step.args["name"]
         deleted = self.datastore.delete_database(name, force=step.args["force"])
         return Done(_result(name, deleted), f"the database {name} is deleted")
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         """The plan found the database: if it is gone now, this action deleted it."""
         name = step.args["name"]
         if not self.datastore.database_exists(name):

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from agent.datastores.base import UserChanges
-from agent.kinds.base import Args, Done, Outcome, Step
+from agent.kinds.base import Args, Done, Step, StepResult
 from agent.kinds.base.arguments import MOST_NAMES, Flag, Listed
 from agent.kinds.base.on_datastore import NAME_LENGTH, OnDatastore
 from agent.models import Json
@@ -91,7 +91,7 @@ class OnUser(OnDatastore):
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args["name"]
 
-    def unchanged(self, plan: Plan) -> Outcome:
+    def unchanged(self, plan: Plan) -> StepResult:
         return Done({"user": plan.facts["user"], "server": {}}, plan.summary)
 
 
@@ -104,12 +104,12 @@ class CreateUser(OnUser):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_create_user(args["name"], args["databases"], args["privileges"])
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         args = step.args
         created = self.datastore.create_user(args["name"], args["password"], args["databases"], args["privileges"])
         return Done(_result(args["name"], created), f"the user {args['name']} is created")
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         """Creation is atomic and the plan found no user of this name: if it exists now, this action created it."""
         name = step.args["name"]
         if self.datastore.user_exists(name):
@@ -129,7 +129,7 @@ class UpdateUser(OnUser):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_update_user(args["name"], _changes(args))
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         name = step.args["name"]
         return Done(_result(name, self.datastore.update_user(name, _changes(step.args))), f"the user {name} is changed")
 
@@ -146,12 +146,12 @@ class DeleteUser(OnUser):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_delete_user(args["name"], args["reassign_to"])
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         name = step.args["name"]
         deleted = self.datastore.delete_user(name, step.args["reassign_to"])
         return Done(_result(name, deleted), f"the user {name} is deleted")
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         """The plan found the user: if it is gone now, this action deleted it."""
         name = step.args["name"]
         if not self.datastore.user_exists(name):

@@ -18,7 +18,7 @@ from agent.deployments.progress import DONE, GIVEN_UP, OVERTAKEN, Progress, begi
 from agent.deployments.releases import Releases, hash_of
 from agent.deployments.rollout import ended
 from agent.jobs.jobs import Jobs
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult
 from agent.kinds.base.arguments import Flag
 from agent.kinds.base.orphaned import give_up
 from agent.models import Json
@@ -180,7 +180,7 @@ class Deploy(Kind):
             facts={"application": name, "git_ref": ref, "previous_git_hash": hash_of(current), "strategy": strategy},
         )  # fmt: skip
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         if step.payload is None:
             return self._begin(step)
         before = Progress.of(step.payload)
@@ -212,7 +212,7 @@ class Deploy(Kind):
     def left(cls, payload: Json) -> str:
         return orphaned.left(Progress.of(payload))
 
-    def _begin(self, step: Step) -> Outcome:
+    def _begin(self, step: Step) -> StepResult:
         # The jobs of earlier actions, which are final.
         Jobs(self._jobs_directory).forget_ended()
         name = step.args.get("application") or next(iter(self._applications))

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base import Done, Failed, Kind, Running, Step, StepResult
 from agent.models import Json
 from agent.plan import Plan, in_order
 
-Act = Callable[[Step], Outcome]
+Act = Callable[[Step], StepResult]
 
 
 def plan(kind: Kind, args: dict[str, Any], names: Sequence[str]) -> Plan:
@@ -21,7 +21,7 @@ def begin(names: Sequence[str]) -> Running:
     return Running({"services": [{"service": name, "done": False, "payload": None} for name in names]})
 
 
-def advance(act: Act, step: Step) -> Outcome:
+def advance(act: Act, step: Step) -> StepResult:
     """The next step of the first service that is not done; `act` is that of one service."""
     services = step.payload["services"]
     index = next(number for number, each in enumerate(services) if not each["done"])

@@ -10,7 +10,7 @@ from marshmallow import Schema, fields
 
 from agent.auth import configured_secrets
 from agent.config import ExternalAction, ExternalArgument, Settings
-from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, Running, Step, StepResult
 from agent.kinds.base.arguments import Flag, Number, Whole
 from agent.kinds.base.masking import mask_names_too, spellings
 from agent.models import Json
@@ -78,24 +78,24 @@ class External(Kind):
         steps = [f"run {argv[0]}", f"run {self._declared.check[0]} until it reports the end"]
         return unknown(f"{self.name} would run {argv[0]}; the agent cannot tell what that changes", steps=steps)
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         try:
             return self._check(step) if step.payload else self._act(step)
         except _CommandFailed as failed:
             return Failed(failed.payload, str(failed))
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         """`check` can be repeated. Whether `action` took effect is unknown until its end was recorded."""
         if step.payload:
             return self.step(step)
         interrupted = super().resume(step)
         return replace(interrupted, payload={"status": "failed"} | interrupted.payload)
 
-    def _act(self, step: Step) -> Outcome:
+    def _act(self, step: Step) -> StepResult:
         self._run(self._declared.action, step, Recorded(f"$ {shlex.join(self._declared.action)}"))
         return Running({"status": "started"})
 
-    def _check(self, step: Step) -> Outcome:
+    def _check(self, step: Step) -> StepResult:
         outcome = self._run(self._declared.check, step, Recorded(stdout=False))
         report = _report(outcome)
         shown = mask_names_too(report, self._secrets(step))
@@ -105,7 +105,7 @@ class External(Kind):
             return Done(shown, f"{self.name} has finished")
         raise _CommandFailed(str(report.get("error") or f"{self.name} has failed"), outcome)
 
-    def _run(self, argv: Sequence[str], step: Step, recorded: Recorded) -> command.Outcome:
+    def _run(self, argv: Sequence[str], step: Step, recorded: Recorded) -> command.CommandResult:
         """Run one of the two commands. Raises `_CommandFailed` unless it succeeds."""
         try:
             outcome = command.run(
@@ -120,7 +120,7 @@ class External(Kind):
                 recorded=recorded,
             )
         except CommandNotStarted as error:
-            raise _CommandFailed(str(error), command.Outcome(tuple(argv), None, "", "", None)) from error
+            raise _CommandFailed(str(error), command.CommandResult(tuple(argv), None, "", "", None)) from error
         outcome = without_remnants(outcome, self._secrets(step))
         if not outcome.ok:
             raise _CommandFailed(outcome.describe(), outcome)
@@ -142,7 +142,7 @@ def _field(declared: ExternalArgument) -> "fields.Field[Any]":
     return FIELDS[declared.type](required=declared.required, metadata=metadata)
 
 
-def without_remnants(outcome: command.Outcome, secrets: Sequence[str]) -> command.Outcome:
+def without_remnants(outcome: command.CommandResult, secrets: Sequence[str]) -> command.CommandResult:
     """The outcome without a partial secret at the beginning of an output that was cut there.
 
     The code that records the outcome masks whole secrets; it does not recognise a part of a secret.
@@ -169,7 +169,7 @@ def _overlap(secret: str, output: str) -> int:
 class _CommandFailed(Exception):
     """The failure of an external action, with the exit and output of its last command."""
 
-    def __init__(self, error: str, outcome: command.Outcome) -> None:
+    def __init__(self, error: str, outcome: command.CommandResult) -> None:
         super().__init__(error)
         self.payload = {
             "status": "failed",
@@ -187,7 +187,7 @@ def _stdin(step: Step) -> bytes:
     return json.dumps(document).encode()
 
 
-def _report(outcome: command.Outcome) -> dict[str, Any]:
+def _report(outcome: command.CommandResult) -> dict[str, Any]:
     """The report that `check` printed. Raises `_CommandFailed` if the output is not a valid report."""
     printed = outcome.stdout.encode()
     if len(printed) >= TAIL:

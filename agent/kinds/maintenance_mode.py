@@ -9,7 +9,7 @@ from marshmallow import fields
 
 from agent import clock
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult, failed
 from agent.kinds.base.arguments import Switch
 from agent.maintenance import ON, TURNING_OFF, TURNING_ON, MaintenanceFlag, Mark
 from agent.models import Json
@@ -88,7 +88,7 @@ class MaintenanceMode(Kind):
     def _is_so(self, wanted: bool, mark: Mark | None) -> bool:
         return wanted == (mark is not None) and (mark is None or mark.state == ON)
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         try:
             return self._begin(step) if step.payload is None else self._advance(step, step.payload)
         except (_NotTurned, CommandNotStarted) as reason:
@@ -97,7 +97,7 @@ class MaintenanceMode(Kind):
             why = f"the flag {self._flag.path} cannot be read: {error.strerror}"
             return failed(why, payload=step.payload, flag=str(self._flag.path))
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         if step.payload is None or step.payload["ran"] >= len(self._commands(step.args["value"])):
             return self.step(step)  # no command was begun, or none is left
         again = [*step.payload["again"], step.payload["ran"] + 1]
@@ -109,7 +109,7 @@ class MaintenanceMode(Kind):
             f"{payload['ran']} of {payload['of']} commands were run, and the flag is where it was: {payload['state']}"
         )
 
-    def _begin(self, step: Step) -> Outcome:
+    def _begin(self, step: Step) -> StepResult:
         """Record the intended change before the flag or any command changes something."""
         mark = self._flag.read()
         if self._is_so(step.args["value"], mark):
@@ -117,7 +117,7 @@ class MaintenanceMode(Kind):
         turning = TURNING_ON if step.args["value"] else TURNING_OFF
         return Running({"state": turning, "ran": 0, "of": len(self._commands(step.args["value"])), "again": []})
 
-    def _advance(self, step: Step, payload: Json) -> Outcome:
+    def _advance(self, step: Step, payload: Json) -> StepResult:
         """Run the next command. After the last one, set or remove the flag."""
         commands, ran = self._commands(step.args["value"]), payload["ran"]
         if ran == 0:
@@ -180,6 +180,6 @@ class _NotTurned(Exception):
     """Maintenance mode was not turned; the message names the command with its last output, or the flag."""
 
 
-def _last_line(outcome: command.Outcome) -> str:
+def _last_line(outcome: command.CommandResult) -> str:
     lines = (outcome.stderr.strip() or outcome.stdout.strip()).splitlines()
     return lines[-1].strip() if lines else ""

@@ -13,7 +13,7 @@ from agent.config.host import Host
 from agent.containers import restart as container_restart, service as containers
 from agent.containers.engine import Engine, EngineFailed
 from agent.kinds import every_service
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult, failed
 from agent.kinds.base.arguments import Names
 from agent.kinds.base.orphaned import give_up
 from agent.kinds.base.server_argument import OnServer, ServerArgs
@@ -144,7 +144,7 @@ class OnNamedService(OnServer):
         """Whether the unit is already in the state that the action would reach."""
         return False
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         if "service_name" not in step.args:
             return self._step_of_all(self.step, step)
         service = step.args["service_name"]
@@ -162,7 +162,7 @@ class OnNamedService(OnServer):
     # Each step reads the state before it sends a request, and a repeated request changes nothing.
     resume = step
 
-    def _step_of_all(self, act: every_service.Act, step: Step) -> Outcome:
+    def _step_of_all(self, act: every_service.Act, step: Step) -> StepResult:
         if step.payload:
             return every_service.advance(act, step)
         try:
@@ -185,7 +185,7 @@ class OnNamedService(OnServer):
         """The next step for one container. Raises `EngineFailed`."""
         raise NotImplementedError
 
-    def _step_of_unit(self, service: str, unit: Unit, step: Step) -> Outcome:
+    def _step_of_unit(self, service: str, unit: Unit, step: Step) -> StepResult:
         before = step.payload["unit"] if step.payload else None
         try:
             progress = self.on_unit(unit, before, step)
@@ -198,7 +198,7 @@ class OnNamedService(OnServer):
             return Done({"service": service, "unit": shown}, f"the service {service} was {self.did}")
         return Running(payload, after=unit_restart.due(progress))
 
-    def _step_of_containers(self, service: str, step: Step) -> Outcome:
+    def _step_of_containers(self, service: str, step: Step) -> StepResult:
         all: list[containers.Each] = step.payload["containers"] if step.payload else []
         try:
             with Engine(options_of(self.settings), step.stop if all else None) as engine:
@@ -243,7 +243,7 @@ class ServiceRestart(OnNamedService):
         "then. Where this is not known yet, the agent waits as long as a restart may take."
     )
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         if "service_name" not in step.args:
             return self._step_of_all(self.resume, step)
         if step.payload and "containers" in step.payload:

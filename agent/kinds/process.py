@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from marshmallow import fields
 
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, NotOffered, Running, Step, StepResult
 from agent.kinds.base.orphaned import give_up
 from agent.kinds.base.server_argument import OnServer, ServerArgs
 from agent.kinds.base.unit_log import with_journal
@@ -91,7 +91,7 @@ class OnProcesses(OnServer):
         """Whether these processes are already in the state that the action would reach; None: none of them runs."""
         return False
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         done, noted = _so_far(step.payload)
         name = noted["process"] if noted else self._next(step, done)
         if name is None:

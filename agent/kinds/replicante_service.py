@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from agent import clock, supervisors
 from agent.config import Settings
 from agent.datastores.base import DatastoreError
-from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, Step, failed
+from agent.kinds.base import Done, Failed, Kind, NotOffered, Running, Step, StepResult, failed
 from agent.kinds.base.on_datastore import datastore_of
 from agent.kinds.base.staged import Staged
 from agent.kinds.base.unit_log import with_journal
@@ -95,7 +95,7 @@ class Reach(OnService):
     def ask(self, step: Step) -> None:
         raise NotImplementedError
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         attempt = 0 if step.payload is None else step.payload["attempt"] + 1
         began = clock.monotonic()
         try:
@@ -202,7 +202,7 @@ class StopService(Reach):
 class StartsAgain(Staged, OnService):
     """Stages that stop the service and start it again. The first begins only if the start is permitted."""
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         if step.payload is None:
             try:
                 self._supervisor.allow_start(step.stop, step.action.id)

@@ -5,7 +5,7 @@ from typing import Any
 from agent import clock, supervisors
 from agent.config import Settings
 from agent.datastores.base import DatastoreDown, DatastoreError
-from agent.kinds.base import Done, Failed, Kind, Outcome, Running, Step, failed
+from agent.kinds.base import Done, Failed, Kind, Running, Step, StepResult, failed
 from agent.kinds.base.on_datastore import datastore_of
 from agent.plan import Danger, Plan, Would, nothing, refuse
 from agent.supervisors.base import SupervisorFailed
@@ -42,7 +42,7 @@ class StopStore(Kind):
             return nothing(f"the store is down already: nothing listens at {address}")
         return Plan(Would.DISRUPT, f"the datastore at {address} would shut itself down", steps=[f"shut down {address}"])
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         try:
             message = self._datastore.shut_down(self._datastore.settings.timeout, step.stop)
         except DatastoreDown as error:
@@ -54,7 +54,7 @@ class StopStore(Kind):
     # A repeated shutdown request is harmless.
     resume = step
 
-    def _down(self, step: Step, why: str) -> Outcome:
+    def _down(self, step: Step, why: str) -> StepResult:
         """While its service runs, the server is starting or ending, or listens at another address than the URL's."""
         if not self._service_runs(step):
             message = f"the store is down already: {why}"

@@ -6,7 +6,7 @@ from marshmallow import validate
 
 from agent import clock
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult
 from agent.kinds.base.arguments import Number, Whole
 
 
@@ -43,7 +43,7 @@ class HarmlessKind(Kind):
             raise NotOffered("set agent.test_kinds = true, on a node that is not in production")
         yield cls(settings)
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         return self.step(step)
 
 
@@ -53,7 +53,7 @@ class Ping(HarmlessKind):
     name = "replicante.test.ping"
     args = PingArgs
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         pongs = [*(step.payload or []), f"Pong at {clock.rfc3339(clock.now())}"]
         if len(pongs) < step.args["count"]:
             return Running(pongs)
@@ -65,7 +65,7 @@ class Success(HarmlessKind):
 
     name = "replicante.test.success"
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done(message="succeeded, as it always does")
 
 
@@ -74,7 +74,7 @@ class Fail(HarmlessKind):
 
     name = "replicante.test.fail"
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Failed(message="failed, as it always does")
 
 
@@ -85,7 +85,7 @@ class Loop(HarmlessKind):
     args = LoopArgs
     timeout = 100_000.0
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         count = (step.payload or {"count": 0})["count"] + 1
         payload = {"count": count, "target": step.args["target"]}
         if count < step.args["target"]:

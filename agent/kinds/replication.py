@@ -7,7 +7,7 @@ from marshmallow import Schema, fields, validate
 
 from agent.config import Settings
 from agent.datastores.replication_requests import PromoteRequest
-from agent.kinds.base import Args, Done, Kind, NotOffered, Outcome, Step, Unsupported
+from agent.kinds.base import Args, Done, Kind, NotOffered, Step, StepResult, Unsupported
 from agent.kinds.base.arguments import Flag, LagLimit, Number
 from agent.kinds.base.on_datastore import NAME_LENGTH, OnDatastore, ServerArgs, datastore_of
 from agent.models import Json
@@ -79,7 +79,7 @@ class OnReplica(OnDatastore):
         """The member names of the result."""
         return self.result().fields
 
-    def unchanged(self, plan: Plan) -> Outcome:
+    def unchanged(self, plan: Plan) -> StepResult:
         return self.done(plan.summary)
 
     def done(self, message: str, details: Json = None) -> Done:
@@ -105,11 +105,11 @@ class Promote(OnReplica):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_promote(_promote_request(args))
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         details = self.datastore.promote(step.stop, _promote_request(step.args))
         return self.done("this server is the primary now", details)
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         """If the promotion took effect, this server is a primary; otherwise it can be repeated."""
         return self.begin(step)
 
@@ -123,10 +123,10 @@ class DisableReplication(OnReplica):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_disable_replication()
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         return self.done("this server follows no source any more", self.datastore.disable_replication(step.stop))
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         return self.begin(step)
 
 
@@ -157,11 +157,11 @@ class Follow(TowardsPeer):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_follow(self.service(), args["primary"])
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         primary = step.args["primary"]
         return self.done(f"this server follows {primary}", self.datastore.follow(self.service(), primary, step.stop))
 
-    def act_again(self, step: Step) -> Outcome:
+    def act_again(self, step: Step) -> StepResult:
         return self.begin(step)
 
 
@@ -178,7 +178,7 @@ class Demote(TowardsPeer):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_demote(self.service(), args["primary"])
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         primary = step.args["primary"]
         details = self.datastore.demote(self.service(), primary, step.stop)
         return self.done(f"this server handed over to {primary} and follows it", details)

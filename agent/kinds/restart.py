@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import fields
 
 from agent.config import Settings
-from agent.kinds.base import Args, Done, Failed, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, NotOffered, Running, Step, StepResult
 from agent.kinds.base.server_argument import OnServer
 from agent.kinds.base.unit_log import with_journal
 from agent.models import Json
@@ -62,7 +62,7 @@ class RestartServices(OnServer):
         steps = [f"restart {name}" for name in names]
         return Plan(Would.DISRUPT, f"would restart {_names(names)}", steps=steps, facts=facts)
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         progress: list[Progress] = [] if step.payload is None else step.payload["services"]
         try:
             if progress and progress[-1]["state"] != "running":

@@ -16,8 +16,8 @@ from agent.config import Settings
 from agent.datastores.base import DatastoreError
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.resync_report import Report
-from agent.jobs.jobs import Exited, Job, Jobs, Lost, Running as JobRunning, Status, lost_if_stopped
-from agent.kinds.base import Kind, Outcome, Running, Step, failed
+from agent.jobs.jobs import ExitedJob, Job, Jobs, JobStatus, LostJob, RunningJob, lost_if_stopped
+from agent.kinds.base import Kind, Running, Step, StepResult, failed
 from agent.kinds.base.arguments import Flag
 from agent.kinds.base.on_datastore import ServerArgs, datastore_of
 from agent.kinds.replication import OnReplica, ReplicationResult, check_needs, peer_field
@@ -90,13 +90,13 @@ class Resync(OnReplica):
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_resync(self.service(), request_of(args))
 
-    def begin(self, step: Step) -> Outcome:
+    def begin(self, step: Step) -> StepResult:
         # Only jobs of earlier, final actions. This action's job is kept until its end is recorded: otherwise an agent
         # that was killed in between would start the job a second time.
         self._jobs().forget_ended()
         return super().begin(step)
 
-    def act(self, step: Step) -> Outcome:
+    def act(self, step: Step) -> StepResult:
         """Start the job, or find it by its name: also after a restart of the agent it is started only once."""
         jobs, name = self._jobs(), self._job_name(step)
         channels = {"transcript": _transcript(), "report": str(jobs.report_of(name))}
@@ -110,7 +110,7 @@ class Resync(OnReplica):
 
     act_again = act
 
-    def unchanged(self, plan: Plan) -> Outcome:
+    def unchanged(self, plan: Plan) -> StepResult:
         return self.done(plan.summary, {"method": "none", "discarded": []})
 
     def cancel(self, step: Step) -> str | None:
@@ -125,17 +125,17 @@ class Resync(OnReplica):
         phase = payload["phase"]
         return f"it was in the phase {phase}: the server may be stopped and its data not whole, resync it again"
 
-    def _look(self, job: Job, step: Step) -> Outcome:
+    def _look(self, job: Job, step: Step) -> StepResult:
         status = lost_if_stopped(job.await_end(PATIENCE, step.stop))
         report = _report(job, status)
-        if isinstance(status, JobRunning):
+        if isinstance(status, RunningJob):
             return _running(step.payload, report)
-        if isinstance(status, Lost):
+        if isinstance(status, LostJob):
             job.kill_rest()  # a process that outlived its runner would restore the old data at the same time
         return self._ended(status, report)
 
-    def _ended(self, status: Exited | Lost, report: Report) -> Outcome:
-        if isinstance(status, Exited) and status.ok and isinstance(report.result, dict):
+    def _ended(self, status: ExitedJob | LostJob, report: Report) -> StepResult:
+        if isinstance(status, ExitedJob) and status.ok and isinstance(report.result, dict):
             return self.done("this server follows its primary", report.result)
         message = "; ".join(filter(None, (_why(status, report), self._recovered())))
         dirty = self.datastore.is_dirty()
@@ -177,7 +177,7 @@ def _environment() -> dict[str, str]:
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _report(job: Job, status: Status) -> Report:
+def _report(job: Job, status: JobStatus) -> Report:
     """What the job has reported last."""
     return Report.read(job.report) if job.report.exists() else _printed_report(status.output)
 
@@ -199,8 +199,8 @@ def _running(before: Json, report: Report) -> Running:
     return Running(state, measured=measured)
 
 
-def _why(status: Exited | Lost, report: Report) -> str:
-    if isinstance(status, Lost):
+def _why(status: ExitedJob | LostJob, report: Report) -> str:
+    if isinstance(status, LostJob):
         return status.why
     if report.error is not None:
         return report.error

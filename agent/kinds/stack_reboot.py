@@ -7,7 +7,7 @@ from marshmallow import fields
 
 from agent import clock
 from agent.config import Settings
-from agent.kinds.base import Args, Done, NotOffered, Outcome, Running, Step, failed
+from agent.kinds.base import Args, Done, NotOffered, Running, Step, StepResult, failed
 from agent.kinds.base.server_argument import OnServer
 from agent.plan import Danger, Plan, Would
 from agent.processes import command
@@ -64,14 +64,14 @@ class RebootServer(OnServer):
         summary = f"the server {self.settings.agent.node} would reboot"
         return Plan(Would.DISRUPT, summary, steps=steps, facts={"boot_id": clock.boot_id()})
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         if step.payload is None:
             return Running({"phase": "intended", "boot_id": clock.boot_id(), "init_started": _init_started()})
         if _rebooted(step.payload):
             return _done(step.payload)
         return self._ask(step) if step.payload["phase"] == "intended" else self._look(step.payload)
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         """In the same boot it is unknown whether the reboot was requested; the request is not repeated."""
         if step.payload is None or _rebooted(step.payload) or step.payload["phase"] != "intended":
             return self.step(step)
@@ -81,7 +81,7 @@ class RebootServer(OnServer):
     def left(cls, payload: Any) -> str:
         return "this server has rebooted" if _rebooted(payload) else f"the reboot was {payload['phase']}"
 
-    def _ask(self, step: Step) -> Outcome:
+    def _ask(self, step: Step) -> StepResult:
         try:
             outcome = command.run(
                 self._command,
@@ -98,7 +98,7 @@ class RebootServer(OnServer):
             return _asked(step.payload | {"refusal": failure_text(outcome)}, "refused")
         return _asked(step.payload, "asked")
 
-    def _look(self, payload: Any) -> Outcome:
+    def _look(self, payload: Any) -> StepResult:
         refusal = payload.get("refusal")
         passed = clock.monotonic() - payload["since"]
         if passed <= (REFUSED_FOR if refusal else self._reboot_timeout):

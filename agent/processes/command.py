@@ -20,7 +20,7 @@ from agent.processes.recording import Recorded, streams
 from agent.processes.transcript import both
 from agent.util.stop import Stop
 
-__all__ = ["CommandError", "CommandNotStarted", "Outcome", "end_left_over", "environment", "passed_on", "run"]
+__all__ = ["CommandError", "CommandNotStarted", "CommandResult", "end_left_over", "environment", "passed_on", "run"]
 
 MARK, STEP = "AGENT_ACTION", "AGENT_STEP"
 # What commands get of our environment: neither secrets, nor what lets one answer the service manager in our name.
@@ -28,7 +28,7 @@ PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_C
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """How a command ended.
 
     status: exit status, negative = killed by that signal; None if it could not be got rid of.
@@ -76,7 +76,7 @@ def run(
     tail: int = TAIL,
     umask: int = -1,
     recorded: Recorded | None = None,
-) -> Outcome:
+) -> CommandResult:
     """Run `argv` until it exits, and say how.
 
     timeout, grace: seconds; when the time is over or `stop` is requested its process group gets
@@ -93,7 +93,7 @@ def run(
     Raises CommandNotStarted.
     """
     if stop is not None and stop.requested:
-        return Outcome(tuple(argv), -signal.SIGTERM, "", "", stop.reason)
+        return CommandResult(tuple(argv), -signal.SIGTERM, "", "", stop.reason)
     out, err = Tail(tail), Tail(tail)
     marked = environment(env, action, version)
     with streams(recorded) as (shown_out, shown_err):
@@ -104,7 +104,7 @@ def run(
             ended = child.follow(timeout, stop)
             if ended is not None:
                 child.end(grace)
-            return Outcome(tuple(argv), child.status, out.text(), err.text(), ended)
+            return CommandResult(tuple(argv), child.status, out.text(), err.text(), ended)
         finally:
             child.close()
 

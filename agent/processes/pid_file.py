@@ -13,16 +13,16 @@ FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A link would lead to another user's pid file, and a read of a pipe would block."""
 
 
-class PidFileWrong(Exception):
+class PidFileInvalid(Exception):
     """What the file names is nothing to send signals to; the message is a sentence that says why."""
 
 
-class NotRunning(PidFileWrong):
+class NotRunning(PidFileInvalid):
     """There is no such file, or no process of that pid."""
 
 
 def process_in(path: Path) -> Process:
-    """The living process whose pid is the first word of the file. Raises `PidFileWrong`."""
+    """The living process whose pid is the first word of the file. Raises `PidFileInvalid`."""
     try:
         with open(os.open(path, FILE), "rb") as file:
             written_by = os.fstat(file.fileno())
@@ -31,27 +31,27 @@ def process_in(path: Path) -> Process:
         raise NotRunning(f"there is no {path}") from None
     except OSError as error:
         why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        raise PidFileWrong(f"{path} cannot be read: {why}") from None
+        raise PidFileInvalid(f"{path} cannot be read: {why}") from None
     if not words or not words[0].isdigit() or not 0 < int(words[0]) < 2**31:
-        raise PidFileWrong(f"{path} holds no pid")
+        raise PidFileInvalid(f"{path} holds no pid")
     pid = int(words[0])
     process = Process.of(pid)
     if process is None or not process.alive:
         raise NotRunning(f"{path} names pid {pid}, which does not run")
     if not _is_trusted(written_by, pid):
-        raise PidFileWrong(f"{path} may be written by others than root and the user and group of pid {pid}")
+        raise PidFileInvalid(f"{path} may be written by others than root and the user and group of pid {pid}")
     return process
 
 
 def group_of(process: Process) -> Group:
-    """The whole group that it is in. Raises `PidFileWrong` for our own and that of init."""
+    """The whole group that it is in. Raises `PidFileInvalid` for our own and that of init."""
     its, ours, init = stat_of(process.pid), stat_of(os.getpid()), stat_of(1)
     if its is None or its.started != process.started:
         raise NotRunning(f"pid {process.pid} has ended")
     if ours is not None and its.group == ours.group:
-        raise PidFileWrong(f"pid {process.pid} is in the process group of the agent itself")
+        raise PidFileInvalid(f"pid {process.pid} is in the process group of the agent itself")
     if its.group <= 1 or (init is not None and its.group == init.group):
-        raise PidFileWrong(f"pid {process.pid} is in the process group of init")
+        raise PidFileInvalid(f"pid {process.pid} is in the process group of init")
     # A leader that has ended leaves its number to the group.
     return Group(Process.of(its.group) or Process(its.group, 0, boot_id()))
 

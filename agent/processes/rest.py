@@ -18,7 +18,7 @@ WAITS = "SI"
 Resting = frozenset[tuple[int, int, int]]
 
 
-class Rest:
+class LeftOverProcesses:
     """Looks at the processes of one start again and again."""
 
     def __init__(self) -> None:

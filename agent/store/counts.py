@@ -41,7 +41,7 @@ STATEMENTS: Mapping[str, Mapping[str, int]] = {
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingActions:
     """Actions of one kind that wait and are held for the same reason, or for none. Times are microseconds."""
 
     kind: str
@@ -54,7 +54,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningAction:
     """The running action; `started_ts` is in microseconds since the epoch."""
 
     kind: str
@@ -62,7 +62,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinalActions:
     """Final actions of one kind and outcome; `last_ts` is in microseconds since the epoch."""
 
     kind: str
@@ -85,9 +85,9 @@ class Times:
 class Counts:
     """All of it, as of one moment."""
 
-    waiting: tuple[Waiting, ...]
-    running: Running | None
-    ended: tuple[Ended, ...]
+    waiting: tuple[WaitingActions, ...]
+    running: RunningAction | None
+    ended: tuple[FinalActions, ...]
     times: tuple[Times, ...]
     callbacks: int
     receivers: Mapping[str, int]
@@ -104,9 +104,9 @@ def read(store: Store) -> Counts:
         receivers = {row["state"]: row["count"] for row in connection.execute(RECEIVERS)}
         (callbacks,) = connection.execute(CALLBACKS, {"most": MOST_CALLBACKS}).fetchone()
     return Counts(
-        tuple(Waiting(**dict(row) | {"needs_approval": bool(row["needs_approval"])}) for row in waiting),
-        Running(*running) if running else None,
-        tuple(Ended(*row) for row in ended),
+        tuple(WaitingActions(**dict(row) | {"needs_approval": bool(row["needs_approval"])}) for row in waiting),
+        RunningAction(*running) if running else None,
+        tuple(FinalActions(*row) for row in ended),
         _times(bounds, [tuple(row) for row in times]),
         callbacks,
         receivers,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from agent.processes import command
-from agent.processes.command import CommandNotStarted, Outcome
+from agent.processes.command import CommandNotStarted, CommandResult
 from agent.processes.recording import Recorded
 from agent.util.pauses import Pauses
 from agent.util.stop import Stop
@@ -105,7 +105,7 @@ def run(
     action: str | None,
     env: Mapping[str, str] | None = None,
     recorded: Recorded | None = None,
-) -> Outcome:
+) -> CommandResult:
     """Run a command that ends by itself, whatever its status. Raises `SupervisorFailed` for any other."""
     try:
         outcome = command.run(argv, timeout=timeout, stop=stop, action=action, env=env, recorded=recorded)
@@ -118,7 +118,7 @@ def run(
     return outcome
 
 
-def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> Outcome:
+def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> CommandResult:
     """Run and record a command that must succeed. Raises `SupervisorFailed` with what it printed."""
     outcome = run(argv, timeout, stop, action, recorded=Recorded(f"$ {shlex.join(argv)}"))
     if not outcome.ok:
@@ -126,7 +126,7 @@ def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) 
     return outcome
 
 
-def failure_text(outcome: Outcome) -> str:
+def failure_text(outcome: CommandResult) -> str:
     """How a command ended and its last words."""
     lines = (outcome.stderr.strip() or outcome.stdout.strip())[-SAID:].splitlines()
     said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip() and not line.startswith(HINT))

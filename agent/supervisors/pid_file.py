@@ -9,12 +9,12 @@ from pathlib import Path
 
 from agent import clock
 from agent.config import NamedProcess
-from agent.jobs.jobs import Exited, Jobs, Lost, Running, lost_if_stopped
+from agent.jobs.jobs import ExitedJob, Jobs, LostJob, RunningJob, lost_if_stopped
 from agent.processes import pid_file
-from agent.processes.pid_file import NotRunning, PidFileWrong
+from agent.processes.pid_file import NotRunning, PidFileInvalid
 from agent.processes.process import Group, Process, stat_of
 from agent.processes.recording import Recorded
-from agent.processes.rest import Rest
+from agent.processes.rest import LeftOverProcesses
 from agent.supervisors.base import SAID, SupervisorFailed
 from agent.supervisors.processes import Processes, Progress
 from agent.supervisors.systemd.freezer import BY_SIGNAL
@@ -72,9 +72,9 @@ class OfPidFile(Processes):
         )
         status = lost_if_stopped(job.await_end(PATIENCE, stop))
         progress = progress | {"state": "restarting"}
-        if isinstance(status, Running):
+        if isinstance(status, RunningJob):
             return progress
-        if isinstance(status, Exited) and not status.ok:
+        if isinstance(status, ExitedJob) and not status.ok:
             raise SupervisorFailed(f"its restart {_ending(status)}")
         if other := self._other_than(progress["was"], stop):
             return progress | {"state": "running", "pid": str(other.pid)}
@@ -92,13 +92,13 @@ class OfPidFile(Processes):
             return pid_file.process_in(self._path)
         except NotRunning:
             return None
-        except PidFileWrong as error:
+        except PidFileInvalid as error:
             raise SupervisorFailed(str(error)) from None
 
     def _group(self) -> Group:
         try:
             return pid_file.group_of(pid_file.process_in(self._path))
-        except PidFileWrong as error:
+        except PidFileInvalid as error:
             raise SupervisorFailed(str(error)) from None
 
     def _bring(self, group: Group, *, stopped: bool, stop: Stop) -> bool:
@@ -130,7 +130,7 @@ class OfPidFile(Processes):
         def another() -> Process | None:
             try:
                 leader = pid_file.process_in(self._path)
-            except PidFileWrong:  # it may just be written
+            except PidFileInvalid:  # it may just be written
                 return None
             return None if leader._asdict() == was else leader
 
@@ -138,19 +138,19 @@ class OfPidFile(Processes):
         return leader if leader is not None and self._stays(leader, stop) else None
 
     def _stays(self, leader: Process, stop: Stop) -> bool:
-        rest = Rest()
+        rest = LeftOverProcesses()
         while left := rest.left(leader.age(), STAYS, self._pids(leader)):
             if leader.await_end(left, stop) or stop.requested:
                 return False
         return leader.alive
 
     def _pids(self, leader: Process) -> list[int]:
-        with suppress(PidFileWrong):
+        with suppress(PidFileInvalid):
             return [member.pid for member in pid_file.group_of(leader).members()]
         return []
 
-    def _refuse_what_will_not_come(self, status: Exited | Lost, since: float) -> None:
-        if isinstance(status, Lost):
+    def _refuse_what_will_not_come(self, status: ExitedJob | LostJob, since: float) -> None:
+        if isinstance(status, LostJob):
             raise SupervisorFailed(f"it is not known whether it was restarted, as {status.why}; {self._now()}")
         if clock.monotonic() - since > self._timeout:
             raise SupervisorFailed(f"it is not up {self._timeout:g} s after its restart: {self._now()}")
@@ -158,7 +158,7 @@ class OfPidFile(Processes):
     def _now(self) -> str:
         try:
             return f"{self._path} names pid {pid_file.process_in(self._path).pid}, as before"
-        except PidFileWrong as error:
+        except PidFileInvalid as error:
             return str(error)
 
     def _jobs(self) -> Jobs:
@@ -171,7 +171,7 @@ def _not(stopped: bool, group: Group) -> list[Process]:
     return [member for member, stat in stats if stat is not None and (stat.state == "T") != stopped]
 
 
-def _ending(status: Exited) -> str:
+def _ending(status: ExitedJob) -> str:
     how = "took too long and was ended" if status.ended else f"failed with exit status {status.status}"
     said = status.output.strip()[-SAID:]
     return f"{how}: {said}" if said else how

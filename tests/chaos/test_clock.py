@@ -81,9 +81,9 @@ def environment_of(directory: Path, wall: Clock) -> dict[str, str]:
 @pytest.fixture
 def slip_in(agent: AgentProcess) -> Callable[[], str]:
     """Schedule past the agent, as another one on the same database does: only a tick can notice."""
-    intake = Enqueuer(Store(agent.db), 1000)
+    enqueuer = Enqueuer(Store(agent.db), 1000)
     request = Request(MARK, {}, {}, {}, Requester.API, "tests@here", ("Server", "here"), clock.now())
-    return lambda: intake.schedule(request).action_id
+    return lambda: enqueuer.schedule(request).action_id
 
 
 def processor_seconds(pid: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.datastores.postgresql.files import DataDirectory
-from agent.datastores.postgresql.rollback import RESERVE, Work
+from agent.datastores.postgresql.rollback import RESERVE, WorkFolder
 
 SIZE = 50_000
 TIMES = 50
@@ -17,7 +17,7 @@ SMALL = 10_000
 """Bytes of the state and the marks."""
 
 
-def copied(work: Work) -> None:
+def copied(work: WorkFolder) -> None:
     """A pg_basebackup that is killed when it has copied everything."""
     new = work.clear_new()
     new.mkdir()
@@ -25,18 +25,18 @@ def copied(work: Work) -> None:
     (new / "base").write_bytes(bytes(SIZE))
 
 
-def drafted(work: Work) -> None:
+def drafted(work: WorkFolder) -> None:
     """A resync that is killed while it creates its folder."""
     work.root.rename(work.root.with_name(f"{work.root.name}.draft"))
 
 
-def switched(work: Work) -> None:
+def switched(work: WorkFolder) -> None:
     """A resync that is killed once its copy is in place."""
     copied(work)
     work.switch()
 
 
-def half_removed(work: Work) -> None:
+def half_removed(work: WorkFolder) -> None:
     """A resync that is killed while it removes its folder."""
     copied(work)
     done = work.root.with_name(f"{work.root.name}.done")
@@ -46,20 +46,20 @@ def half_removed(work: Work) -> None:
 
 @pytest.mark.parametrize("interrupted", [copied, drafted, switched, half_removed])
 def test_fifty_interrupted_basebackups_leave_the_bytes_of_one(
-    tmp_path: Path, interrupted: Callable[[Work], None]
+    tmp_path: Path, interrupted: Callable[[WorkFolder], None]
 ) -> None:
     data = DataDirectory(tmp_path / "data", None)
     data.data.mkdir()
     (data.data / "PG_VERSION").write_text("15\n")
     (data.data / "base").write_text("old")
     for _ in range(TIMES):
-        if (work := Work(data)).exists:
+        if (work := WorkFolder(data)).exists:
             work.put_back()  # as each resync begins
         work.begin(was_up=True)
         interrupted(work)
     files = [each for each in tmp_path.rglob("*") if each.is_file()]
     assert sum(each.stat().st_size for each in files) < SIZE + RESERVE + SMALL
-    if (work := Work(data)).exists:
+    if (work := WorkFolder(data)).exists:
         work.put_back()
     assert (data.data / "base").read_text() == "old"
     work.begin(was_up=True)

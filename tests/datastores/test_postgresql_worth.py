@@ -14,7 +14,7 @@ from agent.datastores.base import DatastoreError
 from agent.datastores.postgresql.files import DataDirectory
 from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Would
-from agent.processes.command import Outcome
+from agent.processes.command import CommandResult
 from tests.datastores.postgresql_nodes import await_value
 from tests.datastores.postgresql_pairs import (
     FORCED,
@@ -101,10 +101,10 @@ def test_a_disabled_replica_with_nothing_of_its_own_needs_no_force(pair: Pair) -
     standby.start()
 
 
-def recording(run: Callable[..., Outcome], printed: list[str]) -> Callable[..., Outcome]:
+def recording(run: Callable[..., CommandResult], printed: list[str]) -> Callable[..., CommandResult]:
     """The same, which notes what each program writes to standard error."""
 
-    def recorded(*args: Any, **options: Any) -> Outcome:
+    def recorded(*args: Any, **options: Any) -> CommandResult:
         outcome = run(*args, **options)
         printed.append(outcome.stderr)
         return outcome

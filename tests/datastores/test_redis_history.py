@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.datastores.redis.history import Kinship, bytes_ahead, can_continue, kinship
+from agent.datastores.redis.history import SharedHistory, bytes_ahead, can_continue, kinship
 from agent.datastores.redis.state import State, parse
 
 NONE = 0
@@ -66,17 +66,17 @@ def test_bytes_ahead_counts_what_the_other_lacks(here: State, there: State, ahea
 @pytest.mark.parametrize(
     "here, there, others, expected",
     [
-        (replica(A, 1), server(A, 1), [], Kinship.SHARED),
-        (server(A, 1), server(B, 9, A, 2), [], Kinship.SHARED),
-        (server(A, 1), server(C, 9), [server(C, 9, B, 5), server(B, 5, A, 2)], Kinship.SHARED),
-        (replica(A, 1), server(C, 9, backlog=None), [], Kinship.FOREIGN),
-        (replica(A, 1, master_link_status="down"), server(C, 9), [], Kinship.FOREIGN),
-        (replica(A, 1, master_link_status="down"), server(C, 9, backlog=None), [], Kinship.UNKNOWN),
-        (server(A, 1, backlog=None), server(C, 9), [server(B, 3)], Kinship.UNKNOWN),
+        (replica(A, 1), server(A, 1), [], SharedHistory.SHARED),
+        (server(A, 1), server(B, 9, A, 2), [], SharedHistory.SHARED),
+        (server(A, 1), server(C, 9), [server(C, 9, B, 5), server(B, 5, A, 2)], SharedHistory.SHARED),
+        (replica(A, 1), server(C, 9, backlog=None), [], SharedHistory.FOREIGN),
+        (replica(A, 1, master_link_status="down"), server(C, 9), [], SharedHistory.FOREIGN),
+        (replica(A, 1, master_link_status="down"), server(C, 9, backlog=None), [], SharedHistory.UNKNOWN),
+        (server(A, 1, backlog=None), server(C, 9), [server(B, 3)], SharedHistory.UNKNOWN),
     ],
 )
 def test_kinship_needs_proof_in_both_directions(
-    here: State, there: State, others: list[State], expected: Kinship
+    here: State, there: State, others: list[State], expected: SharedHistory
 ) -> None:
     assert kinship(here, there, others) is expected
 

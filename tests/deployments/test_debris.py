@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from agent import config
-from agent.jobs.jobs import Job, Running as Runs
-from agent.kinds.base import Done, Failed, Kind, Outcome, Running
+from agent.jobs.jobs import Job, RunningJob as Runs
+from agent.kinds.base import Done, Failed, Kind, Running, StepResult
 from agent.kinds.base.registry import discover
 from agent.processes.process import Process
 from agent.util.stop import Stop
@@ -46,7 +46,7 @@ class Place:
         self.deploys += 1
         return discover(config.parse(document)).get("deploy")
 
-    def deploy(self, **options: Any) -> Outcome:
+    def deploy(self, **options: Any) -> StepResult:
         return perform(self.kind(**options), action_id=f"a-{self.deploys}", most=1000)[-1]
 
     def deployed(self, **options: Any) -> dict[str, Any]:

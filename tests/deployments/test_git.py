@@ -39,7 +39,7 @@ def mirror_of(origin: Origin, **options: Any) -> Mirror:
     return Mirror(Application(**every))
 
 
-def fetch(mirror: Mirror) -> command.Outcome:
+def fetch(mirror: Mirror) -> command.CommandResult:
     with Stop() as stop:
         mirror.prepare(stop, "a-1")
     return command.run(mirror.fetch(), timeout=20, env=mirror.environment())

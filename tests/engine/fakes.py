@@ -10,7 +10,7 @@ from marshmallow import INCLUDE, fields
 from agent import clock
 from agent.config import Actions, Agent, Settings
 from agent.engine.executor import Executor
-from agent.kinds.base import Args, Done, Kind, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Kind, Running, Step, StepResult
 from agent.kinds.base.registry import Registry
 from agent.models import Request, Requester
 from agent.store import Store, transitions
@@ -39,14 +39,14 @@ class Fake(Kind):
         self._step, self._resume, self._cancel = step, resume, cancel
         self.seen: list[tuple[str, Any]] = []
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         self.seen.append(("step", step.payload))
-        outcome: Outcome = self._step(step)
+        outcome: StepResult = self._step(step)
         return outcome
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         self.seen.append(("resume", step.payload))
-        outcome: Outcome = self._resume(step) if self._resume else super().resume(step)
+        outcome: StepResult = self._resume(step) if self._resume else super().resume(step)
         return outcome
 
     def cancel(self, step: Step) -> None:
@@ -61,7 +61,7 @@ class Scene:
     def __init__(self, directory: Path, **options: Any) -> None:
         self.settings = Settings(agent=Agent(db=directory / "agent.db"), actions=Actions(**options))
         self.store = Store(self.settings.agent.db)
-        self.intake = Enqueuer(self.store, 100_000)
+        self.enqueuer = Enqueuer(self.store, 100_000)
         self.registry = Registry()
         self.changes = 0
         self.threads: list[threading.Thread] = []
@@ -79,7 +79,7 @@ class Scene:
 
     def schedule(self, kind: str = "fake", args: Any = None, secrets: dict[str, Any] | None = None) -> str:
         request = Request(kind, args or {}, secrets or {}, {}, Requester.API, "a@b", ("Server", "here"), clock.now())
-        return self.intake.schedule(request).action_id
+        return self.enqueuer.schedule(request).action_id
 
     def executor(self) -> Executor:
         """Another executor, as another process has it."""
@@ -145,10 +145,10 @@ class Told:
         return f"{self.state} {self.payload!r} {self.message!r} {self.history}"
 
 
-def count_to(target: int, after: float = 0.0) -> Callable[[Step], Outcome]:
+def count_to(target: int, after: float = 0.0) -> Callable[[Step], StepResult]:
     """Steps that count."""
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         number = (step.payload or 0) + 1
         return Running(number, after=after) if number < target else Done(number, f"counted to {number}")
 

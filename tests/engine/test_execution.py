@@ -11,7 +11,7 @@ import pytest
 
 from agent import clock
 from agent.errors import InvalidArgs
-from agent.kinds.base import MASK, Done, Failed, Outcome, Running, Step
+from agent.kinds.base import MASK, Done, Failed, Running, Step, StepResult
 from agent.kinds.base.masking import mask, mask_names_too
 from agent.processes import command
 from agent.store import transitions
@@ -20,7 +20,7 @@ from tests.engine.fakes import Scene, Work, count_to
 
 
 def raising(error: BaseException) -> Work:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         raise error
 
     return step
@@ -119,7 +119,7 @@ def test_what_a_step_raises_never_shows_in_the_log(scene: Scene, caplog: pytest.
 def test_a_step_gets_its_arguments_and_secrets(scene: Scene) -> None:
     seen: list[Any] = []
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         seen.append(step.args)
         return Done()
 
@@ -138,10 +138,10 @@ def test_a_step_gets_its_arguments_and_secrets(scene: Scene) -> None:
     ids=repr,
 )
 def test_a_secret_in_what_a_step_returns_is_masked(scene: Scene, outcome: Any) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         if isinstance(outcome, Exception):
             raise outcome
-        kept: Outcome = outcome
+        kept: StepResult = outcome
         return kept
 
     told = scene.run(step, args={"password": MASK}, secrets={"password": "hunter22"})
@@ -150,7 +150,7 @@ def test_a_secret_in_what_a_step_returns_is_masked(scene: Scene, outcome: Any) -
 
 
 def test_a_secret_in_the_payload_of_a_running_one_is_masked_too(scene: Scene) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         return Done() if step.payload else Running("hunter22")
 
     scene.run(step, args={"password": MASK}, secrets={"password": "hunter22"})
@@ -159,7 +159,7 @@ def test_a_secret_in_the_payload_of_a_running_one_is_masked_too(scene: Scene) ->
 
 
 def test_what_a_kind_keeps_in_members_and_truths_is_not_masked_though_the_secret_is_a_part_of_it(scene: Scene) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         return Done(step.payload) if step.payload else Running({"phase": {"creating": True, "looks": 12}})
 
     for secret in ("eat", "phase", "1", "True"):
@@ -182,7 +182,7 @@ def test_a_file_descriptor_is_not_left_by_an_action(scene: Scene) -> None:
 
 
 def test_a_cancel_in_a_step_that_goes_on_ends_the_action_after_it(scene: Scene) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         transitions.cancel(scene.store, step.action.id)
         executor.check_running()
         return Running("half", after=600)
@@ -201,7 +201,7 @@ def test_a_cancel_in_a_step_that_goes_on_ends_the_action_after_it(scene: Scene) 
 
 
 def test_an_action_that_is_done_in_spite_of_a_cancel_is_done(scene: Scene) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         step.stop.request("cancelled")
         return Done("whole", "made it")
 
@@ -210,7 +210,7 @@ def test_an_action_that_is_done_in_spite_of_a_cancel_is_done(scene: Scene) -> No
 
 
 def test_a_step_that_fails_because_of_a_cancel_is_cancelled(scene: Scene) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         step.stop.request("cancelled")
         raise OSError("interrupted system call")
 
@@ -235,7 +235,7 @@ def test_a_cancel_between_two_steps_ends_the_wait(scene: Scene) -> None:
 def test_a_cancel_ends_the_command_of_a_step(scene: Scene) -> None:
     ended: list[str | None] = []
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         outcome = command.run(["sleep", "600"], timeout=600, stop=step.stop, action=step.action.id)
         ended.append(outcome.ended)
         return Failed(outcome.describe(), outcome.describe())
@@ -266,7 +266,7 @@ def test_a_cancel_is_honoured_after_a_restart(scene: Scene) -> None:
 def test_a_cancel_is_not_the_cancel_of_the_next_action(scene: Scene) -> None:
     """Neither its end, nor the end of the next one's wait between two steps."""
 
-    def cancelled(step: Step) -> Outcome:
+    def cancelled(step: Step) -> StepResult:
         transitions.cancel(scene.store, step.action.id)
         executor.check_running()
         return Running()
@@ -283,7 +283,7 @@ def test_a_cancel_is_not_the_cancel_of_the_next_action(scene: Scene) -> None:
 
 
 def test_a_cancel_that_itself_fails_ends_the_action_all_the_same(scene: Scene) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         step.stop.request("cancelled")
         return Running()
 
@@ -320,7 +320,7 @@ def test_a_timeout_between_two_steps_ends_the_action(scene: Scene) -> None:
 
 
 def test_a_timeout_ends_the_command_of_a_step(scene: Scene) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         outcome = command.run(["sleep", "600"], timeout=600, stop=step.stop, action=step.action.id)
         return Failed(outcome.describe(), outcome.describe())
 
@@ -338,7 +338,7 @@ def test_a_timeout_ends_the_command_of_a_step(scene: Scene) -> None:
 
 
 def test_a_step_that_ends_well_after_the_timeout_has_ended_well(scene: Scene, steady: list[float]) -> None:
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         steady[0] += 1000
         executor.check_running()
         return Done("whole")
@@ -469,7 +469,7 @@ def test_of_a_text_with_a_short_secret_nothing_is_left() -> None:
 def test_a_stop_is_asked_for_once_and_keeps_its_reason(scene: Scene) -> None:
     reasons: list[str | None] = []
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         threads = [threading.Thread(target=step.stop.request, args=(f"reason {n}",)) for n in range(4)]
         for thread in threads:
             thread.start()

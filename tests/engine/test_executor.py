@@ -11,7 +11,7 @@ import pytest
 
 from agent.engine.execution import Execution
 from agent.engine.lock import ExecutorLock
-from agent.kinds.base import Done, Outcome, Running, Step
+from agent.kinds.base import Done, Running, Step, StepResult
 from agent.store import Store, transitions
 from tests.agent_process import CHECKOUT, eventually
 from tests.engine.fakes import Scene, count_to
@@ -31,7 +31,7 @@ class Gate:
     def __init__(self) -> None:
         self.entered, self.open = threading.Event(), threading.Event()
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         self.entered.set()
         assert self.open.wait(10)
         return Running(1) if step.payload is None else Done(2)
@@ -43,7 +43,7 @@ class Gate:
 def test_actions_run_in_the_order_in_which_they_were_scheduled(scene: Scene) -> None:
     ran: list[str] = []
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         ran.append(step.action.id)
         return count_to(2)(step)
 
@@ -56,7 +56,7 @@ def test_actions_run_in_the_order_in_which_they_were_scheduled(scene: Scene) -> 
 def test_what_is_scheduled_during_a_drain_is_run_by_it(scene: Scene) -> None:
     later: list[str] = []
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         if len(later) < 3:
             later.append(scene.schedule())
         return Done()
@@ -70,7 +70,7 @@ def test_what_is_scheduled_during_a_drain_is_run_by_it(scene: Scene) -> None:
 def test_what_was_left_running_goes_before_what_waits(scene: Scene) -> None:
     ran: list[str] = []
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         ran.append(step.action.id)
         return Done()
 
@@ -233,7 +233,7 @@ def test_an_action_that_was_handed_over_once_is_interrupted_by_a_later_crash(sce
     [seq] = scene.store.read("SELECT seq FROM actions")[0]
     transitions.hand_over(scene.store, seq, True)
 
-    def dies(step: Step) -> Outcome:
+    def dies(step: Step) -> StepResult:
         raise SystemExit  # no failure of the step: the process ends
 
     kind._step = dies
@@ -287,7 +287,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_step_did_is_written_down_when_there_is_room_again_and_not_done_again(scene: Scene, steps: int) -> None:
     locked = Locked(scene.store)
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         if step.payload is None:
             locked.begin()
             threading.Timer(0.5, locked.end).start()
@@ -306,7 +306,7 @@ def test_a_stop_that_cannot_be_written_down_is_an_interruption(scene: Scene) -> 
     locked = Locked(scene.store)
     entered = threading.Event()
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         locked.begin()
         entered.set()
         return Done("perhaps")

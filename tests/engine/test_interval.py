@@ -8,7 +8,7 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from agent import clock
-from agent.engine.interval import Every, timer
+from agent.engine.interval import EveryTrigger, timer
 from tests.agent_process import eventually
 
 START = datetime(2019, 8, 30, 20, 40, 24, tzinfo=UTC)
@@ -39,8 +39,8 @@ def paused(clocks: Clocks) -> Iterator[BackgroundScheduler]:
     """A timer with one job due in a second, and one due in an hour, that only the test looks at."""
     made = timer()
     made.start(paused=True)
-    made.add_job(print, Every(1), id="drain", next_run_time=clocks.wall + timedelta(seconds=1))
-    made.add_job(print, Every(3600), id="prune", next_run_time=clocks.wall + timedelta(hours=1))
+    made.add_job(print, EveryTrigger(1), id="drain", next_run_time=clocks.wall + timedelta(seconds=1))
+    made.add_job(print, EveryTrigger(3600), id="prune", next_run_time=clocks.wall + timedelta(hours=1))
     assert due(made, clocks) == []
     yield made
     made.shutdown(wait=False)
@@ -101,7 +101,7 @@ def test_a_sleep_of_the_machine_is_no_jump_and_missed_ticks_are_one(
 def test_the_real_timer_fires_again_and_again() -> None:
     fired = threading.Semaphore(0)
     made = timer()
-    made.add_job(fired.release, Every(0.05), id="drain", next_run_time=datetime.now(UTC))
+    made.add_job(fired.release, EveryTrigger(0.05), id="drain", next_run_time=datetime.now(UTC))
     made.start()
     try:
         for _ in range(5):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.engine.engine import Engine
-from agent.kinds.base import Done, Outcome, Step
+from agent.kinds.base import Done, Step, StepResult
 from agent.store import actions
 from tests.agent_process import eventually
 from tests.engine.fakes import Scene, count_to
@@ -53,7 +53,7 @@ def test_none_of_thousands_of_calls_waits_for_a_tick(scene: Scene, engine: Engin
     rng = random.Random(SEED)
     done = threading.Semaphore(0)
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         done.release()
         return Done()
 
@@ -86,7 +86,7 @@ def test_none_of_the_calls_of_many_threads_waits_for_a_tick(scene: Scene, engine
 def test_a_call_while_a_step_is_under_way_is_heard_after_it(scene: Scene, engine: Engine) -> None:
     entered, proceed = threading.Event(), threading.Event()
 
-    def step(step: Step) -> Outcome:
+    def step(step: Step) -> StepResult:
         entered.set()
         assert proceed.wait(10)
         return Done()

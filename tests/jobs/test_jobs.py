@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from agent.jobs import jobs as jobs_module, launch, transient_unit
-from agent.jobs.jobs import BadJobName, Exited, Job, Jobs, JobStillRuns, Lost, Running
-from agent.processes.command import Outcome
+from agent.jobs.jobs import BadJobName, ExitedJob, Job, Jobs, JobStillRuns, LostJob, RunningJob
+from agent.processes.command import CommandResult
 from agent.processes.output import TAIL
 from agent.processes.process import Process
 from agent.processes.recording import Recorded, recording
@@ -54,23 +54,23 @@ def sh(jobs: Jobs, script: str, *args: object, name: str = "one", **options: Any
     return jobs.start(name, ["sh", "-c", script, "sh", *map(str, args)], **options)
 
 
-def result(job: Job, timeout: float = 20) -> Exited:
+def result(job: Job, timeout: float = 20) -> ExitedJob:
     """How it exited, once it has."""
-    eventually(lambda: not isinstance(job.look(), Running), "the end of the job", timeout)
+    eventually(lambda: not isinstance(job.look(), RunningJob), "the end of the job", timeout)
     status = job.look()
-    assert isinstance(status, Exited), status
+    assert isinstance(status, ExitedJob), status
     return status
 
 
-def running(job: Job) -> Running:
+def running(job: Job) -> RunningJob:
     status = job.look()
-    assert isinstance(status, Running), status
+    assert isinstance(status, RunningJob), status
     return status
 
 
-def lost(job: Job) -> Lost:
+def lost(job: Job) -> LostJob:
     status = job.look()
-    assert isinstance(status, Lost), status
+    assert isinstance(status, LostJob), status
     return status
 
 
@@ -85,7 +85,7 @@ def alive(pid: int) -> bool:
 def test_a_job_runs_and_its_status_and_output_are_kept(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, "pwd; cat; echo $COLOUR >&2; exit 3", stdin=b"given\n", cwd=tmp_path,
              env={"COLOUR": "red"})  # fmt: skip
-    assert result(job) == Exited(3, f"{tmp_path}\ngiven\nred\n", None, "")
+    assert result(job) == ExitedJob(3, f"{tmp_path}\ngiven\nred\n", None, "")
     assert not result(job).ok
     found = jobs.find("one")
     assert found is not None and found.look() == job.look()
@@ -204,7 +204,7 @@ def test_killed_right_after_the_start_the_starter_leaves_a_job_that_goes_on(jobs
     with python(script, tmp_path / "jobs", work, tmp_path / "effect") as starter:
         assert starter.wait(20) == -9
     job = jobs.find("one")
-    assert job is not None and isinstance(job.look(), Running)
+    assert job is not None and isinstance(job.look(), RunningJob)
     assert result(job).output == "hunter2said\n"
     assert (tmp_path / "effect").read_text() == "done\n"
 
@@ -309,7 +309,7 @@ def test_a_started_job_does_not_keep_its_stdin(jobs: Jobs, tmp_path: Path) -> No
 
 def test_when_its_time_is_over_it_is_ended(jobs: Jobs, tmp_path: Path) -> None:
     status = result(sh(jobs, FOR_EVER, tmp_path / "pid", timeout=0.5))
-    assert status == Exited(-15, "working\n", "timeout", "") and not status.ok
+    assert status == ExitedJob(-15, "working\n", "timeout", "") and not status.ok
     assert not alive(pid_in(tmp_path / "pid"))
 
 
@@ -317,7 +317,7 @@ def test_it_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, "trap 'echo tidied; exit 4' TERM; " + FOR_EVER, tmp_path / "pid")
     pid_in(tmp_path / "pid")
     status = job.end(10)
-    assert isinstance(status, Exited) and (status.status, status.ended) == (4, "stopped")
+    assert isinstance(status, ExitedJob) and (status.status, status.ended) == (4, "stopped")
     assert status.output.startswith("working\n") and status.output.endswith("tidied\n")
     assert job.end(10) == status
 
@@ -327,7 +327,7 @@ def test_one_that_does_not_want_to_end_is_killed_after_the_grace(jobs: Jobs, tmp
     job = sh(jobs, script, tmp_path / "pid")
     pid_in(tmp_path / "pid")
     began = time.monotonic()
-    assert job.end(0.5) == Exited(-9, "working\n", "stopped", "")
+    assert job.end(0.5) == ExitedJob(-9, "working\n", "stopped", "")
     assert 0.5 <= time.monotonic() - began < 60
     assert not alive(pid_in(tmp_path / "pid"))
 
@@ -341,10 +341,10 @@ def test_a_killed_runner_means_lost_and_its_command_does_not_go_on(jobs: Jobs, t
     eventually(lambda: running(job).output == "working\n", "its output")
     os.kill(running(job).pid, signal.SIGKILL)
     eventually(lambda: not command.alive, "the end of the command")
-    eventually(lambda: isinstance(job.look(), Lost), "the loss")
+    eventually(lambda: isinstance(job.look(), LostJob), "the loss")
     eventually(lambda: lost(job).why == "its runner was killed", "the end of its children")
     assert lost(job).output == "working\n"
-    assert isinstance(sh(jobs, FOR_EVER, tmp_path / "pid").look(), Lost)  # Not started again.
+    assert isinstance(sh(jobs, FOR_EVER, tmp_path / "pid").look(), LostJob)  # Not started again.
 
 
 def test_what_a_lost_job_left_behind_is_told_and_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
@@ -353,9 +353,9 @@ def test_what_a_lost_job_left_behind_is_told_and_can_be_ended(jobs: Jobs, tmp_pa
     left = process_in(tmp_path / "pid")
     eventually(lambda: (job.directory / "command").exists(), "the record of the command")
     os.kill(running(job).pid, signal.SIGKILL)
-    eventually(lambda: isinstance(job.look(), Lost), "the loss")
+    eventually(lambda: isinstance(job.look(), LostJob), "the loss")
     assert lost(job).why == "its runner was killed and left processes of it behind" and left.alive
-    assert job.end(1) == Lost("its runner was killed", "", "") and not left.alive
+    assert job.end(1) == LostJob("its runner was killed", "", "") and not left.alive
 
 
 @pytest.fixture
@@ -385,7 +385,7 @@ def test_another_process_under_the_same_pid_is_not_the_runner(
     assert lost(job).why.startswith("its runner was killed")
     eventually((job.directory / "command").exists, "the runner has noted the command")
     (job.directory / "command").unlink()
-    assert isinstance(job.end(0), Lost)
+    assert isinstance(job.end(0), LostJob)
     assert alive(pid) and alive(command)
 
 
@@ -405,7 +405,7 @@ def test_a_record_of_its_command_that_a_power_cut_has_emptied_is_none(
     claim_changed(job, started=1)
     (job.directory / "command").write_bytes(left)
     assert lost(job).why == "its runner was killed"
-    assert isinstance(job.end(0), Lost)
+    assert isinstance(job.end(0), LostJob)
 
 
 # A full disk
@@ -435,7 +435,7 @@ def test_a_full_disk_does_not_lose_the_result(small_disk: Path, tmp_path: Path) 
     (tmp_path / "go").touch()
     command = Process(**json.loads((job.directory / "command").read_bytes()))
     eventually(lambda: not command.alive, "the end of the command")
-    assert isinstance(job.look(), Running)
+    assert isinstance(job.look(), RunningJob)
     ballast.unlink()
     assert result(job).status == 3
 
@@ -454,7 +454,7 @@ def test_where_systemd_refuses_the_job_runs_as_a_child_and_says_so(
     monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
     status = result(sh(jobs, ONCE, tmp_path / "effect"))
     note = "runs as a child of the agent, as systemd refused: Failed to start: Access denied"
-    assert status == Exited(0, "said\n", None, note)
+    assert status == ExitedJob(0, "said\n", None, note)
 
 
 def test_without_systemd_run_the_job_runs_as_a_child_and_says_so(
@@ -477,7 +477,7 @@ def test_a_runner_loads_nothing_slow_to_follow_its_command(jobs: Jobs, tmp_path:
     argv[1:1] = ["-X", "importtime"]
     done = subprocess.run(argv, check=True, timeout=20, capture_output=True, text=True)
     names = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert result(job) == Exited(0, "said\n", None, "")
+    assert result(job) == ExitedJob(0, "said\n", None, "")
     assert {"agent.jobs.following", "agent.processes.child"} <= names
     assert not names & SLOW_TO_LOAD
     packages = {".".join(name.split(".")[:2]) for name in names if name.startswith("agent")}
@@ -491,11 +491,11 @@ def test_a_command_ignores_no_signal_that_python_ignores(jobs: Jobs) -> None:
 
 def test_all_that_have_ended_are_forgotten_and_one_that_runs_is_kept(jobs: Jobs, tmp_path: Path) -> None:
     ended = sh(jobs, "true", name="ended")
-    eventually(lambda: isinstance(ended.look(), Exited), "it has ended")
+    eventually(lambda: isinstance(ended.look(), ExitedJob), "it has ended")
     runs = sh(jobs, "sleep 60", name="runs")
     jobs.forget_ended()
     assert not ended.directory.exists()
-    assert isinstance(runs.look(), Running)
+    assert isinstance(runs.look(), RunningJob)
 
 
 # What a power cut, or somebody else, has left
@@ -521,7 +521,7 @@ def test_a_file_of_an_old_job_that_cannot_be_read_is_in_no_later_jobs_way(jobs: 
         if file == "claim":
             (broken.directory / "result").unlink()
         (broken.directory / file).write_bytes(content)
-        assert isinstance(broken.look(), Exited if file == "command" else Lost), (content, file)
+        assert isinstance(broken.look(), ExitedJob if file == "command" else LostJob), (content, file)
     jobs.forget_ended()
     assert not list(old.directory.parent.iterdir())
     assert result(sh(jobs, "true")).ok
@@ -533,7 +533,7 @@ def test_why_a_job_with_such_a_file_is_lost_is_told(jobs: Jobs) -> None:
     assert lost(job).why == "its result cannot be read"
     (job.directory / "claim").write_bytes(b"")
     assert lost(job).why == "its files cannot be read"
-    assert isinstance(job.end(0), Lost)
+    assert isinstance(job.end(0), LostJob)
 
 
 def test_what_is_no_job_at_all_is_in_no_jobs_way(jobs: Jobs, tmp_path: Path) -> None:
@@ -550,14 +550,14 @@ def test_a_connection_to_systemd_that_breaks_is_no_refusal(
     """As during daemon-reexec: a job that ran as a child in place of a unit would end with the agent's unit."""
     asked: list[str] = []
 
-    def systemd_run(argv: Sequence[str], **_: Any) -> Outcome:
+    def systemd_run(argv: Sequence[str], **_: Any) -> CommandResult:
         asked.append(argv[0])
         words = argv[argv.index("--") + 1 :]
         if arrived or len(asked) > 1:
             started.append(subprocess.Popen(words, start_new_session=True))
         lost = len(asked) == 1
         said = "Failed to start transient service unit: Connection reset by peer" if lost else ""
-        return Outcome(tuple(argv), int(lost), "", said, None)
+        return CommandResult(tuple(argv), int(lost), "", said, None)
 
     started: list[subprocess.Popen[bytes]] = []
     monkeypatch.setattr(launch, "SYSTEMD_RUNS", tmp_path)

@@ -101,7 +101,7 @@ def start_in_the_service(node: Node) -> None:
 
 def finish(node: Node) -> dict[str, Any]:
     node.run("touch", f"{JOBS}.go")
-    eventually(lambda: look(node)["is"] != "Running", "the end of the job")
+    eventually(lambda: look(node)["is"] != "RunningJob", "the end of the job")
     return look(node)
 
 
@@ -116,9 +116,9 @@ def test_a_job_outlives_the_unit_that_started_it(node: Node, end: str) -> None:
         eventually(lambda: node.show("starter", "ActiveState") == "failed", "the death")
     else:
         node.systemctl(end, "starter")
-    assert look(node) == before and before["is"] == "Running"
+    assert look(node) == before and before["is"] == "RunningJob"
     assert finish(node) == {
-        "is": "Exited", "status": 0, "ended": None, "note": "", "output": "given$HOME 0\n"
+        "is": "ExitedJob", "status": 0, "ended": None, "note": "", "output": "given$HOME 0\n"
     }  # fmt: skip
     assert node.read(f"{JOBS}.effect") == "done\n"
     eventually(lambda: not units(node), "the end of the unit")
@@ -128,17 +128,17 @@ def test_an_operator_can_end_it_as_a_unit(node: Node) -> None:
     start_in_the_service(node)
     node.systemctl("stop", units(node).split()[0])
     status = look(node)
-    assert (status["is"], status["ended"], status["status"]) == ("Exited", "stopped", -15)
+    assert (status["is"], status["ended"], status["status"]) == ("ExitedJob", "stopped", -15)
 
 
 def test_a_power_cut_loses_it_and_it_is_not_started_again(node: Node) -> None:
     start_in_the_service(node)
     node.power_cut()
     node.boot()
-    assert look(node)["is"] == "Lost"
+    assert look(node)["is"] == "LostJob"
     assert look(node)["why"] == "the host was restarted while it ran"
     python(node, START)
-    assert look(node)["is"] == "Lost" and not units(node)
+    assert look(node)["is"] == "LostJob" and not units(node)
 
 
 def test_it_keeps_the_credentials_of_the_unit_that_started_it(node: Node) -> None:
@@ -184,7 +184,7 @@ def test_the_job_of_a_plain_user_without_such_a_unit_is_a_child_and_says_why(
     node: Node, template: str, reason: str
 ) -> None:
     status = run_as_daemon(node, template)
-    assert (status["is"], status["output"]) == ("Exited", "given$HOME 1\n")
+    assert (status["is"], status["output"]) == ("ExitedJob", "given$HOME 1\n")
     assert status["note"].startswith(f"runs as a child of the agent, as {reason}")
 
 
@@ -204,7 +204,7 @@ def test_a_directory_with_an_odd_name_is_passed_on_as_it_is(node: Node) -> None:
     odd = f"{JOBS}/a $HOME %n ${{X}} 'q'"
     script = START.replace(repr(JOBS), repr(odd)) + (
         "import time\nfor _ in range(200): time.sleep(0.05 if type(job.look()).__name__ =="
-        " 'Running' else 0)\nprint(job.look().note, job.look().output)"
+        " 'RunningJob' else 0)\nprint(job.look().note, job.look().output)"
     )
     node.run("touch", f"{JOBS}.go")
     assert python(node, script) == " given$HOME 0\n\n", shlex.quote(odd)
@@ -213,7 +213,7 @@ def test_a_directory_with_an_odd_name_is_passed_on_as_it_is(node: Node) -> None:
 ODD = """
 import time
 for _ in range(1200):
-    if type(job.look()).__name__ != "Running":
+    if type(job.look()).__name__ != "RunningJob":
         break
     time.sleep(0.05)
 print(job.look().note, job.look().output)

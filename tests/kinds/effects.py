@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from agent.kinds.base import Args, Done, Kind, Outcome, Step
+from agent.kinds.base import Args, Done, Kind, Step, StepResult
 from agent.plan import Danger, Plan, Would
 
 
@@ -24,7 +24,7 @@ class Effect(Kind):
     def plan(self, args: Any) -> Plan:
         return Plan(Would(args["would"]), f"would {args['would']}", steps=["do it"])
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done(message="did it")
 
 

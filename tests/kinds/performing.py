@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.kinds.base import Kind, Outcome, Running, Step
+from agent.kinds.base import Kind, Running, Step, StepResult
 from agent.models import Action, State
 from agent.util.stop import Stop
 
@@ -22,9 +22,9 @@ def step_of(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, action_id: 
 
 def perform(
     kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, action_id: str = "a-1", most: int = 100
-) -> list[Outcome]:
+) -> list[StepResult]:
     """All outcomes from the step after `payload` to the final one; what is to be waited for is waited for."""
-    outcomes: list[Outcome] = []
+    outcomes: list[StepResult] = []
     while len(outcomes) < most:
         outcomes.append(outcome := kind.step(step_of(kind, payload, args=args, action_id=action_id)))
         if not isinstance(outcome, Running):

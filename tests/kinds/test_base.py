@@ -8,7 +8,7 @@ from marshmallow import fields, validate
 from agent import clock
 from agent.config import Agent, Settings
 from agent.errors import InvalidArgs
-from agent.kinds.base import MASK, Args, Done, Failed, Kind, Outcome, Step
+from agent.kinds.base import MASK, Args, Done, Failed, Kind, Step, StepResult
 from agent.kinds.base.arguments import Number, Whole
 from agent.models import Action, State
 
@@ -34,7 +34,7 @@ class Plain(Kind):
     name = "plain"
     args = PlainArgs
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done()
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from agent import clock
 from agent.config.host import Containers
-from agent.containers import changes as changes_module, engine as engine_module, restart
-from agent.containers.changes import Changes
+from agent.containers import container_events as changes_module, engine as engine_module, restart
+from agent.containers.container_events import ContainerEvents
 from agent.containers.engine import Engine, EngineFailed, EngineLost
 from agent.errors import ConfigError
 from agent.kinds.base import Done, Failed, Running
@@ -111,7 +111,7 @@ def _pause_until(engine: DockerEngine, name: str, over: threading.Event) -> None
 
 
 def test_an_engine_that_reports_nothing_is_looked_at_with_growing_pauses() -> None:
-    with Changes(None, "0" * 64) as changes, Stop() as stop:
+    with ContainerEvents(None, "0" * 64) as changes, Stop() as stop:
         assert not changes.reported
         begun = time.monotonic()
         changes.wait(PATIENT, stop)

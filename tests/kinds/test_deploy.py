@@ -18,7 +18,7 @@ from agent.deployments import phases
 from agent.deployments.deployment import Deployment
 from agent.deployments.progress import Progress
 from agent.errors import ActionNotAvailable
-from agent.kinds.base import Done, Failed, Outcome, Running
+from agent.kinds.base import Done, Failed, Running, StepResult
 from agent.kinds.base.registry import discover
 from agent.processes.process import Process
 from agent.supervisors.systemd import unit as supervised_unit
@@ -51,7 +51,7 @@ class Shop:
         application = {"repository": str(self.origin.path), "path": str(self.path), "timeout": 20.0} | options
         return {"agent": {"db": str(self.directory / "agent.db")}, "applications": {"shop": application}}
 
-    def deploy(self, args: Any = None, **options: Any) -> Outcome:
+    def deploy(self, args: Any = None, **options: Any) -> StepResult:
         """The end of a deploy performed here, without an agent."""
         kind = discover(config.parse(self.document(**options))).get("deploy")
         self.deploys += 1
@@ -496,7 +496,7 @@ def test_each_piece_may_be_done_twice(shop: Shop) -> None:
     second_hash = shop.origin.commit({"version": "two"})
     counted = [["/bin/sh", "-c", f"echo {number} >> {shop.directory}/ran"] for number in range(4)]
     kind = discover(config.parse(shop.document(before=counted[:2], after=counted[2:], keep=1))).get("deploy")
-    outcome: Outcome = Running()
+    outcome: StepResult = Running()
     while isinstance(outcome, Running):
         again = step_of(kind, outcome.payload, action_id="a-2")
         kind.step(again)
@@ -696,7 +696,7 @@ def test_stopped_when_only_old_releases_are_to_be_removed_it_stays_deployed(shop
     shop.deployed()
     shop.origin.commit({"version": "two"})
     kind = discover(config.parse(shop.document())).get("deploy")
-    outcome: Outcome = Running()
+    outcome: StepResult = Running()
     while not isinstance(outcome, Running) or not outcome.payload or outcome.payload["phase"] != "prune":
         outcome = kind.step(step_of(kind, outcome.payload, action_id="a-2"))
     kind.cancel(step_of(kind, outcome.payload, action_id="a-2"))

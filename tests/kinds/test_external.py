@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.kinds.base import Done, Failed, Outcome, Running
+from agent.kinds.base import Done, Failed, Running, StepResult
 from agent.kinds.external import External
 from tests.agent_process import AgentProcess
 from tests.kinds.configuring import settings, toml
@@ -44,7 +44,7 @@ def reporting(*reports: str, into: Path) -> list[str]:
     return sh(f'cd {into}; for report in report-*; do cat "$report"; rm "$report"; exit; done')
 
 
-def failed(outcomes: list[Outcome]) -> Failed:
+def failed(outcomes: list[StepResult]) -> Failed:
     last = outcomes[-1]
     assert isinstance(last, Failed) and last.payload["error"] == last.message
     assert set(last.payload) == {"status", "error", "command", "exit_status", "stdout", "stderr"}

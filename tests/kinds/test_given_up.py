@@ -10,7 +10,7 @@ import pytest
 
 from agent.deployments.progress import beginning
 from agent.engine.execution import Execution, kind_of
-from agent.jobs.jobs import Exited, Jobs, Running
+from agent.jobs.jobs import ExitedJob, Jobs, RunningJob
 from agent.kinds.base import Failed
 from agent.kinds.base.registry import discover
 from agent.kinds.replicante_test import Success
@@ -106,7 +106,7 @@ def test_a_job_that_still_runs_is_ended_and_one_of_another_action_is_not(tmp_pat
             own, other = (jobs.start(name, ["sleep", "60"]) for name in names)
             end = end_of("deploy", {}, DEPLOYING, {}, tmp_path, cancelled=cancelled)
             assert end.message == ("cancelled" if cancelled else f"{NO_DEPLOY}; the command that still ran was ended")
-            assert (type(own.look()), type(other.look())) == (Exited, Running)
+            assert (type(own.look()), type(other.look())) == (ExitedJob, RunningJob)
             own.forget()
     finally:
         other.end(0)
@@ -126,7 +126,7 @@ def test_a_cancel_ends_the_command_of_a_process_that_is_configured_no_more(tmp_p
     restarting = {"processes": [{"process": "gone", "restart": {"state": "restarting", "job": job.name}}]}
     other = {"processes": {"other": {"unit": "other.service"}}}
     assert end_of("process_restart", {}, restarting, other, tmp_path, cancelled=True).message == "cancelled"
-    assert isinstance(job.look(), Exited)
+    assert isinstance(job.look(), ExitedJob)
     job.forget()
 
 

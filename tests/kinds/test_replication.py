@@ -17,9 +17,9 @@ from agent.datastores.progress import Progress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.resync_report import Report
 from agent.errors import ActionNotAvailable
-from agent.jobs.jobs import Running as JobRunning
+from agent.jobs.jobs import RunningJob as JobRunning
 from agent.kinds import replication, resync_slave_db as resync_kind
-from agent.kinds.base import Done, Failed, Kind, Outcome, Running
+from agent.kinds.base import Done, Failed, Kind, Running, StepResult
 from agent.kinds.base.registry import discover
 from agent.models import Json
 from agent.util import atomic_files
@@ -273,7 +273,7 @@ def test_a_job_of_an_older_agent_that_prints_its_reports_is_understood(
     kind = kind_with_job(OLD_JOB, tmp_path, monkeypatch)
     payload = kind.step(step_of(kind)).payload
 
-    def ended() -> Outcome | None:
+    def ended() -> StepResult | None:
         outcome = kind.step(step_of(kind, payload))
         return None if isinstance(outcome, Running) else outcome
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.config import Settings
-from agent.kinds.base import Done, Failed, Kind, NotOffered, Outcome, Running, Step
+from agent.kinds.base import Done, Failed, Kind, NotOffered, Running, Step, StepResult
 from agent.kinds.base.staged import Staged
 from tests.kinds.performing import perform, step_of
 
@@ -21,11 +21,11 @@ class Stage(Kind):
         super().__init__(settings)
         self.seen: list[tuple[str, Any]] = []
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         self.seen.append(("step", step.payload))
         return Done({"turn": 2}, f"{self.name} is done") if step.payload else Running({"turn": 1}, after=0.001)
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         self.seen.append(("resume", step.payload))
         return Running({"turn": 1})
 
@@ -40,7 +40,7 @@ class Second(Stage):
 class Failing(Stage):
     name = "failing"
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Failed({"why": "no"}, "it would not")
 
 

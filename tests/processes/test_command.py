@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.jobs import Exited, Jobs
+from agent.jobs.jobs import ExitedJob, Jobs
 from agent.processes import child
 from agent.processes.child import Child
-from agent.processes.command import CommandError, CommandNotStarted, Outcome, run
+from agent.processes.command import CommandError, CommandNotStarted, CommandResult, run
 from agent.processes.popen import popen
 from agent.processes.process import Process, all_pids, stat_of
 from agent.util.stop import Stop
@@ -36,7 +36,7 @@ from tests.processes.children import (
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 
-def sh(script: str, *args: object, timeout: float = 20, **options: object) -> Outcome:
+def sh(script: str, *args: object, timeout: float = 20, **options: object) -> CommandResult:
     argv = ["sh", "-c", script, "sh", *map(str, args)]
     return run(argv, timeout=timeout, **options)  # type: ignore[arg-type]
 
@@ -69,7 +69,7 @@ def test_a_death_by_a_signal_is_a_negative_status() -> None:
     ],
 )
 def test_it_is_described_in_one_sentence(status: int | None, ended: str | None, sentence: str) -> None:
-    outcome = Outcome(("pg_ctl", "a b"), status, "", "", ended)
+    outcome = CommandResult(("pg_ctl", "a b"), status, "", "", ended)
     assert outcome.describe() == sentence
     assert outcome.ok == (sentence == "pg_ctl 'a b' succeeded")
 
@@ -400,7 +400,7 @@ def test_a_daemon_that_goes_on_writing_to_what_it_inherited_lives_on(tmp_path: P
         assert run(argv, timeout=20).ok
     else:
         job = Jobs(tmp_path / "jobs").start("one", argv)
-        eventually(lambda: isinstance(job.look(), Exited), "the end of the job")
+        eventually(lambda: isinstance(job.look(), ExitedJob), "the end of the job")
     daemon = process_in(pid_file)
     try:
         readers = [reader for number in (1, 2) for reader in readers_of(daemon.pid, number)]

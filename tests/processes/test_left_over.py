@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.jobs import Jobs, Running
+from agent.jobs.jobs import Jobs, RunningJob
 from agent.processes.command import end_left_over
 from agent.processes.process import Process
 from tests.agent_process import eventually
@@ -105,10 +105,10 @@ def test_a_job_is_never_taken_for_a_left_over(tmp_path: Path, monkeypatch: pytes
     job = Jobs(tmp_path / "jobs").start("a1", ["sleep", "60"])
     status = job.look()
     try:
-        assert isinstance(status, Running)
+        assert isinstance(status, RunningJob)
         eventually(lambda: (job.directory / "command").exists(), "the start of the command")
         assert end_left_over("a1") == []
-        assert isinstance(job.look(), Running)
+        assert isinstance(job.look(), RunningJob)
     finally:
         job.end(1)
 

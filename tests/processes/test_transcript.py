@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.jobs import Exited, Jobs
+from agent.jobs.jobs import ExitedJob, Jobs
 from agent.processes import transcript_reading
 from agent.processes.command import run
 from agent.processes.recording import Recorded, recording
@@ -164,7 +164,7 @@ def test_a_job_records_by_itself(folder: Path, tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "jobs")
     with recording(Transcript(folder, LIMIT, [SECRET])):
         job = jobs.start("a", ["sh", "-c", f"echo {SECRET}; echo end >&2"], recorded=Recorded("$ sh"))
-    assert isinstance(job.await_end(20), Exited)
+    assert isinstance(job.await_end(20), ExitedJob)
     assert everything(folder) == b"$ sh\n********\nend\n"
     assert not any(SECRET.encode() in each.read_bytes() for each in folder.iterdir())
 
@@ -172,5 +172,5 @@ def test_a_job_records_by_itself(folder: Path, tmp_path: Path) -> None:
 def test_a_job_that_cannot_start_says_so_in_the_output(folder: Path, tmp_path: Path) -> None:
     with recording(Transcript(folder, LIMIT)):
         job = Jobs(tmp_path / "jobs").start("a", ["/nowhere/program"], recorded=Recorded())
-    assert isinstance(job.await_end(20), Exited)
+    assert isinstance(job.await_end(20), ExitedJob)
     assert everything(folder) == b"/nowhere/program was not found\n"

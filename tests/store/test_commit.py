@@ -41,7 +41,7 @@ def insert(number: int) -> Callable[[sqlite3.Connection], int]:
 
 def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -> list[Any]:
     """The id or error of each request; all but the first wait while the file is kept busy, and so go together."""
-    intake, busy, proceed = Enqueuer(store, limit), threading.Event(), threading.Event()
+    enqueuer, busy, proceed = Enqueuer(store, limit), threading.Event(), threading.Event()
 
     def occupy(connection: sqlite3.Connection) -> None:
         busy.set()
@@ -49,7 +49,7 @@ def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -
 
     def call(each: Request) -> Any:
         try:
-            return intake.schedule(each).action_id
+            return enqueuer.schedule(each).action_id
         except Exception as error:
             return error
 
@@ -60,15 +60,15 @@ def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -
         try:
             for number, each in enumerate(requests):  # one after the other, so that their order is known
                 calls.append(pool.submit(call, each))
-                eventually(lambda number=number: waiting(intake) == number, "it waits", 2)  # type: ignore[misc]
+                eventually(lambda number=number: waiting(enqueuer) == number, "it waits", 2)  # type: ignore[misc]
         finally:
             proceed.set()
         return [each.result(30) for each in calls]
 
 
-def waiting(intake: Enqueuer) -> int:
+def waiting(enqueuer: Enqueuer) -> int:
     """How many wait for the one that is under way; -1 while none is."""
-    together = intake._schedule
+    together = enqueuer._schedule
     return len(together._waiting) if together._led else -1
 
 
@@ -235,10 +235,10 @@ def test_an_error_of_the_file_fails_all_and_none_is_written(known: Store, monkey
     requests[7] = request(args={"a": 1}, key="old")
     insert = Enqueuer._insert
 
-    def broken_file(intake: Enqueuer, connection: sqlite3.Connection, asked: Any, row: Any) -> Any:
+    def broken_file(enqueuer: Enqueuer, connection: sqlite3.Connection, asked: Any, row: Any) -> Any:
         if asked[0].idempotency_key:
             raise sqlite3.OperationalError("database or disk is full")
-        return insert(intake, connection, asked, row)
+        return insert(enqueuer, connection, asked, row)
 
     monkeypatch.setattr(Enqueuer, "_insert", broken_file)
     results = at_once(known, requests)
@@ -263,10 +263,10 @@ def test_what_ran_and_was_pruned_meanwhile_is_not_scheduled_again(
         return write(work)
 
     monkeypatch.setattr(known, "write", much_happens_before)
-    intake = Enqueuer(known, 1000)
+    enqueuer = Enqueuer(known, 1000)
     asked = [request(), request(args={"a": 1}, key="old")]
-    [first, replayed] = intake._schedule_all(
-        [(each, 1, mark) for each, mark in map(intake._fingerprints.identified, asked)]
+    [first, replayed] = enqueuer._schedule_all(
+        [(each, 1, mark) for each, mark in map(enqueuer._fingerprints.identified, asked)]
     )
     while actions.queue(known):
         ran.append(finish(known))

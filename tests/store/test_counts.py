@@ -10,7 +10,7 @@ from agent import clock
 from agent.models import Outcome, State
 from agent.store import Store, counts, outbox, retention, transitions
 from agent.store.audit_chain import chained
-from agent.store.counts import Ended, Running
+from agent.store.counts import FinalActions, RunningAction
 from agent.store.migrate import migrate, migrations
 from tests.store.scenes import claim, finish, schedule
 
@@ -47,7 +47,7 @@ def test_the_newest_end_of_each_outcome_is_known(store: Store, monkeypatch: pyte
         monkeypatch.setattr(clock, "now", lambda moment=moment: moment)
         schedule(store, "a")
         finish(store)
-    assert counts.read(store).ended == (Ended("a", "done", 3, 6_000_000),)
+    assert counts.read(store).ended == (FinalActions("a", "done", 3, 6_000_000),)
 
 
 def test_waits_and_durations_are_in_cumulative_buckets(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_the_running_action_has_its_start(store: Store, monkeypatch: pytest.Monk
     seq = claim(store).action.seq
     monkeypatch.setattr(clock, "now", lambda: 43)
     transitions.record(store, seq, {"stage": 1})
-    assert counts.read(store).running == Running("a", 42)
+    assert counts.read(store).running == RunningAction("a", 42)
 
 
 def test_undelivered_callbacks_are_counted(store: Store) -> None:

@@ -235,24 +235,24 @@ def test_keys_get_their_source_from_their_prefix_and_keep_their_place(tmp_path: 
 
 
 def test_an_id_is_used_once_by_whichever_identity(store: Store) -> None:
-    intake = Enqueuer(store, 100)
-    first = intake.schedule(request(action_id="a-1"))
+    enqueuer = Enqueuer(store, 100)
+    first = enqueuer.schedule(request(action_id="a-1"))
     assert first == Accepted("a-1")
     assert known(store) == [("id", "a@b", "a-1", "a-1")]
     for other in (request(action_id="a-1"), replace(request("other", action_id="a-1"), user="other@b")):
         with pytest.raises(ActionAlreadyExists):
-            intake.schedule(other)
+            enqueuer.schedule(other)
     assert [row["id"] for row in actions.queue(store)] == ["a-1"]
 
 
 def test_an_id_counts_after_its_action_was_pruned_however_old_the_caller_says_it_is(store: Store) -> None:
-    intake = Enqueuer(store, 100)
-    intake.schedule(replace(request(action_id="a-1"), created_ts=0))
+    enqueuer = Enqueuer(store, 100)
+    enqueuer.schedule(replace(request(action_id="a-1"), created_ts=0))
     finish(store)
     retention.prune(store, 0, 100)
     idempotency.prune(store)
     with pytest.raises(ActionAlreadyExists):
-        intake.schedule(request(action_id="a-1"))
+        enqueuer.schedule(request(action_id="a-1"))
 
 
 @pytest.mark.parametrize("begun", [0, 1, 300, 599])

@@ -136,13 +136,13 @@ def test_an_older_file_is_counted_when_it_is_migrated(tmp_path: Path) -> None:
 @pytest.fixture
 def few_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> Enqueuer:
     """Three keys of each user have room, and five of all."""
-    intake = Enqueuer(store, 1_000_000)
-    monkeypatch.setattr(intake, "_keys", KeyLimit(store, 3, 5))
-    return intake
+    enqueuer = Enqueuer(store, 1_000_000)
+    monkeypatch.setattr(enqueuer, "_keys", KeyLimit(store, 3, 5))
+    return enqueuer
 
 
-def with_key(intake: Enqueuer, key: str | None, user: str = "a@b") -> Accepted:
-    return intake.schedule(replace(request(key=key), user=user))
+def with_key(enqueuer: Enqueuer, key: str | None, user: str = "a@b") -> Accepted:
+    return enqueuer.schedule(replace(request(key=key), user=user))
 
 
 def test_one_caller_has_no_more_keys_than_the_limit_and_others_have_theirs(few_keys: Enqueuer) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.jobs.jobs import Exited, Jobs
+from agent.jobs.jobs import ExitedJob, Jobs
 from agent.processes.process import Process
 from agent.util import poll as module
 from agent.util.poll import LONGEST, SHORTEST, poll
@@ -90,4 +90,4 @@ def test_the_end_of_a_process_and_a_stop_are_noticed_without_looks(sleeper: subp
 
 
 def test_the_end_of_a_job_is_awaited(tmp_path: Path) -> None:
-    assert isinstance(Jobs(tmp_path).start("one", ["true"]).await_end(60), Exited)
+    assert isinstance(Jobs(tmp_path).start("one", ["true"]).await_end(60), ExitedJob)

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from agent.kinds.base import Args, Done, Kind, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Kind, Running, Step, StepResult
 from agent.kinds.base.arguments import Flag, Names, Whole
 from agent.plan import Danger, Discard, Plan, Would
 from agent.processes import recording
@@ -30,7 +30,7 @@ class Copy(Kind):
     def plan(self, args: Any) -> Plan:
         return Plan(Would.CHANGE, f"copies in {len(STAGES)} stages", steps=STAGES)
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         number = step.payload["number"] if step.payload else 0
         if number == 0 or (Path(step.args["gate"]) / str(number)).exists():
             number += 1
@@ -59,7 +59,7 @@ class Flush(Kind):
     def plan(self, args: Any) -> Plan:
         return Plan(Would.DISRUPT, "closes 12 connections", steps=["close connections"], warnings=["clients reconnect"])
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done(message="flushed")
 
 
@@ -80,7 +80,7 @@ class Drop(Kind):
     def plan(self, args: Any) -> Plan:
         return Plan(Would.DESTROY, f"removes {args['name']}", discards=[Discard("rows", 42, "rows")])
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done(message=f"removed {step.args['name']}")
 
 
@@ -103,5 +103,5 @@ class Form(Kind):
     def plan(self, args: Any) -> Plan:
         return Plan(Would.CHANGE, f"does it {args['count']} times")
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return Done({"args": {name: value for name, value in step.args.items() if name != "password"}}, "did it")

@@ -33,7 +33,7 @@ class AnswerLost(DatastoreUnreachable):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ConnectionOptions:
     """URL and password of one server, with the timeouts in seconds of an answer and of a connection."""
 
     url: str = field(repr=False)

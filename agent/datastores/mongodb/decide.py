@@ -18,7 +18,7 @@ from agent.datastores.mongodb import (
 from agent.datastores.mongodb.copy import Copy
 from agent.datastores.mongodb.member import State, look
 from agent.datastores.mongodb.primary import Primary
-from agent.datastores.mongodb.refusal import Unfit
+from agent.datastores.mongodb.refusal import Refused
 from agent.datastores.mongodb.unreplicated import Loss
 from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Discard, Needs, Plan, Would
@@ -54,7 +54,7 @@ def decide(here: MongoDB, service: Supervisor | None, request: ResyncRequest) ->
         if state.part == "removed":
             return _of_removed(here, service, state, request)
         return _of_member(here, service, state, request)
-    except Unfit as unfit:
+    except Refused as unfit:
         return Decision(unfit.plan)
 
 
@@ -65,31 +65,31 @@ def accepted(decision: Decision) -> Decision:
 
 
 def check_request(request: ResyncRequest) -> None:
-    """Raises `Unfit` for a mode that MongoDB does not support."""
+    """Raises `Refused` for a mode that MongoDB does not support."""
     if request.mode == "rewind":
-        raise Unfit("MongoDB rewinds a member by itself when it has to", "use the mode auto, follow or copy")
+        raise Refused("MongoDB rewinds a member by itself when it has to", "use the mode auto, follow or copy")
 
 
 def _check_part(state: State) -> None:
     if state.part == "alone":
-        raise Unfit(
+        raise Refused(
             "this server is a member of no replica set", "start it with replication.replSetName and add it to a set"
         )
     if state.part == "new":
-        raise Unfit(
+        raise Refused(
             "this server has no configuration of a replica set yet", "add it to its set on the primary, by rs.add()"
         )
     if state.state == "PRIMARY":
         reason = f"this server is the primary of the set {state.set_name}"
-        raise Unfit(reason, "hand over first, with replication.demote; force does not lift this")
+        raise Refused(reason, "hand over first, with replication.demote; force does not lift this")
     if state.state == "ARBITER":
-        raise Unfit("this server is an arbiter and has no data", "resync a member with data")
+        raise Refused("this server is an arbiter and has no data", "resync a member with data")
 
 
 def _of_member(here: MongoDB, service: Supervisor | None, state: State, request: ResyncRequest) -> Decision:
     primary = mongodb_primary.find(here, state, request)
     if primary.foreign:
-        raise Unfit(
+        raise Refused(
             f"this server is a member of the set {state.set_name}, and {primary.address} leads another set",
             "remove this server from its set first, with disable_replication_slave_db",
         )
@@ -118,7 +118,7 @@ def _of_removed(here: MongoDB, service: Supervisor | None, state: State, request
         return _copied(here, service, state, primary, listed, loss, request, facts)
     me = membership.kept_address(here.data_directory()) or address.own_address(here, primary.state.config)
     if me is None:
-        raise Unfit(
+        raise Refused(
             "the address that this server had in its set is not known",
             f"add it on the primary {primary.address}, by rs.add(), and run this action again",
         )
@@ -137,7 +137,7 @@ def of_silent(here: MongoDB, service: Supervisor | None, request: ResyncRequest)
         lost = "MongoDB does not come up, so that what its data has cannot be known"
         loss = Loss(lost, (_everything(here),))
         return _copied(here, service, None, primary, me, loss, request, {"primary": primary.address})
-    except Unfit as unfit:
+    except Refused as unfit:
         return Decision(unfit.plan)
 
 
@@ -182,7 +182,7 @@ def _gentle(
         return Decision(done, "follow", primary, me, join)
     facts = facts | {"parted_at": str(loss.parted_at)}
     if not request.force:
-        raise Unfit(
+        raise Refused(
             loss.lost, "force gives up these writes: MongoDB sets them aside in its directory `rollback`", **facts
         )
     rewound = Plan(
@@ -210,11 +210,11 @@ def _copied(
 ) -> Decision:
     why = _why(loss, request)
     if request.mode == "follow":
-        raise Unfit(f"only a copy would do: {why}", "use resync_slave_db with the mode auto or copy")
+        raise Refused(f"only a copy would do: {why}", "use resync_slave_db with the mode auto or copy")
     local = Loss(None) if state is None else unreplicated.of_local(here)
     lost = "; ".join(filter(None, (loss.lost, local.lost)))
     if lost and not (request.force or (primary.foreign and request.adopt)):
-        raise Unfit(lost, "force gives this up", **facts)
+        raise Refused(lost, "force gives this up", **facts)
     copy = mongodb_copy.prepare(here, service, state, primary, me, force=request.force)
     keeping = f"set the data in {copy.directory} aside" if copy.keep_old else f"delete the data in {copy.directory}"
     warnings = [] if copy.keep_old else ["once the data is deleted there is no way back"]

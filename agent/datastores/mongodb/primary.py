@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.mongodb import address as mongodb_address
 from agent.datastores.mongodb.member import State, look
-from agent.datastores.mongodb.refusal import Unfit
+from agent.datastores.mongodb.refusal import Refused
 from agent.datastores.replication_requests import ResyncRequest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def find(here: MongoDB, state: State | None, request: ResyncRequest) -> Primary:
     """The named peer; otherwise `datastore.primary`, otherwise the present primary of the set.
 
     If `datastore.primary` is no longer the primary, the present primary of the same set is used.
-        Raises `Unfit` and `DatastoreError`.
+        Raises `Refused` and `DatastoreError`.
     """
     if request.primary is not None:
         return _named(here, state, request)
@@ -68,22 +68,22 @@ def _current(here: MongoDB, state: State | None) -> Primary:
             there = look(server)
             if there.state == "PRIMARY" and there.set_id == state.set_id:
                 return Primary(server, there, address)
-    raise Unfit(f"the set {state.set_name} has no primary that can be asked now", "promote one of its members first")
+    raise Refused(f"the set {state.set_name} has no primary that can be asked now", "promote one of its members first")
 
 
 def _identified(here: MongoDB, server: MongoDB, there: State, state: State | None, request: ResyncRequest) -> Primary:
     if there.part != "member" or there.me is None:
-        raise Unfit(f"{server.address} is in no replica set", "name the primary of the set of this server")
+        raise Refused(f"{server.address} is in no replica set", "name the primary of the set of this server")
     if request.adopt is not None and request.adopt != there.set_id:
-        raise Unfit(
+        raise Refused(
             f"adopt names {request.adopt}, and the set of {server.address} has the id {there.set_id}", "check both"
         )
     if state is not None and there.me == state.me:
-        raise Unfit(f"{server.address} is this server itself", "name another server as the primary")
+        raise Refused(f"{server.address} is this server itself", "name another server as the primary")
     foreign = state is not None and state.set_id is not None and state.set_id != there.set_id
     if foreign and request.adopt is None:
         assert state is not None
-        raise Unfit(
+        raise Refused(
             f"{server.address} belongs to another replica set: its id is {there.set_id}, and the set of this server, "
             f"{state.set_name}, has the id {state.set_id}",
             f'check the address; a server that was removed from its set gives up its data with adopt: "{there.set_id}"',
@@ -96,7 +96,7 @@ def _identified(here: MongoDB, server: MongoDB, there: State, state: State | Non
 def _leading(found: Primary) -> Primary:
     if found.state.state != "PRIMARY":
         known = f"the primary of its set is {found.state.primary}" if found.state.primary else "its set has none now"
-        raise Unfit(
+        raise Refused(
             f"{found.server.address} is no primary, it is in the state {found.state.state}: {known}",
             "name the primary, or promote this member first",
         )
@@ -106,7 +106,7 @@ def _leading(found: Primary) -> Primary:
 def listed(here: MongoDB, primary: Primary) -> str:
     """The address of this server in the primary's set; a foreign set has no member at this address."""
     if (me := mongodb_address.own_address(here, primary.state.config)) is None:
-        raise Unfit(
+        raise Refused(
             f"the set {primary.state.set_name} of {primary.address} has no member at the address of this server",
             "name the primary of the set of this server, or add this server there by rs.add()",
             primary_set_id=primary.state.set_id,

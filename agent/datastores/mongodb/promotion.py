@@ -31,7 +31,7 @@ class OldPrimary:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PromotionFacts:
     """The present state of this member and of its set's primary."""
 
     here: State
@@ -68,11 +68,11 @@ def promote(here: MongoDB, stop: Stop, request: PromoteRequest) -> dict[str, Any
     }
 
 
-def _view(here: MongoDB, state: State) -> View:
+def _view(here: MongoDB, state: State) -> PromotionFacts:
     """The old primary; without an address if the set has had no primary since this member started."""
     address = state.primary or _last_primary(here, state)
     old = OldPrimary(None, "unreachable") if address is None else _ask(here, address)
-    return View(state, old, lag(here, state, old.state))
+    return PromotionFacts(state, old, lag(here, state, old.state))
 
 
 def _last_primary(here: MongoDB, state: State) -> str | None:
@@ -112,7 +112,7 @@ def lag(here: MongoDB, state: State, primary: State | None) -> Lag:
     return Lag(seconds=seconds, transactions=missing)
 
 
-def _judge(view: View, request: PromoteRequest) -> Plan:
+def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
     """Promote or refuse. `force` cannot override MongoDB's own conditions for an election."""
     facts = {"old_primary": view.old.part, "old_primary_address": view.old.address, "lag": asdict(view.lag)}
     if (refusal := _cannot_win(view.here)) is not None:
@@ -156,7 +156,7 @@ def _cannot_win(state: State) -> tuple[str, str] | None:
     return None
 
 
-def _needs_force(view: View, request: PromoteRequest) -> tuple[str, str] | None:
+def _needs_force(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     address = view.old.address
     if view.old.part == "writable":
         return f"the old primary {address} still takes writes", (
@@ -167,13 +167,13 @@ def _needs_force(view: View, request: PromoteRequest) -> tuple[str, str] | None:
     return None
 
 
-def _discards(view: View) -> list[Discard]:
+def _discards(view: PromotionFacts) -> list[Discard]:
     if not view.lag.transactions:
         return []
     return [Discard(f"writes that the old primary {view.old.address} has first", view.lag.transactions, "writes")]
 
 
-def _warnings(view: View) -> list[str]:
+def _warnings(view: PromotionFacts) -> list[str]:
     found = []
     if view.old.part == "writable":
         found.append(
@@ -188,7 +188,7 @@ def _warnings(view: View) -> list[str]:
     return found
 
 
-def _caught_up(here: MongoDB, stop: Stop, seconds: float) -> View:
+def _caught_up(here: MongoDB, stop: Stop, seconds: float) -> PromotionFacts:
     """Wait while this member is behind the primary."""
     deadline = time.monotonic() + seconds
     pauses = Pauses()

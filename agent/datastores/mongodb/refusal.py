@@ -8,7 +8,7 @@ from agent import plan
 from agent.plan import Plan
 
 
-class Unfit(Exception):
+class Refused(Exception):
     """The request is refused; `lifted_by` is the cure."""
 
     def __init__(self, reason: str, lifted_by: str, **facts: Any) -> None:

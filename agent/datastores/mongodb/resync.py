@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mongodb import files, membership
 from agent.datastores.mongodb.decide import Decision, accepted, decide, of_silent
-from agent.datastores.mongodb.rollback import WayBack, recover
+from agent.datastores.mongodb.rollback import Rollback, recover
 from agent.datastores.mongodb.sync import InitialSync
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.termination import Terminated, complete
@@ -144,7 +144,7 @@ class Resync:
 
     def _copy(self, decision: Decision, directory: Path) -> None:
         assert self.service is not None and decision.copy is not None  # otherwise the plan is a refusal
-        way_back = WayBack(self.here, self.service, directory)
+        way_back = Rollback(self.here, self.service, directory)
         try:
             self._make_copy(decision, directory, self.service)
         except (DatastoreError, SupervisorFailed, OSError) as error:
@@ -173,7 +173,7 @@ class Resync:
         self.progress("copying the data")
         InitialSync(self.here, service, self.progress, self.stop, decision).await_following()
 
-    def _after(self, why: str, decision: Decision, way_back: WayBack) -> str:
+    def _after(self, why: str, decision: Decision, way_back: Rollback) -> str:
         return "; ".join(filter(None, (why, self._left_again(decision), complete(way_back.take))))
 
     def _answers(self) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class WayBack:
+class Rollback:
     """Undoes a copy that has begun."""
 
     here: MongoDB
@@ -96,7 +96,7 @@ def recover(here: MongoDB, service: Supervisor | None) -> str | None:
     if follows(here):
         files.drop_old(directory)
         return "the initial sync had ended well meanwhile: MongoDB follows its set on the new data"
-    way_back = WayBack(here, service, directory) if service is not None else None
+    way_back = Rollback(here, service, directory) if service is not None else None
     if way_back is None:
         raise DatastoreRefused(f"the old data lies in {directory}, and there is no [service] to put it back with")
     return way_back.take()

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from agent.config import Datastore as Settings
 from agent.datastores.base import Datastore, DatastoreDown, DatastoreError, DatastoreRefused
-from agent.datastores.mongodb.connection import Answer, Way
+from agent.datastores.mongodb.connection import Answer, ConnectionOptions
 from agent.errors import ConfigError
 
 CONNECT_TO_OTHERS = 2.0
@@ -27,7 +27,9 @@ class MongoDB(Datastore):
 
     def __init__(self, settings: Settings, connect: float | None = None) -> None:
         super().__init__(settings)
-        self.way = Way(settings.url, self.address, settings.timeout, connect or settings.timeout, self.password)
+        self.way = ConnectionOptions(
+            settings.url, self.address, settings.timeout, connect or settings.timeout, self.password
+        )
         self.primary = None if settings.primary is None else self._other(settings.primary, "datastore.primary")
         for name, peer in settings.peers.items():
             self._other(peer.url, f"datastore.peers.{name}.url")

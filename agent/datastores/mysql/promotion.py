@@ -31,7 +31,7 @@ from agent.util.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PromotionFacts:
     """The facts for the decision. `errant` are GTIDs of this server that its primary lacks; None: not known.
 
     `broken` is the reason why received transactions are never applied, `unapplied` their amount. `filters` exclude
@@ -96,13 +96,13 @@ def position(at: Address, timeout: float) -> str | None:
         return None
 
 
-def look(session: Session, settings: Settings, ask_for: float = peer.ASK_FOR) -> View:
+def look(session: Session, settings: Settings, ask_for: float = peer.ASK_FOR) -> PromotionFacts:
     """Read this server and the servers of its group, all of which together may take `ask_for` seconds."""
     followed = session.replica_status()
     olds, others = mysql_rivals.ask(settings, followed, ask_for)
     known = all(old.applied is not None for old in olds) and bool(olds)
     broken = next(filter(None, (replication.never_applies(session, row) for row in followed)), None)
-    return View(
+    return PromotionFacts(
         followed=followed,
         olds=olds,
         lag=mysql_lag.behind(session, followed, olds) if known else mysql_lag.silence(session),
@@ -128,7 +128,7 @@ def _catch_up(session: Session, settings: Settings, stop: Stop, request: Promote
             raise DatastoreRefused(f"{session.where} was not promoted: {stop.reason}")
 
 
-def _decide(view: View, request: PromoteRequest) -> Plan:
+def _decide(view: PromotionFacts, request: PromoteRequest) -> Plan:
     facts = _facts(view)
     if not request.force and (refusal := _refusal(view, request)) is not None:
         return refuse(*refusal, facts=facts)
@@ -151,7 +151,7 @@ def _decide(view: View, request: PromoteRequest) -> Plan:
     )
 
 
-def _refusal(view: View, request: PromoteRequest) -> tuple[str, str] | None:
+def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     """The reason why `force` is needed, and the alternatives."""
     old = view.old
     if view.broken is not None:
@@ -186,7 +186,7 @@ def _refusal(view: View, request: PromoteRequest) -> tuple[str, str] | None:
     return None
 
 
-def _rival(view: View, request: PromoteRequest) -> tuple[str, str] | None:
+def _rival(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     """The obstacle if a third server is primary or ahead."""
     rivals = view.rivals
     if view.old is not None and rivals.upstream is not None:
@@ -201,7 +201,7 @@ def _rival(view: View, request: PromoteRequest) -> tuple[str, str] | None:
     return None
 
 
-def _discards(view: View) -> list[Discard]:
+def _discards(view: PromotionFacts) -> list[Discard]:
     found = []
     if view.lag.transactions:
         found.append(
@@ -213,7 +213,7 @@ def _discards(view: View) -> list[Discard]:
     return found
 
 
-def _warnings(view: View) -> list[str]:
+def _warnings(view: PromotionFacts) -> list[str]:
     said = []
     old = view.old
     if old is None:
@@ -229,7 +229,7 @@ def _warnings(view: View) -> list[str]:
     return [*said, *view.rivals.ahead]
 
 
-def _facts(view: View) -> dict[str, Any]:
+def _facts(view: PromotionFacts) -> dict[str, Any]:
     old = view.old
     return {
         "old_primary": old.state if old else "unknown",

@@ -33,7 +33,7 @@ from agent.datastores.mysql.clone import Clone
 from agent.datastores.mysql.data_directory import Place, free_bytes
 from agent.datastores.mysql.history import Side
 from agent.datastores.mysql.incomplete_mark import MARK
-from agent.datastores.mysql.second_server import Origin, Spare
+from agent.datastores.mysql.second_server import Origin, SecondServer
 from agent.datastores.mysql.session import Session, connect
 from agent.datastores.mysql.sources import Source, only_source
 from agent.datastores.mysql.swap import TURN
@@ -203,7 +203,7 @@ class Copy:
             if process is None:
                 raise DatastoreError(f"cannot tell which process is the server of {place.data}")
             place.prepare()
-            with Spare(Origin.of(process), place, self._product, self._settings.programs) as spare:
+            with SecondServer(Origin.of(process), place, self._product, self._settings.programs) as spare:
                 self._make(spare, place)
                 compared = self._prove(spare)
             place.forget_sources()
@@ -223,7 +223,7 @@ class Copy:
             place.clear()
             raise DatastoreError(f"{error}; this server is as it was") from None
 
-    def _make(self, spare: Spare, place: Place) -> None:
+    def _make(self, spare: SecondServer, place: Place) -> None:
         if self._copying.method == "clone":
             self._progress("cloning the primary")
             clone = Clone(self._here, self._source.admin, self._settings.timeout, TURN, place.new)
@@ -237,7 +237,7 @@ class Copy:
         spare.stop()
         place.dump.unlink()
 
-    def _prove(self, spare: Spare) -> dict[str, Any]:
+    def _prove(self, spare: SecondServer) -> dict[str, Any]:
         """Start the copy, compare it with its source, and mark it until it follows."""
         self._progress("comparing the copy")
         spare.start(open_to_all=True)

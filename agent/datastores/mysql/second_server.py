@@ -66,7 +66,7 @@ class Origin:
         return [*first, *(each for each in self.words if each not in first), *more]
 
 
-class Spare:
+class SecondServer:
     """The second server, of `product`, on the directory `place.new`. It ends with its `with` block."""
 
     def __init__(self, origin: Origin, place: Place, product: str, programs: Path | None) -> None:
@@ -118,7 +118,7 @@ class Spare:
         if status:
             raise DatastoreError(f"the second server shut down with exit status {status}: {self._last_errors()}")
 
-    def __enter__(self) -> Spare:
+    def __enter__(self) -> SecondServer:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from agent.datastores.postgresql.own_state import Mine
+from agent.datastores.postgresql.own_state import OwnState
 from agent.datastores.postgresql.source import Source
 from agent.datastores.postgresql.timelines import Fork, fork_of, shown
 from agent.datastores.replication_requests import ResyncRequest
@@ -58,7 +58,7 @@ class Divergence:
         return [Discard(where, self.fork.past, "bytes"), Discard("transactions in it", self.commits, "transactions")]
 
 
-def fork(mine: Mine, source: Source) -> Divergence:
+def fork(mine: OwnState, source: Source) -> Divergence:
     """The fork of the two servers, without inspecting the WAL past it."""
     if mine.position is None:
         return Divergence(None, None, mine.unknown)
@@ -70,7 +70,7 @@ def fork(mine: Mine, source: Source) -> Divergence:
     return Divergence(found, None)
 
 
-def decide(request: ResyncRequest, mine: Mine, source: Source, divergence: Divergence, where: str) -> Decision:
+def decide(request: ResyncRequest, mine: OwnState, source: Source, divergence: Divergence, where: str) -> Decision:
     """The method of a resync. `where` is the source's address."""
     if mine.control.system != source.system:
         return _foreign(request, mine, source, where)
@@ -84,12 +84,12 @@ def decide(request: ResyncRequest, mine: Mine, source: Source, divergence: Diver
     return replace(_way(request, mine, divergence), fork=divergence.fork, discards=divergence.discards())
 
 
-def in_step(mine: Mine, endpoint: tuple[str, str]) -> bool:
+def in_step(mine: OwnState, endpoint: tuple[str, str]) -> bool:
     """Whether this server already receives from the source. A delayed or paused replay counts as in sync."""
     return mine.streaming and mine.source == endpoint
 
 
-def _foreign(request: ResyncRequest, mine: Mine, source: Source, where: str) -> Decision:
+def _foreign(request: ResyncRequest, mine: OwnState, source: Source, where: str) -> Decision:
     reason = (
         f"{where} is of another cluster: its system identifier is {source.system}, here it is {mine.control.system}"
     )
@@ -99,7 +99,7 @@ def _foreign(request: ResyncRequest, mine: Mine, source: Source, where: str) -> 
     return Decision("copy", reason, discards=[lost])
 
 
-def _refuse_to_lose(request: ResyncRequest, mine: Mine, divergence: Divergence, where: str) -> Decision:
+def _refuse_to_lose(request: ResyncRequest, mine: OwnState, divergence: Divergence, where: str) -> Decision:
     if divergence.fork is None:
         reason = f"it cannot be known whether this server has data that {where} lacks: {divergence.unknown}"
     else:
@@ -114,7 +114,7 @@ def _refuse_to_lose(request: ResyncRequest, mine: Mine, divergence: Divergence, 
     return refused(reason, "force is needed to give this up")
 
 
-def _way(request: ResyncRequest, mine: Mine, divergence: Divergence) -> Decision:
+def _way(request: ResyncRequest, mine: OwnState, divergence: Divergence) -> Decision:
     """The method for servers of one cluster when nothing is lost, or with `force`."""
     if request.mode == "copy":
         return Decision("copy", "mode copy was requested")
@@ -136,7 +136,7 @@ def _way(request: ResyncRequest, mine: Mine, divergence: Divergence) -> Decision
     return Decision("rewind", reason, fallback=request.mode == "auto")
 
 
-def _needs_rewind(mine: Mine, parted: Fork) -> bool:
+def _needs_rewind(mine: OwnState, parted: Fork) -> bool:
     """Also for a running primary without WAL past the fork: its shutdown will write a checkpoint there."""
     return parted.past > 0 or (mine.up and not mine.follows)
 

@@ -14,8 +14,8 @@ from agent.datastores.postgresql.control import end_by_files, read_control
 from agent.datastores.postgresql.decision import Decision, in_step, refused
 from agent.datastores.postgresql.files import DataDirectory
 from agent.datastores.postgresql.follow import follow_by_restart
-from agent.datastores.postgresql.own_state import Mine, look_at
-from agent.datastores.postgresql.plan import Outlook
+from agent.datastores.postgresql.own_state import OwnState, look_at
+from agent.datastores.postgresql.plan import Comparison
 from agent.datastores.postgresql.preflight import check
 from agent.datastores.postgresql.primary import Primary, primary_of
 from agent.datastores.postgresql.resync import data_of, recover
@@ -82,17 +82,17 @@ def demote(
     return result | {"position": shown(end), "lag": {"bytes": 0, "seconds": 0.0, "transactions": None}}
 
 
-def _look(settings: Settings, server: Target, data: DataDirectory, peer: Peer | None, node: str) -> Outlook:
+def _look(settings: Settings, server: Target, data: DataDirectory, peer: Peer | None, node: str) -> Comparison:
     primary = primary_of(peer, server, data, node, settings.timeout)
     mine = look_at(data, server)
     source = look_at_source(primary, settings.timeout)
     decision = _decided(mine, source, primary)
     if decision.method == "follow":
         decision = check(decision, mine, source, primary, data)
-    return Outlook(mine, source, primary, decision)
+    return Comparison(mine, source, primary, decision)
 
 
-def _decided(mine: Mine, source: Source, primary: Primary) -> Decision:
+def _decided(mine: OwnState, source: Source, primary: Primary) -> Decision:
     where = primary.target.address
     if mine.control.system != source.system:
         return refused(f"{where} is of another cluster", "name a standby of this server")
@@ -113,7 +113,7 @@ def _decided(mine: Mine, source: Source, primary: Primary) -> Decision:
     return Decision("follow", "handover")
 
 
-def _other_branch(mine: Mine, source: Source) -> str | None:
+def _other_branch(mine: OwnState, source: Source) -> str | None:
     """The difference if the peer is on another timeline branch, where LSNs cannot be compared; else None."""
     if mine.position is None or mine.position.branches == source.position.branches:
         return None

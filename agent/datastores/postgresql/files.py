@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.datastores.base import DatastoreError
 from agent.processes import command
-from agent.processes.command import Outcome
+from agent.processes.command import CommandResult
 from agent.processes.recording import Recorded
 from agent.util import atomic_files
 from agent.util.file_access import file_access_as
@@ -107,7 +107,7 @@ class DataDirectory:
             raise DatastoreError(f"{name} is not found: set datastore.programs to where the server's programs are")
         return found
 
-    def run(self, name: str, *args: str, recorded: Recorded | None = None) -> Outcome:
+    def run(self, name: str, *args: str, recorded: Recorded | None = None) -> CommandResult:
         """Run a program as the owner until it ends. If the agent is killed, a later resync can end the program."""
         owner = self.owner
         argv = [self.program(name), *args]

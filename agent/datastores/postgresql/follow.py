@@ -18,7 +18,7 @@ from agent.util import atomic_files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.datastores.postgresql.plan import Outlook
+    from agent.datastores.postgresql.plan import Comparison
 
 
 def follow_by_reload(server: Target, primary: Primary, service: Service, progress: Callable[[str], None]) -> None:
@@ -36,7 +36,9 @@ def follow_by_reload(server: Target, primary: Primary, service: Service, progres
         raise DatastoreError(f"{why}; it points where it did before") from None
 
 
-def follow_by_restart(data: DataDirectory, outlook: Outlook, service: Service, progress: Callable[[str], None]) -> None:
+def follow_by_restart(
+    data: DataDirectory, outlook: Comparison, service: Service, progress: Callable[[str], None]
+) -> None:
     """Start a server without diverged data as a standby. After a `DatastoreError` it is in its previous state."""
     before = _Before(data)
     up = outlook.mine.up

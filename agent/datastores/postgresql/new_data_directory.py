@@ -17,10 +17,10 @@ from agent.datastores.postgresql.connection import all_of, one
 from agent.datastores.postgresql.control import read_control
 from agent.datastores.postgresql.files import DataDirectory
 from agent.datastores.postgresql.primary import Primary
-from agent.datastores.postgresql.rollback import Work, belongs_to_server
+from agent.datastores.postgresql.rollback import WorkFolder, belongs_to_server
 from agent.datastores.postgresql.tablespaces import Place, size_of_tree
 from agent.datastores.progress import Progress
-from agent.processes.command import Outcome
+from agent.processes.command import CommandResult
 from agent.processes.recording import Recorded
 
 MEASURE_EVERY = 0.5
@@ -47,7 +47,9 @@ class WalIsMissing(DatastoreError):
     """pg_rewind needs WAL that no longer exists; a copy is necessary."""
 
 
-def rewind(data: DataDirectory, work: Work, primary: Primary, places: Sequence[Place], progress: Progress) -> Path:
+def rewind(
+    data: DataDirectory, work: WorkFolder, primary: Primary, places: Sequence[Place], progress: Progress
+) -> Path:
     """Copy the data of the stopped server and rewind the copy. Raises `WalIsMissing`, `DatastoreError`."""
     control = read_control(data)
     progress("copying the data directory")
@@ -67,7 +69,7 @@ def rewind(data: DataDirectory, work: Work, primary: Primary, places: Sequence[P
 
 
 def copy(
-    data: DataDirectory, work: Work, primary: Primary, slot: str, places: Sequence[Place], total: int | None,
+    data: DataDirectory, work: WorkFolder, primary: Primary, slot: str, places: Sequence[Place], total: int | None,
     progress: Progress,
 ) -> Path:  # fmt: skip
     """Copy the source with pg_basebackup; the old data may stay in use meanwhile. Raises `DatastoreError`."""
@@ -109,7 +111,7 @@ def await_checkpoint(primary: Primary, timeline: int, progress: Progress) -> Non
         time.sleep(MEASURE_EVERY)
 
 
-def last_words(outcome: Outcome) -> str:
+def last_words(outcome: CommandResult) -> str:
     """The last output of a failed program, or its exit; never its arguments."""
     output = " ".join((outcome.stderr.strip() or outcome.stdout.strip())[-REPEATED:].split())
     return output or outcome.describe()
@@ -144,7 +146,7 @@ def _streamed(primary: Primary, new: Path) -> int:
     return size_of_tree(new) if new.exists() else 0
 
 
-def _copy_of(data: DataDirectory, work: Work, places: Sequence[Place], progress: Progress) -> Path:
+def _copy_of(data: DataDirectory, work: WorkFolder, places: Sequence[Place], progress: Progress) -> Path:
     """Copy the old data without the server's own files, which are moved at the switch."""
     new = work.clear_new()
     old, total, done = data.data, 0, 0

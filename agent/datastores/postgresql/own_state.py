@@ -44,7 +44,7 @@ ASKED = (*MUST_FIT, *TARGETS, "primary_conninfo", "primary_slot_name", "restore_
 
 
 @dataclass(frozen=True)
-class Mine:
+class OwnState:
     """This server. `position` is None if it is unknown, with the reason in `unknown`.
 
     `live`: it accepts the agent's connection. `up`: it runs. `follows`: it is a standby and writes no WAL of its
@@ -74,7 +74,7 @@ class Mine:
         return any(self.settings.get(name) for name in TARGETS)
 
 
-def look_at(data: DataDirectory, server: Target) -> Mine:
+def look_at(data: DataDirectory, server: Target) -> OwnState:
     """Inspect this server. Raises `DatastoreError` if its cluster is unknown, or if it refuses only the agent."""
     control = read_control(data)
     up = server.is_up()
@@ -84,7 +84,7 @@ def look_at(data: DataDirectory, server: Target) -> Mine:
     position, unknown = _position_by_files(data, control)
     follows = (data.present / "standby.signal").exists()
     settings, slots = _settings_by_files(data), _slots_by_files(data)
-    return Mine(control, position, unknown, up, False, follows, False, "", None, settings, slots)
+    return OwnState(control, position, unknown, up, False, follows, False, "", None, settings, slots)
 
 
 def endpoint(conninfo: str) -> tuple[str, str] | None:
@@ -121,7 +121,9 @@ def _live(server: Target) -> tuple[Any, dict[str, str], list[str]] | None:
     )
 
 
-def _of_live(data: DataDirectory, control: Control, row: Any, settings: dict[str, str], slots: Sequence[str]) -> Mine:
+def _of_live(
+    data: DataDirectory, control: Control, row: Any, settings: dict[str, str], slots: Sequence[str]
+) -> OwnState:
     recovers, end, timeline, streaming, paused, delay, started = row
     replay = "paused" if paused else f"delayed by {delay}" if delay not in ("0", "0ms") else ""
     position, unknown = None, ""
@@ -132,7 +134,7 @@ def _of_live(data: DataDirectory, control: Control, row: Any, settings: dict[str
         position = Position(branches(data, timeline), number)
     except (DatastoreError, OSError) as error:
         unknown = str(error)
-    return Mine(control, position, unknown, True, True, recovers, streaming, replay, started, settings, slots)
+    return OwnState(control, position, unknown, True, True, recovers, streaming, replay, started, settings, slots)
 
 
 def _position_by_files(data: DataDirectory, control: Control) -> tuple[Position | None, str]:

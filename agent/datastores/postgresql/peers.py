@@ -32,7 +32,7 @@ STATE = """
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class PeerState:
     """Another server: `state` is `unreachable`, `read_only`, `writable` or `unknown`.
 
     `unknown`: it runs, but the agent's credentials do not permit more; `error` has the reason. `position` is the
@@ -69,14 +69,14 @@ def logins_of(settings: Settings, params: Mapping[str, Any], timeout: float) -> 
     return [*(_target(peer, timeout) for peer in peers), *own]
 
 
-def ask_source(settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN) -> Neighbour | None:
+def ask_source(settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN) -> PeerState | None:
     """The state of the source; None without a source."""
     return ask(logins_of(settings, params, timeout), timeout) if _endpoint(params)[0] else None
 
 
 def ask_all(
     settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN
-) -> tuple[Neighbour | None, Sequence[Neighbour]]:
+) -> tuple[PeerState | None, Sequence[PeerState]]:
     """The source and the other configured servers, queried in parallel."""
     others = {_endpoint(_params(peer)): peer for peer in _configured(settings)}
     others.pop(_endpoint(params), None)
@@ -86,13 +86,13 @@ def ask_all(
         return source.result(), [each.result() for each in asked]
 
 
-def ask(logins: Sequence[Target], timeout: float) -> Neighbour:
+def ask(logins: Sequence[Target], timeout: float) -> PeerState:
     """The state from the first accepted login; `unreachable` after the timeout."""
     address = logins[0].address
     try:
         return within(timeout, address, partial(_ask, logins))
     except DatastoreUnreachable as error:
-        return Neighbour(address, "unreachable", error=str(error))
+        return PeerState(address, "unreachable", error=str(error))
 
 
 def within(seconds: float, address: str, question: Callable[[], Answer]) -> Answer:
@@ -106,30 +106,30 @@ def within(seconds: float, address: str, question: Callable[[], Answer]) -> Answ
         raise DatastoreUnreachable(f"{address} has not answered within {seconds:g} s") from None
 
 
-def _ask(logins: Iterable[Target]) -> Neighbour:
-    refused: Neighbour | None = None
+def _ask(logins: Iterable[Target]) -> PeerState:
+    refused: PeerState | None = None
     for login in logins:
         try:
             with login.connect() as connection:
                 return _answer(login, connection)
         except DatastoreUnreachable as error:
-            return Neighbour(login.address, "unreachable", error=str(error))
+            return PeerState(login.address, "unreachable", error=str(error))
         except DatastoreError as error:
-            refused = refused or Neighbour(login.address, "unknown", error=str(error))
+            refused = refused or PeerState(login.address, "unknown", error=str(error))
     assert refused is not None
     return refused
 
 
-def _answer(login: Target, connection: Connection) -> Neighbour:
+def _answer(login: Target, connection: Connection) -> PeerState:
     row: Any
     if "replication" in login.params:
         row = connection.execute("IDENTIFY_SYSTEM").fetchone()
         cluster_id, position = _text(row[0]), _text(row[2])
         row = connection.execute("SHOW transaction_read_only").fetchone()
-        return Neighbour(login.address, _state(_text(row[0]) == "on"), cluster_id, position)
+        return PeerState(login.address, _state(_text(row[0]) == "on"), cluster_id, position)
     row = connection.execute(STATE).fetchone()
     read_only, follows, own_address = row
-    return Neighbour(
+    return PeerState(
         login.address, _state(read_only), facts.cluster_id(connection), facts.position(connection), None,
         facts.timeline(connection), follows, own_address,
     )  # fmt: skip

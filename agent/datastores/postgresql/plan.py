@@ -13,10 +13,10 @@ from agent.datastores.postgresql.connection import Target
 from agent.datastores.postgresql.control import commits_after, has_segment
 from agent.datastores.postgresql.decision import Decision, Divergence, decide, fork, in_step, refused
 from agent.datastores.postgresql.files import DataDirectory
-from agent.datastores.postgresql.own_state import Mine, look_at
+from agent.datastores.postgresql.own_state import OwnState, look_at
 from agent.datastores.postgresql.preflight import bytes_needed, check
 from agent.datastores.postgresql.primary import Primary, primary_of
-from agent.datastores.postgresql.rollback import Work
+from agent.datastores.postgresql.rollback import WorkFolder
 from agent.datastores.postgresql.source import Source, look_at_source, why_wal_is_missing
 from agent.datastores.postgresql.timelines import shown
 from agent.datastores.replication_requests import ResyncRequest
@@ -27,10 +27,10 @@ BYTES_A_SECOND = 100e6
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Comparison:
     """The state of both servers and the decision."""
 
-    mine: Mine
+    mine: OwnState
     source: Source
     primary: Primary
     decision: Decision
@@ -114,21 +114,21 @@ _WORDS = {
 def look(
     peer: Peer | None, server: Target, data: DataDirectory, request: ResyncRequest, node: str, timeout: float,
     *, standby_will_do: bool = False,
-) -> Outlook:  # fmt: skip
+) -> Comparison:  # fmt: skip
     """Inspect both servers and decide. Raises `DatastoreError` if one of them cannot be inspected.
 
     `standby_will_do`: the source may be a standby that will be promoted soon.
     """
-    Work(data).check_what_is_in_place()
+    WorkFolder(data).check_what_is_in_place()
     primary = primary_of(peer, server, data, node, timeout)
     mine = look_at(data, server)  # first: everything that it receives meanwhile exists on its source
     source = look_at_source(primary, timeout)
     decision = _decided(request, mine, source, primary, data, standby_will_do)
-    return Outlook(mine, source, primary, decision)
+    return Comparison(mine, source, primary, decision)
 
 
 def _decided(
-    request: ResyncRequest, mine: Mine, source: Source, primary: Primary, data: DataDirectory, standby_will_do: bool
+    request: ResyncRequest, mine: OwnState, source: Source, primary: Primary, data: DataDirectory, standby_will_do: bool
 ) -> Decision:
     where = primary.target.address
     if (wrong := _not_to_be_followed(mine, source, data, where, standby_will_do)) is not None:
@@ -148,7 +148,7 @@ def _decided(
 
 
 def _not_to_be_followed(
-    mine: Mine, source: Source, data: DataDirectory, where: str, standby_will_do: bool
+    mine: OwnState, source: Source, data: DataDirectory, where: str, standby_will_do: bool
 ) -> Decision | None:
     if mine.started is not None and mine.started == source.started:
         return refused(f"{where} is this server", "name another server as primary")
@@ -161,7 +161,7 @@ def _not_to_be_followed(
     return None
 
 
-def divergence_of(mine: Mine, source: Source, data: DataDirectory) -> Divergence:
+def divergence_of(mine: OwnState, source: Source, data: DataDirectory) -> Divergence:
     """The data of this server that its source lacks, from the WAL past the fork."""
     found = fork(mine, source)
     if found.fork is None or found.fork.past == 0 or mine.position is None:
@@ -173,17 +173,17 @@ def divergence_of(mine: Mine, source: Source, data: DataDirectory) -> Divergence
     return Divergence(found.fork, commits)
 
 
-def _wal_gone(mine: Mine, divergence: Divergence, data: DataDirectory) -> bool:
+def _wal_gone(mine: OwnState, divergence: Divergence, data: DataDirectory) -> bool:
     assert divergence.fork is not None
     size = mine.control.segment
     return not any(has_segment(data, timeline, divergence.fork.lsn, size) for timeline in _timelines(mine))
 
 
-def _timelines(mine: Mine) -> set[int]:
+def _timelines(mine: OwnState) -> set[int]:
     return {each.timeline for each in mine.position.branches} if mine.position else set()
 
 
-def _with_wal(decision: Decision, request: ResyncRequest, mine: Mine, source: Source, primary: Primary) -> Decision:
+def _with_wal(decision: Decision, request: ResyncRequest, mine: OwnState, source: Source, primary: Primary) -> Decision:
     """Check that the source still has the necessary WAL: start streaming it like a standby."""
     assert mine.position is not None
     common = max(mine.position.timeline, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.datastores.base import DatastoreError
 from agent.datastores.postgresql.decision import Decision, in_step, refused
 from agent.datastores.postgresql.files import DataDirectory
-from agent.datastores.postgresql.own_state import MUST_FIT, Mine
+from agent.datastores.postgresql.own_state import MUST_FIT, OwnState
 from agent.datastores.postgresql.primary import Primary
 from agent.datastores.postgresql.source import (
     Source,
@@ -25,7 +25,7 @@ ROOM = 64 * 1024 * 1024
 
 
 def check(
-    decision: Decision, mine: Mine, source: Source, primary: Primary, data: DataDirectory, *, force: bool = False
+    decision: Decision, mine: OwnState, source: Source, primary: Primary, data: DataDirectory, *, force: bool = False
 ) -> Decision:
     """The decision, or a refusal that names the first missing requirement.
 
@@ -42,7 +42,7 @@ def check(
     return replace(decision, warnings=[*decision.warnings, f"{why}: if the disk fills up the old data is put back"])
 
 
-def bytes_needed(method: str, mine: Mine, source: Source, primary: Primary, data: DataDirectory) -> int | None:
+def bytes_needed(method: str, mine: OwnState, source: Source, primary: Primary, data: DataDirectory) -> int | None:
     """Bytes of free disk for the new data in addition to the old data; None if the source's size is unknown."""
     if method == "rewind":
         return _own_size(data) + ROOM
@@ -53,7 +53,7 @@ def bytes_needed(method: str, mine: Mine, source: Source, primary: Primary, data
 
 
 def _missing(
-    decision: Decision, mine: Mine, source: Source, primary: Primary, data: DataDirectory
+    decision: Decision, mine: OwnState, source: Source, primary: Primary, data: DataDirectory
 ) -> Iterator[Decision]:
     if (small := _too_small(mine, source)) is not None:
         yield refused(small, "a standby needs at least its primary's values: change the setting here first")
@@ -69,7 +69,7 @@ def _missing(
         yield from _on_disk(decision, source, data)
 
 
-def _too_small(mine: Mine, source: Source) -> str | None:
+def _too_small(mine: OwnState, source: Source) -> str | None:
     for name, default in MUST_FIT.items():
         here, there = int(mine.settings.get(name, default)), source.settings[name]
         if here < there:
@@ -100,7 +100,7 @@ def _places(decision: Decision, source: Source, data: DataDirectory) -> list[Pla
     return places_of(data) if decision.method == "rewind" else places_for(data, source.tablespaces)
 
 
-def _no_room(decision: Decision, mine: Mine, source: Source, primary: Primary, data: DataDirectory) -> str | None:
+def _no_room(decision: Decision, mine: OwnState, source: Source, primary: Primary, data: DataDirectory) -> str | None:
     """The disk with too little free space by the estimate; None if there is none or the size is unknown."""
     needed = bytes_needed(decision.method, mine, source, primary, data)
     if needed is None:

@@ -15,7 +15,7 @@ from agent.datastores.postgresql.connection import Connection, Target, one
 from agent.datastores.postgresql.peers import (
     ANSWERS_BEFORE_ACTING,
     ANSWERS_WITHIN,
-    Neighbour,
+    PeerState,
     ask_all,
     ask_source,
     source_params,
@@ -47,7 +47,7 @@ REPLAY = """
 
 
 @dataclass(frozen=True)
-class Look:
+class PromotionFacts:
     """The facts for the decision about a promotion.
 
     `upstream`: the server that sends to the source. `ahead`: sentences about replicas with more WAL. `replay`: the
@@ -55,8 +55,8 @@ class Look:
     """
 
     leads: bool
-    source: Neighbour | None
-    others: Sequence[Neighbour]
+    source: PeerState | None
+    others: Sequence[PeerState]
     lag: Lag
     streaming: bool
     synchronous: str
@@ -65,7 +65,7 @@ class Look:
     replay: str | None = None
 
     @property
-    def old_primary(self) -> Neighbour | None:
+    def old_primary(self) -> PeerState | None:
         """The server that accepts writes now, otherwise the source."""
         return next((each for each in self.others if each.state == "writable"), self.source)
 
@@ -103,16 +103,16 @@ def promote(settings: Settings, server: Target, stop: Stop, request: PromoteRequ
     return members | {"held_by": probe(server), "timeline": int(row[0][:8], 16), "lsn": row[1]}
 
 
-def look(settings: Settings, server: Target, timeout: float = ANSWERS_WITHIN) -> Look:
+def look(settings: Settings, server: Target, timeout: float = ANSWERS_WITHIN) -> PromotionFacts:
     """The state of this server, its source and the configured servers; `timeout` in seconds for the others."""
     with server.connect() as connection:
         if not one(connection, "SELECT pg_is_in_recovery()"):
-            return Look(True, None, (), Lag(), False, "")
+            return PromotionFacts(True, None, (), Lag(), False, "")
         source, others = ask_all(settings, source_params(connection), timeout)
         own = facts.cluster_id(connection)
         receiver = _receiver(connection)
         of_cluster = [each for each in others if each.cluster_id == own]
-        return Look(
+        return PromotionFacts(
             leads=False,
             source=None if source is None else _of_cluster(source, own),
             others=of_cluster,
@@ -125,14 +125,14 @@ def look(settings: Settings, server: Target, timeout: float = ANSWERS_WITHIN) ->
         )
 
 
-def _of_cluster(source: Neighbour, own: str) -> Neighbour:
+def _of_cluster(source: PeerState, own: str) -> PeerState:
     """The old primary; a server of another cluster at the source's address does not count as it."""
     if source.cluster_id in (None, own):
         return source
-    return Neighbour(source.address, "unreachable", error=f"{source.address} belongs to another cluster now")
+    return PeerState(source.address, "unreachable", error=f"{source.address} belongs to another cluster now")
 
 
-def _lag(connection: Connection, source: Neighbour | None, own: str) -> Lag:
+def _lag(connection: Connection, source: PeerState | None, own: str) -> Lag:
     """The data of the source that this server did not receive. Received WAL is replayed, so it is not lost."""
     missing = None
     if source is not None and source.position is not None and source.cluster_id == own:
@@ -152,7 +152,7 @@ def _receiver(connection: Connection) -> tuple[str, float | None, int | None] | 
         return None
 
 
-def _decide(seen: Look, request: PromoteRequest) -> Plan:
+def _decide(seen: PromotionFacts, request: PromoteRequest) -> Plan:
     if seen.leads:
         return nothing("this server is a primary already")
     known = seen.as_result() | {"streaming": seen.streaming, "force": request.force}
@@ -173,7 +173,7 @@ def _decide(seen: Look, request: PromoteRequest) -> Plan:
     )
 
 
-def _refusal(seen: Look, *, waits: bool) -> tuple[str, str] | None:
+def _refusal(seen: PromotionFacts, *, waits: bool) -> tuple[str, str] | None:
     """The reason why `force` is needed, and the alternatives."""
     old = seen.old_primary
     if old is not None and old.state == "writable":
@@ -204,7 +204,7 @@ def _exceeded(lag: Lag, request: PromoteRequest) -> str | None:
     return None
 
 
-def _warnings(seen: Look) -> list[str]:
+def _warnings(seen: PromotionFacts) -> list[str]:
     found = []
     if seen.synchronous:
         setting = f"synchronous_standby_names = '{seen.synchronous}'"
@@ -226,7 +226,9 @@ def _warnings(seen: Look) -> list[str]:
     return [*found, *seen.ahead]
 
 
-def _catch_up(settings: Settings, server: Target, stop: Stop, request: PromoteRequest, seen: Look) -> Look:
+def _catch_up(
+    settings: Settings, server: Target, stop: Stop, request: PromoteRequest, seen: PromotionFacts
+) -> PromotionFacts:
     """Wait until nothing is missing, the source stops sending, or the timeout. Raises `DatastoreRefused`."""
     began = time.monotonic()
     while seen.streaming and seen.lag.bytes != 0 and (waited := time.monotonic() - began) < request.wait:
@@ -238,7 +240,7 @@ def _catch_up(settings: Settings, server: Target, stop: Stop, request: PromoteRe
     return seen
 
 
-def _look_again(settings: Settings, server: Target, seen: Look) -> Look:
+def _look_again(settings: Settings, server: Target, seen: PromotionFacts) -> PromotionFacts:
     with server.connect() as connection:
         source, own = ask_source(settings, source_params(connection)), facts.cluster_id(connection)
         receiver = _receiver(connection)

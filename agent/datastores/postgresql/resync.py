@@ -14,8 +14,8 @@ from agent.datastores.postgresql.files import DataDirectory
 from agent.datastores.postgresql.follow import follow_by_reload, follow_by_restart
 from agent.datastores.postgresql.new_data_directory import WalIsMissing, await_checkpoint, copy, rewind
 from agent.datastores.postgresql.own_state import look_at
-from agent.datastores.postgresql.plan import Outlook, divergence_of, look
-from agent.datastores.postgresql.rollback import Work
+from agent.datastores.postgresql.plan import Comparison, divergence_of, look
+from agent.datastores.postgresql.rollback import WorkFolder
 from agent.datastores.postgresql.service import Service, end_of
 from agent.datastores.postgresql.source import create_slot, drop_slot, size_of
 from agent.datastores.postgresql.tablespaces import places_for, places_of
@@ -100,7 +100,7 @@ def recover(data: DataDirectory, service: Service) -> str | None:
     resync: its source may have died since, and the old data may lack that part. Otherwise the old data is restored.
     Raises `DatastoreError` if another directory was put in place of the data by hand.
     """
-    work = Work(data)
+    work = WorkFolder(data)
     if not work.exists:
         return None
     data.end_left_over()
@@ -128,15 +128,15 @@ class Resync:
     """The execution of one resync whose decision requires changes."""
 
     def __init__(
-        self, data: DataDirectory, server: Target, service: Service, outlook: Outlook, request: ResyncRequest,
+        self, data: DataDirectory, server: Target, service: Service, outlook: Comparison, request: ResyncRequest,
         progress: Progress,
     ) -> None:  # fmt: skip
         self.data, self.server, self.service = data, server, service
         self.outlook, self.request, self.progress = outlook, request, progress
         self.primary, self.mine = outlook.primary, outlook.mine
-        self.work = Work(data)
+        self.work = WorkFolder(data)
 
-    def run(self) -> Outlook:
+    def run(self) -> Comparison:
         """The members of the result."""
         created = create_slot(self.primary)
         try:

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 from agent.datastores.postgresql import facts
 from agent.datastores.postgresql.connection import Connection, one
-from agent.datastores.postgresql.peers import Neighbour
+from agent.datastores.postgresql.peers import PeerState
 
 SENDS_TO = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE host(client_addr) = %s)"
 
 
-def upstream_of(connection: Connection, source: Neighbour | None) -> str | None:
+def upstream_of(connection: Connection, source: PeerState | None) -> str | None:
     """The third server that the source receives from, or None: it is the primary or closer to it."""
     if source is None or source.follows is None or _is_this_server(connection, source):
         return None
     return source.follows or "a server that the account of the agent may not see (pg_monitor shows it)"
 
 
-def ahead_of(connection: Connection, others: Sequence[Neighbour]) -> list[str]:
+def ahead_of(connection: Connection, others: Sequence[PeerState]) -> list[str]:
     """A sentence for each other replica with WAL of the old primary that this server lacks.
 
     A server on an older timeline was left behind by a promotion: its additional WAL is not of this branch.
@@ -36,7 +36,7 @@ def ahead_of(connection: Connection, others: Sequence[Neighbour]) -> list[str]:
     return found
 
 
-def _is_this_server(connection: Connection, source: Neighbour) -> bool:
+def _is_this_server(connection: Connection, source: PeerState) -> bool:
     """Whether the source receives from this server, as after replication.demote. Addresses may differ per side."""
     host, _, port = str(source.follows).rpartition(":")
     if port not in ("", str(one(connection, "SHOW port"))):

@@ -35,7 +35,7 @@ RESERVE = 16 * 1024 * 1024
 """Bytes that a server needs for its start: pid file, statistics, one WAL segment."""
 
 
-class Work:
+class WorkFolder:
     """The working folder of a resync next to the data directory."""
 
     def __init__(self, data: DataDirectory) -> None:

@@ -38,7 +38,7 @@ SYNCHRONOUS = """
 
 
 @dataclass(frozen=True)
-class OnSource:
+class SourceDependencies:
     """The source's dependencies on a replica. None: not known."""
 
     held_bytes: int | None = None
@@ -59,39 +59,41 @@ class OnSource:
         return found
 
 
-def look_at_source(settings: Settings, params: Mapping[str, Any], slot: str | None, timeout: float) -> OnSource:
+def look_at_source(
+    settings: Settings, params: Mapping[str, Any], slot: str | None, timeout: float
+) -> SourceDependencies:
     """Read the source's dependencies on this replica."""
     logins = _for_sql(settings, params, timeout)
     if not logins:
-        return OnSource(error="its address is not known")
+        return SourceDependencies(error="its address is not known")
     try:
         return within(timeout, logins[0].address, partial(_look_at_source, logins, slot, params))
     except DatastoreUnreachable as unreachable:
-        return OnSource(error=str(unreachable))
+        return SourceDependencies(error=str(unreachable))
 
 
-def _look_at_source(logins: Iterable[Target], slot: str | None, params: Mapping[str, Any]) -> OnSource:
+def _look_at_source(logins: Iterable[Target], slot: str | None, params: Mapping[str, Any]) -> SourceDependencies:
     error: str | None = None
     for login in logins:
         try:
             with login.connect() as connection:
                 return _looked(connection, slot, str(params.get("application_name") or "walreceiver"))
         except DatastoreUnreachable as unreachable:
-            return OnSource(error=str(unreachable))
+            return SourceDependencies(error=str(unreachable))
         except DatastoreError as refused:
             error = str(refused)
-    return OnSource(error=error)
+    return SourceDependencies(error=error)
 
 
-def _looked(connection: Connection, slot: str | None, name: str) -> OnSource:
+def _looked(connection: Connection, slot: str | None, name: str) -> SourceDependencies:
     row: Any = connection.execute(SLOT, (slot,)).fetchone()
     synchronous = facts.synchronous(connection)
     if synchronous["satisfied"] is None:
-        return OnSource(held_bytes=row[1] if row else None, last_synchronous=None)
+        return SourceDependencies(held_bytes=row[1] if row else None, last_synchronous=None)
     one_of_them: Any = connection.execute(SYNCHRONOUS, {"slot": slot, "name": name}).fetchone()
     others = len(synchronous["standbys"]) - 1
     last = one_of_them[0] > 0 and others < synchronous["required"]
-    return OnSource(held_bytes=row[1] if row else None, last_synchronous=last)
+    return SourceDependencies(held_bytes=row[1] if row else None, last_synchronous=last)
 
 
 def drop_slot(settings: Settings, params: Mapping[str, Any], slot: str, stop: Stop) -> Json:

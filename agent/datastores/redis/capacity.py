@@ -14,7 +14,7 @@ SPARE = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """Bytes needed by a copy and bytes free; None: not known."""
 
     memory_needed: int
@@ -28,9 +28,9 @@ class Room:
         return self.memory_free is None or self.memory_free >= self.memory_needed
 
 
-def measure(there: State, directory: str | None) -> Room:
+def measure(there: State, directory: str | None) -> Capacity:
     """The needs of a copy of `there` and the host's free resources. `directory` is the folder of Redis' files."""
-    return Room(
+    return Capacity(
         memory_needed=int(there.dataset_bytes * SPARE),
         memory_free=_available_memory(),
         disk_needed=there.dataset_bytes,

@@ -25,7 +25,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ConnectionOptions:
     """URL and login of one server, with the timeout of an answer in seconds."""
 
     url: str = field(repr=False)

@@ -31,7 +31,7 @@ NONE = "no-failover"
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class HandoverFacts:
     """The present state of this primary and of the replica that shall take over."""
 
     here: State
@@ -84,8 +84,8 @@ def demote(datastore: Redis, primary: str, stop: Stop) -> dict[str, Any]:
     return _kept(datastore, source)
 
 
-def _view(here: State, source: Source) -> View:
-    return View(here, source.look(), source, _known_as(here, source))
+def _view(here: State, source: Source) -> HandoverFacts:
+    return HandoverFacts(here, source.look(), source, _known_as(here, source))
 
 
 def _known_as(here: State, source: Source) -> Replica | None:
@@ -97,7 +97,7 @@ def _known_as(here: State, source: Source) -> Replica | None:
     return next((each for each in here.replicas if each.address in addresses), None)
 
 
-def _refusal(view: View, own: Options) -> tuple[str, str] | None:
+def _refusal(view: HandoverFacts, own: Options) -> tuple[str, str] | None:
     here, there, at = view.here, view.there, view.source.address
     if here.clustered:
         return "this server is part of a Redis Cluster", "use CLUSTER FAILOVER on the replica"
@@ -114,7 +114,7 @@ def _refusal(view: View, own: Options) -> tuple[str, str] | None:
     return None
 
 
-def _begin(datastore: Redis, view: View) -> None:
+def _begin(datastore: Redis, view: HandoverFacts) -> None:
     assert view.known_as is not None  # otherwise the plan is a refusal
     host, _, port = view.known_as.address.rpartition(":")
     milliseconds = int(datastore.settings.timeout * 1000)

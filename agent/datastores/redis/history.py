@@ -13,7 +13,7 @@ from enum import StrEnum
 from agent.datastores.redis.state import State
 
 
-class Kinship(StrEnum):
+class SharedHistory(StrEnum):
     """Whether two servers have ever shared data."""
 
     SHARED = "shared"
@@ -21,7 +21,7 @@ class Kinship(StrEnum):
     UNKNOWN = "unknown"
 
 
-def kinship(here: State, there: State, others: Iterable[State] = ()) -> Kinship:
+def kinship(here: State, there: State, others: Iterable[State] = ()) -> SharedHistory:
     """Whether the servers are of one group, by their ids and by the ids of the configured peers.
 
     `FOREIGN` needs proof: this server is an active member of a group without the other, or both know their past and
@@ -33,9 +33,9 @@ def kinship(here: State, there: State, others: Iterable[State] = ()) -> Kinship:
         group.update(*(each.history for each in joined))
         unseen = [each for each in unseen if each not in joined]
     if there not in unseen:
-        return Kinship.SHARED
+        return SharedHistory.SHARED
     foreign = here.replicates or (here.remembers and there.remembers)
-    return Kinship.FOREIGN if foreign else Kinship.UNKNOWN
+    return SharedHistory.FOREIGN if foreign else SharedHistory.UNKNOWN
 
 
 def bytes_ahead(here: State, there: State) -> int | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from agent import plan
 from agent.datastores.base import DatastoreRefused
 from agent.datastores.redis import capacity, config, peers, source as redis_source
-from agent.datastores.redis.capacity import Room
-from agent.datastores.redis.history import Kinship, bytes_ahead, can_continue, kinship
+from agent.datastores.redis.capacity import Capacity
+from agent.datastores.redis.history import SharedHistory, bytes_ahead, can_continue, kinship
 from agent.datastores.redis.source import Options, Source
 from agent.datastores.redis.state import State, look
 from agent.datastores.replication_requests import ResyncRequest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
 
 
-class Unfit(Exception):
+class Refused(Exception):
     """The request is refused; `lifted_by` is the cure."""
 
     def __init__(self, reason: str, lifted_by: str) -> None:
@@ -43,7 +43,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ResyncFacts:
     """The present state of both servers, and the request."""
 
     here: State
@@ -51,7 +51,7 @@ class View:
     own: Options
     source: Source
     request: ResyncRequest
-    kin: Kinship
+    kin: SharedHistory
 
     @property
     def consents(self) -> bool:
@@ -81,26 +81,26 @@ def decide(datastore: Redis, request: ResyncRequest) -> Decision:
         _check_request(request, here)
         view = _view(datastore, here, own, source, request)
         return _decided(view, directory)
-    except Unfit as unfit:
+    except Refused as unfit:
         return Decision(plan.refuse(unfit.reason, unfit.lifted_by, facts={"primary": source.address}))
 
 
-def _view(datastore: Redis, here: State, own: Options, source: Source, request: ResyncRequest) -> View:
+def _view(datastore: Redis, here: State, own: Options, source: Source, request: ResyncRequest) -> ResyncFacts:
     there = source.look()
     kin = kinship(here, there)
-    if kin is not Kinship.SHARED:
+    if kin is not SharedHistory.SHARED:
         kin = kinship(here, there, peers.states(datastore, own, but=source.address).values())
-    return View(here, there, own, source, request, kin)
+    return ResyncFacts(here, there, own, source, request, kin)
 
 
 def _check_request(request: ResyncRequest, here: State) -> None:
     if request.mode == "rewind":
-        raise Unfit("Redis has no way to rewind its data", "use the mode auto, follow or copy")
+        raise Refused("Redis has no way to rewind its data", "use the mode auto, follow or copy")
     if here.clustered:
-        raise Unfit("this server is part of a Redis Cluster", "use CLUSTER REPLICATE there")
+        raise Refused("this server is part of a Redis Cluster", "use CLUSTER REPLICATE there")
 
 
-def _decided(view: View, directory: str | None) -> Decision:
+def _decided(view: ResyncFacts, directory: str | None) -> Decision:
     here, source = view.here, view.source
     _check_can_lead(view)
     if here.in_step and here.source == source.address and view.request.mode != "copy":
@@ -114,7 +114,7 @@ def _decided(view: View, directory: str | None) -> Decision:
     if can_continue(here, view.there) and view.request.mode != "copy":
         return Decision(_following(view), source, "follow")
     if view.request.mode == "follow":
-        raise Unfit(f"only a full copy would do: {_why_copy(view)}", "use resync_slave_db with the mode auto or copy")
+        raise Refused(f"only a full copy would do: {_why_copy(view)}", "use resync_slave_db with the mode auto or copy")
     room = capacity.measure(view.there, directory)
     _check_losses(view)
     _check_room(view, room)
@@ -122,62 +122,66 @@ def _decided(view: View, directory: str | None) -> Decision:
     return Decision(_copying(view, room), source, "copy", keep_old=room.for_both, forget=forget)
 
 
-def _check_can_lead(view: View) -> None:
-    """Raises `Unfit` for a server that cannot be a source."""
+def _check_can_lead(view: ResyncFacts) -> None:
+    """Raises `Refused` for a server that cannot be a source."""
     here, there, address = view.here, view.there, view.source.address
     name_another = "name another server as the primary"
     if here.run_id == there.run_id:
-        raise Unfit(f"{address} is this server itself", name_another)
+        raise Refused(f"{address} is this server itself", name_another)
     if there.clustered:
-        raise Unfit(f"{address} is part of a Redis Cluster", name_another)
+        raise Refused(f"{address} is part of a Redis Cluster", name_another)
     if there.loading:
-        raise Unfit(f"{address} is loading its data", "wait until it has loaded, then run this action again")
+        raise Refused(f"{address} is loading its data", "wait until it has loaded, then run this action again")
     if not there.is_replica:
         return
     if not here.is_replica and here.replid == there.replid:
-        raise Unfit(f"{address} follows this server", "promote it first, or use replication.demote on this server")
+        raise Refused(f"{address} follows this server", "promote it first, or use replication.demote on this server")
     if not there.link_up:
-        raise Unfit(f"{address} is a replica that has lost its own primary", "promote it first")
+        raise Refused(f"{address} is a replica that has lost its own primary", "promote it first")
 
 
-def _check_identity(view: View) -> None:
-    """Raises `Unfit` for the data of a foreign group, unless `adopt` is its identifier."""
+def _check_identity(view: ResyncFacts) -> None:
+    """Raises `Refused` for the data of a foreign group, unless `adopt` is its identifier."""
     identifier, adopt = view.there.replid, view.request.adopt
     if adopt is not None and adopt != identifier:
-        raise Unfit(f"adopt names {adopt}, and {view.source.address} has the replication id {identifier}", "check both")
+        raise Refused(
+            f"adopt names {adopt}, and {view.source.address} has the replication id {identifier}", "check both"
+        )
     follows_it = view.here.source == view.source.address
-    if view.kin is Kinship.FOREIGN and adopt is None and not follows_it and not view.here.empty:
+    if view.kin is SharedHistory.FOREIGN and adopt is None and not follows_it and not view.here.empty:
         reason = (
             f"{view.source.address} has never shared its data with this server, as far as both remember: its "
             f"replication id is {identifier}, that of this server {view.here.replid}"
         )
-        raise Unfit(reason, f'check the address; adopt: "{identifier}" replaces the data of this server by the other')
+        raise Refused(reason, f'check the address; adopt: "{identifier}" replaces the data of this server by the other')
 
 
-def _check_tls(view: View) -> None:
+def _check_tls(view: ResyncFacts) -> None:
     own, address = view.own, view.source.address
     if not view.source.tls:
         if own.get("tls-replication") == "yes":
-            raise Unfit(
+            raise Refused(
                 f"this server replicates over TLS, and {address} is configured without",
                 "give the url of its TLS port (rediss://)",
             )
         return
     if "tls-replication" not in own:
-        raise Unfit(f"{address} speaks TLS, and this Redis was built without it", "give the url of a port without TLS")
+        raise Refused(
+            f"{address} speaks TLS, and this Redis was built without it", "give the url of a port without TLS"
+        )
     if not own.get("tls-ca-cert-file") and not own.get("tls-ca-cert-dir"):
-        raise Unfit(
+        raise Refused(
             f"{address} speaks TLS, and this Redis has no authority to check it by",
             "set tls-ca-cert-file and the other options of TLS in the configuration of Redis",
         )
 
 
-def _check_losses(view: View) -> None:
+def _check_losses(view: ResyncFacts) -> None:
     if (lost := _what_is_lost(view)) and not view.consents:
-        raise Unfit(lost, "force gives up the data of this server")
+        raise Refused(lost, "force gives up the data of this server")
 
 
-def _what_is_lost(view: View) -> str | None:
+def _what_is_lost(view: ResyncFacts) -> str | None:
     """A sentence about the data of this server that the source lacks; None without such data."""
     here, there, address = view.here, view.there, view.source.address
     if here.empty:
@@ -190,29 +194,29 @@ def _what_is_lost(view: View) -> str | None:
     return f"this server has {ahead} bytes of writes that {address} lacks" if ahead else None
 
 
-def _why_unknown(view: View) -> str:
+def _why_unknown(view: ResyncFacts) -> str:
     if view.here.is_replica and not view.here.read_only:
         return "this replica takes writes of its own (replica-read-only is no)"
     return f"their replication ids have nothing in common ({view.here.replid} here, {view.there.replid} there)"
 
 
-def _check_room(view: View, room: Room) -> None:
-    """Raises `Unfit` for a copy that cannot be undone, unless the old data is worthless or discarded."""
+def _check_room(view: ResyncFacts, room: Capacity) -> None:
+    """Raises `Refused` for a copy that cannot be undone, unless the old data is worthless or discarded."""
     disk_is_used = view.here.aof or not room.for_both
     if disk_is_used and room.disk_free is not None and room.disk_free < room.disk_needed and not view.request.force:
-        raise Unfit(
+        raise Refused(
             f"the copy needs up to {room.disk_needed} bytes on disk, and {room.disk_free} are free",
             "free the space; force tries all the same",
         )
     if not room.for_both and not view.here.empty and not view.request.force:
-        raise Unfit(
+        raise Refused(
             f"the memory does not hold the copy beside the old data: {room.memory_needed} bytes are needed, "
             f"{room.memory_free} are free",
             "free the memory; force drops the old data before the copy is loaded, without a way back",
         )
 
 
-def _following(view: View) -> Plan:
+def _following(view: ResyncFacts) -> Plan:
     missing = max(0, view.there.offset - view.here.offset)
     address = view.source.address
     return Plan(
@@ -224,7 +228,7 @@ def _following(view: View) -> Plan:
     )
 
 
-def _awaiting(view: View) -> Plan:
+def _awaiting(view: ResyncFacts) -> Plan:
     address = view.source.address
     return Plan(
         Would.CHANGE,
@@ -235,7 +239,7 @@ def _awaiting(view: View) -> Plan:
     )
 
 
-def _copying(view: View, room: Room) -> Plan:
+def _copying(view: ResyncFacts, room: Capacity) -> Plan:
     address = view.source.address
     keeps = "keep the old data in memory until the copy is whole" if room.for_both else "drop the old data, then load"
     warnings = _warnings(view)
@@ -252,7 +256,7 @@ def _copying(view: View, room: Room) -> Plan:
     )
 
 
-def _discards(view: View) -> list[Discard]:
+def _discards(view: ResyncFacts) -> list[Discard]:
     if _what_is_lost(view) is None:
         return []
     ahead = bytes_ahead(view.here, view.there)
@@ -264,7 +268,7 @@ def _discards(view: View) -> list[Discard]:
     ]
 
 
-def _why_copy(view: View) -> str:
+def _why_copy(view: ResyncFacts) -> str:
     if view.request.mode == "copy" and can_continue(view.here, view.there):
         return "the mode copy asks for it"
     if (lost := _what_is_lost(view)) is not None:
@@ -274,14 +278,14 @@ def _why_copy(view: View) -> str:
     return "this server has nothing to continue from"
 
 
-def _configuring(view: View) -> list[str]:
+def _configuring(view: ResyncFacts) -> list[str]:
     """The step for the options that Redis needs first; passwords are always set and never shown."""
     wanted = view.source.options()
     changed = [name for name, value in wanted.items() if view.own.get(name, "") != value]
     return [f"set {' and '.join(changed)}"] if changed else []
 
 
-def _warnings(view: View) -> list[str]:
+def _warnings(view: ResyncFacts) -> list[str]:
     here, there, found = view.here, view.there, []
     if here.is_replica and not here.read_only:
         found.append("replica-read-only is no: this server may have keys that its primary lacks")

@@ -38,7 +38,7 @@ class OldPrimary:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PromotionFacts:
     """The present state of this replica and its old primary."""
 
     here: State
@@ -111,7 +111,7 @@ def _already_primary(client: Any) -> Plan:
     return plan.nothing("this server is a primary already")
 
 
-def _view(datastore: Redis, ask_for: float = ASK_FOR) -> View:
+def _view(datastore: Redis, ask_for: float = ASK_FOR) -> PromotionFacts:
     with datastore.client() as client:
         here, own = look(client), redis_source.own_options(client)
         wanted = config.get(client, "min-replicas-to-write").get("min-replicas-to-write") or 0
@@ -122,7 +122,7 @@ def _view(datastore: Redis, ask_for: float = ASK_FOR) -> View:
     with ThreadPoolExecutor(1) as thread:  # both at the same moment: a plan has two seconds
         others = thread.submit(peers.states, datastore, own, source.address)
         old = _ask(source)
-    return View(here, old, _lag(here, old), int(wanted), refused, peers.rivals(here, others.result()))
+    return PromotionFacts(here, old, _lag(here, old), int(wanted), refused, peers.rivals(here, others.result()))
 
 
 def source_of(datastore: Redis, here: State, own: Options, timeout: float) -> Source:
@@ -158,7 +158,7 @@ def _lag(here: State, old: OldPrimary) -> Lag:
     return Lag(bytes=behind, seconds=here.silent_seconds)
 
 
-def _judge(view: View, request: PromoteRequest) -> Plan:
+def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
     """Promote or refuse. With `request.wait` a lag that is too large now is not refused yet."""
     facts = {"old_primary": view.old.part, "old_primary_address": view.old.address, "lag": asdict(view.lag)}
     if (refusal := _refusal(view, request)) is not None and not request.force:
@@ -176,7 +176,7 @@ def _judge(view: View, request: PromoteRequest) -> Plan:
     )
 
 
-def _refusal(view: View, request: PromoteRequest) -> tuple[str, str] | None:
+def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     """The reason why `force` is needed, and the alternatives."""
     old, address = view.old.part, view.old.address
     if old == "writable":
@@ -202,7 +202,7 @@ def _refusal(view: View, request: PromoteRequest) -> tuple[str, str] | None:
     return None
 
 
-def _rival(view: View, request: PromoteRequest) -> tuple[str, str] | None:
+def _rival(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     """The obstacle if a third server is primary or ahead."""
     if view.upstream is not None:
         return (
@@ -216,13 +216,13 @@ def _rival(view: View, request: PromoteRequest) -> tuple[str, str] | None:
     return None
 
 
-def _discards(view: View) -> list[Discard]:
+def _discards(view: PromotionFacts) -> list[Discard]:
     if not view.lag.bytes:
         return []
     return [Discard(f"writes that only the old primary {view.old.address} has", view.lag.bytes, "bytes")]
 
 
-def _warnings(view: View) -> list[str]:
+def _warnings(view: PromotionFacts) -> list[str]:
     found = []
     if view.old.part == "writable":
         found.append(f"{view.old.address} still takes writes: there will be two primaries")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.redis import config
 from agent.datastores.redis.plan import Decision, accepted, decide
-from agent.datastores.redis.rollback import DISKLESS, FOR_ONE_COPY, WayBack, settle
+from agent.datastores.redis.rollback import DISKLESS, FOR_ONE_COPY, Rollback, settle
 from agent.datastores.redis.source import Source
 from agent.datastores.redis.state import State, look
 from agent.datastores.replication_requests import ResyncRequest
@@ -74,7 +74,7 @@ class Resync:
                 return
 
     def _lead(self, decision: Decision, source: Source) -> dict[str, Any]:
-        way_back = WayBack.of(self.here, source.address)
+        way_back = Rollback.of(self.here, source.address)
         self.progress(f"following {source.address}")
         try:
             self._follow(decision, source)

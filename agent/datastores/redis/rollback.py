@@ -23,7 +23,7 @@ OPTIONS = ("masteruser", "masterauth", "tls-replication", DISKLESS)
 
 
 @dataclass(frozen=True, slots=True)
-class WayBack:
+class Rollback:
     """Created before the first change. The configuration file is written last, so it is still unchanged."""
 
     datastore: Redis
@@ -32,7 +32,7 @@ class WayBack:
     target: str
 
     @classmethod
-    def of(cls, datastore: Redis, target: str) -> WayBack:
+    def of(cls, datastore: Redis, target: str) -> Rollback:
         """Undoes the change to `target`, the address of the new source."""
         with datastore.client() as client:
             settle(client)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from agent.config import Datastore as Settings
 from agent.datastores.base import Datastore, DatastoreDown, DatastoreRefused
 from agent.datastores.redis import source as redis_source
-from agent.datastores.redis.connection import Login, Way
+from agent.datastores.redis.connection import ConnectionOptions, Login
 from agent.datastores.redis.source import Options, Source
 from agent.datastores.redis.state import State
 from agent.errors import ConfigError
@@ -29,7 +29,7 @@ class Redis(Datastore):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.way = Way(settings.url, settings.timeout, self._login)
+        self.way = ConnectionOptions(settings.url, settings.timeout, self._login)
         for name, peer in settings.peers.items():
             _check_replicable(peer.url, f"datastore.peers.{name}.url")
         if settings.primary is not None:

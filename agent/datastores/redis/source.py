@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from agent.config import Peer
 from agent.datastores.base import DatastoreRefused, password_in
 from agent.datastores.redis import config
-from agent.datastores.redis.connection import Login, Way, exceptions
+from agent.datastores.redis.connection import ConnectionOptions, Login, exceptions
 from agent.datastores.redis.state import State, address, look
 
 PORT = 6379
@@ -29,8 +29,8 @@ class Source:
     port: int
     tls: bool
     login: Login
-    agent: Way
-    server: Way
+    agent: ConnectionOptions
+    server: ConnectionOptions
 
     @property
     def address(self) -> str:
@@ -111,8 +111,8 @@ def _source(
         port=port,
         tls=tls,
         login=login,
-        agent=Way(f"{scheme}://{at}?{urlencode(agent_options)}", timeout, lambda: for_agent),
-        server=Way(f"{scheme}://{at}?{urlencode(server_options)}", timeout, lambda: login),
+        agent=ConnectionOptions(f"{scheme}://{at}?{urlencode(agent_options)}", timeout, lambda: for_agent),
+        server=ConnectionOptions(f"{scheme}://{at}?{urlencode(server_options)}", timeout, lambda: login),
     )
 
 

@@ -7,9 +7,9 @@ from agent.kinds.base.kind import (
     Failed,
     Kind,
     NotOffered,
-    Outcome,
     Running,
     Step,
+    StepResult,
     Unsupported,
     failed,
 )
@@ -21,9 +21,9 @@ __all__ = [
     "Failed",
     "Kind",
     "NotOffered",
-    "Outcome",
     "Running",
     "Step",
+    "StepResult",
     "Unsupported",
     "failed",
 ]

@@ -47,7 +47,7 @@ class Failed:
     message: str = ""
 
 
-Outcome = Running | Done | Failed
+StepResult = Running | Done | Failed
 
 
 def failed(message: str, **more: Json) -> Failed:
@@ -169,11 +169,11 @@ class Kind:
         """The plan for a waiting caller: `unknown` where a server does not answer soon."""
         return self.plan(args)
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         """Do the next short piece of work. An exception fails the action with the exception's message."""
         raise NotImplementedError
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         """The first step after an executor died in the middle of a step, whose effect is therefore unknown.
 
         Read the present state, then continue, finish or fail. This default is for kinds that cannot read it: it fails.

@@ -18,7 +18,7 @@ from agent.datastores.base import (
     OutcomeUnknown,
 )
 from agent.kinds.base import server_argument
-from agent.kinds.base.kind import Kind, NotOffered, Outcome, Step, Unsupported, failed
+from agent.kinds.base.kind import Kind, NotOffered, Step, StepResult, Unsupported, failed
 from agent.kinds.base.planned import Planned
 from agent.kinds.base.server_argument import OnServer
 from agent.plan import Plan, refuse, unknown
@@ -100,10 +100,10 @@ class OnDatastore(Planned, OnServer):
         """The datastore's plan. Raises `DatastoreError`, `SupervisorFailed`."""
         raise NotImplementedError
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         return _failing_with_its_message(super().step, step)
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         return _failing_with_its_message(super().resume, step)
 
     def service(self) -> Supervisor | None:
@@ -111,7 +111,7 @@ class OnDatastore(Planned, OnServer):
         return supervisors.of(self.settings.service) if self.settings.service else None
 
 
-def _failing_with_its_message(act: Callable[[Step], Outcome], step: Step) -> Outcome:
+def _failing_with_its_message(act: Callable[[Step], StepResult], step: Step) -> StepResult:
     try:
         return act(step)
     except OutcomeUnknown as error:

@@ -5,7 +5,7 @@ from typing import Any
 from agent.config import Settings
 from agent.errors import AgentError
 from agent.jobs.jobs import Jobs
-from agent.kinds.base.kind import Failed, Kind, Outcome, Step, failed
+from agent.kinds.base.kind import Failed, Kind, Step, StepResult, failed
 from agent.models import Json
 
 END_GRACE = 10.0
@@ -35,12 +35,12 @@ class OrphanedKind(Kind):
     def load(self, args: Json) -> Any:
         return args
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         if step.payload is None:
             raise self._reason
         return give_up(self._kind, self.settings, step, self._reason.sentence)
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         return give_up(self._kind, self.settings, step, self._reason.sentence, interrupted=True)
 
     def cancel(self, step: Step) -> None:

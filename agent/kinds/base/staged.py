@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from agent.config import Settings
-from agent.kinds.base.kind import Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base.kind import Done, Failed, Kind, Running, Step, StepResult
 from agent.models import Json
 from agent.plan import Plan, Would, in_order
 
@@ -31,11 +31,11 @@ class Staged(Kind):
             return whole
         return replace(whole, steps=[stage.name for stage in self._stages])
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         number, own = _in_flight(step)
         return self._outcome(number, self._stages[number].step(own))
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         number, own = _in_flight(step)
         return self._outcome(number, self._stages[number].resume(own))
 
@@ -52,7 +52,7 @@ class Staged(Kind):
         groups = {"done": names[:done], "begun": names[done : number + 1], "not begun": names[max(done, number + 1) :]}
         return ", ".join(f"{how}: {' and '.join(stages)}" for how, stages in groups.items() if stages)
 
-    def _outcome(self, number: int, outcome: Outcome) -> Outcome:
+    def _outcome(self, number: int, outcome: StepResult) -> StepResult:
         """The action's outcome for the outcome of one stage."""
         if isinstance(outcome, Running):
             return Running(_payload(number, "RUNNING", outcome.payload), outcome.after)

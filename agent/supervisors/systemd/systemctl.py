@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Self
 
-from agent.processes.command import Outcome, passed_on
+from agent.processes.command import CommandResult, passed_on
 from agent.processes.lost_connection import is_lost
 from agent.processes.recording import Recorded
 from agent.supervisors.base import AnswerUnclear, CommandKilled, SupervisorFailed, failure_text, run
@@ -79,7 +79,7 @@ class Systemctl:
             raise SupervisorFailed(failure_text(outcome))
         raise AnswerUnclear(failure_text(outcome))
 
-    def _run(self, words: list[str], recorded: Recorded | None = None) -> Outcome:
+    def _run(self, words: list[str], recorded: Recorded | None = None) -> CommandResult:
         return run(["systemctl", *words], self._timeout, self._stop, self._action, _environment(), recorded)
 
 

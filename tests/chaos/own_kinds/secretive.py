@@ -4,7 +4,7 @@ import time
 
 from marshmallow import fields
 
-from agent.kinds.base import Args, Done, Kind, Outcome, Step
+from agent.kinds.base import Args, Done, Kind, Step, StepResult
 from agent.kinds.base.arguments import Number
 
 
@@ -19,6 +19,6 @@ class Secretive(Kind):
     name = "secretive.use"
     args = SecretArgs
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         time.sleep(step.args["pause"])
         return Done({"letters": len(step.args["password"]), "said": f"not {step.args['password']}"})

@@ -11,7 +11,7 @@ from marshmallow import fields
 
 from agent.jobs import jobs
 from agent.jobs.jobs import Jobs
-from agent.kinds.base import Args, Done, Failed, Kind, Outcome, Running, Step
+from agent.kinds.base import Args, Done, Failed, Kind, Running, Step, StepResult
 from agent.kinds.base.arguments import Number
 from agent.processes import command
 
@@ -30,7 +30,7 @@ class Mark(Kind):
     name = "witness.mark"
     args = MarkArgs
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         number = (step.payload or 0) + 1
         with alone(step.action.id):
             note("begin", step.action.id, number)
@@ -40,7 +40,7 @@ class Mark(Kind):
             return Running(number, after=step.args["after"])
         return Done(number)
 
-    def resume(self, step: Step) -> Outcome:
+    def resume(self, step: Step) -> StepResult:
         note("interrupted", step.action.id)
         return self.step(step)
 
@@ -50,7 +50,7 @@ class Command(Kind):
 
     name = "witness.command"
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         note("begin", step.action.id, 1)
         outcome = command.run(["sleep", "600"], timeout=600, stop=step.stop, action=step.action.id)
         note("end", step.action.id, 1)
@@ -62,17 +62,17 @@ class Job(Kind):
 
     name = "witness.job"
 
-    def step(self, step: Step) -> Outcome:
+    def step(self, step: Step) -> StepResult:
         script = (
             'echo $$ >"$1.pid"; echo started >>"$1.started"; while [ ! -e "$1.go" ]; do sleep 0.05; done; echo done'
         )
         job = Jobs(HERE / "jobs").start(step.action.id, ["sh", "-c", script, "sh", str(HERE / "job")])
         status = job.look()
-        if isinstance(status, jobs.Running):
+        if isinstance(status, jobs.RunningJob):
             return Running({"runner": status.pid}, after=0.1)
         job.forget()
         outcome = {"said": status.output}
-        return Done(outcome) if isinstance(status, jobs.Exited) and status.ok else Failed(outcome)
+        return Done(outcome) if isinstance(status, jobs.ExitedJob) and status.ok else Failed(outcome)
 
     # A name runs once: started again, the job that runs already is found.
     resume = step
