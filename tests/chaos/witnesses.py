@@ -119,13 +119,18 @@ def complete(info: Any) -> bool:
 
 @dataclass
 class Clients:
-    """Threads that schedule; each call is repeated with its Idempotency-Key until it is answered 200."""
+    """Threads that schedule; each call is repeated with its Idempotency-Key until it is answered 200.
+
+    `full` counts the calls that a full queue refused. Clients of one `name` use the same keys.
+    """
 
     agent: AgentProcess
     args: Callable[[], Any] = dict
     pause: float = 0.0
     answered: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    full: int = 0
+    name: str = "client"
     over: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
 
@@ -146,7 +151,7 @@ class Clients:
         for call in range(calls):
             if self.over.is_set():
                 return
-            self._schedule(f"client {client} call {call}")
+            self._schedule(f"{self.name} {client} call {call}")
             time.sleep(self.pause)
 
     def _schedule(self, key: str) -> None:
@@ -161,5 +166,9 @@ class Clients:
             if answer.status == 200:
                 self.answered.append(answer.json["id"])
                 return
+            if answer.json["variant"] == "QueueFull":
+                self.full += 1
+                time.sleep(0.05)
+                continue
             self.wrong.append(f"{answer.status} {answer.json}")
         self.wrong.append(f"no answer to {key}")

@@ -1,13 +1,9 @@
-"""agentctl db, with real agents: copies that are whole and repeat nothing, and the way to the next version and back."""
+"""agentctl db, with real agents: copies that are whole and repeat nothing."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from agent.store.migrate import migrations
-from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
+from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.cli.calling import Ended, call
 
 NEWEST = migrations()[-1].number
@@ -160,93 +156,3 @@ def test_vacuum_makes_the_file_smaller(agent: AgentProcess, monkeypatch: pytest.
     refused = db(agent, "downgrade", str(NEWEST))
     assert (refused.status, refused.stderr) == (2, f"{agent.db} has schema {NEWEST}: nothing to take back\n")
     agent.start()
-
-
-# To the next version and back
-
-NEXT = """-- The next version.
-ALTER TABLE actions ADD COLUMN next TEXT;
-CREATE TRIGGER next_of_actions AFTER INSERT ON actions BEGIN UPDATE actions SET next = 'x' WHERE seq = NEW.seq; END;
-"""
-BACK = """-- Nothing is lost.
-DROP TRIGGER next_of_actions;
-ALTER TABLE actions DROP COLUMN next;
-"""
-
-
-class NextAgent(AgentProcess):
-    """An agent of the next version, on the same state: this one with one more schema, from a folder of its own."""
-
-    checkout: Path
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "gunicorn", "-c", str(self.checkout / "gunicorn.conf.py")]
-
-
-@pytest.fixture(scope="module")
-def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    checkout = tmp_path_factory.mktemp("next")
-    shutil.copytree(CHECKOUT / "agent", checkout / "agent")
-    for name in ("gunicorn.conf.py", "wsgi.py"):
-        shutil.copy(CHECKOUT / name, checkout)
-    folder = checkout / "agent" / "store" / "migrations"
-    (folder / f"{NEWEST + 1:04}_next.sql").write_text(NEXT)
-    (folder / f"{NEWEST + 1:04}_next.down.sql").write_text(BACK)
-    return checkout
-
-
-def of_next(agent: AgentProcess, checkout: Path) -> NextAgent:
-    made = NextAgent(agent.directory, env={"PYTHONPATH": str(checkout)})
-    made.checkout = checkout
-    return made
-
-
-def environment_of(agent: AgentProcess) -> Mapping[str, str]:
-    return os.environ | agent.env
-
-
-def test_to_the_next_version_and_back_with_a_full_queue_nothing_is_lost(
-    agent: AgentProcess, next_version: Path
-) -> None:
-    def fill(which: AgentProcess) -> list[str]:
-        return [
-            which.schedule("replicante.test.success", {}, headers={"Idempotency-Key": f"{len(every)}-{number}"})
-            for number in range(40)
-        ]
-
-    every: list[str] = []
-    running = agent.occupy()
-    every += fill(agent)
-    agent.stop()
-    newer = of_next(agent, next_version)
-    newer.start()
-    try:
-        with closing(sqlite3.connect(agent.db)) as connection:
-            assert connection.execute("PRAGMA user_version").fetchone() == (NEWEST + 1,)
-        assert [each["id"] for each in newer.queue()] == [running, *every]
-        every += fill(newer)
-    finally:
-        newer.close()
-    (agent.directory / "agent.log").unlink()
-    refused = subprocess.run(
-        agent.command(), env=environment_of(agent), cwd=agent.directory, capture_output=True, text=True, check=False
-    )
-    assert refused.returncode == os.EX_CONFIG
-    assert f"run its agentctl db downgrade {NEWEST}" in refused.stderr + agent.log_text()
-    command = [sys.executable, "-m", "agent.cli", "db", "downgrade", str(NEWEST)]
-    back = subprocess.run(
-        command, env=environment_of(newer), cwd=agent.directory, capture_output=True, text=True, check=False
-    )
-    assert (back.returncode, back.stderr) == (0, "")
-    assert back.stdout.startswith(f"schema {NEWEST + 1} taken back: Nothing is lost.\n")
-    agent.start()
-    assert [each["id"] for each in agent.queue()] == [running, *every]
-    key = {"Idempotency-Key": "0-7"}
-    assert agent.schedule("replicante.test.success", {}, headers=key) == every[7]
-    agent.cancel(running)
-    agent.await_final(every[-1], timeout=60)
-    finished = [each["id"] for each in agent.finished()]
-    assert finished[::-1] == [running, *every]
-    with closing(sqlite3.connect(agent.db)) as connection:
-        started = connection.execute("SELECT count(*) FROM events WHERE event = 'action.started'").fetchone()
-        assert started == (len(every) + 1,), "each ran once"
