@@ -1,7 +1,9 @@
-"""From nothing to an action on a real server: the package, `agentctl setup`, the action; and the way back."""
+"""From nothing to an action on a real server: package or wheel, `agentctl setup`, the action; and the way back."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,10 +44,40 @@ class Host:
         return self.ok("ps", "-o", "user=", "-p", self.node.show("agent", "MainPID")).strip()
 
 
+class Wheels:
+    """What pip needs for the wheel on a host without a network; the download is awaited where it is needed."""
+
+    def __init__(self, packages: Path, folder: Path) -> None:
+        (wheel,) = packages.glob("*.whl")
+        self.folder, self.wanted = folder, f"/packages/{wheel.name}[postgresql,systemd]"
+        wanted = self.wanted.replace("/packages", str(packages))
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
+        self._download = subprocess.Popen([*pip, "--dest", folder, wanted], stderr=subprocess.PIPE, text=True)
+
+    def await_all(self) -> None:
+        _, said = self._download.communicate(timeout=400)
+        assert self._download.returncode == 0, said
+
+    def close(self) -> None:
+        self._download.terminate()
+        self._download.communicate(timeout=60)
+
+
 @pytest.fixture(scope="module")
-def host(packages: Path, start_node: Callable[..., Node], tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """With three servers that run, and the package installed by apt without a network."""
-    node = start_node("packaged", binds=[f"{tmp_path_factory.mktemp('empty')}:{CHECKOUT}", f"{packages}:/packages"])
+def wheels(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wheels]:
+    found = Wheels(packages, tmp_path_factory.mktemp("wheels"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def host(
+    packages: Path, wheels: Wheels, start_node: Callable[..., Node], tmp_path_factory: pytest.TempPathFactory
+) -> Host:
+    """With three servers that run, without a network and without the checkout."""
+    empty = tmp_path_factory.mktemp("empty")
+    binds = [f"{empty}:{CHECKOUT}", f"{packages}:/packages", f"{wheels.folder}:/wheels"]
+    node = start_node("packaged", binds=binds)
     host = Host(node)
     assert node.run("ls", f"{CHECKOUT}/agent").returncode != 0
     if node.run("pg_lsclusters", "-h", VERSION, "main").returncode or not node.run("pg_lsclusters", "-h").stdout:
@@ -166,3 +198,25 @@ def test_an_upgrade_restarts_the_agent_and_a_purge_leaves_its_data(installed: Ho
     assert "agent" in installed.ok(*CREATED["redis"]).split()
     installed.ok("redis-cli", "ACL", "DELUSER", "agent")
     installed.ok("redis-cli", "CONFIG", "REWRITE")
+
+
+def test_the_same_from_the_wheel(host: Host, wheels: Wheels) -> None:
+    """Three commands, as docs/runbook.rst has them; pip has the folder of the wheels in the place of the index."""
+    node = host.node
+    assert node.run("test", "-e", "/opt/agent").returncode != 0, "another test has purged the package"
+    before, pid = host.files(), node.show(POSTGRESQL, "MainPID")
+    wheels.await_all()
+    host.ok("/usr/bin/python3", "-m", "venv", "/opt/agent")
+    host.ok("/opt/agent/bin/pip", "install", "--quiet", "--no-index", "--find-links=/wheels", wheels.wanted)
+    agentctl = "/opt/agent/bin/agentctl"
+    said = host.ok(agentctl, "setup", "--datastore", "postgresql")
+    assert "done: 1 of 1 pongs" in said and "FAULT" not in said, said
+    again = host.files()
+    assert "nothing to change" in host.ok(agentctl, "setup", "--datastore", "postgresql")
+    assert host.files() == again and host.user_of_agent() == "postgres"
+    host.ok(agentctl, "schedule", "--wait", "database_create", "name=of_wheel")
+    host.ok(agentctl, "schedule", "--wait", "--yes", "replicante.service.restart")
+    assert node.show(POSTGRESQL, "MainPID") != pid
+    assert "of_wheel" in host.ok(*CREATED["postgresql"]).split()
+    host.ok(agentctl, "setup", "--remove")
+    assert host.files() == before
