@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment, StrictUndefined, meta
 
 from tests.agent_process import CHECKOUT, AgentProcess, eventually
 from tests.cli.calling import environment
@@ -23,10 +24,12 @@ from tests.conformance.shapes import FAIL, LOOP, SUCCESS
 
 PROGRAMS = Path(sys.executable).parent
 SHELL = {
-    "rundeck": ({"RD_JOB_EXECID": "17"}, []),
-    "stackstorm": ({}, ["exec-17"]),
-    "kubernetes": ({"JOB_UID": "u-17"}, []),
-}
+    "rundeck": ([], {"RD_JOB_EXECID": "17", "RD_JOB_RETRYINITIALEXECID": "0"},
+                {"RD_JOB_EXECID": "18", "RD_JOB_RETRYINITIALEXECID": "17"}),
+    "stackstorm": (["exec-17"], {"ST2_ACTION_EXECUTION_ID": "exec-18"}, {"ST2_ACTION_EXECUTION_ID": "exec-19"}),
+    "kubernetes": ([], {"JOB_UID": "u-17"}, {"JOB_UID": "u-17"}),
+}  # fmt: skip
+"""By page: the first arguments of the script, and its environment in the first attempt and in a retry."""
 ENDLESS = {"target": 600, "delay": 1}
 
 
@@ -45,28 +48,38 @@ def environ(agent: AgentProcess, **more: str) -> dict[str, str]:
 def test_a_shell_recipe_runs_an_action_once_and_cancels_it(
     engine: str, shared_agent: AgentProcess, tmp_path: Path
 ) -> None:
-    agent, (variables, first) = shared_agent, SHELL[engine]
+    agent, (first, attempt, retry) = shared_agent, SHELL[engine]
     (script := tmp_path / "recipe.sh").write_text(blocks(engine, "sh")[0])
 
-    def started(kind: str, args: dict[str, Any]) -> subprocess.Popen[str]:
+    def started(kind: str, args: dict[str, Any], variables: dict[str, str]) -> subprocess.Popen[str]:
         pairs = [f"{name}:={json.dumps(value)}" for name, value in args.items()]
         words = [json.dumps(args)] if engine == "stackstorm" else pairs
-        env = environ(agent, **{name: f"{value}-{kind}" for name, value in variables.items()})
+        env = environ(agent, **variables)
         return subprocess.Popen(["sh", script, *first, kind, *words], env=env, stdout=subprocess.PIPE, text=True)
 
-    def ran(kind: str, args: dict[str, Any]) -> tuple[int, Any]:
-        with started(kind, args) as process:
+    def ran(variables: dict[str, str]) -> tuple[int, Any]:
+        with started("replicante.test.ping", {"count": 2}, variables) as process:
             text, _ = process.communicate(timeout=120)
         return process.returncode, json.loads(text)
 
-    status, done = ran("replicante.test.ping", {"count": 2})
+    status, done = ran(attempt)
     assert (status, done["action"]["outcome"]) == (0, "done")
-    assert ran("replicante.test.ping", {"count": 2})[1]["action"]["id"] == done["action"]["id"]
-    with started(LOOP, ENDLESS) as process:
+    assert ran(retry)[1]["action"]["id"] == done["action"]["id"]
+    with started(LOOP, ENDLESS, attempt) as process:
         running = eventually(lambda: [each for each in agent.queue() if each["state"] == "RUNNING"], "it runs", 60)
         process.send_signal(signal.SIGTERM)
         text, _ = process.communicate(timeout=120)
     assert process.returncode == 3 and agent.state(running[0]["id"]) == "FAILED", text
+
+
+def test_the_default_execution_of_the_stackstorm_recipe_is_that_of_the_workflow() -> None:
+    """StackStorm renders it with `action_context` alone, and refuses names that it does not know."""
+    environment = Environment(undefined=StrictUndefined)
+    default = yaml.safe_load(blocks("stackstorm", "yaml")[0])["parameters"]["execution"]["default"]
+    assert meta.find_undeclared_variables(environment.parse(default)) == {"action_context"}
+    template = environment.from_string(default)
+    assert template.render(action_context={"parent": {"execution_id": "17"}}) == "17"
+    assert template.render(action_context={"user": "stanley"}) == ""
 
 
 def test_the_functions_of_the_airflow_recipe(shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
