@@ -82,7 +82,8 @@ class Exchange:
             self._pieces = None
             return Next.RECEIVE
         except Parked as parked:
-            self._pieces, self.parked = None, parked
+            # Without the frames of the call: they hold this exchange too, so that only the collector would free them.
+            self._pieces, self._response, self.parked = None, None, parked.with_traceback(None)
             return Next.WAIT
         except Exception as error:
             if self._response is None or not self._response.headers_sent:

@@ -15,6 +15,7 @@ from agent.config import Settings
 from agent.errors import AddressTaken, ConfigError, StoreUnavailable, StoreUnusable
 from agent.log.setup import TEXT, refusal_to_start, set_up
 from agent.server import addresses_in_use, command_line, listeners, sd_notify, startup_checks, tls, unix_sockets
+from agent.util import malloc_arenas
 
 MAY_PASS = 1
 """Exit status where another try may succeed; with `os.EX_CONFIG` (78) only a change of the configuration helps."""
@@ -64,6 +65,7 @@ def on_starting(arbiter: Any) -> None:
     from agent.store import Store, audit_events
 
     _forget_working_directory()
+    malloc_arenas.limit()
     store = Store(config.current().agent.db)
     try:
         addresses_in_use.refuse_taken(config.current().api)
@@ -152,7 +154,7 @@ def post_worker_init(worker: Any) -> None:
     # What is loaded by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(2_000, 20, 20)
     worker.wsgi.extensions["agent"].engine.start()
     sd_notify.announce()
     for begin in worker.wsgi.extensions.get("agent.after_start", ()):

@@ -1,0 +1,89 @@
+"""What the process of the agent keeps: nothing of a call that waits, and few arenas for all of its threads."""
+
+from __future__ import annotations
+
+import gc
+import re
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+from agent.server.event_loop import Reception
+from agent.server.parking import WAITED, Parked
+from tests.agent_process import PREFIX, StartAgent
+
+
+class Local:
+    """What a call of the application has in its frames."""
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Only the last reference frees."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_waiting_request_keeps_nothing_of_its_first_call() -> None:
+    resume: list[Callable[[], None]] = []
+    locals_: list[weakref.ref[Local]] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        local = Local()
+        locals_.append(weakref.ref(local))
+        try:
+            if WAITED not in environ:
+                raise Parked(resume.append, lambda: None, first=True)
+        except BaseException as error:
+            local.error = error  # type: ignore[attr-defined]
+            raise
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        closing(Reception([listener], Config(), application, lambda *_: None, None)) as reception,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not resume:
+            reception.turn()
+        assert locals_[0]() is None
+        resume[0]()
+        client.setblocking(False)
+        while not answer(client):
+            reception.turn()
+        assert [each() for each in locals_] == [None, None]
+
+
+def answer(client: socket.socket) -> bytes:
+    try:
+        return client.recv(4096)
+    except BlockingIOError:
+        return b""
+
+
+ARENA = 64 * 1024 * 1024
+"""Bytes of address space that glibc reserves for an arena, at a multiple of them."""
+
+
+def test_threads_share_few_arenas(start_agent: StartAgent) -> None:
+    agent = start_agent(config="[api]\nthreads = 8\n")
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda _: agent.get(f"{PREFIX}/list"), range(100)))
+    assert {answer.status for answer in answers} == {200}
+    [worker] = agent.workers()
+    begins = re.findall(
+        "^([0-9a-f]+)-[0-9a-f]+ rw-p 00000000 00:00 0 $", Path(f"/proc/{worker}/maps").read_text(), re.M
+    )
+    # The first arena is the heap of the process, which is named.
+    assert len([each for each in begins if int(each, 16) % ARENA == 0]) <= 1
