@@ -15,6 +15,10 @@ NEWEST_CHANGE = """
            (SELECT min(finished_order) FROM actions WHERE finished_order IS NOT NULL) AS oldest_finished,
            (SELECT version FROM actions WHERE state = 'RUNNING') AS running
 """
+NEWEST_END = """
+    SELECT (SELECT max(finished_order) FROM actions WHERE finished_order IS NOT NULL) AS newest,
+           (SELECT min(finished_order) FROM actions WHERE finished_order IS NOT NULL) AS oldest
+"""
 # What a filter leaves out is read over: an index serves only the place, the time and the reference of an action.
 PAGE = """
     SELECT actions.seq, actions.id, kind, state, outcome, user, requester, reason, finished_message, scheduled_ts,
@@ -100,6 +104,12 @@ def tag(store: Store) -> str:
     """Another text after each change of an action's state, progress or retention; three index look-ups."""
     event, oldest_finished, running = store.read(NEWEST_CHANGE)[0]
     return f"{event}.{oldest_finished or 0}.{running or 0}"
+
+
+def finished_tag(store: Store) -> str:
+    """Another text whenever an action ends or is pruned, whatever else changes; two index look-ups."""
+    newest, oldest = store.read(NEWEST_END)[0]
+    return f"{newest or 0}.{oldest or 0}"
 
 
 def running(store: Store) -> str | None:

@@ -15,24 +15,26 @@ from agent.web.page_header import Head
 from agent.web.static_files import DIGEST
 
 MOST = 16
-"""Renderings that are kept: as many views as people look at in the same moment."""
+"""Views whose renderings are kept: as many as people look at in the same moment."""
 
 
 class Rendered:
-    """The newest renderings by what they depend on; used from any thread."""
+    """The newest rendering of each view, with its tag; used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pages: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._pages: OrderedDict[tuple[str, ...], tuple[str, str]] = OrderedDict()
 
-    def page(self, key: tuple[str, ...], render: Callable[[], str]) -> str:
-        """The page of this key, rendered by the first who asks for it."""
+    def page(self, view: tuple[str, ...], tag: str, render: Callable[[], str]) -> str:
+        """The view with this tag, rendered by the first who asks for it."""
         with self._lock:
-            if (found := self._pages.get(key)) is not None:
+            known, found = self._pages.get(view, ("", ""))
+            if known == tag:
                 return found
         made = render()
         with self._lock:
-            self._pages[key] = made
+            self._pages[view] = tag, made
+            self._pages.move_to_end(view)
             while len(self._pages) > MOST:
                 self._pages.popitem(last=False)
         return made
@@ -54,7 +56,7 @@ def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], 
     def body() -> Response:
         with context().store.snapshot():  # an action that ends meanwhile is not shown as running and as final
             now = whole()
-            page = rendered.page((request.full_path, now), lambda: templates.text(template, tag=now, **values()))
+            page = rendered.page((request.full_path, who), now, lambda: templates.text(template, tag=now, **values()))
         return Response(page, mimetype="text/html")
 
     return long_polling.respond(f"page {name} {who}", whole, body)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from agent import config, create_app
-from agent.store import Store
+from agent.models import State
+from agent.store import Store, action_list, retention, transitions
 from agent.web import rows
-from tests.store.scenes import finish, schedule
+from agent.web.views import MOST, Rendered
+from tests.store.scenes import claim, finish, schedule
 
 
 def test_action_that_ends_meanwhile_is_shown_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -30,3 +32,41 @@ def test_action_that_ends_meanwhile_is_shown_once(monkeypatch: pytest.MonkeyPatc
     page = app.test_client().get("/ui/", headers={"Host": "localhost"}).text
     assert len(ended) == 1 and page.count('id="a1"') == 1, page
     store.close()
+
+
+def test_list_of_finished_actions_is_made_again_only_for_an_end_or_a_removal(tmp_path: Path) -> None:
+    store = Store(tmp_path / "agent.db")
+    seen = [action_list.finished_tag(store)]
+    schedule(store)
+    running = claim(store).action.seq
+    transitions.record(store, running, {"stage": 1}, measured=True)
+    assert action_list.finished_tag(store) == seen[0]
+    transitions.finish(store, running, State.DONE, None, "over", claim_next=False)
+    seen.append(action_list.finished_tag(store))
+    schedule(store)
+    assert action_list.finished_tag(store) == seen[1]
+    transitions.cancel(store, schedule(store))
+    seen.append(action_list.finished_tag(store))
+    assert retention.prune(store, keep=1, limit=10) == 1
+    seen.append(action_list.finished_tag(store))
+    assert len(set(seen)) == len(seen)
+    store.close()
+
+
+def test_one_rendering_of_each_view_is_kept_for_all_who_see_it() -> None:
+    rendered, made = Rendered(), list[str]()
+
+    def seen(view: str, tag: str) -> str:
+        def render() -> str:
+            made.append(f"{view} {tag}")
+            return made[-1]
+
+        return rendered.page((view,), tag, render)
+
+    for tag in ("1", "1", "2", "2"):
+        assert seen("home", tag) == f"home {tag}"
+    for number in range(MOST):
+        seen(f"action {number}", "1")
+    assert seen("home", "2") == "home 2"
+    assert seen(f"action {MOST - 1}", "1") == f"action {MOST - 1} 1"
+    assert made == ["home 1", "home 2", *(f"action {number} 1" for number in range(MOST)), "home 2"]
