@@ -13,12 +13,13 @@ LEAST = 2.0
 
 @dataclass(frozen=True)
 class Bar:
-    """One action: where its bar begins and how wide it is."""
+    """One action: where its bar begins and how wide it is, in units, and how long it ran."""
 
     at: float
     width: float
     status: str
-    title: str
+    kind: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def of(rows: Sequence[Row]) -> Timeline | None:
             round((begins - first) / unit, 1),
             round(max(LEAST, (ends - begins) / unit), 1),
             row.status,
-            f"{row.item.kind} {row.status}",
+            row.item.kind,
+            (ends - begins) / 1e6,
         )
         for row, begins, ends in known
     )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from playwright.sync_api import Browser, expect
+import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from tests.agent_process import AgentProcess, StartAgent
 from tests.servers.redis import RedisServer
-from tests.trust.guarded import DBA, DBA_TOKEN
+from tests.trust.guarded import DBA, DBA_TOKEN, PINGER, PINGER_TOKEN, bearer
 from tests.web.browser import visiting
 from tests.web.people import Node
 
@@ -23,6 +29,21 @@ def test_the_head_shows_the_datastore_and_what_doctor_finds(
         expect(page.get_by_label("This node")).to_contain_text(re.compile(r"redis [0-9.]+\s+primary"))
         expect(page.get_by_label("This node")).to_contain_text(re.compile(r"this process\s*executes"))
         expect(page.get_by_role("complementary")).to_contain_text("no kind is called deplyo")
+
+
+def test_the_head_shows_how_far_a_replica_is_behind(
+    browser: Browser, start_agent: StartAgent, redis_server: RedisServer, server_dir: Path
+) -> None:
+    with RedisServer(server_dir / "replica", replica_of=redis_server) as replica:
+        replica.await_replica()
+        agent = start_agent(config=f'[datastore]\nkind = "redis"\nurl = "{replica.url}"\n')
+        with visiting(browser, agent) as visit:
+            head = visit.go().get_by_label("This node")
+            expect(head).to_contain_text(re.compile(r"redis [0-9.]+\s+replica, read-only\s*lag\s*0 B\s*maintenance"))
+            redis_server.cli("acl", "setuser", "default", "-psync", "-sync")
+            redis_server.cli("client", "kill", "type", "replica")
+            redis_server.cli("set", "k", "x" * 5000)
+            expect(head).to_contain_text(re.compile(r"lag\s*[45]\.[0-9] kB"))
 
 
 def test_the_head_shows_maintenance_and_the_queue_why_an_action_waits(browser: Browser, node: Node) -> None:
@@ -57,6 +78,50 @@ def test_an_action_shows_the_runs_before_it_and_how_long_they_took(browser: Brow
         expect(after).to_have_text(re.compile(r"^[0-9.]+ m?s$"))
 
 
+def test_what_runs_shows_how_long_its_kind_usually_takes(browser: Browser, node: Node) -> None:
+    for _ in range(2):
+        with node.copying() as (_, gate):
+            gate.open()
+    done = [each for each in items(node, "kind=tests.copy&state=DONE") if each["started_ts"]]
+    with visiting(browser, node) as visit, node.copying():
+        page = visit.sign_in(DBA_TOKEN)
+        said = page.get_by_role("article").get_by_text("usually")
+        expect(said).to_have_text(re.compile(rf"^usually [0-9.]+ m?s \({len(done)} runs\)$"))
+
+
+def items(node: Node, query: str) -> Any:
+    return node.get(f"/api/unstable/actions/list?{query}").json["items"]
+
+
+def test_the_bars_of_the_timeline_are_as_long_as_the_actions_ran(browser: Browser, node: Node) -> None:
+    for steps in (2, 30, 10):
+        node.await_final(node.schedule("replicante.test.loop", {"target": steps, "delay": 0.02}))
+    with visiting(browser, node) as visit:
+        visit.sign_in(DBA_TOKEN)
+        page = visit.go("/ui/finished?kind=replicante.test.loop")
+        ran = times(node.db, "replicante.test.loop")
+        first, last = min(begun for begun, _ in ran), max(ended for _, ended in ran)
+        # A bar is half a percent wide at least, so that the shortest action is seen.
+        wanted = [((begun - first) / (last - first), (ended - begun) / (last - first)) for begun, ended in ran]
+        drawn = page.locator(".timeline").evaluate(
+            "line => { const box = line.getBoundingClientRect(), of = (each) => each.getBoundingClientRect();"
+            "return [...line.querySelectorAll('rect')].map(of).map("
+            "each => [(each.left - box.left) / box.width, each.width / box.width]); }"
+        )
+        assert len(drawn) == 3
+        assert drawn == [pytest.approx(each, abs=0.006) for each in wanted]
+
+
+def times(db: Path, kind: str) -> list[tuple[int, int]]:
+    """When the actions of the kind started and ended, in microseconds, the newest first; answers have seconds alone."""
+    with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as connection:
+        return connection.execute(
+            "SELECT timestamp, finished_ts FROM actions JOIN history ON action_seq = seq AND history.version = 2"
+            " WHERE kind = ? ORDER BY seq DESC",
+            (kind,),
+        ).fetchall()
+
+
 def test_an_action_shows_its_callbacks_without_what_may_be_a_secret(browser: Browser, open_agent: AgentProcess) -> None:
     action_id = open_agent.schedule("replicante.test.success", {})
     open_agent.await_final(action_id)
@@ -66,12 +131,41 @@ def test_an_action_shows_its_callbacks_without_what_may_be_a_secret(browser: Bro
         expect(callbacks).to_have_text("http://127.0.0.1:1: waits for delivery")
 
 
-def test_finished_actions_are_filtered_by_time_in_the_address(browser: Browser, node: Node) -> None:
-    node.await_final(node.schedule("replicante.test.success", {}))
+def test_finished_actions_are_filtered_by_user_resource_and_time(browser: Browser, node: Node) -> None:
+    dropped = node.schedule("tests.drop", {"name": "customers"})
+    node.cancel(dropped)
+    pinged = node.schedule("replicante.test.ping", {}, headers=bearer(PINGER_TOKEN))
+    for each in (dropped, pinged):
+        node.await_final(each)
+    second = node.info(pinged)["action"]["scheduled_ts"][:19] + "Z"
     with visiting(browser, node) as visit:
         visit.sign_in(DBA_TOKEN)
-        page = visit.go("/ui/finished?since=2020-01-01&until=2037-01-01+14:30")
-        expect(page.get_by_role("table").get_by_role("row").nth(1)).to_contain_text("replicante.test.success")
-        expect(page.get_by_label("Until (UTC)")).to_have_value("2037-01-01 14:30")
-        visit.go("/ui/finished?since=2037-01-01")
+        page = visit.go("/ui/finished")
+        assert {dropped, pinged} < shown(page)
+        for label, text, parameter, with_it, without in (
+            ("User", PINGER, "user=pinger%40example.com", pinged, dropped),
+            ("Resource", "Table/customers", "resource=Table%2Fcustomers", dropped, pinged),
+            ("Resource", "Table", "resource=Table", dropped, pinged),
+            ("Since (UTC)", second, f"since={quote(second)}", pinged, None),
+            ("Until (UTC)", second, f"until={quote(second)}", None, pinged),
+            ("Since (UTC)", "2020-01-31", "since=2020-01-31", dropped, None),
+            ("Until (UTC)", "2037-01-01 14:30", "until=2037-01-01+14%3A30", dropped, None),
+        ):
+            page.get_by_label(label).fill(text)
+            page.get_by_label(label).press("Enter")
+            page.wait_for_url(visit.url("/ui/finished?*"))
+            assert parameter in page.url.partition("?")[2].split("&")
+            expect(page.get_by_label(label)).to_have_value(text)
+            assert with_it is None or with_it in shown(page), parameter
+            assert without not in shown(page), parameter
+            page.get_by_role("link", name="Show all").click()
+            page.wait_for_url(visit.url("/ui/finished"))
+        page.get_by_label("Since (UTC)").fill("2037-01-01")
+        page.get_by_role("button", name="Filter").click()
         expect(page.get_by_text("No finished action matches.")).to_be_visible()
+
+
+def shown(page: Page) -> set[str]:
+    """The ids of the actions in the table, if there is one."""
+    links = page.get_by_role("table", name="Finished actions").get_by_role("rowheader").get_by_role("link").all()
+    return {str(each.get_attribute("href")).rpartition("/")[2] for each in links}

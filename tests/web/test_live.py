@@ -115,6 +115,28 @@ def test_the_page_says_when_the_agent_is_gone_and_comes_back_by_itself(browser: 
         agent.close()
 
 
+def test_the_page_says_within_five_seconds_that_the_agent_was_killed(browser: Browser, tmp_path: Path) -> None:
+    """By the clock of the page, which stands still but for these five seconds."""
+    agent = AgentProcess(tmp_path).start()
+    try:
+        with visiting(browser, agent) as visit:
+            visit.page.clock.install()
+            page = visit.go()
+            expect(page.get_by_role("status")).to_contain_text("Nothing runs")
+            page.clock.pause_at(page.evaluate("Date.now() / 1000 + 0.1"))
+            agent.await_final(agent.schedule("replicante.test.success", {}))
+            expect(page.get_by_role("row").filter(has_text="replicante.test.success")).to_be_visible()
+            agent.kill_all()  # while the page waits before its next request
+            page.clock.run_for(5000)
+            expect(page.get_by_role("alert")).to_contain_text(LOST)
+            page.clock.resume()
+            agent.start()
+            expect(page.get_by_role("alert")).to_be_hidden()
+            visit.forget_lost_connections()
+    finally:
+        agent.close()
+
+
 def test_the_page_says_that_its_token_was_revoked(browser: Browser, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens.toml")
     agent = Guarded(tmp_path, config=f'[api]\ntokens = "{tokens}"\n').start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.trust.guarded import DBA, DBA_TOKEN, PINGER_TOKEN
 from tests.web.browser import Visit, visiting
@@ -59,10 +59,7 @@ def watch(page: Page, gate: Gate) -> None:
 def test_the_same_with_the_keyboard_alone(browser: Browser, node: Node) -> None:
     gate = node.gate()
     with visiting(browser, node) as visit:
-        page = visit.go()
-        page.keyboard.type(DBA_TOKEN)  # its field has the focus
-        page.keyboard.press("Enter")
-        page.wait_for_url(visit.url("/ui/"))
+        page = sign_in_by_keyboard(visit, DBA_TOKEN)
         reach(page, "link", "Ask")
         page.keyboard.press("Enter")
         page.wait_for_url(visit.url("/ui/ask"))
@@ -85,13 +82,17 @@ def test_the_same_with_the_keyboard_alone(browser: Browser, node: Node) -> None:
 
 def reach(page: Page, role: str, name: str) -> None:
     """Press Tab until it has the focus, which must be seen."""
-    wanted = page.get_by_role(role, name=name).first  # type: ignore[arg-type]
+    tab_to(page, page.get_by_role(role, name=name).first)  # type: ignore[arg-type]
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    """Press Tab until it has the focus, which must be seen."""
     for _ in range(80):
         page.keyboard.press("Tab")
         if wanted.evaluate("each => each === document.activeElement"):
             assert wanted.evaluate("each => getComputedStyle(each).outlineStyle") != "none"
             return
-    raise AssertionError(f"Tab does not reach the {role} {name}")
+    raise AssertionError(f"Tab does not reach {wanted}")
 
 
 def test_the_same_without_scripts(browser: Browser, node: Node) -> None:
@@ -149,6 +150,59 @@ def test_an_action_that_destroys_is_confirmed_by_name_and_approved_by_another(br
         page.get_by_role("button", name="Approve tests.drop").click()
         expect(page.get_by_role("status")).to_contain_text("tests.drop is done: removed orders")
         expect(page.get_by_text(BOSS).nth(1)).to_be_visible()
+
+
+def test_destruction_is_confirmed_and_approved_with_the_keyboard_alone(browser: Browser, node: Node) -> None:
+    with visiting(browser, node) as visit:
+        page = sign_in_by_keyboard(visit, DBA_TOKEN)
+        visit.go("/ui/ask/tests.drop")
+        reach(page, "textbox", "name")
+        page.keyboard.type("invoices")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name=re.compile("^Plan"))).to_be_focused()
+        reach(page, "textbox", "type invoices")
+        page.keyboard.type("invoices")
+        reach(page, "button", "Schedule")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("waits for the approval of another identity")).to_be_visible()
+    with visiting(browser, node) as visit:
+        page = sign_in_by_keyboard(visit, BOSS_TOKEN)
+        reach(page, "button", "Approve tests.drop")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("tests.drop is done: removed invoices")
+
+
+def sign_in_by_keyboard(visit: Visit, token: str) -> Page:
+    page = visit.go()
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.type(token)
+    page.keyboard.press("Enter")
+    page.wait_for_url(visit.url("/ui/"))
+    return page
+
+
+def test_a_running_action_is_cancelled_with_the_keyboard_alone(browser: Browser, node: Node) -> None:
+    with node.copying() as (action_id, _), visiting(browser, node) as visit:
+        page = sign_in_by_keyboard(visit, DBA_TOKEN)
+        running = page.get_by_role("article")
+        tab_to(page, running.locator("summary"))
+        page.keyboard.press("Enter")
+        tab_to(page, running.get_by_role("button", name="Cancel this action"))
+        page.keyboard.press("Enter")
+        page.wait_for_url(visit.url(f"/ui/actions/{action_id}"))
+        expect(page.get_by_role("status")).to_contain_text("is cancelled")
+
+
+def test_destruction_is_approved_without_scripts(browser: Browser, node: Node) -> None:
+    action_id = node.schedule("tests.drop", {"name": "drafts"})
+    with visiting(browser, node, java_script_enabled=False) as visit:
+        page = visit.sign_in(BOSS_TOKEN)
+        page.get_by_role("button", name="Approve tests.drop").click()
+        page.wait_for_url(visit.url(f"/ui/actions/{action_id}"))
+        node.await_final(action_id)
+        page.reload()
+        expect(page.get_by_role("definition").filter(has_text=BOSS)).to_be_visible()
+        expect(page.get_by_text("removed drafts", exact=True)).to_be_visible()
 
 
 def test_an_action_that_disrupts_is_confirmed(browser: Browser, node: Node) -> None:
