@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -10,7 +9,7 @@ from agent.caches.base import Cache, CacheFailed, Cleared
 from agent.config import Cache as Settings, Datastore
 from agent.datastores.base import DatastoreError
 from agent.datastores.redis.datastore import RedisDatastore as Server
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -46,12 +45,8 @@ class Redis(Cache):
 
     def _memory_left(self, client: redis.Redis, stop: Stop) -> int:
         """The memory used once all is freed; or as it is when there is no more time to wait for that."""
-        deadline = time.monotonic() + self.settings.timeout
-        memory = _memory(client)
-        pauses = Pauses()
-        while memory.get("lazyfree_pending_objects") and time.monotonic() < deadline and not stop.wait(pauses.next()):
-            memory = _memory(client)
-        return int(memory["used_memory"])
+        poll(lambda: not _memory(client).get("lazyfree_pending_objects"), self.settings.timeout, stop)
+        return int(_memory(client)["used_memory"])
 
     def _server(self, database: int) -> Server:
         """One database of it; a connection that has to be made again selects the same one."""

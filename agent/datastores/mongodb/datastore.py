@@ -33,7 +33,7 @@ from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteReques
 from agent.datastores.status import Status
 from agent.models import Json
 from agent.plan import Plan
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -59,12 +59,9 @@ class MongoDBDatastore(MongoDB):
             raise
         except DatastoreUnreachable:
             pass  # the end of the connection is its answer
-        pauses = Pauses()
-        while self._still_runs(before):
-            if stop.requested or time.monotonic() > deadline:
-                why = stop.reason or "the time is over"
-                raise DatastoreUnreachable(f"MongoDB at {self.address} has not shut down yet, and still may: {why}")
-            stop.wait(pauses.next())
+        if not poll(lambda: not self._still_runs(before), deadline - time.monotonic(), stop):
+            why = stop.reason or "the time is over"
+            raise DatastoreUnreachable(f"MongoDB at {self.address} has not shut down yet, and still may: {why}")
         return f"MongoDB at {self.address} has shut down"
 
     def _run(self) -> Any:

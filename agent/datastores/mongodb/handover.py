@@ -19,6 +19,7 @@ from agent.datastores.mongodb.connection import AnswerLost, MongoRefused
 from agent.datastores.mongodb.member import Seen, State, look
 from agent.plan import Plan, Would
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -143,12 +144,8 @@ def _lead_again(here: MongoDB) -> str:
             return f"{leads} is the primary"
         here.command("replSetFreeze", 0)
         here.command("replSetStepUp")
-        deadline = time.monotonic() + here.settings.timeout
-        pauses = Pauses()
-        while not here.hello().get("isWritablePrimary"):
-            if time.monotonic() > deadline:
-                raise DatastoreUnreachable("it was elected and takes no writes yet")
-            time.sleep(pauses.next())
+        if not poll(lambda: here.hello().get("isWritablePrimary"), here.settings.timeout):
+            raise DatastoreUnreachable("it was elected and takes no writes yet")
     except DatastoreError as error:
         return f"whether this server takes writes again is not known: {error}"
     return "this server takes writes again"

@@ -20,6 +20,7 @@ from agent.datastores.mongodb.member import State, look
 from agent.plan import Plan, Would
 from agent.util import atomic_files
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -61,12 +62,8 @@ def leave(here: MongoDB, stop: Stop) -> dict[str, Any]:
     reconfigure(
         here.member(state.primary), lambda members: _without(members, str(state.me)), here.settings.timeout, stop
     )
-    deadline = time.monotonic() + here.settings.timeout
-    pauses = Pauses()
-    while "setName" in here.hello():
-        if stop.requested or time.monotonic() > deadline:
-            raise DatastoreUnreachable(f"MongoDB at {here.address} was removed from its set and does not know it yet")
-        stop.wait(pauses.next())
+    if not poll(lambda: "setName" not in here.hello(), here.settings.timeout, stop):
+        raise DatastoreUnreachable(f"MongoDB at {here.address} was removed from its set and does not know it yet")
     return {"set": state.set_name, "removed": state.me, "member": member, "kept_in": kept}
 
 

@@ -14,6 +14,7 @@ from agent.datastores.mongodb.member import State, look
 from agent.datastores.replication_requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -190,25 +191,20 @@ def _warnings(view: PromotionFacts) -> list[str]:
 
 def _caught_up(here: MongoDB, stop: Stop, seconds: float) -> PromotionFacts:
     """Wait while this member is behind the primary."""
-    deadline = time.monotonic() + seconds
     pauses = Pauses()
     while True:
         view = _view(here, look(here))
         behind = view.old.state is not None and view.lag.transactions != 0
-        if not behind or time.monotonic() >= deadline or stop.requested:
+        if not behind or pauses.passed >= seconds or stop.wait(pauses.next()):
             return view
-        stop.wait(pauses.next())
 
 
 def _await_writable(here: MongoDB, stop: Stop) -> None:
     """Wait until the new primary accepts writes: it first applies what the other members have."""
-    deadline = time.monotonic() + here.settings.timeout
-    pauses = Pauses()
-    while not here.hello().get("isWritablePrimary"):
-        if stop.requested or time.monotonic() > deadline:
-            state = look(here)
-            if state.state == "PRIMARY":
-                raise DatastoreUnreachable(f"MongoDB at {here.address} was elected and takes no writes yet")
-            leads = f": {state.primary} is the primary" if state.primary else ""
-            raise DatastoreRefused(f"MongoDB at {here.address} did not stay the primary{leads}")
-        stop.wait(pauses.next())
+    if poll(lambda: here.hello().get("isWritablePrimary"), here.settings.timeout, stop):
+        return
+    state = look(here)
+    if state.state == "PRIMARY":
+        raise DatastoreUnreachable(f"MongoDB at {here.address} was elected and takes no writes yet")
+    leads = f": {state.primary} is the primary" if state.primary else ""
+    raise DatastoreRefused(f"MongoDB at {here.address} did not stay the primary{leads}")

@@ -22,6 +22,7 @@ from agent.datastores.termination import Terminated, complete
 from agent.plan import discards_as_json
 from agent.supervisors.base import SupervisorFailed
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -80,13 +81,7 @@ class Resync:
                 raise DatastoreRefused(f"MongoDB at {self.here.address} is down, and there is no [service] to start it")
             self.progress("starting MongoDB")
             self.service.start(self.stop)
-        deadline = time.monotonic() + self.patience
-        pauses = Pauses()
-        while not self._knows_its_set():
-            if self.stop.requested or time.monotonic() > deadline:
-                return self.here.is_up()
-            self.stop.wait(pauses.next())
-        return True
+        return poll(self._knows_its_set, self.patience, self.stop) or self.here.is_up()
 
     def _knows_its_set(self) -> bool:
         """Whether the server has its set: shortly after its start it has none; a single server never has one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.mongodb import files
 from agent.supervisors.base import SupervisorFailed
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -57,25 +57,19 @@ class Rollback:
 
     def _await_stopped(self) -> None:
         self.service.stop(Stop())
-        deadline = time.monotonic() + self.here.settings.timeout
-        pauses = Pauses()
-        while not self.service.status(Stop()).stopped:
-            if time.monotonic() > deadline:
-                raise DatastoreRefused("the service does not stop")
-            time.sleep(pauses.next())
+        if not poll(lambda: self.service.status(Stop()).stopped, self.here.settings.timeout):
+            raise DatastoreRefused("the service does not stop")
 
     def _served(self, sentence: str) -> str:
         """The sentence after MongoDB answers, or after a failed start if it did not start on this data before."""
-        deadline = time.monotonic() + self.here.settings.timeout
-        pauses = Pauses()
-        while time.monotonic() < deadline:
-            try:
-                self.here.hello()
-            except DatastoreError:
-                time.sleep(pauses.next())
-            else:
-                return sentence
+        if poll(self._answers, self.here.settings.timeout):
+            return sentence
         return f"the old data is in its place in {self.directory}, and MongoDB does not come up on it: its log says why"
+
+    def _answers(self) -> bool:
+        with suppress(DatastoreError):
+            return bool(self.here.hello())
+        return False
 
     def _place(self) -> str:
         found = [name for name in (files.EMPTIED, files.EMPTYING) if (self.directory / name).exists()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from threading import Thread
 from agent.datastores.base import DatastoreError, DatastoreUnreachable
 from agent.datastores.mysql.address import Address
 from agent.datastores.mysql.session import ServerRefused, Session, connect, password_of
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 
 RESTART_FAILED = 3707
 """Error number: the copy is complete, and the server shuts down because it cannot restart itself."""
@@ -106,12 +105,15 @@ def end_earlier(session: Session, turn: str) -> None:
 
     Returns when the clone no longer writes, at the latest after `ENDS_WITHIN` seconds.
     """
-    deadline = time.monotonic() + ENDS_WITHIN
-    pauses = Pauses()
-    while (holder := session.value("SELECT IS_USED_LOCK(%s)", turn)) is not None and time.monotonic() < deadline:
+
+    def ended() -> bool:
+        if (holder := session.value("SELECT IS_USED_LOCK(%s)", turn)) is None:
+            return True
         with suppress(ServerRefused):  # it has ended meanwhile
             session.run("KILL %s", holder)
-        time.sleep(pauses.next())
+        return False
+
+    poll(ended, ENDS_WITHIN)
 
 
 def size_of(directory: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -10,7 +9,7 @@ from agent.datastores.base import DatastoreError, DatastoreRefused, OutcomeUnkno
 from agent.datastores.mysql.address import Address
 from agent.datastores.mysql.session import OutOfTime, Row, Session, connect
 from agent.models import Json
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 
 GRACE = 5.0
 """Seconds that a killed thread gets to end."""
@@ -43,15 +42,9 @@ def settle(at: Address, timeout: float, late: OutOfTime, what: str, is_done: Cal
 
 def end(session: Session, thread: int | None, grace: float = GRACE) -> bool:
     """Kill this thread. Returns whether it ended within `grace` seconds; a thread that waits for replicas may not."""
-    deadline = time.monotonic() + grace
     with suppress(DatastoreRefused):  # it has ended by itself
         session.run("KILL %s", thread)
-    pauses = Pauses()
-    while _row(session, thread) is not None:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(pauses.next())
-    return True
+    return poll(lambda: _row(session, thread) is None, grace)
 
 
 def state_of(session: Session, thread: int | None) -> str | None:

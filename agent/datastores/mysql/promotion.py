@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from agent.datastores.mysql.semisync import SemiSync
 from agent.datastores.mysql.session import Row, Session, connect
 from agent.datastores.replication_requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json, nothing, refuse
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 
@@ -118,14 +117,13 @@ def look(session: Session, settings: Settings, ask_for: float = peer.ASK_FOR) ->
 
 def _catch_up(session: Session, settings: Settings, stop: Stop, request: PromoteRequest) -> None:
     """Wait at most `request.wait` seconds while the primary still sends."""
-    deadline = time.monotonic() + request.wait
-    pauses = Pauses()
-    while True:
+
+    def caught_up() -> bool:
         view = look(session, settings)
-        if view.lag.transactions == 0 or not view.streams or time.monotonic() > deadline:
-            return
-        if stop.wait(pauses.next()):
-            raise DatastoreRefused(f"{session.where} was not promoted: {stop.reason}")
+        return view.lag.transactions == 0 or not view.streams
+
+    if not poll(caught_up, request.wait, stop) and stop.requested:
+        raise DatastoreRefused(f"{session.where} was not promoted: {stop.reason}")
 
 
 def _decide(view: PromotionFacts, request: PromoteRequest) -> Plan:

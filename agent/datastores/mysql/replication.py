@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, Role
 from agent.datastores.mysql.session import Row, Session
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 START_REPLICA = "START REPLICA"
@@ -117,13 +116,11 @@ def follow_no_source(session: Session, followed: list[Row]) -> None:
 
 def await_fact(fact: Callable[[], bool], timeout: float, stop: Stop, otherwise: str) -> None:
     """Wait for the fact. Raises `DatastoreUnreachable` after the timeout, `DatastoreRefused` on `stop`."""
-    deadline = time.monotonic() + timeout
-    pauses = Pauses()
-    while not fact():
-        if time.monotonic() > deadline:
-            raise DatastoreUnreachable(f"{otherwise} after {timeout:g} s")
-        if stop.wait(pauses.next()):
-            raise DatastoreRefused(f"{otherwise}: {stop.reason}")
+    if poll(fact, timeout, stop):
+        return
+    if stop.requested:
+        raise DatastoreRefused(f"{otherwise}: {stop.reason}")
+    raise DatastoreUnreachable(f"{otherwise} after {timeout:g} s")
 
 
 def streams(row: Row) -> bool:

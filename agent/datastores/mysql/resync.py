@@ -43,6 +43,7 @@ from agent.datastores.termination import Terminated
 from agent.models import Json
 from agent.plan import Plan, Would, discards_as_json
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -113,10 +114,7 @@ class Resync:
         with connect(self._here, self._settings.timeout, patient=True) as session:
             mysql_clone.end_earlier(session, TURN)
             session.wait_for_turn(server_process.START_WAIT, TURN)
-            settled = time.monotonic() + SETTLE
-            pauses = Pauses()
-            while incomplete_mark.is_marked(session) and time.monotonic() < settled:
-                time.sleep(pauses.next())
+            poll(lambda: not incomplete_mark.is_marked(session), SETTLE)
 
     def _look_patiently(self) -> tuple[Plan, Copying | None, Source]:
         """Compute the plan again, without changes; start the server if it goes down meanwhile."""

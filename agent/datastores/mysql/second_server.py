@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from agent.datastores.mysql.data_directory import Place
 from agent.datastores.mysql.programs import REPEATED, program
 from agent.datastores.mysql.server_process import is_up
 from agent.processes.process import Process
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 
 START_WAIT = 300.0
 """Seconds for the start of the second server, which may run crash recovery."""
@@ -97,14 +96,12 @@ class SecondServer:
             SKIP_START[self._product], *(["--skip-grant-tables"] if open_to_all else []),
         )  # fmt: skip
         self._running = self._popen([self._origin.executable, *words])
-        deadline = time.monotonic() + START_WAIT
-        pauses = Pauses()
-        while not self._answers():
-            if (status := self._running.poll()) is not None:
-                raise DatastoreError(f"the second server ended with exit status {status}: {self._last_errors()}")
-            if time.monotonic() > deadline:
-                raise DatastoreError(f"the second server does not answer after {START_WAIT:g} s: {self._last_errors()}")
-            time.sleep(pauses.next())
+        process = self._running
+        poll(lambda: self._answers() or process.poll() is not None, START_WAIT)
+        if (status := process.poll()) is not None:
+            raise DatastoreError(f"the second server ended with exit status {status}: {self._last_errors()}")
+        if not self._answers():
+            raise DatastoreError(f"the second server does not answer after {START_WAIT:g} s: {self._last_errors()}")
 
     def stop(self) -> None:
         """Shut down cleanly, so that all data is in the files. Raises `DatastoreError`."""

@@ -12,6 +12,7 @@ from agent.datastores.mysql.address import Address
 from agent.datastores.mysql.session import Session, connect
 from agent.processes.process import Process
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -40,13 +41,10 @@ def shut_down(address: Address, timeout: float, stop: Stop) -> str:
         where, process = session.where, process_of(session)
         with suppress(DatastoreUnreachable):  # it may close the connection instead of answering
             session.run("SHUTDOWN")
-    pauses = Pauses()
-    while _still_runs(process, address, timeout):
+    if not poll(lambda: not _still_runs(process, address, timeout), deadline - time.monotonic(), stop):
         if stop.requested:
             raise DatastoreRefused(f"stopped waiting ({stop.reason}); {where} is still shutting down")
-        if time.monotonic() > deadline:
-            raise DatastoreUnreachable(f"{where} has not shut down in the time it has; it still may")
-        stop.wait(pauses.next())
+        raise DatastoreUnreachable(f"{where} has not shut down in the time it has; it still may")
     return f"{where} has shut down" if process is None else f"{where} (pid {process.pid}) has shut down"
 
 
@@ -70,12 +68,8 @@ def bring_up(address: Address, service: Supervisor | None, timeout: float) -> No
 
 def await_end(process: Process | None, address: Address, timeout: float) -> None:
     """Wait until this process has ended or, if it is unknown, until nothing listens."""
-    deadline = time.monotonic() + START_WAIT
-    pauses = Pauses()
-    while _still_runs(process, address, timeout):
-        if time.monotonic() > deadline:
-            raise DatastoreUnreachable(f"the server at {address} has not ended in {START_WAIT:g} s")
-        time.sleep(pauses.next())
+    if not poll(lambda: not _still_runs(process, address, timeout), START_WAIT):
+        raise DatastoreUnreachable(f"the server at {address} has not ended in {START_WAIT:g} s")
 
 
 def process_of(session: Session) -> Process | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from agent.datastores.postgresql.readiness import address_in
 from agent.datastores.postgresql.slot import drop_slot, look_at_source
 from agent.models import Json
 from agent.plan import Plan, Would, nothing, refuse
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 ROLE = """
@@ -98,9 +97,5 @@ def _is_standby_by_its_files(data: Path) -> bool:
 
 def _await(server: Target, fact: Callable[[], bool], stop: Stop, otherwise: str) -> None:
     """Wait for the fact. Raises `DatastoreRefused` after `datastore.timeout`."""
-    deadline = time.monotonic() + server.timeout
-    pauses = Pauses()
-    while not fact():
-        if stop.requested or time.monotonic() > deadline:
-            raise DatastoreRefused(f"PostgreSQL at {server.address} {otherwise}: {stop.reason or 'the time is over'}")
-        stop.wait(pauses.next())
+    if not poll(fact, server.timeout, stop):
+        raise DatastoreRefused(f"PostgreSQL at {server.address} {otherwise}: {stop.reason or 'the time is over'}")

@@ -10,6 +10,7 @@ from agent.datastores.postgresql.connection import Target, one
 from agent.datastores.postgresql.primary import Primary
 from agent.supervisors.base import SupervisorFailed
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -52,12 +53,8 @@ class Service:
         """Stop the server. Raises `DatastoreError` if it is not down afterwards."""
         if not self.supervisor.status(Stop()).stopped:
             self.supervisor.stop(Stop())
-        deadline = time.monotonic() + STOPPING
-        pauses = Pauses()
-        while not self.supervisor.status(Stop()).stopped:
-            if time.monotonic() > deadline:
-                raise DatastoreError(f"its service {self.supervisor.subject} has not stopped in {STOPPING:g} s")
-            time.sleep(pauses.next())
+        if not poll(lambda: self.supervisor.status(Stop()).stopped, STOPPING):
+            raise DatastoreError(f"its service {self.supervisor.subject} has not stopped in {STOPPING:g} s")
         self.check_down()
 
     def check_down(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from agent.datastores.redis.source import Options, Source
 from agent.datastores.redis.state import State, look
 from agent.datastores.replication_requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -240,13 +239,12 @@ def _warnings(view: PromotionFacts) -> list[str]:
 
 def _catch_up(datastore: Redis, stop: Stop, seconds: float) -> None:
     """Wait while the old primary still sends and has more than this server."""
-    deadline = time.monotonic() + seconds
-    pauses = Pauses()
-    while time.monotonic() < deadline and not stop.requested:
+
+    def caught_up() -> bool:
         view = _view(datastore)
-        if not view.here.link_up or view.lag.bytes == 0:
-            return
-        stop.wait(pauses.next())
+        return not view.here.link_up or view.lag.bytes == 0
+
+    poll(caught_up, seconds, stop)
 
 
 def _end(datastore: Redis, members: dict[str, Any], lag: Lag) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.termination import Terminated, complete
 from agent.plan import Would, discards_as_json
 from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -67,11 +68,12 @@ class Resync:
 
     def _let_connect(self) -> None:
         """Wait for the first connection of a started replica: before it the replication id proves nothing."""
-        deadline = time.monotonic() + CONNECTS_WITHIN
-        pauses = Pauses()
-        while (state := self._look()) is None or (state.is_replica and not (state.in_step or state.copying)):
-            if time.monotonic() > deadline or self.stop.wait(pauses.next()):
-                return
+
+        def connected() -> bool:
+            state = self._look()
+            return state is not None and (not state.is_replica or state.in_step or state.copying)
+
+        poll(connected, CONNECTS_WITHIN, self.stop)
 
     def _lead(self, decision: Decision, source: Source) -> dict[str, Any]:
         way_back = Rollback.of(self.here, source.address)
