@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
-from agent.server.event_loop import Reception
+from agent.server.event_loop import EventLoop
 from agent.server.parking import WAITED, Parked
 from tests.agent_process import PREFIX, StartAgent
 
@@ -51,7 +51,7 @@ def test_a_waiting_request_keeps_nothing_of_its_first_call() -> None:
 
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        closing(Reception([listener], Config(), application, lambda *_: None, None)) as reception,
+        closing(EventLoop([listener], Config(), application, lambda *_: None, None)) as reception,
         socket.create_connection(listener.getsockname()) as client,
     ):
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
