@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,11 @@ def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
     What was NEW or RUNNING in the copy becomes FAILED, so that yesterday's actions do not run again. The replaced
     database is kept beside the new one. The agent must be stopped.
     """
-    from agent.store.restore import restore
+    from agent.store.restore import key_of, restore
 
-    if not file.exists():
-        raise Missing(f"there is no file {file}")
+    _check_readable(file)
+    with suppress(Missing):
+        _check_readable(key_of(file))
     with _stopped(db):
         done = restore(file, db, started_by(), keep_queue=keep_queue)
     print(f"{db} is the copy of {file}: {done.failed} waiting actions are FAILED, {done.waiting} wait")
@@ -177,6 +178,21 @@ def _stopped(db: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _check_readable(file: Path) -> None:
+    """Raises `Missing`, or `Usage` with the way to make it readable: the copy often comes from root."""
+    try:
+        file.open("rb").close()
+    except FileNotFoundError:
+        raise Missing(f"there is no file {file}") from None
+    except PermissionError:
+        user = _user()
+        raise Usage(
+            f"{file} cannot be read by {user}: copy it beside the database; then run chown {user} FILE"
+        ) from None
+    except OSError as error:
+        raise Usage(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -72,7 +72,7 @@ class Container:
 class Engine:
     """A conversation with the engine, closed with its `with` block. All calls raise `EngineFailed`.
 
-    With `stop`, reads are repeated until an engine that is being restarted answers again; `was_lost` tells that it was.
+    With `stop`, reads are repeated until an engine that is being restarted answers again; `was_lost` is then true.
     """
 
     def __init__(self, options: Containers, stop: Stop | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import sqlite3
 from contextlib import closing
@@ -109,6 +111,25 @@ def test_what_is_no_copy_is_refused_and_the_database_stays(start_agent: StartAge
     assert (missing.status, missing.stderr) == (7, f"there is no file {tmp_path}/none.db\n")
     assert not list(agent.directory.glob("agent.db.re*"))
     assert agent.start().info(kept)["action"]["state"] == "DONE"
+
+
+@pytest.mark.parametrize("file", ["copy.db", "copy.db.key"])
+def test_a_copy_that_the_agents_user_cannot_read_is_named(agent: AgentProcess, server_dir: Path, file: str) -> None:
+    """As after a copy by root from another host."""
+    agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
+    assert db(agent, "backup", str(server_dir / "copy.db")).status == 0
+    for each in server_dir.iterdir():
+        each.chmod(0o600 if each.name == file else 0o644)
+    (server_dir / "agent.toml").touch()
+    state = {"AGENT_CONFIG": str(server_dir / "agent.toml"), "AGENT_DB": str(server_dir / "agent.db")}
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.seteuid(nobody)
+    try:
+        refused = call(None, "db", "restore", str(server_dir / "copy.db"), **state)
+    finally:
+        os.seteuid(0)
+    said = f"{server_dir / file} cannot be read by nobody: copy it beside the database; then run chown nobody FILE\n"
+    assert (refused.status, refused.stderr) == (2, said)
 
 
 def test_a_backup_replaces_nothing_and_says_where_it_may_not_write(agent: AgentProcess, tmp_path: Path) -> None:

@@ -104,4 +104,7 @@ def test_an_agent_that_is_not_certified_is_not_called(encrypted: Encrypted, tmp_
     ended = call(url, "queue", *files(other, DBA))
     assert (ended.status, f"{url}: TLS failed: CERTIFICATE_VERIFY_FAILED" in ended.stderr) == (2, True)
     missing = call(url, "queue", "--ca", str(tmp_path / "none.pem"))
-    assert missing.stderr == "the TLS files cannot be used: [Errno 2] No such file or directory\n"
+    assert missing.stderr == f"{tmp_path}/none.pem: No such file or directory\n"
+    (empty := tmp_path / "empty.pem").touch()
+    unusable = call(url, "queue", "--ca", str(empty))
+    assert unusable.stderr.startswith(f"TLS cannot use {empty}: ")

@@ -221,12 +221,19 @@ def _encrypted(
     import ssl
     from http.client import HTTPSConnection
 
+    files = [each for each in (ca, certificate, key) if each is not None]
+    # Neither OpenSSL nor its errors name the file that is missing.
+    for each in files:
+        try:
+            open(each, "rb").close()
+        except OSError as error:
+            raise ClientError(f"{each}: {_reason(error)}") from error
     try:
         context = ssl.create_default_context(cafile=ca)
         if certificate is not None:
             context.load_cert_chain(certificate, key)
     except OSError as error:
-        raise ClientError(f"the TLS files cannot be used: {error}") from error
+        raise ClientError(f"TLS cannot use {', '.join(files)}: {_reason(error)}") from error
     return HTTPSConnection(host, port, timeout=timeout, context=context)
 
 
