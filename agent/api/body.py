@@ -60,10 +60,13 @@ def json_of(body: bytes) -> Json:
         raise InvalidBody("the body is not JSON", layers=[str(error)]) from None
 
 
-def form_body() -> dict[str, str | list[str]]:
-    """The fields of a form; one that comes several times is a list. Raises `InvalidBody` or `BodyTooLarge`."""
+def form_body(most: int | None = None) -> dict[str, str | list[str]]:
+    """The fields of a form, `most` of them; one that comes several times is a list.
+
+    Raises `InvalidBody` or `BodyTooLarge`.
+    """
     try:
-        fields = parse_qs(read().decode(), keep_blank_values=True, errors="strict")
+        fields = parse_qs(read().decode(), keep_blank_values=True, errors="strict", max_num_fields=most)
     except ValueError as error:
         raise InvalidBody("the form cannot be read", layers=[str(error)]) from None
     return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}

@@ -92,4 +92,5 @@ def _answer(action: Action, piece: Piece) -> Response:
     response.headers["X-Output-Complete"] = "true" if action.state.final and piece.next == piece.end else "false"
     response.headers["X-Output-Truncated"] = "true" if piece.truncated else "false"
     response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Content-Type-Options"] = "nosniff"  # browsers take it for nothing but text, no script either
     return response

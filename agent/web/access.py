@@ -11,7 +11,7 @@ from agent.api.authentication import CALLER, CHANNEL
 from agent.api.context import context
 from agent.auth.identities import Identity
 from agent.auth.tokens import Expired
-from agent.errors import AgentError, Forbidden
+from agent.errors import AgentError, Forbidden, Unauthenticated
 from agent.models import Requester
 from agent.web import current_user, templates
 from agent.web.routes import is_public
@@ -72,9 +72,11 @@ def _identify() -> Response | None:
         return None
     try:
         identity = authenticator.by_certificate() or _of_session(authenticator)
-    except Expired:
-        identity = None
+    except Expired as error:
+        raise Unauthenticated(str(error)) from None
     if identity is None:
+        if not current_user.signs_in():
+            raise Unauthenticated("this connection has no client certificate")
         return _to_sign_in()
     request.environ[CALLER] = identity
     if identity.read_only and request.method not in SAFE:
@@ -85,10 +87,21 @@ def _identify() -> Response | None:
 def _of_session(authenticator: authentication.Authenticator) -> Identity | None:
     value = request.cookies.get(cookie_name())
     token = sessions().token(value) if value else None
-    identity = authenticator.by_digest(token) if token else None
-    if value and token and identity is None:
-        sessions().close(value)  # its token was revoked
+    if token is None:
+        return None
+    try:
+        identity = authenticator.by_digest(token)
+    except Expired:
+        identity = None
+    if identity is None:
+        close_session()  # its token has ended
     return identity
+
+
+def close_session() -> None:
+    """End the session of this browser, if it has one."""
+    if value := request.cookies.get(cookie_name()):
+        sessions().close(value)
 
 
 def _to_sign_in() -> Response:

@@ -15,7 +15,9 @@ from agent.web.routes import page
 bp = Blueprint("session", __name__)
 
 HOME = "/ui/"
-OWN = re.compile(r"/ui/[!-~]*")
+OWN = re.compile(r"/ui/[!-~]{0,2000}")
+FIELDS = 10
+"""Fields of a form that is read before it is known who sends it."""
 
 
 class SignInQuery(Schema):
@@ -31,7 +33,7 @@ def sign_in() -> Response:
 
 @page(bp, "/sign-in", "Open a session.", methods=("POST",), public=True)
 def open_session() -> Response:
-    given = body.form_body()
+    given = body.form_body(FIELDS)
     token, following = str(given.get("token", "")).strip(), str(given.get("next", HOME))
     known = authentication.authenticator()
     if known is None or not current_user.signs_in():
@@ -43,6 +45,7 @@ def open_session() -> Response:
         log.caller_refused(Unauthenticated.status, request.environ.get("REMOTE_ADDR", ""), refused)
         authentication.count_refused(Unauthenticated.status)
         return _form(following, refused)
+    access.close_session()
     value = access.sessions().open(identity.tokens[0].sha256)
     response = access.redirect(_own(following))
     response.set_cookie(access.cookie_name(), value, secure=access.is_encrypted(), httponly=True, samesite="Strict")
@@ -51,11 +54,9 @@ def open_session() -> Response:
 
 @page(bp, "/sign-out", "End the session.", methods=("POST",), public=True)
 def sign_out() -> Response:
-    name = access.cookie_name()
-    if value := request.cookies.get(name):
-        access.sessions().close(value)
+    access.close_session()
     response = access.redirect(access.SIGN_IN if current_user.signs_in() else HOME)
-    response.delete_cookie(name, secure=access.is_encrypted(), httponly=True, samesite="Strict")
+    response.delete_cookie(access.cookie_name(), secure=access.is_encrypted(), httponly=True, samesite="Strict")
     return response
 
 

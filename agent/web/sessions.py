@@ -11,8 +11,8 @@ IDLE = 3600.0
 """Seconds without a request after which a session ends."""
 LONGEST = 12 * 3600.0
 """Seconds after which a session ends in any case."""
-MOST = 1000
-"""Sessions of one agent; one more ends the session that was used least recently."""
+MOST, MOST_OF_A_TOKEN = 1000, 50
+"""Sessions of one agent and of one token; one more ends the session that was used least recently."""
 
 
 @dataclass
@@ -36,8 +36,11 @@ class Sessions:
         value, now = secrets.token_urlsafe(32), clock.monotonic()
         with self._lock:
             self._forget_ended(now)
-            while len(self._by_hash) >= MOST:
-                del self._by_hash[min(self._by_hash, key=lambda each: self._by_hash[each].used)]
+            # This bound comes first: a token ends no session of another.
+            self._make_room(
+                [each for each, session in self._by_hash.items() if session.token == token], MOST_OF_A_TOKEN
+            )
+            self._make_room(list(self._by_hash), MOST)
             self._by_hash[_hash(value)] = Session(token, now, now)
         return value
 
@@ -55,6 +58,12 @@ class Sessions:
         """End the session of this cookie."""
         with self._lock:
             self._by_hash.pop(_hash(value), None)
+
+    def _make_room(self, hashes: list[bytes], most: int) -> None:
+        """Leave room for one more among these sessions."""
+        hashes.sort(key=lambda each: self._by_hash[each].used)
+        for each in hashes[: max(0, len(hashes) + 1 - most)]:
+            del self._by_hash[each]
 
     def _forget_ended(self, now: float) -> None:
         self._by_hash = {each: session for each, session in self._by_hash.items() if not _has_ended(session, now)}

@@ -48,7 +48,8 @@ def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], 
     """
     head: Head = current_app.extensions["agent.web.head"]
     rendered: Rendered = current_app.extensions["agent.web.rendered"]
-    who = f"{crc32(repr(current_user.user()).encode()):08x}"
+    user = repr(current_user.user())
+    who = f"{crc32(user.encode()):08x}"
 
     def whole() -> str:
         return f"{DIGEST}.{who}.{head.tag()}.{tag()}"
@@ -56,7 +57,7 @@ def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], 
     def body() -> Response:
         with context().store.snapshot():  # an action that ends meanwhile is not shown as running and as final
             now = whole()
-            page = rendered.page((request.full_path, who), now, lambda: templates.text(template, tag=now, **values()))
+            page = rendered.page((request.full_path, user), now, lambda: templates.text(template, tag=now, **values()))
         return Response(page, mimetype="text/html")
 
     return long_polling.respond(f"page {name} {who}", whole, body)

@@ -103,6 +103,7 @@ def test_it_is_there_while_the_command_runs(agent: AgentProcess, directory: Path
     assert whole.body.decode().splitlines()[1:] == ["one", "two", "checked"]
     assert whole.body.startswith(b"$ sh -c 'echo one;")
     assert whole.headers["X-Output-Complete"] == "true" and whole.headers["X-Output-Truncated"] == "false"
+    assert whole.headers["X-Content-Type-Options"] == "nosniff"
     assert output(agent, action_id, f"?offset={offset}").body == whole.body[offset:]
     assert output(agent, action_id, f"?offset={offset}&limit=4").body == whole.body[offset : offset + 4]
     assert output(agent, action_id, "?offset=-8").body == b"checked\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http.cookies import SimpleCookie
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -205,6 +206,45 @@ def test_a_session_ends_with_its_token_and_follows_its_permissions(start_agent: 
         guarded.close()
 
 
+def test_session_whose_token_expired_does_not_come_back(tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens.toml", THREE)
+    agent = Guarded(tmp_path, config=f'[api]\ntokens = "{tokens}"\n').start()
+    try:
+        cookie = cookie_of(sign_in(agent, DBA_TOKEN))
+        write_tokens(tokens, THREE.replace("sha256", "expires = 2020-01-01T00:00:00Z\nsha256", 1))
+        assert get(agent, "/ui/", cookie).headers["Location"] == "/ui/sign-in?next=%2Fui%2F"
+        refused = sign_in(agent, DBA_TOKEN)
+        assert (refused.status, refused.headers["Set-Cookie"]) == (401, None)
+        write_tokens(tokens, THREE)
+        assert get(agent, "/ui/", cookie).status == 303
+    finally:
+        agent.close()
+
+
+def test_signing_in_again_ends_the_session_before_and_takes_no_value_of_others(node: Node) -> None:
+    before = cookie_of(sign_in(node, DBA_TOKEN))
+    form = {"token": READER_TOKEN, "next": "/ui/"}
+    for given in (before, f"{before.partition('=')[0]}=fixed-by-another"):
+        after = cookie_of(post_form(node, "/ui/sign-in", form, FORM | {"Cookie": given}))
+        assert after != given
+        assert get(node, "/ui/", given).status == 303
+        assert get(node, "/ui/", after).status == 200
+
+
+def test_form_of_an_unknown_person_is_small(node: Node) -> None:
+    many = node.post("/ui/sign-in", body=b"a&" * 1000, headers=NO_TOKEN | FORM)
+    assert many.status == 400
+    long = post_form(node, "/ui/sign-in", {"token": DBA_TOKEN, "next": "/ui/" + "a" * 5000}, FORM)
+    assert (long.status, long.headers["Location"]) == (303, "/ui/")
+
+
+def test_name_that_leads_to_the_agent_but_is_not_its_own_gets_no_page(open_agent: AgentProcess) -> None:
+    """As a page does whose name was made to lead here: its browser takes the agent for the same origin."""
+    other = FORM | {"Host": f"evil.example.com:{open_agent.port}"}
+    assert open_agent.get("/ui/", headers=other).status == 421
+    assert post_form(open_agent, SCHEDULE, {"do": "schedule"}, other).status == 421
+
+
 def test_an_agent_that_does_not_ask_who_calls_shows_its_page(open_agent: AgentProcess) -> None:
     answer = open_agent.get("/ui/")
     assert answer.status == 200
@@ -279,3 +319,15 @@ def test_sessions_are_bounded(time: list[float], monkeypatch: pytest.MonkeyPatch
         values.append(known.open(b"token"))
     assert [known.token(each) for each in values] == [None, b"token", b"token", b"token"]
     assert json.dumps(values)
+
+
+def test_a_token_ends_no_session_of_another(time: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST_OF_A_TOKEN", 3)
+    known = Sessions()
+    other = known.open(b"another token")
+    values = []
+    for _ in range(5):
+        time[0] += 1
+        values.append(known.open(b"token"))
+    assert [known.token(each) for each in values] == [None, None, b"token", b"token", b"token"]
+    assert known.token(other) == b"another token"

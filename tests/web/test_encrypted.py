@@ -62,3 +62,11 @@ def test_a_certificate_says_who_looks_at_the_page(start: Start, authority: Autho
         assert agent.post("/ui/ask/replicante.test.fail", body=body, headers=NO_TOKEN | FORM).status == status, email
     assert get(agent, "/ui/").status == 403
     agent.context = authority.client(DBA)
+
+
+def test_an_identity_that_expired_is_refused_and_not_led_in_a_circle(start: Start, tmp_path: Path) -> None:
+    agent = start(certified=True)
+    write_tokens(tmp_path / "tokens.toml", THREE.replace("kinds", "expires = 2020-01-01T00:00:00Z\nkinds", 1))
+    answer = get(agent, "/ui/")
+    assert answer.status == 401
+    assert b"expired" in answer.body
