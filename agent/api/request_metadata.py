@@ -38,12 +38,21 @@ NO_TERMS = Terms()
 
 def terms() -> Terms:
     """From the headers Action-Reason, Not-Before and Not-After. Raises `InvalidHeader`."""
-    reason = request.headers.get("Action-Reason")
+    given = request.headers.get("Action-Reason")
+    reason = None if given is None else _decoded(given)
     if reason is not None and len(reason) > LONGEST_REASON:
         raise InvalidHeader(f"Action-Reason must have {LONGEST_REASON} characters at most")
     not_before, not_after = (moment(name, request.headers.get(name)) for name in ("Not-Before", "Not-After"))
     refuse_an_end_before(not_after, not_before)
     return Terms(reason, not_before, not_after)
+
+
+def _decoded(header: str) -> str:
+    """WSGI decodes headers as Latin-1: what is valid UTF-8 was meant as UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def refuse_an_end_before(not_after: int | None, not_before: int | None) -> None:
@@ -84,7 +93,7 @@ def headers() -> dict[str, str]:
     sent, kept = request.environ, {}
     for name in (*RECORDED, *context().settings.api.record_headers):
         if (value := sent.get(f"HTTP_{name.upper().replace('-', '_')}")) is not None:
-            kept[name] = value
+            kept[name] = _decoded(value)
     if len(dumps(kept)) > LARGEST:
         raise HeadersTooLarge(f"the headers that the action would record are larger than {LARGEST} bytes")
     return kept

@@ -22,6 +22,15 @@ def test_the_reason_is_stored_with_the_action(shared_agent: AgentProcess) -> Non
     assert action["reason"] == action["headers"]["action-reason"] == "ticket 7"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_reason_is_read_in_the_encoding_that_it_was_sent_in(shared_agent: AgentProcess, encoding: str) -> None:
+    reason = "größer für 5 €" if encoding == "utf-8" else "größer für 5"
+    # http.client sends a text as Latin-1.
+    action_id = shared_agent.schedule(SUCCESS, {}, headers={"Action-Reason": reason.encode(encoding).decode("latin-1")})
+    action = shared_agent.info(action_id)["action"]
+    assert action["reason"] == action["headers"]["action-reason"] == reason
+
+
 def test_an_action_is_held_until_it_may_start_and_others_go_past(start_agent: StartAgent) -> None:
     agent = start_agent()
     not_before = in_seconds(4)
