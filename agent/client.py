@@ -2,18 +2,19 @@
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, BinaryIO, NamedTuple
 
 ACTIONS = "/api/unstable/actions"
-LONGEST_WAIT = 30
-"""Seconds that one call waits for a change; a longer wait is several calls."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between two tries to reach an agent that does not answer: growing from one to the other."""
+LONGEST_WAIT = 30  # seconds that one call waits for a change; a longer wait is several calls
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries to reach an agent, growing from one to the other
+UNSENT = ConnectionRefusedError | FileNotFoundError | socket.gaierror | UnicodeError  # no connection was made
+TCP = r"http(?P<tls>s?)://(?P<authority>(?P<host>\[[^]]+]|[^][/:@?#]+)(?::(?P<port>\d{1,5}))?)/?"
+Files = Mapping[str, str | None]
+ADDRESS = re.compile(rf"unix:(?://(?=/))?(?P<path>.+)|{TCP}", re.IGNORECASE)
 
 
 class ClientError(Exception):
@@ -34,12 +35,11 @@ class Refused(ClientError):
     def __init__(self, status: int, body: Any) -> None:
         known = body if isinstance(body, dict) else {}
         super().__init__(str(known.get("error", f"the agent answered {status}")))
-        self.status = status
-        self.details: dict[str, list[str]] = known.get("details") or {}
+        self.status, self.details = status, known.get("details") or {}
 
 
 class Answer(NamedTuple):
-    """A good answer of the agent; `body` is the JSON of it, or its bytes."""
+    """A good answer of the agent: its headers by their names in lower case, its body as JSON or bytes."""
 
     status: int
     headers: Mapping[str, str]
@@ -47,202 +47,154 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Calls of one agent. `url` is `unix:PATH`, `http://HOST:PORT` or `https://HOST:PORT`.
+    """Calls of one agent at `unix:PATH`, `http://HOST:PORT` or `https://HOST:PORT`; `tls`: `ca`, `certificate`, `key`.
 
-    `tls` names files: `ca`, `certificate` and `key`. `timeout`: seconds that one answer may take, and for which a call
-    is repeated where that is safe. `patience`: the same for reads of an agent that has answered before, and may be
-    starting again. `trace` gets a line a call.
+    `timeout`: seconds for one answer, and for repeating a safe call; `patience`: for reads once the agent has answered.
     """
 
+    answered = replayed = truncated = False  # `schedule` met an action of its key; `output` was more than is kept
+    trace: Callable[[str], Any] = str  # gets a line for each call
+
     def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        tls: Mapping[str, str | None] | None = None,
-        timeout: float = 30.0,
-        patience: float = 600.0,
-        trace: Callable[[str], None] | None = None,
+        self, url: str, token: str | None = None, tls: Files | None = None, timeout: float = 30, patience: float = 600
     ) -> None:
-        self.url = url
-        self._token, self._tls, self._timeout, self._patience, self._trace = token, tls or {}, timeout, patience, trace
-        self._answered = False
-        self.truncated = False  # whether the agent kept only a part of the output that was read last
-        self.replayed = False  # whether the last call of `schedule` met an action that its key had scheduled before
+        self.url, self._token, self._tls, self._timeout, self._patience = url, token, tls or {}, timeout, patience
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None, **query: Any) -> Answer:
-        """Raises `Refused` and `Unreachable`."""
-        known = {name: value for name, value in query.items() if value is not None}
-        return self._repeated("GET", f"{path}?{urlencode(known)}" if known else path, headers or {})
+    def get(self, path: str, tag: str = "", wait: float = 0, **query: Any) -> Answer:
+        """With `tag` 304 unless the answer is new; `wait` so long for that at most. Raises `Refused`, `Unreachable`."""
+        words = "&".join(f"{name}={_quoted(value)}" for name, value in query.items() if value is not None)
+        soon, headers = time.monotonic() + 0.5, {"If-None-Match": tag} if tag else {}
+        headers |= {"Prefer": f"wait={max(1, int(min(LONGEST_WAIT, wait)))}"} if wait else {}
+        answer = self._repeated(f"{path}?{words}" if words else path, headers)
+        if wait and not answer.body and time.monotonic() < soon and answer.headers.get("x-output-complete") != "true":
+            time.sleep(0.2)  # too many wait already: the agent answers at once
+        return answer
 
-    def post(self, verb: str, name: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Call `verb` of the Actions API for a kind or an action; returns the JSON of the answer.
-
-        Repeated only where nothing was sent, or an Idempotency-Key makes that safe. Raises `Refused`, `Unreachable`.
-        """
-        return self._post(verb, name, headers or {}, body).body
+    def post(self, verb: str, name: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Call `verb` for a kind or an action; repeated only where that is safe. Raises `Refused`, `Unreachable`."""
+        content = json.dumps({} if body is None else body).encode()
+        return self._repeated(f"{ACTIONS}/{verb}/{_quoted(name)}", headers or {}, content)
 
     def schedule(self, kind: str, args: Any, *, key: str | None = None, **headers: str) -> str:
-        """Schedule an action and return its id. A lost answer is asked for again with the same Idempotency-Key.
-
-        `headers` are given with underscores: `action_reason`, `not_before`, `not_after`.
-        """
+        """Schedule an action and return its id. Headers are named with underscores, such as `not_before`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        named["Idempotency-Key"] = key or os.urandom(16).hex()
-        answer = self._post("schedule", kind, named, args)
-        self.replayed = answer.headers.get("Idempotent-Replayed") == "true"
+        answer = self.post("schedule", kind, args, named | {"Idempotency-Key": key or os.urandom(16).hex()})
+        self.replayed = answer.headers.get("idempotent-replayed") == "true"
         return str(answer.body["id"])
 
     def info(self, action_id: str) -> Any:
         """The action and its history."""
-        return self.get(f"{ACTIONS}/info/{quote(action_id, safe='')}").body
+        return self.get(f"{ACTIONS}/info/{_quoted(action_id)}").body
 
     def changes(self, action_id: str, timeout: float | None = None) -> Iterator[Any]:
-        """The info of an action now and after each change, until it is final; also over a restart of the agent.
-
-        Raises `TimedOut` after `timeout` seconds.
-        """
-        path, seen = f"{ACTIONS}/info/{quote(action_id, safe='')}", ""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        """The info of an action now and after each change until it is final. Raises `TimedOut` after the timeout."""
+        tag, wait, deadline = "", 0.0, None if timeout is None else time.monotonic() + timeout
         while True:
-            left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise TimedOut(f"the wait has ended; the action {action_id} is not final and continues")
-            answer = self._waited(path, left, {"If-None-Match": seen}) if seen else self.get(path)
+            answer = self.get(f"{ACTIONS}/info/{_quoted(action_id)}", tag, wait)
             if answer.status != 304:
-                seen = answer.headers.get("ETag", "")
+                tag = answer.headers.get("etag", "")
                 yield answer.body
                 if answer.body["action"]["finished_ts"] is not None:
                     return
+            wait = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
+            if wait <= 0:
+                raise TimedOut(f"the wait has ended; the action {action_id} is not final and continues")
 
     def output(self, action_id: str, offset: int = 0, *, follow: bool = True) -> Iterator[bytes]:
-        """What the action prints from that byte on; with `follow` until it is final, also over a restart."""
-        path, complete = f"{ACTIONS}/output/{quote(action_id, safe='')}", False
+        """What the action prints from that byte on; with `follow` until it is final."""
+        path, complete = f"{ACTIONS}/output/{_quoted(action_id)}", False
         while not complete:
-            answer = self._waited(path, LONGEST_WAIT, offset=offset) if follow else self.get(path, offset=offset)
-            complete = answer.headers.get("X-Output-Complete") == "true"
-            offset = int(answer.headers.get("X-Output-Next", offset))
-            self.truncated = answer.headers.get("X-Output-Truncated") == "true"
-            if answer.body:
-                yield answer.body
-            elif not follow:
-                return
+            answer = self.get(path, wait=LONGEST_WAIT if follow else 0, offset=offset)
+            complete = answer.headers.get("x-output-complete") == "true" or not (follow or answer.body)
+            offset = int(answer.headers.get("x-output-next", offset))
+            self.truncated = answer.headers.get("x-output-truncated") == "true"
+            yield answer.body
 
-    def _waited(self, path: str, left: float, headers: Mapping[str, str] | None = None, **query: Any) -> Answer:
-        """The answer once there is something new. An agent with too many waiters answers at once: ask less often."""
-        asked, seconds = time.monotonic(), max(1, min(LONGEST_WAIT, int(left)))
-        answer = self.get(path, {"Prefer": f"wait={seconds}"} | dict(headers or {}), **query)
-        if not answer.body and time.monotonic() - asked < 0.5 and answer.headers.get("X-Output-Complete") != "true":
-            time.sleep(0.2)
-        return answer
-
-    def _post(self, verb: str, name: str, headers: Mapping[str, str], body: Any) -> Answer:
-        return self._repeated("POST", f"{ACTIONS}/{verb}/{quote(name, safe='')}", headers, body)
-
-    def _repeated(self, method: str, path: str, headers: Mapping[str, str], body: Any = None) -> Answer:
-        """The answer, asked for again while the agent does not answer.
-
-        Where no connection is made, any call is safe to repeat; but an agent that never answered may not be there.
-        """
-        repeatable = method == "GET" or "Idempotency-Key" in headers
-        patience = self._patience if method == "GET" and self._answered else self._timeout
-        deadline, pause = time.monotonic() + patience, FIRST_PAUSE
+    def _repeated(self, path: str, headers: Mapping[str, str], content: bytes = b"") -> Answer:
+        """The answer, asked for again while an agent that has answered before, or a safe call, gets none."""
+        until = time.monotonic() + (self._patience if self.answered and not content else self._timeout)
+        safe, pause = not content or "Idempotency-Key" in headers, FIRST_PAUSE
         while True:
             try:
-                answer = self._once(method, path, headers, body)
-                self._answered = True
-                return answer
+                return self._once(path, headers, content)
             except Unreachable as error:
-                unsent = isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)
-                if not (self._answered if unsent else repeatable) or time.monotonic() + pause > deadline:
+                again = self.answered if isinstance(error.__cause__, UNSENT) else safe
+                if not again or time.monotonic() + pause > until:
                     raise
             time.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 1.5)
 
-    def _once(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> Answer:
-        connection, began, outcome = self._connection("Prefer" in headers), time.monotonic(), "no answer"
+    def _once(self, path: str, headers: Mapping[str, str], content: bytes) -> Answer:
+        method, address = "POST" if content else "GET", ADDRESS.fullmatch(self.url)
+        if address is None or int(address["port"] or 0) > 65535:
+            raise ClientError(f"{self.url}: expected unix:PATH, http://HOST:PORT or https://HOST:PORT")
         # The agent's own names of kinds and bodies without envelope, whatever generation the node is configured for.
-        sent = {"Node-Protocol": "seed"} | ({"Authorization": f"Bearer {self._token}"} if self._token else {})
-        content = None if method == "GET" else json.dumps({} if body is None else body).encode()
-        sent |= dict(headers) | ({} if content is None else {"Content-Type": "application/json"})
+        sent = {"Host": address["authority"] or "localhost", "Node-Protocol": "seed", **headers}
+        sent |= {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        sent |= {"Content-Type": "application/json", "Content-Length": str(len(content))} if content else {}
+        lines = [re.sub(r"[\r\n\0]+", " ", f"{name}: {value}") for name, value in sent.items()]
+        # In HTTP/1.0 an answer ends with its connection; http.client would take longer to load than the call takes.
+        head = "\r\n".join([f"{method} {path} HTTP/1.0", *lines, "", ""])
+        timeout, began, answer = self._timeout + (LONGEST_WAIT if "Prefer" in headers else 0), time.monotonic(), None
         try:
-            connection.request(method, path, content, sent)
-            response = connection.getresponse()
-            raw: Any = response.read()
-            outcome = str(response.status)
-        except (OSError, HTTPException) as error:
+            with _socket(address, self._tls, timeout) as connection, connection.makefile("rb") as stream:
+                connection.settimeout(timeout)
+                if address["path"]:
+                    connection.connect(address["path"])
+                connection.sendall(head.encode() + content)
+                answer = _received(stream)
+        except (OSError, ValueError) as error:
             if type(error).__name__ in ("SSLError", "SSLCertVerificationError"):  # other errors of TLS are lost answers
                 raise ClientError(f"{self.url}: TLS failed: {getattr(error, 'reason', '') or error}") from error
             if isinstance(error, PermissionError):
                 reason = "your user may not connect: join the group of the socket (api.socket_group)"
                 raise Refused(403, {"error": f"{self.url}: {reason}"}) from error
-            raise Unreachable(f"{self.url}: the agent does not answer: {_reason(error)}") from error
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise Unreachable(f"{self.url}: the agent does not answer: {reason}") from error
         finally:
-            connection.close()
-            if self._trace:
-                self._trace(f"{method} {path}: {outcome} after {time.monotonic() - began:.3f} s")
-        found = _json(raw) if response.headers.get_content_type() == "application/json" else raw
-        if response.status == 503:
-            raise Unreachable(str(Refused(503, found)))
-        if response.status >= 400:
-            raise Refused(response.status, found)
-        return Answer(response.status, response.headers, found)  # type: ignore[arg-type]
-
-    def _connection(self, held: bool) -> HTTPConnection:
-        """To an agent that may hold its answer back. Raises `ClientError` for an address that is none."""
-        address = urlsplit(self.url)
-        timeout = self._timeout + (LONGEST_WAIT if held else 0)
-        if address.scheme == "unix" and address.path:
-            return _UnixConnection(address.path, timeout)
-        try:
-            host, port = address.hostname, address.port or 8000
-        except ValueError:
-            host, port = None, 0
-        if host and address.scheme == "http":
-            return HTTPConnection(host, port, timeout=timeout)
-        if host and address.scheme == "https":
-            return _encrypted(host, port, timeout, **self._tls)
-        raise ClientError(f"{self.url}: expected unix:PATH, http://HOST:PORT or https://HOST:PORT")
+            self.trace(
+                f"{method} {path}: {answer.status if answer else 'no answer'} after {time.monotonic() - began:.3f} s"
+            )
+        if answer.status >= 400:
+            refused = Refused(answer.status, answer.body)
+            raise Unreachable(str(refused)) if answer.status == 503 else refused
+        self.answered = True
+        return answer
 
 
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
+def _socket(address: re.Match[str], tls: Files, timeout: float) -> socket.socket:
+    """To the address; not connected if that is a path. A host in bytes: text loads the encodings of all alphabets."""
+    if address["path"]:
+        return socket.socket(socket.AF_UNIX)
+    if address["tls"]:
+        import ssl  # slow to load, and only this needs it
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _encrypted(
-    host: str, port: int, timeout: float, ca: str | None = None, certificate: str | None = None, key: str | None = None
-) -> HTTPConnection:
-    import ssl
-    from http.client import HTTPSConnection
-
-    files = [each for each in (ca, certificate, key) if each is not None]
-    # Neither OpenSSL nor its errors name the file that is missing.
-    for each in files:
-        try:
-            open(each, "rb").close()
+        try:  # with a look at each file: the error of OpenSSL does not name the one that is missing
+            files = [each for each in tls.values() if each and os.stat(each)]
+            context = ssl.create_default_context(cafile=tls.get("ca"))
+            if certificate := tls.get("certificate"):
+                context.load_cert_chain(certificate, tls.get("key"))
         except OSError as error:
-            raise ClientError(f"{each}: {_reason(error)}") from error
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except OSError as error:
-        raise ClientError(f"TLS cannot use {', '.join(files)}: {_reason(error)}") from error
-    return HTTPSConnection(host, port, timeout=timeout, context=context)
+            raise ClientError(f"{error.filename or 'TLS cannot use ' + ', '.join(files)}: {error.strerror}") from error
+    name: Any = address["host"].strip("[]")
+    tcp = socket.create_connection((name.encode() if name.isascii() else name, int(address["port"] or 8000)), timeout)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(tcp, server_hostname=name) if address["tls"] else tcp
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _received(stream: BinaryIO) -> Answer:
+    lines = [str(stream.readline(65536), "latin-1")]
+    while lines[-1].strip():
+        lines.append(str(stream.readline(65536), "latin-1"))
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    found = re.match(r"HTTP/1\.\d (\d{3})", lines[0])
+    length = 0 if found and found[1] in ("204", "304") else int(headers.get("content-length", -1))
+    body = stream.read(length)
+    if not (found and lines[-1]) or len(body) < length:
+        raise ValueError("its answer breaks off or is not HTTP")
+    is_json = body and headers.get("content-type", "").partition(";")[0] == "application/json"
+    return Answer(int(found[1]), headers, json.loads(body) if is_json else body)
 
 
-def _json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw) if raw else None
-    except ValueError:
-        return None
+def _quoted(value: Any) -> str:
+    return re.sub(rb"[^-._~0-9A-Za-z]", lambda found: b"%%%02X" % ord(found[0]), str(value).encode()).decode()

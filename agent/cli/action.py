@@ -119,7 +119,7 @@ def _for_each(session: Session, ids: tuple[str, ...], verb: str) -> int:
     for each in ids:
         try:
             named = action_id(session.client, each)
-            answer = session.client.post(verb, named)
+            answer = session.client.post(verb, named).body
         except Refused as error:
             print(f"{each}: {one_line(exits.sentence(error))}", file=sys.stderr)
             status = max(status, exits.of(error))

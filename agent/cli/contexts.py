@@ -4,9 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -18,8 +16,7 @@ from agent.cli.session import Session
 MEMBERS = ("url", "token_file", "ca", "certificate", "key_file")
 
 
-@dataclass(frozen=True)
-class Contexts:
+class Contexts(NamedTuple):
     """The agents by name, and the one that is used unless another is named."""
 
     names: Mapping[str, Mapping[str, str]]
@@ -33,18 +30,19 @@ class Contexts:
         return dict(self.names[name])
 
 
-def path() -> Path:
+def path() -> str:
     """The file: $AGENT_CONTEXTS, else agentctl/contexts.toml in the user's folder of configurations."""
     if named := os.environ.get("AGENT_CONTEXTS"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "agentctl" / "contexts.toml"
+        return named
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(folder, "agentctl", "contexts.toml")
 
 
 def read() -> Contexts:
     """All contexts; none where there is no file. Raises `Usage` for a file that another user can change or read."""
     file = path()
     try:
-        with file.open("rb") as opened:
+        with open(file, "rb") as opened:
             status = os.fstat(opened.fileno())
             if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o077:
                 raise Usage(f"{file}: other users can read or change it: run chmod 600 {file}")
@@ -65,7 +63,7 @@ def in_use() -> dict[str, str] | None:
     return found.get(found.current) if found.current else None
 
 
-def _parsed(file: Path, content: bytes) -> dict[str, Any]:
+def _parsed(file: str, content: bytes) -> dict[str, Any]:
     import tomllib  # a fifth of what a call without contexts would load
 
     try:
@@ -77,12 +75,12 @@ def _parsed(file: Path, content: bytes) -> dict[str, Any]:
 def _write(contexts: Contexts) -> None:
     """Replace the file as a whole; only its owner can read it."""
     file = path()
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(os.path.dirname(file) or ".", mode=0o700, exist_ok=True)
     lines = [f"current = {json.dumps(contexts.current)}\n"] if contexts.current else []
     for name, each in contexts.names.items():
         lines.append(f"\n[contexts.{json.dumps(name)}]\n")
         lines += [f"{member} = {json.dumps(value)}\n" for member, value in each.items()]
-    fresh = file.with_name(f"{file.name}.{os.getpid()}")
+    fresh = f"{file}.{os.getpid()}"
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
         opened.writelines(lines)
     os.replace(fresh, file)
@@ -122,7 +120,7 @@ def use_command(name: str) -> int:
     """Let this agent be the one that commands use."""
     found = read()
     found.get(name)
-    _write(replace(found, current=name))
+    _write(found._replace(current=name))
     return exits.DONE
 
 

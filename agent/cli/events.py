@@ -11,9 +11,9 @@ from agent.cli import exits
 from agent.cli.options import given, remote
 from agent.cli.session import Session
 from agent.cli.types import AGO
+from agent.client import LONGEST_WAIT
 
 EVENTS = "/api/unstable/events"
-SECONDS_OF_A_WAIT = 30
 
 
 @remote("events", examples=("agentctl events --since 24h", "agentctl -c db-1 events --follow"))
@@ -44,8 +44,8 @@ def _from_the_api(session: Session, since: str | None, *, follow: bool) -> int:
     after, moment = 0, since or ""
     try:
         while True:
-            wait = {"Prefer": f"wait={SECONDS_OF_A_WAIT}"} if follow and after else {}
-            lines = session.client.get(EVENTS, wait, after=after).body.decode().splitlines()
+            wait = LONGEST_WAIT if follow and after else 0
+            lines = session.client.get(EVENTS, wait=wait, after=after).body.decode().splitlines()
             for line in lines:
                 event = json.loads(line)
                 after = event["id"]

@@ -1,7 +1,5 @@
 """The exit statuses of agentctl, and which of them a failure of the agent's client means."""
 
-from pathlib import Path
-
 from agent.client import ClientError, Refused, TimedOut, Unreachable
 from agent.errors import NO_MEMBER, NotInFile
 
@@ -34,7 +32,8 @@ class Missing(Exception):
 def readable(file: str, what: str) -> str:
     """The text of a file that the caller named as `what`. Raises `Usage`."""
     try:
-        return Path(file).read_text(encoding="utf-8")
+        with open(file, encoding="utf-8") as opened:
+            return opened.read()
     except OSError as error:
         raise Usage(f"{what} {file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -9,8 +9,7 @@ from agent.cli.options import remote
 from agent.cli.selection import OUTCOMES, Selection, ended, in_any_state
 from agent.cli.session import Session
 from agent.cli.types import AGO
-
-SECONDS_OF_A_WAIT = 30
+from agent.client import LONGEST_WAIT
 
 
 @remote("queue", examples=("agentctl queue", "agentctl queue -o name", "agentctl -c db-1 queue --watch"))
@@ -60,8 +59,7 @@ def _shown(session: Session, watch: bool, wanted: Selection) -> int:
     printing.actions(found.actions, session.format)
     try:
         while watch:
-            asked = {"If-None-Match": found.tag, "Prefer": f"wait={SECONDS_OF_A_WAIT}"}
-            if changed := wanted.read(session.client, asked):
+            if changed := wanted.read(session.client, found.tag, LONGEST_WAIT):
                 found = changed
                 print(flush=True)
                 printing.actions(found.actions, session.format)

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.cli.exits import Missing, Usage
 from agent.client import ACTIONS, Answer, Client, Refused
@@ -18,8 +18,9 @@ class Offline(Client):
     SQLite would write beside the file even for reading. Raises `Usage` where an agent runs on the file.
     """
 
-    def __init__(self, db: Path) -> None:
-        super().__init__(f"file:{db}")
+    def __init__(self, file: str) -> None:
+        super().__init__(f"file:{file}")
+        db = Path(file)
         _refuse_running(db)
         # Imported here: a call of a running agent needs none of it.
         from agent.store import Store
@@ -38,16 +39,16 @@ class Offline(Client):
         self._store.close()
         self._folder.cleanup()
 
-    def get(self, path: str, headers: Any = None, **query: Any) -> Answer:
+    def get(self, path: str, tag: str = "", wait: float = 0, **query: Any) -> Answer:
         """Raises `Usage` for what only a running agent knows."""
         name, _, rest = path.removeprefix(f"{ACTIONS}/").partition("/")
-        if name == "list" and "If-None-Match" not in (headers or {}):
+        if name == "list" and not tag:
             return Answer(200, {}, self._list(**query))
-        if name == "info" and not headers:
+        if name == "info" and not wait:
             return Answer(200, {}, self._info(rest))
         raise Usage("--db reads queue, finished, list and info alone: the agent does not run")
 
-    def post(self, verb: str, name: str, body: Any = None, headers: Any = None) -> Any:
+    def post(self, verb: str, name: str, body: Any = None, headers: Any = None) -> NoReturn:
         raise Usage("--db changes nothing: the agent does not run")
 
     def _list(

@@ -1,14 +1,16 @@
 """The options that every command to an agent takes, before or behind the name of the command."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from agent.cli import exits
 from agent.cli.session import FORMATS, Session
 from agent.cli.types import DURATION
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 META = "agent.cli.options"
 IDS = "a uuid, a unique beginning of one, the number of the action, @last or @running"
@@ -25,7 +27,9 @@ def _kept(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         given(ctx)[option.name] = value
 
 
-def _contexts(ctx: click.Context, option: click.Parameter, begin: str) -> list[CompletionItem]:
+def _contexts(ctx: click.Context, option: click.Parameter, begin: str) -> "list[CompletionItem]":
+    from click.shell_completion import CompletionItem
+
     from agent.cli import contexts
 
     return [CompletionItem(name) for name in contexts.read().names if name.startswith(begin)]

@@ -89,7 +89,7 @@ def plan_command(session: Session, kind: str, args: tuple[str, ...]) -> int:
     The exit status is 1 where the action would be refused.
     """
     found = kind_named(session.client, kind)
-    plan = session.client.post("plan", found["kind"], typed(found, args))
+    plan = session.client.post("plan", found["kind"], typed(found, args)).body
     printing.members(plan, session.format, plan["kind"], lambda: printing.plan(plan))
     return exits.FAILED if plan["would"] == "refuse" else exits.DONE
 
@@ -137,7 +137,7 @@ def _confirmed(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any
 def _plan(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any]) -> Mapping[str, Any]:
     """The plan as the agent answers it; an unknown one if the agent cannot make it. Raises `Refused`."""
     try:
-        found: Mapping[str, Any] = session.client.post("plan", kind["kind"], args)
+        found: Mapping[str, Any] = session.client.post("plan", kind["kind"], args).body
     except Unreachable as error:
         return unknown(f"the plan is not available: {error}").as_json()
     return found

@@ -1,7 +1,7 @@
 """Which actions a list has: what the agent filters, and what is filtered here, over as many pages as it takes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from agent.cli.exits import Usage
@@ -20,8 +20,7 @@ class Found(NamedTuple):
     tag: str
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The newest `limit` actions in one of `states`, or whose outcome is one of `outcomes`.
 
     `kind` without a wildcard is a name or the last part of one. `more` are filters of the API by their names there.
@@ -33,14 +32,14 @@ class Selection:
     whole_states: frozenset[str] = frozenset(STATES)
     kind: str | None = None
     oldest_first: bool = False
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = MappingProxyType({})
 
-    def read(self, client: Client, headers: Mapping[str, str] | None = None) -> Found | None:
-        """The actions; None where the list has not changed since the tag in `headers`."""
+    def read(self, client: Client, tag: str = "", wait: float = 0) -> Found | None:
+        """The actions; None where the list still has this tag after so many seconds."""
         query: dict[str, Any] = {"state": self.states, "kind": self._glob(), **self.more}
         page = self.limit if self._agent_filters_all() else PAGE
         query["limit"] = page
-        first = client.get(f"{ACTIONS}/list", headers, **query)
+        first = client.get(f"{ACTIONS}/list", tag, wait, **query)
         if first.status == 304:
             return None
         found, body = self._of(first.body["items"]), first.body
@@ -48,7 +47,7 @@ class Selection:
             body = client.get(f"{ACTIONS}/list", cursor=body["next"], **query).body
             found += self._of(body["items"])
         found = found[: self.limit]
-        return Found(found[::-1] if self.oldest_first else found, first.headers.get("ETag", ""))
+        return Found(found[::-1] if self.oldest_first else found, first.headers.get("etag", ""))
 
     def _agent_filters_all(self) -> bool:
         return not self.outcomes and (self.kind is None or _is_glob(self.kind))

@@ -5,14 +5,13 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from agent.cli.exits import Usage, readable
 from agent.client import Client
 
 FORMATS = ("table", "tsv", "json", "jsonl", "yaml", "name")
-SOCKET = Path("/run/agent/agent.sock")
+SOCKET = "/run/agent/agent.sock"
 DEFAULT_URL = "http://127.0.0.1:8000"
 CALL_TIMEOUT, PATIENCE = 30.0, 600.0
 """Seconds that one call may take, and an agent to start again, unless --timeout says."""
@@ -50,12 +49,14 @@ class Session:
         if db := self._options.get("db"):
             from agent.cli.offline import Offline
 
-            return Offline(Path(db))
+            return Offline(db)
         where = self._where()
         token = readable(where["token_file"], "the token file").strip() if where.get("token_file") else None
         tls = {"ca": where.get("ca"), "certificate": where.get("certificate"), "key": where.get("key_file")}
         timeout, patience = (CALL_TIMEOUT, PATIENCE) if self.timeout is None else (self.timeout, self.timeout)
-        return Client(where["url"], token, tls, timeout, patience, say if self._options.get("debug") else None)
+        client = Client(where["url"], token, tls, timeout, patience)
+        client.trace = say if self._options.get("debug") else client.trace
+        return client
 
     def close(self) -> None:
         """Remove what was copied for the client."""
@@ -83,7 +84,7 @@ class Session:
 
         if (found := contexts.in_use()) is not None:
             return found | named
-        return _of_environment() | {"url": f"unix:{SOCKET}" if SOCKET.exists() else DEFAULT_URL} | named
+        return _of_environment() | {"url": f"unix:{SOCKET}" if os.path.exists(SOCKET) else DEFAULT_URL} | named
 
 
 def _of_environment() -> dict[str, str]:

@@ -152,7 +152,7 @@ def act(module: AnsibleModule, client: Client) -> dict[str, Any]:
     secrets = {value for name, value in module.params["args"].items() if name not in public and isinstance(value, str)}
     module.no_log_values.difference_update(hidden - secrets)
     if module.check_mode:
-        return planned(module, client.post("plan", module.params["kind"], args))
+        return planned(module, client.post("plan", module.params["kind"], args).body)
     action_id, replayed = scheduled(client, module.params, args, public)
     if not module.params["wait"]:
         return {"changed": not replayed, "replayed": replayed, "action": {"id": action_id}}

@@ -59,7 +59,7 @@ def turn(module: AnsibleModule, client: Client) -> dict[str, Any]:
     """Ask for the plan, and schedule where it changes something."""
     enabled = module.params["enabled"]
     args = {"value": "on" if enabled else "off"}
-    plan = client.post("plan", KIND, args)
+    plan = client.post("plan", KIND, args).body
     if plan["would"] == "refuse":
         module.fail_json(msg=f"{KIND} would be refused: {plan['summary']}", plan=plan)
     if plan["would"] == "nothing":
