@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 from agent.cli.setup import programs
@@ -38,8 +39,17 @@ def _make(email: str, owner: str) -> None:
     if not TOKENS.exists():
         # As its owner: the folder is that user's, who could lead a write of root elsewhere.
         programs.run(["runuser", "-u", owner, "--", "tee", str(TOKENS)], input=LOCAL, umask=0o077)
-    created = _agentctl(owner, "token", "create", email, "--kinds", "*", "--file", str(TOKENS))
+    # `apt purge` leaves the tokens file, and an operator may have moved the token: the identity gets one more.
+    kinds = [] if _knows(email) else ["--kinds", "*"]
+    created = _agentctl(owner, "token", "create", email, *kinds, "--file", str(TOKENS))
     atomic_files.replace(TOKEN, created.encode())
+
+
+def _knows(email: str) -> bool:
+    try:
+        return email in tomllib.loads(TOKENS.read_text())
+    except (ValueError, OSError):  # `agentctl token create` says what is wrong
+        return False
 
 
 def _agentctl(owner: str, *words: str) -> str:
