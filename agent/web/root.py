@@ -7,10 +7,17 @@ from agent.web.routes import page
 
 bp = Blueprint("root", __name__)
 
+HOME = "/ui/"
+
 
 @page(bp, "/", "Leads to the page, or to the document for programs.", public=True)
 def root() -> Response:
     wants_page = request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
-    response = access.redirect("/ui/" if wants_page else "/openapi.json")
+    response = access.redirect(HOME if wants_page else "/openapi.json")
     response.headers["Vary"] = "Accept"
     return response
+
+
+@page(bp, HOME.rstrip("/"), "Leads to the page.", public=True)
+def without_slash() -> Response:
+    return access.redirect(HOME)

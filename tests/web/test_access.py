@@ -264,6 +264,11 @@ def test_the_root_leads_browsers_to_the_page_and_programs_to_the_document(open_a
         assert (answer.status, answer.headers["Location"]) == (303, address)
 
 
+def test_address_without_its_slash_leads_to_the_page(node: Node) -> None:
+    answer = get(node, "/ui")
+    assert (answer.status, answer.headers["Location"]) == (303, "/ui/")
+
+
 def test_the_page_is_not_served_where_it_is_switched_off(start_agent: StartAgent) -> None:
     agent = start_agent(config="[web]\nenabled = false\n")
     for path in ("/", "/ui/", "/ui/sign-in"):

@@ -145,21 +145,17 @@ def test_finished_actions_are_filtered_by_user_resource_and_time(browser: Browse
         for label, text, parameter, with_it, without in (
             ("User", PINGER, "user=pinger%40example.com", pinged, dropped),
             ("Resource", "Table/customers", "resource=Table%2Fcustomers", dropped, pinged),
-            ("Resource", "Table", "resource=Table", dropped, pinged),
             ("Since (UTC)", second, f"since={quote(second)}", pinged, None),
             ("Until (UTC)", second, f"until={quote(second)}", None, pinged),
-            ("Since (UTC)", "2020-01-31", "since=2020-01-31", dropped, None),
             ("Until (UTC)", "2037-01-01 14:30", "until=2037-01-01+14%3A30", dropped, None),
         ):
             page.get_by_label(label).fill(text)
             page.get_by_label(label).press("Enter")
-            page.wait_for_url(visit.url("/ui/finished?*"))
-            assert parameter in page.url.partition("?")[2].split("&")
+            page.wait_for_url(re.compile(re.escape(parameter)))
             expect(page.get_by_label(label)).to_have_value(text)
             assert with_it is None or with_it in shown(page), parameter
             assert without not in shown(page), parameter
-            page.get_by_role("link", name="Show all").click()
-            page.wait_for_url(visit.url("/ui/finished"))
+            page.get_by_label(label).fill("")
         page.get_by_label("Since (UTC)").fill("2037-01-01")
         page.get_by_role("button", name="Filter").click()
         expect(page.get_by_text("No finished action matches.")).to_be_visible()

@@ -125,7 +125,9 @@ def test_the_page_says_within_five_seconds_that_the_agent_was_killed(browser: Br
             expect(page.get_by_role("status")).to_contain_text("Nothing runs")
             page.clock.pause_at(page.evaluate("Date.now() / 1000 + 0.1"))
             agent.await_final(agent.schedule("replicante.test.success", {}))
-            expect(page.get_by_role("row").filter(has_text="replicante.test.success")).to_be_visible()
+            row = page.get_by_role("row").filter(has_text="replicante.test.success")
+            while not row.is_visible():
+                page.clock.run_for(100)
             agent.kill_all()  # while the page waits before its next request
             page.clock.run_for(5000)
             expect(page.get_by_role("alert")).to_contain_text(LOST)
