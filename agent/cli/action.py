@@ -124,7 +124,8 @@ def _for_each(session: Session, ids: tuple[str, ...], verb: str) -> int:
             print(f"{each}: {one_line(exits.sentence(error))}", file=sys.stderr)
             status = max(status, exits.of(error))
         else:
-            text = f"{answer['id']}  {answer['state']}"
+            state = "cancelled" if (verb, answer["state"]) == ("cancel", "FAILED") else answer["state"]
+            text = f"{answer['id']}  {state}"
             printing.members(answer, session.format, answer["id"], lambda text=text: text)  # type: ignore[misc]
             if verb == "cancel" and answer["state"] == "RUNNING":
                 say(f"asked to stop; agentctl wait {answer['id'][:8]} shows the end")

@@ -48,6 +48,15 @@ SECTIONS = {
     },
 }
 """The module of each command below `agent.cli`."""
+FIRST = [
+    ("agentctl kinds", "what the agent can do; agentctl kinds KIND shows the arguments"),
+    ("agentctl plan KIND NAME=VALUE", "what an action would do now; changes nothing"),
+    ("agentctl schedule KIND NAME=VALUE", "schedule an action and wait for its end"),
+    ("agentctl queue", "what runs and what waits, and why it waits"),
+    ("agentctl info @last", "who asked for the newest action, and how it ended"),
+    ("agentctl output @running --follow", "what the action prints"),
+    ("agentctl cancel @running", "stop it"),
+]
 MODULES = {name: module for section in SECTIONS.values() for name, module in section.items()}
 
 
@@ -86,6 +95,8 @@ class Agentctl(click.Group):
                 formatter.write_dl([(name, each.get_short_help_str(90)) for name, each in found if each])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("To begin"):
+            formatter.write_dl(FIRST)
         with formatter.section("Where the agent is"):
             formatter.write_text(f"The first of: {PLACES}.")
         with formatter.section("Ids"):

@@ -10,8 +10,9 @@ import click
 
 from agent.cli import exits
 from agent.cli.exits import Missing, Usage
-from agent.cli.options import Documented, given
+from agent.cli.options import Documented, complete_context, given, output
 from agent.cli.session import Session
+from agent.client import ADDRESS
 
 MEMBERS = ("url", "token_file", "ca", "certificate", "key_file")
 
@@ -97,7 +98,7 @@ def context_command() -> None:
     """
 
 
-@context_command.command("list", cls=Documented)
+@context_command.command("list", cls=Documented, params=[output(hidden=True)])
 def list_command() -> int:
     """Print the contexts; a star marks the one in use."""
     found = read()
@@ -115,7 +116,7 @@ def list_command() -> int:
 
 
 @context_command.command("use", cls=Documented)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_context)
 def use_command(name: str) -> int:
     """Let this agent be the one that commands use."""
     found = read()
@@ -136,6 +137,8 @@ def add_command(name: str, url: str, **files: str | None) -> int:
 
     The first one that is added is used from then on.
     """
+    if not ADDRESS.fullmatch(url):
+        raise Usage(f"{url}: expected unix:PATH, http://HOST:PORT or https://HOST:PORT")
     found = read()
     each = {"url": url} | {member: file for member, file in files.items() if file}
     _write(Contexts({**found.names, name: each}, found.current or name))
@@ -146,7 +149,7 @@ add_command.examples = ("agentctl context add db-1 https://db-1.example.com:8000
 
 
 @context_command.command("remove", cls=Documented)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_context)
 def remove_command(name: str) -> int:
     """Remove an agent from the file."""
     found = read()
@@ -157,7 +160,7 @@ def remove_command(name: str) -> int:
 
 
 @context_command.command("test", cls=Documented)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_context)
 @click.pass_context
 def test_command(ctx: click.Context, name: str | None) -> int:
     """Call the agent of a context; of the one in use unless named."""

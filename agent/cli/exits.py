@@ -66,6 +66,8 @@ def _remedy(error: Exception) -> str:
     if isinstance(error, Refused) and error.status == 401:
         return "; name a file with a token: --token-file FILE, $AGENT_TOKEN_FILE, or a context (agentctl context add)"
     if isinstance(error, Unreachable):
+        if error.__cause__ is None:
+            return "; the agent answers 503: try again"
         return "; start the agent there, or name another one: --url or -c"
     return ""
 

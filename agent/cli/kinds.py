@@ -57,5 +57,6 @@ def can_command(session: Session, kind: str) -> int:
 def whoami_command(session: Session) -> int:
     """Print the identity of the caller, how the agent knows it, and what it may do."""
     found = session.client.get(WHOAMI).body
-    printing.members(found, session.format, found["user"] or "unauthenticated")
+    name = found["user"] or "unauthenticated"
+    printing.members(found, session.format, name, lambda: printing.pairs({**found, "user": name}))
     return exits.DONE

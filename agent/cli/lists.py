@@ -1,13 +1,14 @@
 """agentctl queue, finished, list: many actions, a line each."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from agent.cli import exits, printing
 from agent.cli.options import remote
-from agent.cli.selection import OUTCOMES, Selection, ended, in_any_state
-from agent.cli.session import Session
+from agent.cli.selection import OUTCOMES, STATES, Selection, ended, in_any_state
+from agent.cli.session import Session, say
 from agent.cli.types import AGO
 from agent.client import LONGEST_WAIT
 
@@ -16,7 +17,24 @@ from agent.client import LONGEST_WAIT
 @click.option("-w", "--watch", is_flag=True, help="Print it again after each change, until Ctrl-C.")
 def queue_command(session: Session, watch: bool) -> int:
     """Print the action that runs and those that wait, in the order of execution."""
-    return _shown(session, watch, Selection(states="NEW,RUNNING", limit=500, oldest_first=True))
+    wanted = Selection(states="NEW,RUNNING", limit=500, oldest_first=True)
+    return _shown(session, watch, wanted, "nothing runs or waits; agentctl finished shows what has ended")
+
+
+def _kinds(ctx: click.Context, parameter: click.Parameter, begin: str) -> Any:
+    from agent.cli.ids import complete_kind
+
+    return complete_kind(ctx, parameter, begin)
+
+
+def _words(*known: str) -> Callable[..., list[str]]:
+    """Complete the last of several words with commas between them."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
+        before = begin[: begin.rfind(",") + 1]
+        return [f"{before}{each}" for each in known if f"{before}{each}".startswith(begin)]
+
+    return complete
 
 
 def _filters(command: Any) -> Any:
@@ -27,14 +45,20 @@ def _filters(command: Any) -> Any:
         click.option("--since", type=AGO, help="Scheduled then or later: a time, or an age such as 24h."),
         click.option("--resource", help="On this resource: a type such as Database, or a type and name: Database/app."),
         click.option("--user", help="Of this user."),
-        click.option("--kind", help="Of this kind, or the last part of its name; or a glob, such as 'database_*'."),
+        click.option(
+            "--kind",
+            shell_complete=_kinds,
+            help="Of this kind, or the last part of its name; or a glob, such as 'database_*'.",
+        ),
     ):
         command = decorate(command)
     return command
 
 
 @remote("finished", examples=("agentctl finished --since 1h --state failed", "agentctl finished --kind deploy -o tsv"))
-@click.option("--state", help=f"How they ended: {', '.join(OUTCOMES)}; several with commas.")
+@click.option(
+    "--state", shell_complete=_words(*OUTCOMES), help=f"How they ended: {', '.join(OUTCOMES)}; several with commas."
+)
 @_filters
 def finished_command(session: Session, state: str | None, watch: bool, **filters: Any) -> int:
     """Print actions that have ended, the newest first."""
@@ -44,6 +68,7 @@ def finished_command(session: Session, state: str | None, watch: bool, **filters
 @remote("list", examples=("agentctl list", "agentctl list --user you@example.com --since 2026-11-01T00:00:00Z"))
 @click.option(
     "--state",
+    shell_complete=_words(*STATES, *OUTCOMES),
     help=f"NEW, RUNNING, DONE, FAILED (in any way), or how they ended: {', '.join(OUTCOMES)}; several with commas.",
 )
 @_filters
@@ -52,10 +77,12 @@ def list_command(session: Session, state: str | None, watch: bool, **filters: An
     return _shown(session, watch, in_any_state(state, **filters))
 
 
-def _shown(session: Session, watch: bool, wanted: Selection) -> int:
-    """Print the list, once or after each change."""
+def _shown(session: Session, watch: bool, wanted: Selection, nothing: str = "no action matches") -> int:
+    """Print the list, once or after each change; say `nothing` where it is empty."""
     found = wanted.read(session.client)
     assert found is not None  # without a tag there is an answer
+    if not found.actions and session.format == "table":
+        say(nothing)
     printing.actions(found.actions, session.format)
     try:
         while watch:

@@ -1,6 +1,7 @@
 """The options that every command to an agent takes, before or behind the name of the command."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,7 +28,7 @@ def _kept(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         given(ctx)[option.name] = value
 
 
-def _contexts(ctx: click.Context, option: click.Parameter, begin: str) -> "list[CompletionItem]":
+def complete_context(ctx: click.Context, option: click.Parameter, begin: str) -> "list[CompletionItem]":
     from click.shell_completion import CompletionItem
 
     from agent.cli import contexts
@@ -35,29 +36,45 @@ def _contexts(ctx: click.Context, option: click.Parameter, begin: str) -> "list[
     return [CompletionItem(name) for name in contexts.read().names if name.startswith(begin)]
 
 
+def _option(*names: str, **more: Any) -> click.Parameter:
+    return click.Option(names, expose_value=False, callback=_kept, **more)
+
+
+def output(*, hidden: bool = False) -> click.Parameter:
+    """The form in which results are printed."""
+    about = "How the result is printed; table unless given."
+    return _option("-o", "--output", type=click.Choice(FORMATS), help=about, hidden=hidden)
+
+
 def common(*, hidden: bool = False) -> list[click.Parameter]:
     """Options whose values `given` returns."""
-
-    def option(*names: str, **more: Any) -> click.Parameter:
-        return click.Option(names, expose_value=False, callback=_kept, hidden=hidden, **more)
-
+    option = partial(_option, hidden=hidden)
     return [
-        option("-c", "--context", help="An agent by its name in the file of contexts.", shell_complete=_contexts),
+        option(
+            "-c", "--context", help="An agent by its name in the file of contexts.", shell_complete=complete_context
+        ),
         option("--url", help="The agent: unix:PATH, http://HOST:PORT or https://HOST:PORT."),
         option("--token-file", type=click.Path(), help="A file with the token."),
         option("--ca", type=click.Path(), help="Certificates that may sign the agent's own."),
         option("--certificate", type=click.Path(), help="A client certificate, perhaps with its key."),
         option("--key-file", type=click.Path(), help="The key of the client certificate."),
         option("--db", type=click.Path(), help="Read the file of an agent that does not run, and change nothing."),
-        option("-o", "--output", type=click.Choice(FORMATS), help="How the result is printed; table unless given."),
-        option("--timeout", type=DURATION, help="Longest time that the command takes, such as 30s. A wait has no end."),
+        output(hidden=hidden),
+        option(
+            "--timeout",
+            type=DURATION,
+            help="Longest time that the command may take, such as 30s. A wait has no limit unless given.",
+        ),
         option("--debug", is_flag=True, help="Print each call, and where a failure comes from."),
         option("--on", metavar="NAME,NAME", help="Run the command on several agents, by their contexts or addresses."),
         option(
             "--serial", type=click.IntRange(1), metavar="N", help="With --on: how many agents at once; 1 unless given."
         ),
         option(
-            "--max-failures", type=click.IntRange(0), help="With --on: start no more after so many; 0 unless given."
+            "--max-failures",
+            type=click.IntRange(0),
+            metavar="K",
+            help="With --on: start no more after so many; 0 unless given.",
         ),
     ]
 
@@ -118,11 +135,12 @@ def remote(name: str, *, examples: Sequence[str] = ()) -> Decorator:
     return decorate
 
 
-def local(name: str, *, examples: Sequence[str] = ()) -> Decorator:
+def local(name: str, *, examples: Sequence[str] = (), has_forms: bool = False) -> Decorator:
     """A command on the files of this host; as root it becomes the owner of the configuration first."""
+    params = [output(hidden=True)] if has_forms else []
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        command = click.command(name, cls=Documented)(function)
+        command = click.command(name, cls=Documented, params=params)(function)
         command.examples = examples
         return command
 

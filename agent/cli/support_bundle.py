@@ -58,7 +58,9 @@ ROWS = """
 @click.option("--log", type=click.Path(), help="The agent's log; the journal of agent.service unless given.")
 @as_owner
 def support_bundle_command(file: str | None, output: str | None, log: str | None) -> int:
-    """Write an archive for those who help: configuration, doctor's findings, versions, the last actions, the log.
+    """Write an archive for those who help with a problem.
+
+    It has the configuration, the findings of doctor, versions, the last actions and the end of the log.
 
     Left out or masked: every secret of the configuration, arguments of commands and of actions, payloads, headers,
     paths of URLs, and whatever looks like a password, key or token. The archive is readable by its owner alone; its

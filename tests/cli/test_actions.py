@@ -79,7 +79,7 @@ def test_refused_arguments_exit_with_2(shared_agent: AgentProcess, words: tuple[
 
 def test_a_cancelled_action_exits_with_3(busy_agent: AgentProcess) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
-    assert call(busy_agent, "cancel", action_id[:13]).stdout == f"{action_id}  FAILED\n"
+    assert call(busy_agent, "cancel", action_id[:13]).stdout == f"{action_id}  cancelled\n"
     ended = call(busy_agent, "wait", action_id)
     assert (ended.status, "cancelled: cancelled before it started" in ended.stdout) == (3, True)
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from agent.cli.exits import Usage
 from agent.cli.printing import yaml as written_yaml
 from tests.agent_process import CHECKOUT, PREFIX, AgentProcess, StartAgent, eventually
 from tests.cli.calling import call, started, url_of
-from tests.conformance.shapes import FAIL, PING, SUCCESS
+from tests.conformance.shapes import FAIL, PING, SUCCESS, moment
 
 
 @pytest.fixture(scope="module")
@@ -333,6 +334,35 @@ def test_contexts_are_kept_in_a_file_of_the_callers_own(used: AgentProcess, tmp_
 # Several agents
 
 
+def test_an_address_that_is_none_becomes_no_context(tmp_path: Path) -> None:
+    refused = call(None, "context", "add", "db-1", "db-1:8000", AGENT_CONTEXTS=str(tmp_path / "contexts.toml"))
+    assert (refused.status, refused.stderr) == (
+        2, "db-1:8000: expected unix:PATH, http://HOST:PORT or https://HOST:PORT\n",
+    )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_list_and_a_caller_without_a_name_are_said(start_agent: StartAgent) -> None:
+    agent = start_agent()
+    nothing = call(agent, "queue")
+    assert nothing.stderr == "nothing runs or waits; agentctl finished shows what has ended\n"
+    assert call(agent, "list", "--kind", "ping").stderr == "no action matches\n"
+    assert call(agent, "queue", "-o", "json").stderr == ""
+    assert call(agent, "whoami").stdout.split("\n")[0].split() == ["user", "unauthenticated"]
+
+
+def test_status_has_the_action_that_ended_last(start_agent: StartAgent) -> None:
+    agent = start_agent()
+    agent.occupy()
+    running, waiting = agent.queue()[0]["id"], agent.schedule(SUCCESS, {})
+    agent.cancel(waiting)
+    ended = moment(agent.info(waiting)["action"]["finished_ts"])
+    eventually(lambda: (datetime.now(UTC) - ended).total_seconds() > 1, "the next second: times have no fraction")
+    agent.cancel(running)
+    agent.await_final(running)
+    assert f"last       {running[:8]}" in call(agent, "status").stdout
+
+
 def test_a_command_runs_on_several_agents_until_too_many_fail(used: AgentProcess) -> None:
     up, down = url_of(used), "http://127.0.0.1:1"
     ended = call(None, "--on", f"{up},{down},{up}", "queue", "-o", "json")
@@ -405,9 +435,9 @@ def test_an_unknown_command_names_the_closest() -> None:
     assert (ended.status, "unknown command schedul; the closest is schedule" in ended.stderr) == (2, True)
 
 
-def completed(agent: AgentProcess, *words: str) -> list[str]:
+def completed(agent: AgentProcess, *words: str, **env: str) -> list[str]:
     typed = {"COMP_WORDS": " ".join(("agentctl", *words)), "COMP_CWORD": str(len(words))}
-    ended = call(agent, _AGENTCTL_COMPLETE="bash_complete", **typed)
+    ended = call(agent, _AGENTCTL_COMPLETE="bash_complete", **typed, **env)
     return [line.partition(",")[2] for line in ended.stdout.splitlines() if line]
 
 
@@ -420,6 +450,18 @@ def test_commands_kinds_arguments_and_ids_are_completed(used: AgentProcess) -> N
     assert completed(used, "info", newest[:30]) == [newest]
     assert completed(used, "wait", "@") == ["@last", "@running"]
     assert completed(used, "--url", "http://127.0.0.1:1", "info", "@") == []
+    assert completed(used, "finished", "--kind", "replicante.test.pi") == [PING]
+    assert completed(used, "finished", "--state", "done,f") == ["done,failed"]
+
+
+def test_contexts_are_completed(used: AgentProcess, tmp_path: Path) -> None:
+    file = str(tmp_path / "contexts.toml")
+    for name in ("db-1", "db-2"):
+        assert call(None, "context", "add", name, url_of(used), AGENT_CONTEXTS=file).status == 0
+    listed = call(None, "context", "list", "-o", "name", AGENT_CONTEXTS=file)
+    assert listed.stdout == "db-1\ndb-2\n"
+    for words in (("context", "use", "db-"), ("context", "remove", "db-"), ("-c", "db-")):
+        assert completed(used, *words, AGENT_CONTEXTS=file) == ["db-1", "db-2"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

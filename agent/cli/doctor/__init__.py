@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 @local(
-    "doctor", examples=("agentctl doctor", "agentctl doctor --faults /etc/agent/agent.toml", "agentctl doctor --fix")
+    "doctor",
+    examples=("agentctl doctor", "agentctl doctor --faults /etc/agent/agent.toml", "agentctl doctor --fix"),
+    has_forms=True,
 )
 @click.argument("file", required=False, type=click.Path())
 @click.option("--faults", is_flag=True, help="Print only what is wrong.")
