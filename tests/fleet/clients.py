@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol, Self
+
+NUMBERS = itertools.count(1)
+"""Of all writers: a server refuses a number twice, which would look like a time without a primary."""
 
 
 class Session(Protocol):
@@ -50,15 +54,14 @@ class Clients:
             thread.join()
 
     def _write(self) -> None:
-        number, last = 0, time.monotonic()
+        last = time.monotonic()
         while not self._over.is_set():
             for address in self.addresses:
                 with suppress(Exception):
                     session = self.datastore.connect(address)
                     try:
                         while not self._over.wait(0.02):
-                            number += 1
-                            session.write(number)
+                            session.write(number := next(NUMBERS))
                             now = time.monotonic()
                             self.longest_gap, last = max(self.longest_gap, now - last), now
                             self.acknowledged.append(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from tests.ansible.controller import Outcome
@@ -149,9 +150,21 @@ class Rolling:
         roles = self.nodes.roles()
         primary = next(name for name in NAMES if roles[name] == "primary")
         lost = set(clients.acknowledged) - self.server.numbers(self.nodes.nodes[primary])
+        switchover = self._switchover()
         print(
             f"{len(clients.acknowledged)} writes acknowledged, {len(lost)} lost, {clients.longest_gap:.2f} s without a "
-            f"primary; {clients.reads} reads, {clients.reads_failed_on_all} failed on all servers",
+            f"primary, by a switchover of {switchover:.0f} s; {clients.reads} reads, {clients.reads_failed_on_all} "
+            "failed on all servers",
             flush=True,
         )
         assert not lost and clients.reads_failed_on_all == 0
+        assert clients.longest_gap < switchover + 2, "agentctl prints whole seconds; no other gap is as long"
+
+    def _switchover(self) -> float:
+        """Seconds from the start of the newest demotion to the end of the newest promotion."""
+        actions = [each for name in NAMES for each in self.nodes.agentctl(name, "list")]
+
+        def newest(kind: str, moment: str) -> datetime:
+            return max(datetime.fromisoformat(each[moment]) for each in actions if each["kind"] == kind)
+
+        return (newest("promote_slave_db", "finished_ts") - newest("replication.demote", "started_ts")).total_seconds()
