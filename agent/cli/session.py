@@ -53,7 +53,8 @@ class Session:
         where = self._where()
         token = readable(where["token_file"], "the token file").strip() if where.get("token_file") else None
         tls = {"ca": where.get("ca"), "certificate": where.get("certificate"), "key": where.get("key_file")}
-        timeout, patience = (CALL_TIMEOUT, PATIENCE) if self.timeout is None else (self.timeout, self.timeout)
+        # One second at least: `wait --timeout 0` looks once.
+        timeout, patience = (CALL_TIMEOUT, PATIENCE) if self.timeout is None else (max(1.0, self.timeout), self.timeout)
         client = Client(where["url"], token, tls, timeout, patience)
         client.trace = say if self._options.get("debug") else client.trace
         return client
