@@ -20,6 +20,12 @@ ADDS = Migration(NEWEST + 1, "next.sql", "-- Next. Only adds.\nCREATE TABLE next
 CHANGES = Migration(NEWEST + 1, "next.sql", "-- Next.\nCREATE TABLE next (x);\n", "DROP TABLE next;\n")
 
 
+def open_and_close(path: Path) -> None:
+    """Bring the file to the schema of this version."""
+    with closing(Store(path)) as store:
+        store.open()
+
+
 def opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.create_function("chained", 9, chained, deterministic=True)
@@ -75,7 +81,7 @@ def test_an_action_that_waits_for_its_approval_keeps_its_schema(store: Store) ->
         with pytest.raises(StoreUnusable, match=r"schema 8: actions wait for an approval, .*: cancel them"):
             downgrade(connection, migrations(), RELEASED)
         assert version(connection) == 8, "the steps after it were taken back, this one is whole"
-    Store(store.path).open()
+    open_and_close(store.path)
 
 
 def test_an_action_with_a_time_keeps_its_schema(store: Store) -> None:
@@ -116,7 +122,7 @@ def test_an_agent_refuses_a_file_that_a_newer_one_changed_and_names_the_way_back
         Store(store.path).open()
     with closing(opened(store.path)) as connection:
         downgrade(connection, [*migrations(), CHANGES], NEWEST)
-    Store(store.path).open()
+    open_and_close(store.path)
 
 
 def test_a_copy_without_secrets_is_made_before_a_change(tmp_path: Path) -> None:
@@ -126,7 +132,7 @@ def test_a_copy_without_secrets_is_made_before_a_change(tmp_path: Path) -> None:
     before.close()
     with closing(opened(path)) as connection:
         downgrade(connection, migrations(), NEWEST - 1)
-    Store(path).open()
+    open_and_close(path)
     copy = tmp_path / f"agent.db.schema-{NEWEST - 1}"
     assert copy.stat().st_mode & 0o777 == 0o600
     assert b"battery-staple" not in copy.read_bytes()
