@@ -96,6 +96,7 @@ def _gunicorn(
         "AGENT_DB": str(database),
         "AGENT_BIND": f"127.0.0.1:{port}",
         "PYTHONPATH": str(CHECKOUT),
+        "MALLOC_ARENA_MAX": "2",  # as in the unit
     }
     log = directory / "log"
     with log.open("wb") as output:

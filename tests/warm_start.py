@@ -134,7 +134,7 @@ class WarmStart:
 
 def imports_the_same(env: Mapping[str, str]) -> bool:
     """Whether an interpreter with this environment would import what the forking process has imported."""
-    others = (name for name in env if name.startswith(("PYTHON", "LD_")) and name != "PYTHONPATH")
+    others = (name for name in env if name.startswith(("PYTHON", "LD_", "MALLOC_")) and name != "PYTHONPATH")
     if any(env[name] != os.environ.get(name) for name in others):
         return False
     paths = [Path(each) for each in env.get("PYTHONPATH", "").split(os.pathsep)]

@@ -15,7 +15,6 @@ from agent.config import Settings
 from agent.errors import AddressTaken, ConfigError, StoreUnavailable, StoreUnusable
 from agent.log.setup import TEXT, refusal_to_start, set_up
 from agent.server import addresses_in_use, command_line, listeners, sd_notify, startup_checks, tls, unix_sockets
-from agent.util import malloc_arenas
 
 MAY_PASS = 1
 """Exit status where another try may succeed; with `os.EX_CONFIG` (78) only a change of the configuration helps."""
@@ -65,7 +64,6 @@ def on_starting(arbiter: Any) -> None:
     from agent.store import Store, audit_events
 
     _forget_working_directory()
-    malloc_arenas.limit()
     store = Store(config.current().agent.db)
     try:
         addresses_in_use.refuse_taken(config.current().api)

@@ -1,4 +1,4 @@
-"""What the process of the agent keeps: nothing of a call that waits, and few arenas for all of its threads."""
+"""What the process of the agent keeps: nothing of a call that waits, and few arenas for all threads of the unit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gunicorn.config import Config
 
 from agent.server.event_loop import EventLoop
 from agent.server.parking import WAITED, Parked
-from tests.agent_process import PREFIX, StartAgent
+from tests.agent_process import CHECKOUT, PREFIX, StartAgent
 
 
 class Local:
@@ -76,8 +76,10 @@ ARENA = 64 * 1024 * 1024
 """Bytes of address space that glibc reserves for an arena, at a multiple of them."""
 
 
-def test_threads_share_few_arenas(start_agent: StartAgent) -> None:
-    agent = start_agent(config="[api]\nthreads = 8\n")
+def test_threads_of_the_unit_share_few_arenas(start_agent: StartAgent) -> None:
+    unit = (CHECKOUT / "systemd" / "agent.service").read_text()
+    [setting] = re.findall("^Environment=(MALLOC_ARENA_MAX)=(.+)$", unit, re.M)
+    agent = start_agent(config="[api]\nthreads = 8\n", env=dict([setting]))
     with ThreadPoolExecutor(16) as callers:
         answers = list(callers.map(lambda _: agent.get(f"{PREFIX}/list"), range(100)))
     assert {answer.status for answer in answers} == {200}
