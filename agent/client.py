@@ -98,7 +98,7 @@ class Client:
                     return
             wait = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if wait <= 0:
-                raise TimedOut(f"the wait has ended; the action {action_id} is not final and continues")
+                raise TimedOut(f"the wait has timed out; the action {action_id} continues")
 
     def output(self, action_id: str, offset: int = 0, *, follow: bool = True) -> Iterator[bytes]:
         """What the action prints from that byte on; with `follow` until it is final."""
@@ -147,7 +147,7 @@ class Client:
             if type(error).__name__ in ("SSLError", "SSLCertVerificationError"):  # other errors of TLS are lost answers
                 raise ClientError(f"{self.url}: TLS failed: {getattr(error, 'reason', '') or error}") from error
             if isinstance(error, PermissionError):
-                reason = "your user may not connect: join the group of the socket (api.socket_group)"
+                reason = "permission denied: your user must be in the group of the socket (api.socket_group)"
                 raise Refused(403, {"error": f"{self.url}: {reason}"}) from error
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(f"{self.url}: the agent does not answer: {reason}") from error

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 NO_MEMBER = "_schema"
-"""The name in `details` for what is wrong with the whole rather than with one member."""
+"""The name in `details` for an error of the whole body instead of one member."""
 
 
 class AgentError(Exception):
-    """A refusal or failure that the caller gets as one sentence.
+    """A refusal or failure. The caller gets the message as one sentence.
 
     `variant` is the class name, `layers` the causes from the nearest to the deepest.
     """
 
     status = 500
     retry_after: int | None = None
-    """Seconds after which to try again, where that may help."""
+    """Seconds for the `Retry-After` header; None: no header."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class AgentError(Exception):
 
     @property
     def sentence(self) -> str:
-        """The message, with the details that a caller gets beside it."""
+        """The message with the details, as one sentence."""
         return described(self.message, self.details or {})
 
 
@@ -65,13 +65,13 @@ class InvalidArgs(AgentError):
 
 
 class InvalidQuery(AgentError):
-    """The address has a query parameter that it does not take, or has one twice."""
+    """The route does not accept a query parameter, or a parameter is given twice."""
 
     status = 400
 
 
 class InvalidHeader(AgentError):
-    """A header that the agent understands has a value that it does not."""
+    """A request header has an invalid value."""
 
     status = 400
 
@@ -89,13 +89,13 @@ class BodyTooLarge(AgentError):
 
 
 class HeadersTooLarge(AgentError):
-    """What an action would record of the request's headers is larger than 16 KiB."""
+    """The headers that the action would record are larger than 16 KiB."""
 
     status = 431
 
 
 class Unauthenticated(AgentError):
-    """The caller did not say, or could not prove, who it is."""
+    """The request has no valid credentials."""
 
     status = 401
 
@@ -104,19 +104,19 @@ class Unauthenticated(AgentError):
 
 
 class Forbidden(AgentError):
-    """The caller is known and may not do this."""
+    """The caller has no permission for this."""
 
     status = 403
 
 
 class MisdirectedRequest(AgentError):
-    """`Host` names a server that this agent is not."""
+    """The `Host` header names another server."""
 
     status = 421
 
 
 class ActionNotAvailable(AgentError):
-    """No such kind here, or what it needs is not configured or installed."""
+    """The kind does not exist, or its configuration or package is missing."""
 
     status = 404
 
@@ -156,69 +156,69 @@ class NotCancellable(AgentError):
 
 
 class NotApprovable(AgentError):
-    """The action has started, was approved before, or was scheduled by the same identity."""
+    """The action has started, is already approved, or was scheduled by the same identity."""
 
     status = 409
 
 
 class IdempotencyKeyReused(AgentError):
-    """The key came before with another kind or other arguments."""
+    """The key was already used with another kind or other arguments."""
 
     status = 409
 
 
 class ActionAlreadyExists(AgentError):
-    """The `action_id` of the envelope was used before; nothing is said of that action."""
+    """An action with the `action_id` of the envelope already exists."""
 
     status = 409
 
 
 class HookReplayed(AgentError):
-    """This very delivery was taken before, and the action that came of it is not kept any more."""
+    """The delivery was already accepted, and its action was removed from the history."""
 
     status = 409
 
 
 class ActionPruned(AgentError):
-    """The Idempotency-Key scheduled an action before, which is no longer kept and cannot be shown."""
+    """The Idempotency-Key was already used, and its action was removed from the history."""
 
     status = 409
 
 
 class QueueFull(AgentError):
-    """As many actions or bytes wait as `actions.queue_limit` and `actions.queue_bytes` allow."""
+    """The queue is full: see `actions.queue_limit` and `actions.queue_bytes`."""
 
     status = 429
     retry_after = 5
 
 
 class StoreUnavailable(AgentError):
-    """The database cannot be read or written now; nothing was half done."""
+    """The database cannot be read or written now; nothing was changed."""
 
     status = 503
     retry_after = 5
 
 
 class NotHealthy(AgentError):
-    """A part of the agent, or the datastore, is not as it was asked for."""
+    """A part of the agent or the datastore is not healthy, or the datastore has another role."""
 
     status = 503
     retry_after = 5
 
 
 class HookUnavailable(AgentError):
-    """The secret that the hook is signed with cannot be read now."""
+    """The secret of the hook cannot be read now."""
 
     status = 503
     retry_after = 5
 
 
 class StoreUnusable(Exception):
-    """The database file cannot be served by this agent at all: it does not start."""
+    """The database file cannot be used: the agent does not start."""
 
 
 class AddressTaken(Exception):
-    """Another process listens on an address of `api.bind`; it may end, and the next start succeed."""
+    """Another process listens on an address of `api.bind`; a later start may succeed."""
 
 
 class ConfigError(Exception):
@@ -230,4 +230,4 @@ class ConfigError(Exception):
 
 
 class NotInFile(ConfigError):
-    """A file of the configuration has no entry of the name that a command gives."""
+    """A configuration file has no entry with the given name."""

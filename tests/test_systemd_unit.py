@@ -117,7 +117,7 @@ def test_warnings_and_errors_have_their_priority_in_the_journal(node: Node) -> N
     node.write("/etc/agent/agent.toml", "[api]\nthreads = 'many'\n")
     try:
         node.run("kill", "-HUP", node.show("agent", "MainPID"))
-        await_that(lambda: "stays in force" in logged(node, since, error), 20, "a reload that is refused")
+        await_that(lambda: "stays active" in logged(node, since, error), 20, "a reload that is refused")
         await_answer(node)
         node.systemctl("stop", "agent")
         node.run("systemctl", "start", "agent")

@@ -51,7 +51,7 @@ class ListQuery(Schema):
     cursor = fields.Integer(
         load_default=LAST,
         validate=validate.Range(0, LAST),
-        metadata={"description": "The `next` of the page before."},
+        metadata={"description": "The member `next` of the previous page."},
     )
 
 

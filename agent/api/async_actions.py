@@ -112,7 +112,7 @@ def one(stack: str, action_id: str) -> Response:
 @bp.post(f"{PREFIX}/<id:action_id>/cancel")
 @bp.post(f"{PREFIX}/<id:action_id>/cancel.json")
 @describe(
-    "End an action that waits, ask one that runs to stop.",
+    "Cancel an action. A waiting action ends at once; a running action is requested to stop.",
     "AsyncActionAnswer",
     errors=(StackNotFound, ActionNotFound, NotCancellable),
 )
@@ -125,7 +125,7 @@ def cancel_one(stack: str, action_id: str) -> Response:
 @bp.post(PREFIX)
 @bp.post(f"{PREFIX}.json")
 @describe(
-    "Write an action down; `command` is its kind, the other parameters are its arguments.",
+    "Schedule an action. `command` is its kind, the other parameters are its arguments.",
     "AsyncActionAnswer",
     headers=HEADERS,
     errors=(StackNotFound, ActionPruned, *REFUSALS),
@@ -156,7 +156,7 @@ def begun(kind: Kind, args: Json, user_reference: str | None = None) -> tuple[As
         return async_actions.by_id(context().store, accepted.action_id), accepted
     except ActionNotFound:
         key = "Idempotency-Key" if "Idempotency-Key" in request.headers else "Request-Id"
-        raise ActionPruned(f"this {key} scheduled {accepted.action_id}, which is no longer kept") from None
+        raise ActionPruned(f"this {key} scheduled {accepted.action_id}, which was removed from the history") from None
 
 
 def answer(action: AsyncAction, accepted: Accepted) -> Response:

@@ -123,7 +123,7 @@ class Authenticator:
         peer = connection.peer(request.environ)
         identity = self._tokens.by_user(peer.user, peer.groups, f"{peer.user}@{self._node}")
         if identity is None:
-            raise Unauthenticated(f'{peer.user} of this host is not in the file of tokens: [unix."{peer.user}"]')
+            raise Unauthenticated(f'{peer.user} of this host is not in the tokens file: [unix."{peer.user}"]')
         self._use.note(f"unix.{peer.user}")
         return identity
 
@@ -138,7 +138,7 @@ class Authenticator:
             return Identity(email, EVERYTHING, permissions=PERMISSIONS)
         identity = self._tokens.by_email(email)
         if identity is None:
-            raise Forbidden(f"{email} is not in the file of tokens")
+            raise Forbidden(f"{email} is not in the tokens file")
         self._use.note(email)
         return identity
 
@@ -146,7 +146,7 @@ class Authenticator:
         """Whom the certificate of this connection names, if it is valid."""
         email, not_after = self._certificate()
         if not EMAIL.fullmatch(email):
-            raise Unauthenticated("the client certificate names no e-mail")
+            raise Unauthenticated("the client certificate has no e-mail address")
         if not_after < time.time():
             raise Unauthenticated("the client certificate has expired")
         return email
@@ -159,7 +159,7 @@ class Authenticator:
         if self._revocable and encrypted.context is not tls.of_this_worker().current():
             # Whether it was revoked, the handshake alone finds out.
             connection.end_with_this_answer(encrypted)
-            raise Unauthenticated("certificates were revoked since this connection was made: connect again")
+            raise Unauthenticated("the revocation list has changed since this connection was opened: connect again")
         if (known := self._certificates.get(encrypted)) is None:
             known = self._certificates[encrypted] = _named(encrypted)
         return known

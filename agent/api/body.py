@@ -35,7 +35,7 @@ def _received(limit: int) -> bytes:
     try:
         received: bytes = request.environ["wsgi.input"].read(limit)
     except (OSError, ParseException) as error:
-        raise InvalidBody("the body breaks off, or its chunks cannot be read", layers=[type(error).__name__]) from None
+        raise InvalidBody("the body is truncated, or its chunks are malformed", layers=[type(error).__name__]) from None
     return received
 
 
@@ -47,7 +47,7 @@ def json_body() -> Json:
 def json_of(body: bytes) -> Json:
     """What the body of this request, which was read, says. Raises `InvalidBody` or `UnsupportedMediaType`."""
     if not body.strip():
-        raise InvalidBody("a JSON body is required; send {} where there are no arguments")
+        raise InvalidBody("a JSON body is required; send {} for no arguments")
     if request.content_type != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType("the body must be application/json", layers=_named(request.content_type))
     if too_deep(body):
@@ -73,4 +73,4 @@ def form_body(most: int | None = None) -> dict[str, str | list[str]]:
 
 
 def _named(content_type: str | None) -> list[str]:
-    return [f"it is said to be {content_type[:100]}"] if content_type else []
+    return [f"its Content-Type is {content_type[:100]}"] if content_type else []

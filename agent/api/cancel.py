@@ -14,7 +14,11 @@ bp = Blueprint("cancel", __name__)
 
 
 @bp.post("/cancel/<anything:action_id>")
-@describe("End an action that waits, ask one that runs to stop.", "Cancelled", errors=(ActionNotFound, NotCancellable))
+@describe(
+    "Cancel an action. A waiting action ends at once; a running action is requested to stop.",
+    "Cancelled",
+    errors=(ActionNotFound, NotCancellable),
+)
 def cancel(action_id: str) -> Response:
     action = cancel_action(action_id)
     return jsonify({"id": action.id, "state": action.state})

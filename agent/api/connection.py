@@ -39,7 +39,7 @@ def peer(environ: Mapping[str, Any]) -> Peer:
     try:
         user = pwd.getpwuid(uid)
     except KeyError:
-        raise Unauthenticated(f"the user {uid} has no name on this host") from None
+        raise Unauthenticated(f"the user id {uid} has no name on this host") from None
     # As the host's files say now, not the process: one that is in a group no more may run for months.
     return Peer(user.pw_name, tuple(_names(os.getgrouplist(user.pw_name, user.pw_gid))))
 

@@ -41,7 +41,7 @@ def _framework_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     log.request_failed(request.method, str(request.url_rule), error)
-    return _answer(500, "the agent failed to answer; its log says where", "InternalError", [type(error).__name__])
+    return _answer(500, "internal error: see the agent's log", "InternalError", [type(error).__name__])
 
 
 def _answer(
@@ -68,5 +68,5 @@ def _sentence(status: int, error: HTTPException) -> str:
     if status == 404:
         return "there is nothing at this address"
     if status == 405:
-        return f"this address does not take {request.method}"
+        return f"{request.method} is not allowed at this address"
     return (error.description or error.name).split(". ")[0].rstrip(".")

@@ -22,7 +22,7 @@ class EventsQuery(Schema):
     after = fields.Integer(
         load_default=0,
         validate=validate.Range(0, 2**62),
-        metadata={"description": "The `id` of the last event that the caller has."},
+        metadata={"description": "The `id` of the last event that the caller received."},
     )
 
 

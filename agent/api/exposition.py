@@ -84,17 +84,18 @@ def _pending(agent: Context, found: Counts) -> Iterator[Metric]:
     held = [each for each in found.waiting if agent.engine.holds.reason(each) is not None]
     free = [each.oldest_ts for each in found.waiting if each not in held]
     queued = sum(each.count for each in found.waiting)
-    yield _gauge("agent_actions_queued", "Actions that wait, the held ones too.", queued)
-    yield _gauge("agent_actions_held", "Actions that wait for a reason of their own.", sum(each.count for each in held))
+    yield _gauge("agent_actions_queued", "Waiting actions, including the held ones.", queued)
+    yield _gauge("agent_actions_held", "Actions that are held.", sum(each.count for each in held))
     yield _gauge("agent_actions_running", "1 if an action runs.", int(found.running is not None))
     oldest = GaugeMetricFamily(
-        "agent_action_oldest_waiting_timestamp_seconds", "When the oldest action that waits and is not held was stored."
+        "agent_action_oldest_waiting_timestamp_seconds",
+        "Time at which the oldest waiting action that is not held was stored.",
     )
     if free:
         oldest.add_metric([], min(free) / SECOND)
     yield oldest
     since = GaugeMetricFamily(
-        "agent_action_running_since_timestamp_seconds", "When the running action started.", labels=["kind"]
+        "agent_action_running_since_timestamp_seconds", "Start time of the running action.", labels=["kind"]
     )
     if found.running:
         since.add_metric([found.running.kind], found.running.started_ts / SECOND)
@@ -103,9 +104,9 @@ def _pending(agent: Context, found: Counts) -> Iterator[Metric]:
 
 def _ended(found: Counts) -> Iterator[Metric]:
     labels = ["kind", "outcome"]
-    ended = CounterMetricFamily("agent_actions_finished", "Final actions, the pruned ones too.", labels=labels)
+    ended = CounterMetricFamily("agent_actions_finished", "Final actions, including the removed ones.", labels=labels)
     last = GaugeMetricFamily(
-        "agent_action_last_finished_timestamp_seconds", "When the newest action of this outcome ended.", labels=labels
+        "agent_action_last_finished_timestamp_seconds", "End time of the newest action of this outcome.", labels=labels
     )
     for each in found.ended:
         ended.add_metric([each.kind, each.outcome], each.count)
@@ -163,7 +164,9 @@ def _datastore() -> Iterator[Metric]:
     if (found := facts.newest()) is None:
         return
     checked = datetime.fromisoformat(found["checked_ts"]).timestamp()
-    yield _gauge("agent_datastore_checked_timestamp_seconds", "When the datastore was asked for these facts.", checked)
+    yield _gauge(
+        "agent_datastore_checked_timestamp_seconds", "Time at which these facts were read from the datastore.", checked
+    )
     yield _gauge("agent_datastore_up", "1 if the datastore answers.", int(found["reachable"]))
     role = GaugeMetricFamily("agent_datastore_role", "1 for the role of the datastore, 0 for others.", labels=["role"])
     for each in ROLES:
@@ -180,18 +183,20 @@ def _process(agent: Context) -> Iterator[Metric]:
     engine, settings = agent.engine, agent.settings
     yield _gauge("agent_executor", "1 if this process runs the queue.", int(engine.is_executor))
     yield _gauge(
-        "agent_engine_tick_age_seconds", "Time since the engine looked at the queue last.", engine.seconds_since_tick
+        "agent_engine_tick_age_seconds",
+        "Time since the last check of the queue by the engine.",
+        engine.seconds_since_tick,
     )
     maintenance = int(MaintenanceFlag.of(settings).is_there())
     yield _gauge("agent_maintenance", "1 if this host is in maintenance mode.", maintenance)
     yield _gauge("agent_requests_waiting", "Requests that wait for a change, without a thread.", len(waiters()))
     yield _gauge("agent_threads", "Threads of the process.", threading.active_count())
     if (end := authentication.next_token_end()) is not None:
-        yield _gauge("agent_token_next_end_timestamp_seconds", "When the next token or identity ends.", end)
+        yield _gauge("agent_token_next_end_timestamp_seconds", "Time at which the next token or identity expires.", end)
     if settings.api.tls is not None:
         yield _gauge(
             "agent_tls_certificate_end_timestamp_seconds",
-            "When the certificate that the agent shows ends.",
+            "Time at which the server certificate of the agent expires.",
             tls.of_this_worker().certificate_end,
         )
 

@@ -11,7 +11,7 @@ bp = Blueprint("finished", __name__)
 
 
 @bp.get("/finished")
-@describe("What ended, the newest first.", "Items", headers=("If-None-Match", "Prefer"))
+@describe("Final actions, newest first.", "Items", headers=("If-None-Match", "Prefer"))
 def finished() -> Response:
     agent = context()
     limit = agent.settings.actions.finished_limit

@@ -31,7 +31,7 @@ def live() -> Response:
 
 @bp.get("/ready")
 @authentication.open_to_all
-@describe("Whether the agent takes actions and runs them; independent of the datastore.", "Health")
+@describe("Whether the agent accepts and runs actions; independent of the datastore.", "Health")
 def ready() -> Response:
     """Raises `NotHealthy`."""
     return _answer(_parts())
@@ -40,7 +40,7 @@ def ready() -> Response:
 @bp.get("/health")
 @authentication.open_to_all
 @describe(
-    "Whether the agent takes actions and runs them and, with `role`, whether the datastore has this role.",
+    "Whether the agent accepts and runs actions and, with `role`, whether the datastore has this role.",
     "Health",
     query=HealthQuery,
     errors=(InvalidQuery, DatastoreNotConfigured),

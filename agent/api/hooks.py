@@ -50,11 +50,13 @@ bp = Blueprint("hooks", __name__)
 
 
 class Push(Schema):
-    ref = fields.String(required=True, metadata={"description": "What was pushed to, such as `refs/heads/main`."})
+    ref = fields.String(required=True, metadata={"description": "The pushed ref, such as `refs/heads/main`."})
     after = fields.String(
-        required=True, validate=validate.Regexp(COMMIT), metadata={"description": "The commit that it is at now."}
+        required=True,
+        validate=validate.Regexp(COMMIT),
+        metadata={"description": "The commit that the ref points to after the push."},
     )
-    deleted = Flag(load_default=False, metadata={"description": "Whether it was deleted instead."})
+    deleted = Flag(load_default=False, metadata={"description": "Whether the ref was deleted."})
 
     class Meta:
         unknown = "exclude"  # a push says much more
@@ -63,8 +65,8 @@ class Push(Schema):
 @bp.post("/hooks/deploy/<anything:application>")
 @authenticates_itself
 @describe(
-    "Deploy what was pushed. No token is needed: the signature of the body says that its sender may. "
-    "An application without a hook is answered like a wrong signature.",
+    "Deploy the pushed commit. The signature of the body authenticates the sender; no token is needed. An application "
+    "without a hook is answered like a wrong signature.",
     "Hook",
     headers=(hmac_signature.HEADER, EVENTS[0]),
     errors=(
@@ -93,7 +95,7 @@ def _deploy(application: str) -> Response:
     configured, received = _verified(application)
     said = body.json_of(received)
     if (event := _event()) != "push":
-        return _ignored("ping" if event == "ping" else f"the event is no push but {event[:SHOWN]}")
+        return _ignored("ping" if event == "ping" else f"expected the event push, got {event[:SHOWN]}")
     push = _push(said)
     if reason := _why_not(push, configured):
         return _ignored(reason)
@@ -109,7 +111,7 @@ def _deploy(application: str) -> Response:
         action = async_actions.by_id(context().store, accepted.action_id)
     except ActionNotFound:
         raise HookReplayed(
-            f"this was delivered before, as the action {accepted.action_id}, which is no longer kept"
+            f"this delivery was already accepted as the action {accepted.action_id}, which was removed from the history"
         ) from None
     return answer(action, accepted)
 
@@ -171,7 +173,7 @@ def _event() -> str:
     for name in EVENTS:
         if event := request.headers.get(name):
             return event
-    raise InvalidHeader(f"{EVENTS[0]} must say what has happened")
+    raise InvalidHeader(f"the header {EVENTS[0]} is missing: it must name the event")
 
 
 def _push(said: Json) -> dict[str, Any]:

@@ -20,7 +20,7 @@ bp = Blueprint("info", __name__)
 
 @bp.get("/info/<anything:action_id>")
 @describe(
-    "An action and every state it was in; waits for a change where it is asked to.",
+    "An action with its history. With `Prefer: wait`, the answer waits for a change.",
     "Info",
     headers=("If-None-Match", "Prefer"),
     errors=(ActionNotFound,),

@@ -61,7 +61,7 @@ def shards() -> Response:
     status = facts.now()
     shard = {
         "id": context().settings.agent.stack,
-        "role": ROLES.get(status["role"]) or {"unknown": status["error"] or "the datastore does not say"},
+        "role": ROLES.get(status["role"]) or {"unknown": status["error"] or "the datastore does not report it"},
         "commit_offset": _offset(status["position"]),
         "lag": _lag(status["lag"]) if status["role"] == "replica" else None,
     }
@@ -69,7 +69,7 @@ def shards() -> Response:
 
 
 @bp.get(f"{ACTIONS}/", strict_slashes=False)
-@describe("Whether this node runs actions: it does.", "ActionsOffered")
+@describe("Whether this node runs actions; always true.", "ActionsOffered")
 def actions_offered() -> Response:
     return jsonify({"actions": True})
 

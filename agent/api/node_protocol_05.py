@@ -62,9 +62,7 @@ class Envelope(Schema):
     action_id = fields.String(
         allow_none=True,
         validate=validate.Regexp(ID, error="Not a uuid."),
-        metadata={
-            "description": "The id of the action; one that was used before is 409. Without it the agent makes one."
-        },
+        metadata={"description": "The id of the action; a known id is answered 409. Default: the agent generates one."},
     )
     args = fields.Raw(allow_none=True, metadata={"description": "The arguments; null is {}."})
     created_ts = Moment(
@@ -74,7 +72,7 @@ class Envelope(Schema):
     requester = fields.String(
         allow_none=True,
         validate=validate.OneOf((AGENT_API, *CORE)),
-        metadata={"description": f"Who asked for it; CORE_* needs the permission {PERMISSION}."},
+        metadata={"description": f"The requester; CORE_* needs the permission {PERMISSION}."},
     )
 
 
@@ -103,7 +101,7 @@ class Words05(SeedWords):
             found: dict[str, Any] = Envelope().load(body)
         except ValidationError as error:
             raise InvalidArgs(
-                "the body is no envelope of the node protocol 0.5 (action_id, args, created_ts, requester)",
+                "the body is not an envelope of the node protocol 0.5 (action_id, args, created_ts, requester)",
                 details=by_path(error.messages),
             ) from None
         requester, action_id = found.get("requester"), found.get("action_id")

@@ -21,7 +21,7 @@ def check() -> None:
     known = sorted(schema().load_fields) if schema else []
     for name, values in request.args.lists():
         if name not in known:
-            expected = f"expected {', '.join(known)}" if known else "this address takes none"
+            expected = f"expected {', '.join(known)}" if known else "this address accepts none"
             raise InvalidQuery(f"unknown query parameter {name[:SHOWN]!a}: {expected}")
         if len(values) > 1:
-            raise InvalidQuery(f"the query parameter {name} comes more than once")
+            raise InvalidQuery(f"the query parameter {name} is given more than once")

@@ -11,7 +11,9 @@ bp = Blueprint("queue", __name__)
 
 
 @bp.get("/queue")
-@describe("What runs and what waits, in the order of execution.", "Items", headers=("If-None-Match", "Prefer"))
+@describe(
+    "The running and the waiting actions, in the order of execution.", "Items", headers=("If-None-Match", "Prefer")
+)
 def queue() -> Response:
     store = context().store
     return long_polling.respond(

@@ -84,7 +84,7 @@ def microseconds(given: Any) -> int:
     except (OverflowError, TypeError) as error:
         raise ValueError(str(error)) from None
     if time.tzinfo is None or found < 0:
-        raise ValueError("no time with its offset since 1970")
+        raise ValueError("not a time with an offset, from 1970 on")
     return found
 
 

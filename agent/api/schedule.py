@@ -44,7 +44,8 @@ REFUSALS = (
 
 @bp.post("/schedule/<anything:kind>")
 @describe(
-    "Write an action down: 200 means that it is on disk and will run. The body is its arguments, or their envelope.",
+    "Schedule an action. 200 means that the action is stored on disk. The body has its arguments, or the envelope of "
+    "the node protocol.",
     "Scheduled",
     headers=HEADERS,
     errors=REFUSALS,
@@ -143,7 +144,7 @@ def _refuse_an_envelope(kind: Kind, args: dict[str, Json]) -> None:
         found = ", ".join(sorted(args))
         raise InvalidArgs(
             f"the body is the envelope of another protocol ({found}): send what is in args as the whole body",
-            details={NO_MEMBER: ["Not the arguments themselves."]},
+            details={NO_MEMBER: ["Not expected: the body is the arguments themselves."]},
         )
 
 
@@ -153,4 +154,6 @@ def _refuse_what_is_no_text(**texts: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InvalidArgs("half a surrogate pair is no text", details={name: ["Not a valid text."]}) from None
+            raise InvalidArgs(
+                "an unpaired surrogate is not valid text", details={name: ["Not a valid text."]}
+            ) from None

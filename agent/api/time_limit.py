@@ -25,7 +25,7 @@ class BoundedQueries:
     def ask(self, question: Callable[[], T]) -> T:
         """The answer. Raises `NotAnswered`, and whatever the question raises."""
         if not self._places.acquire(blocking=False):
-            raise NotAnswered("earlier questions are still waiting for their answers")
+            raise NotAnswered("earlier queries of the datastore are still unanswered")
         future: Future[T] = Future()
         # A daemon: it does not keep the agent from its end.
         threading.Thread(target=self._answer, args=(future, question), name="question", daemon=True).start()

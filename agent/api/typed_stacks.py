@@ -70,7 +70,7 @@ class NoArgs(Schema):
 @bp.get(f"{PREFIX}/ping")
 @bp.get(f"{PREFIX}/ping.json")
 @authentication.open_to_all
-@describe("Whether the agent answers, for callers who need not say who they are.", "TypedPing")
+@describe("Whether the agent answers; without authentication.", "TypedPing")
 def ping() -> Response:
     return jsonify({"response": {"ok": True, "message": "pong"}})
 

@@ -17,7 +17,7 @@ class SecretUnreadable(Exception):
 
 def _why_not(path: Path, error: Exception) -> str:
     if path.parent == validators.credentials():
-        return f"the agent's unit gives it no credential {path.name}: add LoadCredential={path.name}:/path/of/the/file"
+        return f"the agent's unit passes no credential {path.name}: add LoadCredential={path.name}:/path/of/the/file"
     if isinstance(error, FileNotFoundError) and not path.is_absolute():
         # Not repeated: the text may be the secret itself.
         return "there is no such file; a file that holds the secret is expected, or credential:NAME"

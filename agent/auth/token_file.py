@@ -47,7 +47,7 @@ def create(
             _refuse_wrong(email, identity | {"tokens": [{"sha256": members["sha256"]}]})
             return token_file_edit.with_token(token_file_edit.with_identity(text, email, identity), email, members)
         if kinds or read_only or permissions:
-            raise ConfigError(f"{path}: {email} is in it already: name no kinds to give it one more token")
+            raise ConfigError(f"{path}: {email} exists already: leave out --kinds to create one more token for it")
         return token_file_edit.with_token(text, email, members)
 
     _change(path, edit, new=True)
@@ -112,7 +112,7 @@ def _moment(seconds: float) -> str:
 
 def _refuse_no_permission(kinds: Sequence[str], read_only: bool) -> None:
     if not (kinds or read_only):
-        raise ConfigError("say which kinds it may schedule, --kinds 'replicante.service.*', or --read-only")
+        raise ConfigError("name its kinds, such as --kinds 'replicante.service.*', or use --read-only")
 
 
 def _refuse_wrong(email: str, identity: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def _refuse_wrong(email: str, identity: dict[str, Any]) -> None:
 
 def _identity(path: Path, known: Identities, email: str) -> Identity:
     if email not in known.by_email:
-        raise NotInFile(f"{path}: {email} is not in it; agentctl token list shows who is")
+        raise NotInFile(f"{path}: no identity {email}; agentctl token list shows the identities")
     return known.by_email[email]
 
 

@@ -81,7 +81,7 @@ def _edited(text: str, edit: Callable[[list[Block]], None], expect: Callable[[Do
     except toml.Mistake:
         found = None
     if found != expected:
-        raise ConfigError("the file is written in a form that cannot be changed line by line: change it by hand")
+        raise ConfigError("agentctl cannot edit this form of the file: edit it by hand")
     return edited
 
 

@@ -195,7 +195,7 @@ def _parsed(content: bytes, certificates: bool) -> tuple[Identities, str]:
 
 def _refuse_expired(expires: float | None, email: str) -> None:
     if expires is not None and clock.now() >= expires * 1e6:
-        raise Expired(f"what {email} calls with has expired")
+        raise Expired(f"the credentials of {email} have expired")
 
 
 def _without_waiting(path: str, flags: int) -> int:

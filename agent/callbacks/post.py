@@ -116,7 +116,7 @@ class Post:
                 connection.close()
                 if left == 1:
                     raise
-        raise OSError("the host has no address")
+        raise OSError("the host name has no address")
 
     def _seconds_left(self) -> float:
         left = self._deadline - time.monotonic()
@@ -160,7 +160,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, RemoteDisconnected):
-        return "it hung up without an answer"
+        return "it closed the connection without an answer"
     if isinstance(error, HTTPException):
-        return "it does not answer in HTTP"
+        return "its answer is not HTTP"
     return getattr(error, "strerror", None) or type(error).__name__

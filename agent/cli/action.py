@@ -23,7 +23,7 @@ IDS = click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_comp
 @remote("info", examples=("agentctl info @last", "agentctl info 17 --history", "agentctl info @running --follow"))
 @ID
 @click.option("--history", is_flag=True, help="Every state that the action was in.")
-@click.option("--follow", is_flag=True, help="Print each change until the action has ended.")
+@click.option("--follow", is_flag=True, help="Print each change until the action ends.")
 def info_command(session: Session, id: str, history: bool, follow: bool) -> int:
     """Print one action: who asked for it, its arguments, its state and how it ended."""
     named = action_id(session.client, id)
@@ -47,15 +47,15 @@ def _text(info: Any, history: bool) -> str:
 
 @remote("output", examples=("agentctl output @running --follow", "agentctl output 17 --tail 20"))
 @ID
-@click.option("--follow", is_flag=True, help="Continue until the action has ended.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of what there is so far.")
+@click.option("--follow", is_flag=True, help="Continue until the action ends.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of the present output.")
 def output_command(session: Session, id: str, follow: bool, tail: int | None) -> int:
     """Print what the commands of an action have written.
 
     The exit status is 0, however the action ends.
     """
     if session.format != "table":
-        raise Usage(f"output is printed as the commands wrote it: -o {session.format} does not apply")
+        raise Usage(f"the output is printed unchanged: -o {session.format} does not apply")
     named, out = action_id(session.client, id), sys.stdout.buffer
     offset = copied = 0
     if tail is not None:
@@ -68,7 +68,7 @@ def output_command(session: Session, id: str, follow: bool, tail: int | None) ->
     if not offset + copied:
         say("the commands of the action have printed nothing")
     if session.client.truncated:
-        say("the commands printed more than the agent keeps (actions.output_limit)")
+        say("the output was longer than actions.output_limit: a part was dropped")
     return exits.DONE
 
 
@@ -128,5 +128,5 @@ def _for_each(session: Session, ids: tuple[str, ...], verb: str) -> int:
             text = f"{answer['id']}  {state}"
             printing.members(answer, session.format, answer["id"], lambda text=text: text)  # type: ignore[misc]
             if verb == "cancel" and answer["state"] == "RUNNING":
-                say(f"asked to stop; agentctl wait {answer['id'][:8]} shows the end")
+                say(f"cancel requested; agentctl wait {answer['id'][:8]} shows the end")
     return status

@@ -9,7 +9,9 @@ from typing import Any
 from agent.cli.exits import Missing, Usage, readable
 from agent.client import ACTIONS, Client
 
-SECRET = "give it as {0}=@FILE or {0}=@- and not on the command line, or write {0} alone to be asked on a terminal"
+SECRET = (
+    "use {0}=@FILE, {0}=@- (standard input), or {0} alone to enter it on a terminal; never put it on the command line"
+)
 
 
 def kind_named(client: Client, name: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ FILE = click.argument("file", required=False, type=click.Path())
 @_add
 @local("check", examples=("agentctl config check", "agentctl config check --strict /etc/agent/agent.toml"))
 @FILE
-@click.option("--strict", is_flag=True, help="Let a warning count as a mistake.")
+@click.option("--strict", is_flag=True, help="Treat warnings as mistakes.")
 @as_owner
 def check_command(file: str | None, strict: bool) -> int:
     """Print every mistake of the configuration; starts nothing.
@@ -145,7 +145,7 @@ def man_command() -> int:
     ),
 )
 @FILE
-@click.option("--user", help="Who the agent runs as; the user of agent.service unless given.")
+@click.option("--user", help="The user of the agent; default: the user of agent.service.")
 @click.option("--write", is_flag=True, help="Replace /etc/polkit-1/rules.d/50-agent.rules if it differs.")
 @as_owner
 def polkit_command(file: str | None, user: str | None, write: bool) -> None:

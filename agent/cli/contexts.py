@@ -129,7 +129,7 @@ def use_command(name: str) -> int:
 @click.argument("name")
 @click.argument("url")
 @click.option("--token-file", type=click.Path(resolve_path=True), help="A file with the token.")
-@click.option("--ca", type=click.Path(resolve_path=True), help="Certificates that may sign the agent's own.")
+@click.option("--ca", type=click.Path(resolve_path=True), help="The CA certificates for the agent's certificate.")
 @click.option("--certificate", type=click.Path(resolve_path=True), help="A client certificate.")
 @click.option("--key-file", type=click.Path(resolve_path=True), help="Its key.")
 def add_command(name: str, url: str, **files: str | None) -> int:

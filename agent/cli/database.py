@@ -80,7 +80,7 @@ def backup_command(db: Path, file: Path) -> None:
 
 @_of_database("restore", "agentctl db restore /var/backups/agent-2026-11-26.db")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--keep-queue", is_flag=True, help="Let the actions run that waited or ran when the copy was made.")
+@click.option("--keep-queue", is_flag=True, help="Keep the actions that waited or ran when the copy was made.")
 def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
     """Put the copy FILE in the place of the database.
 
@@ -96,7 +96,7 @@ def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
         done = restore(file, db, started_by(), keep_queue=keep_queue)
     print(f"{db} is the copy of {file}: {done.failed} waiting actions are FAILED, {done.waiting} wait")
     if done.replaced is not None:
-        print(f"the replaced database is {done.replaced}: remove it when it is not needed any more")
+        print(f"the replaced database is {done.replaced}: remove it when you no longer need it")
 
 
 @_of_database("check", "agentctl db check")
@@ -110,7 +110,9 @@ def check_command(db: Path) -> int:
         faults = list(filter(None, [copies.fault_of(connection), audit.fault_of(connection)]))
         newest = migrations()[-1].number
         if needs(connection) > newest:
-            faults.append(f"schema {version(connection)} is that of a newer agent; this agentctl knows {newest}")
+            faults.append(
+                f"schema {version(connection)} belongs to a newer agent; this agentctl supports up to schema {newest}"
+            )
         for each in faults:
             print(f"{db}: {each}")
         if faults:
@@ -209,4 +211,4 @@ def _user() -> str:
 def _note(db: Path, event: str, details: dict[str, str]) -> None:
     """Add to the audit trail; the copy is made all the same."""
     if reason := audit.note(db, event, started_by(), details):
-        print(f"the audit trail does not have it: {reason}")
+        print(f"not recorded in the audit trail: {reason}")

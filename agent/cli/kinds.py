@@ -14,7 +14,7 @@ WHOAMI = "/api/unstable/whoami"
 
 @remote("kinds", examples=("agentctl kinds", "agentctl kinds deploy", "agentctl kinds --missing"))
 @click.argument("kind", required=False, shell_complete=complete_kind)
-@click.option("--missing", is_flag=True, help="The kinds that the agent does not offer, and what each needs.")
+@click.option("--missing", is_flag=True, help="The kinds that the agent does not offer, with what each needs.")
 def kinds_command(session: Session, kind: str | None, missing: bool) -> int:
     """Print the kinds of the agent; of one its arguments too."""
     if kind:

@@ -41,14 +41,14 @@ def _filters(command: Any) -> Any:
     for decorate in (
         click.option("-w", "--watch", is_flag=True, help="Print them again after each change, until Ctrl-C."),
         click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many."),
-        click.option("--until", type=AGO, help="Scheduled before: a time, or an age such as 1h."),
-        click.option("--since", type=AGO, help="Scheduled then or later: a time, or an age such as 24h."),
+        click.option("--until", type=AGO, help="Scheduled before a time, or an age such as 1h."),
+        click.option("--since", type=AGO, help="Scheduled at or after a time, or an age such as 24h."),
         click.option("--resource", help="On this resource: a type such as Database, or a type and name: Database/app."),
         click.option("--user", help="Of this user."),
         click.option(
             "--kind",
             shell_complete=_kinds,
-            help="Of this kind, or the last part of its name; or a glob, such as 'database_*'.",
+            help="Of this kind, the last part of a kind's name, or a glob such as 'database_*'.",
         ),
     ):
         command = decorate(command)
@@ -57,7 +57,7 @@ def _filters(command: Any) -> Any:
 
 @remote("finished", examples=("agentctl finished --since 1h --state failed", "agentctl finished --kind deploy -o tsv"))
 @click.option(
-    "--state", shell_complete=_words(*OUTCOMES), help=f"How they ended: {', '.join(OUTCOMES)}; several with commas."
+    "--state", shell_complete=_words(*OUTCOMES), help=f"Their outcome: {', '.join(OUTCOMES)}; several with commas."
 )
 @_filters
 def finished_command(session: Session, state: str | None, watch: bool, **filters: Any) -> int:
@@ -69,7 +69,7 @@ def finished_command(session: Session, state: str | None, watch: bool, **filters
 @click.option(
     "--state",
     shell_complete=_words(*STATES, *OUTCOMES),
-    help=f"NEW, RUNNING, DONE, FAILED (in any way), or how they ended: {', '.join(OUTCOMES)}; several with commas.",
+    help=f"NEW, RUNNING, DONE, FAILED (any failure), or an outcome: {', '.join(OUTCOMES)}; several with commas.",
 )
 @_filters
 def list_command(session: Session, state: str | None, watch: bool, **filters: Any) -> int:

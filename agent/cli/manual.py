@@ -21,7 +21,7 @@ agentctl \\- operate an agent on a datastore host
 """
 FILES = {
     "~/.config/agentctl/contexts.toml": "agents by name; $AGENT_CONTEXTS names another file",
-    "/run/agent/agent.sock": "where an agent of this host is looked for first",
+    "/run/agent/agent.sock": "the default socket of the agent of this host",
     "/etc/agent/agent.toml": "the configuration of this host's agent; ./agent.toml and $AGENT_CONFIG come before it",
 }
 
@@ -34,7 +34,7 @@ def page() -> str:
 def _parts() -> Iterator[str]:
     context = click.Context(agentctl, info_name="agentctl")
     yield HEAD + _text(agentctl.help or "")
-    yield ".SH OPTIONS\nThey stand before or behind the name of a command.\n"
+    yield ".SH OPTIONS\nThey are accepted before and after the name of a command.\n"
     yield from (_option(each, context) for each in common())
     for title, names in SECTIONS.items():
         yield f".SH {title.upper()}\n"

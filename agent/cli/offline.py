@@ -46,7 +46,7 @@ class Offline(Client):
             return Answer(200, {}, self._list(**query))
         if name == "info" and not wait:
             return Answer(200, {}, self._info(rest))
-        raise Usage("--db reads queue, finished, list and info alone: the agent does not run")
+        raise Usage("--db supports only queue, finished, list and info: the agent does not run")
 
     def post(self, verb: str, name: str, body: Any = None, headers: Any = None) -> NoReturn:
         raise Usage("--db changes nothing: the agent does not run")
@@ -99,7 +99,7 @@ def _refuse_running(db: Path) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Usage(f"an agent runs on {db}: ask it, without --db") from None
+            raise Usage(f"an agent runs on {db}: run the command without --db") from None
 
 
 def _copy(db: Path, copy: Path) -> None:
@@ -124,7 +124,10 @@ def _refuse_other_schema(db: Path, copy: Path) -> None:
     except sqlite3.DatabaseError as error:
         raise Usage(f"{db} is no database of an agent: {error}") from None
     if found != expected:
-        raise Usage(f"{db} has schema {found}, and this agentctl reads {expected}: use the agentctl of that agent")
+        raise Usage(
+            f"{db} has schema {found}, and this agentctl reads {expected}: use the agentctl of that version of the "
+            "agent"
+        )
 
 
 def _microseconds(moment: str | None) -> int | None:

@@ -42,7 +42,7 @@ def _option(*names: str, **more: Any) -> click.Parameter:
 
 def output(*, hidden: bool = False) -> click.Parameter:
     """The form in which results are printed."""
-    about = "How the result is printed; table unless given."
+    about = "The form of the result; default: table."
     return _option("-o", "--output", type=click.Choice(FORMATS), help=about, hidden=hidden)
 
 
@@ -55,26 +55,29 @@ def common(*, hidden: bool = False) -> list[click.Parameter]:
         ),
         option("--url", help="The agent: unix:PATH, http://HOST:PORT or https://HOST:PORT."),
         option("--token-file", type=click.Path(), help="A file with the token."),
-        option("--ca", type=click.Path(), help="Certificates that may sign the agent's own."),
-        option("--certificate", type=click.Path(), help="A client certificate, perhaps with its key."),
+        option("--ca", type=click.Path(), help="The CA certificates for the agent's certificate."),
+        option("--certificate", type=click.Path(), help="A client certificate; the file may contain its key."),
         option("--key-file", type=click.Path(), help="The key of the client certificate."),
-        option("--db", type=click.Path(), help="Read the file of an agent that does not run, and change nothing."),
+        option("--db", type=click.Path(), help="Read the database file of a stopped agent; changes nothing."),
         output(hidden=hidden),
         option(
             "--timeout",
             type=DURATION,
-            help="Longest time that the command may take, such as 30s. A wait has no limit unless given.",
+            help="Maximum duration of the command, such as 30s. By default a wait has no limit.",
         ),
-        option("--debug", is_flag=True, help="Print each call, and where a failure comes from."),
+        option("--debug", is_flag=True, help="Print each HTTP call, and the traceback of a failure."),
         option("--on", metavar="NAME,NAME", help="Run the command on several agents, by their contexts or addresses."),
         option(
-            "--serial", type=click.IntRange(1), metavar="N", help="With --on: how many agents at once; 1 unless given."
+            "--serial",
+            type=click.IntRange(1),
+            metavar="N",
+            help="With --on: the number of agents to call at the same time; default: 1.",
         ),
         option(
             "--max-failures",
             type=click.IntRange(0),
             metavar="K",
-            help="With --on: start no more after so many; 0 unless given.",
+            help="With --on: stop after more than this number of failures; default: 0.",
         ),
     ]
 
@@ -118,7 +121,7 @@ class Remote(Documented):
         if any(each.name in ("id", "ids") for each in self.params):
             formatter.write_text(f"ID is {IDS}.")
             formatter.write_paragraph()
-        formatter.write_text("The options of agentctl itself (agentctl --help) may stand here too.")
+        formatter.write_text("The global options (see agentctl --help) are accepted here too.")
 
 
 Decorator = Callable[[Callable[..., Any]], click.Command]

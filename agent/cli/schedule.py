@@ -24,13 +24,13 @@ ARGS = click.argument("args", nargs=-1, metavar="[NAME=VALUE]...", shell_complet
 def _terms(command: Any) -> Any:
     """The options of a call that schedules."""
     for decorate in (
-        click.option("--yes", is_flag=True, help="Do not ask before an action that disrupts or destroys."),
-        click.option("--not-after", type=AHEAD, help="Let the action expire if it has not started by then."),
-        click.option("--not-before", type=AHEAD, help="Hold the action until then: a time, or a time span such as 2h."),
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--not-after", type=AHEAD, help="The action expires if it has not started by this time."),
+        click.option("--not-before", type=AHEAD, help="Hold the action until a time, or for a time span such as 2h."),
         click.option("--key", help="An Idempotency-Key: the same key schedules the action once."),
-        click.option("--reason", help="Why, such as a ticket; stored with the action."),
-        click.option("--follow", is_flag=True, help="Wait, and print the action's output on standard error meanwhile."),
-        click.option("--wait/--no-wait", default=None, help="Wait for the end; the default if output is a terminal."),
+        click.option("--reason", help="The reason, such as a ticket; stored with the action."),
+        click.option("--follow", is_flag=True, help="Wait, and print the output of the action on standard error."),
+        click.option("--wait/--no-wait", default=None, help="Wait for the end; the default on a terminal."),
     ):
         command = decorate(command)
     return command
@@ -104,7 +104,7 @@ def _scheduled(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any
     try:
         scheduled = session.client.schedule(kind["kind"], args, key=key, **given)
     except KeyboardInterrupt:
-        say(f"interrupted: the action may be scheduled; the same call with --key {key} schedules it once")
+        say(f"interrupted: the action may be scheduled; repeat the command with --key {key} to schedule it only once")
         return exits.INTERRUPTED
     waits = terms["wait"] if terms["wait"] is not None else sys.stdout.isatty()
     if not (waits or terms["follow"]):
@@ -126,7 +126,7 @@ def _confirmed(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any
         raise Usage(f"{kind['kind']} {danger} with these arguments: add --yes to schedule it without a terminal")
     say(printing.plan(plan))
     if plan["would"] == Would.REFUSE:
-        say("the action would fail now; --yes schedules it for a later moment all the same")
+        say("the action would fail now; --yes schedules it anyway")
         return False
     if danger is Danger.DISRUPTS:
         return ask("schedule it? [y/N] ").lower() in ("y", "yes")

@@ -31,7 +31,7 @@ def status_command(session: Session) -> int:
         "running": next((_described(each) for each in pending if each["state"] == "RUNNING"), "nothing"),
         "waiting": sum(each["state"] == "NEW" for each in pending),
         "held": sum(each["held"] is not None for each in pending),
-        "last": _described(max(ended, key=lambda each: each["finished_ts"])) if ended else "nothing has ended yet",
+        "last": _described(max(ended, key=lambda each: each["finished_ts"])) if ended else "no action has ended yet",
         "failed": f"{sum(each['outcome'] in FAILURES for each in ended)} of the newest {len(ended)}",
         "datastore": _datastore(session),
     }

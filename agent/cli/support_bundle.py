@@ -83,7 +83,7 @@ def support_bundle_command(file: str | None, output: str | None, log: str | None
     path = Path(output or time.strftime("agent-support-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
     _write(path, {name: _text(redacted_values(part, secrets)) for name, part in found.items()})
     click.echo(str(path))
-    click.echo(f"{', '.join(sorted(found))}: look at them before you pass the archive on", err=True)
+    click.echo(f"{', '.join(sorted(found))}: check them before you pass the archive on", err=True)
     return exits.DONE
 
 

@@ -30,9 +30,7 @@ def token_command() -> None:
 FILE = click.option(
     "--file", type=click.Path(), help="The file of tokens; api.tokens of the configuration unless given."
 )
-EXPIRES = click.option(
-    "--expires", type=DURATION, help="How long the token is valid, such as 90d; for good unless given."
-)
+EXPIRES = click.option("--expires", type=DURATION, help="The validity of the token, such as 90d; default: unlimited.")
 EMAIL = click.argument("email")
 
 
@@ -49,8 +47,8 @@ def _of_tokens(name: str, *examples: str) -> Decorator:
 
 @_of_tokens("create", "agentctl token create you@example.com --kinds 'replicante.service.*' --expires 90d")
 @EMAIL
-@click.option("--kinds", cls=Several, help="What it may schedule: globs of kinds.")
-@click.option("--read-only", is_flag=True, help="It may look and schedule nothing.")
+@click.option("--kinds", cls=Several, help="Globs of the kinds that the identity may schedule.")
+@click.option("--read-only", is_flag=True, help="The identity may read, but not schedule.")
 @click.option(
     "--permissions",
     cls=Several,
@@ -95,7 +93,7 @@ def revoke_command(email: str, id: str | None, file: str | None) -> None:
 @_of_tokens("rotate", "agentctl token rotate you@example.com --overlap 1d")
 @EMAIL
 @click.argument("id", required=False)
-@click.option("--overlap", type=DURATION, default="0s", help="How long the old token stays valid; 0s unless given.")
+@click.option("--overlap", type=DURATION, default="0s", help="How long the old token stays valid; default: 0s.")
 @EXPIRES
 def rotate_command(email: str, id: str | None, overlap: float, expires: float | None, file: str | None) -> None:
     """Print a new token in the place of one.
@@ -114,7 +112,7 @@ def _warn_of_no_kind(globs: tuple[str, ...]) -> None:
     from agent.kinds.base.registry import discover
 
     for warning in unmatched(globs, discover(config.load())):
-        print(f"warning: --kinds: {warning}: the token permits nothing by it", file=sys.stderr)
+        print(f"warning: --kinds: {warning}: the token gets no permission from it", file=sys.stderr)
 
 
 def _id(token: str) -> str:
@@ -124,7 +122,7 @@ def _id(token: str) -> str:
 def _note(event: str, user: str, email: str, **details: str) -> None:
     """Add to the audit trail of the configured agent; the token is made or revoked all the same."""
     if reason := audit.note(config.load().agent.db, event, user, {"identity": email} | details):
-        print(f"the audit trail does not have it: {one_line(reason)}", file=sys.stderr)
+        print(f"not recorded in the audit trail: {one_line(reason)}", file=sys.stderr)
 
 
 @_of_tokens("list", "agentctl token list")

@@ -62,7 +62,7 @@ def _cancelled(client: Client, action_id: str) -> bool:
     except KeyboardInterrupt:
         try:
             client.post("cancel", action_id)
-            say(f"asked to cancel {action_id}")
+            say(f"cancel requested: {action_id}")
         except Refused as error:
             say(f"{action_id} cannot be cancelled: {error}")
         return True

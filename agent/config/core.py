@@ -17,22 +17,22 @@ def _default_db() -> Path:
 
 @dataclass(frozen=True)
 class Agent:
-    """This agent and its place."""
+    """The agent process: its database, node and kinds."""
 
-    db: Path = option(_default_db, validators.path, "The file of state; $STATE_DIRECTORY/agent.db under systemd.")
+    db: Path = option(_default_db, validators.path, "The database file; $STATE_DIRECTORY/agent.db under systemd.")
     node: str = option(socket.gethostname, validators.text, "The name of this node.")
     stack: str = option("default", validators.text, "The one stack this node belongs to.")
     test_kinds: bool | None = option(
         None,
         validators.truth,
-        "Whether replicante.test.* is offered; unless set only without api.tokens and api.tls.clients_ca.",
+        "Whether replicante.test.* is offered; default: only if callers are not authenticated.",
         "false",
     )
-    kinds: tuple[str, ...] = option((), validators.texts, "Python modules of your own whose kinds are offered too.")
+    kinds: tuple[str, ...] = option((), validators.texts, "Python modules with your own kinds.")
     kinds_path: Path | None = option(
         None,
         validators.absolute_path,
-        "The folder of these modules; it, all in it and the folders above it belong to root.",
+        "The folder of these modules; its content and all folders above it must belong to root.",
         '"/etc/agent/kinds"',
     )
 
@@ -49,22 +49,25 @@ class Agent:
 
 @dataclass(frozen=True)
 class Tls:
-    """Encryption, and who may connect at all."""
+    """Encryption and client certificates."""
 
     certificate: Path = required(
         validators.trusted_file, "The certificate of this server and its chain, PEM.", '"server.pem"'
     )
-    key: Path = required(validators.trusted_file, "Its private key, PEM, without a passphrase.", '"server.key"')
+    key: Path = required(
+        validators.trusted_file, "The private key of this server, PEM, without a passphrase.", '"server.key"'
+    )
     clients_ca: Path | None = option(
         None,
         validators.trusted_file,
-        "Who certifies callers: one without such a certificate is not served. Its e-mail is who calls.",
+        "The CA of client certificates, PEM. Every TCP caller then needs one; its e-mail identifies the caller.",
         '"clients.pem"',
     )
     crl: Path | None = option(
         None,
         validators.trusted_file,
-        "What clients_ca has revoked, PEM; read again when it changes. Without a valid list no caller is accepted.",
+        "The revocation list of clients_ca, PEM; read again when it changes. Without a valid list no caller is "
+        "accepted.",
         '"clients.crl"',
     )
 
@@ -75,39 +78,45 @@ class Tls:
 
 @dataclass(frozen=True)
 class Api:
-    """How callers reach the agent, and which of them."""
+    """The addresses of the agent and the authentication of callers."""
 
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
         validators.addresses,
-        "host:port or unix:/path, one or a list; beyond loopback only with tokens or clients_ca.",
+        "host:port or unix:/path, one or a list; other addresses than loopback need tokens or clients_ca.",
     )
     allowed_hosts: tuple[str, ...] = option(
-        (), validators.host_names, "Names accepted in Host in addition to that of bind.", '["db-1.example.com"]'
+        (),
+        validators.host_names,
+        "Names accepted in the Host header, in addition to those of bind.",
+        '["db-1.example.com"]',
     )
     tokens: Path | None = option(
-        None, validators.path, "Who may call and schedule what: see `agentctl token create`.", '"tokens.toml"'
+        None,
+        validators.path,
+        "The tokens file: callers and their permissions; see `agentctl token create`.",
+        '"tokens.toml"',
     )
     tls: Tls | None = subtable(Tls)
     socket_mode: str = option(
         "0660",
         validators.mode,
-        "The permissions of unix sockets: who may write them may connect, and is asked who calls.",
+        "The mode of unix sockets. Users with write permission may connect; callers are then authenticated.",
     )
     socket_group: str | None = option(
-        None, validators.group, "The group of unix sockets; that of the agent's user unless set.", '"dba"'
+        None, validators.group, "The group of unix sockets; default: the group of the agent's user.", '"dba"'
     )
     record_headers: tuple[str, ...] = option(
         (),
         validators.header_names,
-        "Headers that an action records in addition to traceparent, tracestate, x-request-id, request-id, from and "
+        "Headers stored with an action, in addition to traceparent, tracestate, x-request-id, request-id, from and "
         "action-reason; every reader sees them.",
         '["x-change"]',
     )
     async_actions: str = option(
         "seed",
         validators.one_of("seed", "typed"),
-        "The types of the AsyncAction resource, /api/3, and the spellings accepted there; see docs/clients.rst.",
+        "The JSON types of the AsyncAction resource, /api/3, and the spellings accepted there; see docs/clients.rst.",
     )
     node_protocol: str = option(
         "seed",
@@ -147,11 +156,12 @@ class Api:
 class Audit:
     """The audit trail: who did what."""
 
-    keep: str = option("400d", validators.duration, "How long events are kept, whatever becomes of the actions.")
+    keep: str = option("400d", validators.duration, "How long events are kept, also after their actions are removed.")
     rows: int = option(
         1_000_000,
         validators.positive_integer,
-        "How many events are kept at most, the newest; some 400 MB, or 5 GB where each has 4 KiB of arguments.",
+        "Maximum number of events; the oldest are removed. 1000000 take about 400 MB, or 5 GB with 4 KiB of arguments "
+        "each.",
     )
 
     @property
@@ -174,57 +184,61 @@ class Log:
 class Web:
     """The page of this node in a browser, under /ui/."""
 
-    enabled: bool = option(True, validators.truth, "Whether the page is served: to callers that the API would answer.")
+    enabled: bool = option(
+        True, validators.truth, "Whether the page is served. It needs the same authentication as the API."
+    )
 
 
 @dataclass(frozen=True)
 class Actions:
-    """How actions are queued, run and kept."""
+    """Limits of the queue, of running actions and of the history."""
 
     execute_interval: float = option(
-        1.0, validators.positive_number, "Seconds between looks at the queue when nothing wakes it."
+        1.0, validators.positive_number, "Seconds between two checks of the queue without a new action."
     )
     queue_limit: int = option(
-        1000, validators.positive_integer, "How many actions may wait; one more is refused with 429."
+        1000, validators.positive_integer, "Maximum number of waiting actions; more are refused with 429."
     )
     queue_bytes: int = option(
         64 * 1024 * 1024,
         validators.positive_integer,
-        "Bytes of arguments and headers that may wait; more are refused with 429.",
+        "Maximum bytes of arguments and headers of all waiting actions; more are refused with 429.",
     )
     history_bytes: int = option(
         4 * 1024 * 1024,
         validators.positive_integer,
-        "Bytes of payloads that the history of one action keeps; of others it says how many were left out.",
+        "Maximum bytes of payloads in the history of one action; beyond it, each line has only the number of bytes.",
     )
     output_limit: int = option(
         8 * 1024 * 1024,
         validators.positive_integer,
-        "Bytes of the output of one action's commands that are kept: of more, the beginning and the end.",
+        "Maximum bytes of stored command output of one action; of longer output the beginning and the end are kept.",
     )
     finished_limit: int = option(
-        1000, validators.positive_integer, "How many finished actions a list shows, the newest."
+        1000, validators.positive_integer, "Maximum number of finished actions in a list, newest first."
     )
     prune_interval: float = option(
-        3600.0, validators.positive_number, "Seconds between removals of old finished actions."
+        3600.0, validators.positive_number, "Seconds between two removals of old finished actions."
     )
-    prune_keep: int = option(100, validators.natural, "How many finished actions are kept, the newest.")
-    prune_limit: int = option(500, validators.positive_integer, "How many finished actions one removal takes at most.")
+    prune_keep: int = option(100, validators.natural, "How many of the newest finished actions are kept.")
+    prune_limit: int = option(
+        500, validators.positive_integer, "Maximum number of finished actions that one removal deletes."
+    )
     approval: tuple[str, ...] = option(
         (),
         validators.texts,
-        "Kinds, * allowed, that wait until another identity with the permission approve approves the action.",
+        "Kinds, * allowed, that need an approval by another identity with the permission approve.",
         '["database_delete", "stack_reboot"]',
     )
     resume_within: float = option(
         86400.0,
         validators.not_negative,
-        "Seconds without an agent after which, if the host has booted since, waiting actions fail instead of running: "
-        "the disk may come from a snapshot. 0: they always run.",
+        "If the host was booted and no agent ran for this many seconds, waiting actions fail instead of running: the "
+        "disk may come from a snapshot. 0: they always run.",
     )
     timeouts: Mapping[str, float] = option(
         dict,
         validators.table_of(validators.positive_number),
-        "Seconds an action of a kind may run, by kind.",
+        "Time limit of an action in seconds, by kind.",
         example="{ deploy = 3600 }",
     )

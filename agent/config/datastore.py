@@ -13,23 +13,27 @@ from agent.config.option import option, required, subtables, table
 
 @dataclass(frozen=True)
 class Service:
-    """The datastore's own service, and what supervises it."""
+    """The service of the datastore and its supervisor."""
 
-    supervisor: str = option("systemd", validators.one_of("systemd", "commands"), "Who starts and stops it.")
+    supervisor: str = option("systemd", validators.one_of("systemd", "commands"), "What starts and stops the service.")
     unit: str | None = option(None, validators.text, "The unit, for systemd.", '"postgresql@15-main.service"')
     pid: tuple[str, ...] = option(
         (),
         validators.command,
-        "Prints the main pid while it runs, for commands.",
+        "For commands: prints the main pid while the service runs.",
         '["pidof", "-s", "redis-server"]',
     )
     start: tuple[str, ...] = option(
-        (), validators.command, "Starts it, for commands.", '["/etc/init.d/redis", "start"]'
+        (), validators.command, "For commands: starts the service.", '["/etc/init.d/redis", "start"]'
     )
-    stop: tuple[str, ...] = option((), validators.command, "Stops it, for commands.", '["/etc/init.d/redis", "stop"]')
-    attempts: int = option(30, validators.positive_integer, "How many times to look whether it is up (or down).")
-    interval: float = option(1.0, validators.positive_number, "Seconds between two looks.")
-    timeout: float = option(60.0, validators.positive_number, "Seconds one command of the supervisor may take.")
+    stop: tuple[str, ...] = option(
+        (), validators.command, "For commands: stops the service.", '["/etc/init.d/redis", "stop"]'
+    )
+    attempts: int = option(
+        30, validators.positive_integer, "How many times the agent checks whether the service is up (or down)."
+    )
+    interval: float = option(1.0, validators.positive_number, "Seconds between two checks.")
+    timeout: float = option(60.0, validators.positive_number, "Timeout of one command of the supervisor, in seconds.")
 
     def __post_init__(self) -> None:
         needed = ("unit",) if self.supervisor == "systemd" else ("pid", "start", "stop")
@@ -40,57 +44,69 @@ class Service:
 
 @dataclass(frozen=True)
 class Peer:
-    """Another server of the same group, which this one may follow: `primary` of an action names it."""
+    """Another server of the same group. The argument `primary` of an action names it."""
 
-    url: str = required(validators.text, "How the agent connects to it.", '"postgresql://agent@10.0.0.2:5432/postgres"')
+    url: str = required(
+        validators.text,
+        "The address and user of the server, for the agent.",
+        '"postgresql://agent@10.0.0.2:5432/postgres"',
+    )
     password_file: Path | None = option(
-        None, validators.secret_file, "A file that holds that user's password alone.", '"/etc/agent/peer.password"'
+        None, validators.secret_file, "A file with only the password of that user.", '"/etc/agent/peer.password"'
     )
     replication_user: str | None = option(
         None,
         validators.text,
-        "The account that this server replicates with; the user of the url by default.",
+        "The account that this server replicates with; default: the user of the url.",
         '"replicator"',
     )
     replication_password_file: Path | None = option(
         None,
         validators.secret_file,
-        "A file that holds the password of replication_user alone.",
+        "A file with only the password of replication_user.",
         '"/etc/agent/replicator.password"',
     )
 
 
 @dataclass(frozen=True)
 class Datastore:
-    """The datastore itself."""
+    """The database server of this node."""
 
     kind: str = required(
         validators.one_of("postgresql", "mysql", "redis", "mongodb"),
-        "Which server it is; mysql is MariaDB too.",
+        "The database server; mysql includes MariaDB.",
         '"redis"',
     )
-    url: str = required(validators.text, "How the agent connects to it.", '"unix:///run/redis/redis.sock"')
-    password_file: Path | None = option(
-        None, validators.secret_file, "A file that holds the password alone.", '"/etc/agent/redis.password"'
+    url: str = required(
+        validators.text, "The address and user of the server, for the agent.", '"unix:///run/redis/redis.sock"'
     )
-    timeout: float = option(30.0, validators.positive_number, "Seconds one command to it may take.")
+    password_file: Path | None = option(
+        None, validators.secret_file, "A file with only the password.", '"/etc/agent/redis.password"'
+    )
+    timeout: float = option(30.0, validators.positive_number, "Timeout of one command to the server, in seconds.")
     primary: str | None = option(
-        None, validators.text, "Whom a resync follows, where the replica does not know it.", '"redis://10.0.0.2:6379"'
+        None,
+        validators.text,
+        "The primary for a resync, if this server has no source configured.",
+        '"redis://10.0.0.2:6379"',
     )
     primary_password_file: Path | None = option(
         None,
         validators.secret_file,
-        "A file that holds the password for the primary alone.",
+        "A file with only the password for the primary.",
         '"/etc/agent/primary.password"',
     )
     data_directory: Path | None = option(
         None,
         validators.path,
-        "Where its data lies, for a resync of a server that is down.",
+        "The data directory, needed to resync a server that is down.",
         '"/var/lib/postgresql/15/main"',
     )
     programs: Path | None = option(
-        None, validators.path, "Where its programs lie, where PATH does not tell.", '"/usr/lib/postgresql/15/bin"'
+        None,
+        validators.path,
+        "The folder of the server's programs, if they are not on PATH.",
+        '"/usr/lib/postgresql/15/bin"',
     )
     peers: Mapping[str, Peer] = subtables(Peer, "db-2")
 
@@ -103,8 +119,8 @@ class ExternalArgument:
         validators.one_of("string", "integer", "number", "boolean", "list", "object"), "Its JSON type.", '"string"'
     )
     required: bool = option(False, validators.truth, "Whether the caller must give it.")
-    secret: bool = option(False, validators.truth, "Whether it is masked wherever it would be shown; strings only.")
-    description: str = option("", validators.text, "What it is, for people.", '"The table"')
+    secret: bool = option(False, validators.truth, "Whether the agent masks it everywhere; strings only.")
+    description: str = option("", validators.text, "A description for people.", '"The table"')
 
     def __post_init__(self) -> None:
         if self.secret and self.type != "string":
@@ -128,16 +144,16 @@ class ExternalAction:
     """An action of your own, as a pair of commands: kind `external.NAME`."""
 
     action: tuple[str, ...] = required(
-        validators.command, "Starts it and returns at once.", '["/usr/local/bin/vacuum", "start"]'
+        validators.command, "Starts the work and returns at once.", '["/usr/local/bin/vacuum", "start"]'
     )
     check: tuple[str, ...] = required(
-        validators.command, "Prints how it stands, as JSON.", '["/usr/local/bin/vacuum", "check"]'
+        validators.command, "Prints the state of the work, as JSON.", '["/usr/local/bin/vacuum", "check"]'
     )
-    description: str = option("", validators.text, "What it does, for people.", '"Vacuum every table"')
+    description: str = option("", validators.text, "A description for people.", '"Vacuum every table"')
     args: Mapping[str, ExternalArgument] | None = option(
         None,
         arguments,
-        "Its arguments, each with type, required and secret. Without it any JSON is taken, and nothing is masked.",
+        "The arguments, each with type, required and secret. Without args any JSON is accepted, and nothing is masked.",
         '{ table = { type = "string", required = true }, password = { type = "string", secret = true } }',
     )
     unit: str | None = option(
@@ -146,5 +162,5 @@ class ExternalAction:
         "The template that the commands start as NAME@<action id>.service; `agentctl polkit` permits that.",
         '"vacuum@.service"',
     )
-    timeout: float = option(60.0, validators.positive_number, "Seconds each of the two commands may take.")
+    timeout: float = option(60.0, validators.positive_number, "Timeout of each of the two commands, in seconds.")
     interval: float = option(1.0, validators.positive_number, "Seconds between two checks.")

@@ -20,10 +20,10 @@ class Host:
     reboot: tuple[str, ...] = option(
         (),
         validators.command,
-        "Reboots this host; without it there is no `stack_reboot`.",
+        "Reboots this host; without it `stack_reboot` is not offered.",
         '["systemctl", "--no-ask-password", "reboot"]',
     )
-    reboot_timeout: float = option(300.0, validators.positive_number, "Seconds in which a reboot must have begun.")
+    reboot_timeout: float = option(300.0, validators.positive_number, "Seconds in which the reboot must begin.")
     timeout: float = option(60.0, validators.positive_number, "Seconds in which a unit must be up again, or paused.")
 
 
@@ -33,40 +33,43 @@ class Application:
 
     repository: str = required(
         validators.repository,
-        "Where git fetches it from, branches and tags; neither submodules nor Git LFS.",
+        "The git repository, for its branches and tags; submodules and Git LFS are not supported.",
         '"https://git.example.com/shop.git"',
     )
     path: Path = required(
-        validators.absolute_path, "Where its releases lie, and `current`, the link to the one in use.", '"/srv/shop"'
+        validators.absolute_path,
+        "The folder of the releases and of `current`, the link to the release in use.",
+        '"/srv/shop"',
     )
-    ref: str = option(
-        "main", validators.git_ref, "What is deployed unless the caller says: a branch, a tag or a commit."
-    )
+    ref: str = option("main", validators.git_ref, "The default branch, tag or commit to deploy.")
     services: tuple[str, ...] = option(
         (),
         validators.units,
-        "The units that run it, restarted after the switch.",
+        "The units of the application, restarted after the switch.",
         '["shop@1.service", "shop@2.service"]',
     )
     strategy: str = option(
-        "rolling", validators.one_of("rolling", "parallel", "none"), "How they are restarted unless the caller says."
+        "rolling", validators.one_of("rolling", "parallel", "none"), "How the units are restarted by default."
     )
     before: tuple[tuple[str, ...], ...] = option(
-        (), validators.commands, "Commands run in the new release before the switch.", '[["/usr/bin/make", "build"]]'
+        (), validators.commands, "Commands to run in the new release before the switch.", '[["/usr/bin/make", "build"]]'
     )
     after: tuple[tuple[str, ...], ...] = option(
-        (), validators.commands, "Commands run in the new release once its units are up.", '[["/usr/bin/make", "warm"]]'
+        (),
+        validators.commands,
+        "Commands to run in the new release when its units are up.",
+        '[["/usr/bin/make", "warm"]]',
     )
     health: tuple[str, ...] = option(
         (),
         validators.command,
-        "Succeeds once the unit that $AGENT_UNIT names is healthy; tried until it does.",
+        "A command that succeeds when the unit $AGENT_UNIT is healthy; repeated until it succeeds.",
         '["/usr/local/bin/shop-is-healthy"]',
     )
     health_timeout: float = option(
         60.0, validators.positive_number, "Seconds in which a restarted unit must be up and healthy."
     )
-    timeout: float = option(600.0, validators.positive_number, "Seconds that git, and each command, may take.")
+    timeout: float = option(600.0, validators.positive_number, "Timeout of git and of each command, in seconds.")
     keep: int = option(5, validators.positive_integer, "How many releases are kept.")
     ssh_key: Path | None = option(
         None, validators.secret_file, "The private key for the repository.", '"credential:shop-key"'
@@ -74,23 +77,25 @@ class Application:
     known_hosts: Path | None = option(
         None,
         validators.known_hosts,
-        "The hosts that ssh knows, in place of those that the agent's user does.",
+        "The host keys for ssh, in place of those of the agent's user.",
         '"/etc/agent/known_hosts"',
     )
     credentials: Path | None = option(
         None,
         validators.secret_file,
-        "User and password for the repository, a line of git's credential store.",
+        "User and password for the repository, as a line of git's credential store.",
         '"credential:shop-git"',
     )
     hook_secret: Path | None = option(
         None,
         validators.secret_file,
-        "A file with the secret that hooks are signed with; without it there is no hook.",
+        "A file with the secret that signs hooks; without it the application has no hook.",
         '"credential:shop-hook"',
     )
     hook_refs: tuple[str, ...] = option(
-        ("refs/heads/main",), validators.texts, "Which refs a hook deploys, as globs; a push to another is ignored."
+        ("refs/heads/main",),
+        validators.texts,
+        "Globs of the refs that a hook deploys; pushes to other refs are ignored.",
     )
 
 
@@ -99,19 +104,22 @@ class Cache:
     """A cache that `clear_caches` clears, by its name."""
 
     kind: str = required(
-        validators.one_of("redis", "memcached", "folder"), "What it is; redis is Valkey too.", '"redis"'
+        validators.one_of("redis", "memcached", "folder"), "The cache server; redis includes Valkey.", '"redis"'
     )
     url: str | None = option(
-        None, validators.text, "Where it listens, for redis and memcached.", '"unix:///run/redis/cache.sock"'
+        None, validators.text, "For redis and memcached: the address.", '"unix:///run/redis/cache.sock"'
     )
-    databases: tuple[int, ...] = option((0,), validators.naturals, "The databases that are cleared, for redis.")
+    databases: tuple[int, ...] = option((0,), validators.naturals, "For redis: the databases to clear.")
     password_file: Path | None = option(
-        None, validators.secret_file, "A file that holds the password alone, for redis.", '"credential:cache"'
+        None, validators.secret_file, "For redis: a file with only the password.", '"credential:cache"'
     )
     path: Path | None = option(
-        None, validators.absolute_path, "The folder; it stays, what is in it goes.", '"/var/cache/shop"'
+        None,
+        validators.absolute_path,
+        "For folder: the folder; its content is deleted, the folder stays.",
+        '"/var/cache/shop"',
     )
-    timeout: float = option(30.0, validators.positive_number, "Seconds that one command to it may take.")
+    timeout: float = option(30.0, validators.positive_number, "Timeout of one command to the cache, in seconds.")
 
     def __post_init__(self) -> None:
         needed, check = CACHES[self.kind]
@@ -136,7 +144,8 @@ class Maintenance:
     flag: Path | None = option(
         None,
         validators.absolute_path,
-        "The file that is there while it is on; beside agent.db unless set. Below /run a reboot would remove it.",
+        "The file that exists while maintenance mode is on; default: beside agent.db. A reboot removes a file below "
+        "/run.",
         '"/srv/503"',
     )
     on: tuple[tuple[str, ...], ...] = option(
@@ -148,10 +157,10 @@ class Maintenance:
     holds: tuple[str, ...] = option(
         (),
         validators.texts,
-        "Kinds that wait in the queue while it is on, as globs; never maintenance_mode itself.",
+        "Globs of the kinds that are held while maintenance mode is on; never maintenance_mode itself.",
         '["database_*", "deploy"]',
     )
-    timeout: float = option(60.0, validators.positive_number, "Seconds that each command may take.")
+    timeout: float = option(60.0, validators.positive_number, "Timeout of each command, in seconds.")
 
 
 @dataclass(frozen=True)
@@ -161,14 +170,14 @@ class Containers:
     engine: str = option(
         "unix:///run/docker.sock",
         validators.server_url("unix", "tcp"),
-        "Where its API listens; through tcp://127.0.0.1:PORT, which is never encrypted, everybody on the host is root.",
+        "The address of its API. tcp://127.0.0.1:PORT is not encrypted and makes every user of the host root.",
     )
     label: str = option(
-        "com.docker.compose.service", validators.text, "The label of a container that names the service it belongs to."
+        "com.docker.compose.service", validators.text, "The label of a container with the name of its service."
     )
-    stop_timeout: int = option(10, validators.natural, "Seconds that a container gets to end before it is killed.")
+    stop_timeout: int = option(10, validators.natural, "Seconds that a container has to end before it is killed.")
     timeout: float = option(
-        60.0, validators.positive_number, "Seconds that one call to the engine may take beyond that."
+        60.0, validators.positive_number, "Timeout of one call to the engine, in seconds, in addition to stop_timeout."
     )
 
 
@@ -187,13 +196,15 @@ class NamedProcess:
     pid_file: Path | None = option(
         None,
         validators.absolute_path,
-        "Holds the pid of the process that leads the group, where there is no unit.",
+        "Without a unit: a file with the pid of the leader of the process group.",
         '"/run/worker.pid"',
     )
     restart: tuple[str, ...] = option(
-        (), validators.command, "Restarts it, for a pid file.", '["/etc/init.d/worker", "restart"]'
+        (), validators.command, "For a pid file: restarts the processes.", '["/etc/init.d/worker", "restart"]'
     )
-    timeout: float = option(60.0, validators.positive_number, "Seconds in which it must be up again, or paused.")
+    timeout: float = option(
+        60.0, validators.positive_number, "Seconds in which the processes must be up again, or paused."
+    )
 
     def __post_init__(self) -> None:
         if self.unit is None and self.pid_file is None:
@@ -216,7 +227,9 @@ class Callbacks:
     """The receivers of callbacks: each gets the events of all actions."""
 
     urls: tuple[str, ...] = required(
-        validators.urls, "Where each is sent as an AsyncAction.", '["https://orchestrator.example.com/actions"]'
+        validators.urls,
+        "The receivers; each callback is an AsyncAction.",
+        '["https://orchestrator.example.com/actions"]',
     )
     events: tuple[str, ...] = option(
         ("action.final",),
@@ -224,16 +237,19 @@ class Callbacks:
         f"Which events are sent, * allowed: {', '.join(EVENTS)}.",
     )
     secret: Path | None = option(
-        None, validators.secret_file, "A file with the secret that they are signed with.", '"credential:callbacks"'
+        None, validators.secret_file, "A file with the secret that signs the callbacks.", '"credential:callbacks"'
     )
     previous_secret: Path | None = option(
         None,
         validators.secret_file,
-        "A file with the former secret while receivers change to the new one: webhook-signature has both signatures.",
+        "A file with the previous secret while receivers change to the new one: webhook-signature then has both "
+        "signatures.",
         '"credential:callbacks-previous"',
     )
-    timeout: float = option(10.0, validators.positive_number, "Seconds that a receiver gets to answer.")
-    keep: float = option(86400.0, validators.positive_number, "Seconds that one which cannot be delivered is retried.")
+    timeout: float = option(10.0, validators.positive_number, "Timeout of one delivery, in seconds.")
+    keep: float = option(
+        86400.0, validators.positive_number, "Seconds that an undelivered callback is retried before it is dropped."
+    )
 
     def __post_init__(self) -> None:
         if self.previous_secret is not None and self.secret is None:

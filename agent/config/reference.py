@@ -9,9 +9,9 @@ from typing import Any
 from agent import config
 
 HEAD = """\
-# The configuration of the agent, with every option. What is set here is its default;
-# what has none, or belongs to a table that is not there by default, is commented out.
-# Read from $AGENT_CONFIG, else ./agent.toml, else /etc/agent/agent.toml; the shipped unit reads the latter alone.
+# The configuration of the agent, with every option. An option that is set here has its default.
+# Options without a default, and tables that do not exist by default, are commented out.
+# Read from $AGENT_CONFIG, else ./agent.toml, else /etc/agent/agent.toml; the shipped unit reads only the last one.
 # AGENT_DB and AGENT_BIND override agent.db and api.bind. `agentctl config check` checks it.
 """
 

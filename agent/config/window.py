@@ -33,7 +33,9 @@ class Window:
 
     kinds: tuple[str, ...] = required(validators.texts, "The kinds, * allowed.", '["stack_reboot", "deploy"]')
     hours: str = required(
-        hours, "From when to when, local time; past midnight it is open on the day after.", '"22:00-05:00"'
+        hours,
+        "Begin and end, local time; a window past midnight belongs to the day on which it opens.",
+        '"22:00-05:00"',
     )
     days: tuple[str, ...] = option(DAYS, days, "The days on which it opens.")
 

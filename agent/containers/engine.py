@@ -22,7 +22,7 @@ SHORT_ID = 12
 """Digits of an id that stand for it. Fewer might be the name of a container that is gone: `db`, `cafe`."""
 BROKEN = (ConnectionError, FileNotFoundError, HTTPException)
 """What an engine that is being restarted causes, also where it has accepted the connection."""
-NO_ANSWER = "did not answer within {:g} s; what it was asked may yet take effect"
+NO_ANSWER = "did not answer within {:g} s; the request may still take effect"
 
 Answer = TypeVar("Answer")
 
@@ -246,7 +246,7 @@ def _reason(error: BaseException, allowed: float) -> str:
             return NO_ANSWER.format(allowed)
         if isinstance(each, OSError) and each.strerror:
             return f"cannot be reached: {each.strerror}"
-    return f"cannot be asked: {error}"
+    return f"cannot be queried: {error}"
 
 
 def _is_lost(error: BaseException) -> bool:

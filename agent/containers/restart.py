@@ -135,7 +135,7 @@ def _unproved(container: Container, seen_for: float, rest: LeftOverProcesses) ->
 
 def _refuse_what_will_not_come(container: Container, progress: Progress, timeout: float) -> None:
     if not container.up:
-        raise EngineFailed(f"the container {container.name} was restarted and has ended: {container.message}")
+        raise EngineFailed(f"the container {container.name} was restarted and has exited: {container.message}")
     if container.health == "unhealthy":
         raise EngineFailed(f"the container {container.name} was restarted and is unhealthy")
     if clock.monotonic() - progress["since"] > timeout:

@@ -253,7 +253,7 @@ class Datastore(ABC):
     def plan_promote(self, request: PromoteRequest) -> Plan:
         """What `promote` would do now."""
         if self.is_dirty():
-            return plan.refuse("the data of this server is not whole, so it cannot be a primary", "resync it first")
+            return plan.refuse("the data of this server is incomplete, so it cannot be a primary", "resync it first")
         role = self.role()
         if role.leads:
             return plan.nothing("this server is a primary already")

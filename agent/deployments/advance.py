@@ -53,9 +53,9 @@ def _failed(deployment: Deployment, error: str) -> Progress:
     _sweep(deployment)
     if not deployment.is_switched:
         _remove_release(deployment)
-        return give_up(progress, "; nothing was switched")
+        return give_up(progress, "; `current` was not switched")
     if progress.previous_release is None:
-        return give_up(progress, "; there is no release before this one to go back to")
+        return give_up(progress, "; there is no previous release")
     return progress.then("switch back")
 
 

@@ -72,8 +72,8 @@ class Deployment:
         ref = self.progress.git_ref
 
         def reason(outcome: CommandResult) -> str:
-            why = self.mirror.why(outcome.stdout) if outcome.ended is None else "it took too long and was ended"
-            return f"git could not {verb} {ref} of {self.application.repository}: {why}"
+            why = self.mirror.why(outcome.stdout) if outcome.ended is None else "timed out and was ended"
+            return f"git cannot {verb} {ref} of {self.application.repository}: {why}"
 
         env, cwd, title = self.mirror.environment(), self.application.path, f"$ git {verb} {ref}"
         try:

@@ -168,9 +168,9 @@ def _storable(outcome: StepResult) -> StepResult:
         raise TypeError("the step returned neither Running, Done nor Failed")
     if isinstance(outcome, Running):
         if not isinstance(outcome.after, int | float):
-            raise TypeError("the step returned seconds that are no number")
+            raise TypeError("the step returned `after` that is not a number")
     elif not isinstance(outcome.message, str):
-        raise TypeError("the step returned a message that is no text")
+        raise TypeError("the step returned a message that is not a string")
     if too_deep(encoding.dumps(outcome.payload).encode()):
         raise ValueError(f"the step returned a payload nested deeper than {DEPTH} levels")
     return outcome

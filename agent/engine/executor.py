@@ -45,7 +45,7 @@ class Executor:
     @property
     def place(self) -> str:
         """Which process runs the queue, for people."""
-        return "runs the queue" if self._lock.held else f"leaves the queue to the process {self._lock.holder()}"
+        return "runs the queue" if self._lock.held else f"standby: process {self._lock.holder()} runs the queue"
 
     def start(self) -> None:
         """Begin to run the queue, in a thread of its own."""
@@ -119,7 +119,7 @@ class Executor:
         try:
             return self._lock.held or self._lock.take()
         except OSError as error:
-            raise StoreUnavailable("the lock cannot be taken", layers=[str(error)]) from error
+            raise StoreUnavailable("the lock cannot be acquired", layers=[str(error)]) from error
 
     def _execute(self, execution: Execution) -> Execution | None:
         """Take the steps of an action until it is final; returns the next one, claimed by the same commit."""

@@ -52,7 +52,7 @@ class Health:
 
     def _look_at_engine(self) -> Part:
         if self._engine.stopping.is_set():
-            return Part(False, "stops: no further action starts here")
+            return Part(False, "is stopping: starts no further action")
         if (age := self._engine.seconds_since_tick) > self._late:
             return Part(False, f"has not looked at the queue for {age:.0f} s")
         return Part(True, self._engine.executes)

@@ -75,7 +75,7 @@ JobStatus = RunningJob | ExitedJob | LostJob
 def lost_if_stopped(status: JobStatus) -> JobStatus:
     """The same, but lost where the job was signalled: for callers that never do so and continue the work."""
     if isinstance(status, ExitedJob) and status.ended == "stopped":
-        return LostJob("it was ended from outside, for example by a shutdown of the host", status.output, status.note)
+        return LostJob("the job was ended by another program or a shutdown of the host", status.output, status.note)
     return status
 
 

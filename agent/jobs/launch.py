@@ -45,14 +45,14 @@ def launch(job: Job) -> None:
         if why_not is None:
             done = poll(lambda: job.claimed, START_WAIT)
         else:
-            process = _start_child(job, f"runs as a child of the agent, as {why_not}" if why_not else "")
+            process = _start_child(job, f"runs as a child of the agent, because {why_not}" if why_not else "")
             ended = process.poll
             done = poll(lambda: job.claimed or ended() is not None, START_WAIT) and job.claimed
     except OSError as error:
         job.withdraw(f"no runner could be started: {error.strerror}")
         return
     if not done:
-        job.withdraw("its runner did not start; it has not run")
+        job.withdraw("the runner did not start; the command has not run")
     if process is not None:  # Without a wait it stays a zombie.
         threading.Thread(target=process.wait, name=f"job {job.name}", daemon=True).start()
 

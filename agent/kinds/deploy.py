@@ -248,7 +248,7 @@ class Deploy(Kind):
             "release": str(self._applications[name].path / str(progress.release)),
             "services": [{"unit": each["unit"], "pid": each["pid"]} for each in progress.services if each["unit"]],
         }
-        left = f"; could not remove {', '.join(progress.left)}" if progress.left else ""
+        left = f"; not removed: {', '.join(progress.left)}" if progress.left else ""
         return Done(result, f"{name} is deployed at {progress.git_ref}, commit {progress.git_hash}{left}")
 
 
@@ -272,7 +272,7 @@ def _overtaken(step: Step, progress: Progress) -> Done:
     }
     why = f"{ref} points to commit {tip} by now" if tip else f"{ref} no longer exists"
     message = f"commit {progress.git_ref} was overtaken and is not deployed: {why}"
-    return Done(result, f"{message}; {progress.application} is left as it is")
+    return Done(result, f"{message}; {progress.application} is unchanged")
 
 
 def _stands(progress: Progress) -> Json:

@@ -43,7 +43,7 @@ def left(payload: Json, left_of_one: Callable[[Json], str]) -> str:
     begun = [each for each in payload["services"] if each["payload"] is not None]
     waiting = [each for each in payload["services"] if each["payload"] is None]
     parts = [f"{each['service']}: {left_of_one(each['payload'])}" for each in begun]
-    return "; ".join([*parts, *([f"not begun: {_names(waiting)}"] if waiting else [])])
+    return "; ".join([*parts, *([f"not started: {_names(waiting)}"] if waiting else [])])
 
 
 def _others(services: Sequence[Json], index: int) -> list[str]:

@@ -105,9 +105,7 @@ class MaintenanceMode(Kind):
 
     @classmethod
     def left(cls, payload: Json) -> str:
-        return (
-            f"{payload['ran']} of {payload['of']} commands were run, and the flag is where it was: {payload['state']}"
-        )
+        return f"{payload['ran']} of {payload['of']} commands were run, and the flag is unchanged: {payload['state']}"
 
     def _begin(self, step: Step) -> StepResult:
         """Record the intended change before the flag or any command changes something."""

@@ -84,7 +84,7 @@ class OnProcesses(OnServer):
         if paused is None and not self.starts:
             return refuse(f"{name} is not running", f"start {name} first")
         if self.is_so(paused):
-            return nothing(f"{name} is as wanted already")
+            return nothing(f"{name} is already in the wanted state")
         return Plan(self.would, f"would {self.verb} {name}", steps=[f"{self.verb} {name}"])
 
     def is_so(self, paused: bool | None) -> bool:

@@ -74,7 +74,7 @@ class Reach(OnService):
         if self.reached(status):
             return nothing(self.wanted, facts=facts)
         return Plan(
-            self.would, f"{subject} would be asked to {self.verb}", steps=[f"{self.verb} {subject}"], facts=facts
+            self.would, f"{subject} would get the request to {self.verb}", steps=[f"{self.verb} {subject}"], facts=facts
         )
 
     def reached(self, status: Status) -> bool:
@@ -117,7 +117,7 @@ class Reach(OnService):
 
     @classmethod
     def left(cls, payload: Json) -> str:
-        return f"at the last look {payload['message']}"
+        return f"last state: {payload['message']}"
 
     def _next(self, step: Step, attempt: int) -> tuple[Status, bool]:
         """The last check of this step, and whether it is final. Only the first step sends the request."""
@@ -141,10 +141,10 @@ class Reach(OnService):
     def _failed(self, attempt: int, status: Status, waited: float) -> Failed:
         subject, looked = self._supervisor.subject, attempt * self._service.interval
         if self.given_up(status):
-            why = f"{subject} was asked to {self.verb}, but {self.otherwise}: {status.message}"
+            why = f"{subject} got the request to {self.verb}, but {self.otherwise}: {status.message}"
         else:
             why = (
-                f"{subject} was asked to {self.verb}, but after {attempt} looks over {looked:g} s "
+                f"{subject} got the request to {self.verb}, but after {attempt} checks over {looked:g} s "
                 f"{self.otherwise}: {status.message}"
             )
         log = self._supervisor.journal(looked + waited + LOG_BEFORE)

@@ -39,8 +39,8 @@ class StopStore(Kind):
         except DatastoreError as error:
             return refuse(str(error), "check datastore.url")
         if not up:
-            return nothing(f"the store is down already: nothing listens at {address}")
-        return Plan(Would.DISRUPT, f"the datastore at {address} would shut itself down", steps=[f"shut down {address}"])
+            return nothing(f"the datastore is down already: nothing listens at {address}")
+        return Plan(Would.DISRUPT, f"the datastore at {address} would shut down", steps=[f"shut down {address}"])
 
     def step(self, step: Step) -> StepResult:
         try:
@@ -57,7 +57,7 @@ class StopStore(Kind):
     def _down(self, step: Step, why: str) -> StepResult:
         """While its service runs, the server is starting or ending, or listens at another address than the URL's."""
         if not self._service_runs(step):
-            message = f"the store is down already: {why}"
+            message = f"the datastore is down already: {why}"
             return Done({"message": message}, message)
         now = clock.monotonic()
         # A time in the future was recorded before a reboot.

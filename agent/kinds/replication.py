@@ -124,7 +124,7 @@ class DisableReplication(OnReplica):
         return self.datastore.plan_disable_replication()
 
     def act(self, step: Step) -> StepResult:
-        return self.done("this server follows no source any more", self.datastore.disable_replication(step.stop))
+        return self.done("this server no longer follows a source", self.datastore.disable_replication(step.stop))
 
     def act_again(self, step: Step) -> StepResult:
         return self.begin(step)

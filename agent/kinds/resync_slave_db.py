@@ -123,7 +123,7 @@ class Resync(OnReplica):
     @classmethod
     def left(cls, payload: Json) -> str:
         phase = payload["phase"]
-        return f"it was in the phase {phase}: the server may be stopped and its data not whole, resync it again"
+        return f"it was in the phase {phase}: the server may be stopped and its data incomplete: resync it again"
 
     def _look(self, job: Job, step: Step) -> StepResult:
         status = lost_if_stopped(job.await_end(PATIENCE, step.stop))
@@ -140,7 +140,7 @@ class Resync(OnReplica):
         message = "; ".join(filter(None, (_why(status, report), self._recovered())))
         dirty = self.datastore.is_dirty()
         if dirty:
-            message = f"{message}; the data is not whole, resync it again"
+            message = f"{message}; the data is incomplete: resync it again"
         return failed(message, dirty=dirty, phase=report.phase or None)
 
     def _recovered(self) -> str | None:

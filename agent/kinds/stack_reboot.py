@@ -105,7 +105,10 @@ class RebootServer(OnServer):
             return Running(payload, after=pause_after(passed))
         if refusal:
             return failed(refusal)
-        asked = {"asked": "was asked to", "perhaps asked": "may have been asked to, before the agent was interrupted"}
+        asked = {
+            "asked": "was asked to",
+            "perhaps asked": "may have received the request to reboot before the agent was interrupted",
+        }
         return failed(f"this server {asked[payload['phase']]}, but has not rebooted in {self._reboot_timeout:g} s")
 
 

@@ -103,7 +103,7 @@ def held(action: Held) -> None:
 
 def cancel_asked(action: Action, user: str) -> None:
     fields = _of(action) | {"user": user}
-    _log(INFO, "action.cancel_requested", f"{ACTION} is asked to stop by %(user)s", fields)
+    _log(INFO, "action.cancel_requested", f"{ACTION}: cancel requested by %(user)s", fields)
 
 
 def approved(action: Action) -> None:
@@ -112,7 +112,7 @@ def approved(action: Action) -> None:
 
 
 def left_over_ended(action_id: str, pids: list[int]) -> None:
-    text = "action %(action_id)s: ended what a killed agent left running: %(pids)s"
+    text = "action %(action_id)s: ended processes left by a killed agent: %(pids)s"
     _log(WARNING, "action.left_over_ended", text, {"action_id": action_id, "pids": str(pids)})
 
 
@@ -130,7 +130,7 @@ def plan_raised(kind: str, error: BaseException) -> None:
 
 
 def executor_raised(error: BaseException) -> None:
-    text = "the executor raised %(error)s; it looks at the queue again at the next tick"
+    text = "the executor raised %(error)s; it continues at the next tick"
     _log(ERROR, "executor.raised", text, {"error": _raised(error)})
 
 
@@ -140,7 +140,7 @@ def executing(lock: str) -> None:
 
 def not_executing(lock: str, holder: str) -> None:
     text = (
-        "this process stores actions and executes none: process %(holder)s executes the queue of this database "
+        "this process stores actions but does not execute them: process %(holder)s executes the queue of this database "
         "(%(lock)s); it takes over when that process ends"
     )
     _log(WARNING, "queue.taken_by_another", text, {"holder": holder, "lock": lock})
@@ -152,7 +152,7 @@ def from_backup(failed: int, why: str) -> None:
 
 
 def store_unavailable(causes: list[str]) -> None:
-    text = "the database cannot be used now, trying again: %(cause)s"
+    text = "the database cannot be used now, retrying: %(cause)s"
     _log(ERROR, "database.unavailable", text, {"cause": "; ".join(causes)})
 
 
@@ -161,7 +161,7 @@ def pruned(count: int) -> None:
 
 
 def output_kept(cause: str) -> None:
-    text = "the output of removed actions cannot be removed, trying again later: %(cause)s"
+    text = "the output of removed actions cannot be deleted, retrying later: %(cause)s"
     _log(ERROR, "output.kept", text, {"cause": cause})
 
 
@@ -179,7 +179,7 @@ def request_failed(method: str, route: str, error: BaseException) -> None:
 
 
 def answer_broken_off(method: str, route: str, error: BaseException) -> None:
-    text = "the answer to %(method)s %(route)s broke off: %(error)s"
+    text = "the answer to %(method)s %(route)s was truncated: %(error)s"
     _log(ERROR, "answer.broken_off", text, {"method": method, "route": route, "error": _raised(error)})
 
 
@@ -189,17 +189,17 @@ def request_refused(status: int, error: str) -> None:
 
 
 def request_cut(seconds: float) -> None:
-    text = "a request was cut off: not all of it was there after %(seconds).0f seconds"
+    text = "a request was cut off: incomplete after %(seconds).0f seconds"
     _log(WARNING, "request.cut_off", text, {"seconds": seconds}, crowds)
 
 
 def body_refused() -> None:
-    text = "there is no room for more large bodies: the request that has waited longest for its body is refused"
+    text = "too many large request bodies: the oldest incomplete request is refused"
     _log(WARNING, "body.refused", text, {}, crowds)
 
 
 def connections_closed(peer: str, count: int) -> None:
-    text = "%(peer)s has %(count)d connections: the one that has waited longest is closed to make room"
+    text = "%(peer)s has %(count)d connections: its oldest idle connection is closed"
     _log(WARNING, "connection.closed", text, {"peer": peer, "count": count}, crowds)
 
 
@@ -218,7 +218,7 @@ def secret_unreadable(option: str, reason: str) -> None:
 
 
 def callers_not_authenticated(bind: str) -> None:
-    text = "callers are not authenticated: every process that reaches %(bind)s on this machine may schedule any action"
+    text = "callers are not authenticated: every local process that can connect to %(bind)s may schedule any action"
     _log(WARNING, "api.not_authenticated", text, {"bind": bind})
 
 
@@ -233,7 +233,7 @@ def every_certificate_may_all() -> None:
 
 
 def maintenance_in_memory(flag: str) -> None:
-    text = "maintenance mode ends with a reboot: its flag %(path)s lies in a file system that is kept in memory"
+    text = "maintenance mode ends with a reboot: its flag %(path)s is in a file system in memory"
     _log(WARNING, "maintenance.in_memory", text, {"path": flag})
 
 
@@ -246,19 +246,19 @@ def callbacks_not_signed() -> None:
 
 
 def tokens_not_read(reason: str, kept: int, seconds: float) -> None:
-    what = "no token is valid until the file is right"
+    what = "no token is valid until the file is corrected"
     if kept:
         what = f"the {kept} identities that can be read with certainty stay valid for {seconds:.0f} seconds, no other"
     _log(ERROR, "tokens.not_read", "%(reason)s; %(consequence)s", {"reason": reason, "consequence": what})
 
 
 def revocations_not_read(reason: str) -> None:
-    text = "%(reason)s; no certificate is accepted until the list is right"
+    text = "%(reason)s; no certificate is accepted until the list is corrected"
     _log(ERROR, "revocations.not_read", text, {"reason": reason})
 
 
 def configuration_kept(reason: str) -> None:
-    text = "reload: %(reason)s; the previous configuration stays in force"
+    text = "reload: %(reason)s; the previous configuration stays active"
     _log(ERROR, "configuration.kept", text, {"reason": reason})
 
 
@@ -271,24 +271,24 @@ def receiver_fails(url: str, reason: str) -> None:
 
 
 def receiver_answers(url: str) -> None:
-    _log(INFO, "receiver.recovered", "callbacks to %(receiver)s are taken again", {"receiver": _origin(url)})
+    _log(INFO, "receiver.recovered", "callbacks to %(receiver)s are accepted again", {"receiver": _origin(url)})
 
 
 def callbacks_dropped(url: str, count: int, keep: float) -> None:
-    text = "callbacks to %(receiver)s: %(count)d were not taken within %(seconds)g s and are dropped"
+    text = "callbacks to %(receiver)s: %(count)d were not accepted within %(seconds)g s and are dropped"
     _log(ERROR, "callbacks.dropped", text, {"receiver": _origin(url), "count": count, "seconds": keep})
 
 
 def subscription_ended(url: str, count: int) -> None:
     text = (
         "callbacks to %(receiver)s: the receiver answered 410, which ends its subscription; %(count)d are dropped. "
-        "Remove it from callbacks.urls, or begin again with: agentctl callbacks resume"
+        "Remove it from callbacks.urls, or resume it with: agentctl callbacks resume"
     )
     _log(WARNING, "receiver.ended", text, {"receiver": _origin(url), "count": count})
 
 
 def receiver_removed(url: str, count: int) -> None:
-    text = "callbacks to %(receiver)s: %(count)d are dropped, their URL is not configured any more"
+    text = "callbacks to %(receiver)s: %(count)d are dropped, their URL is no longer configured"
     _log(WARNING, "receiver.removed", text, {"receiver": _origin(url), "count": count})
 
 

@@ -225,7 +225,7 @@ class Child:
 def _identity(pid: int) -> Process:
     found = Process.of(pid)
     if found is None:  # No other code waits for our children.
-        raise CommandError(f"process {pid} was taken from us")
+        raise CommandError(f"process {pid} was already reaped")
     return found
 
 

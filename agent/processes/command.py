@@ -52,7 +52,7 @@ class CommandResult:
 
     def _ending(self) -> str:
         if self.status is None:
-            return f"was killed ({self.ended}) but has not gone away"
+            return f"was killed ({self.ended}) but is still running"
         if self.ended == "timeout":
             return "took too long and was ended"
         if self.ended is not None:
@@ -79,7 +79,7 @@ def run(
 ) -> CommandResult:
     """Run `argv` until it exits, and say how.
 
-    timeout, grace: seconds; when the time is over or `stop` is requested its process group gets
+    timeout, grace: seconds; when timeout or `stop` is requested its process group gets
         SIGTERM, and after `grace` SIGKILL. A stop that came before prevents the start.
     action: the action it works for, so that `end_left_over` finds it if we are killed meanwhile.
     version: the step it works for (see `Step`), so that its children are found though it died with us.

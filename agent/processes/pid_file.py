@@ -33,13 +33,13 @@ def process_in(path: Path) -> Process:
         why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
         raise PidFileInvalid(f"{path} cannot be read: {why}") from None
     if not words or not words[0].isdigit() or not 0 < int(words[0]) < 2**31:
-        raise PidFileInvalid(f"{path} holds no pid")
+        raise PidFileInvalid(f"{path} contains no pid")
     pid = int(words[0])
     process = Process.of(pid)
     if process is None or not process.alive:
-        raise NotRunning(f"{path} names pid {pid}, which does not run")
+        raise NotRunning(f"{path} contains pid {pid}, which is not running")
     if not _is_trusted(written_by, pid):
-        raise PidFileInvalid(f"{path} may be written by others than root and the user and group of pid {pid}")
+        raise PidFileInvalid(f"users other than root and the owner of pid {pid} may write {path}")
     return process
 
 
@@ -49,7 +49,7 @@ def group_of(process: Process) -> Group:
     if its is None or its.started != process.started:
         raise NotRunning(f"pid {process.pid} has ended")
     if ours is not None and its.group == ours.group:
-        raise PidFileInvalid(f"pid {process.pid} is in the process group of the agent itself")
+        raise PidFileInvalid(f"pid {process.pid} is in the agent's own process group")
     if its.group <= 1 or (init is not None and its.group == init.group):
         raise PidFileInvalid(f"pid {process.pid} is in the process group of init")
     # A leader that has ended leaves its number to the group.

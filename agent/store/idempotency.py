@@ -125,7 +125,7 @@ def find(connection: sqlite3.Connection, request: Request, fingerprint: bytes | 
     if before is None:
         return None
     if not _is_same(before, request, fingerprint or b""):
-        raise IdempotencyKeyReused("this Idempotency-Key came before with another kind or other arguments")
+        raise IdempotencyKeyReused("this Idempotency-Key was already used with another kind or other arguments")
     return str(before["action_id"])
 
 

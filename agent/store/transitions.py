@@ -260,4 +260,4 @@ def _payload(payload: Json) -> str | None:
 def _one(cursor: sqlite3.Cursor) -> None:
     # Another executor finished or claimed it: only possible where two executors run, which the lock forbids.
     if cursor.rowcount != 1:
-        raise RuntimeError("the action is not in the state that this executor left it in")
+        raise RuntimeError("another process changed the state of the action")

@@ -153,11 +153,11 @@ class OfPidFile(Processes):
         if isinstance(status, LostJob):
             raise SupervisorFailed(f"it is not known whether it was restarted, as {status.why}; {self._now()}")
         if clock.monotonic() - since > self._timeout:
-            raise SupervisorFailed(f"it is not up {self._timeout:g} s after its restart: {self._now()}")
+            raise SupervisorFailed(f"not up {self._timeout:g} s after its restart: {self._now()}")
 
     def _now(self) -> str:
         try:
-            return f"{self._path} names pid {pid_file.process_in(self._path).pid}, as before"
+            return f"{self._path} still contains pid {pid_file.process_in(self._path).pid}"
         except PidFileInvalid as error:
             return str(error)
 

@@ -35,13 +35,15 @@ def _refusal(error: AgentError) -> Response:
 
 def _framework_error(error: HTTPException) -> Response:
     status = error.code or 500
-    sentence = "there is no page at this address" if status == 404 else f"this address does not take {request.method}"
+    sentence = (
+        "there is no page at this address" if status == 404 else f"{request.method} is not allowed at this address"
+    )
     return _page(status, sentence if status in (404, 405) else error.name, error.name.replace(" ", ""))
 
 
 def _unexpected(error: Exception) -> Response:
     log.request_failed(request.method, str(request.url_rule), error)
-    return _page(500, "the agent failed to answer; its log says where", "InternalError")
+    return _page(500, "internal error: see the agent's log", "InternalError")
 
 
 def _page(status: int, sentence: str, variant: str) -> Response:

@@ -50,4 +50,8 @@ def state_field() -> fields.String:
 
 
 def outcome_field() -> fields.String:
-    return text("How it ended; null until it is final.", allow_none=True, validate=validate.OneOf(list(Outcome)))
+    return text(
+        "The reason of the end; null until the action is final.",
+        allow_none=True,
+        validate=validate.OneOf(list(Outcome)),
+    )

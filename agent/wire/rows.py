@@ -21,33 +21,33 @@ class ActionSummary(Schema):
 
     id = text("The action.")
     async_action_id = number("Its id as an AsyncAction; accepted wherever the id is.", attribute="seq")
-    kind = text("What it does.")
+    kind = text("The kind of the action.")
     state = state_field()
     outcome = outcome_field()
     user = text("The e-mail of the caller.")
-    requester = text("The channel that it came by.", validate=validate.OneOf(list(Requester)))
-    reason = text("Why it was asked for: the header Action-Reason.", allow_none=True)
-    created_ts = timestamp("When the request came.")
-    scheduled_ts = timestamp("When it was stored.")
-    started_ts = timestamp("When its execution began.", allow_none=True)
-    finished_ts = timestamp("When it became final.", allow_none=True)
-    not_before = timestamp("It does not start before.", allow_none=True)
-    not_after = timestamp("It fails as expired if it has not started by then.", allow_none=True)
-    approved_by = text("Who approved it; null where it has no approval.", allow_none=True)
+    requester = text("The channel of the request.", validate=validate.OneOf(list(Requester)))
+    reason = text("The reason of the action: the header Action-Reason.", allow_none=True)
+    created_ts = timestamp("When the request arrived.")
+    scheduled_ts = timestamp("When the action was stored.")
+    started_ts = timestamp("When the action started.", allow_none=True)
+    finished_ts = timestamp("When the action ended.", allow_none=True)
+    not_before = timestamp("The action does not start before this time.", allow_none=True)
+    not_after = timestamp("The action fails as expired if it has not started by this time.", allow_none=True)
+    approved_by = text("The identity that approved the action; null without an approval.", allow_none=True)
 
 
 class ActionSchema(ActionSummary):
     """An action."""
 
-    headers = mapping("The request's headers less transport and secrets.", values=fields.String())
+    headers = mapping("The recorded headers of the request.", values=fields.String())
     args = anything("The arguments, secrets masked.")
     state_payload = anything("The payload of the last step.")
-    message = text("How it ended, in one sentence.", allow_none=True)
+    message = text("The result in one sentence.", allow_none=True)
     request_id = text(
         "X-Request-Id of the call; null for actions of older agents.", allow_none=True, attribute="x_request_id"
     )
     traceparent = text("Span of the call, as W3C Trace Context; null for actions of older agents.", allow_none=True)
-    held = fields.String(metadata={"description": "Why it waits though it may be the oldest; only while it does."})
+    held = fields.String(metadata={"description": "The reason why the action is held; only while it is held."})
 
 
 class Resource(Schema):
@@ -60,10 +60,12 @@ class Resource(Schema):
 class ListItem(ActionSummary):
     """An action without its arguments and history."""
 
-    message = text("How it ended, or what it does now, in one sentence.", allow_none=True)
+    message = text("The result or the present state, in one sentence.", allow_none=True)
     progress = mapping("Of a running action: its stage or phase, with bytes_done, rate, seconds_left.", allow_none=True)
-    held = text("Why it waits though it may be the oldest.", allow_none=True)
-    position = number("Its place among the actions that wait, from 1; null where it does not wait.", allow_none=True)
+    held = text("The reason why the action is held.", allow_none=True)
+    position = number(
+        "The position among the waiting actions, from 1; null if the action does not wait.", allow_none=True
+    )
     resource = fields.Nested(Resource, required=True)
 
     def get_attribute(self, obj: Item, attr: str, default: Any) -> Any:
@@ -77,7 +79,7 @@ class TransitionSchema(Schema):
     action_id = text("The action.")
     timestamp = timestamp("Since when.")
     state = state_field()
-    state_payload = anything("The payload of the step that led to it.")
+    state_payload = anything("The payload of the step that caused the transition.")
 
 
 class LowerCase(fields.String):
@@ -90,11 +92,11 @@ class LowerCase(fields.String):
 class AsyncActionSchema(Schema):
     """An action as the vendor's clients know it; the `finished_` members are null until it is final."""
 
-    id = number("The place in the order of execution.", attribute="seq")
-    user = text("The e-mail of who asked.")
-    resource_type = text("What it acts on.")
+    id = number("The number of the action; actions run in this order.", attribute="seq")
+    user = text("The e-mail of the caller.")
+    resource_type = text("The type of the resource.")
     action = text("The kind.", attribute="kind")
-    resource_id = number("Which one it acts on.")
+    resource_id = number("The name of the resource.")
     started_via = LowerCase(
         required=True,
         attribute="requester",
@@ -102,10 +104,10 @@ class AsyncActionSchema(Schema):
         metadata={"description": "The channel."},
     )
     started_at = timestamp("When it was scheduled.", attribute="scheduled_ts")
-    finished_at = timestamp("When it became final.", allow_none=True, attribute="finished_ts")
+    finished_at = timestamp("When the action ended.", allow_none=True, attribute="finished_ts")
     finished_success = flag("Whether it is DONE.", allow_none=True, attribute="succeeded")
-    finished_message = text("How it ended, in one sentence.", allow_none=True, attribute="message")
-    finished_result = mapping("What came of it.", allow_none=True, attribute="result")
+    finished_message = text("The result in one sentence.", allow_none=True, attribute="message")
+    finished_result = mapping("The result.", allow_none=True, attribute="result")
     metadata = mapping("The arguments, secrets masked.")
 
 

@@ -96,7 +96,7 @@ def test_one_that_was_away_for_fifty_is_told_of_all_in_order_and_they_are_kept_u
     assert len(receiver.told) == 50
     assert lines(agent, "callbacks to") == [
         f"WARNING callbacks to {receiver.url('')} wait: Connection refused",
-        f"INFO callbacks to {receiver.url('')} are taken again",
+        f"INFO callbacks to {receiver.url('')} are accepted again",
     ]
     assert "quite-secret" not in agent.whole_log()
 
@@ -105,8 +105,8 @@ ANSWERS = {
     "/404": ("404", "it answered 404"),
     "/500": ("500", "it answered 500"),
     "/302": ("redirect", "it answered 307"),
-    "/garbage": ("garbage", "it does not answer in HTTP"),
-    "/close": ("close", "it hung up without an answer"),
+    "/garbage": ("garbage", "its answer is not HTTP"),
+    "/close": ("close", "it closed the connection without an answer"),
     "/hang": ("hang", "no answer within 1 s"),
     "/drip": ("drip", "no answer within 1 s"),
 }
@@ -131,7 +131,7 @@ def test_whatever_is_not_taken_is_told_again_and_none_waits_for_another(
     for path in ANSWERS:
         told = receiver.await_taken(20, path)
         assert [each.headers["x-agent-delivery"] for each in told] == ids
-    eventually(lambda: len(lines(agent, " are taken again")) == len(ANSWERS), "each is taken again")
+    eventually(lambda: len(lines(agent, " are accepted again")) == len(ANSWERS), "each is taken again")
     assert len(lines(agent, " wait: ")) == len(ANSWERS)
     assert not [each for each in receiver.told if each.path == "/elsewhere"]
     assert "Traceback" not in agent.whole_log()
@@ -217,7 +217,7 @@ def test_what_waits_too_long_is_dropped_with_one_line(
             schedule(store)
             finish(store)
     agent = start_agent(config=config([receiver.url()], FAST, keep=1), env={"AGENT_DB": str(store.path)})
-    dropped = f"ERROR callbacks to {receiver.url('')}: 3 were not taken within 1 s and are dropped"
+    dropped = f"ERROR callbacks to {receiver.url('')}: 3 were not accepted within 1 s and are dropped"
     eventually(lambda: lines(agent, "dropped") == [dropped], "they are dropped")
     eventually(lambda: kept(agent) == 0, "they are kept no longer")
     receiver.behaviours = {}
@@ -255,9 +255,9 @@ def test_a_url_that_is_not_configured_any_more_is_forgotten_with_one_line_also_w
     agent.stop()
     (agent.directory / "agent.toml").write_text(config([receiver.url("/edited")], FAST))
     agent.start()
-    eventually(lambda: len(lines(agent, "configured any more")) == 2 and kept(agent) == 0, "they are forgotten")
-    assert sorted(lines(agent, "configured any more")) == sorted(
-        f"WARNING callbacks to {url}: {count} are dropped, their URL is not configured any more"
+    eventually(lambda: len(lines(agent, "no longer configured")) == 2 and kept(agent) == 0, "they are forgotten")
+    assert sorted(lines(agent, "no longer configured")) == sorted(
+        f"WARNING callbacks to {url}: {count} are dropped, their URL is no longer configured"
         for url, count in ((receiver.url(""), 3), (other.url(""), 0))
     )
     later = outcomes(agent, 1)

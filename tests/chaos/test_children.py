@@ -58,7 +58,7 @@ def test_a_command_in_a_step_is_ended_and_the_action_says_that_it_was_interrupte
         assert not command.alive
     assert info["action"]["state"] == "FAILED"
     assert info["action"]["state_payload"]["interrupted"] is True
-    assert "ended what a killed agent left running" in agent.log_text()
+    assert "ended processes left by a killed agent" in agent.log_text()
     assert agent.await_final(following)["action"]["state"] == "DONE"
     assert commands_of(action_id) == [], "an orphan is left"
 

@@ -62,7 +62,7 @@ def test_a_disk_that_turns_read_only_is_503_for_writes_and_loses_nothing(
     disk.fail()
     eventually(lambda: is_unavailable(agent.post_schedule(MARK, {})), "writes are refused")
     reads_go_on(agent, done)
-    eventually(lambda: "trying again" in agent.log_text(), "what runs cannot be written down")
+    eventually(lambda: "retrying" in agent.log_text(), "what runs cannot be written down")
     assert "Traceback" not in agent.whole_log()
 
     agent.kill_all()

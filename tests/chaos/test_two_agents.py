@@ -56,12 +56,12 @@ def test_the_agent_that_does_not_execute_says_so_once_and_names_the_one_that_doe
     two: tuple[AgentProcess, AgentProcess],
 ) -> None:
     first, second = two
-    said = "this process stores actions and executes none: process {} executes the queue"
+    said = "this process stores actions but does not execute them: process {} executes the queue"
     [worker] = first.workers()
     eventually(lambda: said.format(worker) in second.log_text(), "the warning", 20)
     time.sleep(4 * TICK)
-    assert second.log_text().count("executes none") == 1
-    assert "executes none" not in first.whole_log()
+    assert second.log_text().count("does not execute them") == 1
+    assert "does not execute them" not in first.whole_log()
 
 
 def test_what_is_scheduled_at_the_idle_agent_is_started_by_the_other(

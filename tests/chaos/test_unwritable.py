@@ -89,7 +89,7 @@ def test_a_step_that_ends_while_the_database_is_locked_is_written_down_later(
     eventually(lambda: trace(tmp_path), "it runs")
     other = sqlite3.connect(agent.db, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    eventually(lambda: "trying again" in agent.log_text(), "a write failed")
+    eventually(lambda: "retrying" in agent.log_text(), "a write failed")
     assert [line.what for line in trace(tmp_path)] == ["begin", "end"]
     other.execute("ROLLBACK")
     other.close()
@@ -152,7 +152,7 @@ def test_a_full_disk_is_503_for_writes_while_reads_and_what_runs_go_on(
     eventually(lambda: len(trace(tmp_path)) > 4, "it runs")
     filler = Filler(small_disk)
     exhausted(agent, filler)
-    eventually(lambda: "trying again" in agent.log_text(), "the step under way cannot be written down")
+    eventually(lambda: "retrying" in agent.log_text(), "the step under way cannot be written down")
     assert is_unavailable(agent.post_schedule(MARK, {}))
     reads_go_on(agent, running)
     assert agent.state(running) == "RUNNING"

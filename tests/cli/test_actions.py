@@ -88,7 +88,7 @@ def test_an_action_that_runs_is_asked_to_stop_and_it_is_said_what_shows_its_end(
     action_id = call(busy_agent, "info", "@running", "-o", "name").stdout.strip()
     ended = call(busy_agent, "cancel", "@running")
     assert (ended.status, ended.stdout) == (0, f"{action_id}  RUNNING\n")
-    assert ended.stderr == f"asked to stop; agentctl wait {action_id[:8]} shows the end\n"
+    assert ended.stderr == f"cancel requested; agentctl wait {action_id[:8]} shows the end\n"
     assert call(busy_agent, "wait", action_id).status == 3
     busy_agent.occupy()
 
@@ -113,7 +113,7 @@ def test_the_end_of_the_wait_exits_with_6(busy_agent: AgentProcess) -> None:
     for seconds in ("0", "0.5s"):
         ended = call(busy_agent, "wait", "@running", "--timeout", seconds)
         assert ended.status == 6
-        assert ended.stderr.endswith(f"the wait has ended; the action {running} is not final and continues\n")
+        assert ended.stderr.endswith(f"the wait has timed out; the action {running} continues\n")
 
 
 def test_an_unknown_action_exits_with_7(shared_agent: AgentProcess) -> None:
@@ -174,7 +174,7 @@ def test_what_several_kinds_or_actions_match_is_refused(external: AgentProcess, 
 
 def test_a_secret_is_read_from_a_file_or_standard_input_alone(external: AgentProcess, tmp_path: Path) -> None:
     refused = call(external, "schedule", "secretive", "password=battery-staple")
-    assert (refused.status, "password is a secret: give it as password=@FILE" in refused.stderr) == (2, True)
+    assert (refused.status, "password is a secret: use password=@FILE" in refused.stderr) == (2, True)
     (tmp_path / "secret").write_text("battery-staple\n")
     for word, stdin in ((f"password=@{tmp_path / 'secret'}", ""), ("password=@-", "battery-staple\n")):
         ended = call(external, "schedule", "--wait", "--yes", "secretive", word, stdin=stdin)
@@ -273,7 +273,7 @@ def test_a_plan_that_is_refused_is_printed_once_and_asks_nothing(start_agent: St
     agent = start_agent(config=toml({"datastore": {"kind": "redis", "url": REFUSED_PORT.replace("http", "redis")}}))
     shown, code = on_a_terminal(agent, ("schedule", "promote_slave_db"))
     assert (code, shown.count("nothing listens at"), "[y/N]" in shown) == (2, 1, False), shown
-    assert "the action would fail now; --yes schedules it for a later moment all the same" in shown
+    assert "the action would fail now; --yes schedules it anyway" in shown
     assert agent.queue() == agent.finished() == []
 
 
@@ -281,7 +281,7 @@ def test_the_output_of_commands_has_one_form(shared_agent: AgentProcess) -> None
     ended = call(shared_agent, "-o", "json", "output", "@last")
     assert (ended.status, ended.stderr) == (
         2,
-        "output is printed as the commands wrote it: -o json does not apply\n",
+        "the output is printed unchanged: -o json does not apply\n",
     )
 
 
@@ -307,7 +307,7 @@ def test_a_secret_is_asked_for_on_a_terminal_and_not_shown(external: AgentProces
     shown, code = on_a_terminal(external, words, first, (b"password again: ", "battery-staple\n"))
     assert (code, "done: " in shown, "staple" in shown) == (0, True, False), shown
     missing = call(external, "schedule", "--yes", "secretive")
-    assert (missing.status, "password is a secret that is missing: give it as password=@FILE" in missing.stderr) == (
+    assert (missing.status, "password is a secret that is missing: use password=@FILE" in missing.stderr) == (
         2,
         True,
     )
@@ -396,5 +396,5 @@ def test_ctrl_c_leaves_the_action_running_and_another_one_cancels_it(shared_agen
     with process:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, f"asked to cancel {action_id}" in stderr) == (3, True), stderr
+    assert (process.returncode, f"cancel requested: {action_id}" in stderr) == (3, True), stderr
     assert f"{action_id}  {LOOP}  cancelled" in stdout

@@ -384,7 +384,7 @@ def test_the_file_of_an_agent_that_is_down_is_read_and_not_touched(start_agent: 
     infos = [agent.await_final(each) for each in ids]
     db = ("--db", str(agent.db))
     running = call(None, *db, "queue")
-    assert (running.status, running.stderr) == (2, f"an agent runs on {agent.db}: ask it, without --db\n")
+    assert (running.status, running.stderr) == (2, f"an agent runs on {agent.db}: run the command without --db\n")
     listed = agent.get(f"{PREFIX}/list").json["items"]
     if killed:
         agent.kill_all()
@@ -401,7 +401,7 @@ def test_the_file_of_an_agent_that_is_down_is_read_and_not_touched(start_agent: 
     assert call(None, *db, "info", "999").status == 7
     refused = call(None, *db, "cancel", ids[0])
     assert (refused.status, refused.stderr) == (2, "--db changes nothing: the agent does not run\n")
-    assert call(None, *db, "datastore").stderr.startswith("--db reads queue, finished, list and info alone")
+    assert call(None, *db, "datastore").stderr.startswith("--db supports only queue, finished, list and info")
     assert contents(agent.directory) == before
 
 

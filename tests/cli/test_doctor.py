@@ -208,7 +208,7 @@ def test_what_a_datastore_never_has_is_no_fault(tmp_path: Path, redis_server: Re
 
 def test_a_configuration_with_mistakes_keeps_doctor_from_all_else_and_it_says_so(tmp_path: Path) -> None:
     ended = examined(tmp_path, mistake(tmp_path))
-    assert ended.stderr.startswith("nothing else was looked at: correct the configuration, then run doctor again\n")
+    assert ended.stderr.startswith("the other checks were skipped: correct the configuration, then run doctor again\n")
 
 
 def test_too_little_room_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_a_user_who_may_not_connect_reads_why(unprivileged: Path) -> None:
         os.chmod(unprivileged.parent / "agent.sock", 0o600)
         url = f"unix:{unprivileged.parent}/agent.sock"
         ended = by_any_user("--url", url, "queue", user=NOBODY)
-    reason = "your user may not connect: join the group of the socket (api.socket_group)"
+    reason = "permission denied: your user must be in the group of the socket (api.socket_group)"
     assert (ended.returncode, ended.stderr) == (4, f"{url}: {reason}\n")
 
 

@@ -59,7 +59,7 @@ def test_nothing_is_mended_without_a_yes(
     ended = fixed(tmp_path, REDIS.format(tmp_path), stdin=stdin)
     assert (ended.status, "would run: " in ended.stderr, "done: " in ended.stderr) == (status, True, False)
     if status == 2:
-        assert ended.stderr.endswith("\nadd --yes to mend without a terminal; nothing was changed\n")
+        assert ended.stderr.endswith("\nadd --yes to repair without a terminal; nothing was changed\n")
     assert [mode(tmp_path / name) for name in open_files] == [right | 0o066 for right in open_files.values()]
 
 
@@ -92,7 +92,7 @@ def test_a_mount_point_and_a_deeper_way_are_not_made(tmp_path: Path, monkeypatch
     monkeypatch.setattr(mending, "FSTAB", tmp_path / "fstab")
     for folder in ("state", "a/b"):
         ended = fixed(tmp_path, f'[agent]\ndb = "{tmp_path}/{folder}/agent.db"\n', "--yes")
-        assert "nothing to mend that --fix may mend" in ended.stderr
+        assert "no fault that --fix can repair" in ended.stderr
         assert not (tmp_path / folder).exists()
 
 

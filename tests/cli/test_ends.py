@@ -54,7 +54,7 @@ def locked(db: Path) -> Iterator[None]:
 def test_ctrl_c_twice_on_a_terminal_cancels_the_action(shared_agent: AgentProcess) -> None:
     words = ("schedule", LOOP, "target=600", "delay=0.2")
     shown, status = at_a_terminal(shared_agent, words, ("RUNNING", CTRL_C), ("press Ctrl-C again", CTRL_C))
-    assert (status, "asked to cancel" in shown, f"{LOOP}  cancelled: " in shown) == (3, True, True), shown
+    assert (status, "cancel requested: " in shown, f"{LOOP}  cancelled: " in shown) == (3, True, True), shown
     assert shared_agent.queue() == []
 
 
@@ -94,7 +94,9 @@ def test_ctrl_c_before_the_id_is_known_exits_with_130_and_names_the_key(start_ag
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    found = re.search(r"interrupted: the action may be scheduled; the same call with --key (\w+) schedules it", stderr)
+    found = re.search(
+        r"interrupted: the action may be scheduled; repeat the command with --key (\w+) to schedule it", stderr
+    )
     assert found, stderr
     again = call(agent, "schedule", SUCCESS, "--key", found[1])
     assert (again.status, len(agent.queue() + agent.finished())) == (0, 1)

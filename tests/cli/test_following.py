@@ -73,7 +73,7 @@ def test_output_beyond_the_limit_is_said_to_be_cut(talking: AgentProcess) -> Non
     action_id = call(talking, "schedule", "loud", "--yes", "--wait", "-o", "name").stdout.strip()
     ended = call(talking, "output", action_id)
     assert ended.stdout == kept(talking, action_id)
-    assert ended.stderr == "the commands printed more than the agent keeps (actions.output_limit)\n"
+    assert ended.stderr == "the output was longer than actions.output_limit: a part was dropped\n"
 
 
 def test_nothing_is_lost_or_doubled_while_the_agent_is_reloaded_killed_and_started(

@@ -70,7 +70,7 @@ def test_a_question_that_hangs_is_given_up_and_holds_one_place(held: threading.E
     for _ in range(2):
         with pytest.raises(NotAnswered, match="no answer within"):
             bounded.ask(held.wait)
-    with pytest.raises(NotAnswered, match="earlier questions"):
+    with pytest.raises(NotAnswered, match="earlier queries"):
         bounded.ask(lambda: 1)
     held.set()
 

@@ -64,7 +64,7 @@ def test_an_expired_action_never_starts_though_no_agent_ran_meanwhile(start_agen
     not_after = datetime.now(UTC) + timedelta(seconds=2)
     action_id = agent.schedule(SUCCESS, {}, headers={"Not-After": not_after.isoformat()})
     agent.kill_all()
-    eventually(lambda: datetime.now(UTC) > not_after, "the time is over")
+    eventually(lambda: datetime.now(UTC) > not_after, "timeout")
     agent.start()
     action = agent.await_final(action_id, timeout=30)["action"]
     assert (action["outcome"], action["started_ts"]) == ("expired", None)

@@ -277,7 +277,7 @@ class Member:
         for each in self.group.members:
             if each.state == "PRIMARY":
                 if each.server and self.receives:
-                    self.oplog = list(each.oplog)  # a new primary catches up before it takes writes
+                    self.oplog = list(each.oplog)  # a new primary catches up before it accepts writes
                 each.state = "SECONDARY"
         self.state = "PRIMARY"
         self.group.term += 1

@@ -53,7 +53,7 @@ def test_a_primary_that_takes_writes_needs_force_and_steps_down(group: Group) ->
     """Row 13: an election makes no second primary, but takes the part of one that serves."""
     first, second, _ = group.members
     first.write(5)
-    assert f"the old primary {first.address} still takes writes" in refusal(second)
+    assert f"the old primary {first.address} still accepts writes" in refusal(second)
     assert states(group)[0] == "PRIMARY"
     plan = store_of(second).plan_promote(PromoteRequest(force=True))
     assert plan.would is Would.DISRUPT and plan.discards[0].amount == 5
@@ -71,7 +71,7 @@ def test_max_lag_and_wait_are_heeded(group: Group) -> None:
     first.start()
     first.state = "PRIMARY"
     first.write(3)
-    assert "still takes writes" in refusal(second, max_lag=Lag(seconds=1))
+    assert "still accepts writes" in refusal(second, max_lag=Lag(seconds=1))
     catching_up = threading.Timer(0.5, second.follow)
     catching_up.start()
     result = promote(second, wait=30.0, force=True)
@@ -166,16 +166,16 @@ def test_another_member_that_won_hands_on(group: Group) -> None:
 
 def test_where_nobody_catches_up_the_primary_stays(group: Group) -> None:
     group.catches_up = False
-    with pytest.raises(
-        DatastoreRefused, match="No electable secondaries caught up; this server takes writes as before"
-    ):
+    with pytest.raises(DatastoreRefused, match="No electable secondaries caught up; this server still accepts writes"):
         demote(group)
     assert states(group)[0] == "PRIMARY" and not group.members[2].frozen
 
 
 def test_where_the_peer_is_not_elected_this_server_leads_again(group: Group) -> None:
     group.members[1].elected = False
-    with pytest.raises(DatastoreRefused, match=r"was not elected: .*Election failed.*; this server takes writes again"):
+    with pytest.raises(
+        DatastoreRefused, match=r"was not elected: .*Election failed.*; this server accepts writes again"
+    ):
         demote(group, timeout=1)
     assert states(group)[0] == "PRIMARY"
 

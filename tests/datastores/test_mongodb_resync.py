@@ -50,7 +50,7 @@ def test_a_member_is_emptied_and_copies_anew(group: Group, here: Member, data: P
     assert result == {"primary": group.members[0].address, "method": "copy", "discarded": []}
     assert list(dict.fromkeys(phases)) == [
         "stopping MongoDB",
-        "setting the old data aside",
+        "moving the old data aside",
         "starting MongoDB",
         "copying the data",
         "deleting the old data",
@@ -109,7 +109,7 @@ def spoil(fault: str, group: Group, here: Member, service: Service, monkeypatch:
     if fault == "not stopped":
         service.stop = lambda *_: None  # type: ignore[method-assign]
         return "the service does not stop"
-    return "MongoDB has ended before it followed its set"
+    return "MongoDB exited before it followed its set"
 
 
 def _recovering(members: list[Member]) -> bool:
@@ -203,7 +203,7 @@ def test_a_server_that_does_not_come_up_needs_force(group: Group, here: Member, 
     here.stop()
     service = Service(here, data, comes_up=False)
     store = store_of(here, timeout=1, **peers(a=group.members[0]))
-    with pytest.raises(DatastoreRefused, match="what its data has cannot be known; force gives this up"):
+    with pytest.raises(DatastoreRefused, match="so its data cannot be inspected; force discards this"):
         resync(store, service, primary="a")
     assert (data / "collection-0.wt").read_text() == "old"
     result, _ = resync(store, service, primary="a", force=True)

@@ -88,7 +88,7 @@ def test_plan_of_a_change_agrees_with_it(store: Datastore, server: MongoServer) 
         ("admin", UserChanges(databases=[]), "is the agent's own"),
         ("app", UserChanges(locked=True), "MongoDB cannot lock a user"),
         ("app", UserChanges(password="staple-1234", keep_old_password=True), "cannot keep the old password"),
-        ("app", UserChanges(databases=["c"]), "no one level of privileges"),
+        ("app", UserChanges(databases=["c"]), "different privileges in its databases"),
     ],
 )
 def test_change_that_mongodb_cannot_make_is_refused(

@@ -106,7 +106,7 @@ def at(second: int, server: AnyServer, *statements: str) -> None:
 
 @contextmanager
 def writable(server: AnyServer) -> Iterator[None]:
-    """The server takes writes of root; a replica goes back to read-only."""
+    """The server accepts writes of root; a replica goes back to read-only."""
     if not is_mariadb(server):
         as_root(server, "SET GLOBAL super_read_only = OFF")
     yield
@@ -121,7 +121,7 @@ def test_replica_in_step_is_left_untouched(pair: Pair, tmp_path: Path) -> None:
     assert (plan.would, plan.facts["method"], plan.warnings) == ("nothing", "none", [])
     result = driver(pair, tmp_path).resync(service_of(pair[1]), into(phases), ResyncRequest())
     assert (result["method"], result["discarded"], pair[1].pid) == ("none", [], pid)
-    assert phases == ["awaiting this server", "checking the primary"]
+    assert phases == ["waiting for this server", "checking the primary"]
 
 
 def test_delayed_replay_is_mentioned_and_not_mended(pair: Pair, tmp_path: Path) -> None:
@@ -209,9 +209,9 @@ def test_foreign_file_among_the_data_is_found_before_anything_is_deleted(pair: P
 
 def test_copy_in_place_needs_force(pair: Pair, tmp_path: Path) -> None:
     plan = driver(pair, tmp_path).plan_resync(None, ResyncRequest(mode="copy"))
-    assert plan.refusal and "without a way back: [service] is not set" in plan.refusal.reason
+    assert plan.refusal and "the old data cannot be restored: [service] is not set" in plan.refusal.reason
     forced = driver(pair, tmp_path).plan_resync(None, ResyncRequest(mode="copy", force=True))
-    assert forced.would == "destroy" and "there is no way back" in forced.warnings[0]
+    assert forced.would == "destroy" and "the old data cannot be restored" in forced.warnings[0]
 
 
 def test_purged_binary_logs_call_for_a_copy_and_nothing_less(pair: Pair, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ Pair = tuple[AnyServer, AnyServer]
 SIZE = "1200m"
 COPY = ResyncRequest(mode="copy")
 NOWHERE = 1
-FOLLOWING = "awaiting that it follows its primary"
+FOLLOWING = "waiting until it follows its primary"
 PHASES = {
     "dump": (
         "dumping the primary",

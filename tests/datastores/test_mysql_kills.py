@@ -95,7 +95,7 @@ def test_resync_that_is_cancelled_leaves_the_server_as_it_was_and_says_so(
         action_id = agent.schedule("resync_slave_db", {"mode": "copy", "force": True})
         eventually(work.exists, "a copy is made", 30)
         assert agent.cancel(action_id).status == 200
-        ended(agent, action_id, fails="this server is as it was")
+        ended(agent, action_id, fails="this server is unchanged")
     assert replica.pid == pid and not work.exists() and not store(replica).is_dirty()
 
 
@@ -124,18 +124,18 @@ def a_resync_that_dies_half_way_leaves_the_old_data(agent: AgentProcess, replica
 
 
 def what_is_not_whole_is_no_primary(agent: AgentProcess, replica: AnyServer) -> None:
-    """Nor where it follows no source, nor where it takes writes, as MariaDB does after a restart."""
+    """Nor where it follows no source, nor where it accepts writes, as MariaDB does after a restart."""
     with connect(store(replica).at, 5) as session:
         session.run(session.dialect.make_resyncable)
         session.keep_out_of_binary_log()
         incomplete_mark.mark(session)
     role = perform(agent, "disable_replication_slave_db", {})["payload"]
     assert (role["role"], role["writable"]) == ("standalone", False) and store(replica).is_dirty()
-    perform(agent, "promote_slave_db", {}, fails="is not whole, so it cannot be a primary; resync it first")
+    perform(agent, "promote_slave_db", {}, fails="is incomplete, so it cannot be a primary; resync it first")
     perform(agent, "database_create", {"name": "too soon"}, fails="is read-only")
     with let_write(replica):
-        perform(agent, "promote_slave_db", {}, fails="is not whole")
-        perform(agent, "database_create", {"name": "too soon"}, fails="is not whole: its resync is incomplete")
+        perform(agent, "promote_slave_db", {}, fails="is incomplete")
+        perform(agent, "database_create", {"name": "too soon"}, fails="is incomplete: its last resync did not finish")
     assert not store(replica).role().writable and store(replica).is_dirty()
 
 

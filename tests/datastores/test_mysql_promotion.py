@@ -1,4 +1,4 @@
-"""A promotion says what it would lose, whether another primary takes writes, and that a commit gets through."""
+"""A promotion says what it would lose, whether another primary accepts writes, and that a commit gets through."""
 
 from __future__ import annotations
 
@@ -68,9 +68,11 @@ def test_a_primary_that_takes_writes_is_in_the_way_unless_forced(
     primary: AnyServer, replica: AnyServer, driver: MySQL
 ) -> None:
     plan = driver.plan_promote(PROMOTE)
-    assert plan.would is Would.REFUSE and "still takes writes" in plan.summary
+    assert plan.would is Would.REFUSE and "still accepts writes" in plan.summary
     assert plan.facts["old_primary"] == "writable" and plan.facts["lag"]["transactions"] == 0
-    with pytest.raises(DatastoreRefused, match=f"the old primary 127.0.0.1:{primary.port} still takes writes; stop it"):
+    with pytest.raises(
+        DatastoreRefused, match=f"the old primary 127.0.0.1:{primary.port} still accepts writes; stop it"
+    ):
         driver.promote(Stop())
     assert driver.role().streaming and not driver.role().writable, "nothing is changed"
     assert driver.plan_promote(PromoteRequest(force=True)).would is Would.CHANGE
@@ -128,7 +130,7 @@ def test_a_primary_that_cannot_be_asked_is_not_taken_for_gone(primary: AnyServer
     driver = store(replica)
     plan = driver.plan_promote(PROMOTE)
     assert plan.would is Would.REFUSE and plan.facts["old_primary"] == "unknown"
-    with pytest.raises(DatastoreRefused, match=r"does not say whether it takes writes.*datastore\.peers"):
+    with pytest.raises(DatastoreRefused, match=r"does not report whether it accepts writes.*datastore\.peers"):
         driver.promote(Stop())
 
 

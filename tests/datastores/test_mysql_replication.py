@@ -31,7 +31,7 @@ from tests.datastores.mysql_family import (
 from tests.datastores.reports import into, nowhere
 from tests.servers.process import await_that
 
-FORCE = PromoteRequest(force=True)  # the primary of these tests takes writes all the time
+FORCE = PromoteRequest(force=True)  # the primary of these tests accepts writes all the time
 PAGE = Path(__file__).parent.parent.parent / "docs" / "mysql.rst"
 PASSWORD = "agent's own"
 
@@ -134,8 +134,8 @@ def test_what_was_promoted_is_rebuilt_by_a_dump_and_follows_again(
         driver.resync(None, nowhere())
     result = driver.resync(None, into(phases), ResyncRequest(force=True))
     assert result["method"] == "dump" and result["where"] == "in place" and list(dict.fromkeys(phases)) == [
-        "awaiting this server", "checking the primary", "dumping the primary", "deleting the old data",
-        "copying the data", "comparing the copy", "awaiting that it follows its primary",
+        "waiting for this server", "checking the primary", "dumping the primary", "deleting the old data",
+        "copying the data", "comparing the copy", "waiting until it follows its primary",
     ]  # fmt: skip
     assert as_root(replica, "SELECT x FROM app.t") == [(1,)]
     assert not store(replica).database_exists("only_here") and not store(replica).is_dirty()

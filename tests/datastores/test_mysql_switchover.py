@@ -117,7 +117,7 @@ def test_demotion_leaves_a_primary_that_takes_writes_where_the_peer_lags(
         reader.execute("LOCK TABLES app.t READ")
         as_root(a, "INSERT INTO app.t VALUES (1)")
         with pytest.raises(
-            DatastoreError, match="has not applied everything of this server after 2 s; this server is as"
+            DatastoreError, match="has not applied everything of this server after 2 s; this server is unchanged"
         ):
             driver.demote(None, "b", Stop())
         assert driver.role().leads and driver.role().writable

@@ -108,7 +108,7 @@ def test_promotion_of_a_replica_of_a_replica_is_refused_while_that_one_receives(
     aim(c, b.port)
     try:
         await_in_step(c, a)
-        plan = refused(driver(c, tmp_path, b), f"receives from 127.0.0.1:{a.port}, which may take writes")
+        plan = refused(driver(c, tmp_path, b), f"receives from 127.0.0.1:{a.port}, which may accept writes")
         assert plan.facts["old_primary"] == "read_only"
     finally:
         aim(c, a.port)
@@ -124,7 +124,7 @@ def test_promotion_is_refused_while_another_configured_server_takes_writes_or_ha
         as_root(a, "INSERT INTO app.t VALUES (1), (2)")
         as_root(a, "INSERT INTO app.t VALUES (3)")
         await_in_step(c, a)
-        refused(driver(b, tmp_path, a, c), f"127.0.0.1:{a.port} takes writes")
+        refused(driver(b, tmp_path, a, c), f"127.0.0.1:{a.port} accepts writes")
         refused(driver(b, tmp_path, c), f"127.0.0.1:{c.port} has 2 transactions that this server lacks")
     finally:
         aim(b, a.port)

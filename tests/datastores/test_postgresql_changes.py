@@ -96,7 +96,7 @@ def test_privileges_are_changed_in_every_database(store: Datastore, postgres_ser
     assert not can(postgres_server, "u", "INSERT INTO newer VALUES (1)")
     store.update_user("u", UserChanges(privileges="owner", databases=["second"]))
     assert can(postgres_server, "u", "CREATE SCHEMA theirs", "second")
-    with pytest.raises(DatastoreRefused, match="u owns database second: give it away with database_update first"):
+    with pytest.raises(DatastoreRefused, match="u owns database second: change its owner with database_update first"):
         store.update_user("u", UserChanges(privileges="readonly"))
     store.update_database("second", "postgres")
     store.update_user("u", UserChanges(privileges="readonly"))
@@ -124,7 +124,7 @@ def test_a_database_gets_another_owner(store: Datastore, postgres_server: Postgr
     assert can(postgres_server, "u", "SELECT * FROM new.t"), "what the others were given counts for the next owner too"
     assert store.plan_update_database("app", "heir").would is Would.NOTHING
     for name in ("postgres", "template0", "template1"):
-        with pytest.raises(DatastoreRefused, match=f"{name} belongs to the server and is not given away"):
+        with pytest.raises(DatastoreRefused, match=f"{name} belongs to the server; its owner is not changed"):
             store.update_database(name, "heir")
         with pytest.raises(DatastoreRefused):
             store.create_user("other", PASSWORD, [name], "owner")

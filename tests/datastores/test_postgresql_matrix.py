@@ -35,7 +35,7 @@ REWIND = ("stopping the server", "copying the data directory", "pg_rewind", "swi
 COPY = ("pg_basebackup", "switching to the new data", "starting the server", "waiting until it follows",
         "removing the old data")  # fmt: skip
 PHASES = {
-    "follow": ("pointing at the primary", "waiting until it follows"),
+    "follow": ("setting the new source", "waiting until it follows"),
     "start": ("starting the server", "waiting until it follows"),
     "rewind": REWIND,
     "copy": COPY,
@@ -45,7 +45,7 @@ FAULTS: dict[str, Callable[[str], bool]] = {
     "disk full": lambda phase: phase in WRITES,
     "primary killed": lambda phase: phase not in ("stopping the server", "removing the old data"),
     "job killed -9": lambda phase: True,
-    "ended on request": lambda phase: True,
+    "cancelled": lambda phase: True,
     "wrong grants": lambda phase: phase in ("pg_rewind", "pg_basebackup", "waiting until it follows"),
 }
 PATIENCE = 3.0
@@ -163,7 +163,7 @@ class _Fault:
         if self.happened or report.phase != self.cell.phase:
             return
         self.happened = True
-        if self.cell.fault == "ended on request":
+        if self.cell.fault == "cancelled":
             raise Terminated
         if self.cell.fault == "primary killed":
             self.primary.kill()

@@ -61,7 +61,7 @@ def test_a_promotion_waits_for_what_is_missing_and_names_what_holds_commits(pair
     store = datastore_of(new)
     refused = agreed(store, PromoteRequest())
     assert refused.would is Would.REFUSE
-    assert refused.summary == f"the old primary at 127.0.0.1:{old.port} is reachable and takes writes"
+    assert refused.summary == f"the old primary at 127.0.0.1:{old.port} is reachable and accepts writes"
     assert refused.facts["old_primary"] == "writable"
     assert store.plan_promote(PromoteRequest(force=True)).would is Would.CHANGE
 
@@ -127,14 +127,14 @@ def test_the_old_primary_answers_an_account_for_replication_too(pair: Pair) -> N
     access.write_text("host all,replication replicator 127.0.0.1/32 reject\n" + allowed)
     query(old, "SELECT pg_reload_conf()")
     await_that(lambda: store.plan_promote(PromoteRequest()).facts["old_primary"] == "unknown", 10, "an unknown state")
-    assert "whether it takes writes is not known" in agreed(store, PromoteRequest()).summary
+    assert "whether it accepts writes is not known" in agreed(store, PromoteRequest()).summary
 
-    # A peer that takes writes refuses a promotion, also where the source of this replica is another server and down.
+    # A peer that accepts writes refuses a promotion, also where the source of this replica is another server and down.
     set_to(new, "primary_conninfo", "host=127.0.0.1 port=1 user=replicator")
     assert store.plan_promote(PromoteRequest()).facts["old_primary"] == "unreachable"
     peers = {"db-1": {"url": old.dsn()}}
     with_peers = datastore_of(new, peers=peers)
-    assert "takes writes" in agreed(with_peers, PromoteRequest()).summary
+    assert "accepts writes" in agreed(with_peers, PromoteRequest()).summary
 
 
 def test_a_replica_that_leaves_drops_its_slot_and_tells_who_waits_for_it(pair: Pair) -> None:
@@ -178,7 +178,7 @@ def test_a_promotion_is_refused_and_forced_over_http_as_its_plan_says(pair: Pair
     old, new = pair
     agent = start_agent(config=configured(new))
     plan = agent.post("/api/unstable/actions/plan/promote_slave_db", json={}).json
-    assert plan["would"] == "refuse" and plan["refusal"]["reason"].endswith("is reachable and takes writes")
+    assert plan["would"] == "refuse" and plan["refusal"]["reason"].endswith("is reachable and accepts writes")
     assert failed(agent, "promote_slave_db", {}).startswith(plan["refusal"]["reason"])
     facts = agent.get("/api/unstable/datastore").json
     assert (facts["role"], facts["writable"], facts["source"]["state"]) == ("replica", False, "streaming")

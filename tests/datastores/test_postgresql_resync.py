@@ -99,7 +99,7 @@ def test_what_cannot_be_judged_is_refused_and_with_force_copied(pair: Pair) -> N
     assert result["method"] == "copy" and "missing or damaged" in result["reason"]
     assert result["discarded"][0]["amount"] is None
     assert phases == [
-        "looking at the primary", "stopping the server", "pg_basebackup", "switching to the new data",
+        "checking the primary", "stopping the server", "pg_basebackup", "switching to the new data",
         "starting the server", "waiting until it follows", "removing the old data",
     ]  # fmt: skip
     assert_follows(old, new)
@@ -111,7 +111,7 @@ def test_a_rewind_leaves_its_own_settings(pair: Pair) -> None:
     result, phases = resync(old, new)
     assert result["method"] == "rewind"
     assert phases == [
-        "looking at the primary", "stopping the server", "copying the data directory", "recovering from a crash",
+        "checking the primary", "stopping the server", "copying the data directory", "recovering from a crash",
         "pg_rewind", "switching to the new data", "starting the server", "waiting until it follows",
         "removing the old data",
     ]  # fmt: skip

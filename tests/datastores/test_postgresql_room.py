@@ -55,7 +55,7 @@ def test_force_tries_a_rewind_without_the_estimated_room_and_the_old_data_comes_
     old, new = pair
     filler = leave_free(old.dir, 24 * MB)
     without = plan(old, new, ResyncRequest())
-    assert without.would is Would.REFUSE and "force is needed to give this up" in str(without.refusal)
+    assert without.would is Would.REFUSE and "force is needed to discard this" in str(without.refusal)
     decided = plan(old, new, FORCED)
     assert decided.would is Would.DESTROY and decided.facts["method"] == "rewind"
     assert any("MB free and" in each and "the old data is put back" in each for each in decided.warnings), decided

@@ -51,7 +51,7 @@ def test_promotion_of_a_replica_of_a_replica_is_refused_while_that_one_receives(
         plan = store.plan_promote(PromoteRequest())
         assert plan.would is Would.REFUSE, plan
         assert f"127.0.0.1:{b.port} is a standby and receives from" in plan.summary and named in plan.summary
-        with pytest.raises(DatastoreRefused, match="may take writes"):
+        with pytest.raises(DatastoreRefused, match="may accept writes"):
             store.promote(Stop(), PromoteRequest())
     assert query(c, "SELECT pg_is_in_recovery()") == "t"
     a.kill()

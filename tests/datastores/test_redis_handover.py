@@ -37,7 +37,7 @@ def replica(primary: RedisServer, server_dir: Path) -> Iterator[RedisServer]:
 
 
 class Writers:
-    """Clients that write to whichever of two servers takes writes, and remember what was acknowledged."""
+    """Clients that write to whichever of two servers accepts writes, and remember what was acknowledged."""
 
     def __init__(self, *servers: RedisServer) -> None:
         self.servers = servers
@@ -113,7 +113,7 @@ def test_a_peer_that_does_not_catch_up_leaves_the_primary_at_work(primary: Redis
         message = str(holder())
     finally:
         send(replica.pid, signal.SIGCONT)
-    assert "does not answer" in message or "this server takes writes again" in message, message
+    assert "does not answer" in message or "this server accepts writes again" in message, message
     assert primary.cli("set", "k", "1") == "OK" and settings_of(primary) == before
 
 
@@ -139,7 +139,7 @@ def test_a_handover_to_a_server_that_could_not_take_over_is_refused(
         assert backwards.refusal is not None and "this server is no primary" in backwards.refusal.reason
         replica.cli("config", "set", "replica-read-only", "no")
         plan = store.plan_demote(None, "b")
-        assert plan.refusal is not None and "takes writes of its own" in plan.refusal.reason
+        assert plan.refusal is not None and "accepts writes of its own" in plan.refusal.reason
 
 
 def test_the_status_says_what_is_and_why_a_fact_is_missing(primary: RedisServer, replica: RedisServer) -> None:

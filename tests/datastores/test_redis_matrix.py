@@ -193,7 +193,7 @@ def test_full_disk_leaves_the_old_data_or_is_not_needed(
         store = store_of(here, peers={"b": there}, timeout=2)
         if way == "in memory":
             done = resync_with(store, primary="b", force=True)
-            assert done["kept_in"] is None and "at a restart of Redis this is forgotten" in done["note"], done
+            assert done["kept_in"] is None and "a restart of Redis loses this change" in done["note"], done
             assert followed_by(here) == f"slave 127.0.0.1:{there.port}" and here.cli("dbsize") == there.cli("dbsize")
             outcomes["copy", "disk full", way] = "the new data follows"
             return

@@ -73,9 +73,9 @@ def test_a_replica_of_a_dead_primary_is_promoted_for_good(primary: RedisServer, 
 
 
 def test_a_living_primary_is_asked_and_needs_force(primary: RedisServer, replica: RedisServer) -> None:
-    """Row 13: the old primary is alive and takes writes."""
+    """Row 13: the old primary is alive and accepts writes."""
     store = store_of(replica)
-    assert f"the old primary 127.0.0.1:{primary.port} still takes writes" in refusal(store)
+    assert f"the old primary 127.0.0.1:{primary.port} still accepts writes" in refusal(store)
     result = promote(store, force=True)
     assert result["old_primary"] == "writable" and result["lag"]["bytes"] == 0
 
@@ -96,7 +96,7 @@ def test_the_old_primary_is_asked_by_the_login_that_is_known(
     if login == "masterauth":
         replica.cli("config", "set", "masterauth", "horse")
     words = refusal(store_of(replica, **options.get(login, {})))
-    assert ("does not say whether it takes writes" if login == "none" else "still takes writes") in words
+    assert ("does not report whether it accepts writes" if login == "none" else "still accepts writes") in words
     assert "horse" not in words
 
 

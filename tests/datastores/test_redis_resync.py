@@ -183,7 +183,7 @@ def test_the_mode_copy_takes_a_copy_of_a_replica_in_step(primary: RedisServer, r
     diverge(replica)
     store = store_of(replica)
     assert would(store) is Would.NOTHING
-    assert "this replica takes writes of its own (replica-read-only is no)" in refusal(store, mode="copy")
+    assert "this replica accepts writes of its own (replica-read-only is no)" in refusal(store, mode="copy")
     result, _ = resync(store, mode="copy", force=True)
     assert result["method"] == "copy" and replica.cli("exists", "diverged") == "0"
     assert settings_of(replica)["repl-diskless-load"] == "disabled"
@@ -254,7 +254,7 @@ def test_a_primary_that_dies_while_it_sends_leaves_the_old_data(primary: RedisSe
     error = in_background(lambda: resync(store, force=True))
     await_that(lambda: "master_sync_in_progress:1" in third.cli("info", "replication"))
     primary.kill()
-    assert "follows no source and takes writes as before, with 20 keys" in str(error())
+    assert "follows no source and accepts writes as before, with 20 keys" in str(error())
     assert followed_by(third) == "master :" and settings_of(third) == before
     assert third.cli("set", "own21", "x") == "OK"
 
@@ -301,7 +301,7 @@ def test_a_server_that_is_down_is_started_by_its_service(primary: RedisServer, r
 def test_a_primary_that_takes_its_time_before_it_sends_is_awaited(primary: RedisServer, third: RedisServer) -> None:
     primary.cli("config", "set", "repl-diskless-sync-delay", "3")
     _, phases = resync(store_of(third, primary, timeout=1))
-    assert "awaiting the primary" in phases and store_of(third, primary).role().streaming
+    assert "waiting for the primary" in phases and store_of(third, primary).role().streaming
 
 
 def test_how_far_a_copy_is_can_be_watched(primary: RedisServer, third: RedisServer) -> None:

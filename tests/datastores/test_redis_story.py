@@ -96,7 +96,7 @@ def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
     assert "the user app exists already" in failed(on_a, "database_user_create", user)
     assert done(on_a, "promote_slave_db", {})["role"] == "primary"
     assert "follows this server" in failed(on_a, "resync_slave_db", {"force": True})
-    assert "still takes writes" in failed(on_b, "promote_slave_db", {})
+    assert "still accepts writes" in failed(on_b, "promote_slave_db", {})
     with user_of(a) as client:
         client.set("app:k", "written on a")
         with pytest.raises(redis.exceptions.NoPermissionError):

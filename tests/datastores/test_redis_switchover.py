@@ -56,7 +56,7 @@ def test_switchover_and_failover_of_three_nodes_over_http(trio: Trio, start_agen
     assert done(on_b, "promote_slave_db", {})["role"] == "primary"
     assert done(on_c, "replication.follow", {"primary": "b"})["source"] == f"127.0.0.1:{b.port}"
     in_step(b, a, c)
-    assert "takes writes" in refused(on_c, "promote_slave_db", {})
+    assert "accepts writes" in refused(on_c, "promote_slave_db", {})
 
     b.kill()
     for server in (a, c):
@@ -67,7 +67,7 @@ def test_switchover_and_failover_of_three_nodes_over_http(trio: Trio, start_agen
     in_step(c, a)
     b.start()
     b.cli("set", "after", "only here")
-    assert "force gives up the data" in refused(on_b, "resync_slave_db", {"primary": "c"})
+    assert "force discards the data" in refused(on_b, "resync_slave_db", {"primary": "c"})
     assert done(on_b, "resync_slave_db", {"primary": "c", "force": True})["discarded"]
     in_step(c, a, b)
     assert {followed_by(each) for each in (a, b)} == {f"slave 127.0.0.1:{c.port}"} and b.cli("get", "after") == "1"

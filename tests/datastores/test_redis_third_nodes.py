@@ -50,7 +50,7 @@ def test_promotion_of_a_replica_of_a_replica_is_refused_while_that_one_receives(
     c.cli("replicaof", "127.0.0.1", str(b.port))
     in_step(a, b, c)
     store = store_of(c)
-    refused(store, f"receives from 127.0.0.1:{a.port}, which may take writes")
+    refused(store, f"receives from 127.0.0.1:{a.port}, which may accept writes")
     a.kill()
     link_is_down(b)
     assert store.plan_promote(PromoteRequest()).would is Would.CHANGE
@@ -61,7 +61,7 @@ def test_promotion_is_refused_while_another_configured_server_takes_writes_or_ha
     b.cli("replicaof", "127.0.0.1", "1")
     write(a, 100)
     in_step(a, c)
-    refused(store_of(b, peers={"a": a}), f"127.0.0.1:{a.port} takes writes")
+    refused(store_of(b, peers={"a": a}), f"127.0.0.1:{a.port} accepts writes")
     a.kill()
     link_is_down(c)
     refused(store_of(b, peers={"a": a, "c": c}), "bytes of writes that this server lacks")

@@ -108,7 +108,7 @@ def test_spaces_are_refused(name: str, server: RedisServer) -> None:
 
 def test_what_is_no_text_is_refused(server: RedisServer) -> None:
     for name, password in (("\ud800", "horse"), ("app", "horse\ud800")):
-        with pytest.raises(DatastoreRefused, match="half a surrogate pair") as raised:
+        with pytest.raises(DatastoreRefused, match="an unpaired surrogate") as raised:
             at(f"unix://{server.socket}").create_user(name, password, [], "owner")
         assert "horse" not in str(raised.value)
 
@@ -191,7 +191,7 @@ def test_a_redis_without_any_file_says_that_it_will_forget(server_dir: Path) -> 
     assert created == {
         "keys": ["app:*"],
         "kept_in": None,
-        "note": "Redis was started without a configuration file: at a restart this is forgotten",
+        "note": "Redis was started without a configuration file: a restart loses this change",
     }
 
 

@@ -84,7 +84,7 @@ def stalled(place: Place) -> Iterator[str]:
 def test_fetches_that_take_too_long_leave_nothing(place: Place, stalled: str) -> None:
     before = place.bytes
     for _ in range(5):
-        assert "it took too long and was ended" in place.refused(repository=stalled, timeout=0.5)
+        assert "timed out and was ended" in place.refused(repository=stalled, timeout=0.5)
         assert place.bytes < before + SENT / 2
     assert not list((place.path / "repository").rglob("*tmp*"))
 
@@ -139,7 +139,7 @@ def test_objects_that_are_missing_at_the_checkout_are_there_at_the_next_deploy(p
         ["git", f"--git-dir={mirror}", "rev-parse", "main:version"], check=True, capture_output=True, text=True
     ).stdout.strip()
     (mirror / "objects" / blob[:2] / blob[2:]).unlink()
-    assert place.refused().endswith("was broken and is removed: deploy again; nothing was switched")
+    assert place.refused().endswith("was broken and is removed: deploy again; `current` was not switched")
     place.deployed()
 
 

@@ -263,7 +263,7 @@ def test_a_parallel_deploy_that_fails_brings_both_back(town: Town) -> None:
 
 def test_a_unit_that_is_not_there_is_told_before_anything_changes(town: Town) -> None:
     message = town.deploy(application="lost")["action"]["state_payload"]["message"]
-    assert message == "systemd has no unit nosuch.service; nothing was switched"
+    assert message == "systemd has no unit nosuch.service; `current` was not switched"
     assert town.node.run("ls", "-A", "/srv/lost", "/srv/lost/releases").stdout.split() == [
         "/srv/lost:", "releases", "repository", "/srv/lost/releases:",
     ]  # fmt: skip
@@ -376,7 +376,7 @@ def test_a_power_cut_in_the_command_before_fails_it_and_says_so(town: Town) -> N
         town.power_cut()
     payload = town.agent.await_final(action, timeout=60)["action"]["state_payload"]
     assert payload["message"].endswith(
-        "was lost: the host was restarted while it ran; it may or may not have taken effect; nothing was switched"
+        "was lost: the host was restarted while it ran; it may or may not have taken effect; `current` was not switched"
     )
     assert town.node.read("/before.ran") == "ran\n"
     assert town.current() == before

@@ -126,7 +126,7 @@ def test_any_other_is_told_in_one_sentence_and_nobody_is_asked(
 ) -> None:
     repository = ssh.url(Path("/no/such.git") if name == "gone" else origin.path)
     why = why.format(others=others, host=f"[127.0.0.1]:{ssh.port}")
-    said = f"git could not fetch main of {repository}: {why}; nothing was switched"
+    said = f"git cannot fetch main of {repository}: {why}; `current` was not switched"
     assert failure(agent, "deploy", {"application": name}) == said
 
 

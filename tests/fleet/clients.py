@@ -1,4 +1,4 @@
-"""Clients of a replicated set: one that writes to whichever server takes writes, and one that reads from any."""
+"""Clients of a replicated set: one that writes to whichever server accepts writes, and one that reads from any."""
 
 from __future__ import annotations
 

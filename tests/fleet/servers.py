@@ -113,7 +113,7 @@ class PostgreSQLSession:
 
 
 class MariaDB:
-    """Debian's, by its unit. A server starts read-only: only a promotion lets it take writes."""
+    """Debian's, by its unit. A server starts read-only: only a promotion lets it accept writes."""
 
     unit, user = "mariadb.service", "agent"
     configuration = "/etc/mysql/mariadb.conf.d/99-fleet.cnf"

@@ -99,7 +99,7 @@ def test_a_ping_is_answered(agent: AgentProcess) -> None:
 @pytest.mark.parametrize(
     ("event", "members", "why"),
     [
-        ("issues", {}, "the event is no push but issues"),
+        ("issues", {}, "expected the event push, got issues"),
         ("push", {"ref": "refs/heads/other"}, "refs/heads/other is not deployed by hooks"),
         ("push", {"ref": "refs/heads/main/x"}, "refs/heads/main/x is not deployed by hooks"),
         ("push", {"deleted": True}, "refs/heads/main was deleted"),
@@ -259,7 +259,7 @@ def test_which_of_the_two_it_is_stands_in_the_log(agent: AgentProcess, name: str
         (413, {"padding": "x" * 1_100_000}, {}, "the body is larger than 1048576 bytes, the limit of api.max_body"),
         (415, {}, {"headers": {"Content-Type": "text/plain"}}, "the body must be application/json"),
         (400, {"after": "main"}, {}, "this is not the body of a push: after: "),
-        (400, {}, {"event": None}, "X-GitHub-Event must say what has happened"),
+        (400, {}, {"event": None}, "the header X-GitHub-Event is missing: it must name the event"),
     ],
 )
 def test_every_refusal_leaves_a_line_that_names_the_option(

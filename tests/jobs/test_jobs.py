@@ -277,7 +277,7 @@ def test_when_no_runner_starts_the_job_is_lost_and_has_not_run(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     job = sh(jobs, ONCE, tmp_path / "effect", stdin=b"hunter2")
-    assert lost(job).why == "its runner did not start; it has not run"
+    assert lost(job).why == "the runner did not start; the command has not run"
     assert "request" not in files_of(job)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     why = lost(sh(jobs, ONCE, tmp_path / "effect", name="two")).why

@@ -185,7 +185,7 @@ def test_the_job_of_a_plain_user_without_such_a_unit_is_a_child_and_says_why(
 ) -> None:
     status = run_as_daemon(node, template)
     assert (status["is"], status["output"]) == ("ExitedJob", "given$HOME 1\n")
-    assert status["note"].startswith(f"runs as a child of the agent, as {reason}")
+    assert status["note"].startswith(f"runs as a child of the agent, because {reason}")
 
 
 def test_a_plain_user_who_may_start_the_unit_for_jobs_gets_its_job_in_one(node: Node) -> None:

@@ -70,7 +70,7 @@ def test_what_does_not_run_is_started_and_what_is_paused_is_let_go_on_first(
 def test_what_ends_again_at_once_is_told_with_its_exit_code(engine: DockerEngine, driver: AgentProcess) -> None:
     run(engine, "brief", does="test -e /again && exit 3; echo > /again; ")
     why = failure(driver, KIND, {"container": "brief"})
-    assert re.fullmatch(r"the container brief was restarted and has ended: \w+ with exit code 3", why)
+    assert re.fullmatch(r"the container brief was restarted and has exited: \w+ with exit code 3", why)
 
 
 def test_a_container_that_is_not_there_is_told(driver: AgentProcess) -> None:
@@ -291,7 +291,7 @@ def test_an_engine_that_hangs_is_told_after_the_timeout(docker: DockerEngine, se
         options = driving(docker, engine=f"unix://{held.path}", timeout=0.3, stop_timeout=1)
         kind = ContainerRestart(settings(options))
         ended = kind.step(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
-    why = "(containers.engine) did not answer within 1.3 s; what it was asked may yet take effect"
+    why = "(containers.engine) did not answer within 1.3 s; the request may still take effect"
     assert isinstance(ended, Failed) and ended.message.endswith(why)
 
 
@@ -316,7 +316,7 @@ def test_an_address_that_no_engine_can_have_stops_the_start(url: str) -> None:
 
 
 def test_an_address_that_is_none_is_told() -> None:
-    with pytest.raises(EngineFailed, match=r"the engine at foo://bar \(containers.engine\) cannot be asked: "):
+    with pytest.raises(EngineFailed, match=r"the engine at foo://bar \(containers.engine\) cannot be queried: "):
         Engine(Containers(engine="foo://bar")).__enter__()
 
 

@@ -202,7 +202,7 @@ def test_a_ref_that_is_not_there_changes_nothing(shop: Shop, start_agent: StartA
     for wire in WIRES:
         action = ask(agent, wire, "deploy", git_ref="nosuch")
         assert action["finished_success"] is False
-        said = f"{shop.origin.path} has no branch, tag or commit nosuch; nothing was switched"
+        said = f"{shop.origin.path} has no branch, tag or commit nosuch; `current` was not switched"
         assert action["finished_message"] == action["finished_result"]["message"] == said
     assert (shop.current, len(shop.releases)) == ("one", 1)
 
@@ -210,8 +210,8 @@ def test_a_ref_that_is_not_there_changes_nothing(shop: Shop, start_agent: StartA
 def test_a_repository_that_cannot_be_reached_is_told_in_the_words_of_git(shop: Shop) -> None:
     gone = str(shop.directory / "gone.git")
     assert shop.refused(repository=gone) == (
-        f"git could not fetch main of {gone}: fatal: '{gone}' does not appear to be a git repository; "
-        "nothing was switched"
+        f"git cannot fetch main of {gone}: fatal: '{gone}' does not appear to be a git repository; `current` was "
+        "not switched"
     )
 
 
@@ -221,7 +221,7 @@ def test_a_command_before_that_fails_leaves_nothing(shop: Shop) -> None:
     failing = sh("echo no room in the oven; exit 3")
     said = shop.refused(before=[["true"], failing, ["touch", str(shop.directory / "later")]])
     assert said == (
-        f"{shlex.join(failing)} failed with exit status 3: no room in the oven; nothing was switched"
+        f"{shlex.join(failing)} failed with exit status 3: no room in the oven; `current` was not switched"
     )  # fmt: skip
     assert (shop.current, len(shop.releases)) == ("one", 1)
     assert not (shop.directory / "later").exists()
@@ -232,13 +232,13 @@ def test_a_command_that_takes_too_long_is_ended(shop: Shop) -> None:
 
 
 def test_a_command_that_is_not_there_is_named(shop: Shop) -> None:
-    assert "/no/such/build was not found; nothing was switched" in shop.refused(before=[["/no/such/build"]])
+    assert "/no/such/build was not found; `current` was not switched" in shop.refused(before=[["/no/such/build"]])
 
 
 def test_what_is_in_the_way_of_the_link_is_left_alone(shop: Shop) -> None:
     (shop.path / "current").mkdir(parents=True)
     said = shop.refused()
-    assert said == f"{shop.path}/current is no symbolic link, move it away first; nothing was switched"
+    assert said == f"{shop.path}/current is no symbolic link, move it away first; `current` was not switched"
     assert shop.releases == []
 
 
@@ -252,8 +252,8 @@ def test_a_disk_that_is_full_leaves_the_release_in_use(shop: Shop, small_disk: P
     shop.deployed()
     shop.origin.commit({"version": "two", "large": os.urandom(3_000_000)})
     said = shop.refused()
-    assert "git could not check out main" in said and "error: unable to write file large" in said
-    assert said.endswith("; nothing was switched")
+    assert "git cannot check out main" in said and "error: unable to write file large" in said
+    assert said.endswith("; `current` was not switched")
     assert (shop.current, len(shop.releases)) == ("one", 1)
     shop.origin.commit({"version": "three"})
     shop.deployed()
@@ -297,7 +297,7 @@ def test_a_systemctl_that_was_killed_or_cut_off_is_asked_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     put(shop, monkeypatch, "systemctl", SYSTEMCTL.format(shop.directory, end))
-    assert shop.refused(services=["web.service"]) == "systemd has no unit web.service; nothing was switched"
+    assert shop.refused(services=["web.service"]) == "systemd has no unit web.service; `current` was not switched"
     assert (shop.directory / "killed").exists()
 
 
@@ -313,7 +313,7 @@ def test_a_command_that_always_dies_is_run_three_times(
 ) -> None:
     put(shop, monkeypatch, program, DYING.format(word=word, directory=shop.directory, real=shutil.which(program)))
     said = shop.refused()
-    assert said.startswith(program) and said.endswith("was killed by SIGSEGV; nothing was switched")
+    assert said.startswith(program) and said.endswith("was killed by SIGSEGV; `current` was not switched")
     assert (shop.directory / "died").read_text() == "x\n" * 3
     assert shop.current is None and shop.releases == []
 
@@ -354,7 +354,7 @@ exec {real} "$@"
 def test_where_git_cannot_tell_nothing_is_overtaken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     put(shop, monkeypatch, "git", UNTOLD.format(real=shutil.which("git")))
     said = shop.refused({"git_ref": shop.first, "of_ref": MAIN})
-    assert said.endswith("fatal: Out of memory; nothing was switched"), said
+    assert said.endswith("fatal: Out of memory; `current` was not switched"), said
 
 
 @pytest.mark.usefixtures("by_systemctl")
@@ -385,7 +385,7 @@ def test_a_command_after_that_fails_takes_the_release_back(shop: Shop) -> None:
 
 def test_the_first_release_has_none_to_go_back_to_and_says_so(shop: Shop) -> None:
     said = shop.refused(after=[["false"]])
-    assert said == "false failed with exit status 1; there is no release before this one to go back to"
+    assert said == "false failed with exit status 1; there is no previous release"
     assert shop.current == "one"
 
 
@@ -567,7 +567,7 @@ def test_a_command_that_was_lost_is_not_run_again(
     agent.start()
     payload = agent.await_final(action)["action"]["state_payload"]
     assert " was lost: it" in payload["message"]
-    assert payload["message"].endswith("it may or may not have taken effect; nothing was switched"), payload
+    assert payload["message"].endswith("it may or may not have taken effect; `current` was not switched"), payload
     assert (shop.directory / "count").read_text() == "ran\n"
     assert (shop.current, shop.releases) == (None, [])
 

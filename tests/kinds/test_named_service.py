@@ -123,7 +123,7 @@ def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_dri
     action = by_schedule(docker_driver, "service_restart", service_name="web")
     why = action["state_payload"]["message"]
     assert (action["state"], counted(docker)) == ("FAILED", [2, 2, 1])
-    assert why.startswith("web-2: the container web-2 was restarted and has ended: ")
+    assert why.startswith("web-2: the container web-2 was restarted and has exited: ")
     assert why.endswith("with exit code 3; restarted before: web-1; not restarted: web-3")
     assert each(action["state_payload"], "state") == {"web-1": "running", "web-2": "noted", "web-3": "waiting"}
 

@@ -179,7 +179,8 @@ def test_an_agent_that_is_killed_runs_the_command_once(workers: Workers, start_a
 
 
 @pytest.mark.parametrize(
-    ("number", "why"), [(signal.SIGKILL, "its runner was killed"), (signal.SIGTERM, "it was ended from outside, for")]
+    ("number", "why"),
+    [(signal.SIGKILL, "its runner was killed"), (signal.SIGTERM, "the job was ended by another program or")],
 )
 def test_what_runs_the_command_is_ended_and_the_failure_says_what_is_known(
     workers: Workers, start_agent: StartAgent, number: int, why: str
@@ -196,7 +197,7 @@ def test_what_runs_the_command_is_ended_and_the_failure_says_what_is_known(
     final = agent.await_final(action, timeout=30)["action"]
     assert final["state"] == "FAILED"
     assert final["state_payload"]["message"].startswith(f"workers: it is not known whether it was restarted, as {why}")
-    assert final["state_payload"]["message"].endswith(f"; {workers.pid_file} names pid {pid}, as before")
+    assert final["state_payload"]["message"].endswith(f"; {workers.pid_file} still contains pid {pid}")
     assert is_alive(pid) and workers.marks.read_text() == "begun\n"
 
 
@@ -237,7 +238,7 @@ def test_the_first_step_may_be_taken_again(kind: type[Any], workers: Workers) ->
 def test_a_target_that_is_missing_is_told_on_both_wires(workers: Workers, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(workers.document(restart=["/no/such/start"])))
     missing = f"workers: there is no {workers.pid_file}"
-    ended = f"workers: {workers.pid_file} names pid 4194303, which does not run"
+    ended = f"workers: {workers.pid_file} contains pid 4194303, which is not running"
     for told in (missing, ended):
         for wire in WIRES:
             actions = [perform(agent, wire, kind) for kind in ("process_pause", "process_resume", "process_restart")]
@@ -253,7 +254,7 @@ def test_a_target_that_is_missing_is_told_on_both_wires(workers: Workers, start_
 def test_a_pid_file_with_nonsense_is_refused(text: str, workers: Workers) -> None:
     workers.pid_file.write_text(text)
     for kind in (PauseProcesses, ResumeProcesses, RestartProcesses):
-        assert why(kind, workers.document()) == f"workers: {workers.pid_file} holds no pid"
+        assert why(kind, workers.document()) == f"workers: {workers.pid_file} contains no pid"
     workers.pid_file.unlink()
 
 
@@ -266,24 +267,26 @@ def test_what_is_no_file_of_its_own_is_refused(workers: Workers) -> None:
     assert why(PauseProcesses, workers.document()) == told
     workers.pid_file.unlink()
     os.mkfifo(workers.pid_file)
-    assert why(PauseProcesses, workers.document()) == f"workers: {workers.pid_file} holds no pid"
+    assert why(PauseProcesses, workers.document()) == f"workers: {workers.pid_file} contains no pid"
     os.rename(other, workers.pid_file)
     assert workers.states() == "SSS"
 
 
-@pytest.mark.parametrize(("whose", "pid_of"), [("init", lambda: 1), ("the agent itself", os.getpid)])
+@pytest.mark.parametrize(
+    ("whose", "pid_of"), [("the process group of init", lambda: 1), ("the agent's own process group", os.getpid)]
+)
 def test_neither_the_agent_nor_init_is_ever_signalled(whose: str, pid_of: Callable[[], int], workers: Workers) -> None:
     pid = pid_of()
     workers.pid_file.write_text(f"{pid}\n")
     for kind in (PauseProcesses, ResumeProcesses, RestartProcesses):
-        assert why(kind, workers.document()) == f"workers: pid {pid} is in the process group of {whose}"
+        assert why(kind, workers.document()) == f"workers: pid {pid} is in {whose}"
     workers.pid_file.unlink()
 
 
 def test_a_pid_file_that_others_may_write_is_refused(workers: Workers) -> None:
     pid = workers.run()
     workers.pid_file.chmod(0o666)
-    told = f"workers: {workers.pid_file} may be written by others than root and the user and group of pid {pid}"
+    told = f"workers: users other than root and the owner of pid {pid} may write {workers.pid_file}"
     assert why(PauseProcesses, workers.document()) == told
     workers.pid_file.chmod(0o644)
     os.chown(workers.pid_file, 65534, 65534)
@@ -320,7 +323,7 @@ def test_a_restart_that_fails_tells_the_words_of_its_command(workers: Workers) -
     assert why(RestartProcesses, document) == "workers: its restart failed with exit status 3: no such luck"
     document = workers.document(restart=["true"], timeout=0.3)
     assert why(RestartProcesses, document) == (
-        f"workers: it is not up 0.3 s after its restart: {workers.pid_file} names pid {workers.pid}, as before"
+        f"workers: not up 0.3 s after its restart: {workers.pid_file} still contains pid {workers.pid}"
     )
 
 

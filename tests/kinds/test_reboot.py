@@ -222,7 +222,11 @@ def test_an_agent_that_is_killed_asks_no_second_time(more: str, tmp_path: Path, 
     agent.start()
     assert agent.cancel(action).status == 409
     final = agent.await_final(action)["action"]
-    words = "may have been asked to, before the agent was interrupted" if phase == "intended" else "was asked to"
+    words = (
+        "may have received the request to reboot before the agent was interrupted"
+        if phase == "intended"
+        else "was asked to"
+    )
     assert final["state"] == "FAILED"
     assert final["state_payload"] == {"message": f"this server {words}, but has not rebooted in 2 s"}
     assert marks.read_text() == "asked\n"

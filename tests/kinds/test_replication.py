@@ -131,7 +131,7 @@ def test_what_is_not_whole_is_not_promoted(tmp_path: Path, monkeypatch: pytest.M
     kind = replication.Promote(settings(tmp_path, datastore=POSTGRESQL))
     monkeypatch.setattr(kind, "datastore", Server(role, dirty=True))
     for outcome in (kind.step(step_of(kind)), kind.resume(step_of(kind))):
-        assert isinstance(outcome, Failed) and "is not whole, so it cannot be a primary" in outcome.message
+        assert isinstance(outcome, Failed) and "is incomplete, so it cannot be a primary" in outcome.message
 
 
 def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
@@ -147,7 +147,7 @@ def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
 
 LONG: dict[str, list[str]] = {
     "a dump of 300 GiB": ["copying the data", *(f"copying the data: {number * 64} MiB" for number in range(1, 4801))],
-    "a Redis whose link breaks again and again": ["awaiting the primary", "receiving its data: 0 %"] * 2000,
+    "a Redis whose link breaks again and again": ["waiting for the primary", "receiving its data: 0 %"] * 2000,
     "a MongoDB that is asked and does not always answer": ["copying the data: 10 % of 200 bytes", "copying the data"]
     * 2000,
 }

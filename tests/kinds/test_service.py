@@ -87,7 +87,7 @@ def test_a_service_that_does_not_come_up_fails_saying_what_was_tried(redis_serve
     *before, last = perform(StartService(settings(over(redis_server, start=idle, attempts=3))))
     assert [each.payload["attempt"] for each in before] == [0, 1, 2]
     assert isinstance(last, Failed) and last.payload == service(3, last.message, None)
-    for said in (shlex.join(idle), "asked to start", "3 looks over 0.3 s", "pid_of.sh", "exit status 1"):
+    for said in (shlex.join(idle), "got the request to start", "3 checks over 0.3 s", "pid_of.sh", "exit status 1"):
         assert said in last.message, last.message
 
 
@@ -104,7 +104,7 @@ def test_a_service_that_dies_at_once_has_not_started(redis_server: RedisServer, 
 def test_a_service_that_does_not_stop_fails_with_its_pid(redis_server: RedisServer) -> None:
     *_, last = perform(StopService(settings(over(redis_server, stop=["true"], attempts=2))))
     assert isinstance(last, Failed) and last.payload["pid"] == str(redis_server.pid)
-    assert "asked to stop, but after 2 looks over 0.2 s the service has not stopped" in last.message
+    assert "got the request to stop, but after 2 checks over 0.2 s the service has not stopped" in last.message
 
 
 def test_a_command_that_fails_is_told_with_what_it_printed(redis_server: RedisServer) -> None:

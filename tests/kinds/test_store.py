@@ -27,7 +27,7 @@ def test_the_store_is_down_afterwards_with_its_data_safe(redis_server: RedisServ
     message = f"Redis at unix://{redis_server.socket} (pid {pid}) has shut down"
     assert perform(kind) == [Done({"message": message}, message)]
     await_that(lambda: redis_server.pid is None, 1, "the end of the process")
-    message = f"the store is down already: nothing listens at unix://{redis_server.socket}"
+    message = f"the datastore is down already: nothing listens at unix://{redis_server.socket}"
     assert perform(kind) == [Done({"message": message}, message)]
     redis_server.start()
     assert redis_server.cli("get", "kept") == "1"

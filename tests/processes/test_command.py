@@ -65,7 +65,7 @@ def test_a_death_by_a_signal_is_a_negative_status() -> None:
         (-99, None, "pg_ctl 'a b' was killed by signal 99"),
         (-15, "timeout", "pg_ctl 'a b' took too long and was ended"),
         (0, "cancelled by ada", "pg_ctl 'a b' was ended: cancelled by ada"),
-        (None, "timeout", "pg_ctl 'a b' was killed (timeout) but has not gone away"),
+        (None, "timeout", "pg_ctl 'a b' was killed (timeout) but is still running"),
     ],
 )
 def test_it_is_described_in_one_sentence(status: int | None, ended: str | None, sentence: str) -> None:

@@ -281,7 +281,7 @@ def test_without_a_valid_list_no_certificate_is_accepted_until_there_is_one(
 
     eventually(served, "it is served again")
     if broken in ("gone", "no list"):
-        assert agent.log_text().count("no certificate is accepted until the list is right") == 1
+        assert agent.log_text().count("no certificate is accepted until the list is corrected") == 1
 
 
 def test_a_list_that_runs_out_ends_connections_that_were_made_before(

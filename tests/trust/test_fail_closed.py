@@ -112,7 +112,7 @@ def test_a_worker_that_begins_with_a_wrong_file_lets_nobody_in_until_it_is_right
     assert guarded.get(f"{PREFIX}/queue").status == 200
     guarded.reload()
     assert_refused(guarded.get(f"{PREFIX}/queue"), 401, "Unauthenticated")
-    assert "no token is valid until the file is right" in guarded.log_text()
+    assert "no token is valid until the file is corrected" in guarded.log_text()
     write_tokens(tokens_file)
     assert guarded.get(f"{PREFIX}/queue").status == 200
 
@@ -152,14 +152,14 @@ def test_a_secret_that_cannot_be_read_stops_the_start_and_is_told_beforehand(
 def test_a_credential_is_looked_for_where_systemd_gives_them(tmp_path: Path, option: str) -> None:
     text = SIGNED_WITH[option].format(file="credential:one")
     told = started_in_vain(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
-    missing = "the agent's unit gives it no credential one: add LoadCredential=one:/path/of/the/file"
+    missing = "the agent's unit passes no credential one: add LoadCredential=one:/path/of/the/file"
     assert told == f"agent: {option}: {missing}"
 
 
 def test_a_unit_that_is_given_no_credential_at_all_does_not_start(tmp_path: Path) -> None:
     text = SIGNED_WITH["callbacks.secret"].format(file="credential:one")
     told = started_in_vain(tmp_path, text, NOTIFY_SOCKET=str(tmp_path / "nobody"))
-    assert told.startswith("agent: callbacks.secret: the agent's unit gives it no credential one: ")
+    assert told.startswith("agent: callbacks.secret: the agent's unit passes no credential one: ")
 
 
 def test_what_may_be_the_secret_itself_is_not_repeated(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_reload_with_a_configuration_of_another_user_keeps_the_one_before(tmp_
         os.chown(tmp_path / "agent.toml", NOBODY, -1)
         agent.reload()
         assert "it belongs to nobody" in agent.log_text()
-        assert "stays in force" in agent.log_text()
+        assert "stays active" in agent.log_text()
     finally:
         agent.close()
 

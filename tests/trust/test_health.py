@@ -70,7 +70,7 @@ def test_a_second_agent_names_the_process_that_runs_the_queue(start_agent: Start
     second = start_agent(env={"AGENT_DB": str(first.db)})
     [worker] = first.workers()
     parts = second.get("/health").json["parts"]
-    assert parts["engine"] == f"leaves the queue to the process {worker}"
+    assert parts["engine"] == f"standby: process {worker} runs the queue"
 
 
 def test_a_role_is_asked_of_the_datastore_and_readiness_is_not(start_agent: StartAgent, server_dir: Path) -> None:

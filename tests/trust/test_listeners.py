@@ -211,7 +211,7 @@ def test_a_reload_that_would_open_an_address_keeps_the_configuration(start_guard
     (guarded.directory / "agent.toml").write_text("")
     guarded.reload()
     assert guarded.get(f"{PREFIX}/queue", headers={"Authorization": None}).status == 401
-    assert "the previous configuration stays in force" in guarded.log_text()
+    assert "the previous configuration stays active" in guarded.log_text()
 
 
 def test_a_reload_that_moves_the_address_leaves_none_behind(tmp_path: Path) -> None:

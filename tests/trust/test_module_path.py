@@ -58,7 +58,7 @@ def test_nothing_is_imported_from_the_working_directory(trapped: Installed) -> N
     assert trapped.post_schedule("replicante.test.pinng", {}).status == 404  # looks for close names
     (trapped.directory / "agent.toml").write_text("[actions]\nqueue_limit = 7\n")
     trapped.reload()
-    assert "stays in force" not in trapped.log_text()
+    assert "stays active" not in trapped.log_text()
     assert trapped.post_schedule("replicante.test.pinng", {}).status == 404
     assert trapped.queue() == []
 

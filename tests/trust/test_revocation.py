@@ -154,7 +154,7 @@ def test_a_running_agent_lets_nobody_in_whom_it_cannot_be_certain_of(
     else:
         change(tokens_file, broken)
     assert not any(admitted(guarded, token) for token in TOKENS)
-    told = [line for line in guarded.log_text().splitlines() if "no token is valid until the file is right" in line]
+    told = [line for line in guarded.log_text().splitlines() if "no token is valid until the file is corrected" in line]
     assert len(told) == 1
     assert str(tokens_file) in told[0]
     tokens_file.unlink(missing_ok=True)
@@ -187,7 +187,7 @@ def test_a_token_counts_until_it_expires(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(clock, "now", lambda: end - 1)
     assert tokens.by_token(DBA_TOKEN)
     monkeypatch.setattr(clock, "now", lambda: end)
-    with pytest.raises(Expired, match=f"what {DBA} calls with has expired"):
+    with pytest.raises(Expired, match=f"the credentials of {DBA} have expired"):
         tokens.by_token(DBA_TOKEN)
 
 
@@ -196,7 +196,7 @@ def test_an_expired_token_is_refused_and_the_answer_says_why(start_guarded: Star
     write_tokens(tokens_file, table(DBA, DBA_TOKEN, ["*"]) + 'expires = "2020-01-01T00:00:00+01:00"\n')
     answer = guarded.get(f"{PREFIX}/queue")
     assert (answer.status, answer.json["variant"]) == (401, "Unauthenticated")
-    assert answer.json["error"] == f"what {DBA} calls with has expired"
+    assert answer.json["error"] == f"the credentials of {DBA} have expired"
 
 
 def test_an_identity_has_several_tokens_that_end_one_by_one(tmp_path: Path) -> None:

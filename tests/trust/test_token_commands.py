@@ -133,7 +133,7 @@ def test_the_end_of_an_identity_stays_when_its_token_is_replaced(
 
 def test_a_glob_that_matches_no_kind_is_said(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["token", "create", NEW, "--kinds", "deplyo", "--file", str(tokens_file)]) == 0
-    warned = "warning: --kinds: no kind matches deplyo; the closest is deploy: the token permits nothing by it"
+    warned = "warning: --kinds: no kind matches deplyo; the closest is deploy: the token gets no permission from it"
     assert capsys.readouterr().err.splitlines()[0] == warned
 
 
@@ -143,7 +143,7 @@ def test_which_token_is_meant_must_be_clear(tokens_file: Path, capsys: pytest.Ca
     before = tokens_file.read_text()
     told = fails(capsys, "rotate", DBA, "--file", str(tokens_file))
     assert told == f"{tokens_file}: name one of the tokens of {DBA}: {one}, {other}"
-    assert "is not in it" in fails(capsys, "revoke", NEW, "--file", str(tokens_file), status=7)
+    assert "no identity " in fails(capsys, "revoke", NEW, "--file", str(tokens_file), status=7)
     assert "name one of the tokens" in fails(capsys, "revoke", DBA, "0" * 12, "--file", str(tokens_file))
     missing = fails(capsys, "revoke", DBA, "--file", f"{tokens_file}.not")
     assert missing.endswith("there is no such file; run agentctl token create")
@@ -343,7 +343,7 @@ def test_root_notes_in_the_audit_trail_as_the_agents_user(tmp_path: Path, state:
     os.lchown(state / "agent.db", NOBODY, NOBODY)
     made = as_root("token", "create", NEW, "--kinds", "*", AGENT_CONFIG=str(config))
     assert made.returncode == 0, made.stderr
-    assert "the audit trail does not have it" in made.stderr
+    assert "not recorded in the audit trail" in made.stderr
     with closing(Store(roots)) as store:
         assert audit_events.newest(store) == before
 

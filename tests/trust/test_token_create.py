@@ -85,11 +85,11 @@ def test_several_at_once_are_all_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([NEW], "say which kinds it may schedule"),
+        ([NEW], "name its kinds"),
         (["nobody", "--kinds", "*"], "nobody: expected an e-mail"),
         (['a"b@example.com', "--kinds", "*"], "expected an e-mail"),
         ([NEW, "--kinds", ""], f"{NEW}.kinds: expected a list of texts"),
-        ([DBA, "--kinds", "*"], f"{DBA} is in it already"),
+        ([DBA, "--kinds", "*"], f"{DBA} exists already"),
     ],
 )
 def test_what_makes_no_sense_changes_nothing(

@@ -131,7 +131,7 @@ def test_cancelling_needs_the_permission_for_that_kind(start_guarded: StartGuard
     guarded.token = DBA_TOKEN
     assert guarded.cancel(loop).status == 200
     guarded.await_final(loop)
-    assert f"action {ping} {PING} of {DBA} via API is asked to stop by {PINGER}" in guarded.log_text()
+    assert f"action {ping} {PING} of {DBA} via API: cancel requested by {PINGER}" in guarded.log_text()
 
 
 def test_a_refusal_leaves_a_kept_connection_in_step(guarded: Guarded) -> None:

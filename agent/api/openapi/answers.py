@@ -16,12 +16,12 @@ from agent.wire.rows import (  # noqa: F401 (a component of its own)
 class Error(Schema):
     """The one shape of every error."""
 
-    error = text("What is wrong, in one sentence.")
+    error = text("The error in one sentence.")
     layers = texts("The causes, the nearest first.")
-    variant = text("What is wrong, for programs.")
+    variant = text("The code of the error, for programs.")
     details = fields.Dict(
         values=fields.List(fields.String()),
-        metadata={"description": "What is wrong, by refused member; absent without any."},
+        metadata={"description": "The errors by refused member; absent if there are none."},
     )
     error_description = fields.String(metadata={"description": "Under /api/3: the sentence with the details."})
 
@@ -38,7 +38,7 @@ class ActionList(Schema):
     """A page of actions, newest first."""
 
     items = fields.List(fields.Nested(ListItem), required=True)
-    next = text("The cursor of the page after; null where this is the last one.", allow_none=True)
+    next = text("The cursor of the next page; null on the last page.", allow_none=True)
 
 
 class Info(Schema):
@@ -49,13 +49,13 @@ class Info(Schema):
 
 
 class Scheduled(Schema):
-    """An action that is on disk and will run."""
+    """A stored action."""
 
     id = text("The action.")
 
 
 class Cancelled(Schema):
-    """An action that was asked to stop."""
+    """A cancelled action, or one that is requested to stop."""
 
     id = text("The action.")
     state = state_field()
@@ -69,20 +69,20 @@ class Approved(Schema):
 
 
 class Health(Schema):
-    """All parts are as they should be; another answer is 503."""
+    """The agent is healthy; otherwise the status is 503."""
 
     status = text("`ok`.")
     parts = fields.Dict(
-        values=fields.String(), metadata={"description": "How each part is; only for callers who are known."}
+        values=fields.String(), metadata={"description": "The state of each part; only for authenticated callers."}
     )
 
 
 class Whoami(Schema):
     """The caller as the agent knows it."""
 
-    user = text("The e-mail of the caller; null where callers are not authenticated.", allow_none=True)
+    user = text("The e-mail of the caller; null if callers are not authenticated.", allow_none=True)
     authenticated_by = text(
-        "How the caller is known; null where callers are not authenticated.",
+        "How the caller was authenticated; null if callers are not authenticated.",
         allow_none=True,
         validate=validate.OneOf(("token", "certificate", "unix")),
     )
@@ -91,25 +91,26 @@ class Whoami(Schema):
     permissions = fields.List(
         fields.String(),
         required=True,
-        metadata={"description": "What it may do beyond that: approve, audit, controller."},
+        metadata={"description": "Further permissions: approve, audit, controller."},
     )
     expires_ts = timestamp(
-        "When this access ends: the first end of identity, token and certificate; null for no end.", allow_none=True
+        "When this access expires: the first expiry of identity, token and certificate; null if none expires.",
+        allow_none=True,
     )
 
 
 class Event(Schema):
     """A line of the audit trail."""
 
-    id = number("Its place: one more than that of the event before.")
+    id = number("The number of the event: the previous event's plus one.")
     timestamp = text("When, RFC 3339.")
-    event = text("What happened, such as `action.scheduled`.")
-    user = text("Who did it.", allow_none=True)
-    requester = text("By which channel.", allow_none=True)
+    event = text("The type of the event, such as `action.scheduled`.")
+    user = text("The user who caused the event.", allow_none=True)
+    requester = text("The channel of the request.", allow_none=True)
     kind = text("The kind of the action.", allow_none=True)
     action_id = text("The action.", allow_none=True)
-    details = mapping("More, by event; secrets are masked.")
-    previous = text("The hash of the event before.")
+    details = mapping("Further members; they depend on the event. Secrets are masked.")
+    previous = text("The hash of the previous event.")
     hash = text(
         "SHA-256 of the JSON list of previous, id, timestamp, event, user, requester, kind, action_id, details."
     )
@@ -119,8 +120,8 @@ class Available(Schema):
     """A kind that the node offers."""
 
     kind = text("Its name.")
-    description = text("What it does.")
-    danger = text("The worst that it can do.", validate=validate.OneOf(list(Danger)))
+    description = text("The description of the kind.")
+    danger = text("The worst effect of the kind, with any arguments.", validate=validate.OneOf(list(Danger)))
     args = mapping("The JSON Schema of its arguments.")
 
 
@@ -128,14 +129,14 @@ class Missing(Schema):
     """A kind that the node does not offer."""
 
     kind = text("Its name.")
-    reason = text("What to set or install.")
+    reason = text("The option to set or the package to install.")
 
 
 class Discards(Schema):
-    """Data that is given up."""
+    """Data that the action discards."""
 
     what = text("The data.")
-    amount = fields.Float(required=True, allow_none=True, metadata={"description": "How much; null: not known."})
+    amount = fields.Float(required=True, allow_none=True, metadata={"description": "The amount; null: not known."})
     unit = text("The unit of the amount.")
 
 
@@ -143,21 +144,23 @@ class Refusal(Schema):
     """Why an action would fail and change nothing."""
 
     reason = text("The reason.")
-    lifted_by = text("What would let the action run.")
+    lifted_by = text("What to do so that the action can run.")
 
 
 class Plan(Schema):
     """What an action would do now."""
 
     kind = text("The kind.")
-    would = text("The effect on the world.", validate=validate.OneOf(list(Would)))
+    would = text("The class of the effect.", validate=validate.OneOf(list(Would)))
     summary = text("The effect in one sentence.")
-    steps = texts("What would be done, in order.")
-    discards = fields.List(fields.Nested(Discards), required=True, metadata={"description": "Data that is given up."})
+    steps = texts("The steps of the action, in order.")
+    discards = fields.List(
+        fields.Nested(Discards), required=True, metadata={"description": "Data that the action discards."}
+    )
     needs = mapping("disk_bytes, seconds, privileges, where known.")
-    warnings = texts("What to know before.")
+    warnings = texts("Warnings.")
     refusal = fields.Nested(Refusal, required=True, allow_none=True)
-    facts = mapping("What the decision was made from.")
+    facts = mapping("The facts behind the decision.")
 
 
 class Datastore(Schema):
@@ -169,29 +172,31 @@ class Datastore(Schema):
     version = text("The server's version.", allow_none=True)
     cluster_id = text("The identifier of the cluster that the data belongs to.", allow_none=True)
     role = text("Its role.", allow_none=True, validate=validate.OneOf(("primary", "replica", "standalone")))
-    writable = flag("Whether it takes writes.", allow_none=True)
-    source = mapping("What a replica follows.", allow_none=True)
+    writable = flag("Whether the server accepts writes.", allow_none=True)
+    source = mapping("The address that a replica follows.", allow_none=True)
     lag = mapping("bytes, seconds and transactions; null: not known.")
-    position = text("Up to where it has its data: an LSN, a GTID set or an offset.", allow_none=True)
-    timeline = number("The timeline, where the server has timelines.", allow_none=True)
+    position = text("The replication position: an LSN, a GTID set or an offset.", allow_none=True)
+    timeline = number("The timeline, on servers that have timelines.", allow_none=True)
     replicas = fields.List(fields.Dict(), required=True, metadata={"description": "The replicas that follow it now."})
     slots = fields.List(
-        fields.Dict(), required=True, metadata={"description": "Replication slots, and what each holds."}
+        fields.Dict(),
+        required=True,
+        metadata={"description": "The replication slots and the amount of log that each keeps."},
     )
     synchronous = mapping("The state of synchronous commits.", allow_none=True)
-    dirty = flag("Whether a resync ended half way.", allow_none=True)
+    dirty = flag("Whether the data is incomplete after an interrupted resync.", allow_none=True)
     not_known = fields.Dict(
-        required=True, data_key="unknown", metadata={"description": "By fact: why it is not known."}
+        required=True, data_key="unknown", metadata={"description": "By fact: the reason why it is not known."}
     )
-    checked_ts = timestamp("When the server was asked.")
+    checked_ts = timestamp("When the facts were read from the server.")
 
 
 class AgentVersion(Schema):
     """The version of the agent."""
 
-    checkout = text("The commit that it was built from; `unknown` where that is not known.")
-    number = text("The number of the release.")
-    taint = text("Changes since that commit; `unknown` where that is not known.")
+    checkout = text("The commit that the agent was built from; `unknown` if not known.")
+    number = text("The version of the release.")
+    taint = text("Uncommitted changes at that commit; `unknown` if not known.")
 
 
 class AgentInfo(Schema):
@@ -204,7 +209,7 @@ class DatastoreInfo(Schema):
     """The datastore of this node."""
 
     cluster_display_name = text("The stack of this node.", allow_none=True)
-    cluster_id = text("The cluster: the datastore's own id where that lasts, else the stack.")
+    cluster_id = text("The cluster: the datastore's own id if that is permanent, otherwise the stack.")
     id = text("The name of this node.")
     kind = text("The kind of the datastore.")
     node_id = text("The name of this node.")
@@ -224,7 +229,7 @@ class Shard(Schema):
     id = text("The stack of this node.")
     role = fields.Raw(required=True, metadata={"description": '`"primary"`, `"secondary"`, or `{"unknown": "<why>"}`.'})
     commit_offset = fields.Nested(
-        CommitOffset, required=True, allow_none=True, metadata={"description": "Null where it is no number."}
+        CommitOffset, required=True, allow_none=True, metadata={"description": "Null if the position is not a number."}
     )
     lag = fields.Nested(
         CommitOffset, required=True, allow_none=True, metadata={"description": "Of a replica; null: not known."}
@@ -244,14 +249,14 @@ class ActionsOffered(Schema):
 
 
 class Pagination(Schema):
-    """Where a page lies among the others."""
+    """The position of a page."""
 
-    previous = number("The page before.", allow_none=True)
-    next = number("The page after.", allow_none=True)
+    previous = number("The previous page.", allow_none=True)
+    next = number("The next page.", allow_none=True)
     current = number("This page.")
-    per_page = number("How many it may hold.")
-    count = number("How many there are on all pages.")
-    pages = number("How many pages there are.")
+    per_page = number("The maximum number on a page.")
+    count = number("The number on all pages.")
+    pages = number("The number of pages.")
 
 
 class AsyncActionAnswer(Schema):
@@ -282,7 +287,7 @@ class TypedStacks(Schema):
     """A list of one stack."""
 
     response = fields.List(fields.Dict(), required=True, metadata={"description": "The stack of this node."})
-    count = number("How many are on this page.")
+    count = number("The number on this page.")
     pagination = fields.Nested(Pagination, required=True)
 
 
@@ -290,37 +295,37 @@ class TypedServers(Schema):
     """A list of one server."""
 
     response = fields.List(fields.Dict(), required=True, metadata={"description": "The server that this node is."})
-    count = number("How many are on this page.")
+    count = number("The number on this page.")
     pagination = fields.Nested(Pagination, required=True)
 
 
 class Deployment(Schema):
-    """A deploy that is on disk and will run."""
+    """A stored deploy."""
 
     ok = flag("True.")
-    message = text("What was done, in one sentence.")
+    message = text("The result in one sentence.")
     queued = flag("Whether it waits for other actions.")
     async_action_id = number("The id of the AsyncAction.")
 
 
 class TypedDeployment(Schema):
-    """A deploy that is on disk and will run."""
+    """A stored deploy."""
 
     response = fields.Nested(Deployment, required=True)
 
 
 class Hook(Schema):
-    """What came of a delivery: an AsyncAction, or nothing."""
+    """The result of a delivery: an AsyncAction, or nothing."""
 
     response = fields.Nested(AsyncAction)
-    ignored = fields.String(metadata={"description": "Why nothing is to be done."})
+    ignored = fields.String(metadata={"description": "The reason why nothing was scheduled."})
 
 
 class AsyncActionPage(Schema):
     """A page of AsyncActions."""
 
     response = fields.List(fields.Nested(AsyncAction), required=True, metadata={"description": "The oldest first."})
-    count = number("How many are on this page.")
+    count = number("The number on this page.")
     pagination = fields.Nested(Pagination, required=True)
 
 

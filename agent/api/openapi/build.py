@@ -62,9 +62,9 @@ def document() -> Document:
         "info": {
             "title": "agent",
             "version": "unstable",
-            "description": f"What the node {context().settings.agent.node} is asked to do, does and has done.",
+            "description": f"The actions of the node {context().settings.agent.node}: waiting, running and final.",
         },
-        "servers": [{"url": "/", "description": "The agent that gave this document."}],
+        "servers": [{"url": "/", "description": "The agent that served this document."}],
         "security": _security("certificate", "token"),
         "paths": dict(sorted(paths.items())),
         "components": {
@@ -79,9 +79,15 @@ def _security_schemes() -> dict[str, Document]:
     """How this node finds out who calls, if it does."""
     api = context().settings.api
     if api.certified:
-        return {"certificate": {"type": "mutualTLS", "description": "A client certificate that names an e-mail."}}
+        return {"certificate": {"type": "mutualTLS", "description": "A client certificate with an e-mail address."}}
     if api.tokens is not None:
-        return {"token": {"type": "http", "scheme": "bearer", "description": "As `agentctl token create` prints it."}}
+        return {
+            "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A token as printed by `agentctl token create`.",
+            }
+        }
     return {}
 
 
@@ -185,7 +191,7 @@ def _header_parameters(described: Description) -> Iterator[Document]:
 
 def _answer(described: Description) -> Document:
     answer: Document = {
-        "description": "What was asked for.",
+        "description": "The requested resource.",
         "content": {described.media_type: {"schema": components.reference(described.answer)}},
     }
     if "If-None-Match" in described.headers:
@@ -207,7 +213,7 @@ def _answer(described: Description) -> Document:
 def _unchanged(described: Description) -> Document:
     if "If-None-Match" not in described.headers:
         return {}
-    return {"304": {"description": "The caller has seen it.", "headers": _headers("ETag", "Cache-Control")}}
+    return {"304": {"description": "The resource has not changed.", "headers": _headers("ETag", "Cache-Control")}}
 
 
 def _errors(described: Description) -> Document:

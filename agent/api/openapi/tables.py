@@ -5,13 +5,13 @@ from typing import Any
 Document = dict[str, Any]
 
 ERRORS_OF_THE_SERVER = {
-    400: "BadRequest: What was sent is not HTTP.",
-    405: "MethodNotAllowed: The address does not take this method.",
+    400: "BadRequest: The request is not valid HTTP.",
+    405: "MethodNotAllowed: The method is not allowed at this address.",
     414: "RequestUriTooLong: The address is too long.",
-    417: "ExpectationFailed: The header Expect asks for what is not known here.",
-    431: "RequestHeaderFieldsTooLarge: The headers are too many or too large.",
-    500: "InternalError: The agent failed to answer; its log says where.",
-    501: "NotImplemented: The body is encoded in a way that is not known here.",
+    417: "ExpectationFailed: The value of the header Expect is not supported.",
+    431: "RequestHeaderFieldsTooLarge: The request has too many headers, or too large ones.",
+    500: "InternalError: An internal error: see the agent's log.",
+    501: "NotImplemented: The transfer encoding of the body is not supported.",
 }
 OPERATIONS = {
     "page": "list_async_actions",
@@ -45,12 +45,12 @@ REQUEST_HEADERS: dict[str, Document] = {
         "schema": {"type": "string"},
     },
     "Prefer": {
-        "description": "`wait=N`: hold the answer back, for N seconds and 60 at most, until there is something new. "
-        "`wait=N, until=final`: of one action, until it is final.",
+        "description": "`wait=N`: wait up to N seconds (60 at most) for a change. "
+        "`wait=N, until=final`: wait until the action is final.",
         "schema": {"type": "string"},
     },
     "Action-Reason": {
-        "description": "Why the action is asked for, such as a ticket; stored with the action.",
+        "description": "The reason of the action, such as a ticket; stored with the action.",
         "schema": {"type": "string", "maxLength": 255},
     },
     "Not-Before": {
@@ -77,10 +77,10 @@ REQUEST_HEADERS: dict[str, Document] = {
         "schema": {"type": "string"},
     },
     "X-GitHub-Event": {
-        "description": "What has happened; all but `push` is ignored. X-Gitea-Event and X-Forgejo-Event are the same.",
+        "description": "The event; all events but `push` are ignored. X-Gitea-Event and X-Forgejo-Event are the same.",
         "schema": {"type": "string"},
     },
-    "If-None-Match": {"description": "The ETag of what the caller has seen.", "schema": {"type": "string"}},
+    "If-None-Match": {"description": "The ETag of an earlier answer.", "schema": {"type": "string"}},
 }
 ANSWER_HEADERS: dict[str, Document] = {
     "ETag": {
@@ -113,7 +113,7 @@ ANSWER_HEADERS: dict[str, Document] = {
         "schema": {"type": "string"},
     },
     "X-Output-Offset": {
-        "description": "The byte that the answer begins at: greater than asked for where bytes were left out.",
+        "description": "The offset of the first byte of the answer; greater than requested if bytes were dropped.",
         "required": True,
         "schema": {"type": "integer"},
     },

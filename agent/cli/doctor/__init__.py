@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     has_forms=True,
 )
 @click.argument("file", required=False, type=click.Path())
-@click.option("--faults", is_flag=True, help="Print only what is wrong.")
-@click.option("--fix", is_flag=True, help="Show what can be mended safely, ask, and mend it first.")
-@click.option("--yes", is_flag=True, help="Do not ask before --fix.")
+@click.option("--faults", is_flag=True, help="Print only faults.")
+@click.option("--fix", is_flag=True, help="Repair what is safe to repair, after a confirmation.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask for confirmation.")
 @as_owner
 def doctor_command(file: str | None, faults: bool, fix: bool, yes: bool) -> int:
     """Look at all that the agent needs on this host, as the agent's user.
@@ -59,8 +59,8 @@ def doctor_command(file: str | None, faults: bool, fix: bool, yes: bool) -> int:
     _print([each for each in found if each.fault or not faults], given(click.get_current_context()))
     wrong = sum(bool(each.fault) for each in found)
     if settings is None:
-        click.echo("nothing else was looked at: correct the configuration, then run doctor again", err=True)
-    click.echo(f"{wrong} of {len(found)} need attention" if wrong else f"all {len(found)} are right", err=True)
+        click.echo("the other checks were skipped: correct the configuration, then run doctor again", err=True)
+    click.echo(f"{wrong} of {len(found)} checks failed" if wrong else f"all {len(found)} checks passed", err=True)
     return exits.FAILED if wrong else exits.DONE
 
 
@@ -76,7 +76,7 @@ def _mend(environ: Mapping[str, str], *, yes: bool) -> None:
     done = _carry_out(mending.rule(settings, config.origin(environ)), yes=yes)
     drop_privileges.become(settings.agent.db)
     if not _carry_out(mending.files(settings, config.file(environ)), yes=yes) + done:
-        click.echo("nothing to mend that --fix may mend", err=True)
+        click.echo("no fault that --fix can repair", err=True)
 
 
 def _carry_out(mendings: Iterable["Mending"], *, yes: bool) -> int:
@@ -97,7 +97,7 @@ def _carry_out(mendings: Iterable["Mending"], *, yes: bool) -> int:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        raise Usage("add --yes to mend without a terminal; nothing was changed")
+        raise Usage("add --yes to repair without a terminal; nothing was changed")
     return ask("run them? [y/N] ").lower() in ("y", "yes")
 
 

@@ -38,7 +38,7 @@ def _unix(address: str) -> Finding:
             probe.connect(str(path))
             return Finding("api.bind", detail=f"{path} answers")
         except ConnectionRefusedError:
-            return Finding("api.bind", detail=f"{path} is left of an agent that has ended")
+            return Finding("api.bind", detail=f"{path} is a leftover of an agent that has ended")
         except OSError as error:
             return Finding("api.bind", f"{path}: {error.strerror}: run rm {path} if it is no socket of the agent")
 

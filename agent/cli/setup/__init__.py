@@ -16,11 +16,11 @@ SECONDS = 300
 
 
 @click.command("setup", cls=Documented)
-@click.option("--datastore", type=click.Choice(DATASTORES), help="Which one, where several run here.")
-@click.option("--user", help="Who the agent runs as; chosen for the datastore unless given.")
+@click.option("--datastore", type=click.Choice(DATASTORES), help="The datastore, if several run on this host.")
+@click.option("--user", help="The user of the agent; default: the best user for the datastore.")
 @click.option("--tls", is_flag=True, help="Listen on all addresses, with a certificate that setup makes.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-@click.option("--remove", is_flag=True, help="Take back what setup made; the data of the agent stays.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
+@click.option("--remove", is_flag=True, help="Undo the changes of setup; the data of the agent stays.")
 def setup_command(datastore: str | None, user: str | None, tls: bool, dry_run: bool, remove: bool) -> int:
     """Set the agent up for the datastore that runs on this host, as root.
 

@@ -80,7 +80,7 @@ def _check_majority(primary: Primary, me: str) -> None:
         raise Refused(
             f"without this member {votes} of the {total} votes of the set {there.set_name} can be had, "
             f"and {there.majority} are needed: the primary would step down",
-            "bring another member up first; force stops this member all the same",
+            "start another member first; force stops this member anyway",
         )
 
 
@@ -116,7 +116,7 @@ def _with_room(directory: Path, primary: MongoDB, *, force: bool) -> Copy:
         raise Refused(
             f"the disk does not hold the copy beside the old data: {needed} bytes are needed in {directory}, "
             f"{free} are free",
-            "free the space; force deletes the old data first, without a way back",
+            "free the space; force deletes the old data first; it cannot be restored",
         )
     return Copy(directory, needed, free, old, keep_old=False)
 

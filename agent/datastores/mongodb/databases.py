@@ -25,7 +25,7 @@ def refuse_elsewhere(here: MongoDB) -> Plan | None:
     if hello.get("isWritablePrimary"):
         return None
     leads = f": the primary of its set is {hello['primary']}" if hello.get("primary") else ""
-    return plan.refuse(f"this server takes no writes{leads}", "run this action on the primary")
+    return plan.refuse(f"this server is not writable{leads}", "run this action on the primary")
 
 
 def exists(here: MongoDB, name: str) -> bool:

@@ -60,7 +60,7 @@ class MongoDBDatastore(MongoDB):
         except DatastoreUnreachable:
             pass  # the end of the connection is its answer
         if not poll(lambda: not self._still_runs(before), deadline - time.monotonic(), stop):
-            why = stop.reason or "the time is over"
+            why = stop.reason or "timeout"
             raise DatastoreUnreachable(f"MongoDB at {self.address} has not shut down yet, and still may: {why}")
         return f"MongoDB at {self.address} has shut down"
 

@@ -44,7 +44,9 @@ def _after(here: MongoDB, done: Callable[[], bool], what: str, mark: str, error:
     with suppress(DatastoreError):
         if done():
             return {}
-    raise OutcomeUnknown(f"{error}; it is not known whether {what}; it may still take effect", waits_for) from error
+    raise OutcomeUnknown(
+        f"{error}; it is not known whether {what}; the request may still take effect", waits_for
+    ) from error
 
 
 def _end(here: MongoDB, mark: str) -> str | None:

@@ -134,7 +134,7 @@ def of_silent(here: MongoDB, service: Supervisor | None, request: ResyncRequest)
     try:
         primary = mongodb_primary.find(here, None, request)
         me = mongodb_primary.listed(here, primary)
-        lost = "MongoDB does not come up, so that what its data has cannot be known"
+        lost = "MongoDB does not start, so its data cannot be inspected"
         loss = Loss(lost, (_everything(here),))
         return _copied(here, service, None, primary, me, loss, request, {"primary": primary.address})
     except Refused as unfit:
@@ -176,14 +176,14 @@ def _gentle(
     """The plan for what MongoDB does by itself: catch up from the oplog, after a rewind if the histories diverged."""
     steps = [f"let the primary {primary.address} add this server to the set"] if join else []
     if loss.lost is None:
-        summary = f"this server would catch up from the oplog of its set, of which {primary.address} is the primary"
+        summary = f"this server would catch up from the oplog of its set; the primary is {primary.address}"
         steps.append("wait until it receives")
         done = Plan(Would.CHANGE, summary, steps=steps, facts=facts | {"method": "follow"})
         return Decision(done, "follow", primary, me, join)
     facts = facts | {"parted_at": str(loss.parted_at)}
     if not request.force:
         raise Refused(
-            loss.lost, "force gives up these writes: MongoDB sets them aside in its directory `rollback`", **facts
+            loss.lost, "force discards these writes: MongoDB sets them aside in its directory `rollback`", **facts
         )
     rewound = Plan(
         Would.DESTROY,
@@ -210,14 +210,14 @@ def _copied(
 ) -> Decision:
     why = _why(loss, request)
     if request.mode == "follow":
-        raise Refused(f"only a copy would do: {why}", "use resync_slave_db with the mode auto or copy")
+        raise Refused(f"only a copy is possible: {why}", "use resync_slave_db with the mode auto or copy")
     local = Loss(None) if state is None else unreplicated.of_local(here)
     lost = "; ".join(filter(None, (loss.lost, local.lost)))
     if lost and not (request.force or (primary.foreign and request.adopt)):
-        raise Refused(lost, "force gives this up", **facts)
+        raise Refused(lost, "force discards this", **facts)
     copy = mongodb_copy.prepare(here, service, state, primary, me, force=request.force)
-    keeping = f"set the data in {copy.directory} aside" if copy.keep_old else f"delete the data in {copy.directory}"
-    warnings = [] if copy.keep_old else ["once the data is deleted there is no way back"]
+    keeping = f"move the data in {copy.directory} aside" if copy.keep_old else f"delete the data in {copy.directory}"
+    warnings = [] if copy.keep_old else ["the deleted data cannot be restored"]
     steps = ["stop MongoDB", keeping, "start MongoDB, which makes its initial sync", "wait until it follows"]
     if join:
         steps.insert(3, f"let the primary {primary.address} add this server to the set")
@@ -239,7 +239,7 @@ def _why(loss: Loss, request: ResyncRequest) -> str:
     if loss.stale:
         return "no member has the oplog that this server needs to catch up"
     assert request.mode == "copy"
-    return "the mode copy asks for it"
+    return "mode copy was requested"
 
 
 def _everything(here: MongoDB) -> Discard:

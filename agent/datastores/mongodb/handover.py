@@ -58,7 +58,7 @@ def plan_demote(here: MongoDB, primary: str) -> Plan:
         steps=[
             "keep the other members from being elected",
             f"replSetStepDown: stop writes and wait until {itself.address} has everything",
-            f"let {itself.address} call an election; else take writes again",
+            f"let {itself.address} call an election; otherwise accept writes again",
         ],
         facts={"primary": itself.address, "lag": asdict(behind), "position": str(state.optime)},
     )
@@ -92,7 +92,7 @@ def _refusal(state: State, peer: Seen) -> tuple[str, str] | None:
         return f"{peer.address} is delayed by {peer.delay} s", "name another member"
     votes = sum(each.votes for each in state.members if each.reachable)
     if votes < state.majority:
-        return f"{votes} votes of the set can be had, and {state.majority} win an election", "bring another member up"
+        return f"{votes} votes of the set can be had, and {state.majority} win an election", "start another member"
     return None
 
 
@@ -109,7 +109,7 @@ def _step_down(here: MongoDB, stop: Stop) -> None:
     try:
         here.command("replSetStepDown", lasting, secondaryCatchUpPeriodSecs=period)
     except MongoRefused as error:
-        raise DatastoreRefused(f"{error}; this server takes writes as before") from error
+        raise DatastoreRefused(f"{error}; this server still accepts writes") from error
     except AnswerLost:
         if here.hello().get("isWritablePrimary"):  # mongod may close connections during the step-down
             raise
@@ -145,10 +145,10 @@ def _lead_again(here: MongoDB) -> str:
         here.command("replSetFreeze", 0)
         here.command("replSetStepUp")
         if not poll(lambda: here.hello().get("isWritablePrimary"), here.settings.timeout):
-            raise DatastoreUnreachable("it was elected and takes no writes yet")
+            raise DatastoreUnreachable("it was elected and does not accept writes yet")
     except DatastoreError as error:
-        return f"whether this server takes writes again is not known: {error}"
-    return "this server takes writes again"
+        return f"whether this server accepts writes again is not known: {error}"
+    return "this server accepts writes again"
 
 
 def _frozen(here: MongoDB, state: State, chosen: str) -> list[MongoDB]:

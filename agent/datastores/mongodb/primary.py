@@ -86,7 +86,7 @@ def _identified(here: MongoDB, server: MongoDB, there: State, state: State | Non
         raise Refused(
             f"{server.address} belongs to another replica set: its id is {there.set_id}, and the set of this server, "
             f"{state.set_name}, has the id {state.set_id}",
-            f'check the address; a server that was removed from its set gives up its data with adopt: "{there.set_id}"',
+            f'check the address; a server that was removed from its set discards its data with adopt: "{there.set_id}"',
             set_id=state.set_id,
             primary_set_id=there.set_id,
         )

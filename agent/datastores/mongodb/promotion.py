@@ -45,7 +45,7 @@ def plan_promote(here: MongoDB, request: PromoteRequest) -> Plan:
     if here.hello().get("isWritablePrimary"):
         return plan.nothing("this server is a primary already")
     if here.is_dirty():
-        return plan.refuse("the data of this server is not whole, so it cannot be a primary", "resync it first")
+        return plan.refuse("the data of this server is incomplete, so it cannot be a primary", "resync it first")
     state = look(here)
     return _judge(_view(here, state), request)
 
@@ -122,8 +122,8 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
         return plan.refuse(*refusal, facts=facts)
     steps = [
         "replSetStepUp: call an election",
-        "wait until this server takes writes",
-        "write a probe that leaves no data",
+        "wait until this server accepts writes",
+        "write a probe and remove it",
     ]
     if request.wait:
         steps.insert(0, f"wait up to {request.wait:g} s for what the primary still sends")
@@ -152,7 +152,7 @@ def _cannot_win(state: State) -> tuple[str, str] | None:
     if votes < state.majority:
         total = sum(each.votes for each in state.members)
         return f"{votes} of the {total} votes of the set can be had, and {state.majority} win an election", (
-            "bring another member up; where the majority is lost for good a person has to force rs.reconfig()"
+            "start another member; if the majority is lost permanently, run rs.reconfig() with force by hand"
         )
     return None
 
@@ -160,11 +160,11 @@ def _cannot_win(state: State) -> tuple[str, str] | None:
 def _needs_force(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     address = view.old.address
     if view.old.part == "writable":
-        return f"the old primary {address} still takes writes", (
+        return f"the old primary {address} still accepts writes", (
             "use replication.demote there; force calls an election, in which the old primary steps down"
         )
     if request.wait == 0 and (late := too_late(view.lag, request.max_lag)) is not None:
-        return late, "wait longer or allow a larger max_lag; force promotes all the same"
+        return late, "wait longer or allow a larger max_lag; force promotes anyway"
     return None
 
 
@@ -178,7 +178,7 @@ def _warnings(view: PromotionFacts) -> list[str]:
     found = []
     if view.old.part == "writable":
         found.append(
-            f"{view.old.address} takes writes and steps down: what it has and this server lacks may be rolled back"
+            f"{view.old.address} accepts writes and steps down: what it has and this server lacks may be rolled back"
         )
     if view.lag.transactions is None:
         found.append("how much the old primary has that this server lacks is not known")
@@ -205,6 +205,6 @@ def _await_writable(here: MongoDB, stop: Stop) -> None:
         return
     state = look(here)
     if state.state == "PRIMARY":
-        raise DatastoreUnreachable(f"MongoDB at {here.address} was elected and takes no writes yet")
+        raise DatastoreUnreachable(f"MongoDB at {here.address} was elected and does not accept writes yet")
     leads = f": {state.primary} is the primary" if state.primary else ""
     raise DatastoreRefused(f"MongoDB at {here.address} did not stay the primary{leads}")

@@ -156,13 +156,13 @@ class Resync:
         self.progress("stopping MongoDB")
         service.stop(Stop())
         self._await(lambda: service.status(Stop()).stopped, "the service does not stop")
-        self.progress("setting the old data aside")
+        self.progress("moving the old data aside")
         files.set_aside(directory)
         if not decision.copy.keep_old:
             files.give_up_old(directory)
         self.progress("starting MongoDB")
         service.start(Stop())
-        self._await(self._answers, "MongoDB does not come up with an empty data directory")
+        self._await(self._answers, "MongoDB does not start with an empty data directory")
         if decision.join:
             self._join(decision)
         self.progress("copying the data")

@@ -64,7 +64,7 @@ class Rollback:
         """The sentence after MongoDB answers, or after a failed start if it did not start on this data before."""
         if poll(self._answers, self.here.settings.timeout):
             return sentence
-        return f"the old data is in its place in {self.directory}, and MongoDB does not come up on it: its log says why"
+        return f"the old data is in its place in {self.directory}, and MongoDB does not start with it: see its log"
 
     def _answers(self) -> bool:
         with suppress(DatastoreError):

@@ -31,7 +31,7 @@ def plan_start(here: MongoDB, service: Supervisor | None, request: ResyncRequest
     except DatastoreError as error:
         if request.primary is not None:
             raise
-        warnings.append(f"datastore.primary cannot be asked: {error}")
+        warnings.append(f"datastore.primary cannot be queried: {error}")
     steps = ["start MongoDB", "make this plan again", "let it catch up, or copy, or refuse"]
     if here.is_dirty():
         steps.insert(0, "put the old data back that an earlier resync has set aside")

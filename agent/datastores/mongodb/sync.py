@@ -85,7 +85,7 @@ class InitialSync:
 
     def _check_runs(self) -> None:
         if self.service is not None and self.service.status(Stop()).stopped:
-            raise DatastoreRefused("MongoDB has ended before it followed its set: its log says why")
+            raise DatastoreRefused("MongoDB exited before it followed its set: see its log")
 
     def _check_moves(self) -> None:
         """No timeout while a source is reachable: a sync may build indexes for long without copying a byte."""

@@ -62,7 +62,7 @@ def plan_update(here: MongoDB, name: str, changes: UserChanges) -> Plan:
     if changes.password is not None:
         steps += ["set the password", "log in as this user"]
     if not steps:
-        return plan.nothing(f"the user {name} is so already", facts={"user": name})
+        return plan.nothing(f"the user {name} already has these properties", facts={"user": name})
     return Plan(Would.CHANGE, f"the user {name} would be changed", steps=steps, facts={"user": name})
 
 
@@ -120,7 +120,7 @@ def _refuse_update(here: MongoDB, name: str, changes: UserChanges) -> Plan | Non
         )
     if changes.databases is not None and changes.privileges is None and _level(user) is None:
         return plan.refuse(
-            f"the user {name} has no one level of privileges that a database could be given with",
+            f"the user {name} has different privileges in its databases",
             "name `privileges`: readonly, readwrite or owner",
         )
     return None

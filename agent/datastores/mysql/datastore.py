@@ -145,7 +145,7 @@ class MySQL(Datastore):
 
     def plan_promote(self, request: PromoteRequest) -> Plan:
         if self.is_dirty():
-            return plan.refuse("the data of this server is not whole, so it cannot be a primary", "resync it first")
+            return plan.refuse("the data of this server is incomplete, so it cannot be a primary", "resync it first")
         with self._session() as session:
             return promotion.plan(session, self.settings, request)
 

@@ -82,7 +82,7 @@ def _refuse_to_lose(assessment: Assessment, request: ResyncRequest) -> Plan | No
         reason = f"it is not known whether this server and {assessment.there} share a history: {compared.unproved}"
     else:
         return None
-    return refuse(reason, "force gives this data up", discards=_discards(assessment), facts=_facts(assessment))
+    return refuse(reason, "force discards this data", discards=_discards(assessment), facts=_facts(assessment))
 
 
 def _in_step(assessment: Assessment, request: ResyncRequest) -> Plan | None:
@@ -136,7 +136,7 @@ def _obstacle(assessment: Assessment, request: ResyncRequest, how: Copying) -> t
         return f"files that do not belong to the server lie among its data: {named}", "move them away, or use force"
     if assessment.loses_databases and not request.force and not _adopts(assessment, request):
         named = ", ".join(assessment.only_here[:5])
-        return f"this server has databases that {assessment.there} lacks: {named}", "force gives them up"
+        return f"this server has databases that {assessment.there} lacks: {named}", "force discards them"
     if assessment.filters_there and not request.force:
         return (
             f"{assessment.there} replicates with filters and may lack data of its source: {assessment.filters_there}",
@@ -144,9 +144,12 @@ def _obstacle(assessment: Assessment, request: ResyncRequest, how: Copying) -> t
         )
     if assessment.others and not request.force:
         named = ", ".join(map(source_name, assessment.others))
-        return f"a copy would remove what this server has from {named}", "force gives it up"
+        return f"a copy would remove what this server has from {named}", "force discards it"
     if how.fixed and not assessment.worthless and not request.force:
-        return f"the copy would have to replace the data in place, without a way back: {how.fixed}", "force allows it"
+        return (
+            f"the copy would have to replace the data in place, the old data cannot be restored: {how.fixed}",
+            "force allows it",
+        )
     return None
 
 
@@ -155,7 +158,7 @@ def _why_copy(assessment: Assessment, request: ResyncRequest) -> str:
     if request.mode == "copy":
         return "a copy was requested"
     if assessment.dirty:
-        return "its data is not whole"
+        return "its data is incomplete"
     if compared.shared is False and not compared.empty:
         return "its data is of another cluster"
     if compared.lost:
@@ -224,7 +227,7 @@ def _discards(
 
 
 def _copy_warnings(how: Copying) -> list[str]:
-    warnings = [f"there is no way back: {how.fixed}"] if how.fixed else []
+    warnings = [f"the old data cannot be restored: {how.fixed}"] if how.fixed else []
     return warnings + [f"the view {each} is invalid on the primary and would be left out" for each in how.left_out]
 
 

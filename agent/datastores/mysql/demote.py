@@ -44,7 +44,7 @@ def plan_demote(here: Session, there: Session, source: Source) -> Plan:
         return plan.refuse(obstacle, "let the peer follow this server first", facts=facts)
     return Plan(
         Would.DISRUPT,
-        f"this server would stop taking writes, wait until {there.where} has everything, and follow it",
+        f"this server would stop accepting writes, wait until {there.where} has everything, and follow it",
         steps=["stop writes", f"wait until {there.where} has applied every transaction", f"follow {there.where}"],
         facts=facts,
         warnings=_warnings(here),

@@ -152,7 +152,7 @@ def _put_back(session: Session, before: Before) -> str:
             replication.follow_no_source(session, session.replica_status())
             if before.writable:
                 session.run(session.dialect.make_writable)
-            return "this server is as before"
+            return "this server is unchanged"
         assert before.address is not None
         select(session, before.row)
         session.run(STOP_REPLICA)

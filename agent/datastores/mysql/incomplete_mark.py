@@ -15,7 +15,7 @@ MARK_ACCOUNT = ("agent_resync_incomplete", "255.255.255.255")
 def check_whole(session: Session) -> None:
     """Raises `DatastoreRefused` if the data is incomplete: neither reads nor writes may rely on it."""
     if is_marked(session):
-        raise DatastoreRefused(f"{session.where} is not whole: its resync is incomplete")
+        raise DatastoreRefused(f"{session.where} is incomplete: its last resync did not finish")
 
 
 def is_marked(session: Session) -> bool:

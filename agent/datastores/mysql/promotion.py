@@ -136,8 +136,8 @@ def _decide(view: PromotionFacts, request: PromoteRequest) -> Plan:
         "stop receiving",
         *([] if view.broken else ["apply what was received"]),
         "follow no source",
-        "take writes",
-        "try a commit that leaves nothing behind",
+        "accept writes",
+        "test a commit that changes no data",
     ]
     return Plan(
         Would.DESTROY if view.broken else Would.CHANGE,
@@ -153,16 +153,16 @@ def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] |
     """The reason why `force` is needed, and the alternatives."""
     old = view.old
     if view.broken is not None:
-        return view.broken, "repair replication or resync this server; force gives up what was received"
+        return view.broken, "repair replication or resync this server; force discards what was received"
     if old is not None and old.state == "writable":
         return (
-            f"the old primary {old.address} still takes writes",
+            f"the old primary {old.address} still accepts writes",
             "stop it or use replication.demote there; force makes two primaries",
         )
     if old is not None and old.state == "unknown":
         return (
-            f"the old primary {old.address} answers and does not say whether it takes writes: {old.error}",
-            "give the agent its login in [datastore.peers]; force promotes all the same",
+            f"the old primary {old.address} answers and does not report whether it accepts writes: {old.error}",
+            "give the agent its login in [datastore.peers]; force promotes anyway",
         )
     if (refusal := _rival(view, request)) is not None:
         return refusal
@@ -174,13 +174,13 @@ def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] |
     if view.filters is not None:
         return (
             f"this server replicates with filters, so that it lacks data of its source: {view.filters}",
-            "promote a replica without filters; force promotes all the same",
+            "promote a replica without filters; force promotes anyway",
         )
     if (delayed := mysql_lag.delayed(view.followed)) is not None and view.unapplied.transactions != 0:
         return delayed, "set the delay to 0 first, so that what was received is applied"
     late = too_late(view.lag, request.max_lag)
     if late is not None and not (request.wait and view.streams):
-        return late, "wait until it has caught up; force promotes all the same"
+        return late, "wait until it has caught up; force promotes anyway"
     return None
 
 
@@ -189,13 +189,13 @@ def _rival(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | N
     rivals = view.rivals
     if view.old is not None and rivals.upstream is not None:
         return (
-            f"the source {view.old.address} is a replica and receives from {rivals.upstream}, which may take writes",
-            "stop that server, or follow it first (replication.follow); force promotes all the same",
+            f"the source {view.old.address} is a replica and receives from {rivals.upstream}, which may accept writes",
+            "stop that server, or follow it first (replication.follow); force promotes anyway",
         )
     if rivals.primary is not None:
-        return f"{rivals.primary} takes writes", "follow it (replication.follow); force makes two primaries"
+        return f"{rivals.primary} accepts writes", "follow it (replication.follow); force makes two primaries"
     if rivals.ahead and not (request.wait and view.streams):
-        return rivals.ahead[0], "promote that server instead; force promotes all the same"
+        return rivals.ahead[0], "promote that server instead; force promotes anyway"
     return None
 
 

@@ -87,10 +87,10 @@ class Resync:
         try:
             return self._run(progress)
         except Terminated:  # code that has begun to change something handles this itself
-            raise DatastoreError("cancelled before anything was changed: this server is as it was") from None
+            raise DatastoreError("cancelled before anything was changed: this server is unchanged") from None
 
     def _run(self, progress: Progress) -> Json:
-        progress("awaiting this server")
+        progress("waiting for this server")
         self._settle_earlier()
         progress("checking the primary")
         decided, copying, source = self._look_patiently()
@@ -216,10 +216,10 @@ class Copy:
             yield
         except Terminated:
             place.clear()
-            raise DatastoreError("cancelled before the switch: this server is as it was") from None
+            raise DatastoreError("cancelled before the switch: this server is unchanged") from None
         except (DatastoreError, OSError) as error:
             place.clear()
-            raise DatastoreError(f"{error}; this server is as it was") from None
+            raise DatastoreError(f"{error}; this server is unchanged") from None
 
     def _make(self, spare: SecondServer, place: Place) -> None:
         if self._copying.method == "clone":
@@ -327,7 +327,7 @@ class Copy:
             self._progress("comparing the copy")
             compared = self._compare(here)
             incomplete_mark.unmark(here)
-            self._progress("awaiting that it follows its primary")
+            self._progress("waiting until it follows its primary")
             follow.follow_copy(here, self._source, self._settings.timeout, Stop())
         return compared
 

@@ -19,7 +19,7 @@ Fact = TypeVar("Fact")
 
 WITHIN = 2.0
 """Timeout in seconds of a statement: a monitoring caller must not wait for a slow server."""
-ABSENT = MappingProxyType(dict.fromkeys(("timeline", "slots"), "no such thing on this datastore"))
+ABSENT = MappingProxyType(dict.fromkeys(("timeline", "slots"), "not available on this datastore"))
 
 
 def status(at: Address, settings: Settings, is_dirty: Callable[[], bool]) -> Status:

@@ -47,7 +47,7 @@ class Switch:
             self._place.note_goal(applied(there))
         self._place.exchange()
         self._up()
-        progress("awaiting that it follows its primary")
+        progress("waiting until it follows its primary")
         with connect(self._here, self._timeout) as session:
             session.keep_out_of_binary_log()
             follow.follow_copy(session, source, self._timeout, Stop())

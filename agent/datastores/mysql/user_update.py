@@ -93,7 +93,7 @@ def _refusal(session: Session, name: str, found: Sequence[Account], changes: Use
         and any(_level(session, grants.held(session, account)) is None for account in found)
     ):
         return refuse(
-            f"the user {name} has no one level of privileges that a database could be given with",
+            f"the user {name} has different privileges in its databases",
             "name `privileges`: readonly, readwrite or owner",
         )
     return _refuse_rotation(session, name, changes) if changes.keep_old_password else None

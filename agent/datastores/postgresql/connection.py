@@ -102,7 +102,7 @@ class Target:
         waited = f"; it waited for {connection.waits_for}" if connection.waits_for else ""
         late = f"{where} took longer than {self.timeout:g} s (datastore.timeout)"
         if error.sqlstate == CANCELLED and stop is not None and stop.requested:
-            return DatastoreRefused(f"{where} was asked to stop what it did: {stop.reason}")
+            return DatastoreRefused(f"{where} cancelled: {stop.reason}")
         if error.sqlstate == CANCELLED:
             return DatastoreRefused(f"{late}, so the statement was cancelled: {message}{waited}")
         if connection.hung_up:
@@ -119,7 +119,7 @@ class Target:
                 self._conninfo(database, locally=locally), password=self.password_now(), autocommit=True
             )
         except psycopg.OperationalError as error:
-            message = f"PostgreSQL at {self.address} cannot be connected to: {message_of(error)}"
+            message = f"cannot connect to PostgreSQL at {self.address}: {message_of(error)}"
             raise self._why_not(message) from None
         connection.heed_notices()
         return connection

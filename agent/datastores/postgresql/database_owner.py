@@ -34,8 +34,8 @@ def _handing_over(connection: Connection, name: str, owner: str) -> Plan:
     if row[0] == owner:
         return nothing(f"the database {name} belongs to {owner} already", facts=facts)
     if name in NOT_TO_OWN:
-        return refuse(f"{name} belongs to the server and is not given away", "name a database of an application")
-    steps = [f"give the database {name} from {row[0]} to {owner}"]
+        return refuse(f"{name} belongs to the server; its owner is not changed", "name a database of an application")
+    steps = [f"change the owner of the database {name} from {row[0]} to {owner}"]
     return Plan(Would.CHANGE, f"the database {name} would belong to {owner}", steps=steps, facts=facts)
 
 

@@ -145,7 +145,7 @@ class PostgreSQL(Datastore):
         from agent.datastores.postgresql import promotion
 
         if self.is_dirty():
-            return refuse("the data of this server is not whole, so it cannot be a primary", "resync it first")
+            return refuse("the data of this server is incomplete, so it cannot be a primary", "resync it first")
         return promotion.plan(self.settings, self.server, request)
 
     def promote(self, stop: Stop, request: PromoteRequest = PROMOTE) -> Json:

@@ -110,8 +110,8 @@ def _refuse_to_lose(request: ResyncRequest, mine: OwnState, divergence: Divergen
             f"{divergence.fork.timeline}) with {commits} transactions that {where} lacks"
         )
     if request.mode == "follow":
-        return refused(reason, "resync_slave_db rebuilds it, where force is needed to give this up")
-    return refused(reason, "force is needed to give this up")
+        return refused(reason, "resync_slave_db rebuilds it, force is needed to discard this")
+    return refused(reason, "force is needed to discard this")
 
 
 def _way(request: ResyncRequest, mine: OwnState, divergence: Divergence) -> Decision:
@@ -126,7 +126,9 @@ def _way(request: ResyncRequest, mine: OwnState, divergence: Divergence) -> Deci
         return Decision("follow", "the data has not diverged", reload=mine.live and mine.follows)
     reason = f"diverged at {shown(divergence.fork.lsn)} on timeline {divergence.fork.timeline}"
     if request.mode == "follow" and mine.up and not mine.follows:
-        return refused("this server takes writes of its own", "replication.demote hands over, resync_slave_db rebuilds")
+        return refused(
+            "this server accepts writes of its own", "replication.demote hands over, resync_slave_db rebuilds"
+        )
     if request.mode == "follow":
         return refused(f"this server cannot follow as it is: {reason}", "resync_slave_db rebuilds it")
     if divergence.fork.ahead:

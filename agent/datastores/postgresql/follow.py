@@ -26,14 +26,14 @@ def follow_by_reload(server: Target, primary: Primary, service: Service, progres
     with server.connect() as connection:
         before = {name: one(connection, f"SHOW {name}") for name in primary.settings()}
     try:
-        progress("pointing at the primary")
+        progress("setting the new source")
         _set(server, primary.settings())
         progress("waiting until it follows")
         service.await_following(primary)
     except (DatastoreError, Terminated) as error:
         _set(server, before)
-        why = "ended on request" if isinstance(error, Terminated) else str(error)
-        raise DatastoreError(f"{why}; it points where it did before") from None
+        why = "cancelled" if isinstance(error, Terminated) else str(error)
+        raise DatastoreError(f"{why}; it follows its previous source") from None
 
 
 def follow_by_restart(
@@ -52,7 +52,7 @@ def follow_by_restart(
         progress("waiting until it follows")
         service.await_following(outlook.primary)
     except (DatastoreError, SupervisorFailed, OSError, Terminated) as error:
-        why = "ended on request" if isinstance(error, Terminated) else str(error)
+        why = "cancelled" if isinstance(error, Terminated) else str(error)
         raise DatastoreError(f"{why}; {_back(before, service, up, progress)}") from None
 
 

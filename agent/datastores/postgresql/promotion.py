@@ -177,13 +177,13 @@ def _refusal(seen: PromotionFacts, *, waits: bool) -> tuple[str, str] | None:
     """The reason why `force` is needed, and the alternatives."""
     old = seen.old_primary
     if old is not None and old.state == "writable":
-        reason = f"the old primary at {old.address} is reachable and takes writes"
+        reason = f"the old primary at {old.address} is reachable and accepts writes"
         return reason, "stop it or make it read-only (replication.demote), or use force"
     if old is not None and old.state == "unknown":
-        reason = f"the old primary at {old.address} runs, and whether it takes writes is not known: {old.error}"
+        reason = f"the old primary at {old.address} runs, and whether it accepts writes is not known: {old.error}"
         return reason, "add it to [datastore.peers] with credentials, or use force"
     if old is not None and seen.upstream is not None:
-        reason = f"the source {old.address} is a standby and receives from {seen.upstream}, which may take writes"
+        reason = f"the source {old.address} is a standby and receives from {seen.upstream}, which may accept writes"
         return reason, "stop that server, or follow it first (replication.follow), or use force"
     if seen.ahead and not waits:
         return seen.ahead[0], "promote that server instead, or use force"
@@ -214,9 +214,9 @@ def _warnings(seen: PromotionFacts) -> list[str]:
         why = "does not answer" if old is None or old.state == "unreachable" else "is not the source of this server now"
         found.append(f"the old primary {why}: what it wrote and did not send is lost, and its amount is unknown")
     if old is None:
-        found.append("this server follows no source: whether another server takes writes is not known")
+        found.append("this server follows no source: it is not known whether another server accepts writes")
     elif old.state in ("writable", "unknown"):
-        found.append(f"the old primary at {old.address} may take writes: there would be two primaries")
+        found.append(f"the old primary at {old.address} may accept writes: there would be two primaries")
     elif old.error is not None and old is seen.source:
         found.append(old.error)
     if seen.replay is not None:

@@ -21,7 +21,7 @@ def not_writable(connection: Connection) -> Plan | None:
         return refuse("this server is read-only: default_transaction_read_only is on", "set it off, or use the primary")
     if (held := held_by(connection)) is None:
         return None
-    return refuse(f"no commit gets through on this server: {held}", "start the standby, or change the setting")
+    return refuse(f"commits on this server wait: {held}", "start the standby, or change the setting")
 
 
 def held_by(connection: Connection) -> str | None:

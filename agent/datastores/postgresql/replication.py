@@ -98,4 +98,4 @@ def _is_standby_by_its_files(data: Path) -> bool:
 def _await(server: Target, fact: Callable[[], bool], stop: Stop, otherwise: str) -> None:
     """Wait for the fact. Raises `DatastoreRefused` after `datastore.timeout`."""
     if not poll(fact, server.timeout, stop):
-        raise DatastoreRefused(f"PostgreSQL at {server.address} {otherwise}: {stop.reason or 'the time is over'}")
+        raise DatastoreRefused(f"PostgreSQL at {server.address} {otherwise}: {stop.reason or 'timeout'}")

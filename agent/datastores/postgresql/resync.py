@@ -63,7 +63,7 @@ def resync(
     try:
         return _resync(settings, server, supervisor, peer, request, progress, node, stop)
     except Terminated:  # code that has begun to change something handles this itself
-        raise DatastoreError("ended on request before anything was changed") from None
+        raise DatastoreError("cancelled before anything was changed") from None
 
 
 def _resync(
@@ -74,7 +74,7 @@ def _resync(
         raise DatastoreError("set [service] in the configuration: a resync stops the server and starts it again")
     data, service = data_of(settings), Service(supervisor, server, stop)
     recover(data, service)
-    progress("looking at the primary")
+    progress("checking the primary")
     outlook = look(peer, server, data, request, node, settings.timeout)
     decision = outlook.decision
     if decision.method == "refuse":
@@ -231,7 +231,7 @@ class Resync:
         except (DatastoreError, SupervisorFailed, OSError) as error:
             raise DatastoreError(f"{error}; {complete(self._put_back)}") from None
         except Terminated:
-            raise DatastoreError(f"ended on request; {complete(self._put_back)}") from None
+            raise DatastoreError(f"cancelled; {complete(self._put_back)}") from None
 
     def _put_back(self) -> str:
         """Restore the old data and start the server on it; returns a sentence about the state reached."""
@@ -248,5 +248,5 @@ class Resync:
             self.service.await_answer()
         except (DatastoreError, SupervisorFailed, OSError) as error:
             where = self.work.old if self.work.old.exists() else self.data.data
-            return f"the old data is whole in {where} and not in use: {error}; the next resync_slave_db puts it back"
+            return f"the old data is complete in {where} and not in use: {error}; the next resync_slave_db puts it back"
         return f"the old data is in {self.data.data} and the server runs as before"

@@ -89,7 +89,7 @@ class Service:
 
         def look() -> tuple[Any, bool]:
             if self._until.requested:
-                raise DatastoreError(f"ended on request: {self._until.reason}")
+                raise DatastoreError(f"cancelled: {self._until.reason}")
             try:
                 with self.server.connect() as connection:
                     row: Any = connection.execute(RECEIVED, (goal or "0/0",)).fetchone()
@@ -113,7 +113,9 @@ class Service:
                 at = f", and stands still at {seen[2] or seen[3]}" if seen else ""
                 raise DatastoreError(f"PostgreSQL at {self.server.address} {otherwise}{at}")
             if looked is None and time.monotonic() > changed + STARTING and self._ended():
-                raise DatastoreError(f"PostgreSQL at {self.server.address} starts and ends at once: see its log")
+                raise DatastoreError(
+                    f"PostgreSQL at {self.server.address} exits immediately after its start: see its log"
+                )
             time.sleep(pauses.next())
 
     def _ended(self) -> bool:

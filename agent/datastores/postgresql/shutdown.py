@@ -23,7 +23,7 @@ def shut_down(server: Target, data: Path | None, timeout: float, stop: Stop) -> 
         _checkpoint(connection)
         _interrupt(postmaster)
     if not postmaster.await_end(max(0.0, deadline - time.monotonic()), stop):
-        why = stop.reason or "the time is over"
+        why = stop.reason or "timeout"
         raise DatastoreUnreachable(f"PostgreSQL at {server.address} is still shutting down, and will: {why}")
     return f"PostgreSQL at {server.address} (pid {postmaster.pid}) has shut down"
 

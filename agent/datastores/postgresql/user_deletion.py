@@ -52,11 +52,13 @@ def _deletion(connection: Connection, name: str, reassign_to: str | None) -> Pla
     if oid is None:
         return refuse(f"there is no user {name}", "check the name")
     if reassign_to is not None and (reassign_to == name or not one(connection, ROLE_EXISTS, reassign_to)):
-        return refuse(f"{reassign_to} cannot own what {name} owns: no other role is called so", "check reassign_to")
+        return refuse(
+            f"{reassign_to} cannot own the objects of {name}: no other role has this name", "check reassign_to"
+        )
     databases = all_of(connection, OWNED_DATABASES, oid)
     if servers_own := [each for each in databases if each in NOT_TO_OWN]:
         reason = f"{name} owns database {', '.join(servers_own)}, which belongs to the server"
-        return refuse(reason, "give it back to the server's superuser first")
+        return refuse(reason, "change its owner to the server's superuser first")
     owned = [f"database {each}" for each in databases]
     owned += [f"tablespace {each}" for each in all_of(connection, OWNED_TABLESPACES, oid)]
     if owned and reassign_to is None:
@@ -68,7 +70,7 @@ def _deletion(connection: Connection, name: str, reassign_to: str | None) -> Pla
         return refuse(str(error), "open the database, or remove it")
     sessions = one(connection, SESSIONS, oid)
     to = reassign_to or "the owner of each database"
-    steps = [*([f"end {sessions} session(s) of {name}"] if sessions else []), f"give what it owns to {to}"]
+    steps = [*([f"end {sessions} session(s) of {name}"] if sessions else []), f"reassign its objects to {to}"]
     return Plan(
         Would.DISRUPT if sessions else Would.CHANGE,
         f"the user {name} would be deleted",

@@ -90,7 +90,9 @@ def _wanted(server: Target, connection: Connection, name: str, oid: int, changes
     give = {each: changes.privileges or present.get(each) or level for each in databases}
     kept_back = [each for each in owned if give.get(each, "") != "owner"]
     if kept_back and (changes.databases is not None or changes.privileges is not None):
-        raise DatastoreRefused(f"{name} owns database {', '.join(kept_back)}: give it away with database_update first")
+        raise DatastoreRefused(
+            f"{name} owns database {', '.join(kept_back)}: change its owner with database_update first"
+        )
     could_log_in: bool = one(connection, "SELECT rolcanlogin FROM pg_roles WHERE oid = %s", oid)
     locked = changes.locked if changes.locked is not None and changes.locked is could_log_in else None
     return Wanted(
@@ -113,14 +115,14 @@ def _usual(present: Mapping[str, str | None]) -> str:
 
 def _plan(connection: Connection, name: str, wanted: Wanted) -> Plan:
     sessions = one(connection, SESSIONS, wanted.oid)
-    steps = [f"end what it may do in {database}" for database in wanted.take]
-    steps += [f"let it do {level} in {database}" for database, level in wanted.give.items()]
+    steps = [f"end its privileges in {database}" for database in wanted.take]
+    steps += [f"grant {level} in {database}" for database, level in wanted.give.items()]
     steps += ["set the new password"] if wanted.password else []
     if wanted.locked is not None:
-        steps.append(f"lock it and end {sessions} session(s)" if wanted.locked else "let it log in")
+        steps.append(f"refuse logins and end {sessions} session(s)" if wanted.locked else "allow logins")
     facts = {"user": name, "writable": True, "connections": sessions}
     if not steps:
-        return nothing(f"the user {name} is as wanted already", facts=facts)
+        return nothing(f"the user {name} already has these properties", facts=facts)
     would = Would.DISRUPT if wanted.take or (wanted.locked and sessions) else Would.CHANGE
     return Plan(would, f"the user {name} would be changed", steps=steps, facts=facts)
 

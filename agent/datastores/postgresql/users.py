@@ -23,7 +23,7 @@ from agent.datastores.postgresql.ownership import hand_over, join, named
 from agent.models import Json
 from agent.plan import Plan, Would, refuse
 
-HALF_MADE = "is being created by the agent and not whole yet"
+HALF_MADE = "is being created by the agent and is incomplete"
 
 ROLE = "SELECT oid, shobj_description(oid, 'pg_authid') = %s FROM pg_roles WHERE rolname::text = %s"
 ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname::text = %s)"
@@ -83,7 +83,7 @@ def _creation(connection: Connection, name: str, databases: Sequence[str], privi
     return Plan(
         Would.CHANGE,
         f"the user {name} would be created",
-        steps=[*steps, "let it log in"],
+        steps=[*steps, "allow logins"],
         facts={"writable": True, "databases": list(databases), "privileges": privileges},
     )
 
@@ -101,7 +101,7 @@ def not_to_give(connection: Connection, name: str, databases: Sequence[str], pri
     if privileges != "owner":
         return None
     if servers_own := [database for database in databases if database in NOT_TO_OWN]:
-        reason = f"the database {', '.join(servers_own)} belongs to the server and is not given away"
+        reason = f"the database {', '.join(servers_own)} belongs to the server; its owner is not changed"
         return refuse(reason, "name a database of an application")
     if owned := connection.execute(OWNED_BY_OTHERS, (list(databases), name)).fetchone():
         reason = f"the database {owned[0]} belongs to {owned[1]} already"
@@ -183,7 +183,7 @@ def enterable(connection: Connection, name: str, oid: int) -> list[str]:
     """The databases in which the role has objects or privileges. Raises `DatastoreRefused` if one is closed."""
     databases = connection.execute(DEPENDENT, (oid,)).fetchall()
     if closed := [database for database, open_ in databases if not open_]:
-        what = f"what {name} has there can be neither given away nor taken"
+        what = f"the objects and privileges of {name} there cannot be changed"
         raise DatastoreRefused(f"the database {', '.join(closed)} accepts no connections: {what}")
     return [database for database, _ in databases]
 

@@ -10,7 +10,7 @@ from agent.datastores.redis.connection import exceptions
 from agent.datastores.redis.state import address
 
 FILE = {"kept_in": "the configuration file"}
-FORGOTTEN = {"kept_in": None, "note": "Redis was started without a configuration file: at a restart this is forgotten"}
+FORGOTTEN = {"kept_in": None, "note": "Redis was started without a configuration file: a restart loses this change"}
 
 
 def has_file(client: Any) -> bool:
@@ -41,7 +41,7 @@ def keep_or_note(client: Any) -> dict[str, Any]:
     try:
         return keep(client)
     except exceptions().ResponseError as error:
-        return {"kept_in": None, "note": f"at a restart of Redis this is forgotten: {error}"}
+        return {"kept_in": None, "note": f"a restart of Redis loses this change: {error}"}
 
 
 def file_says_replica(client: Any) -> bool:

@@ -56,7 +56,7 @@ class ConnectionOptions:
         except errors.RedisError as error:
             raise DatastoreRefused(f"Redis at {self.address} refuses: {error}") from error
         except UnicodeError:
-            raise DatastoreRefused("half a surrogate pair is no text and cannot be sent to Redis") from None
+            raise DatastoreRefused("an unpaired surrogate is not valid text and cannot be sent to Redis") from None
 
     def _connect(self) -> redis.Redis:
         import redis

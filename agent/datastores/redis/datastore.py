@@ -123,7 +123,7 @@ class RedisDatastore(Redis):
                 return plan.refuse(refusal, "name a user of an application")
             changed = sorted(users.changes_of(client, name, changes))
         if not changed:
-            return plan.nothing(f"the user {name} is so already", facts={"user": name})
+            return plan.nothing(f"the user {name} already has these properties", facts={"user": name})
         steps = [f"change {', '.join(changed)} of the user {name}"]
         return Plan(Would.CHANGE, f"the user {name} would be changed", steps=steps, facts={"user": name})
 

@@ -15,7 +15,9 @@ from agent.plan import Plan, Would
 if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
 
-WRITABLE = "this server takes writes then, as Redis is read-only only while it follows: keep clients away from it"
+WRITABLE = (
+    "this server then accepts writes, because Redis is read-only only while it follows: keep clients away from it"
+)
 
 
 def plan_disable(datastore: Redis) -> Plan:
@@ -29,8 +31,8 @@ def plan_disable(datastore: Redis) -> Plan:
     source = source_of(datastore, here, own, ASK_FOR)
     return Plan(
         Would.CHANGE,
-        f"this server would no longer follow {source.address}, and take writes",
-        steps=["REPLICAOF NO ONE", "keep this in the configuration file"],
+        f"this server would no longer follow {source.address}, and accept writes",
+        steps=["REPLICAOF NO ONE", "write this to the configuration file"],
         warnings=[WRITABLE, *_held_writes(source)],
         facts={"source": source.address},
     )

@@ -58,8 +58,8 @@ def plan_demote(datastore: Redis, primary: str) -> Plan:
         steps=[
             "stop writes",
             f"wait until {source.address} has everything: {lag.bytes} bytes are missing now",
-            f"let {source.address} take over and follow it; else take writes again",
-            "keep this in the configuration files",
+            f"let {source.address} take over and follow it; otherwise accept writes again",
+            "write this to the configuration files",
         ],
         warnings=[f"replica-priority of {source.address} is 0"] if view.there.priority == 0 else [],
         facts={"primary": source.address, "lag": asdict(lag), "offset": here.offset},
@@ -108,7 +108,7 @@ def _refusal(view: HandoverFacts, own: Options) -> tuple[str, str] | None:
     if not view.known_as.online or not there.in_step:
         return f"{at} does not receive from this server now", "wait until it is in step, or resync it"
     if not there.read_only:
-        return f"{at} takes writes of its own (replica-read-only is no)", "make it read-only and resync it"
+        return f"{at} accepts writes of its own (replica-read-only is no)", "make it read-only and resync it"
     if view.source.tls and own.get("tls-replication") != "yes":
         return f"{at} is configured with TLS, and this server replicates without", "set tls-replication, or the port"
     return None
@@ -151,9 +151,9 @@ def _called_off(datastore: Redis, before: Options) -> str:
             if state.is_replica:
                 return f"this server follows {state.source}"
             config.put(client, before)
-            return "this server takes writes again"
+            return "this server accepts writes again"
     except DatastoreError as error:
-        return f"whether this server takes writes is not known: {error}"
+        return f"it is not known whether this server accepts writes: {error}"
 
 
 def _kept(datastore: Redis, source: Source) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def _check_tls(view: ResyncFacts) -> None:
 
 def _check_losses(view: ResyncFacts) -> None:
     if (lost := _what_is_lost(view)) and not view.consents:
-        raise Refused(lost, "force gives up the data of this server")
+        raise Refused(lost, "force discards the data of this server")
 
 
 def _what_is_lost(view: ResyncFacts) -> str | None:
@@ -196,7 +196,7 @@ def _what_is_lost(view: ResyncFacts) -> str | None:
 
 def _why_unknown(view: ResyncFacts) -> str:
     if view.here.is_replica and not view.here.read_only:
-        return "this replica takes writes of its own (replica-read-only is no)"
+        return "this replica accepts writes of its own (replica-read-only is no)"
     return f"their replication ids have nothing in common ({view.here.replid} here, {view.there.replid} there)"
 
 
@@ -206,13 +206,13 @@ def _check_room(view: ResyncFacts, room: Capacity) -> None:
     if disk_is_used and room.disk_free is not None and room.disk_free < room.disk_needed and not view.request.force:
         raise Refused(
             f"the copy needs up to {room.disk_needed} bytes on disk, and {room.disk_free} are free",
-            "free the space; force tries all the same",
+            "free the space; force tries anyway",
         )
     if not room.for_both and not view.here.empty and not view.request.force:
         raise Refused(
             f"the memory does not hold the copy beside the old data: {room.memory_needed} bytes are needed, "
             f"{room.memory_free} are free",
-            "free the memory; force drops the old data before the copy is loaded, without a way back",
+            "free the memory; force drops the old data before the copy is loaded; it cannot be restored",
         )
 
 
@@ -222,7 +222,7 @@ def _following(view: ResyncFacts) -> Plan:
     return Plan(
         Would.CHANGE,
         f"this server would follow {address} and continue where it is: {missing} bytes are missing",
-        steps=[*_configuring(view), f"REPLICAOF {address}", "keep this in the configuration file"],
+        steps=[*_configuring(view), f"REPLICAOF {address}", "write this to the configuration file"],
         warnings=_warnings(view),
         facts=view.facts("follow"),
     )
@@ -233,7 +233,7 @@ def _awaiting(view: ResyncFacts) -> Plan:
     return Plan(
         Would.CHANGE,
         f"Redis takes a full copy of {address} already, and would be waited for",
-        steps=[*_configuring(view), "wait until the copy is loaded", "keep this in the configuration file"],
+        steps=[*_configuring(view), "wait until the copy is loaded", "write this to the configuration file"],
         warnings=_warnings(view),
         facts=view.facts("copy"),
     )
@@ -244,11 +244,11 @@ def _copying(view: ResyncFacts, room: Capacity) -> Plan:
     keeps = "keep the old data in memory until the copy is whole" if room.for_both else "drop the old data, then load"
     warnings = _warnings(view)
     if not room.for_both:
-        warnings.append("once the copy is received there is no way back to the old data")
+        warnings.append("once the copy is received, the old data cannot be restored")
     return Plan(
         Would.DESTROY,
         f"the data of this server would be replaced by a full copy of {address}: {_why_copy(view)}",
-        steps=[*_configuring(view), f"REPLICAOF {address}", keeps, "keep this in the configuration file"],
+        steps=[*_configuring(view), f"REPLICAOF {address}", keeps, "write this to the configuration file"],
         discards=_discards(view),
         needs=Needs(disk_bytes=room.disk_needed if view.here.aof or not room.for_both else 0),
         warnings=warnings,
@@ -270,7 +270,7 @@ def _discards(view: ResyncFacts) -> list[Discard]:
 
 def _why_copy(view: ResyncFacts) -> str:
     if view.request.mode == "copy" and can_continue(view.here, view.there):
-        return "the mode copy asks for it"
+        return "mode copy was requested"
     if (lost := _what_is_lost(view)) is not None:
         return lost
     if view.here.replid in view.there.history:
@@ -294,7 +294,7 @@ def _warnings(view: ResyncFacts) -> list[str]:
             f"the primary uses {there.memory_bytes} bytes, and maxmemory of this server is {here.memory_limit}"
         )
     if online := [each.address for each in here.replicas if each.online]:
-        found.append(f"what follows this server follows it further: {', '.join(online)}")
+        found.append(f"the replicas of this server keep following it: {', '.join(online)}")
     return found
 
 

@@ -68,7 +68,7 @@ def plan_promote(datastore: Redis, request: PromoteRequest) -> Plan:
         if not here.is_replica:
             return _already_primary(client)
         if here.copying:
-            reason = f"Redis at {datastore.address} is still copying its primary: its data is not whole"
+            reason = f"Redis at {datastore.address} is still copying its primary: its data is incomplete"
             return plan.refuse(reason, "wait for the copy, or resync from another primary")
     return _judge(_view(datastore), request)
 
@@ -106,7 +106,7 @@ def _already_primary(client: Any) -> Plan:
     """The plan on a primary: after a failover started elsewhere, its configuration file may still name a source."""
     if config.file_says_replica(client):
         summary = "this server is a primary already; its configuration file would say so too"
-        return Plan(Would.CHANGE, summary, steps=["keep this in the configuration file"])
+        return Plan(Would.CHANGE, summary, steps=["write this to the configuration file"])
     return plan.nothing("this server is a primary already")
 
 
@@ -116,7 +116,7 @@ def _view(datastore: Redis, ask_for: float = ASK_FOR) -> PromotionFacts:
         wanted = config.get(client, "min-replicas-to-write").get("min-replicas-to-write") or 0
         refused = probe.may_probe(client) if here.read_only else None
     if not here.is_replica:
-        raise DatastoreRefused(f"Redis at {datastore.address} follows no source any more")
+        raise DatastoreRefused(f"Redis at {datastore.address} no longer follows a source")
     source = source_of(datastore, here, own, ask_for)
     with ThreadPoolExecutor(1) as thread:  # both at the same moment: a plan has two seconds
         others = thread.submit(peers.states, datastore, own, source.address)
@@ -162,7 +162,7 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
     facts = {"old_primary": view.old.part, "old_primary_address": view.old.address, "lag": asdict(view.lag)}
     if (refusal := _refusal(view, request)) is not None and not request.force:
         return plan.refuse(*refusal, facts=facts)
-    steps = ["REPLICAOF NO ONE", "keep this in the configuration file", "write a probe that leaves nothing"]
+    steps = ["REPLICAOF NO ONE", "write this to the configuration file", "write a probe and remove it"]
     if request.wait:
         steps.insert(0, f"wait up to {request.wait:g} s for what the primary still sends")
     return Plan(
@@ -179,12 +179,12 @@ def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] |
     """The reason why `force` is needed, and the alternatives."""
     old, address = view.old.part, view.old.address
     if old == "writable":
-        return f"the old primary {address} still takes writes", (
+        return f"the old primary {address} still accepts writes", (
             "stop it or use replication.demote there; force makes two primaries"
         )
     if old == "unknown":
-        return f"the old primary {address} answers and does not say whether it takes writes: {view.old.error}", (
-            "give the agent its login in [datastore.peers]; force promotes all the same"
+        return f"the old primary {address} answers and does not report whether it accepts writes: {view.old.error}", (
+            "give the agent its login in [datastore.peers]; force promotes anyway"
         )
     if (refusal := _rival(view, request)) is not None:
         return refusal
@@ -194,10 +194,10 @@ def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] |
         )
     if view.here.priority == 0:
         return "replica-priority is 0: this server is not meant to become a primary", (
-            "promote another replica; force promotes it all the same"
+            "promote another replica; force promotes it anyway"
         )
     if request.wait == 0 and (late := too_late(view.lag, request.max_lag)) is not None:
-        return late, "wait longer or allow a larger max_lag; force promotes all the same"
+        return late, "wait longer or allow a larger max_lag; force promotes anyway"
     return None
 
 
@@ -205,13 +205,13 @@ def _rival(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | N
     """The obstacle if a third server is primary or ahead."""
     if view.upstream is not None:
         return (
-            f"the source {view.old.address} is a replica and receives from {view.upstream}, which may take writes",
-            "stop that server, or follow it first (replication.follow); force promotes all the same",
+            f"the source {view.old.address} is a replica and receives from {view.upstream}, which may accept writes",
+            "stop that server, or follow it first (replication.follow); force promotes anyway",
         )
     if view.rivals.primary is not None:
-        return f"{view.rivals.primary} takes writes", "follow it (replication.follow); force makes two primaries"
+        return f"{view.rivals.primary} accepts writes", "follow it (replication.follow); force makes two primaries"
     if view.rivals.ahead and not (request.wait and view.here.link_up):
-        return view.rivals.ahead[0], "promote that server instead; force promotes all the same"
+        return view.rivals.ahead[0], "promote that server instead; force promotes anyway"
     return None
 
 
@@ -224,7 +224,7 @@ def _discards(view: PromotionFacts) -> list[Discard]:
 def _warnings(view: PromotionFacts) -> list[str]:
     found = []
     if view.old.part == "writable":
-        found.append(f"{view.old.address} still takes writes: there will be two primaries")
+        found.append(f"{view.old.address} still accepts writes: there will be two primaries")
     if view.here.priority == 0:
         found.append("replica-priority is 0")
     if view.lag.bytes is None:

@@ -56,9 +56,9 @@ class Resync:
                 raise DatastoreRefused(f"Redis at {self.here.address} is down, and there is no [service] to start it")
             self.progress("starting Redis")
             self.service.start(self.stop)
-            self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not come up")
+            self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not start")
             self._let_connect()
-        self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not come up")
+        self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not start")
 
     def _settle_earlier(self) -> None:
         """Reset the option of a killed job, unless a copy is running that still needs it."""
@@ -210,7 +210,7 @@ def _phase(state: State | None) -> str:
         return "awaiting Redis"
     if state.loading:
         return "loading its data"
-    return "receiving its data" if state.receiving else "awaiting the primary"
+    return "receiving its data" if state.receiving else "waiting for the primary"
 
 
 def _measured(state: State) -> tuple[int, int | None] | None:

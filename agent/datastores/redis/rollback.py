@@ -51,7 +51,10 @@ class Rollback:
             except DatastoreError as refusal:
                 error, denied = str(refusal), isinstance(refusal.__cause__, exceptions().NoPermissionError)
             if denied or time.monotonic() > deadline:
-                return f"Redis could not be led back ({error}); a restart of Redis does, as its file is unchanged"
+                return (
+                    f"the previous state of Redis could not be restored ({error}); "
+                    "restart Redis: its configuration file is unchanged"
+                )
             time.sleep(pauses.next())
 
     def _attempt(self) -> str | None:
@@ -90,7 +93,7 @@ class Rollback:
         return self.before.info["master_host"], str(self.before.info["master_port"])
 
     def _restored(self, now: State) -> str:
-        role = f"follows {now.source}" if now.is_replica else "follows no source and takes writes"
+        role = f"follows {now.source}" if now.is_replica else "follows no source and accepts writes"
         keys = f"with {now.keys} keys" if now.keys == self.before.keys else f"with {now.keys} keys ({self.before.keys})"
         return f"Redis {role} as before, {keys}"
 

@@ -189,7 +189,7 @@ class Kind:
 
         Uses only the payload, because the kind and its resource may no longer be configured.
         """
-        return "it ended before it was complete; `payload` shows its progress"
+        return "the action ended before it was complete; `payload` shows its progress"
 
     def cancel(self, step: Step) -> str | None:
         """Undo or end the work of the steps after a cancel or a timeout. The step's command has ended already.

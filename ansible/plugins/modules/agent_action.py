@@ -36,7 +36,7 @@ options:
     type: bool
     default: false
   reason:
-    description: Why, such as a ticket; stored with the action.
+    description: The reason, such as a ticket; stored with the action.
     type: str
   wait:
     description: Wait until the action is final. Otherwise its id is returned at once.

@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def wait(module: AnsibleModule, client: Client) -> dict[str, Any]:
-    """Look until nothing is missing, or the time is over."""
+    """Look until nothing is missing, or until the timeout."""
     deadline, pause = time.monotonic() + module.params["timeout"], FIRST_PAUSE
     while True:
         facts: dict[str, Any] = {}
@@ -121,7 +121,7 @@ def _unmet_of_datastore(params: dict[str, Any], datastore: dict[str, Any]) -> li
     if params["role"] != "any" and datastore["role"] != params["role"]:
         found.append(f"the role is {datastore['role']}, expected {params['role']}")
     if params["role"] == "primary" and not datastore["writable"]:
-        found.append("the primary takes no writes")
+        found.append("the primary accepts no writes")
     if datastore["dirty"]:
         found.append("the data is incomplete: a resync has not ended")
     for unit in ("bytes", "seconds"):

@@ -14,7 +14,7 @@ options:
     type: bool
     required: true
   reason:
-    description: Why, such as a ticket; stored with the action.
+    description: The reason, such as a ticket; stored with the action.
     type: str
 extends_documentation_fragment:
   - datastore.agent.agent
