@@ -42,7 +42,7 @@ def test_a_host_without_fault(tmp_path: Path) -> None:
     bind = f'[api]\nbind = "127.0.0.1:{free_port()}"\n'
     ended = examined(tmp_path, bind)
     assert (ended.status, ended.stdout) == (0, ""), ended.stdout
-    assert ended.stderr == "all 6 are right\n"
+    assert ended.stderr == "all 6 checks passed\n"
     shown = call(None, "doctor", str(tmp_path / "agent.toml")).stdout
     assert f"ok     database: {tmp_path}/agent.db is made at the first start\n" in shown
 

@@ -162,7 +162,7 @@ def test_a_form_that_cannot_be_changed_line_by_line_is_left_alone(
     )
     file = write_tokens(tmp_path / "tokens.toml", text)
     told = fails(capsys, "revoke", DBA, ids(file, DBA)[0], "--file", str(file))
-    assert "change it by hand" in told
+    assert "edit it by hand" in told
     assert file.read_text() == text
 
 
