@@ -124,10 +124,7 @@ def _refuse_other_schema(db: Path, copy: Path) -> None:
     except sqlite3.DatabaseError as error:
         raise Usage(f"{db} is no database of an agent: {error}") from None
     if found != expected:
-        raise Usage(
-            f"{db} has schema {found}, and this agentctl reads {expected}: use the agentctl of that version of the "
-            "agent"
-        )
+        raise Usage(f"{db} has schema {found}, and this agentctl reads {expected}: use the agentctl of that agent")
 
 
 def _microseconds(moment: str | None) -> int | None:
