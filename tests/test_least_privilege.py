@@ -54,7 +54,7 @@ DROP_IN = "[Service]\nLoadCredential=redis:/etc/keys/redis\n"
 PATIENT = '''
 import os
 
-from agent.jobs.jobs import Exited, Jobs, Running as RunningJob
+from agent.jobs.jobs import ExitedJob, Jobs, RunningJob
 from agent.kinds.base import Done, Failed, Kind, Running
 
 SCRIPT = """echo started >>/var/lib/agent/started; id -un; cat /proc/self/cgroup
@@ -73,7 +73,7 @@ class Patient(Kind):
         told = {"said": status.output, "note": status.note}
         if isinstance(status, RunningJob):
             return Running(told | {"pid": status.pid}, after=0.1)
-        return Done(told) if isinstance(status, Exited) else Failed(told)
+        return Done(told) if isinstance(status, ExitedJob) else Failed(told)
 
     resume = step
 '''

@@ -105,5 +105,5 @@ def test_an_answer_that_cannot_be_ended_breaks_off(full: AgentProcess) -> None:
         page(full)
     answer = full.get(f"{ACTIONS}?per_page=1&page=20")
     assert (answer.status, answer.json["variant"]) == (500, "InternalError")
-    assert "ERROR the answer to GET /api/3/stacks/<stack>/actions broke off: JSONDecodeError at " in full.log_text()
+    assert "ERROR the answer to GET /api/3/stacks/<stack>/actions was truncated: JSONDecodeError at " in full.log_text()
     assert "Traceback" not in full.whole_log()

@@ -267,7 +267,7 @@ def test_where_both_do_not_fit_force_is_needed(group: Group, data: Path, monkeyp
     plan = planned(group.members[1], data, mode="copy")
     assert plan.refusal is not None and "does not hold the copy beside the old data" in plan.refusal.reason
     forced = planned(group.members[1], data, mode="copy", force=True)
-    assert forced.facts["keep_old"] is False and "no way back" in forced.warnings[0]
+    assert forced.facts["keep_old"] is False and "cannot be restored" in forced.warnings[0]
 
 
 def test_what_is_missing_for_a_copy_is_named(group: Group, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_each_tells_its_part(redis_server: RedisServer, replica: RedisServer) ->
 def test_the_plan_of_a_disable_says_what_the_primary_loses(redis_server: RedisServer, replica: RedisServer) -> None:
     in_step(redis_server, replica)
     plan = store_of(replica).plan_disable_replication()
-    assert ["accepts writes then" in each for each in plan.warnings] == [True]
+    assert ["then accepts writes" in each for each in plan.warnings] == [True]
     redis_server.cli("config", "set", "min-replicas-to-write", "1")
     warned = store_of(replica).plan_disable_replication().warnings[-1]
     assert "would refuse writes: min-replicas-to-write is 1 there, and 0 replicas remain" in warned

@@ -453,7 +453,7 @@ def test_where_systemd_refuses_the_job_runs_as_a_child_and_says_so(
     monkeypatch.setattr(launch, "SYSTEMD_RUNS", tmp_path)
     monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
     status = result(sh(jobs, ONCE, tmp_path / "effect"))
-    note = "runs as a child of the agent, as systemd refused: Failed to start: Access denied"
+    note = "runs as a child of the agent, because systemd refused: Failed to start: Access denied"
     assert status == ExitedJob(0, "said\n", None, note)
 
 
@@ -463,7 +463,7 @@ def test_without_systemd_run_the_job_runs_as_a_child_and_says_so(
     monkeypatch.setattr(launch, "SYSTEMD_RUNS", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     job = jobs.start("one", ["/bin/true"])
-    assert result(job).note == "runs as a child of the agent, as systemd-run was not found"
+    assert result(job).note == "runs as a child of the agent, because systemd-run was not found"
 
 
 SLOW_TO_LOAD = {"dataclasses", "enum", "json", "pathlib", "re", "signal", "subprocess", "threading", "typing"}

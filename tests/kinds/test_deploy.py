@@ -566,7 +566,8 @@ def test_a_command_that_was_lost_is_not_run_again(
     end_runner(agent, "before", number)
     agent.start()
     payload = agent.await_final(action)["action"]["state_payload"]
-    assert " was lost: it" in payload["message"]
+    why = {signal.SIGKILL: "its runner was killed", signal.SIGTERM: "the job was ended by another program"}
+    assert f" was lost: {why[signal.Signals(number)]}" in payload["message"]
     assert payload["message"].endswith("it may or may not have taken effect; `current` was not switched"), payload
     assert (shop.directory / "count").read_text() == "ran\n"
     assert (shop.current, shop.releases) == (None, [])

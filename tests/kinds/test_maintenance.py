@@ -237,7 +237,7 @@ def test_a_flag_that_a_reboot_would_remove_is_warned_of(start_agent: StartAgent)
     with TemporaryDirectory(dir="/dev/shm") as memory:
         for directory, warned in (memory, True), ("/usr", False):
             agent = start_agent(config=toml({"maintenance": {"flag": f"{directory}/flag"}}))
-            warning = f"WARNING maintenance mode ends with a reboot: its flag {directory}/flag lies in a file system"
+            warning = f"WARNING maintenance mode ends with a reboot: its flag {directory}/flag is in a file system"
             assert (warning in agent.log_text()) == warned
 
 
