@@ -180,7 +180,7 @@ def test_a_service_that_does_not_come_up_fails_the_action(redis_server: RedisSer
     info = agent.await_final(agent.schedule("replicante.service.restart", {}))
     assert info["action"]["state"] == "FAILED"
     assert {**info["action"]["state_payload"], "payload": None} == {"stage": 1, "state": "FAILED", "payload": None}
-    assert "after 2 looks" in info["action"]["state_payload"]["payload"]["message"]
+    assert "after 2 checks" in info["action"]["state_payload"]["payload"]["message"]
 
 
 def test_a_cancelled_start_ends_its_command(redis_server: RedisServer, start_agent: StartAgent, tmp_path: Path) -> None:
