@@ -67,7 +67,7 @@ def test_whatever_the_order_of_the_deliveries_the_last_push_is_deployed(pushed: 
     }  # fmt: skip
     assert ends[older]["finished_message"] == (
         f"commit {older} was overtaken and is not deployed: refs/heads/main points to commit {newer} by now; "
-        "shop is left as it is"
+        "shop is unchanged"
     )
 
 

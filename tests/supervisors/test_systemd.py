@@ -157,7 +157,9 @@ def test_a_start_that_has_failed_is_final_at_once_with_the_log(agent: AgentInsid
     state, payload = final(agent.over(unit(FAILING), attempts=1000, interval=60).perform("start"))
     assert (state, payload["attempt"], payload["pid"]) == ("FAILED", 0, None)
     why = "failed (failed), Result: exit-code"
-    assert payload["message"].startswith(f"tried.service was asked to start, but the service is not running: {why}")
+    assert payload["message"].startswith(
+        f"tried.service got the request to start, but the service is not running: {why}"
+    )
     assert any("status=3" in line for line in payload["journal"]), payload
 
 
