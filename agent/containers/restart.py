@@ -9,7 +9,7 @@ from agent import clock
 from agent.containers.engine import Container, Engine, EngineFailed, EngineLost
 from agent.models import Json
 from agent.processes import cgroup
-from agent.processes.rest import LeftOverProcesses
+from agent.processes.rest import RestCheck
 from agent.util.poll import pause_after
 from agent.util.stop import Stop
 
@@ -103,7 +103,7 @@ def _await_decision(engine: Engine, progress: Progress, stop: Stop) -> tuple[Con
     """How it stands once it has ended, is unhealthy or stays up, `PATIENCE` seconds later or at a stop; and whether
     it stays up."""
     first_seen: dict[str, float] = {}
-    rest = LeftOverProcesses()
+    rest = RestCheck()
     with engine.changes(progress["id"]) as changes:
         until = time.monotonic() + PATIENCE
         while True:
@@ -120,7 +120,7 @@ def _await_decision(engine: Engine, progress: Progress, stop: Stop) -> tuple[Con
             changes.wait(unproved or until - now, stop)
 
 
-def _unproved(container: Container, seen_for: float, rest: LeftOverProcesses) -> float:
+def _unproved(container: Container, seen_for: float, rest: RestCheck) -> float:
     """Seconds until the next look: none where its health check has passed, where it has run for `STAYS` by the engine's
     clock, or where its processes are at rest."""
     if container.health == "healthy":

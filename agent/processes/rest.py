@@ -18,7 +18,7 @@ WAITS = "SI"
 Resting = frozenset[tuple[int, int, int]]
 
 
-class LeftOverProcesses:
+class RestCheck:
     """Looks at the processes of one start again and again."""
 
     def __init__(self) -> None:

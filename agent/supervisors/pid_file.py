@@ -14,7 +14,7 @@ from agent.processes import pid_file
 from agent.processes.pid_file import NotRunning, PidFileInvalid
 from agent.processes.process import Group, Process, stat_of
 from agent.processes.recording import Recorded
-from agent.processes.rest import LeftOverProcesses
+from agent.processes.rest import RestCheck
 from agent.supervisors.base import SAID, SupervisorFailed
 from agent.supervisors.processes import Processes, Progress
 from agent.supervisors.systemd.freezer import BY_SIGNAL
@@ -138,7 +138,7 @@ class OfPidFile(Processes):
         return leader if leader is not None and self._stays(leader, stop) else None
 
     def _stays(self, leader: Process, stop: Stop) -> bool:
-        rest = LeftOverProcesses()
+        rest = RestCheck()
         while left := rest.left(leader.age(), STAYS, self._pids(leader)):
             if leader.await_end(left, stop) or stop.requested:
                 return False

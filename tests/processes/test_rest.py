@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.processes.rest import LeftOverProcesses
+from agent.processes.rest import RestCheck
 from tests.agent_process import eventually
 
 STAYS = 1000.0
@@ -31,30 +31,30 @@ def start() -> Iterator[Start]:
 
 
 def test_processes_that_wait_are_at_rest_long_before_they_are_old(start: Start) -> None:
-    pids, rest = [start("sleep", "600"), start("sleep", "600")], LeftOverProcesses()
+    pids, rest = [start("sleep", "600"), start("sleep", "600")], RestCheck()
     eventually(lambda: rest.left(0.0, STAYS, pids) == 0.0, "rest")
 
 
 def test_one_that_works_keeps_all_of_them_from_rest(start: Start) -> None:
-    pids, rest = [start("sleep", "600"), start("sh", "-c", "while :; do :; done")], LeftOverProcesses()
+    pids, rest = [start("sleep", "600"), start("sh", "-c", "while :; do :; done")], RestCheck()
     looked = [rest.left(0.0, STAYS, pids) for _ in range(200)]
     assert all(looked) and max(looked) < 1.0, "the next look is soon"
 
 
 @pytest.mark.parametrize("pids", [[], [2**22 + 1]])
 def test_what_cannot_be_seen_must_be_old(pids: list[int]) -> None:
-    rest = LeftOverProcesses()
+    rest = RestCheck()
     assert rest.left(0.0, STAYS, pids) and rest.left(0.0, STAYS, pids)
     assert rest.left(STAYS, STAYS, pids) == 0.0
 
 
 def test_one_that_has_ended_is_not_at_rest(start: Start) -> None:
     pid = start("true")  # a zombie until the end of the test
-    rest = LeftOverProcesses()
+    rest = RestCheck()
     assert all(rest.left(0.0, STAYS, [pid]) for _ in range(50))
 
 
 def test_another_process_in_the_place_of_one_begins_the_wait_again(start: Start) -> None:
-    rest, first, second = LeftOverProcesses(), start("sleep", "600"), start("sleep", "600")
+    rest, first, second = RestCheck(), start("sleep", "600"), start("sleep", "600")
     eventually(lambda: rest.left(0.0, STAYS, [first]) == 0.0, "rest of the first")
     assert rest.left(0.0, STAYS, [second])

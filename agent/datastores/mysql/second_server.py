@@ -97,10 +97,10 @@ class SecondServer:
         )  # fmt: skip
         self._running = self._popen([self._origin.executable, *words])
         process = self._running
-        poll(lambda: self._answers() or process.poll() is not None, START_WAIT)
+        over = poll(lambda: self._answers() or process.poll() is not None, START_WAIT)
         if (status := process.poll()) is not None:
             raise DatastoreError(f"the second server ended with exit status {status}: {self._last_errors()}")
-        if not self._answers():
+        if not over:
             raise DatastoreError(f"the second server does not answer after {START_WAIT:g} s: {self._last_errors()}")
 
     def stop(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from agent import clock
 from agent.models import Json
 from agent.processes import cgroup
-from agent.processes.rest import LeftOverProcesses
+from agent.processes.rest import RestCheck
 from agent.supervisors.base import CommandKilled, SupervisorFailed
 from agent.supervisors.systemd import freezer
 from agent.supervisors.systemd.unit import Unit, UnitStatus
@@ -53,7 +53,7 @@ def advance(unit: Unit, progress: Progress, timeout: float, stop: Stop, action: 
         progress = _asked(unit, progress, status, stop, action)
         if status.invocation == progress["was"] and cgroup.is_ours(status.cgroup):
             return progress
-    left, rest = timeout - (clock.monotonic() - progress["since"]), LeftOverProcesses()
+    left, rest = timeout - (clock.monotonic() - progress["since"]), RestCheck()
     status = unit.watch(lambda status: _left(status, progress, rest), min(WATCH, max(left, 0.0)), stop, action)
     if _left(status, progress, rest) == 0 and not _came_to_nothing(status, progress):
         return _told(progress, status, "running")
@@ -95,7 +95,7 @@ def _ask_for_our_own(unit: Unit, status: UnitStatus, stop: Stop, action: str | N
         unit.ask("restart", stop, action, status)
 
 
-def _left(status: UnitStatus, progress: Progress, rest: LeftOverProcesses) -> float:
+def _left(status: UnitStatus, progress: Progress, rest: RestCheck) -> float:
     """Seconds until the next look: 0 for up, and for what no job of systemd will change any more."""
     if _came_to_nothing(status, progress):
         return 0.0

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.processes import cgroup
-from agent.processes.rest import LeftOverProcesses
+from agent.processes.rest import RestCheck
 
 PROPERTIES = (
     "Id", "ActiveState", "SubState", "MainPID", "LoadState", "Result", "InvocationID", "FreezerState", "ControlGroup",
@@ -63,7 +63,7 @@ class UnitStatus:
         state counts for a unit with processes only, and not against the kernel's own word."""
         return self.freezer == "frozen" and self.active not in ENDED and cgroup.frozen(self.cgroup) is not False
 
-    def stays(self, rest: LeftOverProcesses) -> float:
+    def stays(self, rest: RestCheck) -> float:
         """Seconds until the next look while it is not certain that it stays active; 0 where that is proved."""
         return 0.0 if self.ready else rest.left(self.age or 0.0, STAYS, cgroup.members(self.cgroup))
 
