@@ -45,11 +45,13 @@ class Releases:
         return os.readlink(link) if link.is_dir() else None
 
     def named(self, git_hash: str) -> str:
-        """A new name for a release of this commit."""
+        """A new name for a release of this commit, which sorts after all others, whatever the clock says."""
         moment = datetime.fromtimestamp(clock.now() // 1_000_000, UTC)
-        while os.path.lexists(self.path / (release := f"{FOLDER}/{moment.strftime(STAMP)}-{git_hash}")):
-            moment += timedelta(seconds=1)
-        return release
+        for newest in self._names()[-1:]:
+            with suppress(ValueError, OverflowError):  # digits that are no date
+                made = datetime.strptime(newest.rpartition("-")[0], STAMP).replace(tzinfo=UTC)
+                moment = max(moment, made + timedelta(seconds=1))
+        return f"{FOLDER}/{moment.strftime(STAMP)}-{git_hash}"
 
     def make(self, release: str) -> None:
         """Make its folder, empty whatever was there. Raises `OSError`."""
@@ -84,10 +86,13 @@ class Releases:
 
     def superfluous(self, keep: int, needed: Collection[str | None]) -> Iterator[str]:
         """All but the newest `keep`, and never one that is `needed`. Only what has a release's name is one."""
-        names = sorted(entry.name for entry in (self.path / FOLDER).iterdir() if NAME.fullmatch(entry.name))
-        for name in names[:-keep]:
+        for name in self._names()[:-keep]:
             if f"{FOLDER}/{name}" not in needed:
                 yield f"{FOLDER}/{name}"
+
+    def _names(self) -> list[str]:
+        """The folders that have a release's name, the oldest first."""
+        return sorted(entry.name for entry in (self.path / FOLDER).iterdir() if NAME.fullmatch(entry.name))
 
     def sweep(self) -> list[str]:
         """Remove what an agent that was killed had half removed; the names of what could not be removed."""

@@ -125,6 +125,20 @@ def test_each_release_has_a_name_of_its_own_that_tells_the_commit(
     assert hash_of("elsewhere/by-hand") is None and hash_of(None) is None
 
 
+def test_a_new_release_sorts_after_all_others_of_its_second_and_of_a_clock_set_back(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: 1_567_197_624_000_000)
+    releases.make(releases.named("f" * 40))
+    second = releases.named("0" * 40)
+    assert second == f"releases/20190830-204025-{'0' * 40}"
+    releases.make(second)
+    monkeypatch.setattr(clock, "now", lambda: 1_500_000_000_000_000)
+    assert releases.named(HASH) == f"releases/20190830-204026-{HASH}"
+    (releases.path / f"releases/20191340-000000-{HASH}").mkdir()  # digits that are no date
+    assert releases.named(HASH) == f"releases/20170714-024000-{HASH}"
+
+
 def test_old_ones_are_superfluous_but_not_what_is_needed_nor_what_is_not_ours(releases: Releases) -> None:
     every = [made(releases, number) for number in range(1, 7)]
     (releases.path / "releases/by-hand").mkdir()
