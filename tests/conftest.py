@@ -18,7 +18,7 @@ from tests.warm_start import WarmStart
 
 pytest.register_assert_rewrite("tests.conformance.shapes")
 
-pytest_plugins = ["tests.order", "tests.fast", "tests.servers.fixtures"]
+pytest_plugins = ["tests.temporary", "tests.order", "tests.fast", "tests.servers.fixtures"]
 
 # A net under tests that hang: far more than the longest takes on a busy machine. For pytest-timeout, where it is there.
 os.environ.setdefault("PYTEST_TIMEOUT", "900")

@@ -86,7 +86,8 @@ class PostgresGroup(Group):
 
     def await_in_step(self) -> None:
         self.b.await_streaming()
-        postgresql_nodes.await_value(self.b, "SELECT count(*) FROM t", self.a.psql("SELECT count(*) FROM t"))
+        written = self.a.psql("SELECT pg_current_wal_lsn()")
+        postgresql_nodes.await_value(self.b, f"SELECT pg_last_wal_replay_lsn() >= '{written}'", "t")
 
 
 class MysqlGroup(Group):

@@ -179,6 +179,7 @@ def users(nodes: Nodes) -> None:
     if "database_create" in {each["kind"] for each in a.get(f"{PREFIX}/available").json}:
         agrees(nodes, a, "database_create", {"name": "shop"}, "change")
         agrees(nodes, a, "database_create", {"name": "shop"}, "refuse")
+        nodes.group.await_in_step()
         agrees(nodes, b, "database_create", {"name": "other"}, "refuse")
         agrees(nodes, a, "database_delete", {"name": "missing"}, "refuse")
         user = USER | {"databases": ["shop"]}
