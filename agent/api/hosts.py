@@ -5,7 +5,7 @@ import ipaddress
 from flask import Flask, request
 
 from agent.api import connection
-from agent.config import Api, validators
+from agent.config import Api, addresses
 from agent.errors import Forbidden, MisdirectedRequest
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -16,7 +16,7 @@ class Hosts:
 
     def __init__(self, hosts: tuple[str, ...], allowed: tuple[str, ...]) -> None:
         self._any_address = any(_is(host, "is_unspecified") for host in hosts)
-        own = LOOPBACK if self._any_address or any(validators.is_loopback(host) for host in hosts) else ()
+        own = LOOPBACK if self._any_address or any(addresses.is_loopback(host) for host in hosts) else ()
         self._names = frozenset((*hosts, *own, *(name.strip("[]") for name in allowed)))
 
     def check(self) -> None:

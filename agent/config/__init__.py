@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.config import toml, validators
+from agent.config import addresses, toml, validators
 from agent.config.core import Actions, Agent, Api, Audit, Log, Tls, Web
 from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Peer, Service
 from agent.config.host import (
@@ -20,7 +20,7 @@ from agent.config.host import (
     NamedService,
 )
 from agent.config.mistakes import Mistake, Mistakes, collected
-from agent.config.option import known, named_tables, table
+from agent.config.option import known, options, tables_by_name
 from agent.config.window import Window
 from agent.errors import ConfigError
 
@@ -167,7 +167,7 @@ def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
     try:
         with collected() as collect:
             for name, content in document.items():
-                with collect(""):
+                with collect(name):
                     tables[name] = _table(name, content)
     except Mistakes as mistakes:
         raise ConfigError(*(f"{origin}: {wrong}" for wrong in mistakes.each)) from None
@@ -176,10 +176,10 @@ def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
 
 def _table(name: str, content: Any) -> Any:
     if name in TABLES:
-        return table(TABLES[name], content, name)
+        return options(TABLES[name], content)
     if name in NAMED_TABLES:
-        return named_tables(NAMED_TABLES[name], content, name)
-    raise Mistake(known(TABLES | NAMED_TABLES), content, at=name, unknown=True)
+        return tables_by_name(NAMED_TABLES[name], content)
+    raise Mistake(known(TABLES | NAMED_TABLES), content, unknown=True)
 
 
 def changed(before: Any, after: Any, name: str = "") -> list[str]:
@@ -218,7 +218,7 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
                     agent = replace(agent, db=validators.path(db))
             with collect("AGENT_BIND"):
                 if bind := environ.get("AGENT_BIND"):
-                    api = replace(api, bind=validators.addresses(bind.split(",") if "," in bind else bind))
+                    api = replace(api, bind=addresses.one_or_more(bind.split(",") if "," in bind else bind))
     except Mistakes as mistakes:
         raise ConfigError(*map(str, mistakes.each)) from None
     return replace(settings, agent=agent, api=api)
@@ -233,4 +233,4 @@ def _refuse_approval_by_strangers(settings: Settings) -> None:
 def _refuse_to_serve_strangers(api: Api) -> None:
     if not api.local and not api.authenticated:
         expected = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
-        raise Mistake(expected, next(each for each in api.bind if not validators.is_local(each)))
+        raise Mistake(expected, next(each for each in api.bind if not addresses.is_local(each)))

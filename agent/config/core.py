@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import validators
+from agent.config import addresses, validators
 from agent.config.mistakes import NOTHING, Mistake
 from agent.config.option import option, required, subtable
 
@@ -82,12 +82,12 @@ class Api:
 
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
-        validators.addresses,
+        addresses.one_or_more,
         "host:port or unix:/path, one or a list; other addresses than loopback need tokens or clients_ca.",
     )
     allowed_hosts: tuple[str, ...] = option(
         (),
-        validators.host_names,
+        addresses.host_names,
         "Names accepted in the Host header, in addition to those of bind.",
         '["db-1.example.com"]',
     )
@@ -144,12 +144,12 @@ class Api:
     @property
     def local(self) -> bool:
         """Whether only this machine can reach the agent."""
-        return all(validators.is_local(each) for each in self.bind)
+        return all(addresses.is_local(each) for each in self.bind)
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts of the addresses that are no unix sockets."""
-        return tuple(host for each in self.bind if (host := validators.host_of(each)) is not None)
+        return tuple(host for each in self.bind if (host := addresses.host_of(each)) is not None)
 
 
 @dataclass(frozen=True)

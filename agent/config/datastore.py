@@ -1,6 +1,5 @@
 """The options of the datastore: its service, the server itself, and actions of the operator's own on it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from agent.config import validators
 from agent.config.mistakes import NOTHING, Mistake
-from agent.config.option import option, required, subtables, table
+from agent.config.option import option, required, subtables, tables_by_name
 
 
 @dataclass(frozen=True)
@@ -127,16 +126,12 @@ class ExternalArgument:
             raise Mistake('"string", as secret is true', self.type, at="type")
 
 
+ARGUMENT_NAME = validators.matching("[A-Za-z_][A-Za-z0-9_-]{0,63}", "names of letters, digits, dashes and underscores")
+
+
 def arguments(value: Any) -> dict[str, ExternalArgument]:
     """A table for each argument, by its name."""
-    if not isinstance(value, Mapping):
-        raise Mistake("a table for each argument", value)
-    declared = {}
-    for name, content in value.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name):
-            raise Mistake("names of letters, digits, dashes and underscores", name)
-        declared[name] = table(ExternalArgument, content, name)
-    return declared
+    return tables_by_name(ExternalArgument, value, ARGUMENT_NAME, "a table for each argument")
 
 
 @dataclass(frozen=True)

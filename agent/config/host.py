@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from agent.config import validators
+from agent.config import addresses, git_names, validators
 from agent.config.mistakes import NOTHING, Mistake, inside
 from agent.config.option import option, required
 
@@ -32,7 +32,7 @@ class Application:
     """An application that `deploy` deploys, by its name."""
 
     repository: str = required(
-        validators.repository,
+        git_names.repository,
         "The git repository, for its branches and tags; submodules and Git LFS are not supported.",
         '"https://git.example.com/shop.git"',
     )
@@ -41,7 +41,7 @@ class Application:
         "The folder of the releases and of `current`, the link to the release in use.",
         '"/srv/shop"',
     )
-    ref: str = option("main", validators.git_ref, "The default branch, tag or commit to deploy.")
+    ref: str = option("main", git_names.git_ref, "The default branch, tag or commit to deploy.")
     services: tuple[str, ...] = option(
         (),
         validators.units,
@@ -130,8 +130,8 @@ class Cache:
 
 
 CACHES: Mapping[str, tuple[str, validators.Check]] = {
-    "redis": ("url", validators.server_url("redis", "rediss", "unix")),
-    "memcached": ("url", validators.server_url("memcached", "unix")),
+    "redis": ("url", addresses.server_url("redis", "rediss", "unix")),
+    "memcached": ("url", addresses.server_url("memcached", "unix")),
     "folder": ("path", validators.folder),
 }
 """What a cache of each kind must have, and how that must look."""
@@ -169,7 +169,7 @@ class Containers:
 
     engine: str = option(
         "unix:///run/docker.sock",
-        validators.server_url("unix", "tcp"),
+        addresses.server_url("unix", "tcp"),
         "The address of its API. tcp://127.0.0.1:PORT is not encrypted and makes every user of the host root.",
     )
     label: str = option(
@@ -227,7 +227,7 @@ class Callbacks:
     """The receivers of callbacks: each gets the events of all actions."""
 
     urls: tuple[str, ...] = required(
-        validators.urls,
+        addresses.receivers,
         "The receivers; each callback is an AsyncAction.",
         '["https://orchestrator.example.com/actions"]',
     )

@@ -49,6 +49,11 @@ class Mistake(Mistakes):
         return f"{prefix}expected {self.expected}, got {found}"
 
 
+def without_credentials(url: str) -> Any:
+    """What a mistake shows of a text that should be a URL: `UNSHOWN` if a password may be part of it."""
+    return UNSHOWN if "@" in url or "?" in url else url
+
+
 @contextmanager
 def inside(name: str) -> Iterator[None]:
     """Let the mistakes that are found in here name where they are: in the table, list or option `name`."""

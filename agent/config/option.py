@@ -35,30 +35,24 @@ def subtable(section: type[Any]) -> Any:
 def subtables(section: type[Any], example: str) -> Any:
     """Tables inside a table with names of the operator's own; `example` is a name for the documented file."""
 
-    metadata = {"check": lambda value: _tables(section, value), "section": section, "name": example}
+    metadata = {"check": lambda value: tables_by_name(section, value), "section": section, "name": example}
     return field(default_factory=dict, metadata=metadata)
 
 
-def table(section: type[S], content: Any, name: str) -> S:
-    """The options of the table `name`, checked. Raises `Mistakes`, all that the table has."""
-    with inside(name):
-        return options(section, content)
-
-
-def named_tables(section: type[S], content: Any, name: str) -> dict[str, S]:
-    """The same for a table of tables with names of the operator's own."""
-    with inside(name):
-        return _tables(section, content)
-
-
-def _tables(section: type[S], content: Any) -> dict[str, S]:
+def tables_by_name(
+    section: type[S],
+    content: Any,
+    name: Callable[[str], str] = validators.name,
+    expected: str = "a table for each name",
+) -> dict[str, S]:
+    """The tables of `content`, checked, by names that `name` checks. Raises `Mistakes`."""
     if not isinstance(content, Mapping):
-        raise Mistake("a table for each name", content)
+        raise Mistake(expected, content)
     found: dict[str, S] = {}
     with collected() as collect:
         for key, value in content.items():
-            with collect(""):
-                found[key] = table(section, value, validators.name(key))
+            with collect(""), inside(name(key)):
+                found[key] = options(section, value)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from agent import clock
-from agent.config import Settings, validators
+from agent.config import Settings, git_names
 from agent.config.mistakes import Mistake
 from agent.deployments import orphaned
 from agent.deployments.advance import advance, cancel
@@ -48,14 +48,14 @@ class DeployArgs(Args):
         metadata={"description": "The application's name in the configuration; optional if there is only one."}
     )
     git_ref = fields.String(
-        validate=_is(validators.git_ref),
+        validate=_is(git_names.git_ref),
         metadata={
             "description": "A branch, tag or commit; default: the application's `ref`. A full hash always means "
             "that commit; any other name that matches several commits is refused as ambiguous."
         },
     )
     of_ref = fields.String(
-        validate=_is(validators.whole_ref),
+        validate=_is(git_names.whole_ref),
         metadata={
             "description": "For example `refs/heads/main`: deploy only while this ref points to `git_ref`, which must "
             "be a full commit hash. If it points to another commit, the action is done and deploys nothing."

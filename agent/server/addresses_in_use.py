@@ -5,7 +5,7 @@ import os
 import socket
 
 from agent.config import Api
-from agent.config.validators import host_of
+from agent.config.addresses import host_of
 from agent.errors import AddressTaken, ConfigError
 from agent.util.poll import poll
 

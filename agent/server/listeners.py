@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from agent.config import Api, validators
+from agent.config import Api, addresses
 from agent.errors import ConfigError
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -64,7 +64,7 @@ def _address(listener: socket.socket) -> Address:
 
 def _is(found: Address, bind: str) -> bool:
     """Whether a listener is at the address that an element of `api.bind` names."""
-    host = validators.host_of(bind)
+    host = addresses.host_of(bind)
     if host is None or isinstance(found, str):
         return bind == f"unix:{found}"
     address, port = found

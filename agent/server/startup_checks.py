@@ -14,7 +14,7 @@ from agent import log
 from agent.auth import secret_file, standard_webhooks, tokens, trusted_file
 from agent.auth.secret_file import SecretUnreadable
 from agent.auth.trusted_file import Untrusted
-from agent.config import Api, Settings, validators
+from agent.config import Api, Settings, addresses, validators
 from agent.errors import ConfigError
 from agent.server import tls, unix_sockets
 
@@ -162,4 +162,4 @@ def _tell_of_callers(api: Api) -> None:
     if api.tokens is None and api.certified:
         log.every_certificate_may_all()
     if api.tokens is not None and api.tls is None and not api.local:
-        log.tokens_in_the_clear(", ".join(each for each in api.bind if not validators.is_local(each)))
+        log.tokens_in_the_clear(", ".join(each for each in api.bind if not addresses.is_local(each)))

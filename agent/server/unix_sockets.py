@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.auth import trusted_file
 from agent.auth.trusted_file import Untrusted
-from agent.config import Api, validators
+from agent.config import Api, addresses
 from agent.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def secure(api: Api) -> None:
     """
     gid = gid_of(api.socket_group)
     mode = int(api.socket_mode, 8)
-    for path in [Path(each.removeprefix("unix:")) for each in api.bind if validators.host_of(each) is None]:
+    for path in [Path(each.removeprefix("unix:")) for each in api.bind if addresses.host_of(each) is None]:
         try:
             trusted_file.check_folder(path.parent)
             _set(path, mode, gid)

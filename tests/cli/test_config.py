@@ -86,9 +86,15 @@ WRONG = """
 [actions]
 queue_limit = "many"
 qeue_limit = 7
-timeouts = { deploy = -1 }
+timeouts = { deploy = -1, stack_reboot = 0 }
 [api.tls]
 crl = "clients.crl"
+[host]
+services = ["web", "web.service", 7]
+[external_actions.vacuum]
+action = ["/bin/true"]
+check = ["/bin/true"]
+args = { "a b" = { type = "string" }, table = { type = "text" }, full = {} }
 [datastore]
 kind = "oracle"
 [datastore.peers.other]
@@ -113,8 +119,14 @@ def test_config_check_finds_all_mistakes_at_once(tmp_path: Path) -> None:
         ("actions.queue_limit", "expected a positive integer"),
         ("actions.qeue_limit", "unknown option"),
         ("actions.timeouts.deploy", "expected a positive number"),
+        ("actions.timeouts.stack_reboot", "expected a positive number"),
         ("api.tls.certificate", "expected a value"),
         ("api.tls.key", "expected a value"),
+        ("host.services.0", "expected the full name of a unit"),
+        ("host.services.2", "expected the full name of a unit"),
+        ("external_actions.vacuum.args", "expected names of letters"),
+        ("external_actions.vacuum.args.table.type", 'expected one of "string"'),
+        ("external_actions.vacuum.args.full.type", "expected a value"),
         ("datastore.kind", 'expected one of "postgresql"'),
         ("datastore.peers.other.password_file", "expected a text"),
         ("datastore.peers.other.url", "expected a value"),
@@ -140,7 +152,7 @@ def test_the_start_prints_the_lines_of_config_check(tmp_path: Path) -> None:
     )
     assert started.returncode == os.EX_CONFIG
     assert started.stderr.splitlines() == [f"agent: {line}" for line in checked]
-    assert len(checked) == 13
+    assert len(checked) == 19
 
 
 def test_config_check_finds_mistakes_in_several_files(tmp_path: Path) -> None:

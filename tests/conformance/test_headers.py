@@ -10,7 +10,7 @@ import pytest
 
 from agent.config import Api
 from agent.config.mistakes import Mistakes
-from agent.config.option import table
+from agent.config.option import options
 from tests.agent_process import PREFIX, AgentProcess
 from tests.conformance.shapes import SUCCESS, assert_error, assert_json, ids, post_body
 
@@ -82,7 +82,7 @@ def test_no_credential_is_in_an_answer_or_a_file(agent: AgentProcess) -> None:
 @pytest.mark.parametrize("name", CREDENTIALS)
 def test_the_configuration_cannot_add_a_credential(name: str) -> None:
     with pytest.raises(Mistakes, match="hold no credentials"):
-        table(Api, {"record_headers": ["x-change", name]}, "api")
+        options(Api, {"record_headers": ["x-change", name]})
 
 
 def test_an_odd_and_an_empty_value_stay_texts(recording: AgentProcess) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import Application, validators
+from agent.config import Application, git_names
 from agent.config.mistakes import Mistake
 from agent.deployments.errors import DeploymentFailed
 from agent.deployments.git import Mirror
@@ -210,7 +210,7 @@ def test_no_helper_that_an_address_names_is_run(origin: Origin, tmp_path: Path) 
     ],
 )
 def test_these_are_repositories(repository: str) -> None:
-    assert validators.repository(repository) == repository
+    assert git_names.repository(repository) == repository
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_these_are_repositories(repository: str) -> None:
 )
 def test_these_are_none_and_a_password_is_not_repeated(repository: Any) -> None:
     with pytest.raises(Mistake) as wrong:
-        validators.repository(repository)
+        git_names.repository(repository)
     assert "@" not in str(repository) or "staple" not in str(wrong.value)
 
 

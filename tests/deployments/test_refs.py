@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from agent.config import validators
+from agent.config import git_names
 from agent.config.mistakes import Mistake
 
 ALLOWED = (
@@ -21,14 +21,14 @@ REFUSED = (
 
 def is_argument(name: str) -> bool:
     try:
-        return validators.git_ref(name) == name
+        return git_names.git_ref(name) == name
     except Mistake:
         return False
 
 
 def is_pushed(name: str) -> bool:
     try:
-        return validators.whole_ref(name) == name
+        return git_names.whole_ref(name) == name
     except Mistake:
         return False
 
@@ -45,7 +45,7 @@ def test_a_name_is_allowed_where_git_allows_it_as_an_argument_and_in_a_hook(name
 @pytest.mark.parametrize("name", ["-a", "--upload-pack=touch", "a\0b", "a\ud800", "x" * 1001, 7, None, ["main"]])
 def test_options_of_git_and_what_is_no_text_are_no_names(name: object) -> None:
     with pytest.raises(Mistake):
-        validators.git_ref(name)
+        git_names.git_ref(name)
 
 
 def test_a_hook_names_branches_and_tags_alone() -> None:

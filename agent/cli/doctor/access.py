@@ -10,7 +10,8 @@ from pathlib import Path
 from agent.auth import tokens
 from agent.auth.identities import Identity
 from agent.cli.doctor.finding import Finding
-from agent.config import Settings, validators
+from agent.config import Settings
+from agent.config.addresses import host_of
 from agent.errors import ConfigError
 from agent.server import certificate_end, revocation_list
 
@@ -22,7 +23,7 @@ DAY = 86400
 def addresses(settings: Settings) -> Iterator[Finding]:
     """Whether the agent answers at each address, or could listen there."""
     for each in settings.api.bind:
-        yield _unix(each) if validators.host_of(each) is None else _tcp(each)
+        yield _unix(each) if host_of(each) is None else _tcp(each)
 
 
 def _unix(address: str) -> Finding:
@@ -44,7 +45,7 @@ def _unix(address: str) -> Finding:
 
 
 def _tcp(address: str) -> Finding:
-    host, port = validators.host_of(address) or "", int(address.rpartition(":")[2])
+    host, port = host_of(address) or "", int(address.rpartition(":")[2])
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.auth import trusted_file
 from agent.cli import agent_unit
 from agent.cli.doctor import state, units
-from agent.config import Settings, validators
+from agent.config import Settings, addresses
 from agent.server import startup_checks
 from agent.tools import polkit
 from agent.util import atomic_files
@@ -78,7 +78,7 @@ def _folders(settings: Settings) -> Iterator[Mending]:
 
 
 def _sockets(settings: Settings) -> Iterator[str]:
-    yield from (each for each in settings.api.bind if validators.host_of(each) is None)
+    yield from (each for each in settings.api.bind if addresses.host_of(each) is None)
 
 
 def _owner() -> pwd.struct_passwd:
