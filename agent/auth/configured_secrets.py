@@ -1,9 +1,9 @@
 """The secrets of the configuration, for masking what commands print."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from agent.auth import secret_file
 from agent.auth.secret_file import SecretUnreadable
 from agent.config import Settings, validators
+from agent.config.option import walk
 
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 """The hash of a token in the tokens file."""
@@ -32,11 +33,11 @@ class Places:
 
 def places(settings: Settings) -> Places:
     """Where the secrets of these options are."""
-    found = list(_in_options(settings))
-    files = [each for each in found if isinstance(each, Path)]
+    options = list(walk(settings))
+    files = [value for _, check, value in options if check is validators.secret_file and value is not None]
     if settings.api.tls is not None:
         files.append(settings.api.tls.key)
-    return Places([each for each in found if isinstance(each, str)], files, settings.api.tokens)
+    return Places([text for _, _, value in options for text in _of_text(value)], files, settings.api.tokens)
 
 
 def read(places: Places) -> list[str]:
@@ -51,26 +52,15 @@ def read(places: Places) -> list[str]:
     return sorted(found | {quote(each, safe="") for each in found})
 
 
-def _in_options(value: Any) -> Iterator[str | Path]:
-    """Secret files, and secrets in URLs, of all options, also of those in tables and lists."""
+def _of_text(value: Any) -> Iterator[str]:
+    """The secrets in URLs of an option, also of a list or table of texts."""
     if isinstance(value, str):
         yield from _of_url(value)
     elif isinstance(value, Mapping):
-        yield from _in_each(value.values())
+        yield from _of_text(list(value.values()))
     elif isinstance(value, list | tuple):
-        yield from _in_each(value)
-    elif is_dataclass(value):
-        for option in fields(value):
-            inner = getattr(value, option.name)
-            if option.metadata.get("check") is validators.secret_file and inner is not None:
-                yield inner
-            else:
-                yield from _in_options(inner)
-
-
-def _in_each(values: Iterable[Any]) -> Iterator[str | Path]:
-    for each in values:
-        yield from _in_options(each)
+        for each in value:
+            yield from _of_text(each)
 
 
 def _of_file(path: Path) -> Iterator[str]:

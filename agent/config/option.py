@@ -1,7 +1,7 @@
 """Declares one option: name, type, default, check and help."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from agent.config import validators
@@ -71,6 +71,21 @@ def options(section: type[S], content: Any) -> S:
                 with collect(name):
                     raise Mistake(f"a value, such as {each.metadata['example']}", NOTHING)
     return section(**found)
+
+
+def walk(value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every option of these settings, also of subtables: its dotted name, its check and its value."""
+    if isinstance(value, Mapping):
+        inner = [(key, None, each) for key, each in value.items()]
+    else:
+        inner = [(each.name, each.metadata.get("check"), getattr(value, each.name)) for each in fields(value)]
+    for key, check, each in inner:
+        at = f"{name}.{key}" if name else key
+        is_table = isinstance(each, Mapping) and all(map(is_dataclass, each.values()))
+        if is_table or is_dataclass(each):
+            yield from walk(each, at)
+        else:
+            yield at, check, each
 
 
 def known(names: Iterable[str]) -> str:

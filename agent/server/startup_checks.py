@@ -5,16 +5,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from agent import log
 from agent.auth import secret_file, standard_webhooks, tokens, trusted_file
 from agent.auth.secret_file import SecretUnreadable
 from agent.auth.trusted_file import Untrusted
 from agent.config import Api, Settings, addresses, validators
+from agent.config.option import walk
 from agent.errors import ConfigError
 from agent.server import tls, unix_sockets
 
@@ -110,20 +109,10 @@ def _check_callers(api: Api) -> None:
 
 
 def _named_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """The files that options name whose content is trusted, by option; those that are not there are none."""
-    for table, content in vars(settings).items():
-        sections = {table: content} if is_dataclass(content) else content or {}
-        for name, section in sections.items():
-            yield from _named_in(section, name if sections is not content else f"{table}.{name}")
-
-
-def _named_in(section: Any, name: str) -> Iterator[tuple[str, Path]]:
-    for option in fields(section):
-        value = getattr(section, option.name)
-        if is_dataclass(value):
-            yield from _named_in(value, f"{name}.{option.name}")
-        elif value is not None and option.metadata["check"] in TRUSTED and not _is_unseen(value):
-            yield f"{name}.{option.name}", value
+    """The files that options name whose content is trusted, by option, except those that this process cannot see."""
+    for option, check, value in walk(settings):
+        if check in TRUSTED and value is not None and not _is_unseen(value):
+            yield option, value
 
 
 def _check_file(option: str, file: Path) -> None:

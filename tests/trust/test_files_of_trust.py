@@ -17,8 +17,10 @@ from tests.trust.certificates import Authority
 from tests.trust.guarded import write_tokens
 
 NOBODY = 65534
+REDIS = '[datastore]\nkind = "redis"\nurl = "redis://127.0.0.1:1"\n'
 SECRETS = {
-    "datastore.password_file": '[datastore]\nkind = "redis"\nurl = "redis://127.0.0.1:1"\npassword_file = "{file}"\n',
+    "datastore.password_file": f'{REDIS}password_file = "{{file}}"\n',
+    "datastore.peers.b.password_file": f'{REDIS}[datastore.peers.b]\nurl = "x"\npassword_file = "{{file}}"\n',
     "callbacks.secret": '[callbacks]\nurls = ["http://127.0.0.1:1/"]\nsecret = "{file}"\n',
     "applications.shop.ssh_key": '[applications.shop]\nrepository = "/x"\npath = "/x"\nssh_key = "{file}"\n',
     "applications.shop.known_hosts": '[applications.shop]\nrepository = "/x"\npath = "/x"\nknown_hosts = "{file}"\n',

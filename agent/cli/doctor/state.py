@@ -5,14 +5,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 from agent.auth import secret_file
 from agent.auth.secret_file import SecretUnreadable
 from agent.cli.doctor.finding import Finding
 from agent.config import Settings, validators
+from agent.config.option import walk
 from agent.store.migrate import migrations
 
 LEAST_ROOM = 256 * 1024 * 1024
@@ -91,7 +90,9 @@ def room(settings: Settings) -> Iterator[Finding]:
 
 def secrets(settings: Settings) -> Iterator[Finding]:
     """Every file that the configuration names and that holds a password or a key."""
-    for option, path in _named(settings, ""):
+    for option, check, path in walk(settings):
+        if check is not validators.secret_file or path is None:
+            continue
         if path.parent == validators.credentials() or str(path).startswith(validators.CREDENTIALS):
             continue  # only the agent's unit sees it
         try:
@@ -99,18 +100,3 @@ def secrets(settings: Settings) -> Iterator[Finding]:
             yield Finding(option, detail=str(path))
         except SecretUnreadable as error:
             yield Finding(option, f"{error}: let {_user()} read it, with mode 0600")
-
-
-def _named(section: Any, name: str) -> Iterator[tuple[str, Path]]:
-    """The options whose value is a file with a secret, with that file."""
-    if isinstance(section, dict):
-        for key, each in section.items():
-            yield from _named(each, f"{name}.{key}".lstrip("."))
-    if not is_dataclass(section):
-        return
-    for option in fields(section):
-        value, at = getattr(section, option.name), f"{name}.{option.name}".lstrip(".")
-        if option.metadata.get("check") is validators.secret_file and value is not None:
-            yield at, value
-        else:
-            yield from _named(value, at)
