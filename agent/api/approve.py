@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, jsonify
 
 from agent import log
-from agent.api import authentication
+from agent.api import authentication, permissions
 from agent.api.context import context
 from agent.api.openapi.description import describe
 from agent.errors import ActionNotFound, Forbidden, NotApprovable
@@ -32,7 +32,7 @@ def approve_action(action_id: str) -> Action:
 
     Raises `ActionNotFound`, `NotApprovable` and `Forbidden`.
     """
-    authentication.require(PERMISSION)
+    permissions.require(PERMISSION)
     identity = authentication.caller()
     if identity is None:
         raise Forbidden("callers are not authenticated, so no approval is accepted: set api.tokens")

@@ -7,14 +7,15 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent.api import authentication, conditional, long_polling, streaming
+from agent.api import conditional, long_polling, permissions, streaming
 from agent.api.async_action_form import SeedForm, form
 from agent.api.body import form_body, json_body
 from agent.api.cancel import cancel_action
 from agent.api.context import context, held_reason
+from agent.api.enqueue import REFUSALS, enqueue_for_caller
 from agent.api.node_protocol import ScheduleRequest
 from agent.api.openapi.description import describe
-from agent.api.schedule import HEADERS, REFUSALS, accept, marked
+from agent.api.schedule import HEADERS, marked
 from agent.engine.holds import Holds
 from agent.errors import ActionNotFound, ActionPruned, InvalidArgs, NotCancellable, StackNotFound
 from agent.kinds.base import Kind
@@ -136,13 +137,13 @@ def begin(stack: str) -> Response:
     """Schedule the kind that `command` names; the other parameters are its arguments."""
     check_stack(stack)
     # Which kind is wanted stands in the body; a caller who may schedule none has no body read.
-    authentication.permit_any(context().registry.offered)
+    permissions.permit_any(context().registry.offered)
     is_form = request.mimetype == FORM
     parameters = loaded(CommandArgs(), form_body() if is_form else json_body())
     command = parameters.pop("command")
     user_reference = parameters.pop("user_reference", None)
     kind = context().registry.get(command)
-    authentication.permit(kind.name)
+    permissions.permit(kind.name)
     return answer(*begun(kind, form().args(kind, parameters, is_form=is_form), user_reference))
 
 
@@ -151,7 +152,9 @@ def begun(kind: Kind, args: Json, user_reference: str | None = None) -> tuple[As
 
     Raises the errors of `REFUSALS`, and `ActionPruned` where the action of then is no longer kept.
     """
-    accepted = accept(kind, ScheduleRequest(args), user_reference=user_reference, request_id=form().request_id())
+    accepted = enqueue_for_caller(
+        kind, ScheduleRequest(args), user_reference=user_reference, request_id=form().request_id()
+    )
     try:
         return async_actions.by_id(context().store, accepted.action_id), accepted
     except ActionNotFound:

@@ -1,46 +1,46 @@
-"""Who calls, by token, client certificate or unix socket, and what it may do."""
+"""The caller of a request: by token, client certificate or unix socket."""
 
-import ssl
-import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, TypeVar
-from weakref import WeakKeyDictionary
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flask import Flask, current_app, request
 
 from agent import log
 from agent.api import connection
+from agent.api.client_certificates import ClientCertificates
 from agent.api.context import context
-from agent.auth.identities import EMAIL, EVERYTHING, PERMISSIONS, Identity
+from agent.auth.identities import EVERYTHING, PERMISSIONS, Identity
 from agent.auth.token_last_used import TokenUse
 from agent.auth.tokens import Expired, Tokens
 from agent.config import Settings
 from agent.errors import AgentError, Forbidden, Unauthenticated
 from agent.models import Requester
-from agent.server import tls
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 CALLER = "agent.caller"
-"""Where the WSGI environment has the identity: no header can be of this name."""
+"""Key of the identity in the WSGI environment; no header can set it."""
 CHANNEL = "agent.channel"
-"""Where it has the channel that the caller came by."""
+"""Key of the channel of the request."""
 
 
 class Authenticator:
-    """Lets callers in that show who they are."""
+    """Identifies callers by the tokens file and by the certificates of their connections."""
 
     def __init__(self, settings: Settings) -> None:
         api = settings.api
         self._certified = api.certified
-        self._revocable = api.tls is not None and api.tls.crl is not None
         self._tokens = Tokens(api.tokens, certificates=api.certified) if api.tokens else None
         self._node = settings.agent.node
         self._use = TokenUse(settings.agent.db)
-        self._certificates: WeakKeyDictionary[ssl.SSLSocket, tuple[str, float]] = WeakKeyDictionary()
+        self._certificates = ClientCertificates(revocable=api.tls is not None and api.tls.crl is not None)
 
     def check(self) -> None:
-        """Note who this request comes from. Raises `Unauthenticated` or `Forbidden`."""
+        """Store the caller of this request for `caller` and `channel`.
+
+        Raises `Unauthenticated` without valid credentials, `Forbidden` if they are not enough. Both are logged and
+        counted.
+        """
         try:
             view = current_app.view_functions.get(request.endpoint or "")
             if has_no_caller(view) or (is_open_to_all(view) and not self._shows_who()):
@@ -51,25 +51,24 @@ class Authenticator:
             if identity.read_only and request.method not in ("GET", "HEAD", "OPTIONS"):
                 raise Forbidden(f"{identity.email} may only read")
         except Expired as error:
-            log.caller_refused(Unauthenticated.status, request.environ.get("REMOTE_ADDR", ""), str(error))
-            count_refused(Unauthenticated.status)
-            raise Unauthenticated(str(error)) from None
+            refused = Unauthenticated(str(error))
+            record_refused(refused)
+            raise refused from None
         except AgentError as error:
-            log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), error.message)
             known = request.environ.get(CALLER)
-            count_refused(error.status, known.email if known else "")
+            record_refused(error, known.email if known else "")
             raise
 
     def next_token_end(self) -> float | None:
-        """When the next token or identity ends, in seconds since the epoch; None where none ever does."""
+        """When the next token or identity expires, in seconds since the epoch; None if none ever does."""
         return self._tokens.next_end() if self._tokens else None
 
     def certificate_end(self) -> float:
-        """Last second of the certificate of this connection, since the epoch. Raises `Unauthenticated`."""
-        return self._certificate()[1]
+        """The last second of the client certificate, since the epoch. Raises `Unauthenticated` without one."""
+        return self._certificates.end()
 
     def by_token(self, token: str) -> Identity:
-        """The identity of a token. Raises `Unauthenticated` and `Expired`."""
+        """The identity of a token. Raises `Unauthenticated` for an unknown token, `Expired` for an expired one."""
         identity = self._tokens.by_token(token) if self._tokens else None
         if identity is None:
             raise Unauthenticated("unknown token")
@@ -77,23 +76,24 @@ class Authenticator:
         return identity
 
     def by_digest(self, digest: bytes) -> Identity | None:
-        """The identity of a token, by its SHA-256; None where the token was revoked. Raises `Expired`."""
+        """The identity of a token, by its SHA-256; None if the token was revoked. Raises `Expired`."""
         identity = self._tokens.by_digest(digest) if self._tokens else None
         if identity is not None:
             self._use.note(identity.tokens[0].id)
         return identity
 
     def by_certificate(self) -> Identity | None:
-        """The identity of the client certificate of this connection; None where the agent asks for none.
+        """The identity of the client certificate; None if this connection needs none.
 
-        Raises `Unauthenticated`, `Forbidden` and `Expired`.
+        Raises `Unauthenticated` without a valid certificate, `Forbidden` if its e-mail is not in the tokens file,
+        `Expired` if the identity has expired.
         """
         if not self._certified or connection.is_unix(request.environ):
             return None
         return self._by_certificate()
 
     def _shows_who(self) -> bool:
-        """Whether the request shows at all who it comes from."""
+        """Whether the request has credentials, valid or not."""
         if "HTTP_AUTHORIZATION" in request.environ:
             return True
         if not connection.is_unix(request.environ):
@@ -117,7 +117,7 @@ class Authenticator:
         return self.by_token(token.strip())
 
     def _by_user(self) -> Identity:
-        """By the user that the process at the other end had when it connected: the kernel says so."""
+        """By the user of the process that connected to the unix socket, as the kernel knows it."""
         if self._tokens is None or not self._tokens.knows_users:
             raise Unauthenticated("a token is required: Authorization: Bearer <token>")
         peer = connection.peer(request.environ)
@@ -128,12 +128,12 @@ class Authenticator:
         return identity
 
     def _check_certificate(self) -> None:
-        """A request without a caller needs a connection with a valid certificate all the same."""
+        """Raises `Unauthenticated` for a connection without a valid certificate, if the agent requires them."""
         if self._certified and not connection.is_unix(request.environ):
-            self._email()
+            self._certificates.email()
 
     def _by_certificate(self) -> Identity:
-        email = self._email()
+        email = self._certificates.email()
         if self._tokens is None:
             return Identity(email, EVERYTHING, permissions=PERMISSIONS)
         identity = self._tokens.by_email(email)
@@ -142,31 +142,9 @@ class Authenticator:
         self._use.note(email)
         return identity
 
-    def _email(self) -> str:
-        """Whom the certificate of this connection names, if it is valid."""
-        email, not_after = self._certificate()
-        if not EMAIL.fullmatch(email):
-            raise Unauthenticated("the client certificate has no e-mail address")
-        if not_after < time.time():
-            raise Unauthenticated("the client certificate has expired")
-        return email
-
-    def _certificate(self) -> tuple[str, float]:
-        """E-mail and last second of the certificate that this connection began with."""
-        encrypted = request.environ.get(connection.SOCKET)
-        if not isinstance(encrypted, ssl.SSLSocket):
-            raise Unauthenticated("a client certificate is required")
-        if self._revocable and encrypted.context is not tls.of_this_worker().current():
-            # Whether it was revoked, the handshake alone finds out.
-            connection.end_with_this_answer(encrypted)
-            raise Unauthenticated("the revocation list has changed since this connection was opened: connect again")
-        if (known := self._certificates.get(encrypted)) is None:
-            known = self._certificates[encrypted] = _named(encrypted)
-        return known
-
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Authenticate the caller of every request, if the configuration names callers."""
+    """Authenticate the caller of every request, if the configuration has tokens or a CA of clients."""
     app.extensions["agent.authenticator"] = None
     if settings.api.authenticated:
         authenticator = app.extensions["agent.authenticator"] = Authenticator(settings)
@@ -174,107 +152,59 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def authenticator() -> Authenticator | None:
-    """What finds out who calls; None without authentication."""
+    """The authenticator of this application; None if callers are not authenticated."""
     found: Authenticator | None = current_app.extensions["agent.authenticator"]
     return found
 
 
 def authenticates_itself(view: View) -> View:
-    """Mark a view that finds out by itself whether a request may be what it is: it has no caller."""
+    """Mark a view that authenticates its requests by itself, for example by a signature: it has no caller."""
     view.__dict__["authenticates_itself"] = True
     return view
 
 
 def open_to_all(view: View) -> View:
-    """Mark a view that answers unknown callers too, and known ones in more detail."""
+    """Mark a view that also answers requests without credentials, with fewer details."""
     view.__dict__["open_to_all"] = True
     return view
 
 
 def is_open_to_all(view: Callable[..., Any] | None) -> bool:
-    """Whether it was marked so."""
+    """Whether the view has the mark of `open_to_all`."""
     return view is not None and "open_to_all" in view.__dict__
 
 
 def is_known() -> bool:
-    """Whether it is known who calls, or who calls is not asked for."""
+    """Whether the caller is authenticated, or callers are not authenticated at all."""
     return current_app.extensions["agent.authenticator"] is None or CALLER in request.environ
 
 
 def has_no_caller(view: Callable[..., Any] | None) -> bool:
-    """Whether it was marked so."""
+    """Whether the view has the mark of `authenticates_itself`."""
     return view is not None and "authenticates_itself" in view.__dict__
 
 
 def caller() -> Identity | None:
-    """Who this request comes from; None without authentication. Raises `KeyError` in a view that has no caller."""
+    """The caller; None if callers are not authenticated. Raises `KeyError` in a view without a caller."""
     if current_app.extensions["agent.authenticator"] is None:
         return None
     identity: Identity = request.environ[CALLER]
     return identity
 
 
-def next_token_end() -> float | None:
-    """When the next token or identity ends, in seconds since the epoch; None where none ever does."""
-    found: Authenticator | None = current_app.extensions["agent.authenticator"]
-    return found.next_token_end() if found is not None else None
-
-
-def certificate_end() -> float:
-    """Last second, since the epoch, of the certificate that the caller is known by. Raises `Unauthenticated`."""
-    found: Authenticator = current_app.extensions["agent.authenticator"]
-    return found.certificate_end()
-
-
 def channel() -> Requester:
-    """By which channel the caller came: `CLI` for a user of this host, known by the unix socket."""
+    """The channel of this request: `CLI` for a user of this host, known by the unix socket."""
     found: Requester = request.environ.get(CHANNEL, Requester.API)
     return found
 
 
-def permit(kind: str) -> None:
-    """Raises `Forbidden` unless the caller may schedule and cancel actions of this kind."""
-    identity = caller()
-    if identity is not None and not identity.may(kind):
-        _forbid(f"{identity.email} may not schedule or cancel {kind}")
+def record_refused(error: AgentError, email: str = "") -> None:
+    """Log a refused call, and count it for the audit trail."""
+    log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), error.message)
+    count_refused(error.status, email)
 
 
-def permit_any(kinds: Iterable[str]) -> None:
-    """Raises `Forbidden` unless the caller may schedule actions of at least one of these kinds."""
-    identity = caller()
-    if identity is not None and not any(map(identity.may, kinds)):
-        _forbid(f"{identity.email} may schedule no action")
-
-
-def require(permission: str) -> None:
-    """Raises `Forbidden` unless the caller has this permission."""
-    identity = caller()
-    if identity is not None and permission not in identity.permissions:
-        _forbid(f"{identity.email} has not the permission {permission}")
-
-
-def _forbid(reason: str) -> NoReturn:
-    log.caller_refused(Forbidden.status, request.environ.get("REMOTE_ADDR", ""), reason)
-    identity = caller()
-    count_refused(Forbidden.status, identity.email if identity else "")
-    raise Forbidden(reason)
-
-
-def count_refused(status: int, who: str = "") -> None:
-    """Count a refused call for the audit trail, by its identity or, without one, its address."""
+def count_refused(status: int, email: str = "") -> None:
+    """Count a refused call for the audit trail: by the caller's e-mail, if known, otherwise by the address."""
     address = request.environ.get("REMOTE_ADDR", "") or "the unix socket"
-    context().engine.refused.count(status, who or address)
-
-
-def _named(encrypted: ssl.SSLSocket) -> tuple[str, float]:
-    certificate: Any = encrypted.getpeercert()
-    if not certificate:
-        return "", 0.0
-    return email_of(certificate), ssl.cert_time_to_seconds(certificate["notAfter"])
-
-
-def email_of(certificate: Mapping[str, Any]) -> str:
-    """The first e-mail of its alternative names, else of its subject, else nothing."""
-    alternatives = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "email"]
-    subject = [pair for part in certificate.get("subject", ()) for pair in part]
-    return next(iter(alternatives + [value for kind, value in subject if kind == "emailAddress"]), "")
+    context().engine.refused.count(status, email or address)

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, jsonify
 
 from agent import log
-from agent.api import authentication, request_metadata
+from agent.api import authentication, permissions, request_metadata
 from agent.api.context import context
 from agent.api.openapi.description import describe
 from agent.errors import ActionNotFound, NotCancellable
@@ -31,7 +31,7 @@ def cancel_action(action_id: str) -> Action:
     """
     agent = context()
     action, _ = actions.by_id(agent.store, action_id)
-    authentication.permit(action.kind)
+    permissions.permit(action.kind)
     kind = agent.registry.offered.get(action.kind)
     user = request_metadata.user()
     cancellable = kind is None or kind.cancellable

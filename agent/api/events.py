@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from agent.api import authentication
+from agent.api import permissions
 from agent.api.context import context, waiters
 from agent.api.long_polling import preference
 from agent.api.openapi.description import describe
@@ -36,7 +36,7 @@ class EventsQuery(Schema):
     errors=(InvalidQuery,),
 )
 def trail() -> Response:
-    authentication.require("audit")
+    permissions.require("audit")
     store = context().store
     try:
         after: int = EventsQuery().load(request.args.to_dict())["after"]

@@ -191,7 +191,8 @@ def _process(agent: Context) -> Iterator[Metric]:
     yield _gauge("agent_maintenance", "1 if this host is in maintenance mode.", maintenance)
     yield _gauge("agent_requests_waiting", "Requests that wait for a change, without a thread.", len(waiters()))
     yield _gauge("agent_threads", "Threads of the process.", threading.active_count())
-    if (end := authentication.next_token_end()) is not None:
+    authenticator = authentication.authenticator()
+    if authenticator is not None and (end := authenticator.next_token_end()) is not None:
         yield _gauge("agent_token_next_end_timestamp_seconds", "Time at which the next token or identity expires.", end)
     if settings.api.tls is not None:
         yield _gauge(

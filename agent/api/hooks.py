@@ -13,8 +13,9 @@ from agent.api import body
 from agent.api.async_actions import answer
 from agent.api.authentication import authenticates_itself, count_refused
 from agent.api.context import context
+from agent.api.enqueue import enqueue
+from agent.api.node_protocol import ScheduleRequest
 from agent.api.openapi.description import describe
-from agent.api.schedule import write_down
 from agent.auth import hmac_signature, secret_file
 from agent.auth.secret_file import SecretUnreadable
 from agent.config import Application
@@ -100,9 +101,9 @@ def _deploy(application: str) -> Response:
     if reason := _why_not(push, configured):
         return _ignored(reason)
     args = {"application": application, "git_ref": push["after"], "of_ref": push["ref"]}
-    accepted = write_down(
+    accepted = enqueue(
         context().registry.get("deploy"),
-        args | _pusher(said),
+        ScheduleRequest(args | _pusher(said)),
         Requester.HOOK,
         user=f"hook:{application}",
         idempotency_key=idempotency.delivery_key(application, received),

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from agent import clock
-from agent.api import authentication
+from agent.api import permissions
 from agent.api.node_protocol import ScheduleRequest, SeedWords
 from agent.api.request_metadata import microseconds
 from agent.api.routing import UUID
@@ -106,7 +106,7 @@ class Words05(SeedWords):
             ) from None
         requester, action_id = found.get("requester"), found.get("action_id")
         if requester in CORE:
-            authentication.require(PERMISSION)
+            permissions.require(PERMISSION)
         args = found.get("args")
         return ScheduleRequest(
             {} if args is None else args, action_id and action_id.lower(), found.get("created_ts"), requester

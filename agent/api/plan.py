@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from agent import log, plan
-from agent.api import authentication, body, node_protocol
+from agent.api import body, node_protocol, permissions
 from agent.api.body import json_body
 from agent.api.context import questions
 from agent.api.openapi.description import describe
@@ -33,7 +33,7 @@ SECONDS = 2.0
 def plan_of(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = node_protocol.kind_called(kind)
-    authentication.permit(wanted.name)
+    permissions.permit(wanted.name)
     spoken = node_protocol.words()
     made = plan_for(wanted, spoken.wanted(json_body()).args)
     return jsonify({"kind": spoken.kind_name(wanted.name)} | made)

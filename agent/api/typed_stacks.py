@@ -6,13 +6,14 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 from marshmallow import Schema, fields
 
-from agent.api import authentication
+from agent.api import authentication, permissions
 from agent.api.async_actions import FORM, PageArgs, answer, begun, check_stack, loaded, pagination
 from agent.api.body import form_body, json_of, read
 from agent.api.context import context
+from agent.api.enqueue import REFUSALS
 from agent.api.form import form_args, with_lists
 from agent.api.openapi.description import describe
-from agent.api.schedule import HEADERS, REFUSALS
+from agent.api.schedule import HEADERS
 from agent.clock import rfc3339
 from agent.engine.health import Health
 from agent.errors import ActionPruned, InvalidArgs, ServerNotFound, StackNotFound
@@ -119,7 +120,7 @@ def deployments(stack: str) -> Response:
     """The answer says whether the deploy waits for other actions."""
     check_stack(stack)
     kind = context().registry.get("deploy")
-    authentication.permit(kind.name)
+    permissions.permit(kind.name)
     action, accepted = begun(kind, _deploy_args(_parameters(DeploymentArgs())))
     waiting = actions.queue(context().store)
     queued = action.state is State.NEW and bool(waiting) and waiting[0]["id"] != accepted.action_id
@@ -159,7 +160,7 @@ def reboot_server(stack: str, server: str) -> Response:
 
 def _reboot(schema: Schema) -> Response:
     kind = context().registry.get("stack_reboot")
-    authentication.permit(kind.name)
+    permissions.permit(kind.name)
     asked = _parameters(schema)
     datastore = context().settings.datastore
     groups = ("", "all", *([datastore.kind] if datastore else []))

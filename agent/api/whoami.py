@@ -38,8 +38,8 @@ def _known(identity: Identity) -> Json:
     ends = [identity.expires]
     if by == "token":
         ends += [token.expires for token in identity.tokens]
-    if by == "certificate":
-        ends.append(authentication.certificate_end())
+    if by == "certificate" and (authenticator := authentication.authenticator()) is not None:
+        ends.append(authenticator.certificate_end())
     end = min((each for each in ends if each is not None), default=None)
     return {
         "user": identity.email,

@@ -5,7 +5,6 @@ from zlib import crc32
 
 from flask import Blueprint, Response, current_app, request
 
-from agent import log
 from agent.api import authentication
 from agent.api.authentication import CALLER, CHANNEL
 from agent.api.context import context
@@ -36,9 +35,8 @@ def admit() -> Response | None:
             return None
         return _identify()
     except AgentError as error:
-        log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), error.message)
         known = current_user.user()
-        authentication.count_refused(error.status, known.email if known else "")
+        authentication.record_refused(error, known.email if known else "")
         raise
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from flask import Blueprint, Response, request
 from marshmallow import Schema, fields as query_fields
 
-from agent.api import authentication, body, request_metadata
+from agent.api import body, permissions, request_metadata
 from agent.api.context import context
+from agent.api.enqueue import enqueue
+from agent.api.node_protocol import ScheduleRequest
 from agent.api.plan import plan_for
 from agent.api.request_metadata import LONGEST_REASON, Terms
-from agent.api.schedule import write_down
 from agent.errors import NO_MEMBER, AgentError, InvalidArgs, InvalidHeader
 from agent.kinds.base import Kind
 from agent.models import Json, Requester
@@ -68,9 +69,9 @@ def answer(kind: str) -> Response:
             return _page(replace(asked, late=True), 400)
         if asked.unconfirmed:
             return _page(replace(asked, pressed=True), 400)
-        accepted = write_down(
+        accepted = enqueue(
             wanted,
-            asked.args,
+            ScheduleRequest(asked.args),
             Requester.WEB,
             user=request_metadata.user(),
             idempotency_key=given.get("key", "")[: request_metadata.LONGEST_KEY] or None,
@@ -137,7 +138,7 @@ class Asked:
 
 def _permitted(name: str) -> Kind:
     kind = context().registry.get(name)
-    authentication.permit(kind.name)
+    permissions.permit(kind.name)
     return kind
 
 
