@@ -20,7 +20,7 @@ PLAN = ("services", "before", "after", "health")
 """What it does of the application's options, as they were when it was begun: its progress counts in them."""
 
 Unit = dict[str, Any]
-"""How far the restart of one unit is: see `agent.supervisors.systemd.unit_restart`."""
+"""How far the restart of one unit is: see `agent.supervisors.systemd.unit_target`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from agent import clock
 from agent.config import Application
 from agent.deployments.errors import DeploymentFailed
 from agent.deployments.jobs import UMASK
+from agent.models import Json
 from agent.processes import command
 from agent.processes.recording import Recorded
 from agent.supervisors.base import CommandKilled, SupervisorFailed, failure_text
-from agent.supervisors.systemd import unit_restart
 from agent.supervisors.systemd.unit import Unit
-from agent.supervisors.systemd.unit_restart import Progress
+from agent.supervisors.systemd.unit_target import UnitRestart, UnitTarget
+from agent.util import idempotent_restart
+from agent.util.idempotent_restart import NOTED, RUNNING
 from agent.util.stop import Stop
 
+Progress = dict[str, Json]
 HEALTHY, FAILED = "healthy", "failed"
 """States of a unit's progress beyond those of a restart."""
 NO_UNIT = ""
@@ -83,70 +87,68 @@ class Rollout:
 
     def _note(self, name: str) -> Progress:
         if name == NO_UNIT:
-            return {"unit": name, "state": "running", **_begun(), "pid": None, "message": ""}
+            return UnitRestart(unit=name).now(RUNNING).payload()
         unit = self._unit(name)
         if not unit.look(self._stop, self._action).running:
             # One that has crashed too often is not started again before that is forgotten.
             with suppress(SupervisorFailed):
                 unit.ask("reset-failed", self._stop, self._action)
-        return unit_restart.note(unit, self._stop, self._action)
+        return self._target(name).note().payload()
 
     def _ask(self, progress: Progress) -> Progress:
-        if progress["state"] != "noted":
+        if progress["state"] != NOTED:
             return progress
-        return unit_restart.ask(self._unit(progress["unit"]), progress, self._stop, self._action)
+        return idempotent_restart.ask(self._target(progress["unit"]), UnitRestart.of(progress)).payload()
 
     def _advance(self, progress: Progress) -> Progress:
         if ended(progress):
             return progress
-        if progress["state"] != "noted" and progress.get("boot") != clock.boot_id():
-            # The host was booted since: the unit must come up once more, within a new timeout.
-            progress = progress | ({"state": "restarting"} if progress["unit"] else _begun())
-        if progress["state"] != "running":
-            unit = self._unit(progress["unit"])
-            progress = unit_restart.advance(
-                unit, progress, self._application.health_timeout, self._stop, self._action
-            )  # fmt: skip
-        if progress["state"] == "running" and self._is_healthy(progress):
-            return self._look(progress) | {"state": HEALTHY}
-        return progress
+        restart = UnitRestart.of(progress)
+        if restart.state != RUNNING or restart.boot != clock.boot_id():
+            # After a boot of the host, it must come up once more, within a new timeout.
+            if restart.unit == NO_UNIT:
+                restart = restart.now(RUNNING)
+            else:
+                restart = idempotent_restart.advance(self._target(restart.unit), restart)
+        if restart.state == RUNNING and self._is_healthy(restart):
+            return self._look(restart).payload() | {"state": HEALTHY}
+        return restart.payload()
 
-    def _is_healthy(self, progress: Progress) -> bool:
+    def _is_healthy(self, restart: UnitRestart) -> bool:
         if not self._application.health:
             return True
-        self._look(progress)
-        left = progress["since"] + self._application.health_timeout - clock.monotonic()
+        self._look(restart)
+        left = self._application.health_timeout - restart.waited
         outcome = command.run(
             self._application.health,
             timeout=max(LEAST, left),
             stop=self._stop,
             action=self._action,
-            env={**self._env, "AGENT_UNIT": progress["unit"]},
+            env={**self._env, "AGENT_UNIT": restart.unit},
             cwd=self._cwd,
             umask=UMASK,
             recorded=Recorded(),
         )
         if not outcome.ok and not self._stop.requested and left <= LEAST:
-            whose = progress["unit"] or "the application"
+            whose = restart.unit or "the application"
             within = f"{self._application.health_timeout:g} s"
             raise DeploymentFailed(f"{whose} is not healthy within {within}: {failure_text(outcome)}")
         return outcome.ok
 
-    def _look(self, progress: Progress) -> Progress:
+    def _look(self, restart: UnitRestart) -> UnitRestart:
         """How the unit stands by now. Raises `DeploymentFailed` where it has ended since it came up."""
-        if progress["unit"] == NO_UNIT:
-            return progress
-        status = self._unit(progress["unit"]).look(self._stop, self._action)
+        if restart.unit == NO_UNIT:
+            return restart
+        status = self._unit(restart.unit).look(self._stop, self._action)
         if status.stopped:
-            raise DeploymentFailed(f"{progress['unit']} was restarted and ended: {status.message}")
-        return progress | {"pid": status.pid, "message": status.message}
+            raise DeploymentFailed(f"{restart.unit} was restarted and ended: {status.message}")
+        return replace(restart, pid=status.pid, message=status.message)
 
     def _unit(self, name: str) -> Unit:
         return Unit(name, self._application.health_timeout)
 
-
-def _begun() -> Progress:
-    return {"since": clock.monotonic(), "boot": clock.boot_id()}
+    def _target(self, name: str) -> UnitTarget:
+        return UnitTarget(self._unit(name), self._application.health_timeout, self._stop, self._action)
 
 
 def ended(progress: Progress) -> bool:

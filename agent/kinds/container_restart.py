@@ -6,10 +6,13 @@ from marshmallow import fields, validate
 
 from agent.config import Settings
 from agent.config.host import Containers, Host
-from agent.containers import restart
+from agent.containers.container_target import ContainerTarget, doubted
 from agent.containers.engine import Engine, EngineFailed, EngineMissing, require_package
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult
+from agent.models import Json
 from agent.plan import Danger, Plan, Would, refuse
+from agent.util import idempotent_restart
+from agent.util.idempotent_restart import RUNNING
 
 NAME = validate.Regexp(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z", error="Not the name or id of a container.")
 
@@ -74,23 +77,22 @@ class ContainerRestart(Kind):
         return self._advance(step, step.payload)
 
     def resume(self, step: Step) -> StepResult:
-        return self._advance(step, step.payload and restart.doubt(step.payload))
+        return self._advance(step, doubted(step.payload))
 
     @classmethod
     def left(cls, payload: Any) -> str:
         return f"the container {payload['container']}: {payload['state']}"
 
-    def _advance(self, step: Step, progress: restart.Progress | None) -> StepResult:
+    def _advance(self, step: Step, payload: Json) -> StepResult:
         try:
-            with Engine(self._options, step.stop if progress else None) as engine:
-                if progress is None:
-                    return Running(restart.note(engine.find(step.args["container"])))
-                progress = restart.advance(engine, progress, self._timeout, step.stop)
+            with Engine(self._options, step.stop if payload else None) as engine:
+                id = payload["id"] if payload else engine.find(step.args["container"]).id
+                restart = idempotent_restart.step(ContainerTarget(engine, id, self._timeout, step.stop), payload)
         except EngineFailed as error:
-            return Failed((progress or {}) | {"message": str(error)}, str(error))
-        if progress["state"] == "running":
-            return Done(progress, f"the container {progress['container']} was restarted")
-        return Running(progress, after=restart.due(progress))
+            return Failed((payload or {}) | {"message": str(error)}, str(error))
+        if restart.state == RUNNING:
+            return Done(restart.payload(), f"the container {restart.container} was restarted")
+        return Running(restart.payload(), after=restart.due)
 
 
 def options_of(settings: Settings) -> Containers:

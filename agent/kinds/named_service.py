@@ -10,8 +10,8 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from agent.config import Settings
 from agent.config.host import Host
-from agent.containers import restart as container_restart, service as containers
-from agent.containers.engine import Engine, EngineFailed
+from agent.containers.container_target import ContainerTarget, NotUp, doubted
+from agent.containers.engine import Engine, EngineFailed, NoContainer
 from agent.kinds import every_service
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult, failed
 from agent.kinds.base.arguments import Names
@@ -22,9 +22,19 @@ from agent.kinds.container_restart import options_of
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, nothing, refuse
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.systemd import freezer, unit_restart
+from agent.supervisors.systemd import freezer
 from agent.supervisors.systemd.unit import Unit, UnitStatus
+from agent.supervisors.systemd.unit_target import UnitTarget
+from agent.util import idempotent_restart
+from agent.util.idempotent_restart import Restart, Target
 from agent.util.stop import Stop
+
+Entry = dict[str, Json]
+"""`{"unit" or "container" and "id", "state", "message"}`: what was done with one of the service's.
+
+`state` is `waiting`, while it is restarted a state of `Restart`, and in the end one of `ENDED`.
+"""
+WAITING, ENDED = "waiting", ("running", "paused", "skipped")
 
 
 class ServiceArgs(ServerArgs):
@@ -113,7 +123,7 @@ class OnNamedService(OnServer):
             if self.settings.containers is None:
                 return refuse(f"unknown service {service}", f"set [services.{service}] or [containers]")
             with Engine(options_of(self.settings)) as engine:
-                names = [str(each["container"]) for each in containers.listed(engine, service)]
+                names = [str(each["container"]) for each in _listed(engine, service)]
         except (SupervisorFailed, EngineFailed) as error:
             return refuse(str(error), "check the name of the service and the configuration")
         return self._planned(service, names)
@@ -177,51 +187,50 @@ class OnNamedService(OnServer):
         begun = [payload["unit"]] if "unit" in payload else payload["containers"]
         return ", ".join(f"{each.get('unit') or each['container']}: {each['state']}" for each in begun)
 
-    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
-        """The next step for a unit; done when `state` is in `containers.ENDED`. Raises `SupervisorFailed`."""
-        raise NotImplementedError
-
-    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
-        """The next step for one container. Raises `EngineFailed`."""
+    def act(self, target: UnitTarget | ContainerTarget, entry: Entry) -> Entry:
+        """Do the next part of the work on one unit or container. Raises `SupervisorFailed`, `EngineFailed`."""
         raise NotImplementedError
 
     def _step_of_unit(self, service: str, unit: Unit, step: Step) -> StepResult:
         before = step.payload["unit"] if step.payload else None
+        target = UnitTarget(unit, self.timeout_up, step.stop, step.action.id)
         try:
-            progress = self.on_unit(unit, before, step)
+            entry = self.act(target, before or {"unit": unit.name, "state": WAITING})
         except SupervisorFailed as error:
             payload = {"service": service, "unit": before, "message": str(error)}
             return Failed(with_journal(self.settings, payload, error.journal), str(error))
-        payload = {"service": service, "unit": progress}
-        if progress["state"] in containers.ENDED:
-            shown = {name: progress[name] for name in ("unit", "state", "message")}
+        if entry["state"] in ENDED:
+            shown = {name: entry[name] for name in ("unit", "state", "message")}
             return Done({"service": service, "unit": shown}, f"the service {service} was {self.did}")
-        return Running(payload, after=unit_restart.due(progress))
+        return Running({"service": service, "unit": entry}, after=Restart.of(entry).due)
 
     def _step_of_containers(self, service: str, step: Step) -> StepResult:
-        all: list[containers.Each] = step.payload["containers"] if step.payload else []
+        all: list[Entry] = step.payload["containers"] if step.payload else []
         try:
             with Engine(options_of(self.settings), step.stop if all else None) as engine:
                 if not all:
-                    return Running({"service": service, "containers": containers.listed(engine, service)})
-                index = next(index for index, each in enumerate(all) if each["state"] not in containers.ENDED)
-                each = self.on_container(engine, all[index], step)
+                    return Running({"service": service, "containers": _listed(engine, service)})
+                index = next(index for index, each in enumerate(all) if each["state"] not in ENDED)
+                target = ContainerTarget(engine, all[index]["id"], self.timeout_up, step.stop)
+                entry = self.act(target, all[index])
+        except NotUp as error:
+            entry = all[index] | {"state": "skipped", "message": str(error)}
         except EngineFailed as error:
             return self._failed(service, all, str(error))
-        all = [*all[:index], each, *all[index + 1 :]]
+        all = [*all[:index], entry, *all[index + 1 :]]
         payload = {"service": service, "containers": all}
-        if all[-1]["state"] in containers.ENDED:
+        if all[-1]["state"] in ENDED:
             return Done(payload, self._summary(service, all))
-        return Running(payload, after=container_restart.due(each))
+        return Running(payload, after=Restart.of(entry).due)
 
-    def _summary(self, service: str, all: list[containers.Each]) -> str:
+    def _summary(self, service: str, all: list[Entry]) -> str:
         skipped = [f"{each['container']} is not running: {each['message']}" for each in all if _skipped(each)]
         acted_on = _names(each for each in all if not _skipped(each))
         first = f"the service {service} was {self.did}: {acted_on}" if acted_on else f"nothing of {service} is running"
         return "; ".join([first, *skipped])
 
-    def _failed(self, service: str, all: list[containers.Each], why: str) -> Failed:
-        ended = [each for each in all if each["state"] in containers.ENDED]
+    def _failed(self, service: str, all: list[Entry], why: str) -> Failed:
+        ended = [each for each in all if each["state"] in ENDED]
         failed, left = all[len(ended) : len(ended) + 1], all[len(ended) + 1 :]
         parts = [": ".join(filter(None, (_names(failed), why)))]
         if ended:
@@ -247,17 +256,13 @@ class ServiceRestart(OnNamedService):
         if "service_name" not in step.args:
             return self._step_of_all(self.resume, step)
         if step.payload and "containers" in step.payload:
-            doubted = [_doubted(each) for each in step.payload["containers"]]
-            step = replace(step, payload=step.payload | {"containers": doubted})
+            containers = [doubted(each) for each in step.payload["containers"]]
+            step = replace(step, payload=step.payload | {"containers": containers})
         return self.step(step)
 
-    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
-        if progress is None:
-            return unit_restart.note(unit, step.stop, step.action.id)
-        return unit_restart.advance(unit, progress, self.timeout_up, step.stop, step.action.id)
-
-    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
-        return containers.restarted(engine, each, self.timeout_up, step.stop)
+    def act(self, target: Target[Any], entry: Entry) -> Entry:
+        restart: Restart = idempotent_restart.step(target, None if entry["state"] == WAITING else entry)
+        return restart.payload()
 
 
 class ServicePause(OnNamedService):
@@ -270,12 +275,8 @@ class ServicePause(OnNamedService):
     def is_so(self, unit: Unit, status: UnitStatus) -> bool:
         return freezer.paused(unit, status)
 
-    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
-        how = freezer.pause(unit, step.stop, step.action.id)
-        return {"unit": unit.name, "state": "paused", "message": how}
-
-    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
-        return containers.paused(engine, each)
+    def act(self, target: UnitTarget | ContainerTarget, entry: Entry) -> Entry:
+        return entry | {"state": "paused", "message": target.pause()}
 
 
 class ServiceResume(OnNamedService):
@@ -288,12 +289,8 @@ class ServiceResume(OnNamedService):
     def is_so(self, unit: Unit, status: UnitStatus) -> bool:
         return status.running and not freezer.paused(unit, status)
 
-    def on_unit(self, unit: Unit, progress: Json, step: Step) -> dict[str, Json]:
-        how = freezer.resume(unit, step.stop, step.action.id)
-        return {"unit": unit.name, "state": "running", "message": how}
-
-    def on_container(self, engine: Engine, each: containers.Each, step: Step) -> containers.Each:
-        return containers.resumed(engine, each)
+    def act(self, target: UnitTarget | ContainerTarget, entry: Entry) -> Entry:
+        return entry | {"state": "running", "message": target.resume()}
 
 
 def _other(payload: Json, unit: str | None, containers: bool) -> bool:
@@ -303,13 +300,17 @@ def _other(payload: Json, unit: str | None, containers: bool) -> bool:
     return unit is not None or not containers
 
 
-def _doubted(each: containers.Each) -> containers.Each:
-    return container_restart.doubt(each) if each["state"] not in ("waiting", *containers.ENDED) else each
+def _listed(engine: Engine, service: str) -> list[Entry]:
+    """The containers of a service, of which nothing was done yet. Raises `NoContainer` where it has none."""
+    found = engine.of_service(service)
+    if not found:
+        raise NoContainer(f"no container belongs to the service {service}")
+    return [{"container": name, "id": id, "state": WAITING, "message": ""} for name, id in found.items()]
 
 
-def _skipped(each: containers.Each) -> bool:
+def _skipped(each: Entry) -> bool:
     return bool(each["state"] == "skipped")
 
 
-def _names(all: Iterable[containers.Each]) -> str:
+def _names(all: Iterable[Entry]) -> str:
     return ", ".join(each["container"] for each in all)

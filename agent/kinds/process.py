@@ -11,12 +11,15 @@ from agent.kinds.base.server_argument import OnServer, ServerArgs
 from agent.kinds.base.unit_log import with_journal
 from agent.plan import Danger, Plan, Would, in_order, nothing, refuse
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.pid_file import OfPidFile
-from agent.supervisors.processes import OfUnit, Processes
+from agent.supervisors.pid_file import PidFileTarget
 from agent.supervisors.systemd.unit import SYSTEMCTL_TIMEOUT, Unit
+from agent.supervisors.systemd.unit_target import UnitTarget
+from agent.util import idempotent_restart
+from agent.util.idempotent_restart import RUNNING, Target
 from agent.util.stop import Stop
 
 Entry = dict[str, Any]
+Processes = UnitTarget | PidFileTarget
 
 
 class ProcessArgs(ServerArgs):
@@ -78,7 +81,7 @@ class OnProcesses(OnServer):
 
     def _plan_of(self, name: str) -> Plan:
         try:
-            paused = self._of(name).paused(Stop())
+            paused = self._of(name, Stop()).paused()
         except SupervisorFailed as error:
             return refuse(f"{name}: {error}", f"check [processes.{name}] in the configuration")
         if paused is None and not self.starts:
@@ -100,13 +103,10 @@ class OnProcesses(OnServer):
             why = f"[processes.{name}] was changed or removed in the configuration"
             return give_up(type(self), self.settings, step, why)
         try:
-            processes = self._of(name)
-            found = self.act(processes, noted, step)
+            found, after = self.act(self._of(name, step.stop, step.action.id), noted)
         except SupervisorFailed as error:
             return self._failed(name, error, done)
-        entry = {"process": name, **found}
-        waits = "restart" in entry
-        return Running({"processes": [*done, entry]}, after=processes.due(entry["restart"]) if waits else 0.0)
+        return Running({"processes": [*done, {"process": name, **found}]}, after)
 
     # Each step reads the state first, and a restart is recorded before it is requested.
     resume = step
@@ -121,8 +121,9 @@ class OnProcesses(OnServer):
         message = f"{name}: {why}" + (f"; before it: {_summary(done)}" if done else "")
         return Failed(with_journal(self.settings, {"message": message, "processes": done}, why.journal), message)
 
-    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
-        """Do the next part of the work on one process; the returned entry has `how` when the work is done."""
+    def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
+        """Do the next part of the work on one process. Returns the entry, which has `how` when the work is done, and
+        the seconds until the next step."""
         raise NotImplementedError
 
     def _next(self, step: Step, done: list[Entry]) -> str | None:
@@ -136,11 +137,11 @@ class OnProcesses(OnServer):
         named = self.settings.processes.get(name)
         return named is None or (noted is not None and noted["restart"].get("unit") != named.unit)
 
-    def _of(self, name: str) -> Processes:
+    def _of(self, name: str, stop: Stop, action: str = "") -> Processes:
         named = self.settings.processes[name]
         if named.unit is not None:
-            return OfUnit(Unit(named.unit, SYSTEMCTL_TIMEOUT), named.timeout)
-        return OfPidFile(name, named, self.settings.agent.jobs)
+            return UnitTarget(Unit(named.unit, SYSTEMCTL_TIMEOUT), named.timeout, stop, action)
+        return PidFileTarget(name, named, self.settings.agent.jobs, stop, action)
 
 
 class PauseProcesses(OnProcesses):
@@ -153,8 +154,8 @@ class PauseProcesses(OnProcesses):
     def is_so(self, paused: bool | None) -> bool:
         return paused is True
 
-    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
-        return {"how": processes.pause(step.stop, step.action.id)}
+    def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
+        return {"how": processes.pause()}, 0.0
 
 
 class ResumeProcesses(OnProcesses):
@@ -167,8 +168,8 @@ class ResumeProcesses(OnProcesses):
     def is_so(self, paused: bool | None) -> bool:
         return paused is False
 
-    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
-        return {"how": processes.resume(step.stop, step.action.id)}
+    def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
+        return {"how": processes.resume()}, 0.0
 
 
 class RestartProcesses(OnProcesses):
@@ -186,13 +187,11 @@ class RestartProcesses(OnProcesses):
         "meanwhile, the action checks whether the pid file names another process, and fails if not."
     )
 
-    def act(self, processes: Processes, noted: Entry | None, step: Step) -> Entry:
-        if noted is None:
-            return {"restart": processes.note(step.stop, step.action.id)}
-        progress = processes.advance(noted["restart"], step.stop, step.action.id)
-        if progress["state"] == "running":
-            return {"how": "restarted", "pid": progress["pid"]}
-        return {"restart": progress}
+    def act(self, processes: Target[Any], noted: Entry | None) -> tuple[Entry, float]:
+        restart = idempotent_restart.step(processes, noted and noted["restart"])
+        if restart.state == RUNNING:
+            return {"how": "restarted", "pid": restart.pid}, 0.0
+        return {"restart": restart.payload()}, restart.due
 
     def cancel(self, step: Step) -> None:
         _done, noted = _so_far(step.payload)
@@ -201,7 +200,8 @@ class RestartProcesses(OnProcesses):
         if self._is_gone(noted["process"], noted):
             give_up(type(self), self.settings, step, "")
         else:
-            self._of(noted["process"]).cancel(noted["restart"])
+            target: Target[Any] = self._of(noted["process"], step.stop, step.action.id)
+            target.cancel(target.progress.of(noted["restart"]))
 
 
 def _so_far(payload: Any) -> tuple[list[Entry], Entry | None]:

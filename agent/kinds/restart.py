@@ -8,12 +8,12 @@ from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, NotOffered, Running, Step, StepResult
 from agent.kinds.base.server_argument import OnServer
 from agent.kinds.base.unit_log import with_journal
-from agent.models import Json
 from agent.plan import Danger, Plan, Would, refuse
 from agent.supervisors.base import SupervisorFailed
-from agent.supervisors.systemd import unit_restart
 from agent.supervisors.systemd.unit import SYSTEMCTL_TIMEOUT, Unit
-from agent.supervisors.systemd.unit_restart import Progress
+from agent.supervisors.systemd.unit_target import UnitRestart, UnitTarget
+from agent.util import idempotent_restart
+from agent.util.idempotent_restart import RUNNING
 from agent.util.stop import Stop
 
 
@@ -63,14 +63,15 @@ class RestartServices(OnServer):
         return Plan(Would.DISRUPT, f"would restart {_names(names)}", steps=steps, facts=facts)
 
     def step(self, step: Step) -> StepResult:
-        progress: list[Progress] = [] if step.payload is None else step.payload["services"]
+        begun = [] if step.payload is None else [UnitRestart.of(each) for each in step.payload["services"]]
         try:
-            if progress and progress[-1]["state"] != "running":
-                return self._advance(progress, step)
-            left = self._untouched(progress)
-            return self._begin(left, progress, step) if left else _done(progress)
+            if begun and begun[-1].state != RUNNING:
+                *before, current = begun
+                return _running(before, idempotent_restart.advance(self._target(current.unit, step), current))
+            left = self._untouched(begun)
+            return self._begin(left, begun, step) if left else _done(begun)
         except SupervisorFailed as error:
-            return self._failed(error, progress)
+            return self._failed(error, begun)
 
     # Each restart is recorded before it is requested; the record and the invocation id show whether it was done.
     resume = step
@@ -79,36 +80,35 @@ class RestartServices(OnServer):
     def left(cls, payload: Any) -> str:
         return ", ".join(f"{each['unit']}: {each['state']}" for each in payload["services"])
 
-    def _begin(self, left: list[Unit], progress: list[Progress], step: Step) -> Running:
+    def _target(self, unit: str, step: Step) -> UnitTarget:
+        return UnitTarget(Unit(unit, SYSTEMCTL_TIMEOUT), self._timeout, step.stop, step.action.id)
+
+    def _begin(self, left: list[str], begun: list[UnitRestart], step: Step) -> Running:
         """Record the next restart. Before the first, all units are checked: if one is missing, none is restarted."""
-        for unit in left if not progress else ():
-            unit.look(step.stop, step.action.id)
-        return Running({"services": [*progress, unit_restart.note(left[0], step.stop, step.action.id)]})
+        notes = [self._target(unit, step).note() for unit in (left[:1] if begun else left)]
+        return _running(begun, notes[0])
 
-    def _advance(self, progress: list[Progress], step: Step) -> Running:
-        *before, current = progress
-        unit = Unit(str(current["unit"]), SYSTEMCTL_TIMEOUT)
-        current = unit_restart.advance(unit, current, self._timeout, step.stop, step.action.id)
-        return Running({"services": [*before, current]}, after=unit_restart.due(current))
-
-    def _untouched(self, progress: list[Progress]) -> list[Unit]:
+    def _untouched(self, begun: list[UnitRestart]) -> list[str]:
         """The units without a record, compared by name: the list may have changed since the action began."""
-        begun = [each["unit"] for each in progress]
-        return [unit for unit in self._units if unit.name not in begun]
+        names = [each.unit for each in begun]
+        return [unit.name for unit in self._units if unit.name not in names]
 
-    def _failed(self, why: SupervisorFailed, progress: list[Progress]) -> Failed:
+    def _failed(self, why: SupervisorFailed, begun: list[UnitRestart]) -> Failed:
         """The failure, with the reason, the restarted units and the units not restarted."""
-        restarted = [each["unit"] for each in progress if each["state"] == "running"]
-        untouched = [unit.name for unit in self._untouched(progress)]
+        restarted, untouched = [each.unit for each in begun if each.state == RUNNING], self._untouched(begun)
         message = f"{why}; restarted: {_names(restarted)}; not restarted: {_names(untouched)}"
         payload = {"message": message, "restarted": restarted, "not_restarted": untouched}
         return Failed(with_journal(self.settings, payload, why.journal), message)
 
 
-def _done(progress: list[Progress]) -> Done:
-    services = [{"unit": each["unit"], "pid": each["pid"]} for each in progress]
-    return Done({"services": services}, f"restarted: {_names([each['unit'] for each in progress])}")
+def _running(before: list[UnitRestart], current: UnitRestart) -> Running:
+    return Running({"services": [each.payload() for each in (*before, current)]}, after=current.due)
 
 
-def _names(units: list[Json]) -> str:
-    return ", ".join(map(str, units)) or "none"
+def _done(restarted: list[UnitRestart]) -> Done:
+    services = [{"unit": each.unit, "pid": each.pid} for each in restarted]
+    return Done({"services": services}, f"restarted: {_names([each.unit for each in restarted])}")
+
+
+def _names(units: list[str]) -> str:
+    return ", ".join(units) or "none"

@@ -1,10 +1,10 @@
 """The processes of a pid file: their whole group gets the signals, and a command restarts them."""
 
-import math
 import shlex
 import signal
 import zlib
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent import clock
@@ -16,8 +16,8 @@ from agent.processes.process import Group, Process, stat_of
 from agent.processes.recording import Recorded
 from agent.processes.rest import RestCheck
 from agent.supervisors.base import SAID, SupervisorFailed
-from agent.supervisors.processes import Processes, Progress
 from agent.supervisors.systemd.freezer import BY_SIGNAL
+from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, Restart, Target
 from agent.util.poll import poll
 from agent.util.stop import Stop
 
@@ -29,63 +29,84 @@ there for a moment too."""
 END_GRACE = 5.0
 
 
-class OfPidFile(Processes):
-    """Those whose leader's pid stands in a file. They get `timeout` seconds for each request.
+@dataclass(frozen=True, kw_only=True)
+class ProcessRestart(Restart):
+    job: str
+    pid: str | None = None
 
-    The command runs as a job, so that neither it nor what it starts ends with the agent, and that it is
-    run once, however often the agent is killed meanwhile.
+
+class PidFileTarget(Target[ProcessRestart]):
+    """The processes whose leader's pid is in a file. They have `timeout` seconds for each request.
+
+    The command runs as a job, so that neither it nor what it starts ends with the agent, and so that it runs
+    once, however often the agent is killed meanwhile. All methods raise `SupervisorFailed`.
     """
 
-    def __init__(self, name: str, named: NamedProcess, jobs_directory: Path) -> None:
-        assert named.pid_file is not None  # the configuration is checked
-        self._name, self._path = name, named.pid_file
-        self._command, self._timeout = named.restart, named.timeout
-        self._jobs_directory = jobs_directory
+    progress = ProcessRestart
 
-    def paused(self, stop: Stop) -> bool | None:
+    def __init__(self, name: str, named: NamedProcess, jobs: Path, stop: Stop, action: str = "") -> None:
+        assert named.pid_file is not None  # the configuration is checked
+        super().__init__(named.timeout, stop)
+        self._name, self._path, self._command = name, named.pid_file, named.restart
+        self._jobs_directory, self._action = jobs, action
+
+    def paused(self) -> bool | None:
+        """Whether all of them are paused; None where none of them runs."""
         return None if self._leader() is None else not _not(True, self._group())
 
-    def pause(self, stop: Stop, action: str) -> str:
-        return BY_SIGNAL if self._bring(self._group(), stopped=True, stop=stop) else "paused already"
+    def pause(self) -> str:
+        return BY_SIGNAL if self._bring(self._group(), stopped=True) else "paused already"
 
-    def resume(self, stop: Stop, action: str) -> str:
-        return "continued" if self._bring(self._group(), stopped=False, stop=stop) else "not paused"
+    def resume(self) -> str:
+        return "continued" if self._bring(self._group(), stopped=False) else "not paused"
 
-    def note(self, stop: Stop, action: str) -> Progress:
+    def note(self) -> ProcessRestart:
         if not self._command:
             raise SupervisorFailed(f"set processes.{self._name}.restart in the configuration: the command for it")
         self._jobs().forget_ended()
         was = self._leader()
         if was is not None:
             self._group()
-        return {
-            "state": "noted", "was": was._asdict() if was else None, "pid": str(was.pid) if was else None,
-            "job": f"restart-{action}-{zlib.crc32(self._name.encode()):08x}",
-        }  # fmt: skip
+        job = f"restart-{self._action}-{zlib.crc32(self._name.encode()):08x}"
+        return ProcessRestart(was=was._asdict() if was else None, pid=str(was.pid) if was else None, job=job)
 
-    def advance(self, progress: Progress, stop: Stop, action: str) -> Progress:
-        if progress["state"] == "noted" and self._leader() is not None:
-            self._bring(self._group(), stopped=False, stop=stop)
-        # Started once by its name, found again by it: also by an agent that was started since.
-        job = self._jobs().start(
-            progress["job"], self._command, timeout=self._timeout, recorded=Recorded(f"$ {shlex.join(self._command)}")
-        )
-        status = lost_if_stopped(job.await_end(PATIENCE, stop))
-        progress = progress | {"state": "restarting"}
+    def has_changed(self, restart: ProcessRestart) -> bool:
+        leader = self._leader()
+        return leader is not None and leader._asdict() != restart.was
+
+    def ask(self, restart: ProcessRestart) -> None:
+        if self._leader() is not None:
+            self._bring(self._group(), stopped=False)
+        # Started once by its name, also by an agent that was started since.
+        recorded = Recorded(f"$ {shlex.join(self._command)}")
+        self._jobs().start(restart.job, self._command, timeout=self.timeout, recorded=recorded)
+
+    def look(self, restart: ProcessRestart, seconds: float) -> Look:
+        job = self._jobs().find(restart.job)
+        status = lost_if_stopped(job.await_end(PATIENCE, self.stop)) if job else None
         if isinstance(status, RunningJob):
-            return progress
+            return Look(RESTARTING, {"since": None})  # the time to be up begins with the end of the command
         if isinstance(status, ExitedJob) and not status.ok:
-            raise SupervisorFailed(f"its restart {_ending(status)}")
-        if other := self._other_than(progress["was"], stop):
-            return progress | {"state": "running", "pid": str(other.pid)}
-        # The monotonic clock restarts with a reboot.
-        progress["since"] = min(clock.monotonic(), progress.get("since", math.inf))
-        self._refuse_what_will_not_come(status, progress["since"])
-        return progress
+            return Look(RESTARTING, failed=f"its restart {_ending(status)}")
+        if other := self._other_than(restart.was):
+            return Look(RUNNING, {"pid": str(other.pid)})
+        lost = isinstance(status, LostJob) and status.why
+        return Look(
+            RESTARTING,
+            {"since": restart.since or clock.monotonic()},
+            failed=f"it is not known whether it was restarted, as {lost}; {self._now()}" if lost else "",
+            lacks=f"not up {self.timeout:g} s after its restart: {self._now()}",
+        )
 
-    def cancel(self, progress: Progress) -> None:
-        if job := self._jobs().find(progress["job"]):
+    def failure(self, why: str, waited: float) -> SupervisorFailed:
+        return SupervisorFailed(why)
+
+    def cancel(self, restart: ProcessRestart) -> None:
+        if job := self._jobs().find(restart.job):
             job.end(END_GRACE)
+
+    def _jobs(self) -> Jobs:
+        return Jobs(self._jobs_directory)
 
     def _leader(self) -> Process | None:
         try:
@@ -101,7 +122,7 @@ class OfPidFile(Processes):
         except PidFileInvalid as error:
             raise SupervisorFailed(str(error)) from None
 
-    def _bring(self, group: Group, *, stopped: bool, stop: Stop) -> bool:
+    def _bring(self, group: Group, *, stopped: bool) -> bool:
         """Stop or continue every process of the group and await that it is so; false where it was so before."""
         if not (others := _not(stopped, group)):
             return False
@@ -113,7 +134,7 @@ class OfPidFile(Processes):
                 self._send(member, signal.SIGSTOP if stopped else signal.SIGCONT)
             return not left
 
-        if not poll(brought, self._timeout, stop):
+        if not poll(brought, self.timeout, self.stop):
             wanted = "stopped" if stopped else "gone on"
             raise SupervisorFailed(f"pid {others[0].pid} has not {wanted}")
         return True
@@ -124,7 +145,7 @@ class OfPidFile(Processes):
         except PermissionError:
             raise SupervisorFailed(f"the agent may not signal pid {member.pid}, which another user runs") from None
 
-    def _other_than(self, was: object, stop: Stop) -> Process | None:
+    def _other_than(self, was: object) -> Process | None:
         """Who leads now, if that is another process and stays."""
 
         def another() -> Process | None:
@@ -134,13 +155,13 @@ class OfPidFile(Processes):
                 return None
             return None if leader._asdict() == was else leader
 
-        leader = poll(another, PATIENCE, stop)
-        return leader if leader is not None and self._stays(leader, stop) else None
+        leader = poll(another, PATIENCE, self.stop)
+        return leader if leader is not None and self._stays(leader) else None
 
-    def _stays(self, leader: Process, stop: Stop) -> bool:
+    def _stays(self, leader: Process) -> bool:
         rest = RestCheck()
         while left := rest.left(leader.age(), STAYS, self._pids(leader)):
-            if leader.await_end(left, stop) or stop.requested:
+            if leader.await_end(left, self.stop) or self.stop.requested:
                 return False
         return leader.alive
 
@@ -149,20 +170,11 @@ class OfPidFile(Processes):
             return [member.pid for member in pid_file.group_of(leader).members()]
         return []
 
-    def _refuse_what_will_not_come(self, status: ExitedJob | LostJob, since: float) -> None:
-        if isinstance(status, LostJob):
-            raise SupervisorFailed(f"it is not known whether it was restarted, as {status.why}; {self._now()}")
-        if clock.monotonic() - since > self._timeout:
-            raise SupervisorFailed(f"not up {self._timeout:g} s after its restart: {self._now()}")
-
     def _now(self) -> str:
         try:
             return f"{self._path} still contains pid {pid_file.process_in(self._path).pid}"
         except PidFileInvalid as error:
             return str(error)
-
-    def _jobs(self) -> Jobs:
-        return Jobs(self._jobs_directory)
 
 
 def _not(stopped: bool, group: Group) -> list[Process]:

@@ -13,7 +13,7 @@ import pytest
 
 from agent import clock
 from agent.config.host import Containers
-from agent.containers import container_events as changes_module, engine as engine_module, restart
+from agent.containers import container_events as changes_module, container_target, engine as engine_module
 from agent.containers.container_events import ContainerEvents
 from agent.containers.engine import Engine, EngineFailed, EngineLost
 from agent.errors import ConfigError
@@ -175,7 +175,7 @@ def test_an_engine_that_takes_its_time_is_not_asked_twice(
 def test_one_that_is_down_between_its_stop_and_its_start_is_not_asked_for_again(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restart, "STARTS", 1.0)
+    monkeypatch.setattr(container_target, "STARTS", 1.0)
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker, stop_timeout=60)))
     doubted = kind.resume(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
@@ -191,7 +191,7 @@ def test_one_that_is_down_between_its_stop_and_its_start_is_not_asked_for_again(
 def test_what_the_engine_was_never_asked_for_is_asked_for_after_a_while(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restart, "STARTS", 0.2)
+    monkeypatch.setattr(container_target, "STARTS", 0.2)
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker, stop_timeout=1)))
     doubted = kind.resume(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))

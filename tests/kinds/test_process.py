@@ -335,6 +335,8 @@ def test_a_restart_that_is_cancelled_ends_its_command(workers: Workers, start_ag
     await_that(workers.marks.exists, 10, "the command has begun")
     assert agent.cancel(action).status == 200
     assert agent.await_final(action)["action"]["state_payload"]["cancelled"] is True
+    (claim,) = agent.directory.glob("agent.db.jobs/*/claim")
+    assert gone(json.loads(claim.read_text())["runner"]["pid"])
     workers.hold.unlink()
     assert workers.pid == pid and is_alive(pid)
 

@@ -10,9 +10,10 @@ from tests.servers.node import Node
 PRELUDE = """
 from agent.util.stop import Stop
 from agent.supervisors.systemd import freezer
-from agent.supervisors.systemd import unit_restart as restart
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.systemd.unit import Unit
+from agent.supervisors.systemd.unit_target import UnitTarget
+from agent.util import idempotent_restart
 def unit(name): return Unit(name, 10)
 def told(ask):
     try:
@@ -23,10 +24,10 @@ def told(ask):
 # Goes on with what was noted until the unit is up, as an action does; `noted` may be written anew in between.
 ADVANCE = """
 import time
-from agent import clock
+def note(name): return UnitTarget(unit(name), 5, Stop()).note().payload()
 def advance(name, progress, timeout=5):
     while progress["state"] != "running":
-        progress = restart.advance(unit(name), progress, timeout, Stop())
+        progress = idempotent_restart.step(UnitTarget(unit(name), timeout, Stop()), progress).payload()
         time.sleep(0.05)
     return progress["message"]
 """

@@ -166,7 +166,7 @@ def test_a_unit_that_died_while_it_was_frozen_is_resumed_restarted_and_paused_li
 
     die()
     said = "dying.service is not running: failed (failed), Result: signal"
-    restarted = "advance('dying.service', restart.note(unit('dying.service'), Stop()))"
+    restarted = "advance('dying.service', note('dying.service'))"
     assert ask(node, resume, restarted, prelude=ADVANCE, way=way) == [said, "active (running)"]
     die()
     node.systemctl("start", "dying.service")
@@ -184,7 +184,7 @@ def test_a_paused_unit_that_its_watchdog_ends_is_restarted(node: Node, way: str)
     how = "frozen; systemd kills it unless it is resumed within its WatchdogSec of 1 s"
     assert ask(node, pause, way=way) == [how]
     eventually(lambda: node.show("watched.service", "ActiveState") == "deactivating", "its watchdog", 20)
-    restarted = "advance('watched.service', restart.note(unit('watched.service'), Stop()), 60)"
+    restarted = "advance('watched.service', note('watched.service'), 60)"
     told = ask(node, resume, restarted, prelude=ADVANCE, way=way)
     assert told == [
         "watched.service is not running: deactivating (stop-watchdog), Result: watchdog",

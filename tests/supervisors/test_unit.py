@@ -10,7 +10,7 @@ from tests.servers.node import Node
 from tests.supervisors.asking import ADVANCE, BINDS, PATHS, ask
 
 REDIS = "redis-server.service"
-NOTE = "restart.note(unit('{0}'), Stop())"
+NOTE = "note('{0}')"
 SLEEPING = """
 [Service]
 ExecStart=/bin/sleep 1000
@@ -163,7 +163,7 @@ def test_what_is_paused_goes_on_so_that_it_can_end(
 
 
 def test_a_unit_that_is_missing_is_not_asked_for(node: Node, way: str) -> None:
-    assert ask(node, NOTE.format("no.service"), way=way) == ["systemd has no unit no.service"]
+    assert ask(node, NOTE.format("no.service"), prelude=ADVANCE, way=way) == ["systemd has no unit no.service"]
 
 
 def test_a_start_limit_that_would_refuse_the_start_is_reset_before_the_stop(
@@ -212,7 +212,7 @@ def under_a_storm(name, command):
     thread = storm(command, 3)
     before, ended = unit(name).look(Stop()).invocation, set()
     while thread.is_alive():
-        noted = restart.note(unit(name), Stop())
+        noted = note(name)
         assert noted["was"] == before, "restarted twice"
         assert advance(name, noted) == "active (running)"
         before = unit(name).look(Stop()).invocation

@@ -1,0 +1,149 @@
+"""A container that is restarted, paused and resumed: every start gives it another StartedAt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent import clock
+from agent.containers.engine import Container, Engine, EngineFailed, EngineLost
+from agent.models import Json
+from agent.processes import cgroup
+from agent.processes.rest import RestCheck
+from agent.util.idempotent_restart import DOUBTED, NOTED, RESTARTING, RUNNING, AnswerLost, Look, Restart, Target
+from agent.util.stop import Stop
+
+PATIENCE = 2.0
+"""Seconds that one look waits until the container is up; then its status is recorded."""
+STAYS = 0.3
+"""Seconds since its start that a container without a health check must run, unless its processes come to rest before:
+one that fails at once does so too."""
+STARTS = 5.0
+"""Seconds that an engine gets to start a container that has ended, after the answer to a restart was lost."""
+
+
+class NotUp(EngineFailed):
+    """A container that does not run is neither paused nor resumed; the message is its status."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerRestart(Restart):
+    container: str
+    id: str
+    message: str = ""
+
+
+def doubted(payload: Json) -> Json:
+    """The progress of an interrupted restart: the engine may have received the request and not carried it out yet."""
+    if not payload or payload["state"] != NOTED:
+        return payload
+    return ContainerRestart.of(payload).now(DOUBTED).payload()
+
+
+class ContainerTarget(Target[ContainerRestart]):
+    """The container of an engine with this id. All methods raise `EngineFailed`."""
+
+    progress = ContainerRestart
+
+    def __init__(self, engine: Engine, id: str, timeout: float, stop: Stop) -> None:
+        super().__init__(timeout, stop)
+        self._engine, self._id = engine, id
+        self._before: Container
+        # The engine may still be about to stop and start it.
+        self.in_doubt = engine.stop_timeout + STARTS
+
+    def pause(self) -> str:
+        """How it was frozen. Raises `NotUp`, as `resume` does."""
+        return self._bring(self._engine.pause, "paused", "paused", "paused already")
+
+    def resume(self) -> str:
+        return self._bring(self._engine.unpause, "running", "resumed", "not paused")
+
+    def note(self) -> ContainerRestart:
+        found = self._engine.look(self._id)
+        return ContainerRestart(container=found.name, id=found.id, was=found.started, message=found.message)
+
+    def has_changed(self, restart: ContainerRestart) -> bool:
+        self._before = self._engine.look(self._id)
+        return bool(self._before.started != restart.was)
+
+    def ask(self, restart: ContainerRestart) -> None:
+        try:
+            # What is frozen can neither end nor be restarted.
+            if self._before.status == "paused":
+                self._engine.unpause(self._id)
+            self._engine.restart(self._id)
+        except EngineLost as error:
+            raise AnswerLost(str(error)) from error
+
+    def look(self, restart: ContainerRestart, seconds: float) -> Look:
+        found, is_up = self._await_decision(restart, min(PATIENCE, seconds))
+        name, shown = f"the container {found.name}", {"message": found.message}
+        if is_up:
+            return Look(RUNNING, {**shown, "since": None, "boot": None})
+        if not found.up and self._engine.was_lost:
+            # Not by itself: an engine that is stopped ends what it has just restarted too.
+            return Look(NOTED, {**shown, "was": found.started, "since": None, "boot": None})
+        failed = f"and has exited: {found.message}" if not found.up else "and is unhealthy"
+        starting = found.status == "running" and found.health == "starting"
+        lacks = "runs, but its health check has not passed" if starting else "is not up"
+        return Look(
+            RESTARTING,
+            shown,
+            failed="" if found.up and found.health != "unhealthy" else f"{name} was restarted {failed}",
+            lacks=f"{name} {lacks} {self.timeout:g} s after its restart: {found.message}",
+        )
+
+    def failure(self, why: str, waited: float) -> EngineFailed:
+        return EngineFailed(why)
+
+    def _bring(self, ask: Callable[[str], None], wanted: str, done: str, already: str) -> str:
+        found = self._engine.look(self._id)
+        if not found.up:
+            raise NotUp(found.message)
+        if (found.status == "paused") == (wanted == "paused"):
+            return already
+        try:
+            ask(self._id)
+        except EngineFailed as error:
+            # An engine that was asked before a crash may be busy with it; after a lost answer, only a look shows it.
+            if self._engine.look(self._id).status != wanted:
+                if not isinstance(error, EngineLost):
+                    raise
+                ask(self._id)
+        return done
+
+    def _await_decision(self, restart: ContainerRestart, seconds: float) -> tuple[Container, bool]:
+        """How it stands once it has ended, is unhealthy or stays up, `seconds` later or at a stop; and whether it
+        stays up."""
+        first_seen: dict[str, float] = {}
+        rest = RestCheck()
+        with self._engine.changes(self._id) as changes:
+            until = time.monotonic() + seconds
+            while True:
+                found, now = self._engine.look(self._id), time.monotonic()
+                unproved = 0.0
+                if found.status == "running" and found.health in ("", "healthy") and found.started != restart.was:
+                    unproved = _unproved(found, now - first_seen.setdefault(found.started, now), rest)
+                    if not unproved:
+                        return found, True
+                elif not found.up or found.health == "unhealthy":
+                    return found, False
+                if self.stop.requested or now >= until:
+                    return found, False
+                changes.wait(unproved or until - now, self.stop)
+
+
+def _unproved(container: Container, seen_for: float, rest: RestCheck) -> float:
+    """Seconds until the next look: none where its health check has passed, where it has run for `STAYS` by the engine's
+    clock, or where its processes are at rest."""
+    if container.health == "healthy":
+        return 0.0
+    try:
+        runs = clock.now() / 1_000_000 - datetime.fromisoformat(container.started).timestamp()
+    except ValueError:
+        runs = 0.0
+    processes = cgroup.members(cgroup.of_container(container.id, container.pid))
+    return rest.left(max(runs, seen_for), STAYS, processes)

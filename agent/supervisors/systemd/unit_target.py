@@ -1,0 +1,102 @@
+"""A systemd unit that is restarted, paused and resumed: every start gives it another InvocationID."""
+
+import math
+from dataclasses import dataclass
+
+from agent.processes import cgroup
+from agent.processes.rest import RestCheck
+from agent.supervisors.base import CommandKilled, SupervisorFailed
+from agent.supervisors.systemd import freezer
+from agent.supervisors.systemd.unit import Unit, UnitStatus
+from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, Restart, Target
+from agent.util.stop import Stop
+
+WATCH = 1.0
+"""Seconds that one look watches the unit; the agent may be stopped between two."""
+LOG_BEFORE = 0.5
+"""Seconds before the request from which on the log is repeated: the clocks are not read at once."""
+NEVER_STARTED = ""
+"""The invocation of a unit that was not started since the boot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitRestart(Restart):
+    unit: str
+    pid: str | None = None
+    message: str = ""
+
+
+class UnitTarget(Target[UnitRestart]):
+    """All methods raise `SupervisorFailed`; `action` is the id of the action they are done for."""
+
+    progress = UnitRestart
+
+    def __init__(self, unit: Unit, timeout: float, stop: Stop, action: str | None = None) -> None:
+        super().__init__(timeout, stop)
+        self.unit, self._action = unit, action
+        self._before: UnitStatus
+        self._ends_the_agent = False
+
+    def paused(self) -> bool | None:
+        """Whether it is paused; None where it does not run."""
+        status = self.unit.look(self.stop, self._action)
+        paused = freezer.paused(self.unit, status)
+        return paused if paused or status.running else None
+
+    def pause(self) -> str:
+        return freezer.pause(self.unit, self.stop, self._action)
+
+    def resume(self) -> str:
+        return freezer.resume(self.unit, self.stop, self._action)
+
+    def note(self) -> UnitRestart:
+        status = self.unit.look(self.stop, self._action)
+        return UnitRestart(unit=self.unit.name, was=status.invocation, pid=status.pid, message=status.message)
+
+    def has_changed(self, restart: UnitRestart) -> bool:
+        status = self.unit.look(self.stop, self._action)
+        if status.queued and status.invocation == restart.was:
+            # Perhaps by us, before we were interrupted: what it comes to is seen once it has ended.
+            status = self.unit.watch(lambda now: math.inf if now.queued else 0.0, WATCH, self.stop, self._action)
+        self._before = status
+        return status.invocation not in (restart.was, NEVER_STARTED)
+
+    def ask(self, restart: UnitRestart) -> None:
+        unit, status = self.unit, self._before
+        unit.allow_start(self.stop, self._action, status)
+        # What is paused cannot end; what systemd is ending already cannot be resumed.
+        if freezer.paused(unit, status) and status.running:
+            freezer.resume(unit, self.stop, self._action)
+        self._ends_the_agent = cgroup.is_ours(status.cgroup)
+        try:
+            unit.ask("restart", self.stop, self._action, status)
+        except CommandKilled:
+            if not self._ends_the_agent:
+                raise
+
+    def look(self, restart: UnitRestart, seconds: float) -> Look:
+        if self._ends_the_agent:  # and every command of it too: the next agent looks
+            return Look(RESTARTING)
+        rest = RestCheck()
+
+        def came_to_nothing(status: UnitStatus) -> bool:
+            """Whether systemd has ended the restart otherwise than with a unit that runs."""
+            return status.stopped or (status.running and not status.queued and status.invocation == restart.was)
+
+        def left(status: UnitStatus) -> float:
+            """Seconds until the next look: 0 for up, and for what no job of systemd will change any more."""
+            if came_to_nothing(status):
+                return 0.0
+            return status.stays(rest) if status.running and status.invocation != restart.was else math.inf
+
+        status = self.unit.watch(left, min(WATCH, seconds), self.stop, self._action)
+        shown, name = {"pid": status.pid, "message": status.message}, self.unit.name
+        if came_to_nothing(status):
+            how = "failed" if status.active == "failed" else "has ended" if status.stopped else "was not"
+            failed = f"{name} was restarted and {how}: {status.message} (journalctl -u {name})"
+            return Look(RESTARTING, shown, failed=failed)
+        lacks = f"{name} is not up {self.timeout:g} s after its restart: {status.message}"
+        return Look(RUNNING if left(status) == 0 else RESTARTING, shown, lacks=lacks)
+
+    def failure(self, why: str, waited: float) -> SupervisorFailed:
+        return SupervisorFailed(why, self.unit.journal(waited + LOG_BEFORE))
