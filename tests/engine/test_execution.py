@@ -246,8 +246,14 @@ def test_a_cancel_ends_the_command_of_a_step(scene: Scene) -> None:
     thread = scene.start(executor)
     eventually(lambda: scene.told(action_id).state == "RUNNING", "it runs")
     transitions.cancel(scene.store, action_id)
-    executor.check_running()
-    thread.join(10)
+
+    def tick() -> bool:
+        """As the engine does each second: the cancel may be written before the executor has begun with the action."""
+        executor.check_running()
+        thread.join(0.05)
+        return not thread.is_alive()
+
+    eventually(tick, "the end of the step")
     assert ended == ["cancelled"]
     assert scene.told(action_id).payload["cancelled"] is True
 

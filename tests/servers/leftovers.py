@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.servers.process import await_that, is_alive, run
 
 CGROUPS = Path("/sys/fs/cgroup")
-TEMPORARY = ("agent-", "node-", "pytest-of-")  # how the tests' directories begin
+TEMPORARY = ("agent-", "node-", "pytest-of-", "t-")  # how the tests' directories begin
 
 
 def left_in(directory: str) -> list[str]:
@@ -57,7 +57,7 @@ def left_on_machine() -> list[str]:
     """Everything on this machine that looks like a test's."""
     temporary = Path(tempfile.gettempdir())
     beginnings = [str(temporary / beginning) for beginning in TEMPORARY]
-    directories = [*temporary.glob("agent-*"), *temporary.glob("node-*")]
+    directories = [*temporary.glob("agent-*"), *temporary.glob("node-*"), *temporary.glob("t-*")]
     return [
         *(left for beginning in beginnings for left in left_in(beginning)),
         *(f"directory {directory}" for directory in directories),

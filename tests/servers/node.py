@@ -35,6 +35,9 @@ for cgroup in $CGROUPS; do echo $$ > "$cgroup/cgroup.procs"; done
 mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn && exec "$@"
 """
 
+OF_THIS_MACHINE = ("TMPDIR",)
+"""Variables that name what a node does not have."""
+
 
 class Node:
     """A Debian host with what this machine has installed and a disk of its own; needs root.
@@ -101,6 +104,7 @@ class Node:
         return subprocess.run(
             [program("nsenter"), "-t", str(self._inside()), *NAMESPACES, "--", *as_user, *argv],
             capture_output=True, text=True, timeout=timeout, input=input or "",
+            env={name: value for name, value in os.environ.items() if name not in OF_THIS_MACHINE},
         )  # fmt: skip
 
     def systemctl(self, *args: str) -> str:
