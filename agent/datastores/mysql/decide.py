@@ -12,7 +12,7 @@ from agent.plan import Discard, Needs, Plan, Would, nothing, refuse
 COPY_NEEDS = ("ALL PRIVILEGES on this server",)
 
 
-def resync(assessment: Assessment, request: ResyncRequest, copying: Callable[[], Copying]) -> Plan:
+def decide_resync(assessment: Assessment, request: ResyncRequest, copying: Callable[[], Copying]) -> Plan:
     """The plan. `copying` is called only if a copy is necessary."""
     return (
         _refuse_rewind(request)
@@ -26,7 +26,7 @@ def resync(assessment: Assessment, request: ResyncRequest, copying: Callable[[],
     )
 
 
-def follow(assessment: Assessment) -> Plan:
+def decide_follow(assessment: Assessment) -> Plan:
     """The plan of `replication.follow`: a resync without a copy."""
     request = ResyncRequest(mode="follow", primary="named")
     return (

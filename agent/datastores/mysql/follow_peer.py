@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from agent.config import Datastore as Settings
 from agent.datastores.base import DatastoreRefused
-from agent.datastores.mysql import assessment as mysql_assessment, decide, follow as mysql_follow
+from agent.datastores.mysql import assessment as mysql_assessment, follow as mysql_follow
+from agent.datastores.mysql.decide import decide_follow
 from agent.datastores.mysql.history import Side
 from agent.datastores.mysql.session import Session
 from agent.datastores.mysql.sources import Source
@@ -19,7 +20,7 @@ def plan_follow(here: Side, there: Session, source: Source, settings: Settings) 
     if assessment.current is None and len(assessment.others) > 1:
         named = ", ".join(map(mysql_assessment.source_name, assessment.others))
         return refuse(f"this server follows {len(assessment.others)} sources: {named}", "stop all but one first")
-    return decide.follow(assessment)
+    return decide_follow(assessment)
 
 
 def follow(here: Side, there: Session, source: Source, settings: Settings, stop: Stop) -> Json:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from agent import plan
@@ -15,25 +12,17 @@ from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefuse
 from agent.datastores.mysql import (
     assessment as mysql_assessment,
     clone as mysql_clone,
-    compare,
-    databases,
-    decide,
-    dump,
-    events,
-    follow,
     follow_peer,
     incomplete_mark,
-    replication,
     server_process,
     swap,
 )
 from agent.datastores.mysql.address import Address
 from agent.datastores.mysql.assessment import Copying
-from agent.datastores.mysql.clone import Clone
-from agent.datastores.mysql.data_directory import Place, free_bytes
+from agent.datastores.mysql.data_directory import Place
+from agent.datastores.mysql.data_replacement import DataReplacement
+from agent.datastores.mysql.decide import decide_resync
 from agent.datastores.mysql.history import Side
-from agent.datastores.mysql.incomplete_mark import MARK
-from agent.datastores.mysql.second_server import Origin, SecondServer
 from agent.datastores.mysql.session import Session, connect
 from agent.datastores.mysql.sources import Source, only_source
 from agent.datastores.mysql.swap import TURN
@@ -53,7 +42,6 @@ SETTLE = 6.0
 """Seconds that a server marked by an earlier resync must stay up before it counts as up."""
 PATIENCE = 30.0
 """Seconds within which this server and its primary must both answer at the start."""
-OWN_LOGS = "SELECT CONCAT_WS(',', @@log_error, @@slow_query_log_file, @@general_log_file) AS files"
 
 
 class Resync:
@@ -103,8 +91,8 @@ class Resync:
         if copying is None:
             progress("following the primary")
             return result | self._repoint(source)
-        copy = Copy(self._settings, self._here, source, self._service, copying, progress)
-        return result | {"where": decided.facts["where"]} | copy.run(new_identity=bool(decided.discards))
+        replacement = DataReplacement(self._settings, self._here, source, self._service, copying, progress)
+        return result | {"where": decided.facts["where"]} | replacement.run(new_identity=bool(decided.discards))
 
     def _settle_earlier(self) -> None:
         """Clean up after an earlier resync: restore old data, end a clone that continues in the server."""
@@ -142,7 +130,7 @@ class Resync:
                     return copying
 
                 assessment = mysql_assessment.look(here, there, source, Side(here, self._here), self._settings)
-                return decide.resync(assessment, self._request, look_at_copying), copying, source
+                return decide_resync(assessment, self._request, look_at_copying), copying, source
 
     def _only_source(self, here: Session) -> Source:
         if len(followed := here.replica_status()) > 1:
@@ -157,200 +145,6 @@ class Resync:
 
     def _is_up(self) -> bool:
         return server_process.is_up(self._here, self._settings.timeout)
-
-    def _connect(self, address: Address) -> AbstractContextManager[Session]:
-        return connect(address, self._settings.timeout)
-
-
-class Copy:
-    """Replace the data of the server at `here` by a copy of its source, made next to the old data if possible."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        here: Address,
-        source: Source,
-        service: Supervisor | None,
-        copying: Copying,
-        progress: Progress,
-    ) -> None:
-        self._settings, self._here, self._source = settings, here, source
-        self._service, self._copying, self._progress = service, copying, progress
-
-    def run(self, *, new_identity: bool) -> dict[str, Any]:
-        """More members of the result. `new_identity`: the server gets a new UUID because its GTIDs are discarded."""
-        with self._connect(self._here) as here, self._connect(self._source.admin) as there:
-            self._product, kept = here.dialect.product, dict(here.dialect.kept)
-            self._before = compare.take(there)
-            self._primary_id = int(there.value("SELECT @@server_id"))
-            self._more = [] if self._copying.method == "clone" else dump.options_for(there, self._settings.programs)
-        if self._copying.fixed is None:
-            assert self._copying.place is not None and self._service is not None
-            compared = self._beside(self._copying.place, self._service, new_identity=new_identity)
-        else:
-            compared = self._clone_in_place() if self._copying.method == "clone" else self._dump_in_place()
-        return {"compared": compared, **kept}
-
-    # Next to the old data
-
-    def _beside(self, place: Place, service: Supervisor, *, new_identity: bool) -> dict[str, Any]:
-        with self._without_debris(place):
-            with self._connect(self._here) as here:
-                process = server_process.process_of(here)
-                logs = str(here.value(OWN_LOGS)).split(",")
-            if process is None:
-                raise DatastoreError(f"cannot tell which process is the server of {place.data}")
-            place.prepare()
-            with SecondServer(Origin.of(process), place, self._product, self._settings.programs) as spare:
-                self._make(spare, place)
-                compared = self._prove(spare)
-            place.forget_sources()
-            place.keep_own(logs, uuid=not new_identity)
-        swap.Switch(self._here, place, service, self._settings.timeout).to_copy(self._source, self._progress)
-        return compared
-
-    @contextmanager
-    def _without_debris(self, place: Place) -> Iterator[None]:
-        """Clean up a failure before the switch: only the working folder is removed."""
-        try:
-            yield
-        except Terminated:
-            place.clear()
-            raise DatastoreError("cancelled before the switch: this server is unchanged") from None
-        except (DatastoreError, OSError) as error:
-            place.clear()
-            raise DatastoreError(f"{error}; this server is unchanged") from None
-
-    def _make(self, spare: SecondServer, place: Place) -> None:
-        if self._copying.method == "clone":
-            self._progress("cloning the primary")
-            clone = Clone(self._here, self._source.admin, self._settings.timeout, TURN, place.new)
-            clone.run(self._progress.measure, self._copying.size)
-            return
-        self._write_dump(place.dump)
-        self._progress("preparing the copy")
-        spare.create()
-        spare.start()
-        self._read_in(place.dump, spare.address)
-        spare.stop()
-        place.dump.unlink()
-
-    def _prove(self, spare: SecondServer) -> dict[str, Any]:
-        """Start the copy, compare it with its source, and mark it until it follows."""
-        self._progress("comparing the copy")
-        spare.start(open_to_all=True)
-        with connect(spare.address, self._settings.timeout) as copy:
-            replication.follow_no_source(copy, copy.replica_status())
-            events.disable(copy, self._primary_id)
-            compared = self._compare(copy)
-            incomplete_mark.mark_copy(copy)
-        spare.stop()
-        return compared
-
-    # In place
-
-    def _dump_in_place(self) -> dict[str, Any]:
-        """From the deletion on the data is marked as incomplete; the dump is kept until it is read in."""
-        directory = Path(tempfile.mkdtemp(prefix="agent-resync-"))
-        file = directory / "dump.sql"
-        try:
-            self._check_room(directory)
-            self._write_dump(file)
-        except BaseException:
-            directory.rmdir()
-            raise
-        try:
-            self._make_room()
-            self._read_in(file, self._here)
-        except (DatastoreError, OSError, Terminated) as error:
-            why = "cancelled" if isinstance(error, Terminated) else str(error)
-            raise DatastoreError(
-                f"{why}; the old data is deleted and the dump is complete in {file}: run the action again, "
-                "or read the dump in"
-            ) from None
-        file.unlink()
-        directory.rmdir()
-        return self._finish_in_place()
-
-    def _check_room(self, directory: Path) -> None:
-        if (free := free_bytes(directory)) < self._copying.size:
-            raise DatastoreError(f"{directory.parent} has {free} bytes free and the dump needs {self._copying.size}")
-
-    def _make_room(self) -> None:
-        """Delete all databases and GTIDs to make room for those of the primary."""
-        with connect(self._here, self._settings.timeout, patient=True) as session:
-            self._begin_in_place(session)
-            self._progress("deleting the old data")
-            for name in databases.names(session):
-                if name != MARK and not databases.is_system(name):
-                    databases.delete(session, name, force=True, patience=self._settings.timeout)
-            for statement in session.dialect.empty_binary_logs:
-                session.run(statement)
-
-    def _clone_in_place(self) -> dict[str, Any]:
-        """Retry a clone without effect: the end of an earlier resync's clone may stop the server during this one."""
-        with suppress(DatastoreUnreachable):
-            if self._has_cloned():
-                return self._finish_in_place()
-        server_process.bring_up(self._here, self._service, self._settings.timeout)
-        if not self._has_cloned():
-            raise DatastoreRefused(f"the server at {self._here} came up again without the data of its primary")
-        return self._finish_in_place()
-
-    def _has_cloned(self) -> bool:
-        with connect(self._here, self._settings.timeout, patient=True) as session:
-            process = server_process.process_of(session)
-            self._begin_in_place(session)
-        self._progress("cloning the primary")
-        clone = Clone(self._here, self._source.admin, self._settings.timeout, TURN)
-        clone.run(self._progress.measure, self._copying.size)
-        self._progress("restarting this server")
-        server_process.await_end(process, self._here, self._settings.timeout)
-        server_process.bring_up(self._here, self._service, self._settings.timeout)
-        with self._connect(self._here) as session:
-            return not incomplete_mark.is_marked(session)
-
-    def _begin_in_place(self, session: Session) -> None:
-        """Mark the data as incomplete and refuse writes of clients, also after a restart if that can be stored."""
-        follow.pause(session)
-        session.run(session.dialect.make_read_only)
-        session.run(session.dialect.make_resyncable)
-        session.keep_out_of_binary_log()
-        incomplete_mark.mark(session)
-
-    def _finish_in_place(self) -> dict[str, Any]:
-        with self._connect(self._here) as here:
-            here.keep_out_of_binary_log()
-            here.run(here.dialect.make_resyncable)
-            replication.follow_no_source(here, here.replica_status())
-            events.disable(here, self._primary_id)
-            self._progress("comparing the copy")
-            compared = self._compare(here)
-            incomplete_mark.unmark(here)
-            self._progress("waiting until it follows its primary")
-            follow.follow_copy(here, self._source, self._settings.timeout, Stop())
-        return compared
-
-    # Both
-
-    def _write_dump(self, file: Path) -> None:
-        self._progress("dumping the primary")
-        with self._connect(self._here) as session:
-            dialect = session.dialect
-        dump.write(
-            dialect, self._source.admin, file, self._settings.programs, self._more,
-            self._progress.measure, self._copying.size or None,
-        )  # fmt: skip
-
-    def _read_in(self, file: Path, target: Address) -> None:
-        self._progress("copying the data")
-        with self._connect(target) as session:
-            dialect = session.dialect
-        dump.read_in(dialect, file, target, self._settings.programs, self._progress.measure)
-
-    def _compare(self, copy: Session) -> dict[str, Any]:
-        with self._connect(self._source.admin) as source:
-            return compare.check(source, copy, self._before)
 
     def _connect(self, address: Address) -> AbstractContextManager[Session]:
         return connect(address, self._settings.timeout)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from agent.config import Datastore as Settings
@@ -20,12 +19,13 @@ from agent.datastores.postgresql.peers import (
     ask_source,
     source_params,
 )
+from agent.datastores.postgresql.promotion_decision import PromotionFacts, decide, limit_exceeded
 from agent.datastores.postgresql.readiness import held_by
 from agent.datastores.postgresql.rivals import ahead_of, upstream_of
 from agent.datastores.postgresql.slot import drop_slot
 from agent.datastores.replication_requests import Lag, PromoteRequest
 from agent.models import Json
-from agent.plan import Discard, Plan, Would, nothing, refuse
+from agent.plan import Plan
 from agent.util.pauses import Pauses
 from agent.util.poll import pause_after
 from agent.util.stop import Stop
@@ -36,8 +36,6 @@ PROBE = 5.0
 # Writes WAL and commits like any transaction, but changes no row.
 COMMIT = "SELECT pg_logical_emit_message(true, 'agent', '')"
 STARTUP = "SELECT wait_event_type || ':' || wait_event FROM pg_stat_activity WHERE backend_type = 'startup'"
-
-
 REPLAY = """
     SELECT CASE WHEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() THEN NULL
                 WHEN pg_is_wal_replay_paused() THEN 'paused'
@@ -46,45 +44,15 @@ REPLAY = """
 """
 
 
-@dataclass(frozen=True)
-class PromotionFacts:
-    """The facts for the decision about a promotion.
-
-    `upstream`: the server that sends to the source. `ahead`: sentences about replicas with more WAL. `replay`: the
-    reason why received WAL is not replayed now.
-    """
-
-    leads: bool
-    source: PeerState | None
-    others: Sequence[PeerState]
-    lag: Lag
-    streaming: bool
-    synchronous: str
-    upstream: str | None = None
-    ahead: Sequence[str] = ()
-    replay: str | None = None
-
-    @property
-    def old_primary(self) -> PeerState | None:
-        """The server that accepts writes now, otherwise the source."""
-        return next((each for each in self.others if each.state == "writable"), self.source)
-
-    def as_result(self) -> dict[str, Json]:
-        """The members of the result about the lag and the old primary."""
-        old = self.old_primary
-        members: dict[str, Json] = {"lag": asdict(self.lag), "old_primary": old.state if old else "unknown"}
-        return members | ({"old_primary_address": old.address} if old else {})
-
-
 def plan(settings: Settings, server: Target, request: PromoteRequest) -> Plan:
     """What `promote` would do now."""
-    return _decide(look(settings, server), request)
+    return decide(look(settings, server), request)
 
 
 def promote(settings: Settings, server: Target, stop: Stop, request: PromoteRequest) -> Json:
     """Promote this replica and wait until it accepts writes. Returns the members of the result."""
     seen = look(settings, server, ANSWERS_BEFORE_ACTING)
-    decided = _decide(seen, request)
+    decided = decide(seen, request)
     if decided.refusal is not None:
         raise DatastoreRefused(decided.refusal.reason)
     if seen.leads:
@@ -152,80 +120,6 @@ def _receiver(connection: Connection) -> tuple[str, float | None, int | None] | 
         return None
 
 
-def _decide(seen: PromotionFacts, request: PromoteRequest) -> Plan:
-    if seen.leads:
-        return nothing("this server is a primary already")
-    known = seen.as_result() | {"streaming": seen.streaming, "force": request.force}
-    waits = request.wait > 0 and seen.streaming
-    if not request.force and (refusal := _refusal(seen, waits=waits)) is not None:
-        return refuse(*refusal, facts=known)
-    if (exceeded := _exceeded(seen.lag, request)) is not None and not waits:
-        return refuse(exceeded, "wait until it has caught up, allow a larger max_lag, or use force", facts=known)
-    behind = seen.lag.bytes or 0
-    what = "WAL of the old primary that this server did not receive"
-    return Plan(
-        Would.CHANGE,
-        "this server would become a writable primary",
-        steps=[*([f"wait up to {request.wait:g} s to catch up"] if waits else []), "promote this server"],
-        discards=[Discard(what, behind, "bytes")] if behind and not waits else [],
-        warnings=[*_warnings(seen), *([f"{exceeded}, unless it catches up in time"] if exceeded else [])],
-        facts=known,
-    )
-
-
-def _refusal(seen: PromotionFacts, *, waits: bool) -> tuple[str, str] | None:
-    """The reason why `force` is needed, and the alternatives."""
-    old = seen.old_primary
-    if old is not None and old.state == "writable":
-        reason = f"the old primary at {old.address} is reachable and accepts writes"
-        return reason, "stop it or make it read-only (replication.demote), or use force"
-    if old is not None and old.state == "unknown":
-        reason = f"the old primary at {old.address} runs, and whether it accepts writes is not known: {old.error}"
-        return reason, "add it to [datastore.peers] with credentials, or use force"
-    if old is not None and seen.upstream is not None:
-        reason = f"the source {old.address} is a standby and receives from {seen.upstream}, which may accept writes"
-        return reason, "stop that server, or follow it first (replication.follow), or use force"
-    if seen.ahead and not waits:
-        return seen.ahead[0], "promote that server instead, or use force"
-    return None
-
-
-def _exceeded(lag: Lag, request: PromoteRequest) -> str | None:
-    """A sentence that the lag exceeds the limit or is unknown; None if it does not, or with `force`."""
-    limit = request.max_lag
-    if limit is None or request.force:
-        return None
-    if limit.bytes is not None and (lag.bytes is None or lag.bytes > limit.bytes):
-        behind = "at an unknown distance, as the old primary does not answer" if lag.bytes is None else ""
-        return f"this server is behind {behind or f'by {lag.bytes} bytes'}; max_lag is {limit.bytes} bytes"
-    if limit.seconds is not None and (lag.seconds is None or lag.seconds > limit.seconds):
-        behind = "an unknown time" if lag.seconds is None else f"{lag.seconds:g} s"
-        return f"the last message of the old primary is {behind} old; max_lag is {limit.seconds:g} s"
-    return None
-
-
-def _warnings(seen: PromotionFacts) -> list[str]:
-    found = []
-    if seen.synchronous:
-        setting = f"synchronous_standby_names = '{seen.synchronous}'"
-        found.append(f"{setting}: commits on this server will wait until these standbys follow it")
-    old = seen.old_primary
-    if seen.lag.bytes is None:
-        why = "does not answer" if old is None or old.state == "unreachable" else "is not the source of this server now"
-        found.append(f"the old primary {why}: what it wrote and did not send is lost, and its amount is unknown")
-    if old is None:
-        found.append("this server follows no source: it is not known whether another server accepts writes")
-    elif old.state in ("writable", "unknown"):
-        found.append(f"the old primary at {old.address} may accept writes: there would be two primaries")
-    elif old.error is not None and old is seen.source:
-        found.append(old.error)
-    if seen.replay is not None:
-        found.append(f"the replay of this server is {seen.replay}: a promotion replays first whatever was received")
-    if seen.upstream is not None:
-        found.append(f"the source receives from {seen.upstream}: there may be two primaries")
-    return [*found, *seen.ahead]
-
-
 def _catch_up(
     settings: Settings, server: Target, stop: Stop, request: PromoteRequest, seen: PromotionFacts
 ) -> PromotionFacts:
@@ -235,7 +129,7 @@ def _catch_up(
         if stop.wait(min(pause_after(waited), request.wait - waited)):
             raise DatastoreRefused(f"cancelled while this server caught up; nothing is changed: {stop.reason}")
         seen = _look_again(settings, server, seen)
-    if (exceeded := _exceeded(seen.lag, request)) is not None:
+    if (exceeded := limit_exceeded(seen.lag, request)) is not None:
         raise DatastoreRefused(f"after {request.wait:g} s {exceeded}")
     return seen
 
