@@ -1,6 +1,6 @@
 """Schemas that serialize rows: an action, an item of the list, a line of the history, an AsyncAction.
 
-The OpenAPI document describes these answers from the same schemas (`agent/api/openapi/answers.py`).
+The OpenAPI document describes these answers from the same schemas (`agent/api/openapi/answers/`).
 """
 
 from typing import Any

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app
-from marshmallow import Schema
 from werkzeug.routing import Rule
 
 from agent.api import authentication, conditional, correlation, node_protocol
@@ -261,18 +260,12 @@ def _headers(*names: str) -> Document:
 
 def _schemas() -> Document:
     # Imported here: only the document needs them.
-    from agent.api.openapi import answers
+    from agent.api.openapi.answers import COMPONENTS, LISTS, name_of
 
-    single = components.of(
-        {
-            name: each
-            for name, each in vars(answers).items()
-            if isinstance(each, type) and issubclass(each, Schema) and each is not Schema
-        }
-    )
+    single = components.of(COMPONENTS)
     lists = {
-        name: {"type": "array", "items": {"anyOf": [components.reference(each.__name__) for each in items]}}
-        for name, items in answers.LISTS.items()
+        name: {"type": "array", "items": {"anyOf": [components.reference(name_of(each)) for each in items]}}
+        for name, items in LISTS.items()
     }
     form().describe(single)
     single["Requester"]["enum"] = list(node_protocol.configured().requesters)

@@ -16,7 +16,7 @@ Bodies = Callable[[Registry], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Description:
-    """One route. The answer is named as in `answers.py`; errors that none names may come from any route.
+    """One route. The answer is named as in `answers.COMPONENTS`; errors that none names may come from any route.
 
     `links` say where the answer leads: operation to (its parameter, where in the answer its value is). A route that
     is not `listed` is for people and not in the document.
