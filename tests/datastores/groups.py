@@ -104,7 +104,7 @@ class MysqlGroup(Group):
         ends.enter_context(closing(self.b))
 
     def configuration(self, server: Any, peers: Mapping[str, int]) -> str:
-        file = mysql_family.password_file(server.dir, mysql_family.SYNC_PASSWORD)
+        file = mysql_family.password_file(server.dir.parent, mysql_family.SYNC_PASSWORD)
         tables = {
             name: {"url": f"mysql://syncer@127.0.0.1:{port}", "password_file": file} for name, port in peers.items()
         }
