@@ -16,7 +16,7 @@ def create_app(settings: Settings) -> Flask:
     """
     # Imported here: gunicorn's master reads the configuration of this package and needs no Flask.
     from agent import api, web
-    from agent.api.application import Application
+    from agent.api.application import AgentApp
     from agent.api.context import Context
     from agent.engine.engine import Engine
     from agent.kinds.base.registry import discover
@@ -25,7 +25,7 @@ def create_app(settings: Settings) -> Flask:
 
     registry = discover(settings)
     store = Store(settings.agent.db)
-    app = Application("agent", static_folder=None)
+    app = AgentApp("agent", static_folder=None)
     enqueuer = Enqueuer(store, settings.actions.queue_limit, settings.actions.queue_bytes)
     api.init_app(app, Context(settings, store, enqueuer, registry, Engine(store, registry, settings)))
     if settings.web.enabled:

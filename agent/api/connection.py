@@ -19,7 +19,7 @@ CREDENTIALS = struct.Struct("3i")
 
 
 @dataclass(frozen=True)
-class Peer:
+class UnixPeer:
     """A user of this host and the groups it is in now."""
 
     user: str
@@ -31,7 +31,7 @@ def is_unix(environ: Mapping[str, Any]) -> bool:
     return _unix_socket(environ) is not None
 
 
-def peer(environ: Mapping[str, Any]) -> Peer:
+def peer(environ: Mapping[str, Any]) -> UnixPeer:
     """Whose process connected to the unix socket. Raises `Unauthenticated` for a user that has no name here."""
     found = _unix_socket(environ)
     assert found is not None
@@ -41,7 +41,7 @@ def peer(environ: Mapping[str, Any]) -> Peer:
     except KeyError:
         raise Unauthenticated(f"the user id {uid} has no name on this host") from None
     # As the host's files say now, not the process: one that is in a group no more may run for months.
-    return Peer(user.pw_name, tuple(_names(os.getgrouplist(user.pw_name, user.pw_gid))))
+    return UnixPeer(user.pw_name, tuple(_names(os.getgrouplist(user.pw_name, user.pw_gid))))
 
 
 def end_with_this_answer(found: socket.socket) -> None:

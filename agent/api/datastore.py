@@ -12,7 +12,7 @@ from agent.api.openapi.description import describe
 from agent.api.time_limit import BoundedQueries, NotAnswered
 from agent.config import Settings
 from agent.datastores.base import DriverMissing
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 from agent.errors import DatastoreNotConfigured, NotHealthy
 from agent.models import Json
 from agent.util.remembered import Remembered
@@ -78,7 +78,7 @@ class Facts:
         try:
             status = self._bounded.ask(server.status)
         except NotAnswered as error:
-            status = Status(reachable=False, error=str(error))
+            status = DatastoreStatus(reachable=False, error=str(error))
         return {"kind": settings.kind} | status.as_json() | {"checked_ts": clock.rfc3339(clock.now())}
 
 

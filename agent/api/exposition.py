@@ -36,7 +36,7 @@ ROLES = ("primary", "replica", "standalone")
 OPENMETRICS, PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Agent(Collector):
+class AgentMetrics(Collector):
     """All metrics of the agent, of the application that answers the present request."""
 
     def collect(self) -> Iterator[Metric]:
@@ -64,7 +64,7 @@ class Agent(Collector):
 def registry() -> CollectorRegistry:
     """A registry of this application alone."""
     made = CollectorRegistry()
-    made.register(Agent())
+    made.register(AgentMetrics())
     ProcessCollector(registry=made)
     return made
 

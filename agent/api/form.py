@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from agent.kinds.base.arguments import Switch, spelled_as_declared
+from agent.kinds.base.arguments import OnOff, spelled_as_declared
 
 WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -37,7 +37,7 @@ def _many(value: Any) -> list[Any]:
 def _read(field: "fields.Field[Any]", value: Any) -> Any:
     if isinstance(field, fields.List):
         return [_read(field.inner, each) for each in _many(value)]
-    if isinstance(field, fields.Boolean | Switch):
+    if isinstance(field, fields.Boolean | OnOff):
         return WORDS.get(str(value).lower(), value)
     if isinstance(field, fields.Integer | fields.Float):
         return _number(value)

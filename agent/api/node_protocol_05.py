@@ -38,7 +38,7 @@ AHEAD = 24 * 3600
 """Seconds that the clock of a controller may be ahead of the agent's."""
 
 
-class Moment(fields.Field[int]):
+class MomentField(fields.Field[int]):
     """A time of RFC 3339, loaded as microseconds since the epoch."""
 
     default_error_messages = {
@@ -65,7 +65,7 @@ class Envelope(Schema):
         metadata={"description": "The id of the action; a known id is answered 409. Default: the agent generates one."},
     )
     args = fields.Raw(allow_none=True, metadata={"description": "The arguments; null is {}."})
-    created_ts = Moment(
+    created_ts = MomentField(
         allow_none=True,
         metadata={"description": "When the action was created; now unless given.", "format": "date-time"},
     )

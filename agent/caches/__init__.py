@@ -3,10 +3,10 @@
 from agent.caches.base import Cache
 from agent.caches.folder import Folder
 from agent.caches.memcached import Memcached
-from agent.caches.redis import Redis
-from agent.config import Cache as CacheSettings
+from agent.caches.redis import RedisCache
+from agent.config import CacheSettings
 
-KINDS: dict[str, type[Cache]] = {"folder": Folder, "memcached": Memcached, "redis": Redis}
+KINDS: dict[str, type[Cache]] = {"folder": Folder, "memcached": Memcached, "redis": RedisCache}
 
 
 def of(settings: CacheSettings) -> Cache:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from agent.config import Cache as Settings
+from agent.config import CacheSettings
 from agent.util.stop import Stop
 
 
@@ -26,7 +26,7 @@ class CacheFailed(Exception):
 class Cache(ABC):
     """One cache. A cache of another make is a module of its own here: a subclass, named in `KINDS`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CacheSettings) -> None:
         self.settings = settings
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.caches.base import Cache, CacheFailed, Cleared
-from agent.config import Cache as Settings
+from agent.config import CacheSettings
 from agent.datastores.base import DriverMissing
 from agent.util.pauses import Pauses
 from agent.util.stop import Stop
@@ -24,7 +24,7 @@ PORT = 11211
 class Memcached(Cache):
     """Counted in items, and in the bytes that they took."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CacheSettings) -> None:
         super().__init__(settings)
         if find_spec("pymemcache") is None:
             raise DriverMissing(

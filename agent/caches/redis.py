@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.caches.base import Cache, CacheFailed, Cleared
-from agent.config import Cache as Settings, Datastore
+from agent.config import CacheSettings, DatastoreSettings
 from agent.datastores.base import DatastoreError
 from agent.datastores.redis.datastore import RedisDatastore as Server
 from agent.util.poll import poll
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import redis
 
 
-class Redis(Cache):
+class RedisCache(Cache):
     """Counted in keys, and in bytes of the server's memory."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CacheSettings) -> None:
         super().__init__(settings)
         Server.require_driver()
 
@@ -54,7 +54,7 @@ class Redis(Cache):
         query = "&".join(filter(None, (parts.query, f"db={database}")))
         url = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
         options = {"password_file": self.settings.password_file, "timeout": self.settings.timeout}
-        return Server(Datastore(kind="redis", url=url, **options))  # type: ignore[arg-type]
+        return Server(DatastoreSettings(kind="redis", url=url, **options))  # type: ignore[arg-type]
 
 
 def _memory(client: redis.Redis) -> dict[str, Any]:

@@ -12,7 +12,7 @@ GRACE = 0.25
 """Seconds that a request in progress at a stop may still take; as many again to see that it has ended."""
 
 
-class Callbacks:
+class CallbackReceivers:
     """The receivers of one database, while this process executes its queue."""
 
     def __init__(self, store: Store, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from agent.cli.exits import Usage
 from agent.cli.ids import action_id, complete_id
 from agent.cli.options import remote
 from agent.cli.running import one_line
-from agent.cli.session import Session, say
+from agent.cli.session import CliSession, say
 from agent.client import Refused
 
 ID = click.argument("id", shell_complete=complete_id)
@@ -24,7 +24,7 @@ IDS = click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_comp
 @ID
 @click.option("--history", is_flag=True, help="Every state that the action was in.")
 @click.option("--follow", is_flag=True, help="Print each change until the action ends.")
-def info_command(session: Session, id: str, history: bool, follow: bool) -> int:
+def info_command(session: CliSession, id: str, history: bool, follow: bool) -> int:
     """Print one action: who asked for it, its arguments, its state and how it ended."""
     named = action_id(session.client, id)
     if follow:
@@ -49,7 +49,7 @@ def _text(info: Any, history: bool) -> str:
 @ID
 @click.option("--follow", is_flag=True, help="Continue until the action ends.")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of the present output.")
-def output_command(session: Session, id: str, follow: bool, tail: int | None) -> int:
+def output_command(session: CliSession, id: str, follow: bool, tail: int | None) -> int:
     """Print what the commands of an action have written.
 
     The exit status is 0, however the action ends.
@@ -78,7 +78,7 @@ def _last(text: bytes, count: int) -> Iterator[bytes]:
 
 @remote("wait", examples=("agentctl wait @running", "agentctl wait 17 18 --timeout 10m || echo not done"))
 @IDS
-def wait_command(session: Session, ids: tuple[str, ...]) -> int:
+def wait_command(session: CliSession, ids: tuple[str, ...]) -> int:
     """Wait until actions have ended.
 
     The exit status is that of the action that ended worst. With --timeout the wait ends with 6, and the
@@ -95,7 +95,7 @@ def wait_command(session: Session, ids: tuple[str, ...]) -> int:
 
 @remote("cancel", examples=("agentctl cancel @running", "agentctl cancel 17 18"))
 @IDS
-def cancel_command(session: Session, ids: tuple[str, ...]) -> int:
+def cancel_command(session: CliSession, ids: tuple[str, ...]) -> int:
     """Cancel actions: one that waits ends, one that runs is asked to stop.
 
     `agentctl wait` shows when it has stopped.
@@ -105,7 +105,7 @@ def cancel_command(session: Session, ids: tuple[str, ...]) -> int:
 
 @remote("approve", examples=("agentctl approve 17",))
 @IDS
-def approve_command(session: Session, ids: tuple[str, ...]) -> int:
+def approve_command(session: CliSession, ids: tuple[str, ...]) -> int:
     """Approve actions that are held until another identity than their own agrees.
 
     Needs the permission approve.
@@ -113,7 +113,7 @@ def approve_command(session: Session, ids: tuple[str, ...]) -> int:
     return _for_each(session, ids, "approve")
 
 
-def _for_each(session: Session, ids: tuple[str, ...], verb: str) -> int:
+def _for_each(session: CliSession, ids: tuple[str, ...], verb: str) -> int:
     """Call a route of actions for each of them; the worst exit status."""
     status = exits.DONE
     for each in ids:

@@ -11,7 +11,7 @@ import click
 from agent.cli import exits
 from agent.cli.exits import Missing, Usage
 from agent.cli.options import Documented, complete_context, given, output
-from agent.cli.session import Session
+from agent.cli.session import CliSession
 from agent.client import ADDRESS
 
 MEMBERS = ("url", "token_file", "ca", "certificate", "key_file")
@@ -165,7 +165,7 @@ def remove_command(name: str) -> int:
 def test_command(ctx: click.Context, name: str | None) -> int:
     """Call the agent of a context; of the one in use unless named."""
     options: dict[str, Any] = given(ctx) | ({"context": name} if name else {})
-    session = Session(options)
+    session = CliSession(options)
     session.client.get("/api/unstable/actions/queue")
     click.echo(f"{session.client.url} answers")
     return exits.DONE

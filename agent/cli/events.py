@@ -9,7 +9,7 @@ import click
 
 from agent.cli import exits
 from agent.cli.options import given, remote
-from agent.cli.session import Session
+from agent.cli.session import CliSession
 from agent.cli.types import AGO
 from agent.client import LONGEST_WAIT
 
@@ -19,7 +19,7 @@ EVENTS = "/api/unstable/events"
 @remote("events", examples=("agentctl events --since 24h", "agentctl -c db-1 events --follow"))
 @click.option("--follow", is_flag=True, help="Continue with events as they are added.")
 @click.option("--since", type=AGO, help="A time such as 2026-11-26T10:00:00Z, or an age such as 24h.")
-def events_command(session: Session, follow: bool, since: str | None) -> int:
+def events_command(session: CliSession, follow: bool, since: str | None) -> int:
     """Print the audit trail as JSON lines.
 
     With --url, -c or $AGENT_URL through the agent's API, which needs the permission audit. Else from the file of this
@@ -39,7 +39,7 @@ def _from_the_file(since: str | None, *, follow: bool) -> int:
     return as_owner(audit.show)(moment, follow=follow)
 
 
-def _from_the_api(session: Session, since: str | None, *, follow: bool) -> int:
+def _from_the_api(session: CliSession, since: str | None, *, follow: bool) -> int:
     """Pages of events; each event has the cursor of the next call."""
     after, moment = 0, since or ""
     try:

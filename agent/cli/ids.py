@@ -5,7 +5,7 @@ from click.shell_completion import CompletionItem
 
 from agent.cli.exits import Missing, Usage
 from agent.cli.options import given
-from agent.cli.session import Session
+from agent.cli.session import CliSession
 from agent.client import ACTIONS, Client, ClientError
 
 LONGEST_NUMBER = 8
@@ -38,7 +38,7 @@ def action_id(client: Client, named: str) -> str:
 def complete_id(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
     """The newest actions of the agent at hand."""
     try:
-        found = Session(given(ctx)).client.get(f"{ACTIONS}/list", limit=COMPLETED).body["items"]
+        found = CliSession(given(ctx)).client.get(f"{ACTIONS}/list", limit=COMPLETED).body["items"]
     except (ClientError, Usage, Missing, OSError):
         return []
     offered = [(each["id"], f"{each['kind']} {each['outcome'] or each['state']}") for each in found]
@@ -49,7 +49,7 @@ def complete_id(ctx: click.Context, parameter: click.Parameter, begin: str) -> l
 def complete_kind(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
     """The kinds of the agent at hand, also by the last part of their names."""
     try:
-        kinds = Session(given(ctx)).client.get(f"{ACTIONS}/available").body
+        kinds = CliSession(given(ctx)).client.get(f"{ACTIONS}/available").body
     except (ClientError, Usage, Missing, OSError):
         return []
     names = {name: each["description"] for each in kinds for name in (each["kind"], each["kind"].rpartition(".")[2])}
@@ -61,7 +61,7 @@ def complete_argument(ctx: click.Context, parameter: click.Parameter, begin: str
     from agent.cli.arguments import kind_named
 
     try:
-        kind = kind_named(Session(given(ctx)).client, ctx.params["kind"])
+        kind = kind_named(CliSession(given(ctx)).client, ctx.params["kind"])
     except (ClientError, Usage, Missing, OSError, KeyError):
         return []
     offered = []

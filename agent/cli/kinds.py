@@ -6,7 +6,7 @@ from agent.cli import exits, printing
 from agent.cli.arguments import kind_named
 from agent.cli.ids import complete_kind
 from agent.cli.options import remote
-from agent.cli.session import Session
+from agent.cli.session import CliSession
 from agent.client import ACTIONS, Refused
 
 WHOAMI = "/api/unstable/whoami"
@@ -15,7 +15,7 @@ WHOAMI = "/api/unstable/whoami"
 @remote("kinds", examples=("agentctl kinds", "agentctl kinds deploy", "agentctl kinds --missing"))
 @click.argument("kind", required=False, shell_complete=complete_kind)
 @click.option("--missing", is_flag=True, help="The kinds that the agent does not offer, with what each needs.")
-def kinds_command(session: Session, kind: str | None, missing: bool) -> int:
+def kinds_command(session: CliSession, kind: str | None, missing: bool) -> int:
     """Print the kinds of the agent; of one its arguments too."""
     if kind:
         found = kind_named(session.client, kind)
@@ -38,7 +38,7 @@ def kinds_command(session: Session, kind: str | None, missing: bool) -> int:
 
 @remote("can", examples=("agentctl can deploy && agentctl schedule deploy application=shop",))
 @click.argument("kind", shell_complete=complete_kind)
-def can_command(session: Session, kind: str) -> int:
+def can_command(session: CliSession, kind: str) -> int:
     """Say whether the caller may schedule a kind.
 
     The exit status is 0 where it may and 4 where it may not. Asks for a plan, which changes nothing.
@@ -54,7 +54,7 @@ def can_command(session: Session, kind: str) -> int:
 
 
 @remote("whoami", examples=("agentctl whoami", "agentctl -c db-1 whoami -o json"))
-def whoami_command(session: Session) -> int:
+def whoami_command(session: CliSession) -> int:
     """Print the identity of the caller, how the agent knows it, and what it may do."""
     found = session.client.get(WHOAMI).body
     name = found["user"] or "unauthenticated"

@@ -8,14 +8,14 @@ import click
 from agent.cli import exits, printing
 from agent.cli.options import remote
 from agent.cli.selection import OUTCOMES, STATES, Selection, ended, in_any_state
-from agent.cli.session import Session, say
+from agent.cli.session import CliSession, say
 from agent.cli.types import AGO
 from agent.client import LONGEST_WAIT
 
 
 @remote("queue", examples=("agentctl queue", "agentctl queue -o name", "agentctl -c db-1 queue --watch"))
 @click.option("-w", "--watch", is_flag=True, help="Print it again after each change, until Ctrl-C.")
-def queue_command(session: Session, watch: bool) -> int:
+def queue_command(session: CliSession, watch: bool) -> int:
     """Print the action that runs and those that wait, in the order of execution."""
     wanted = Selection(states="NEW,RUNNING", limit=500, oldest_first=True)
     return _shown(session, watch, wanted, "nothing runs or waits; agentctl finished shows what has ended")
@@ -60,7 +60,7 @@ def _filters(command: Any) -> Any:
     "--state", shell_complete=_words(*OUTCOMES), help=f"Their outcome: {', '.join(OUTCOMES)}; several with commas."
 )
 @_filters
-def finished_command(session: Session, state: str | None, watch: bool, **filters: Any) -> int:
+def finished_command(session: CliSession, state: str | None, watch: bool, **filters: Any) -> int:
     """Print actions that have ended, the newest first."""
     return _shown(session, watch, ended(state, **filters))
 
@@ -72,12 +72,12 @@ def finished_command(session: Session, state: str | None, watch: bool, **filters
     help=f"NEW, RUNNING, DONE, FAILED (any failure), or an outcome: {', '.join(OUTCOMES)}; several with commas.",
 )
 @_filters
-def list_command(session: Session, state: str | None, watch: bool, **filters: Any) -> int:
+def list_command(session: CliSession, state: str | None, watch: bool, **filters: Any) -> int:
     """Print actions in every state, the newest first."""
     return _shown(session, watch, in_any_state(state, **filters))
 
 
-def _shown(session: Session, watch: bool, wanted: Selection, nothing: str = "no action matches") -> int:
+def _shown(session: CliSession, watch: bool, wanted: Selection, nothing: str = "no action matches") -> int:
     """Print the list, once or after each change; say `nothing` where it is empty."""
     found = wanted.read(session.client)
     assert found is not None  # without a tag there is an answer

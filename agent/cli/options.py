@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli import exits
-from agent.cli.session import FORMATS, Session
+from agent.cli.session import FORMATS, CliSession
 from agent.cli.types import DURATION
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Documented(click.Command):
 
 
 class Remote(Documented):
-    """A command to an agent: its function gets a `Session` first."""
+    """A command to an agent: its function gets a `CliSession` first."""
 
     statuses = tuple(exits.MEANINGS)
 
@@ -111,7 +111,7 @@ class Remote(Documented):
             from agent.cli import fleet
 
             return fleet.run(ctx.find_root().meta[META + ".argv"], options)
-        ctx.obj = session = Session(options)
+        ctx.obj = session = CliSession(options)
         ctx.call_on_close(session.close)
         return super().invoke(ctx)
 
@@ -128,7 +128,7 @@ Decorator = Callable[[Callable[..., Any]], click.Command]
 
 
 def remote(name: str, *, examples: Sequence[str] = ()) -> Decorator:
-    """A command to an agent, called with its `Session`; returns the exit status."""
+    """A command to an agent, called with its `CliSession`; returns the exit status."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         command = click.command(name, cls=Remote)(click.pass_obj(function))

@@ -12,7 +12,7 @@ from agent.cli.arguments import kind_named, typed
 from agent.cli.exits import Usage
 from agent.cli.ids import action_id, complete_argument, complete_id, complete_kind
 from agent.cli.options import Decorator, remote
-from agent.cli.session import Session, ask, say
+from agent.cli.session import CliSession, ask, say
 from agent.cli.types import AHEAD
 from agent.client import Unreachable
 from agent.plan import Danger, Would, object_name, to_confirm, unknown
@@ -50,7 +50,7 @@ def _scheduling(name: str, *examples: str) -> Decorator:
 )
 @KIND
 @ARGS
-def schedule_command(session: Session, kind: str, args: tuple[str, ...], **terms: Any) -> int:
+def schedule_command(session: CliSession, kind: str, args: tuple[str, ...], **terms: Any) -> int:
     """Schedule an action, and wait for its end on a terminal.
 
     KIND is a kind, or the last part of its name where that is unique. NAME=VALUE is read as the kind declares the
@@ -68,7 +68,7 @@ def schedule_command(session: Session, kind: str, args: tuple[str, ...], **terms
 @_scheduling("again", "agentctl again @last", "agentctl again 17 count=5 --wait")
 @click.argument("id", shell_complete=complete_id)
 @ARGS
-def again_command(session: Session, id: str, args: tuple[str, ...], **terms: Any) -> int:
+def again_command(session: CliSession, id: str, args: tuple[str, ...], **terms: Any) -> int:
     """Schedule another action of the same kind with the same arguments.
 
     NAME=VALUE replaces an argument. Secrets are not kept with an action: give them again.
@@ -83,7 +83,7 @@ def again_command(session: Session, id: str, args: tuple[str, ...], **terms: Any
 @remote("plan", examples=("agentctl plan resync_slave_db mode=rewind", "agentctl plan deploy application=shop -o json"))
 @KIND
 @ARGS
-def plan_command(session: Session, kind: str, args: tuple[str, ...]) -> int:
+def plan_command(session: CliSession, kind: str, args: tuple[str, ...]) -> int:
     """Print what an action would do now; changes nothing.
 
     The exit status is 1 where the action would be refused.
@@ -94,7 +94,7 @@ def plan_command(session: Session, kind: str, args: tuple[str, ...]) -> int:
     return exits.FAILED if plan["would"] == "refuse" else exits.DONE
 
 
-def _scheduled(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any], **terms: Any) -> int:
+def _scheduled(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, Any], **terms: Any) -> int:
     if not terms["yes"] and not _confirmed(session, kind, args):
         say("nothing was scheduled")
         return exits.USAGE
@@ -113,7 +113,7 @@ def _scheduled(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any
     return watching.until_final(session, scheduled, follow=terms["follow"], announce=f"scheduled {scheduled}")
 
 
-def _confirmed(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any]) -> bool:
+def _confirmed(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, Any]) -> bool:
     """Whether the action may be scheduled; shows the plan and asks where it is dangerous. Raises `Usage`."""
     terminal = sys.stdin.isatty()
     if kind["danger"] != Danger.NONE and not terminal:
@@ -134,7 +134,7 @@ def _confirmed(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any
     return ask(f"this destroys data; type {name} to schedule it: ") == name
 
 
-def _plan(session: Session, kind: Mapping[str, Any], args: Mapping[str, Any]) -> Mapping[str, Any]:
+def _plan(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, Any]) -> Mapping[str, Any]:
     """The plan as the agent answers it; an unknown one if the agent cannot make it. Raises `Refused`."""
     try:
         found: Mapping[str, Any] = session.client.post("plan", kind["kind"], args).body

@@ -22,7 +22,7 @@ PLACES = (
 """Where the agent is looked for, in this order."""
 
 
-class Session:
+class CliSession:
     """One call of agentctl."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:

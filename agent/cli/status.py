@@ -4,7 +4,7 @@ from typing import Any
 
 from agent.cli import exits, printing
 from agent.cli.options import remote
-from agent.cli.session import Session
+from agent.cli.session import CliSession
 from agent.client import ACTIONS, Refused
 
 DATASTORE = "/api/unstable/datastore"
@@ -13,7 +13,7 @@ FAILURES = ("failed", "timed_out", "interrupted")
 
 
 @remote("datastore", examples=("agentctl datastore", "agentctl datastore -o json"))
-def datastore_command(session: Session) -> int:
+def datastore_command(session: CliSession) -> int:
     """Print the state of the datastore: role, version, lag, replicas."""
     facts = session.client.get(DATASTORE).body
     printing.members(facts, session.format, facts["kind"])
@@ -21,7 +21,7 @@ def datastore_command(session: Session) -> int:
 
 
 @remote("status", examples=("agentctl status", "agentctl --on db-1,db-2 status"))
-def status_command(session: Session) -> int:
+def status_command(session: CliSession) -> int:
     """Print what runs, what waits, what ended last, and the role and lag of the datastore."""
     client = session.client
     pending = client.get(f"{ACTIONS}/list", state="NEW,RUNNING", limit=500).body["items"]
@@ -45,7 +45,7 @@ def _described(action: Any) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def _datastore(session: Session) -> str:
+def _datastore(session: CliSession) -> str:
     try:
         facts = session.client.get(DATASTORE).body
     except Refused as error:

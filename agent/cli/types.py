@@ -24,7 +24,7 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * UNITS[found[2]]
 
 
-class Moment(click.ParamType[str]):
+class MomentParam(click.ParamType[str]):
     """A time of RFC 3339 with its zone, or a time span: `sign` times that far from now. Converts to RFC 3339, UTC."""
 
     name = "time"
@@ -72,4 +72,4 @@ def _rfc3339(moment: datetime) -> str:
 
 
 DURATION = Duration()
-AGO, AHEAD = Moment(-1), Moment(1)
+AGO, AHEAD = MomentParam(-1), MomentParam(1)

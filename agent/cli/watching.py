@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from agent.cli import drawing, exits, printing
 from agent.cli.running import one_line
-from agent.cli.session import Session, say
+from agent.cli.session import CliSession, say
 from agent.client import Client, ClientError, Refused
 
 SECOND_CTRL_C = 3.0
@@ -18,7 +18,7 @@ LAST_OUTPUT = 10.0
 """Seconds that the rest of the output may take after the end of the action."""
 
 
-def until_final(session: Session, action_id: str, *, follow: bool = False, announce: str = "") -> int:
+def until_final(session: CliSession, action_id: str, *, follow: bool = False, announce: str = "") -> int:
     """Say `announce`, show each change until the action is final, print its end; returns the exit status.
 
     Ctrl-C leaves the action running; a second one asks to cancel and waits for the end. Raises `TimedOut`.
@@ -44,7 +44,7 @@ def printed(info: Any, form: str) -> None:
     printing.members(info, form, action["id"], lambda: one_line(sentence))
 
 
-def _final(session: Session, action_id: str, *, follow: bool) -> Any:
+def _final(session: CliSession, action_id: str, *, follow: bool) -> Any:
     info: Any = None
     client = session.client
     with _output_beside(client, action_id, follow=follow), drawing.of(sys.stderr) as show:

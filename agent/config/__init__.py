@@ -8,10 +8,10 @@ from typing import Any
 
 from agent.config import addresses, toml, validators
 from agent.config.core import Actions, Agent, Api, Audit, Log, Tls, Web
-from agent.config.datastore import Datastore, ExternalAction, ExternalArgument, Peer, Service
+from agent.config.datastore import DatastoreSettings, ExternalAction, ExternalArgument, Peer, Service
 from agent.config.host import (
     Application,
-    Cache,
+    CacheSettings,
     Callbacks,
     Containers,
     Host,
@@ -30,10 +30,10 @@ __all__ = [
     "Api",
     "Application",
     "Audit",
-    "Cache",
+    "CacheSettings",
     "Callbacks",
     "Containers",
-    "Datastore",
+    "DatastoreSettings",
     "ExternalAction",
     "ExternalArgument",
     "Host",
@@ -73,12 +73,12 @@ class Settings:
     log: Log = field(default_factory=Log)
     web: Web = field(default_factory=Web)
     service: Service | None = None
-    datastore: Datastore | None = None
+    datastore: DatastoreSettings | None = None
     windows: Mapping[str, Window] = field(default_factory=dict)
     external_actions: Mapping[str, ExternalAction] = field(default_factory=dict)
     host: Host | None = None
     applications: Mapping[str, Application] = field(default_factory=dict)
-    caches: Mapping[str, Cache] = field(default_factory=dict)
+    caches: Mapping[str, CacheSettings] = field(default_factory=dict)
     maintenance: Maintenance | None = None
     containers: Containers | None = None
     services: Mapping[str, NamedService] = field(default_factory=dict)
@@ -99,7 +99,7 @@ TABLES: dict[str, type[Any]] = {
     "log": Log,
     "web": Web,
     "service": Service,
-    "datastore": Datastore,
+    "datastore": DatastoreSettings,
     "host": Host,
     "maintenance": Maintenance,
     "containers": Containers,
@@ -110,7 +110,7 @@ NAMED_TABLES: dict[str, type[Any]] = {
     "applications": Application,
     "services": NamedService,
     "processes": NamedProcess,
-    "caches": Cache,
+    "caches": CacheSettings,
     "external_actions": ExternalAction,
 }
 

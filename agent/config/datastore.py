@@ -68,7 +68,7 @@ class Peer:
 
 
 @dataclass(frozen=True)
-class Datastore:
+class DatastoreSettings:
     """The database server of this node."""
 
     kind: str = required(

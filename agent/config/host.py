@@ -100,7 +100,7 @@ class Application:
 
 
 @dataclass(frozen=True)
-class Cache:
+class CacheSettings:
     """A cache that `clear_caches` clears, by its name."""
 
     kind: str = required(

@@ -1,6 +1,6 @@
 """Create the datastore of this node from the configuration."""
 
-from agent.config import Datastore as DatastoreSettings
+from agent.config import DatastoreSettings
 from agent.datastores.base import Datastore
 
 

@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 from agent import plan
 from agent.auth import secret_file
 from agent.auth.secret_file import SecretUnreadable
-from agent.config import Datastore as Settings, Peer
+from agent.config import DatastoreSettings, Peer
 from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 from agent.errors import ConfigError
 from agent.models import Json
 from agent.plan import Plan, Would
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
-    from agent.datastores.progress import Progress
+    from agent.datastores.progress import ResyncProgress
     from agent.supervisors.base import Supervisor
 
 NO_REPLICATION = "this datastore has no replication that the agent knows of"
@@ -76,7 +76,7 @@ class Datastore(ABC):
     node: str = ""
     """The name under which this server follows its primary, where the datastore uses one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DatastoreSettings) -> None:
         self.settings = settings
         try:
             parts = urlsplit(settings.url)
@@ -120,16 +120,16 @@ class Datastore(ABC):
 
     # State
 
-    def status(self) -> Status:
+    def status(self) -> DatastoreStatus:
         """The facts about this server; never raises `DatastoreError`."""
         try:
             role = self.role()
             dirty = self.is_dirty()
         except DatastoreError as error:
-            return Status(reachable=False, error=str(error))
+            return DatastoreStatus(reachable=False, error=str(error))
         source = {"address": role.primary, "state": "streaming" if role.streaming else "stopped"}
         not_asked = dict.fromkeys(("version", "cluster_id", "lag", "position"), "not implemented for this datastore")
-        return Status(
+        return DatastoreStatus(
             reachable=True,
             role=role.name,
             writable=role.writable,
@@ -292,7 +292,7 @@ class Datastore(ABC):
             return plan.refuse("this server follows no source", "force is needed to rebuild it from another server")
         return Plan(Would.DESTROY, "this server would be rebuilt from its primary", facts={"method": "copy"})
 
-    def resync(self, service: "Supervisor | None", progress: "Progress", request: ResyncRequest = RESYNC) -> Json:
+    def resync(self, service: "Supervisor | None", progress: "ResyncProgress", request: ResyncRequest = RESYNC) -> Json:
         """Make this server follow its primary by the least invasive method that works, and wait until it follows.
 
         Runs in a job without a time limit and first computes the plan again. Returns the members of the result

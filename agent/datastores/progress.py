@@ -13,7 +13,7 @@ WINDOW = 20
 """Number of measurements from which the rate is computed."""
 
 
-class Progress:
+class ResyncProgress:
     """Called with the name of each phase when it begins; a detail may follow the name after a colon."""
 
     def __init__(self, report: Callable[[Report], None], now: Callable[[], float] = time.monotonic) -> None:

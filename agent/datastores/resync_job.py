@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from agent import config, datastores, supervisors
 from agent.datastores.base import DatastoreError
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.resync_report import Report
 from agent.datastores.termination import Terminated
@@ -33,7 +33,7 @@ def main() -> int:
     datastore.node = settings.agent.node
     try:
         with recording(transcript):
-            result = datastore.resync(service, Progress(reports.report), request)
+            result = datastore.resync(service, ResyncProgress(reports.report), request)
     except (DatastoreError, SupervisorFailed, OSError) as error:
         reports.end(error=str(error))
         return 1

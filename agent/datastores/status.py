@@ -11,7 +11,7 @@ from agent.models import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DatastoreStatus:
     """The facts. An unavailable fact is None, and `unknown` has the reason under its name.
 
     `role` is `primary`, `replica` or `standalone`, as in `Role`. `source` is the source of a replica: `address`,

@@ -7,11 +7,11 @@ from agent import log
 from agent.deployments.deployment import Deployment
 from agent.deployments.errors import FAILURES
 from agent.deployments.phases import PHASES, give_up
-from agent.deployments.progress import BACK, DONE, GIVEN_UP, Progress
+from agent.deployments.progress import BACK, DONE, GIVEN_UP, DeployProgress
 from agent.supervisors.base import CommandKilled
 
 
-def advance(deployment: Deployment) -> Progress:
+def advance(deployment: Deployment) -> DeployProgress:
     """The progress after the next piece of work; it holds everything that the piece after that needs."""
     try:
         return replace(PHASES[deployment.progress.phase](deployment), killed=0)
@@ -44,7 +44,7 @@ def cancel(deployment: Deployment) -> None:
         deployment.releases.switch(progress.previous_release)
 
 
-def _failed(deployment: Deployment, error: str) -> Progress:
+def _failed(deployment: Deployment, error: str) -> DeployProgress:
     """What is to be done about a failure: it depends on whether `current` was switched."""
     progress = deployment.progress
     if progress.phase in BACK:

@@ -9,7 +9,7 @@ from agent.config import Application
 from agent.deployments.errors import DeploymentFailed
 from agent.deployments.git import Mirror
 from agent.deployments.jobs import DeployJobs, JobLost
-from agent.deployments.progress import AFTER_COMMANDS, BEFORE_SWITCH, Progress
+from agent.deployments.progress import AFTER_COMMANDS, BEFORE_SWITCH, DeployProgress
 from agent.deployments.releases import Releases, hash_of
 from agent.deployments.rollout import NO_UNIT, Rollout
 from agent.jobs.jobs import Jobs
@@ -25,7 +25,7 @@ TRIES = 3
 class Deployment:
     """One deploy of one application, by one action."""
 
-    def __init__(self, application: Application, progress: Progress, jobs: Jobs, stop: Stop, action: str) -> None:
+    def __init__(self, application: Application, progress: DeployProgress, jobs: Jobs, stop: Stop, action: str) -> None:
         self.application = _as_planned(application, progress.plan)
         self.progress = progress
         self.releases = Releases(application.path)
@@ -57,7 +57,7 @@ class Deployment:
         """Whether a command that was killed now is not to be run again."""
         return self.progress.killed + 1 >= TRIES
 
-    def commands(self, commands: Sequence[Sequence[str]]) -> Progress:
+    def commands(self, commands: Sequence[Sequence[str]]) -> DeployProgress:
         """One of them after the other, and then the next phase."""
         number = self.progress.command
         if number >= len(commands):

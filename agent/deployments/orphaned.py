@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from agent.deployments.errors import DeploymentFailed
-from agent.deployments.progress import BACK, BEFORE_SWITCH, Progress
+from agent.deployments.progress import BACK, BEFORE_SWITCH, DeployProgress
 from agent.deployments.releases import LINK, Releases
 from agent.deployments.rollout import FAILED, HEALTHY
 
 HOW = {HEALTHY: "restarted", FAILED: "failed", "noted": "not restarted"}
 
 
-def left(progress: Progress) -> str:
+def left(progress: DeployProgress) -> str:
     """What `current` leads to and which units were restarted; a release that was never in use is removed."""
     if progress.path is None:
         return f"it was in the phase {progress.phase}, and `current` and the units are as they were then"
@@ -28,7 +28,7 @@ def left(progress: Progress) -> str:
     return f"{link} {how} to {in_use}; {_units(progress)}"
 
 
-def _units(progress: Progress) -> str:
+def _units(progress: DeployProgress) -> str:
     """Which units were restarted, onto the release that `current` was switched to last, and which were to be yet."""
     back = progress.phase == "rollback"
     names = (progress.restarted if back else list(progress.units or ())) or []

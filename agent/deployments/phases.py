@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from agent.deployments.deployment import Deployment
 from agent.deployments.errors import FAILURES, failure
-from agent.deployments.progress import DONE, GIVEN_UP, OVERTAKEN, Progress, Unit
+from agent.deployments.progress import DONE, GIVEN_UP, OVERTAKEN, DeployProgress, Unit
 from agent.deployments.releases import hash_of
 from agent.deployments.rollout import FAILED, ended
 from agent.processes import command
@@ -14,7 +14,7 @@ from agent.supervisors.base import CommandKilled
 # Forward
 
 
-def fetch(deployment: Deployment) -> Progress:
+def fetch(deployment: Deployment) -> DeployProgress:
     """Bring the mirror up to date, and find the commit."""
     mirror, progress, looking = deployment.mirror, deployment.progress, (deployment.stop, deployment.action)
     if not deployment.git("fetch", mirror.fetch(), lambda: mirror.prepare(*looking), mirror.discard):
@@ -28,13 +28,13 @@ def fetch(deployment: Deployment) -> Progress:
     return progress.then("checkout", git_hash=git_hash, release=deployment.releases.named(git_hash))
 
 
-def _overtaken(deployment: Deployment, tip: str | None) -> Progress:
+def _overtaken(deployment: Deployment, tip: str | None) -> DeployProgress:
     """Nothing is deployed: another deploy is for the commit that `of_ref` points to now."""
     previous = hash_of(deployment.releases.in_use())
     return deployment.progress.then(OVERTAKEN, overtaken_by=tip, previous_git_hash=previous)
 
 
-def check_out(deployment: Deployment) -> Progress:
+def check_out(deployment: Deployment) -> DeployProgress:
     """Write the files of the commit into a folder of their own."""
 
     def prepare() -> None:
@@ -48,12 +48,12 @@ def check_out(deployment: Deployment) -> Progress:
     return deployment.progress.then("before", previous_release=previous, previous_git_hash=hash_of(previous))
 
 
-def before(deployment: Deployment) -> Progress:
+def before(deployment: Deployment) -> DeployProgress:
     """Run the commands before; they may install the units, which are looked for after them."""
     return deployment.commands(deployment.application.before)
 
 
-def switch(deployment: Deployment) -> Progress:
+def switch(deployment: Deployment) -> DeployProgress:
     """Note the units, then point `current` to the release, once all of its files are on the disk."""
     release, services = deployment.release, deployment.application.services
     if deployment.progress.units is None:
@@ -70,7 +70,7 @@ def switch(deployment: Deployment) -> Progress:
     return deployment.progress.then("restart")
 
 
-def restart(deployment: Deployment) -> Progress:
+def restart(deployment: Deployment) -> DeployProgress:
     """Restart the units, by the strategy."""
     names, done = deployment.units_to_restart(), deployment.progress.services
     if not _all_ended(names, done):
@@ -85,12 +85,12 @@ def _all_ended(names: Sequence[str], done: list[Unit]) -> bool:
     return len(done) == len(names) and all(map(ended, done))
 
 
-def after(deployment: Deployment) -> Progress:
+def after(deployment: Deployment) -> DeployProgress:
     """Run the commands after."""
     return deployment.commands(deployment.application.after)
 
 
-def prune(deployment: Deployment) -> Progress:
+def prune(deployment: Deployment) -> DeployProgress:
     """Remove the oldest releases; what cannot be removed does not make the deploy a failure."""
     releases, needed = deployment.releases, [deployment.progress.release, deployment.progress.previous_release]
     left = releases.sweep()
@@ -103,7 +103,7 @@ def prune(deployment: Deployment) -> Progress:
 # Back
 
 
-def switch_back(deployment: Deployment) -> Progress:
+def switch_back(deployment: Deployment) -> DeployProgress:
     """Point `current` to the release before, and find out which units have left it."""
     progress, previous = deployment.progress, deployment.previous_release
     deployment.releases.switch(previous)
@@ -111,7 +111,7 @@ def switch_back(deployment: Deployment) -> Progress:
     return progress.then("rollback", back=[], restarted=left)
 
 
-def restart_back(deployment: Deployment) -> Progress:
+def restart_back(deployment: Deployment) -> DeployProgress:
     """Restart what has left it, the one that failed first; a unit that fails again does not end it."""
     names, back = deployment.progress.restarted or [], deployment.progress.back or []
     if len(back) == len(names) and (not back or ended(back[-1])):
@@ -125,7 +125,7 @@ def restart_back(deployment: Deployment) -> Progress:
         return replace(deployment.progress, back=rollout.give_up(names, back, str(error)))
 
 
-def _rolled_back(deployment: Deployment, back: list[Unit]) -> Progress:
+def _rolled_back(deployment: Deployment, back: list[Unit]) -> DeployProgress:
     name = hash_of(deployment.previous_release) or deployment.previous_release
     failures = [each["message"] for each in back if each["state"] == FAILED]
     if failures:
@@ -134,12 +134,12 @@ def _rolled_back(deployment: Deployment, back: list[Unit]) -> Progress:
     return give_up(deployment.progress, f"; rolled back to {name}")
 
 
-def give_up(progress: Progress, consequence: str) -> Progress:
+def give_up(progress: DeployProgress, consequence: str) -> DeployProgress:
     """The end of a deployment that failed: the error of its failure, and what became of the release."""
     return progress.then(GIVEN_UP, error=f"{progress.error}{consequence}")
 
 
-PHASES: dict[str, Callable[[Deployment], Progress]] = {
+PHASES: dict[str, Callable[[Deployment], DeployProgress]] = {
     "fetch": fetch,
     "checkout": check_out,
     "before": before,

@@ -24,7 +24,7 @@ Unit = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class DeployProgress:
     """Members that are not known yet are None. An older agent did not record those with a default."""
 
     application: str
@@ -61,14 +61,14 @@ class Progress:
     failed_in: str | None = None
 
     @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> Progress:
+    def of(cls, payload: Mapping[str, Any]) -> DeployProgress:
         """The progress that a payload records."""
         return cls(**{each.name: payload[each.name] for each in fields(cls) if each.name in payload})
 
     def payload(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if value is not None or name in ALWAYS}
 
-    def then(self, phase: str, **more: Any) -> Progress:
+    def then(self, phase: str, **more: Any) -> DeployProgress:
         """The progress at the beginning of the next phase. A phase of no commands is over at once."""
         phases = [*self.phases, self.phase]
         if phase in AFTER_COMMANDS and phase in self.plan and not self.plan[phase]:
@@ -82,12 +82,12 @@ ALWAYS = ("of_ref", "git_hash", "release", "previous_git_hash", "previous_releas
 
 def beginning(
     name: str, application: Application, git_ref: str, strategy: str, of_ref: str | None = None, *, force: bool = False
-) -> Progress:
+) -> DeployProgress:
     """The progress of a deployment that has done nothing yet; without `of_ref` no later commit overtakes it.
 
     With `force` it deploys a commit that no branch or tag reaches any more.
     """
-    return Progress(
+    return DeployProgress(
         application=name,
         path=str(application.path),
         plan={option: getattr(application, option) for option in PLAN},

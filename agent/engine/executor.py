@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from agent import clock, log
-from agent.callbacks import Callbacks
+from agent.callbacks import CallbackReceivers
 from agent.config import Settings
 from agent.engine.continuity import Continuity
 from agent.engine.execution import Execution
@@ -29,7 +29,7 @@ class Executor:
         self._lock = ExecutorLock(settings.agent.db)
         self.continuity = Continuity(store, settings)
         self._changed = changed
-        self._callbacks = Callbacks(store, settings)
+        self._callbacks = CallbackReceivers(store, settings)
         self._wakeup = threading.Event()
         self._stopping = threading.Event()
         self.holds = Holds(settings, registry)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from agent import log
 from agent.auth import configured_secrets
-from agent.callbacks import Callbacks
+from agent.callbacks import CallbackReceivers
 from agent.config import Settings
 from agent.engine.execution import Execution, kind_of
 from agent.engine.hold_announcer import HoldAnnouncer
@@ -34,7 +34,7 @@ class Queue:
         registry: Registry,
         settings: Settings,
         holds: Holds,
-        callbacks: Callbacks,
+        callbacks: CallbackReceivers,
         changed: Callable[[], None],
         stopping: threading.Event,
     ) -> None:

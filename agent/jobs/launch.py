@@ -32,7 +32,7 @@ EXISTS = "already"
 """In what systemd says where the unit is there."""
 
 
-class AnswerLost(Exception):
+class LaunchUnconfirmed(Exception):
     """The unit may have been started or not."""
 
 
@@ -81,7 +81,7 @@ def _asked(job: Job, ways: Sequence[Callable[[Job], str | None]]) -> str | None:
         try:
             why = way(job)
             return None if why and lost and EXISTS in why else why
-        except AnswerLost as error:
+        except LaunchUnconfirmed as error:
             if job.claimed:
                 return None
             if (passed := time.monotonic() - began) > PATIENCE:
@@ -94,7 +94,7 @@ def _asked(job: Job, ways: Sequence[Callable[[Job], str | None]]) -> str | None:
 def _start_over_bus(job: Job) -> str | None:
     why = transient_unit.start_over_bus(_unit(job), _runner_argv(job, ""))
     if why and EXISTS not in why:
-        raise AnswerLost(why)  # systemd-run may get an answer, or say better what is wrong
+        raise LaunchUnconfirmed(why)  # systemd-run may get an answer, or say better what is wrong
     return why
 
 
@@ -136,7 +136,7 @@ def _refusal(outcome: CommandResult) -> str | None:
     # Of systemctl the first line says why, and the others where to read more.
     refusal = f"systemd refused: {why[0]}"
     if is_lost(refusal):
-        raise AnswerLost(refusal)
+        raise LaunchUnconfirmed(refusal)
     return refusal
 
 

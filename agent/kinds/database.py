@@ -13,7 +13,7 @@ from agent.models import Json
 from agent.plan import Danger, Plan
 
 
-class CreateArgs(Args):
+class DatabaseCreateArgs(Args):
     name = fields.String(
         required=True,
         validate=validate.Length(1, NAME_LENGTH),
@@ -28,14 +28,14 @@ class CreateArgs(Args):
     )
 
 
-class DeleteArgs(Args):
+class DatabaseDeleteArgs(Args):
     name = fields.String(
         required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The database to delete."}
     )
     force = Flag(load_default=False, metadata={"description": "End its connections first."})
 
 
-class UpdateArgs(Args):
+class DatabaseUpdateArgs(Args):
     name = fields.String(
         required=True, validate=validate.Length(1, NAME_LENGTH), metadata={"description": "The database to change."}
     )
@@ -74,11 +74,11 @@ class CreateDatabase(OnDatabase):
     """Create a database. Fails if a database of that name exists already."""
 
     name = "database_create"
-    args = CreateArgs
+    args = DatabaseCreateArgs
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.schema = CreateArgs(only=("name", *(self.datastore.database_options or ())))
+        self.schema = DatabaseCreateArgs(only=("name", *(self.datastore.database_options or ())))
 
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_create_database(args["name"], _options(args))
@@ -100,7 +100,7 @@ class UpdateDatabase(OnDatabase):
     """Change the owner of a database."""
 
     name = "database_update"
-    args = UpdateArgs
+    args = DatabaseUpdateArgs
     needs = "update_database"
 
     def plan_on_datastore(self, args: Any) -> Plan:
@@ -120,7 +120,7 @@ class DeleteDatabase(OnDatabase):
     """Delete a database and all its data. Refuses the server's own databases."""
 
     name = "database_delete"
-    args = DeleteArgs
+    args = DatabaseDeleteArgs
     danger = Danger.DESTROYS
 
     def plan_on_datastore(self, args: Any) -> Plan:

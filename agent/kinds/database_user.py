@@ -33,7 +33,7 @@ def _databases(about: str, **more: Any) -> Listed:
     )
 
 
-class CreateArgs(Args):
+class UserCreateArgs(Args):
     name = _name("The user's name.")
     password = _password("The password, at least 8 characters; never shown again.", required=True)
     databases = _databases("The databases that the user may use.", load_default=list)
@@ -44,7 +44,7 @@ class CreateArgs(Args):
     )
 
 
-class UpdateArgs(Args):
+class UserUpdateArgs(Args):
     name = _name("The user to change.")
     password = _password("The new password, at least 8 characters; never shown again.")
     keep_old_password = Flag(
@@ -65,7 +65,7 @@ class UpdateArgs(Args):
             raise ValidationError("Needs a new password.", "keep_old_password")
 
 
-class DeleteArgs(Args):
+class UserDeleteArgs(Args):
     name = _name("The user to delete.")
     reassign_to = fields.String(
         load_default=None,
@@ -99,7 +99,7 @@ class CreateUser(OnUser):
     """Create a user of the datastore with access to the named databases only. Fails if the name is taken."""
 
     name = "database_user_create"
-    args = CreateArgs
+    args = UserCreateArgs
 
     def plan_on_datastore(self, args: Any) -> Plan:
         return self.datastore.plan_create_user(args["name"], args["databases"], args["privileges"])
@@ -122,7 +122,7 @@ class UpdateUser(OnUser):
     """Change a user of the datastore: password, databases, privileges, or whether logins are refused."""
 
     name = "database_user_update"
-    args = UpdateArgs
+    args = UserUpdateArgs
     needs = "update_user"
     danger = Danger.DISRUPTS
 
@@ -140,7 +140,7 @@ class DeleteUser(OnUser):
     """Delete a user of the datastore. Refused where the deletion would be incomplete."""
 
     name = "database_user_delete"
-    args = DeleteArgs
+    args = UserDeleteArgs
     danger = Danger.DISRUPTS
 
     def plan_on_datastore(self, args: Any) -> Plan:

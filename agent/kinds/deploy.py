@@ -14,7 +14,7 @@ from agent.deployments.advance import advance, cancel
 from agent.deployments.deployment import Deployment
 from agent.deployments.errors import DeploymentFailed
 from agent.deployments.git import WHOLE_HASH
-from agent.deployments.progress import DONE, GIVEN_UP, OVERTAKEN, Progress, beginning
+from agent.deployments.progress import DONE, GIVEN_UP, OVERTAKEN, DeployProgress, beginning
 from agent.deployments.releases import Releases, hash_of
 from agent.deployments.rollout import ended
 from agent.jobs.jobs import Jobs
@@ -183,7 +183,7 @@ class Deploy(Kind):
     def step(self, step: Step) -> StepResult:
         if step.payload is None:
             return self._begin(step)
-        before = Progress.of(step.payload)
+        before = DeployProgress.of(step.payload)
         if why := self._gone(before):
             return give_up(Deploy, self.settings, step, why)
         progress = advance(self._deployment(step, before))
@@ -202,7 +202,7 @@ class Deploy(Kind):
         # The payload of a failed action has other members.
         if not step.payload or "application" not in step.payload:
             return
-        progress = Progress.of(step.payload)
+        progress = DeployProgress.of(step.payload)
         if why := self._gone(progress):
             give_up(Deploy, self.settings, step, why)
         else:
@@ -210,7 +210,7 @@ class Deploy(Kind):
 
     @classmethod
     def left(cls, payload: Json) -> str:
-        return orphaned.left(Progress.of(payload))
+        return orphaned.left(DeployProgress.of(payload))
 
     def _begin(self, step: Step) -> StepResult:
         # The jobs of earlier actions, which are final.
@@ -226,7 +226,7 @@ class Deploy(Kind):
         force = step.args["force"]
         return Running(beginning(name, application, ref, strategy, step.args.get("of_ref"), force=force).payload())
 
-    def _gone(self, progress: Progress) -> str:
+    def _gone(self, progress: DeployProgress) -> str:
         """The reason why the action cannot continue with its application; empty where it can."""
         name = progress.application
         if name not in self._applications:
@@ -236,11 +236,11 @@ class Deploy(Kind):
             return f"the path of the application {name} was changed to {path} meanwhile"
         return ""
 
-    def _deployment(self, step: Step, progress: Progress) -> Deployment:
+    def _deployment(self, step: Step, progress: DeployProgress) -> Deployment:
         application = self._applications[progress.application]
         return Deployment(application, progress, Jobs(self._jobs_directory), step.stop, step.action.id)
 
-    def _done(self, step: Step, progress: Progress) -> Done:
+    def _done(self, step: Step, progress: DeployProgress) -> Done:
         name = progress.application
         result = _result(step, progress) | {
             "git_hash": progress.git_hash,
@@ -252,7 +252,7 @@ class Deploy(Kind):
         return Done(result, f"{name} is deployed at {progress.git_ref}, commit {progress.git_hash}{left}")
 
 
-def _result(step: Step, progress: Progress) -> dict[str, Json]:
+def _result(step: Step, progress: DeployProgress) -> dict[str, Json]:
     """The members that the results of a deployed and of an overtaken commit share."""
     return {
         "deploy_session": f"deploy-session-{step.action.seq}",
@@ -261,7 +261,7 @@ def _result(step: Step, progress: Progress) -> dict[str, Json]:
     }
 
 
-def _overtaken(step: Step, progress: Progress) -> Done:
+def _overtaken(step: Step, progress: DeployProgress) -> Done:
     ref, tip = progress.of_ref, progress.overtaken_by
     result = _result(step, progress) | {
         "git_hash": progress.git_ref,
@@ -275,17 +275,17 @@ def _overtaken(step: Step, progress: Progress) -> Done:
     return Done(result, f"{message}; {progress.application} is unchanged")
 
 
-def _stands(progress: Progress) -> Json:
+def _stands(progress: DeployProgress) -> Json:
     """The progress without the changing status of the awaited unit."""
     return progress.phase, progress.command, [each["state"] for each in _units(progress)]
 
 
-def _units(progress: Progress) -> list[dict[str, Any]]:
+def _units(progress: DeployProgress) -> list[dict[str, Any]]:
     """The restarts, forward and back."""
     return [*progress.services, *(progress.back or ())]
 
 
-def _pause(before: Progress, progress: Progress) -> float:
+def _pause(before: DeployProgress, progress: DeployProgress) -> float:
     if progress.killed:
         return KILLED_PAUSE
     if _stands(before) != _stands(progress):
@@ -302,7 +302,7 @@ def _refused(message: str) -> Failed:
     return Failed({"message": message}, message)
 
 
-def _failed(progress: Progress) -> Failed:
+def _failed(progress: DeployProgress) -> Failed:
     payload = {
         "message": progress.error,
         "phase": progress.failed_in,

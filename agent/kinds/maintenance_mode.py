@@ -10,7 +10,7 @@ from marshmallow import fields
 from agent import clock
 from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult, failed
-from agent.kinds.base.arguments import Switch
+from agent.kinds.base.arguments import OnOff
 from agent.maintenance import ON, TURNING_OFF, TURNING_ON, MaintenanceFlag, Mark
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, nothing, refuse
@@ -23,7 +23,7 @@ TAIL = 2048
 
 
 class MaintenanceArgs(Args):
-    value = Switch(required=True, metadata={"description": "1, true or on: turn it on; 0, false or off: turn it off."})
+    value = OnOff(required=True, metadata={"description": "1, true or on: turn it on; 0, false or off: turn it off."})
 
 
 class MaintenanceResult(Args):

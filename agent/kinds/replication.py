@@ -9,7 +9,7 @@ from agent.config import Settings
 from agent.datastores.replication_requests import PromoteRequest
 from agent.kinds.base import Args, Done, Kind, NotOffered, Step, StepResult, Unsupported
 from agent.kinds.base.arguments import Flag, LagLimit, Number
-from agent.kinds.base.on_datastore import NAME_LENGTH, OnDatastore, ServerArgs, datastore_of
+from agent.kinds.base.on_datastore import NAME_LENGTH, DatastoreServerArgs, OnDatastore, datastore_of
 from agent.models import Json
 from agent.plan import Danger, Plan
 
@@ -22,7 +22,7 @@ def peer_field(**more: Any) -> fields.String:
     return fields.String(validate=validate.Length(1, NAME_LENGTH), metadata={"description": about}, **more)
 
 
-class PromoteArgs(ServerArgs):
+class PromoteArgs(DatastoreServerArgs):
     wait = Number(
         load_default=0.0,
         validate=validate.Range(0, LONGEST_WAIT),
@@ -38,7 +38,7 @@ class PromoteArgs(ServerArgs):
     )
 
 
-class PeerArgs(ServerArgs):
+class PeerArgs(DatastoreServerArgs):
     primary = peer_field(required=True)
 
 
@@ -70,7 +70,7 @@ class ReplicationResult(Args):
 class OnReplica(OnDatastore):
     """A kind that acts on this server's replication."""
 
-    args = ServerArgs
+    args = DatastoreServerArgs
     result: ClassVar[type[Schema]] = ReplicationResult
     danger = Danger.DISRUPTS
 

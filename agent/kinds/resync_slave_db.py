@@ -19,7 +19,7 @@ from agent.datastores.resync_report import Report
 from agent.jobs.jobs import ExitedJob, Job, Jobs, JobStatus, LostJob, RunningJob, lost_if_stopped
 from agent.kinds.base import Kind, Running, Step, StepResult, failed
 from agent.kinds.base.arguments import Flag
-from agent.kinds.base.on_datastore import ServerArgs, datastore_of
+from agent.kinds.base.on_datastore import DatastoreServerArgs, datastore_of
 from agent.kinds.replication import OnReplica, ReplicationResult, check_needs, peer_field
 from agent.models import Json
 from agent.plan import Danger, Plan
@@ -33,7 +33,7 @@ END_GRACE = 60.0
 MODES = ("auto", "follow", "rewind", "copy")
 
 
-class ResyncArgs(ServerArgs):
+class ResyncArgs(DatastoreServerArgs):
     primary = peer_field(load_default=None)
     mode = fields.String(
         load_default="auto",
@@ -58,7 +58,7 @@ class ResyncResult(ReplicationResult):
     primary = fields.String(metadata={"description": "The address of the primary."})
 
 
-class Resync(OnReplica):
+class ResyncSlaveDb(OnReplica):
     """Make this replica follow its primary, by the least invasive method that works, and wait until it follows.
 
     In sync: nothing changes. Another source: the replica is repointed. Diverged: its data is rewound. Otherwise the

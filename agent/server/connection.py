@@ -31,7 +31,7 @@ class Phase(enum.Enum):
     """The client, to close first, so that it reads the answer to its end."""
 
 
-class Connection(Stream):
+class ClientConnection(Stream):
     """Has one owner at a time, the loop or a thread; it is not locked."""
 
     def __init__(self, sock: socket.socket, address: Any, server: Any, tls: ssl.SSLContext | None) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from agent import log
-from agent.server.connection import Connection, Phase
+from agent.server.connection import ClientConnection, Phase
 
 
 class ConnectionLimit:
@@ -13,24 +13,24 @@ class ConnectionLimit:
     def __init__(self, most: int) -> None:
         self._most = most
         self._most_of_a_peer = most // 2
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._of_peer: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def __iter__(self) -> Iterator[Connection]:
+    def __iter__(self) -> Iterator[ClientConnection]:
         """As it is now, whatever becomes of it meanwhile."""
         return iter(list(self._connections))
 
-    def __contains__(self, connection: Connection) -> bool:
+    def __contains__(self, connection: ClientConnection) -> bool:
         return connection in self._connections
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
         self._of_peer[connection.peer] += 1
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         self._of_peer[connection.peer] -= 1
         if not self._of_peer[connection.peer]:
@@ -39,14 +39,14 @@ class ConnectionLimit:
     def has_room(self, peer: str) -> bool:
         return len(self) < self._most and self._of_peer[peer] < self._most_of_a_peer
 
-    def one_to_go(self, peer: str) -> Connection | None:
+    def one_to_go(self, peer: str) -> ClientConnection | None:
         """Whose place a new connection of this peer takes: one of its own if it has enough, else of who has most."""
         if self._of_peer[peer] < self._most_of_a_peer:
             peer = max(self._of_peer, key=self._of_peer.__getitem__)
         log.connections_closed(peer, self._of_peer[peer])
         return self.longest_waiting(peer)
 
-    def longest_waiting(self, peer: str | None = None) -> Connection | None:
+    def longest_waiting(self, peer: str | None = None) -> ClientConnection | None:
         """Which has waited for its client longest, those that never asked anything first; None if threads have all."""
         waiting = [each for each in self._connections if each.phase is not Phase.THREAD and peer in (None, each.peer)]
         return min(waiting, key=lambda each: (each.phase is Phase.PARKED, each.answered, each.since), default=None)

@@ -17,7 +17,7 @@ from gunicorn.http.errors import NoMoreData
 from agent import log
 from agent.server import heads
 from agent.server.body_memory import BodyMemory
-from agent.server.connection import Connection, Phase
+from agent.server.connection import ClientConnection, Phase
 from agent.server.connections import ConnectionLimit
 from agent.server.exchange import CONTINUE, Exchange, Next
 from agent.server.refusals import answer, status_of
@@ -62,7 +62,7 @@ class EventLoop:
         self._connection_limit = ConnectionLimit(config.worker_connections)
         self._body_memory = BodyMemory()
         self._resume_queue = ResumeQueue()
-        self._impatient: dict[Connection, float] = {}
+        self._impatient: dict[ClientConnection, float] = {}
         self._next_look = 0.0
         self._left: float | None = None
         self._poller = selectors.DefaultSelector()
@@ -155,11 +155,11 @@ class EventLoop:
                 return
             tls = self._tls() if self._tls and sock.family != socket.AF_UNIX else None
             try:
-                self._welcome(Connection(sock, address, listener.getsockname(), tls))
+                self._welcome(ClientConnection(sock, address, listener.getsockname(), tls))
             except OSError:
                 sock.close()  # the client has gone
 
-    def _welcome(self, connection: Connection) -> None:
+    def _welcome(self, connection: ClientConnection) -> None:
         if not self._connection_limit.has_room(connection.peer):
             if (one := self._connection_limit.one_to_go(connection.peer)) is None:
                 connection.close()
@@ -171,7 +171,7 @@ class EventLoop:
 
     # It continues
 
-    def _proceed(self, connection: Connection) -> None:
+    def _proceed(self, connection: ClientConnection) -> None:
         """Let a connection go on as far as it can, and register it for what it waits for then."""
         if connection not in self._connection_limit:
             return  # dropped in this turn
@@ -195,7 +195,7 @@ class EventLoop:
             except KeyError:
                 self._poller.register(connection.sock, connection.events, proceed)
 
-    def _step(self, connection: Connection) -> bool:
+    def _step(self, connection: ClientConnection) -> bool:
         """Whether another step may follow at once. Raises `ClientGone` or `ssl.SSLError`."""
         phase = connection.phase
         if phase is Phase.HANDSHAKE and connection.shake_hands():
@@ -210,7 +210,7 @@ class EventLoop:
             connection.discard()
         return connection.phase not in (phase, Phase.THREAD, Phase.PARKED, Phase.GOODBYE)
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         self._resume_queue.leave(connection)
         self._unregister(connection)
         self._body_memory.leave(connection)
@@ -218,13 +218,13 @@ class EventLoop:
         self._impatient.pop(connection, None)
         connection.close()
 
-    def _unregister(self, connection: Connection) -> None:
+    def _unregister(self, connection: ClientConnection) -> None:
         with suppress(KeyError, ValueError):
             self._poller.unregister(connection.sock)
 
     # It asks
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: ClientConnection) -> None:
         """Take a request from what is there, or else from the next piece that comes: one, as others wait too."""
         if self._take(connection) or not connection.receive() or self._take(connection) or not connection.ended:
             return
@@ -237,7 +237,7 @@ class EventLoop:
         else:
             raise ClientGone
 
-    def _take(self, connection: Connection) -> bool:
+    def _take(self, connection: ClientConnection) -> bool:
         """Whether it waits for its client no longer: a request is there, or was refused."""
         if connection.exchange is None and not self._take_head(connection):
             return connection.phase is not Phase.REQUEST
@@ -250,7 +250,7 @@ class EventLoop:
             self._impatient.setdefault(connection, time.monotonic() + PATIENCE)
         return connection.phase is not Phase.REQUEST
 
-    def _take_head(self, connection: Connection) -> bool:
+    def _take_head(self, connection: ClientConnection) -> bool:
         if not connection.received:
             return False
         if not connection.searched:
@@ -262,7 +262,7 @@ class EventLoop:
             return False
         return head is not None and self._begin(connection, head)
 
-    def _begin(self, connection: Connection, head: bytes) -> bool:
+    def _begin(self, connection: ClientConnection, head: bytes) -> bool:
         """Whether it is the head of a request; an answer says what it is not."""
         try:
             connection.exchange = Exchange(head, connection, self._config)
@@ -274,14 +274,14 @@ class EventLoop:
 
     # A thread answers
 
-    def _submit(self, connection: Connection) -> None:
+    def _submit(self, connection: ClientConnection) -> None:
         assert connection.exchange is not None
         connection.exchange.last = self._left is not None
         self._impatient.pop(connection, None)
         self._unregister(connection)
         self._threads.submit(connection)
 
-    def _finish(self, connection: Connection, run: Future[Next]) -> None:
+    def _finish(self, connection: ClientConnection, run: Future[Next]) -> None:
         """Go on with what a thread leaves to be done."""
         exchange = connection.exchange
         assert exchange is not None
@@ -302,18 +302,18 @@ class EventLoop:
             self._body_memory.leave(connection)
         self._proceed(connection)
 
-    def _park(self, connection: Connection, exchange: Exchange) -> None:
+    def _park(self, connection: ClientConnection, exchange: Exchange) -> None:
         """Wait without a thread, until the application is to be called again."""
         assert exchange.parked is not None
         connection.phase, connection.events = Phase.PARKED, selectors.EVENT_READ
         exchange.parked.park(partial(self._threads.resume, connection))
 
-    def _look_at_parked(self, connection: Connection) -> None:
+    def _look_at_parked(self, connection: ClientConnection) -> None:
         """Read the next pipelined request. Raises `ClientGone` on a close, or if too much was sent."""
         if connection.receive() and (connection.ended or len(connection.received) > PIECE):
             raise ClientGone
 
-    def _await_body(self, connection: Connection, exchange: Exchange) -> None:
+    def _await_body(self, connection: ClientConnection, exchange: Exchange) -> None:
         """Receive what the application wants to read, if there is room for it."""
         self._body_memory.take(connection, exchange.body.size)
         while (one := self._body_memory.one_to_go(connection)) is not None:
@@ -329,7 +329,7 @@ class EventLoop:
 
     # It takes the answer
 
-    def _sent(self, connection: Connection) -> None:
+    def _sent(self, connection: ClientConnection) -> None:
         last = connection.exchange.next if connection.exchange else Next.CLOSE
         if last is Next.SEND:
             self._submit(connection)
@@ -344,14 +344,14 @@ class EventLoop:
         else:
             self._say_goodbye(connection)
 
-    def _say_goodbye(self, connection: Connection) -> None:
+    def _say_goodbye(self, connection: ClientConnection) -> None:
         connection.phase, connection.deadline = Phase.GOODBYE, time.monotonic() + LINGER
         try:
             connection.say_goodbye()
         except ClientGone:
             self._drop(connection)
 
-    def _refuse(self, connection: Connection, status: HTTPStatus, reason: str) -> None:
+    def _refuse(self, connection: ClientConnection, status: HTTPStatus, reason: str) -> None:
         """Answer what the application does not."""
         log.request_refused(status, reason)
         self._body_memory.leave(connection)
@@ -375,7 +375,7 @@ class EventLoop:
             else:
                 self._drop(connection)
 
-    def _deadline(self, connection: Connection) -> float:
+    def _deadline(self, connection: ClientConnection) -> float:
         if self._left is None:
             return connection.deadline
         answered = connection.phase in (Phase.ANSWER, Phase.PARKED)

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from agent.server.connection import Connection
+from agent.server.connection import ClientConnection
 
 END = b"\r\n\r\n"
 LARGEST = 64 * 1024
@@ -17,7 +17,7 @@ class TooLarge(Exception):
         self.status = status
 
 
-def take(connection: Connection, longest_line: int) -> bytes | None:
+def take(connection: ClientConnection, longest_line: int) -> bytes | None:
     """The head, removed from what was received; None while its end has not come. Raises `TooLarge`.
 
     No byte is searched twice, so that a head that comes byte by byte costs no more than another.
@@ -32,7 +32,7 @@ def take(connection: Connection, longest_line: int) -> bytes | None:
     return None if end < 0 else rest(connection, end + len(END))
 
 
-def rest(connection: Connection, size: int | None = None) -> bytes:
+def rest(connection: ClientConnection, size: int | None = None) -> bytes:
     """The first `size` bytes that were received, or all, removed."""
     taken = bytes(connection.received[:size])
     del connection.received[:size]

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import suppress
 from math import inf
 
-from agent.server.connection import Connection
+from agent.server.connection import ClientConnection
 
 
 class ResumeQueue:
@@ -21,14 +21,14 @@ class ResumeQueue:
     """Seconds between two of them at most."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Connection] = deque()
-        self._answered: Connection | None = None
+        self._waiting: deque[ClientConnection] = deque()
+        self._answered: ClientConnection | None = None
         self._began = 0.0
         self.open_at = inf
         """When the next one may be answered, by the monotonic clock; infinite while none waits or one is answered."""
         self._earliest = 0.0
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: ClientConnection) -> None:
         exchange = connection.exchange
         if exchange is not None and exchange.parked is not None and exchange.parked.first:
             self._waiting.appendleft(connection)
@@ -36,7 +36,7 @@ class ResumeQueue:
             self._waiting.append(connection)
         self._open()
 
-    def take(self, now: float) -> Connection | None:
+    def take(self, now: float) -> ClientConnection | None:
         """The next one to answer, if it is time."""
         if now < self.open_at:
             return None
@@ -44,7 +44,7 @@ class ResumeQueue:
         self._open()
         return self._answered
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: ClientConnection) -> None:
         """This connection was answered, or is gone."""
         if connection is self._answered:
             now = time.monotonic()

@@ -19,7 +19,7 @@ LONGEST_NUMBER = 20
 """Digits: one more than an id has."""
 
 
-class Status(NamedTuple):
+class ActionStatus(NamedTuple):
     """`version` grows with every change of state or payload; `not_before` is in microseconds since the epoch."""
 
     version: int
@@ -82,14 +82,14 @@ def by_id(store: Store, action_id: str) -> tuple[Action, int]:
     return from_row(rows[0]), rows[0]["version"]
 
 
-def status(store: Store, action_id: str) -> Status:
+def status(store: Store, action_id: str) -> ActionStatus:
     """What a waiting caller looks at, by either id and without the arguments. Raises `ActionNotFound`."""
     column = "seq" if _is_number(action_id) else "id"
     rows = store.read(f"{STATUS} WHERE {column} = ?", (_key(action_id),))
     if not rows:
         raise _not_found(action_id)
     version, state, kind, not_before, needs_approval, approved_by = rows[0]
-    return Status(version, State(state), kind, not_before, bool(needs_approval), approved_by)
+    return ActionStatus(version, State(state), kind, not_before, bool(needs_approval), approved_by)
 
 
 def started(store: Store, action: Action) -> int | None:

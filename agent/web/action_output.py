@@ -11,7 +11,7 @@ PIECE = 65536
 
 
 @dataclass(frozen=True)
-class Tail:
+class OutputTail:
     """`text` is harmless; `cut` where there is more before it. `size`: bytes of the whole output."""
 
     text: str
@@ -27,7 +27,7 @@ def end(output: Path, action_id: str) -> int:
         return 0
 
 
-def tail(output: Path, action_id: str, most: int) -> Tail | None:
+def tail(output: Path, action_id: str, most: int) -> OutputTail | None:
     """The last `most` bytes, whole lines; None where nothing was printed."""
     try:
         piece = transcript_reading.read(output / action_id, -most, most)
@@ -38,7 +38,7 @@ def tail(output: Path, action_id: str, most: int) -> Tail | None:
     text, cut = piece.text.decode(errors="replace"), piece.offset > 0
     if cut and "\n" in text[:-1]:
         text = text.partition("\n")[2]
-    return Tail(escaping.output(text), cut, piece.end)
+    return OutputTail(escaping.output(text), cut, piece.end)
 
 
 def whole(output: Path, action_id: str) -> Iterator[bytes]:

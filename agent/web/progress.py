@@ -10,7 +10,7 @@ MOST_STAGES = 20
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProgressView:
     """`done` are the stages before the present one. Sizes are in bytes; None: not known."""
 
     done: tuple[str, ...]
@@ -23,13 +23,13 @@ class Progress:
     seconds_left: float | None
 
 
-def of(found: Json) -> Progress:
+def of(found: Json) -> ProgressView:
     """From the progress of an item of the list, which kinds of the operator's own may have written too."""
     said: Mapping[str, Any] = found if isinstance(found, dict) else {}
     phases = said.get("phases")
     stage = _text(said.get("phase")) or _stage(said.get("stage"))
     done = [each for each in phases if isinstance(each, str) and each != stage] if isinstance(phases, list) else []
-    return Progress(
+    return ProgressView(
         tuple(done[-MOST_STAGES:]),
         stage,
         _text(said.get("detail")),

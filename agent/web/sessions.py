@@ -16,7 +16,7 @@ MOST, MOST_OF_A_TOKEN = 1000, 50
 
 
 @dataclass
-class Session:
+class WebSession:
     """`token` is the SHA-256 of the token that opened it. Times are those of `clock.monotonic`."""
 
     token: bytes
@@ -29,7 +29,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_hash: dict[bytes, Session] = {}
+        self._by_hash: dict[bytes, WebSession] = {}
 
     def open(self, token: bytes) -> str:
         """Begin a session; returns the value of its cookie, which is kept nowhere."""
@@ -41,7 +41,7 @@ class Sessions:
                 [each for each, session in self._by_hash.items() if session.token == token], MOST_OF_A_TOKEN
             )
             self._make_room(list(self._by_hash), MOST)
-            self._by_hash[_hash(value)] = Session(token, now, now)
+            self._by_hash[_hash(value)] = WebSession(token, now, now)
         return value
 
     def token(self, value: str) -> bytes | None:
@@ -69,7 +69,7 @@ class Sessions:
         self._by_hash = {each: session for each, session in self._by_hash.items() if not _has_ended(session, now)}
 
 
-def _has_ended(session: Session, now: float) -> bool:
+def _has_ended(session: WebSession, now: float) -> bool:
     return now - session.used > IDLE or now - session.opened > LONGEST
 
 

@@ -15,7 +15,7 @@ import pytest
 from agent.caches import folder as module
 from agent.caches.base import CacheFailed
 from agent.caches.folder import Folder
-from agent.config import Cache
+from agent.config import CacheSettings
 from agent.util.stop import Stop
 
 
@@ -23,7 +23,7 @@ def clear(path: Path, stop: Stop | None = None) -> tuple[dict[str, int], str | N
     """What all calls together have freed, and the problem of the last one."""
     freed: dict[str, int] = {}
     while True:
-        cleared = Folder(Cache(kind="folder", path=path)).clear(stop or Stop())
+        cleared = Folder(CacheSettings(kind="folder", path=path)).clear(stop or Stop())
         freed = {unit: freed.get(unit, 0) + count for unit, count in cleared.freed.items()}
         if not cleared.unfinished:
             return freed, cleared.problem
@@ -194,13 +194,13 @@ def busy(file: Path) -> Iterator[None]:
 def test_a_stop_leaves_the_rest(cache: Path) -> None:
     stop = Stop()
     stop.request("cancelled")
-    cleared = Folder(Cache(kind="folder", path=cache)).clear(stop)
+    cleared = Folder(CacheSettings(kind="folder", path=cache)).clear(stop)
     assert cleared.unfinished and cleared.freed["files"] == 0 and (cache / "1").exists()
 
 
 def test_a_large_one_takes_several_calls(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLICE", 0.0)
-    first = Folder(Cache(kind="folder", path=cache)).clear(Stop())
+    first = Folder(CacheSettings(kind="folder", path=cache)).clear(Stop())
     assert first.unfinished and 0 <= first.freed["files"] <= 1
     freed, problem = clear(cache)
     assert freed["files"] + first.freed["files"] == 5 and problem is None and list(cache.iterdir()) == []

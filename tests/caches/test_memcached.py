@@ -9,7 +9,7 @@ import pytest
 
 from agent.caches.base import CacheFailed
 from agent.caches.memcached import Memcached
-from agent.config import Cache
+from agent.config import CacheSettings
 from agent.util.stop import Stop
 from tests.servers.fixtures import temporary_directory
 from tests.servers.memcached import MemcachedServer
@@ -23,7 +23,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[MemcachedServer]:
 
 
 def cache_at(url: str) -> Memcached:
-    return Memcached(Cache(kind="memcached", url=url, timeout=5))
+    return Memcached(CacheSettings(kind="memcached", url=url, timeout=5))
 
 
 def test_its_items_are_gone_and_counted_once(server: MemcachedServer) -> None:
@@ -72,4 +72,4 @@ def test_one_that_is_down_is_told(server_dir: Path) -> None:
 
 def test_one_that_does_not_answer_is_told(silent: str) -> None:
     with pytest.raises(CacheFailed, match=r"memcached at unix://\S+ does not answer$"):
-        Memcached(Cache(kind="memcached", url=silent, timeout=0.2)).clear(Stop())
+        Memcached(CacheSettings(kind="memcached", url=silent, timeout=0.2)).clear(Stop())

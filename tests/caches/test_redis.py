@@ -1,4 +1,4 @@
-"""A real Redis, and a real Valkey, is flushed: the databases that are named and no other."""
+"""A real RedisCache, and a real Valkey, is flushed: the databases that are named and no other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent.caches.base import CacheFailed
-from agent.caches.redis import Redis
-from agent.config import Cache
+from agent.caches.redis import RedisCache
+from agent.config import CacheSettings
 from agent.util.stop import Stop
 from tests.servers.fixtures import temporary_directory
 from tests.servers.redis import MAKES, RedisServer, binary_of
@@ -43,9 +43,9 @@ def keys(server: RedisServer) -> list[int]:
 
 
 def clear(url: str, *databases: int, **options: Any) -> dict[str, int]:
-    cleared = Redis(Cache(kind="redis", url=url, databases=databases or (0,), **{"timeout": 5, **options})).clear(
-        Stop()
-    )
+    cleared = RedisCache(
+        CacheSettings(kind="redis", url=url, databases=databases or (0,), **{"timeout": 5, **options})
+    ).clear(Stop())
     assert cleared.problem is None and not cleared.unfinished
     return cleared.freed
 
@@ -76,7 +76,7 @@ def test_a_replica_refuses_in_its_own_words(server: RedisServer, server_dir: Pat
 
 
 def test_a_database_that_is_not_there_is_told_with_what_was_freed(server: RedisServer) -> None:
-    cleared = Redis(Cache(kind="redis", url=f"unix://{server.socket}", databases=(0, 99))).clear(Stop())
+    cleared = RedisCache(CacheSettings(kind="redis", url=f"unix://{server.socket}", databases=(0, 99))).clear(Stop())
     assert cleared.freed["keys"] == 10 and re.search("refuses: .*index is out of range", str(cleared.problem))
 
 
@@ -84,7 +84,7 @@ def test_the_password_is_read_anew_and_never_told(server_dir: Path) -> None:
     file = server_dir / "password"
     with RedisServer(server_dir / "redis", password=PASSWORD, appendonly=False) as server:
         server.cli("set", "k", "1")
-        cache = Redis(Cache(kind="redis", url=f"unix://{server.socket}", password_file=file))
+        cache = RedisCache(CacheSettings(kind="redis", url=f"unix://{server.socket}", password_file=file))
         for content, why in ((None, "No such file"), ("", "is empty"), ("wrong-staple", "invalid|WRONGPASS")):
             if content is not None:
                 file.write_text(content)

@@ -372,16 +372,16 @@ def test_a_stop_asks_the_receivers_before_it_waits_for_the_step_under_way(tmp_pa
 
 
 def test_receivers_begun_in_the_middle_of_a_stop_end_too(store: Store, receiver: Receiver) -> None:
-    made = callbacks.Callbacks(store, Settings(callbacks=Callbacks((receiver.url(),))))
+    made = callbacks.CallbackReceivers(store, Settings(callbacks=Callbacks((receiver.url(),))))
     made.stop()
     made.begin()
     made.end()
     assert not telling()
 
 
-def begun(store: Store, receiver: Receiver) -> callbacks.Callbacks:
+def begun(store: Store, receiver: Receiver) -> callbacks.CallbackReceivers:
     """The callbacks of a receiver that is being told of one end."""
-    made = callbacks.Callbacks(store, Settings(callbacks=Callbacks((receiver.url(),), timeout=30)))
+    made = callbacks.CallbackReceivers(store, Settings(callbacks=Callbacks((receiver.url(),), timeout=30)))
     made.begin()
     made.begin()
     schedule(store)

@@ -15,7 +15,7 @@ from agent import config, datastores
 from agent.cli.doctor import access, programs, servers, state, units
 from agent.cli.doctor.finding import Finding
 from agent.config import Settings
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 from agent.tools import polkit
 from tests.cli.calling import call
 from tests.kinds.configuring import toml
@@ -153,10 +153,10 @@ class Server:
 
     absent_facts = {"timeline": "Redis has none"}
 
-    def __init__(self, status: Status | ImportError) -> None:
+    def __init__(self, status: DatastoreStatus | ImportError) -> None:
         self._status = status
 
-    def status(self) -> Status:
+    def status(self) -> DatastoreStatus:
         if isinstance(self._status, ImportError):
             raise self._status
         return self._status
@@ -166,7 +166,7 @@ class Server:
     ("status", "fault"),
     [
         (
-            Status(True, role="primary", unknown={"lag": "NOPERM", "timeline": "none"}),
+            DatastoreStatus(True, role="primary", unknown={"lag": "NOPERM", "timeline": "none"}),
             "lag is not known: NOPERM: see docs/redis.rst for the rights of the agent",
         ),
         (
@@ -176,7 +176,7 @@ class Server:
     ],
 )
 def test_a_datastore_that_does_not_say_all(
-    monkeypatch: pytest.MonkeyPatch, status: Status | ImportError, fault: str
+    monkeypatch: pytest.MonkeyPatch, status: DatastoreStatus | ImportError, fault: str
 ) -> None:
     monkeypatch.setattr(datastores, "of", lambda settings: Server(status))
     assert faults(servers.datastore, {**REDIS}) == [fault]

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent import config, supervisors
 from agent.datastores.base import Datastore
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.resync_report import Report
 from agent.plan import Plan
@@ -85,7 +85,7 @@ def resync(
     primary: PostgresServer,
     request: ResyncRequest = FORCED,
     *,
-    progress: Progress | None = None,
+    progress: ResyncProgress | None = None,
     **options: Any,
 ) -> tuple[Any, list[str]]:
     """A resync in this process; its result and phases."""
@@ -104,7 +104,7 @@ def resync_killed(phase: str, server: PostgresServer, primary: PostgresServer, r
 
     if (child := os.fork()) == 0:
         try:
-            resync(server, primary, request, progress=Progress(report))
+            resync(server, primary, request, progress=ResyncProgress(report))
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)

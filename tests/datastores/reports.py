@@ -1,19 +1,19 @@
 """What a resync reports of its progress, as a test sees it."""
 
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.resync_report import Report
 
 
-def into(phases: list[str]) -> Progress:
+def into(phases: list[str]) -> ResyncProgress:
     """Append each phase that is reported, with its detail."""
 
     def report(report: Report) -> None:
         detail = (report.progress or {}).get("detail")
         phases.append(f"{report.phase}: {detail}" if detail else report.phase)
 
-    return Progress(report)
+    return ResyncProgress(report)
 
 
-def nowhere() -> Progress:
+def nowhere() -> ResyncProgress:
     """Reports that no test reads."""
-    return Progress(lambda report: None)
+    return ResyncProgress(lambda report: None)

@@ -11,7 +11,7 @@ import pytest
 
 from agent.datastores.base import DatastoreRefused
 from agent.datastores.mongodb import files, sync
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import RESYNC
 from agent.datastores.resync_report import Report
 from agent.datastores.termination import Terminated
@@ -238,7 +238,7 @@ def test_mongodb_catches_up_by_itself_where_it_can(group: Group, here: Member) -
         phases.append(report.phase)
         here.receives = True
 
-    result = store_of(here).resync(None, Progress(report), RESYNC)
+    result = store_of(here).resync(None, ResyncProgress(report), RESYNC)
     assert result["method"] == "follow" and phases == ["catching up"]
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from agent import config, supervisors
 from agent.datastores.base import DatastoreError
-from agent.datastores.mysql.data_directory import Place
-from agent.datastores.progress import Progress
+from agent.datastores.mysql.data_directory import DataDirectory
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.termination import Terminated
 from agent.supervisors.base import Supervisor
@@ -131,7 +131,7 @@ def test_copy_with_more_than_the_old_data_is_kept_after_its_job_was_killed(
     primary, replica = pair
     driver, service = store(replica, **primary_options(primary, tmp_path)), service_of(replica)
     killed_before_the_old_data_goes(driver, service, monkeypatch)
-    place = Place(replica.data)
+    place = DataDirectory(replica.data)
     assert place.is_exchanged(), "the job died after the proof and before the removal of the old data"
     if promoted:
         by_hand = "SET GLOBAL super_read_only = 0; " if isinstance(replica, MAKES["mysql"]) else ""
@@ -156,7 +156,7 @@ def killed_before_the_old_data_goes(driver: Any, service: Supervisor, monkeypatc
     """Resync by a copy in a process of its own that dies when the copy is proved."""
     if (child := os.fork()) == 0:
         try:
-            monkeypatch.setattr(Place, "let_go", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            monkeypatch.setattr(DataDirectory, "let_go", lambda _: os.kill(os.getpid(), signal.SIGKILL))
             resync(driver, service, lambda _: None, COPY)
         finally:
             os._exit(1)
@@ -230,7 +230,7 @@ def attempt(pair: Pair, directory: Path, fault: str, phase: str, request: Resync
 
 
 def resync(driver: Any, service: Supervisor, report: Callable[[dict[str, Any]], None], request: ResyncRequest) -> None:
-    driver.resync(service, Progress(lambda each: report(each.state())), request)
+    driver.resync(service, ResyncProgress(lambda each: report(each.state())), request)
 
 
 def once(phase: str, act: Callable[[], Any]) -> Callable[[dict[str, Any]], None]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import DatastoreError
-from agent.datastores.mysql.data_directory import MARK, Place
+from agent.datastores.mysql.data_directory import MARK, DataDirectory
 
 
 class Killed(BaseException):
@@ -18,9 +18,9 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> DataDirectory:
     """The old data in its place, its successor beside."""
-    place = Place(tmp_path / "data")
+    place = DataDirectory(tmp_path / "data")
     place.data.mkdir()
     (place.data / "old").touch()
     place.prepare()
@@ -44,14 +44,14 @@ def killed_after(renames: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[]
         act()
 
 
-def contents(place: Place) -> list[str]:
+def contents(place: DataDirectory) -> list[str]:
     return sorted(each.name for each in place.data.iterdir() if each.name != MARK)
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_killed_within_the_exchange(renames: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_within_the_exchange(renames: int, place: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     killed_after(renames, monkeypatch, place.exchange)
-    again = Place(place.data)
+    again = DataDirectory(place.data)
     assert again.is_exchanged() is bool(renames)
     if renames:
         assert not again.data.exists()
@@ -60,25 +60,27 @@ def test_killed_within_the_exchange(renames: int, place: Place, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_killed_while_the_old_data_is_put_back(renames: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_the_old_data_is_put_back(
+    renames: int, place: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.exchange()
     assert contents(place) == ["new"]
     killed_after(renames, monkeypatch, place.put_back)
-    again = Place(place.data)
+    again = DataDirectory(place.data)
     assert again.is_exchanged()
     again.put_back()
     assert contents(again) == ["old"] and not again.work.exists()
 
 
-def test_killed_while_the_proved_old_data_goes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_the_proved_old_data_goes(place: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     place.exchange()
     killed_after(0, monkeypatch, place.let_go)
-    assert Place(place.data).is_exchanged()
+    assert DataDirectory(place.data).is_exchanged()
     place.let_go()
     assert not place.is_exchanged() and contents(place) == ["new"] and not place.work.exists()
 
 
-def test_directory_that_people_put_in_the_place_of_the_data_is_not_removed(place: Place) -> None:
+def test_directory_that_people_put_in_the_place_of_the_data_is_not_removed(place: DataDirectory) -> None:
     place.exchange()
     place.data.rename(place.data.with_name("aside"))
     place.data.mkdir()
@@ -91,13 +93,13 @@ def test_directory_that_people_put_in_the_place_of_the_data_is_not_removed(place
     assert contents(place) == ["restored"] and not place.work.exists()
 
 
-def test_successor_that_is_proved_keeps_no_mark(place: Place) -> None:
+def test_successor_that_is_proved_keeps_no_mark(place: DataDirectory) -> None:
     place.exchange()
     place.let_go()
     assert contents(place) == ["new"] and not place.work.exists() and not (place.data / MARK).exists()
 
 
-def test_fifty_killed_copies_leave_the_bytes_of_one(place: Place) -> None:
+def test_fifty_killed_copies_leave_the_bytes_of_one(place: DataDirectory) -> None:
     size = 50_000
     for _ in range(50):
         place.prepare()

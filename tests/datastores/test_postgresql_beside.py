@@ -11,7 +11,7 @@ import pytest
 
 from agent.datastores.base import DatastoreRefused
 from agent.datastores.postgresql import new_data_directory
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import PromoteRequest, ResyncRequest
 from agent.plan import Would
 from agent.util.stop import Stop
@@ -62,7 +62,7 @@ def test_copy_says_how_far_it_is(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
     primary, replica = pair
     monkeypatch.setattr(new_data_directory, "MEASURE_EVERY", 0.01)
     states: list[dict[str, Any]] = []
-    resync(replica, primary, COPY, progress=Progress(lambda report: states.append(report.state())))
+    resync(replica, primary, COPY, progress=ResyncProgress(lambda report: states.append(report.state())))
     measured = [each["progress"] for each in states if each["phase"] == "pg_basebackup" and "progress" in each]
     assert measured and measured[-1]["bytes_done"] > 0 and measured[-1]["bytes_total"] > 1_000_000, states
     replica.await_streaming()

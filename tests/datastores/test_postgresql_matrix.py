@@ -11,7 +11,7 @@ import pytest
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.postgresql import service as postgresql_service
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.resync_report import Report
 from agent.datastores.termination import Terminated
@@ -144,7 +144,7 @@ def _faulty(cell: Cell, server: PostgresServer, primary: PostgresServer, request
         return str(datastore.recover(service))
     fault = _Fault(cell, primary, place)
     try:
-        resync(server, primary, request, progress=Progress(fault.report))
+        resync(server, primary, request, progress=ResyncProgress(fault.report))
     except (DatastoreError, SupervisorFailed, OSError) as error:
         return str(error)
     finally:

@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 
-from agent.datastores.postgresql.ping import Answer, ping
+from agent.datastores.postgresql.ping import PingAnswer, ping
 from tests.servers.process import free_port
 
 
@@ -26,20 +26,20 @@ def test_a_server_that_does_not_answer_keeps_no_other_thread_waiting() -> None:
         answer = ping({"host": "127.0.0.1", "port": listener.getsockname()[1]}, 0.5)
         over.set()
         heart.join()
-    assert answer is Answer.SILENT and beats[0] > 2
+    assert answer is PingAnswer.SILENT and beats[0] > 2
 
 
 def test_a_server_that_starts_is_told_from_one_that_refuses_the_login() -> None:
     refused = b"SFATAL\0C28000\0Mno entry\0\0"
     starting = b"SFATAL\0C57P03\0Mstarting up\0\0"
-    for body, expected in ((refused, Answer.ACCEPTS), (starting, Answer.REJECTS)):
+    for body, expected in ((refused, PingAnswer.ACCEPTS), (starting, PingAnswer.REJECTS)):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = threading.Thread(target=_answer, args=(listener, body))
             server.start()
             assert ping({"host": "127.0.0.1", "port": listener.getsockname()[1]}, 5) is expected
             server.join()
-    assert ping({"host": "127.0.0.1", "port": free_port()}, 5) is Answer.NOT_LISTENING
-    assert ping({"host": "/nowhere"}, 5) is Answer.NOT_LISTENING
+    assert ping({"host": "127.0.0.1", "port": free_port()}, 5) is PingAnswer.NOT_LISTENING
+    assert ping({"host": "/nowhere"}, 5) is PingAnswer.NOT_LISTENING
 
 
 def _answer(listener: socket.socket, body: bytes) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from agent.datastores.redis.history import SharedHistory, bytes_ahead, can_continue, kinship
-from agent.datastores.redis.state import State, parse
+from agent.datastores.redis.state import RedisState, parse
 
 NONE = 0
 """What the driver makes of forty zeros."""
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 
 
-def server(replid: Any, offset: int, replid2: Any = NONE, fork: int = -1, **more: Any) -> State:
+def server(replid: Any, offset: int, replid2: Any = NONE, fork: int = -1, **more: Any) -> RedisState:
     """A primary at this offset; `fork` is the first offset after the second id ended."""
     backlog = more.pop("backlog", (1, offset))
     info: dict[str, Any] = {
@@ -35,7 +35,7 @@ def server(replid: Any, offset: int, replid2: Any = NONE, fork: int = -1, **more
     return parse(info | more)
 
 
-def replica(replid: Any, offset: int, **more: Any) -> State:
+def replica(replid: Any, offset: int, **more: Any) -> RedisState:
     link = {"master_link_status": "up", "master_sync_in_progress": 0, "master_host": "10.0.0.1", "master_port": 6379}
     part: dict[str, Any] = {"role": "slave", "slave_repl_offset": offset, "slave_read_only": 1}
     return server(replid, offset, **part | link | more)
@@ -59,7 +59,7 @@ def replica(replid: Any, offset: int, **more: Any) -> State:
         (replica(A, 100, slave_read_only=0), server(A, 100), None),
     ],
 )
-def test_bytes_ahead_counts_what_the_other_lacks(here: State, there: State, ahead: int | None) -> None:
+def test_bytes_ahead_counts_what_the_other_lacks(here: RedisState, there: RedisState, ahead: int | None) -> None:
     assert bytes_ahead(here, there) == ahead
 
 
@@ -76,7 +76,7 @@ def test_bytes_ahead_counts_what_the_other_lacks(here: State, there: State, ahea
     ],
 )
 def test_kinship_needs_proof_in_both_directions(
-    here: State, there: State, others: list[State], expected: SharedHistory
+    here: RedisState, there: RedisState, others: list[RedisState], expected: SharedHistory
 ) -> None:
     assert kinship(here, there, others) is expected
 
@@ -95,5 +95,5 @@ def test_kinship_needs_proof_in_both_directions(
         (replica(A, 50), server(A, 100, backlog=None), False),
     ],
 )
-def test_can_continue_is_what_psync_would_answer(here: State, there: State, expected: bool) -> None:
+def test_can_continue_is_what_psync_would_answer(here: RedisState, there: RedisState, expected: bool) -> None:
     assert can_continue(here, there) is expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.datastores.base import Datastore, DatastoreError, DatastoreRefused, DatastoreUnreachable, Role
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Would
 from agent.supervisors.commands import Commands
@@ -309,7 +309,7 @@ def test_how_far_a_copy_is_can_be_watched(primary: RedisServer, third: RedisServ
     third.cli("config", "set", "loading-process-events-interval-bytes", "1024")
     third.cli("config", "set", "key-load-delay", "1000")  # microseconds
     states: list[dict[str, object]] = []
-    store_of(third, primary).resync(None, Progress(lambda report: states.append(report.state())))
+    store_of(third, primary).resync(None, ResyncProgress(lambda report: states.append(report.state())))
     measured = [each["progress"] for each in states if each["phase"] == "loading its data" and "progress" in each]
     done = [each["bytes_done"] for each in measured]  # type: ignore[index]
     assert done == sorted(done) and len(set(done)) > 2, states

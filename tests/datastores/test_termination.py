@@ -8,7 +8,7 @@ import pytest
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.mysql.address import Address
-from agent.datastores.mysql.swap import Switch
+from agent.datastores.mysql.swap import DirectorySwap
 from agent.datastores.postgresql.resync import Resync
 from agent.datastores.termination import Terminated, complete
 
@@ -36,7 +36,7 @@ def fails(*_: object) -> None:
 
 
 def test_mysql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    switch = Switch(Address("root", socket=str(tmp_path)), None, None, 1.0)  # type: ignore[arg-type]
+    switch = DirectorySwap(Address("root", socket=str(tmp_path)), None, None, 1.0)  # type: ignore[arg-type]
     monkeypatch.setattr(switch, "_exchange", fails)
     monkeypatch.setattr(switch, "back", interrupted_once(lambda: "the old data is in its place"))
     with pytest.raises(DatastoreError, match=r"the primary died; the old data is in its place"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from agent.config import Application
-from agent.deployments.progress import Progress, beginning
+from agent.deployments.progress import DeployProgress, beginning
 from tests.kinds.configuring import settings
 
 SHOP = {"path": "/srv/shop", "repository": "/srv/shop.git", "services": ["web.service"], "before": [["make"]]}
@@ -18,7 +18,7 @@ def shop() -> Application:
 def test_a_payload_is_read_as_it_was_written() -> None:
     begun = beginning("shop", shop(), "main", "rolling")
     progress = begun.then("checkout", git_hash="a" * 40, release="releases/1", units={"web.service": None})
-    assert Progress.of(json.loads(json.dumps(progress.payload()))).payload() == json.loads(
+    assert DeployProgress.of(json.loads(json.dumps(progress.payload()))).payload() == json.loads(
         json.dumps(progress.payload())
     )
     assert (progress.phase, progress.phases, begun.phases) == ("checkout", ["fetch"], [])
@@ -31,6 +31,8 @@ def test_what_is_known_from_a_later_phase_on_is_absent_before_it() -> None:
 
 
 def test_an_older_agent_s_payload_lacks_what_that_agent_did_not_know() -> None:
-    progress = Progress.of({"application": "shop", "phase": "before", "command": 1, "git_ref": "main", "newer": 1})
+    progress = DeployProgress.of(
+        {"application": "shop", "phase": "before", "command": 1, "git_ref": "main", "newer": 1}
+    )
     assert (progress.path, progress.plan, progress.killed, progress.of_ref) == (None, {}, 0, None)
     assert "path" not in progress.payload() and "newer" not in progress.payload()

@@ -16,7 +16,7 @@ import pytest
 from agent import config
 from agent.deployments import phases
 from agent.deployments.deployment import Deployment
-from agent.deployments.progress import Progress
+from agent.deployments.progress import DeployProgress
 from agent.errors import ActionNotAvailable
 from agent.kinds.base import Done, Failed, Running, StepResult
 from agent.kinds.base.registry import discover
@@ -407,7 +407,7 @@ def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
     shop.deployed()
     shop.origin.commit({"version": "two"})
 
-    def mistaken(deploying: Deployment) -> Progress:
+    def mistaken(deploying: Deployment) -> DeployProgress:
         assert shop.current == "two"
         raise IndexError("out of range")
 

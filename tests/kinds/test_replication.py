@@ -13,7 +13,7 @@ import pytest
 from agent.config import Settings, parse
 from agent.datastores import resync_job, resync_report
 from agent.datastores.base import Datastore, DatastoreDown, Role
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.resync_report import Report
 from agent.errors import ActionNotAvailable
@@ -120,7 +120,7 @@ def test_a_primary_is_not_rebuilt_without_force_whatever_a_resync_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, begins: bool
 ) -> None:
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
-    kind = resync_kind.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
+    kind = resync_kind.ResyncSlaveDb(settings(tmp_path, datastore=datastore, service=SERVICE))
     monkeypatch.setattr(kind, "datastore", server)
     assert isinstance(kind.step(step_of(kind)), Running if begins else Failed)
     assert isinstance(kind.step(step_of(kind, args={"force": True})), Running)
@@ -138,7 +138,7 @@ def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
-    kind = resync_kind.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
+    kind = resync_kind.ResyncSlaveDb(settings(tmp_path, datastore=datastore, service=SERVICE))
     server = Server(None, dirty=True)
     monkeypatch.setattr(server, "is_up", lambda: True)
     monkeypatch.setattr(kind, "datastore", server)
@@ -159,7 +159,7 @@ def test_however_long_a_resync_takes_its_history_is_short(
 ) -> None:
     reported = reported_by_the_job(words, tmp_path, monkeypatch)
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
-    kind = resync_kind.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
+    kind = resync_kind.ResyncSlaveDb(settings(tmp_path, datastore=datastore, service=SERVICE))
     jobs = Seen(reported, tmp_path / "report")
     monkeypatch.setattr(kind, "_jobs", lambda: jobs)
     outcomes = steps(kind, len(reported))
@@ -173,7 +173,7 @@ def reported_by_the_job(words: list[str], tmp_path: Path, monkeypatch: pytest.Mo
     """The reports that the job writes of a datastore that says all this of its resync."""
     reports: list[Report] = []
 
-    def rebuild(service: object, progress: Progress, request: ResyncRequest) -> Json:
+    def rebuild(service: object, progress: ResyncProgress, request: ResyncRequest) -> Json:
         for word in words:
             progress(word)
         return {"rebuilt": True}
@@ -238,7 +238,7 @@ print(json.dumps({"result": {"method": "copy"}}))
 """
 
 
-def kind_with_job(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> resync_kind.Resync:
+def kind_with_job(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> resync_kind.ResyncSlaveDb:
     """The kind, with a job of the test's own."""
     folder = tmp_path / "agent" / "datastores"
     folder.mkdir(parents=True)
@@ -248,7 +248,7 @@ def kind_with_job(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(resync_kind, "_environment", lambda: {"PYTHONPATH": str(tmp_path)})
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
-    kind = resync_kind.Resync(settings(tmp_path, datastore=datastore, service=SERVICE))
+    kind = resync_kind.ResyncSlaveDb(settings(tmp_path, datastore=datastore, service=SERVICE))
     monkeypatch.setattr(kind, "datastore", Replica())
     return kind
 

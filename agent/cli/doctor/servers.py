@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from agent import datastores
 from agent.cli.doctor.finding import Finding
-from agent.config import Cache, Datastore as DatastoreSettings, Settings
+from agent.config import CacheSettings, DatastoreSettings, Settings
 from agent.datastores.base import DriverMissing
 from agent.errors import ConfigError
 
@@ -62,7 +62,7 @@ def caches(settings: Settings) -> Iterator[Finding]:
             yield _cache(f"caches.{name}", cache)
 
 
-def _cache(subject: str, cache: Cache) -> Finding:
+def _cache(subject: str, cache: CacheSettings) -> Finding:
     if cache.kind == "redis":
         wanted = DatastoreSettings(
             kind="redis", url=cache.url or "", password_file=cache.password_file, timeout=LONGEST

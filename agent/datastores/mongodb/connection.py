@@ -28,7 +28,7 @@ class MongoRefused(DatastoreRefused):
         self.code = code
 
 
-class AnswerLost(DatastoreUnreachable):
+class MongoAnswerLost(DatastoreUnreachable):
     """The request may have reached the server but had no answer: it may still take effect."""
 
 
@@ -47,7 +47,7 @@ class ConnectionOptions:
         return self._ask(self._anonymous_url(), {}, "hello", 1, "admin", {})
 
     def command(self, name: str, value: Any = 1, /, *, database: str = "admin", **more: Any) -> Answer:
-        """The answer to one command. Raises `MongoRefused`, `AnswerLost` and other `DatastoreError`s."""
+        """The answer to one command. Raises `MongoRefused`, `MongoAnswerLost` and other `DatastoreError`s."""
         password = self.password()
         secret = {} if password is None else {"password": password}
         try:
@@ -84,7 +84,7 @@ class ConnectionOptions:
         except errors.ServerSelectionTimeoutError as error:
             raise DatastoreUnreachable(f"MongoDB at {self.address} does not answer: {_cause(error)}") from error
         except errors.ConnectionFailure as error:
-            raise AnswerLost(f"MongoDB at {self.address} does not answer: {_cause(error)}") from error
+            raise MongoAnswerLost(f"MongoDB at {self.address} does not answer: {_cause(error)}") from error
         except (errors.PyMongoError, BSONError, UnicodeError) as error:
             raise DatastoreRefused(f"MongoDB at {self.address} cannot be asked for this: {error}") from error
 

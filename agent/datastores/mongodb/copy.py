@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreRefused
 from agent.datastores.mongodb import files
-from agent.datastores.mongodb.member import State
+from agent.datastores.mongodb.member import MemberState
 from agent.datastores.mongodb.primary import Primary
-from agent.datastores.mongodb.refusal import Refused
+from agent.datastores.refusal import PlanRefused
 
 if TYPE_CHECKING:
     from agent.datastores.mongodb.server import MongoDB
@@ -30,9 +30,9 @@ class Copy:
 
 
 def prepare(
-    here: MongoDB, service: Supervisor | None, state: State | None, primary: Primary, me: str, *, force: bool
+    here: MongoDB, service: Supervisor | None, state: MemberState | None, primary: Primary, me: str, *, force: bool
 ) -> Copy:
-    """Check the requirements. Raises `Refused` and `DatastoreError`. `state` is None if this server does not start."""
+    """Check the requirements. Raises `PlanRefused`, `DatastoreError`. `state`: None if this server does not start."""
     if service is None:
         raise DatastoreRefused("set [service]: MongoDB is stopped and started for a resync")
     directory = directory_of(here)
@@ -65,7 +65,7 @@ def directory_of(here: MongoDB) -> Path:
 def _check_source(primary: Primary, me: str) -> None:
     """Check that a source exists. The primary is one, unless it is unreachable now."""
     if not any(each.has_data for each in primary.state.members if each.address != me):
-        raise Refused("no other member of the set has the data and can be reached", "repair another member first")
+        raise PlanRefused("no other member of the set has the data and can be reached", "repair another member first")
 
 
 def _check_majority(primary: Primary, me: str) -> None:
@@ -77,7 +77,7 @@ def _check_majority(primary: Primary, me: str) -> None:
     votes = sum(each.votes for each in there.members if each.reachable and each.address != me)
     if votes < there.majority:
         total = sum(each.votes for each in there.members)
-        raise Refused(
+        raise PlanRefused(
             f"without this member {votes} of the {total} votes of the set {there.set_name} can be had, "
             f"and {there.majority} are needed: the primary would step down",
             "start another member first; force stops this member anyway",
@@ -90,7 +90,7 @@ def _check_version(here: MongoDB, primary: MongoDB) -> None:
     wanted = str(answer.get("featureCompatibilityVersion", {}).get("version", ""))
     version = str(here.command("buildInfo").get("version", ""))
     if wanted and version and _numbers(version)[:2] < _numbers(wanted)[:2]:
-        raise Refused(
+        raise PlanRefused(
             f"this server is MongoDB {version}, and the set has the feature compatibility version {wanted}",
             f"install MongoDB {wanted} or later here",
         )
@@ -108,12 +108,12 @@ def _with_room(directory: Path, primary: MongoDB, *, force: bool) -> Copy:
     if free >= needed:
         return Copy(directory, needed, free, old, keep_old=True)
     if free + old < needed:
-        raise Refused(
+        raise PlanRefused(
             f"the copy needs {needed} bytes in {directory}, and {free + old} are free without the old data",
             "free the space",
         )
     if not force:
-        raise Refused(
+        raise PlanRefused(
             f"the disk does not hold the copy beside the old data: {needed} bytes are needed in {directory}, "
             f"{free} are free",
             "free the space; force deletes the old data first; it cannot be restored",

@@ -28,9 +28,9 @@ from agent.datastores.mongodb.decide import decide
 from agent.datastores.mongodb.resync import Resync
 from agent.datastores.mongodb.server import MongoDB
 from agent.datastores.mongodb.start import plan_start
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 from agent.models import Json
 from agent.plan import Plan
 from agent.util.poll import poll
@@ -124,7 +124,7 @@ class MongoDBDatastore(MongoDB):
     def role(self) -> Role:
         return replication.role(self)
 
-    def status(self) -> Status:
+    def status(self) -> DatastoreStatus:
         return mongodb_status.status(self)
 
     def plan_promote(self, request: PromoteRequest) -> Plan:
@@ -150,7 +150,7 @@ class MongoDBDatastore(MongoDB):
             )
         return decide(self, service, request).plan
 
-    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+    def resync(self, service: Supervisor | None, progress: ResyncProgress, request: ResyncRequest = RESYNC) -> Json:
         return Resync(self, service, progress, Stop()).run(request)
 
     def recover(self, service: Supervisor | None) -> str | None:
@@ -161,7 +161,7 @@ class MongoDBDatastore(MongoDB):
 
     def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
         """A member follows the elected primary of its set: this method lets it catch up or join the set again."""
-        return Resync(self, service, Progress(lambda state: None), stop).run(
+        return Resync(self, service, ResyncProgress(lambda state: None), stop).run(
             ResyncRequest(primary=primary, mode="follow")
         )
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreError, OutcomeUnknown
-from agent.datastores.mongodb.connection import Answer, AnswerLost
+from agent.datastores.mongodb.connection import Answer, MongoAnswerLost
 
 if TYPE_CHECKING:
     from agent.datastores.mongodb.server import MongoDB
@@ -27,7 +27,7 @@ def change(here: MongoDB, done: Callable[[], bool], what: str, name: str, value:
     concern = {"w": "majority", "wtimeout": limit}
     try:
         answer = here.command(name, value, comment=mark, writeConcern=concern, **more)
-    except AnswerLost as error:
+    except MongoAnswerLost as error:
         return _after(here, done, what, mark, error)
     if (held := answer.get("writeConcernError")) is not None:
         raise OutcomeUnknown(
@@ -38,7 +38,7 @@ def change(here: MongoDB, done: Callable[[], bool], what: str, name: str, value:
     return answer
 
 
-def _after(here: MongoDB, done: Callable[[], bool], what: str, mark: str, error: AnswerLost) -> Answer:
+def _after(here: MongoDB, done: Callable[[], bool], what: str, mark: str, error: MongoAnswerLost) -> Answer:
     """End the request at the server, then check whether it took effect."""
     waits_for = _end(here, mark)
     with suppress(DatastoreError):

@@ -16,10 +16,10 @@ from agent.datastores.mongodb import (
     unreplicated,
 )
 from agent.datastores.mongodb.copy import Copy
-from agent.datastores.mongodb.member import State, look
+from agent.datastores.mongodb.member import MemberState, look
 from agent.datastores.mongodb.primary import Primary
-from agent.datastores.mongodb.refusal import Refused
 from agent.datastores.mongodb.unreplicated import Loss
+from agent.datastores.refusal import PlanRefused
 from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Discard, Needs, Plan, Would
 
@@ -54,7 +54,7 @@ def decide(here: MongoDB, service: Supervisor | None, request: ResyncRequest) ->
         if state.part == "removed":
             return _of_removed(here, service, state, request)
         return _of_member(here, service, state, request)
-    except Refused as unfit:
+    except PlanRefused as unfit:
         return Decision(unfit.plan)
 
 
@@ -65,31 +65,31 @@ def accepted(decision: Decision) -> Decision:
 
 
 def check_request(request: ResyncRequest) -> None:
-    """Raises `Refused` for a mode that MongoDB does not support."""
+    """Raises `PlanRefused` for a mode that MongoDB does not support."""
     if request.mode == "rewind":
-        raise Refused("MongoDB rewinds a member by itself when it has to", "use the mode auto, follow or copy")
+        raise PlanRefused("MongoDB rewinds a member by itself when it has to", "use the mode auto, follow or copy")
 
 
-def _check_part(state: State) -> None:
+def _check_part(state: MemberState) -> None:
     if state.part == "alone":
-        raise Refused(
+        raise PlanRefused(
             "this server is a member of no replica set", "start it with replication.replSetName and add it to a set"
         )
     if state.part == "new":
-        raise Refused(
+        raise PlanRefused(
             "this server has no configuration of a replica set yet", "add it to its set on the primary, by rs.add()"
         )
     if state.state == "PRIMARY":
         reason = f"this server is the primary of the set {state.set_name}"
-        raise Refused(reason, "hand over first, with replication.demote; force does not lift this")
+        raise PlanRefused(reason, "hand over first, with replication.demote; force does not lift this")
     if state.state == "ARBITER":
-        raise Refused("this server is an arbiter and has no data", "resync a member with data")
+        raise PlanRefused("this server is an arbiter and has no data", "resync a member with data")
 
 
-def _of_member(here: MongoDB, service: Supervisor | None, state: State, request: ResyncRequest) -> Decision:
+def _of_member(here: MongoDB, service: Supervisor | None, state: MemberState, request: ResyncRequest) -> Decision:
     primary = mongodb_primary.find(here, state, request)
     if primary.foreign:
-        raise Refused(
+        raise PlanRefused(
             f"this server is a member of the set {state.set_name}, and {primary.address} leads another set",
             "remove this server from its set first, with disable_replication_slave_db",
         )
@@ -107,7 +107,7 @@ def _of_member(here: MongoDB, service: Supervisor | None, state: State, request:
     return _copied(here, service, state, primary, me, loss, request, facts)
 
 
-def _of_removed(here: MongoDB, service: Supervisor | None, state: State, request: ResyncRequest) -> Decision:
+def _of_removed(here: MongoDB, service: Supervisor | None, state: MemberState, request: ResyncRequest) -> Decision:
     """The decision for a removed member: it catches up after the primary has added it, if the oplog reaches back."""
     primary = mongodb_primary.find(here, state, request)
     facts = _facts(state, primary)
@@ -118,7 +118,7 @@ def _of_removed(here: MongoDB, service: Supervisor | None, state: State, request
         return _copied(here, service, state, primary, listed, loss, request, facts)
     me = membership.kept_address(here.data_directory()) or address.own_address(here, primary.state.config)
     if me is None:
-        raise Refused(
+        raise PlanRefused(
             "the address that this server had in its set is not known",
             f"add it on the primary {primary.address}, by rs.add(), and run this action again",
         )
@@ -137,16 +137,16 @@ def of_silent(here: MongoDB, service: Supervisor | None, request: ResyncRequest)
         lost = "MongoDB does not start, so its data cannot be inspected"
         loss = Loss(lost, (_everything(here),))
         return _copied(here, service, None, primary, me, loss, request, {"primary": primary.address})
-    except Refused as unfit:
+    except PlanRefused as unfit:
         return Decision(unfit.plan)
 
 
-def _receives(state: State, primary: Primary) -> bool:
+def _receives(state: MemberState, primary: Primary) -> bool:
     """Whether the member receives, or has everything that the primary has; a delay or pause counts as in sync."""
     return state.source is not None or (state.optime is not None and state.optime == primary.state.optime)
 
 
-def _in_step(here: MongoDB, state: State, primary: Primary, facts: dict[str, Any]) -> Decision:
+def _in_step(here: MongoDB, state: MemberState, primary: Primary, facts: dict[str, Any]) -> Decision:
     unchanged = plan.nothing(
         f"this server follows its set {state.set_name} and is in step",
         facts=facts | {"method": "none"},
@@ -182,7 +182,7 @@ def _gentle(
         return Decision(done, "follow", primary, me, join)
     facts = facts | {"parted_at": str(loss.parted_at)}
     if not request.force:
-        raise Refused(
+        raise PlanRefused(
             loss.lost, "force discards these writes: MongoDB sets them aside in its directory `rollback`", **facts
         )
     rewound = Plan(
@@ -199,7 +199,7 @@ def _gentle(
 def _copied(
     here: MongoDB,
     service: Supervisor | None,
-    state: State | None,
+    state: MemberState | None,
     primary: Primary,
     me: str,
     loss: Loss,
@@ -210,11 +210,11 @@ def _copied(
 ) -> Decision:
     why = _why(loss, request)
     if request.mode == "follow":
-        raise Refused(f"only a copy is possible: {why}", "use resync_slave_db with the mode auto or copy")
+        raise PlanRefused(f"only a copy is possible: {why}", "use resync_slave_db with the mode auto or copy")
     local = Loss(None) if state is None else unreplicated.of_local(here)
     lost = "; ".join(filter(None, (loss.lost, local.lost)))
     if lost and not (request.force or (primary.foreign and request.adopt)):
-        raise Refused(lost, "force discards this", **facts)
+        raise PlanRefused(lost, "force discards this", **facts)
     copy = mongodb_copy.prepare(here, service, state, primary, me, force=request.force)
     keeping = f"move the data in {copy.directory} aside" if copy.keep_old else f"delete the data in {copy.directory}"
     warnings = [] if copy.keep_old else ["the deleted data cannot be restored"]
@@ -248,7 +248,7 @@ def _everything(here: MongoDB) -> Discard:
     return Discard("the data of this server", amount, "bytes")
 
 
-def _warnings(state: State) -> list[str]:
+def _warnings(state: MemberState) -> list[str]:
     found = []
     itself = state.itself
     if itself is not None and itself.delay:
@@ -260,7 +260,7 @@ def _warnings(state: State) -> list[str]:
     return found
 
 
-def _facts(state: State, primary: Primary) -> dict[str, Any]:
+def _facts(state: MemberState, primary: Primary) -> dict[str, Any]:
     return {
         "primary": primary.address,
         "set": state.set_name,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from agent import plan
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, agreed
 from agent.datastores.mongodb import promotion
-from agent.datastores.mongodb.connection import AnswerLost, MongoRefused
-from agent.datastores.mongodb.member import Seen, State, look
+from agent.datastores.mongodb.connection import MongoAnswerLost, MongoRefused
+from agent.datastores.mongodb.member import MemberState, Seen, look
 from agent.plan import Plan, Would
 from agent.util.pauses import Pauses
 from agent.util.poll import poll
@@ -83,7 +83,7 @@ def demote(here: MongoDB, primary: str, stop: Stop) -> dict[str, Any]:
     return {"handed_over_to": there.me, "position": position, "set": state.set_name}
 
 
-def _refusal(state: State, peer: Seen) -> tuple[str, str] | None:
+def _refusal(state: MemberState, peer: Seen) -> tuple[str, str] | None:
     if not peer.reachable or peer.state != "SECONDARY":
         return f"{peer.address} is in the state {peer.state}", "wait until it is a secondary, or resync it"
     if peer.priority == 0:
@@ -110,7 +110,7 @@ def _step_down(here: MongoDB, stop: Stop) -> None:
         here.command("replSetStepDown", lasting, secondaryCatchUpPeriodSecs=period)
     except MongoRefused as error:
         raise DatastoreRefused(f"{error}; this server still accepts writes") from error
-    except AnswerLost:
+    except MongoAnswerLost:
         if here.hello().get("isWritablePrimary"):  # mongod may close connections during the step-down
             raise
 
@@ -151,7 +151,7 @@ def _lead_again(here: MongoDB) -> str:
     return "this server accepts writes again"
 
 
-def _frozen(here: MongoDB, state: State, chosen: str) -> list[MongoDB]:
+def _frozen(here: MongoDB, state: MemberState, chosen: str) -> list[MongoDB]:
     """Freeze the other electable members. One that refuses may win the election and hands over afterwards."""
     frozen = []
     for each in state.others:

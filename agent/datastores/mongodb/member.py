@@ -60,7 +60,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class MemberState:
     """`part` is `alone` (not in a set), `new` (no configuration yet), `removed` or `member`.
 
     `state` is mongod's name (PRIMARY, SECONDARY, STARTUP2 …), `committed` the optime that is known to be
@@ -105,17 +105,17 @@ class State:
         return sum(each.votes for each in self.others if each.reachable)
 
 
-def look(here: MongoDB) -> State:
+def look(here: MongoDB) -> MemberState:
     """Read the state. Raises `DatastoreError` if the server cannot be queried."""
     hello = here.hello()
     if "setName" not in hello:
-        return _outside(here) if hello.get("isreplicaset") else State("alone")
+        return _outside(here) if hello.get("isreplicaset") else MemberState("alone")
     status = here.command("replSetGetStatus")
     config = here.command("replSetGetConfig")["config"]
     members = [_seen(each, config) for each in status["members"]]
     itself = next((each for each in members if each.itself), None)
     optimes = status.get("optimes", {})
-    return State(
+    return MemberState(
         "member",
         set_name=hello["setName"],
         set_id=set_id(config),
@@ -139,15 +139,15 @@ def set_id(config: Mapping[str, Any]) -> str | None:
     return None if found is None else str(found)
 
 
-def _outside(here: MongoDB) -> State:
+def _outside(here: MongoDB) -> MemberState:
     """The state of a server configured for a set but not in one. A removed member keeps its last configuration."""
     try:
         config = here.command("replSetGetConfig")["config"]
     except MongoRefused as error:
         if error.code in NOT_A_MEMBER:
-            return State("new")
+            return MemberState("new")
         raise
-    return State("removed", set_name=config.get("_id"), set_id=set_id(config), config=config)
+    return MemberState("removed", set_name=config.get("_id"), set_id=set_id(config), config=config)
 
 
 def _seen(member: Mapping[str, Any], config: Mapping[str, Any]) -> Seen:

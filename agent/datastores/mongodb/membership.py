@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agent import plan
 from agent.datastores.base import DatastoreUnreachable, agreed
 from agent.datastores.mongodb.connection import MongoRefused
-from agent.datastores.mongodb.member import State, look
+from agent.datastores.mongodb.member import MemberState, look
 from agent.plan import Plan, Would
 from agent.util import atomic_files
 from agent.util.pauses import Pauses
@@ -150,7 +150,7 @@ def _keep(here: MongoDB, member: Mapping[str, Any]) -> str | None:
     return str(directory / KEPT)
 
 
-def _warnings(state: State) -> list[str]:
+def _warnings(state: MemberState) -> list[str]:
     found = []
     left = [each for each in state.others if each.has_data]
     if len(left) == 1:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.mongodb import address as mongodb_address
-from agent.datastores.mongodb.member import State, look
-from agent.datastores.mongodb.refusal import Refused
+from agent.datastores.mongodb.member import MemberState, look
+from agent.datastores.refusal import PlanRefused
 from agent.datastores.replication_requests import ResyncRequest
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ class Primary:
     """The primary of the set and its state; `foreign`: this server was never a member of that set."""
 
     server: MongoDB
-    state: State
+    state: MemberState
     address: str
     foreign: bool = False
 
 
-def find(here: MongoDB, state: State | None, request: ResyncRequest) -> Primary:
+def find(here: MongoDB, state: MemberState | None, request: ResyncRequest) -> Primary:
     """The named peer; otherwise `datastore.primary`, otherwise the present primary of the set.
 
     If `datastore.primary` is no longer the primary, the present primary of the same set is used.
-        Raises `Refused` and `DatastoreError`.
+        Raises `PlanRefused` and `DatastoreError`.
     """
     if request.primary is not None:
         return _named(here, state, request)
@@ -43,13 +43,13 @@ def find(here: MongoDB, state: State | None, request: ResyncRequest) -> Primary:
     return _current(here, state)
 
 
-def _named(here: MongoDB, state: State | None, request: ResyncRequest) -> Primary:
+def _named(here: MongoDB, state: MemberState | None, request: ResyncRequest) -> Primary:
     server = here.named(str(request.primary))
     found = _identified(here, server, look(server), state, request)
     return _leading(found)
 
 
-def _configured(here: MongoDB, server: MongoDB, state: State | None, request: ResyncRequest) -> Primary:
+def _configured(here: MongoDB, server: MongoDB, state: MemberState | None, request: ResyncRequest) -> Primary:
     found = _identified(here, server, look(server), state, request)
     if found.state.state != "PRIMARY" and found.state.primary is not None:
         other = here.member(found.state.primary)
@@ -57,7 +57,7 @@ def _configured(here: MongoDB, server: MongoDB, state: State | None, request: Re
     return _leading(found)
 
 
-def _current(here: MongoDB, state: State | None) -> Primary:
+def _current(here: MongoDB, state: MemberState | None) -> Primary:
     """The primary according to this member or to the other members of its set."""
     if state is None:
         raise DatastoreRefused("set datastore.primary, or name a peer: this server is down and cannot say who leads")
@@ -68,22 +68,26 @@ def _current(here: MongoDB, state: State | None) -> Primary:
             there = look(server)
             if there.state == "PRIMARY" and there.set_id == state.set_id:
                 return Primary(server, there, address)
-    raise Refused(f"the set {state.set_name} has no primary that can be asked now", "promote one of its members first")
+    raise PlanRefused(
+        f"the set {state.set_name} has no primary that can be asked now", "promote one of its members first"
+    )
 
 
-def _identified(here: MongoDB, server: MongoDB, there: State, state: State | None, request: ResyncRequest) -> Primary:
+def _identified(
+    here: MongoDB, server: MongoDB, there: MemberState, state: MemberState | None, request: ResyncRequest
+) -> Primary:
     if there.part != "member" or there.me is None:
-        raise Refused(f"{server.address} is in no replica set", "name the primary of the set of this server")
+        raise PlanRefused(f"{server.address} is in no replica set", "name the primary of the set of this server")
     if request.adopt is not None and request.adopt != there.set_id:
-        raise Refused(
+        raise PlanRefused(
             f"adopt names {request.adopt}, and the set of {server.address} has the id {there.set_id}", "check both"
         )
     if state is not None and there.me == state.me:
-        raise Refused(f"{server.address} is this server itself", "name another server as the primary")
+        raise PlanRefused(f"{server.address} is this server itself", "name another server as the primary")
     foreign = state is not None and state.set_id is not None and state.set_id != there.set_id
     if foreign and request.adopt is None:
         assert state is not None
-        raise Refused(
+        raise PlanRefused(
             f"{server.address} belongs to another replica set: its id is {there.set_id}, and the set of this server, "
             f"{state.set_name}, has the id {state.set_id}",
             f'check the address; a server that was removed from its set discards its data with adopt: "{there.set_id}"',
@@ -96,7 +100,7 @@ def _identified(here: MongoDB, server: MongoDB, there: State, state: State | Non
 def _leading(found: Primary) -> Primary:
     if found.state.state != "PRIMARY":
         known = f"the primary of its set is {found.state.primary}" if found.state.primary else "its set has none now"
-        raise Refused(
+        raise PlanRefused(
             f"{found.server.address} is no primary, it is in the state {found.state.state}: {known}",
             "name the primary, or promote this member first",
         )
@@ -106,7 +110,7 @@ def _leading(found: Primary) -> Primary:
 def listed(here: MongoDB, primary: Primary) -> str:
     """The address of this server in the primary's set; a foreign set has no member at this address."""
     if (me := mongodb_address.own_address(here, primary.state.config)) is None:
-        raise Refused(
+        raise PlanRefused(
             f"the set {primary.state.set_name} of {primary.address} has no member at the address of this server",
             "name the primary of the set of this server, or add this server there by rs.add()",
             primary_set_id=primary.state.set_id,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent import plan
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable, agreed
 from agent.datastores.mongodb import oplog, probe
-from agent.datastores.mongodb.member import State, look
+from agent.datastores.mongodb.member import MemberState, look
 from agent.datastores.replication_requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json
 from agent.util.pauses import Pauses
@@ -27,7 +27,7 @@ class OldPrimary:
 
     address: str | None
     part: str
-    state: State | None = None
+    state: MemberState | None = None
     error: str | None = None
 
 
@@ -35,7 +35,7 @@ class OldPrimary:
 class PromotionFacts:
     """The present state of this member and of its set's primary."""
 
-    here: State
+    here: MemberState
     old: OldPrimary
     lag: Lag
 
@@ -69,14 +69,14 @@ def promote(here: MongoDB, stop: Stop, request: PromoteRequest) -> dict[str, Any
     }
 
 
-def _view(here: MongoDB, state: State) -> PromotionFacts:
+def _view(here: MongoDB, state: MemberState) -> PromotionFacts:
     """The old primary; without an address if the set has had no primary since this member started."""
     address = state.primary or _last_primary(here, state)
     old = OldPrimary(None, "unreachable") if address is None else _ask(here, address)
     return PromotionFacts(state, old, lag(here, state, old.state))
 
 
-def _last_primary(here: MongoDB, state: State) -> str | None:
+def _last_primary(here: MongoDB, state: MemberState) -> str | None:
     """An unreachable member may have been the primary; a single configured peer identifies it."""
     gone = [each.address for each in state.others if not each.reachable and each.state != "ARBITER"]
     if here.primary is not None:
@@ -98,7 +98,7 @@ def _ask(here: MongoDB, address: str) -> OldPrimary:
     return OldPrimary(address, "writable" if hello.get("isWritablePrimary") else "read_only", state)
 
 
-def lag(here: MongoDB, state: State, primary: State | None) -> Lag:
+def lag(here: MongoDB, state: MemberState, primary: MemberState | None) -> Lag:
     """The lag behind the primary; without a primary, the age of the newest write here."""
     if state.optime is None:
         return Lag()
@@ -137,7 +137,7 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
     )
 
 
-def _cannot_win(state: State) -> tuple[str, str] | None:
+def _cannot_win(state: MemberState) -> tuple[str, str] | None:
     """The reason why MongoDB would not elect this member, and the cure."""
     itself = state.itself
     if state.part != "member" or itself is None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreError, Role
-from agent.datastores.mongodb.member import State
+from agent.datastores.mongodb.member import MemberState
 
 if TYPE_CHECKING:
     from agent.datastores.mongodb.server import MongoDB
@@ -23,7 +23,7 @@ def role(here: MongoDB) -> Role:
     return _role(hello, bool(source))
 
 
-def role_of(hello: Mapping[str, Any], state: State | None) -> Role:
+def role_of(hello: Mapping[str, Any], state: MemberState | None) -> Role:
     """The role from facts that are already known."""
     return _role(hello, state is not None and state.source is not None)
 

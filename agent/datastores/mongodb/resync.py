@@ -27,14 +27,14 @@ from agent.util.stop import Stop
 
 if TYPE_CHECKING:
     from agent.datastores.mongodb.server import MongoDB
-    from agent.datastores.progress import Progress
+    from agent.datastores.progress import ResyncProgress
     from agent.supervisors.base import Supervisor
 
 
 class Resync:
     """One resync; `datastore.timeout` is the maximum of seconds without progress."""
 
-    def __init__(self, here: MongoDB, service: Supervisor | None, progress: Progress, stop: Stop) -> None:
+    def __init__(self, here: MongoDB, service: Supervisor | None, progress: ResyncProgress, stop: Stop) -> None:
         self.here, self.service, self.progress, self.stop = here, service, progress, stop
         self.patience = here.settings.timeout
 

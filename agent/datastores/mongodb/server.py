@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import Datastore, DatastoreDown, DatastoreError, DatastoreRefused
 from agent.datastores.mongodb.connection import Answer, ConnectionOptions
 from agent.errors import ConfigError
@@ -25,7 +25,7 @@ class MongoDB(Datastore):
     schemes = ("mongodb",)
     absent_facts = MappingProxyType({"slots": "MongoDB has no replication slots"})
 
-    def __init__(self, settings: Settings, connect: float | None = None) -> None:
+    def __init__(self, settings: DatastoreSettings, connect: float | None = None) -> None:
         super().__init__(settings)
         self.way = ConnectionOptions(
             settings.url, self.address, settings.timeout, connect or settings.timeout, self.password

@@ -8,7 +8,7 @@ from agent import plan
 from agent.datastores.base import DatastoreError
 from agent.datastores.mongodb import primary
 from agent.datastores.mongodb.decide import check_request
-from agent.datastores.mongodb.refusal import Refused
+from agent.datastores.refusal import PlanRefused
 from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Plan
 
@@ -26,7 +26,7 @@ def plan_start(here: MongoDB, service: Supervisor | None, request: ResyncRequest
         check_request(request)
         if request.primary is not None or here.primary is not None:
             primary.listed(here, primary.find(here, None, request))
-    except Refused as unfit:
+    except PlanRefused as unfit:
         return unfit.plan
     except DatastoreError as error:
         if request.primary is not None:

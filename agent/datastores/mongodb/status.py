@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.mongodb import probe, promotion
-from agent.datastores.mongodb.member import Seen, State, look
+from agent.datastores.mongodb.member import MemberState, Seen, look
 from agent.datastores.mongodb.replication import role_of
 from agent.datastores.replication_requests import Lag
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 
 if TYPE_CHECKING:
     from agent.datastores.mongodb.server import MongoDB
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 STREAMING = ("SECONDARY", "RECOVERING")
 
 
-def status(here: MongoDB) -> Status:
+def status(here: MongoDB) -> DatastoreStatus:
     """The facts; never raises `DatastoreError`. A secondary's lag is read from its primary within two seconds."""
     try:
         hello = here.hello()
     except DatastoreError as error:
-        return Status(reachable=False, error=str(error))
+        return DatastoreStatus(reachable=False, error=str(error))
     unknown = dict(here.absent_facts)
     state = _state(here, unknown)
     part = role_of(hello, state)
     lag = Lag() if state is None or part.name != "replica" else _lag(here, state, unknown)
-    return Status(
+    return DatastoreStatus(
         reachable=True,
         version=_version(here, unknown),
         cluster_id=None if state is None else state.set_id,
@@ -45,7 +45,7 @@ def status(here: MongoDB) -> Status:
     )
 
 
-def _state(here: MongoDB, unknown: dict[str, str]) -> State | None:
+def _state(here: MongoDB, unknown: dict[str, str]) -> MemberState | None:
     try:
         state = look(here)
     except DatastoreError as error:
@@ -69,7 +69,7 @@ def _version(here: MongoDB, unknown: dict[str, str]) -> str | None:
         return None
 
 
-def _lag(here: MongoDB, state: State, unknown: dict[str, str]) -> Lag:
+def _lag(here: MongoDB, state: MemberState, unknown: dict[str, str]) -> Lag:
     """The lag; `transactions` are oplog entries. Without a primary the lag is unknown."""
     if state.primary is None:
         unknown["lag"] = "the set has no primary now"
@@ -81,7 +81,7 @@ def _lag(here: MongoDB, state: State, unknown: dict[str, str]) -> Lag:
         return Lag()
 
 
-def _source(state: State | None, primary: str | None) -> dict[str, Any]:
+def _source(state: MemberState | None, primary: str | None) -> dict[str, Any]:
     """The source: `address` is the member that this one copies from, which may be a secondary."""
     found: dict[str, Any] = {"address": primary, "state": "stopped", "last_message_age": None, "error": None}
     if state is None:
@@ -98,7 +98,7 @@ def _source(state: State | None, primary: str | None) -> dict[str, Any]:
     return found | {"member_state": state.state}
 
 
-def _replica(state: State, member: Seen) -> dict[str, Any]:
+def _replica(state: MemberState, member: Seen) -> dict[str, Any]:
     behind = None
     if state.optime is not None and member.optime is not None:
         behind = max(0, state.optime.seconds - member.optime.seconds)
@@ -113,7 +113,7 @@ def _replica(state: State, member: Seen) -> dict[str, Any]:
     }
 
 
-def _synchronous(here: MongoDB, state: State) -> dict[str, Any]:
+def _synchronous(here: MongoDB, state: MemberState) -> dict[str, Any]:
     """Whether enough members with data are reachable for the default write concern."""
     required = probe.write_concern(here)
     holders = [each for each in state.members if each.has_data]
@@ -126,7 +126,7 @@ def _synchronous(here: MongoDB, state: State) -> dict[str, Any]:
     return {"required": required, "satisfied": satisfied, "standbys": standbys}
 
 
-def _write_majority(state: State) -> int:
+def _write_majority(state: MemberState) -> int:
     """The value as reported by mongod, or None."""
     with suppress(KeyError, TypeError, ValueError):
         return int(state.status["writeMajorityCount"])

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mongodb import files
-from agent.datastores.mongodb.member import State, look
+from agent.datastores.mongodb.member import MemberState, look
 from agent.util.pauses import Pauses
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
     from agent.datastores.mongodb.decide import Decision
     from agent.datastores.mongodb.server import MongoDB
-    from agent.datastores.progress import Progress
+    from agent.datastores.progress import ResyncProgress
     from agent.supervisors.base import Supervisor
 
 LOOK_AT_SOURCES_EVERY = 2.0
@@ -25,7 +25,7 @@ class InitialSync:
     """Waits until this member is a secondary and receives: after a copy, a rewind or a catch-up."""
 
     def __init__(
-        self, here: MongoDB, service: Supervisor | None, progress: Progress, stop: Stop, decision: Decision
+        self, here: MongoDB, service: Supervisor | None, progress: ResyncProgress, stop: Stop, decision: Decision
     ) -> None:
         self.here, self.service, self.progress, self.stop = here, service, progress, stop
         assert decision.primary is not None
@@ -58,7 +58,7 @@ class InitialSync:
             return self._is_following(look(self.here), hello)
         return False
 
-    def _is_following(self, state: State, hello: dict[str, Any]) -> bool:
+    def _is_following(self, state: MemberState, hello: dict[str, Any]) -> bool:
         if state.set_id != self.primary.state.set_id:
             raise DatastoreRefused(f"this server is in another replica set now: its id is {state.set_id}")
         self._note("position", (state.state, str(state.optime)))
@@ -68,7 +68,7 @@ class InitialSync:
         return had is not None and state.optime is not None and had <= state.optime
 
     def _measure(self) -> None:
-        """Progress in bytes as reported by mongod; before it has users, the size of the files."""
+        """ResyncProgress in bytes as reported by mongod; before it has users, the size of the files."""
         if self.decision.method != "copy":
             return
         with suppress(DatastoreError):

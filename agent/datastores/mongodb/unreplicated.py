@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.datastores.mongodb import oplog
-from agent.datastores.mongodb.member import OpTime, State
+from agent.datastores.mongodb.member import MemberState, OpTime
 from agent.plan import Discard
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Loss:
     stale: bool = False
 
 
-def of_writes(here: MongoDB, state: State, primary: MongoDB, there: State) -> Loss:
+def of_writes(here: MongoDB, state: MemberState, primary: MongoDB, there: MemberState) -> Loss:
     """Lost replicated writes, by comparing the oplogs. `there` is the primary's state. Raises `DatastoreError`."""
     own = state.optime or oplog.newest(here)
     if own is None:
@@ -64,7 +64,7 @@ def of_local(here: MongoDB) -> Loss:
     return Loss(f"the database local has collections that are on this server alone: {named}", (discard,))
 
 
-def _is_stale(here: MongoDB, state: State, primary: MongoDB, there: State, own: OpTime) -> bool:
+def _is_stale(here: MongoDB, state: MemberState, primary: MongoDB, there: MemberState, own: OpTime) -> bool:
     """Whether no possible source has an oplog that reaches back to the last write of this member."""
     sources = [each for each in there.members if each.has_data and each.address != state.me]
     for each in sources:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.mysql import (
     clone,
@@ -17,8 +17,8 @@ from agent.datastores.mysql import (
     incomplete_mark,
     replication,
 )
-from agent.datastores.mysql.data_directory import Place, free_bytes
-from agent.datastores.mysql.history import Comparison, Side
+from agent.datastores.mysql.data_directory import DataDirectory, free_bytes
+from agent.datastores.mysql.history import GtidComparison, Side
 from agent.datastores.mysql.incomplete_mark import MARK
 from agent.datastores.mysql.programs import program
 from agent.datastores.mysql.session import Row, Session, connect
@@ -44,7 +44,7 @@ class Assessment:
     there: str
     cluster_here: str
     cluster_there: str
-    comparison: Comparison
+    comparison: GtidComparison
     current: Row | None
     others: Sequence[Row]
     sources: Sequence[str]
@@ -85,10 +85,10 @@ class Copying:
     free: int
     foreign: Sequence[Path]
     left_out: Sequence[str]
-    place: Place | None
+    place: DataDirectory | None
 
 
-def look(here: Session, there: Session, source: Source, at: Side, settings: Settings) -> Assessment:
+def look(here: Session, there: Session, source: Source, at: Side, settings: DatastoreSettings) -> Assessment:
     """Read the facts. Raises `DatastoreRefused` if this server cannot follow `there`, `DatastoreError` in doubt."""
     check_can_lead(here, there, source)
     followed = here.replica_status()
@@ -120,7 +120,7 @@ def _databases(session: Session) -> list[str]:
     return [each for each in names if each != MARK and not mysql_databases.is_system(each)]
 
 
-def look_at_copying(here: Session, there: Session, service: Supervisor | None, settings: Settings) -> Copying:
+def look_at_copying(here: Session, there: Session, service: Supervisor | None, settings: DatastoreSettings) -> Copying:
     """Check the requirements of a copy before anything is stopped. Raises `DatastoreError` if one is missing."""
     if lacking := there.lacks(*NEEDED):
         raise DatastoreRefused(f"the user of datastore.primary lacks {', '.join(lacking)} at {there.where}")
@@ -191,11 +191,15 @@ def _is_of(row: Row, there: Session, source: Source) -> bool:
     return "Source_UUID" in row and row["Source_UUID"] == there.value(there.dialect.identity)
 
 
-def _place(here: Session, service: Supervisor | None, settings: Settings) -> tuple[Place | None, str | None]:
+def _place(
+    here: Session, service: Supervisor | None, settings: DatastoreSettings
+) -> tuple[DataDirectory | None, str | None]:
     """The data directory, and the reason why it cannot be exchanged, or None."""
     if settings.data_directory is None:
         return None, "datastore.data_directory is not set"
-    place = Place(settings.data_directory)
-    if place.data != Place.of(here).data:
-        raise DatastoreError(f"datastore.data_directory is {place.data}, and the server uses {Place.of(here).data}")
+    place = DataDirectory(settings.data_directory)
+    if place.data != DataDirectory.of(here).data:
+        raise DatastoreError(
+            f"datastore.data_directory is {place.data}, and the server uses {DataDirectory.of(here).data}"
+        )
     return place, "[service] is not set" if service is None else place.why_fixed(here)

@@ -40,7 +40,7 @@ PLACES = {
 """Settings that can place data outside the data directory, and whether they name a directory."""
 
 
-class Place:
+class DataDirectory:
     """The location of the data. `data` is the real path of the data directory."""
 
     def __init__(self, data: Path) -> None:
@@ -50,7 +50,7 @@ class Place:
         self._goal = self.work / "goal"
 
     @classmethod
-    def of(cls, session: Session) -> Place:
+    def of(cls, session: Session) -> DataDirectory:
         """The data directory that the server reports."""
         return cls(Path(str(session.value("SELECT @@datadir"))))
 

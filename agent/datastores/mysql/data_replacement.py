@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mysql import (
     compare,
@@ -24,13 +24,13 @@ from agent.datastores.mysql import (
 from agent.datastores.mysql.address import Address
 from agent.datastores.mysql.assessment import Copying
 from agent.datastores.mysql.clone import Clone
-from agent.datastores.mysql.data_directory import Place, free_bytes
+from agent.datastores.mysql.data_directory import DataDirectory, free_bytes
 from agent.datastores.mysql.incomplete_mark import MARK
 from agent.datastores.mysql.second_server import Origin, SecondServer
 from agent.datastores.mysql.session import Session, connect
 from agent.datastores.mysql.sources import Source
 from agent.datastores.mysql.swap import TURN
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.termination import Terminated
 from agent.util.stop import Stop
 
@@ -45,12 +45,12 @@ class DataReplacement:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DatastoreSettings,
         here: Address,
         source: Source,
         service: Supervisor | None,
         copying: Copying,
-        progress: Progress,
+        progress: ResyncProgress,
     ) -> None:
         self._settings, self._here, self._source = settings, here, source
         self._service, self._copying, self._progress = service, copying, progress
@@ -71,7 +71,7 @@ class DataReplacement:
 
     # Next to the old data
 
-    def _beside(self, place: Place, service: Supervisor, *, new_identity: bool) -> dict[str, Any]:
+    def _beside(self, place: DataDirectory, service: Supervisor, *, new_identity: bool) -> dict[str, Any]:
         with self._without_debris(place):
             with self._connect(self._here) as here:
                 process = server_process.process_of(here)
@@ -84,11 +84,11 @@ class DataReplacement:
                 compared = self._prove(spare)
             place.forget_sources()
             place.keep_own(logs, uuid=not new_identity)
-        swap.Switch(self._here, place, service, self._settings.timeout).to_copy(self._source, self._progress)
+        swap.DirectorySwap(self._here, place, service, self._settings.timeout).to_copy(self._source, self._progress)
         return compared
 
     @contextmanager
-    def _without_debris(self, place: Place) -> Iterator[None]:
+    def _without_debris(self, place: DataDirectory) -> Iterator[None]:
         """Clean up a failure before the switch: only the working folder is removed."""
         try:
             yield
@@ -99,7 +99,7 @@ class DataReplacement:
             place.clear()
             raise DatastoreError(f"{error}; this server is unchanged") from None
 
-    def _make(self, spare: SecondServer, place: Place) -> None:
+    def _make(self, spare: SecondServer, place: DataDirectory) -> None:
         if self._copying.method == "clone":
             self._progress("cloning the primary")
             clone = Clone(self._here, self._source.admin, self._settings.timeout, TURN, place.new)

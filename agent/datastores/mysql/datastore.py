@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from agent import plan
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import Datastore, DatastoreUnreachable, Role, UserChanges
 from agent.datastores.mysql import (
     address,
@@ -27,13 +27,13 @@ from agent.datastores.mysql import (
     user_update,
     users,
 )
-from agent.datastores.mysql.data_directory import Place
+from agent.datastores.mysql.data_directory import DataDirectory
 from agent.datastores.mysql.history import Side
 from agent.datastores.mysql.session import OutOfTime, Session, connect
 from agent.datastores.mysql.sources import Source
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 from agent.errors import ConfigError
 from agent.models import Json
 from agent.plan import Plan
@@ -51,7 +51,7 @@ class MySQL(Datastore):
     database_options = ("charset", "collation")
     absent_facts = mysql_status.ABSENT
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DatastoreSettings) -> None:
         super().__init__(settings)
         self.at = address.parse(settings.url, "datastore.url", settings.password_file)
         self.address = str(self.at)
@@ -61,7 +61,7 @@ class MySQL(Datastore):
             if self.primary.socket is not None:
                 raise ConfigError("datastore.primary: expected mysql://user@host:port")
 
-    def status(self) -> Status:
+    def status(self) -> DatastoreStatus:
         return mysql_status.status(self.at, self.settings, self.is_dirty)
 
     # Shutdown
@@ -176,13 +176,13 @@ class MySQL(Datastore):
     def plan_resync(self, service: Supervisor | None, request: ResyncRequest) -> Plan:
         return self._resync(service, request).plan()
 
-    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+    def resync(self, service: Supervisor | None, progress: ResyncProgress, request: ResyncRequest = RESYNC) -> Json:
         return self._resync(service, request).run(progress)
 
     def recover(self, service: Supervisor | None) -> str | None:
         if self.settings.data_directory is None:
             return None
-        place = Place(self.settings.data_directory)
+        place = DataDirectory(self.settings.data_directory)
         return swap.recover(self.at, place, service, self.settings.timeout)
 
     def plan_follow(self, service: Supervisor | None, primary: str) -> Plan:

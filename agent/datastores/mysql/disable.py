@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError
 from agent.datastores.mysql import peer, replication, semisync as mysql_semisync
 from agent.datastores.mysql.session import Session
@@ -16,7 +16,7 @@ NOT_KEPT = (
 )
 
 
-def plan(session: Session, settings: Settings) -> Plan:
+def plan(session: Session, settings: DatastoreSettings) -> Plan:
     """What `mysql_replication.disable` would do now."""
     role = replication.role(session)
     if role.name == "primary":
@@ -33,7 +33,7 @@ def plan(session: Session, settings: Settings) -> Plan:
     )
 
 
-def _of_the_source(session: Session, settings: Settings) -> Iterator[str]:
+def _of_the_source(session: Session, settings: DatastoreSettings) -> Iterator[str]:
     """A warning if the source's commits would wait for the missing replica."""
     if not mysql_semisync.look(session).acknowledges:
         return

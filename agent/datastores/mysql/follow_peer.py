@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreRefused
 from agent.datastores.mysql import assessment as mysql_assessment, follow as mysql_follow
 from agent.datastores.mysql.decide import decide_follow
@@ -14,7 +14,7 @@ from agent.plan import Plan, Would, refuse
 from agent.util.stop import Stop
 
 
-def plan_follow(here: Side, there: Session, source: Source, settings: Settings) -> Plan:
+def plan_follow(here: Side, there: Session, source: Source, settings: DatastoreSettings) -> Plan:
     """What `follow` would do now. Raises `DatastoreError` if the peer cannot be followed."""
     assessment = mysql_assessment.look(here.session, there, source, here, settings)
     if assessment.current is None and len(assessment.others) > 1:
@@ -23,7 +23,7 @@ def plan_follow(here: Side, there: Session, source: Source, settings: Settings) 
     return decide_follow(assessment)
 
 
-def follow(here: Side, there: Session, source: Source, settings: Settings, stop: Stop) -> Json:
+def follow(here: Side, there: Session, source: Source, settings: DatastoreSettings, stop: Stop) -> Json:
     """Follow the peer from the present position, and wait until this server receives from it."""
     decided = plan_follow(here, there, source, settings)
     if decided.refusal is not None:
@@ -33,7 +33,7 @@ def follow(here: Side, there: Session, source: Source, settings: Settings, stop:
     return {"method": str(decided.facts["method"]), "primary": source.label, **here.session.dialect.kept}
 
 
-def repoint(here: Side, there: Session, source: Source, settings: Settings, stop: Stop) -> None:
+def repoint(here: Side, there: Session, source: Source, settings: DatastoreSettings, stop: Stop) -> None:
     """Follow, unless clients wrote to this server between the plan and the end of its writes."""
 
     def verify() -> None:

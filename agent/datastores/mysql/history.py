@@ -25,7 +25,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class GtidComparison:
     """The comparison of the GTIDs of this server and its primary.
 
     `shared`: both have transactions of one history; None: not known, with the reason in `unproved`. `lost` are the
@@ -103,7 +103,7 @@ def _includes(session: Session, gtids: str, wanted: str) -> bool:
 
 def compare(
     here: Side, there: Side, programs: Path | None, timeout: float, *, follows: bool = False, pointed: bool = False
-) -> Comparison:
+) -> GtidComparison:
     """Compare. `follows`: this server receives from the primary now, which proves a common history. `pointed`: the
     primary is its configured source, which counts as proof if the binary logs cannot prove it.
 
@@ -114,7 +114,7 @@ def compare(
     return _compare_states(here, there, programs, timeout, follows=follows, pointed=pointed)
 
 
-def _compare_sets(here: Session, there: Session) -> Comparison:
+def _compare_sets(here: Session, there: Session) -> GtidComparison:
     ours, executed = position(here), applied(here)
     theirs = applied(there)
     lost = _one_line(here.value("SELECT GTID_SUBTRACT(%s, %s)", ours, theirs))
@@ -122,7 +122,7 @@ def _compare_sets(here: Session, there: Session) -> Comparison:
     behind = _one_line(here.value("SELECT GTID_SUBTRACT(%s, %s)", theirs, executed))
     purged = _one_line(there.value("SELECT @@GLOBAL.gtid_purged"))
     gone = _one_line(here.value("SELECT GTID_SUBTRACT(%s, %s)", purged, executed))
-    return Comparison(
+    return GtidComparison(
         here=ours,
         there=theirs,
         shared=bool(common) if ours else None,
@@ -136,7 +136,7 @@ def _compare_sets(here: Session, there: Session) -> Comparison:
 
 def _compare_states(
     here: Side, there: Side, programs: Path | None, timeout: float, *, follows: bool, pointed: bool
-) -> Comparison:
+) -> GtidComparison:
     ours = mysql_gtid.state_of(position(here.session))
     theirs = mysql_gtid.state_of(position(there.session))
     lost = mysql_gtid.after_forks(ours, theirs)
@@ -145,7 +145,7 @@ def _compare_states(
     if shared is None and pointed:
         shared = True
     why = "" if follows else _why_not_sent(here, there, programs, timeout)
-    return Comparison(
+    return GtidComparison(
         here=mysql_gtid.text_of(ours),
         there=mysql_gtid.text_of(theirs),
         shared=shared if ours else None,

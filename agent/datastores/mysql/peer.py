@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mysql import address as mysql_address, replication
 from agent.datastores.mysql.address import Address
@@ -40,7 +40,7 @@ class OldPrimary:
         return self.state != "unreachable"
 
 
-def ask(settings: Settings, followed: Row, ask_for: float = ASK_FOR) -> OldPrimary:
+def ask(settings: DatastoreSettings, followed: Row, ask_for: float = ASK_FOR) -> OldPrimary:
     """Query the server of a row of `replica_status` with a timeout of `ask_for` seconds."""
     address = replication.primary_of(followed)
     try:
@@ -59,7 +59,7 @@ def ask(settings: Settings, followed: Row, ask_for: float = ASK_FOR) -> OldPrima
 
 
 @contextmanager
-def at_source(settings: Settings, followed: Row, ask_for: float = ASK_FOR) -> Iterator[Session]:
+def at_source(settings: DatastoreSettings, followed: Row, ask_for: float = ASK_FOR) -> Iterator[Session]:
     """A session at the source, as the user of the peer with that address, otherwise of `datastore.primary`.
 
     Raises `DatastoreError`. Without credentials, only a closed port can be detected.
@@ -73,7 +73,7 @@ def at_source(settings: Settings, followed: Row, ask_for: float = ASK_FOR) -> It
         yield session
 
 
-def login_for(settings: Settings, host: str, port: int) -> Address | None:
+def login_for(settings: DatastoreSettings, host: str, port: int) -> Address | None:
     """The agent's account for that server; None if none is configured."""
     for name, peer in settings.peers.items():
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError, DatastoreRefused, agreed
 from agent.datastores.mysql import (
     commit,
@@ -59,14 +59,14 @@ class PromotionFacts:
         return bool(self.followed) and all(row["Replica_IO_Running"] == "Yes" for row in self.followed)
 
 
-def plan(session: Session, settings: Settings, request: PromoteRequest) -> Plan:
+def plan(session: Session, settings: DatastoreSettings, request: PromoteRequest) -> Plan:
     """What `promote` would do now. The caller has checked that the data is complete."""
     if replication.role(session).leads:
         return nothing("this server is a primary already")
     return _decide(look(session, settings), request)
 
 
-def promote(at: Address, settings: Settings, stop: Stop, request: PromoteRequest) -> dict[str, Any]:
+def promote(at: Address, settings: DatastoreSettings, stop: Stop, request: PromoteRequest) -> dict[str, Any]:
     """Catch up, apply everything received, stop following, accept writes, and test a commit."""
     with connect(at, settings.timeout) as session:
         agreed(plan(session, settings, request))
@@ -95,7 +95,7 @@ def position(at: Address, timeout: float) -> str | None:
         return None
 
 
-def look(session: Session, settings: Settings, ask_for: float = peer.ASK_FOR) -> PromotionFacts:
+def look(session: Session, settings: DatastoreSettings, ask_for: float = peer.ASK_FOR) -> PromotionFacts:
     """Read this server and the servers of its group, all of which together may take `ask_for` seconds."""
     followed = session.replica_status()
     olds, others = mysql_rivals.ask(settings, followed, ask_for)
@@ -115,7 +115,7 @@ def look(session: Session, settings: Settings, ask_for: float = peer.ASK_FOR) ->
     )
 
 
-def _catch_up(session: Session, settings: Settings, stop: Stop, request: PromoteRequest) -> None:
+def _catch_up(session: Session, settings: DatastoreSettings, stop: Stop, request: PromoteRequest) -> None:
     """Wait at most `request.wait` seconds while the primary still sends."""
 
     def caught_up() -> bool:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from agent import plan
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mysql import (
     assessment as mysql_assessment,
@@ -19,14 +19,14 @@ from agent.datastores.mysql import (
 )
 from agent.datastores.mysql.address import Address
 from agent.datastores.mysql.assessment import Copying
-from agent.datastores.mysql.data_directory import Place
+from agent.datastores.mysql.data_directory import DataDirectory
 from agent.datastores.mysql.data_replacement import DataReplacement
 from agent.datastores.mysql.decide import decide_resync
 from agent.datastores.mysql.history import Side
 from agent.datastores.mysql.session import Session, connect
 from agent.datastores.mysql.sources import Source, only_source
 from agent.datastores.mysql.swap import TURN
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.termination import Terminated
 from agent.models import Json
@@ -49,7 +49,7 @@ class Resync:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DatastoreSettings,
         here: Address,
         source: Source | None,
         service: Supervisor | None,
@@ -70,14 +70,14 @@ class Resync:
                 steps=["start this server", "compare it with its primary"],
             )
 
-    def run(self, progress: Progress) -> Json:
+    def run(self, progress: ResyncProgress) -> Json:
         """The members of the result. Raises `DatastoreError`, also on a request to end, saying what is left."""
         try:
             return self._run(progress)
         except Terminated:  # code that has begun to change something handles this itself
             raise DatastoreError("cancelled before anything was changed: this server is unchanged") from None
 
-    def _run(self, progress: Progress) -> Json:
+    def _run(self, progress: ResyncProgress) -> Json:
         progress("waiting for this server")
         self._settle_earlier()
         progress("checking the primary")
@@ -97,7 +97,7 @@ class Resync:
     def _settle_earlier(self) -> None:
         """Clean up after an earlier resync: restore old data, end a clone that continues in the server."""
         if (directory := self._settings.data_directory) is not None:
-            swap.recover(self._here, Place(directory), self._service, self._settings.timeout)
+            swap.recover(self._here, DataDirectory(directory), self._service, self._settings.timeout)
         server_process.bring_up(self._here, self._service, self._settings.timeout)
         with connect(self._here, self._settings.timeout, patient=True) as session:
             mysql_clone.end_earlier(session, TURN)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError
 from agent.datastores.mysql import address as mysql_address, gtid, peer as mysql_peer, replication
 from agent.datastores.mysql.peer import OldPrimary
@@ -41,7 +41,9 @@ def look(session: Session, olds: Sequence[OldPrimary], others: Sequence[OldPrima
     )
 
 
-def ask(settings: Settings, followed: Sequence[Row], ask_for: float) -> tuple[list[OldPrimary], list[OldPrimary]]:
+def ask(
+    settings: DatastoreSettings, followed: Sequence[Row], ask_for: float
+) -> tuple[list[OldPrimary], list[OldPrimary]]:
     """The primaries that this server follows, and the configured servers beside them that answer.
 
     All are asked at the same moment, so that together they take `ask_for` seconds at most.
@@ -53,7 +55,7 @@ def ask(settings: Settings, followed: Sequence[Row], ask_for: float) -> tuple[li
         return list(olds), [each for each in others if each is not None]
 
 
-def _beside(settings: Settings, followed: set[str]) -> list[mysql_address.Address]:
+def _beside(settings: DatastoreSettings, followed: set[str]) -> list[mysql_address.Address]:
     """The configured servers that this one does not follow."""
     addresses = []
     for name, peer in settings.peers.items():

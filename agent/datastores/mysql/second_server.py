@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.mysql.address import Address
-from agent.datastores.mysql.data_directory import Place
+from agent.datastores.mysql.data_directory import DataDirectory
 from agent.datastores.mysql.programs import REPEATED, program
 from agent.datastores.mysql.server_process import is_up
 from agent.processes.process import Process
@@ -68,7 +68,7 @@ class Origin:
 class SecondServer:
     """The second server, of `product`, on the directory `place.new`. It ends with its `with` block."""
 
-    def __init__(self, origin: Origin, place: Place, product: str, programs: Path | None) -> None:
+    def __init__(self, origin: Origin, place: DataDirectory, product: str, programs: Path | None) -> None:
         self._origin, self._place, self._product, self._programs = origin, place, product, programs
         self._log = place.work / "spare.log"
         self._running: subprocess.Popen[bytes] | None = None

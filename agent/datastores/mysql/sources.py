@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from agent.config import Datastore as Settings, Peer
+from agent.config import DatastoreSettings, Peer
 from agent.datastores.base import DatastoreRefused
 from agent.datastores.mysql import address
 from agent.datastores.mysql.address import Address
@@ -39,7 +39,7 @@ def of_peer(peer: Peer, option: str) -> Source:
     return Source(admin, replace(admin, user=peer.replication_user, password=None, password_file=file))
 
 
-def of_row(row: Row, settings: Settings) -> Source:
+def of_row(row: Row, settings: DatastoreSettings) -> Source:
     """The present source, with the present replication account."""
     if settings.primary_password_file is None:
         raise DatastoreRefused("set datastore.primary_password_file, or datastore.primary to another user's url")
@@ -49,7 +49,7 @@ def of_row(row: Row, settings: Settings) -> Source:
     return Source(followed, followed)
 
 
-def only_source(session: Session, settings: Settings) -> Source:
+def only_source(session: Session, settings: DatastoreSettings) -> Source:
     """The single source of a replica. Raises `DatastoreRefused` if there are none or several."""
     followed = session.replica_status()
     if len(followed) != 1:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError
 from agent.datastores.mysql import history, lag, replication, semisync as mysql_semisync
 from agent.datastores.mysql.address import Address
 from agent.datastores.mysql.position import applied
 from agent.datastores.mysql.session import Row, Session, connect
 from agent.datastores.replication_requests import Lag
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 
 Fact = TypeVar("Fact")
 
@@ -22,22 +22,22 @@ WITHIN = 2.0
 ABSENT = MappingProxyType(dict.fromkeys(("timeline", "slots"), "not available on this datastore"))
 
 
-def status(at: Address, settings: Settings, is_dirty: Callable[[], bool]) -> Status:
+def status(at: Address, settings: DatastoreSettings, is_dirty: Callable[[], bool]) -> DatastoreStatus:
     """The facts; never raises `DatastoreError`. An unavailable fact is None, with its reason in `unknown`."""
     timeout = min(WITHIN, settings.timeout)
     try:
         with connect(at, timeout) as session:
             return _of(session, is_dirty)
     except DatastoreError as error:
-        return Status(reachable=False, error=str(error))
+        return DatastoreStatus(reachable=False, error=str(error))
 
 
-def _of(session: Session, is_dirty: Callable[[], bool]) -> Status:
+def _of(session: Session, is_dirty: Callable[[], bool]) -> DatastoreStatus:
     facts = _Facts()
     followed = facts.get("source", session.replica_status) or []
     role = facts.get("role", lambda: replication.role(session))
     replicas = facts.get("replicas", lambda: _replicas(session)) or []
-    return Status(
+    return DatastoreStatus(
         reachable=True,
         version=facts.get("version", lambda: str(session.value("SELECT @@version"))),
         cluster_id=facts.get("cluster_id", lambda: history.cluster_id(session)),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mysql import clone, follow, history, incomplete_mark, replication, server_process
 from agent.datastores.mysql.address import Address
-from agent.datastores.mysql.data_directory import Place
+from agent.datastores.mysql.data_directory import DataDirectory
 from agent.datastores.mysql.position import applied
 from agent.datastores.mysql.session import Session, connect
 from agent.datastores.mysql.sources import Source
@@ -24,10 +24,10 @@ TURN = "agent.resync"
 FAILURES = (DatastoreError, SupervisorFailed, OSError)
 
 
-class Switch:
+class DirectorySwap:
     """Exchanges the data directories of the server at `here`."""
 
-    def __init__(self, here: Address, place: Place, service: Supervisor, timeout: float) -> None:
+    def __init__(self, here: Address, place: DataDirectory, service: Supervisor, timeout: float) -> None:
         self._here, self._place, self._service, self._timeout = here, place, service, timeout
         self._was_writable = True
 
@@ -93,7 +93,7 @@ class Switch:
         server_process.bring_up(self._here, self._service, self._timeout)
 
 
-def recover(here: Address, place: Place, service: Supervisor | None, timeout: float) -> str | None:
+def recover(here: Address, place: DataDirectory, service: Supervisor | None, timeout: float) -> str | None:
     """After a killed resync: keep the copy if it is proved, else restore the old data.
 
     Returns a sentence, or None if there was nothing to do.
@@ -107,7 +107,7 @@ def recover(here: Address, place: Place, service: Supervisor | None, timeout: fl
                 _believe(session)
             place.let_go()
             return "an interrupted resync had come to its end: the copy is kept"
-        return Switch(here, place, service, timeout).back()
+        return DirectorySwap(here, place, service, timeout).back()
     try:
         with connect(here, timeout) as session:
             clone.end_earlier(session, TURN)
@@ -120,7 +120,7 @@ def recover(here: Address, place: Place, service: Supervisor | None, timeout: fl
         return None
 
 
-def _is_proved(here: Address, place: Place, service: Supervisor, timeout: float) -> bool:
+def _is_proved(here: Address, place: DataDirectory, service: Supervisor, timeout: float) -> bool:
     """Whether the copy in the place of the old data is kept. Raises `DatastoreUnreachable` if that is unknown."""
     if (goal := place.goal) is None or not place.data.exists():
         return False

@@ -18,7 +18,7 @@ from agent.datastores.base import (
     DatastoreUnreachable,
 )
 from agent.datastores.postgresql.deadline import HANG, Connection, bounded, waits_for
-from agent.datastores.postgresql.ping import Answer, ping
+from agent.datastores.postgresql.ping import PingAnswer, ping
 from agent.errors import ConfigError
 from agent.util.stop import Stop
 
@@ -88,13 +88,13 @@ class Target:
     def is_up(self) -> bool:
         """Whether the server answers; a refusal is an answer. Raises `DatastoreUnreachable` if in doubt."""
         answer = ping(self.params, self.timeout)
-        if answer is Answer.SILENT:
+        if answer is PingAnswer.SILENT:
             raise DatastoreUnreachable(f"PostgreSQL at {self.address} does not answer")
-        return answer is not Answer.NOT_LISTENING
+        return answer is not PingAnswer.NOT_LISTENING
 
     def lets_in(self) -> bool:
         """Whether the server accepts connections; it does not before its data is consistent."""
-        return ping(self.params, self.timeout) is Answer.ACCEPTS
+        return ping(self.params, self.timeout) is PingAnswer.ACCEPTS
 
     def translated(self, error: psycopg.Error, connection: Connection, stop: Stop | None = None) -> DatastoreError:
         """Translate an error of the driver, keeping the server's message."""

@@ -6,16 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import Datastore, Role, UserChanges
 from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 from agent.models import Json
 from agent.plan import Plan, refuse
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
-    from agent.datastores.progress import Progress
+    from agent.datastores.progress import ResyncProgress
     from agent.supervisors.base import Supervisor
 
 SYSTEM_DATABASES = ("postgres", "template0", "template1")
@@ -30,7 +30,7 @@ class PostgreSQL(Datastore):
     schemes = ("postgresql", "postgres")
     database_options = ("owner", "encoding", "template")
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DatastoreSettings) -> None:
         super().__init__(settings)
         from agent.datastores.postgresql.connection import Target, parse
 
@@ -136,7 +136,7 @@ class PostgreSQL(Datastore):
 
         return replication.role(self.server, self.settings.data_directory)
 
-    def status(self) -> Status:
+    def status(self) -> DatastoreStatus:
         from agent.datastores.postgresql import status as postgresql_status
 
         return postgresql_status.status(self.server, self.role, self.is_dirty)
@@ -170,7 +170,7 @@ class PostgreSQL(Datastore):
         peer = self.peer(request.primary)
         return plan_resync(self.settings, self.server, service, peer, request, self.node)
 
-    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+    def resync(self, service: Supervisor | None, progress: ResyncProgress, request: ResyncRequest = RESYNC) -> Json:
         """Methods, least invasive first: none, repoint, pg_rewind on a copy of the data, pg_basebackup."""
         from agent.datastores.postgresql.resync import resync
 
@@ -179,9 +179,9 @@ class PostgreSQL(Datastore):
 
     def recover(self, service: Supervisor | None) -> str | None:
         from agent.datastores.postgresql.resync import data_of, recover
-        from agent.datastores.postgresql.service import Service
+        from agent.datastores.postgresql.service import PostgresqlService
 
-        return None if service is None else recover(data_of(self.settings), Service(service, self.server))
+        return None if service is None else recover(data_of(self.settings), PostgresqlService(service, self.server))
 
     def plan_follow(self, service: Supervisor | None, primary: str) -> Plan:
         from agent.datastores.postgresql.resync import plan_resync
@@ -192,9 +192,9 @@ class PostgreSQL(Datastore):
     def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
         """A running standby is repointed by a reload; a stopped server is started as a standby."""
         from agent.datastores.postgresql.resync import resync
-        from agent.datastores.progress import Progress
+        from agent.datastores.progress import ResyncProgress
 
-        request, silent = ResyncRequest(primary=primary, mode="follow"), Progress(lambda state: None)
+        request, silent = ResyncRequest(primary=primary, mode="follow"), ResyncProgress(lambda state: None)
         return resync(self.settings, self.server, service, self.peer(primary), request, silent, self.node, stop)
 
     def plan_demote(self, service: Supervisor | None, primary: str) -> Plan:

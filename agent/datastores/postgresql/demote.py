@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.config import Datastore as Settings, Peer
+from agent.config import DatastoreSettings, Peer
 from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.postgresql.connection import Target
 from agent.datastores.postgresql.control import end_by_files, read_control
@@ -19,10 +19,10 @@ from agent.datastores.postgresql.plan import Comparison
 from agent.datastores.postgresql.preflight import check
 from agent.datastores.postgresql.primary import Primary, primary_of
 from agent.datastores.postgresql.resync import data_of, recover
-from agent.datastores.postgresql.service import Service
+from agent.datastores.postgresql.service import PostgresqlService
 from agent.datastores.postgresql.source import Source, create_slot, look_at_source
 from agent.datastores.postgresql.timelines import lsn, shown
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.models import Json
 from agent.plan import Plan, Would, nothing, refuse
 from agent.util.pauses import Pauses
@@ -36,7 +36,9 @@ HAS = "SELECT pg_is_in_recovery(), GREATEST(pg_last_wal_receive_lsn(), pg_last_w
 NO_SERVICE = "set [service] in the configuration: a handover stops the server and starts it again"
 
 
-def plan_demote(settings: Settings, server: Target, service: Supervisor | None, peer: Peer | None, node: str) -> Plan:
+def plan_demote(
+    settings: DatastoreSettings, server: Target, service: Supervisor | None, peer: Peer | None, node: str
+) -> Plan:
     """What `demote` would do now. Raises `DatastoreError`."""
     if service is None:
         raise DatastoreError(NO_SERVICE)
@@ -56,12 +58,12 @@ def plan_demote(settings: Settings, server: Target, service: Supervisor | None, 
 
 
 def demote(
-    settings: Settings, server: Target, supervisor: Supervisor | None, peer: Peer | None, node: str, stop: Stop
+    settings: DatastoreSettings, server: Target, supervisor: Supervisor | None, peer: Peer | None, node: str, stop: Stop
 ) -> Json:
     """Hand over. After a `DatastoreError` this server is a primary again unless the message says otherwise."""
     if supervisor is None:
         raise DatastoreError(NO_SERVICE)
-    data, service = data_of(settings), Service(supervisor, server, stop)
+    data, service = data_of(settings), PostgresqlService(supervisor, server, stop)
     recover(data, service)
     outlook = _look(settings, server, data, peer, node)
     decision, primary = outlook.decision, outlook.primary
@@ -77,12 +79,12 @@ def demote(
         _checkpoint(server)
         service.stop()
     end = _hand_over(data, service, primary, settings.timeout, stop)
-    silent = Progress(lambda state: None)
+    silent = ResyncProgress(lambda state: None)
     follow_by_restart(data, replace(outlook, mine=replace(outlook.mine, up=True)), service, silent)
     return result | {"position": shown(end), "lag": {"bytes": 0, "seconds": 0.0, "transactions": None}}
 
 
-def _look(settings: Settings, server: Target, data: DataDirectory, peer: Peer | None, node: str) -> Comparison:
+def _look(settings: DatastoreSettings, server: Target, data: DataDirectory, peer: Peer | None, node: str) -> Comparison:
     primary = primary_of(peer, server, data, node, settings.timeout)
     mine = look_at(data, server)
     source = look_at_source(primary, settings.timeout)
@@ -133,7 +135,7 @@ def _checkpoint(server: Target) -> None:
         connection.execute("CHECKPOINT")
 
 
-def _hand_over(data: DataDirectory, service: Service, primary: Primary, timeout: float, stop: Stop) -> int:
+def _hand_over(data: DataDirectory, service: PostgresqlService, primary: Primary, timeout: float, stop: Stop) -> int:
     """Prove that the peer has all WAL of this server including its last checkpoint; returns the end of WAL.
 
     A shutdown waits until the connected standbys have received everything, so the proof needs no waiting.
@@ -163,7 +165,7 @@ def _what_it_has(primary: Primary) -> int:
     return lsn(row[1] or "0/0")
 
 
-def _primary_again(service: Service, primary: Primary) -> str:
+def _primary_again(service: PostgresqlService, primary: Primary) -> str:
     """Start as a primary again, unless the peer was promoted meanwhile; returns a sentence about the result."""
     with suppress(DatastoreError), primary.target.connect() as connection:
         row: Any = connection.execute(HAS).fetchone()

@@ -10,7 +10,7 @@ from agent.datastores.base import DatastoreError
 from agent.datastores.postgresql.connection import Connection, Target, one
 from agent.datastores.postgresql.files import AUTO, DataDirectory
 from agent.datastores.postgresql.primary import Primary
-from agent.datastores.postgresql.service import Service
+from agent.datastores.postgresql.service import PostgresqlService
 from agent.datastores.termination import Terminated
 from agent.supervisors.base import SupervisorFailed
 from agent.util import atomic_files
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from agent.datastores.postgresql.plan import Comparison
 
 
-def follow_by_reload(server: Target, primary: Primary, service: Service, progress: Callable[[str], None]) -> None:
+def follow_by_reload(
+    server: Target, primary: Primary, service: PostgresqlService, progress: Callable[[str], None]
+) -> None:
     """Point a running standby at its source. After a `DatastoreError` it points to the previous source."""
     with server.connect() as connection:
         before = {name: one(connection, f"SHOW {name}") for name in primary.settings()}
@@ -37,7 +39,7 @@ def follow_by_reload(server: Target, primary: Primary, service: Service, progres
 
 
 def follow_by_restart(
-    data: DataDirectory, outlook: Comparison, service: Service, progress: Callable[[str], None]
+    data: DataDirectory, outlook: Comparison, service: PostgresqlService, progress: Callable[[str], None]
 ) -> None:
     """Start a server without diverged data as a standby. After a `DatastoreError` it is in its previous state."""
     before = _Before(data)
@@ -56,7 +58,7 @@ def follow_by_restart(
         raise DatastoreError(f"{why}; {_back(before, service, up, progress)}") from None
 
 
-def _back(before: _Before, service: Service, up: bool, progress: Callable[[str], None]) -> str:
+def _back(before: _Before, service: PostgresqlService, up: bool, progress: Callable[[str], None]) -> str:
     progress("putting the old settings back")
     try:
         service.stop()

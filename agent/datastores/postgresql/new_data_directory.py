@@ -18,8 +18,8 @@ from agent.datastores.postgresql.control import read_control
 from agent.datastores.postgresql.files import DataDirectory
 from agent.datastores.postgresql.primary import Primary
 from agent.datastores.postgresql.rollback import WorkFolder, belongs_to_server
-from agent.datastores.postgresql.tablespaces import Place, size_of_tree
-from agent.datastores.progress import Progress
+from agent.datastores.postgresql.tablespaces import TablespaceLink, size_of_tree
+from agent.datastores.progress import ResyncProgress
 from agent.processes.command import CommandResult
 from agent.processes.recording import Recorded
 
@@ -48,7 +48,7 @@ class WalIsMissing(DatastoreError):
 
 
 def rewind(
-    data: DataDirectory, work: WorkFolder, primary: Primary, places: Sequence[Place], progress: Progress
+    data: DataDirectory, work: WorkFolder, primary: Primary, places: Sequence[TablespaceLink], progress: ResyncProgress
 ) -> Path:
     """Copy the data of the stopped server and rewind the copy. Raises `WalIsMissing`, `DatastoreError`."""
     control = read_control(data)
@@ -69,8 +69,8 @@ def rewind(
 
 
 def copy(
-    data: DataDirectory, work: WorkFolder, primary: Primary, slot: str, places: Sequence[Place], total: int | None,
-    progress: Progress,
+    data: DataDirectory, work: WorkFolder, primary: Primary, slot: str, places: Sequence[TablespaceLink],
+    total: int | None, progress: ResyncProgress,
 ) -> Path:  # fmt: skip
     """Copy the source with pg_basebackup; the old data may stay in use meanwhile. Raises `DatastoreError`."""
     progress("pg_basebackup")
@@ -92,7 +92,7 @@ def copy(
     return new
 
 
-def await_checkpoint(primary: Primary, timeline: int, progress: Progress) -> None:
+def await_checkpoint(primary: Primary, timeline: int, progress: ResyncProgress) -> None:
     """Wait for a checkpoint: up to PostgreSQL 15, pg_rewind sees the new timeline of a promotion only after it."""
     statement = "SELECT timeline_id FROM pg_control_checkpoint()"
     with primary.target.connect() as connection:
@@ -118,7 +118,7 @@ def last_words(outcome: CommandResult) -> str:
 
 
 @contextmanager
-def measuring(progress: Progress, done: Callable[[], int | None], total: int | None) -> Iterator[None]:
+def measuring(progress: ResyncProgress, done: Callable[[], int | None], total: int | None) -> Iterator[None]:
     """Report the progress in bytes while a program runs."""
     over = threading.Event()
 
@@ -146,7 +146,7 @@ def _streamed(primary: Primary, new: Path) -> int:
     return size_of_tree(new) if new.exists() else 0
 
 
-def _copy_of(data: DataDirectory, work: WorkFolder, places: Sequence[Place], progress: Progress) -> Path:
+def _copy_of(data: DataDirectory, work: WorkFolder, places: Sequence[TablespaceLink], progress: ResyncProgress) -> Path:
     """Copy the old data without the server's own files, which are moved at the switch."""
     new = work.clear_new()
     old, total, done = data.data, 0, 0

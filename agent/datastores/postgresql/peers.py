@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from agent.config import Datastore as Settings, Peer
+from agent.config import DatastoreSettings, Peer
 from agent.datastores.base import DatastoreError, DatastoreUnreachable, password_in
 from agent.datastores.postgresql import facts
 from agent.datastores.postgresql.connection import Connection, Target, parse
@@ -59,7 +59,7 @@ def source_params(connection: Connection) -> dict[str, Any]:
         return {}
 
 
-def logins_of(settings: Settings, params: Mapping[str, Any], timeout: float) -> list[Target]:
+def logins_of(settings: DatastoreSettings, params: Mapping[str, Any], timeout: float) -> list[Target]:
     """The logins for the address of a source, the best first: its peer, `datastore.primary`, the replica's own."""
     peers = [peer for peer in _configured(settings) if _endpoint(_params(peer)) == _endpoint(params)]
     # The replica's own account may log in for replication, and possibly for SQL.
@@ -69,13 +69,15 @@ def logins_of(settings: Settings, params: Mapping[str, Any], timeout: float) -> 
     return [*(_target(peer, timeout) for peer in peers), *own]
 
 
-def ask_source(settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN) -> PeerState | None:
+def ask_source(
+    settings: DatastoreSettings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN
+) -> PeerState | None:
     """The state of the source; None without a source."""
     return ask(logins_of(settings, params, timeout), timeout) if _endpoint(params)[0] else None
 
 
 def ask_all(
-    settings: Settings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN
+    settings: DatastoreSettings, params: Mapping[str, Any], timeout: float = ANSWERS_WITHIN
 ) -> tuple[PeerState | None, Sequence[PeerState]]:
     """The source and the other configured servers, queried in parallel."""
     others = {_endpoint(_params(peer)): peer for peer in _configured(settings)}
@@ -144,7 +146,7 @@ def _text(value: str | bytes) -> str:
     return value.decode("ascii") if isinstance(value, bytes) else value
 
 
-def _configured(settings: Settings) -> list[Peer]:
+def _configured(settings: DatastoreSettings) -> list[Peer]:
     peers = list(settings.peers.values())
     if settings.primary is not None:
         peers.append(Peer(url=settings.primary, password_file=settings.primary_password_file))

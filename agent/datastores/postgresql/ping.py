@@ -22,7 +22,7 @@ LONGEST = 8192
 NOT_LISTENING = (errno.ECONNREFUSED, errno.ENOENT)
 
 
-class Answer(Enum):
+class PingAnswer(Enum):
     """The result of the first message of a connection."""
 
     ACCEPTS = "accepts"
@@ -31,14 +31,14 @@ class Answer(Enum):
     SILENT = "silent"
 
 
-def ping(params: Mapping[str, Any], timeout: float) -> Answer:
+def ping(params: Mapping[str, Any], timeout: float) -> PingAnswer:
     """The best answer of the hosts in libpq's `params`; each host may take `timeout` seconds.
 
     `ACCEPTS`: also if it refuses this login. `REJECTS`: it is starting, stopping or recovering. `NOT_LISTENING`:
     the port or socket is closed. `SILENT`: no answer in time.
     """
     answers = {_ping(host, port, str(params.get("user") or "agent"), timeout) for host, port in _places(params)}
-    order = (Answer.ACCEPTS, Answer.REJECTS, Answer.SILENT, Answer.NOT_LISTENING)
+    order = (PingAnswer.ACCEPTS, PingAnswer.REJECTS, PingAnswer.SILENT, PingAnswer.NOT_LISTENING)
     return min(answers, key=order.index)
 
 
@@ -50,16 +50,16 @@ def _places(params: Mapping[str, Any]) -> list[tuple[str, int]]:
     return list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
 
 
-def _ping(host: str, port: int, user: str, timeout: float) -> Answer:
+def _ping(host: str, port: int, user: str, timeout: float) -> PingAnswer:
     try:
         with closing(_opened(host, port, timeout)) as connection:
             connection.sendall(_startup(user))
             kind, body = _message(connection)
     except OSError as error:
-        return Answer.NOT_LISTENING if error.errno in NOT_LISTENING else Answer.SILENT
+        return PingAnswer.NOT_LISTENING if error.errno in NOT_LISTENING else PingAnswer.SILENT
     if kind == ERROR:
-        return Answer.REJECTS if CANNOT_CONNECT_NOW in body else Answer.ACCEPTS
-    return Answer.ACCEPTS if kind in (AUTHENTICATION, NEGOTIATION) else Answer.SILENT
+        return PingAnswer.REJECTS if CANNOT_CONNECT_NOW in body else PingAnswer.ACCEPTS
+    return PingAnswer.ACCEPTS if kind in (AUTHENTICATION, NEGOTIATION) else PingAnswer.SILENT
 
 
 def _opened(host: str, port: int, timeout: float) -> socket.socket:

@@ -18,7 +18,7 @@ from agent.datastores.postgresql.source import (
     why_no_room_for_senders,
     why_slot_cannot_be_used,
 )
-from agent.datastores.postgresql.tablespaces import Place, places_for, places_of, size_of_tree, why_no_room
+from agent.datastores.postgresql.tablespaces import TablespaceLink, places_for, places_of, size_of_tree, why_no_room
 
 ROOM = 64 * 1024 * 1024
 """Bytes that must be free in addition to the data, for WAL that arrives meanwhile."""
@@ -96,7 +96,7 @@ def _on_disk(decision: Decision, source: Source, data: DataDirectory) -> Iterato
         yield refused(str(error), "make room for the new data beside the old data")
 
 
-def _places(decision: Decision, source: Source, data: DataDirectory) -> list[Place]:
+def _places(decision: Decision, source: Source, data: DataDirectory) -> list[TablespaceLink]:
     return places_of(data) if decision.method == "rewind" else places_for(data, source.tablespaces)
 
 

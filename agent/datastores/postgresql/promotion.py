@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError, DatastoreRefused, OutcomeUnknown
 from agent.datastores.postgresql import facts
 from agent.datastores.postgresql.connection import Connection, Target, one
@@ -44,12 +44,12 @@ REPLAY = """
 """
 
 
-def plan(settings: Settings, server: Target, request: PromoteRequest) -> Plan:
+def plan(settings: DatastoreSettings, server: Target, request: PromoteRequest) -> Plan:
     """What `promote` would do now."""
     return decide(look(settings, server), request)
 
 
-def promote(settings: Settings, server: Target, stop: Stop, request: PromoteRequest) -> Json:
+def promote(settings: DatastoreSettings, server: Target, stop: Stop, request: PromoteRequest) -> Json:
     """Promote this replica and wait until it accepts writes. Returns the members of the result."""
     seen = look(settings, server, ANSWERS_BEFORE_ACTING)
     decided = decide(seen, request)
@@ -71,7 +71,7 @@ def promote(settings: Settings, server: Target, stop: Stop, request: PromoteRequ
     return members | {"held_by": probe(server), "timeline": int(row[0][:8], 16), "lsn": row[1]}
 
 
-def look(settings: Settings, server: Target, timeout: float = ANSWERS_WITHIN) -> PromotionFacts:
+def look(settings: DatastoreSettings, server: Target, timeout: float = ANSWERS_WITHIN) -> PromotionFacts:
     """The state of this server, its source and the configured servers; `timeout` in seconds for the others."""
     with server.connect() as connection:
         if not one(connection, "SELECT pg_is_in_recovery()"):
@@ -121,7 +121,7 @@ def _receiver(connection: Connection) -> tuple[str, float | None, int | None] | 
 
 
 def _catch_up(
-    settings: Settings, server: Target, stop: Stop, request: PromoteRequest, seen: PromotionFacts
+    settings: DatastoreSettings, server: Target, stop: Stop, request: PromoteRequest, seen: PromotionFacts
 ) -> PromotionFacts:
     """Wait until nothing is missing, the source stops sending, or the timeout. Raises `DatastoreRefused`."""
     began = time.monotonic()
@@ -134,7 +134,7 @@ def _catch_up(
     return seen
 
 
-def _look_again(settings: Settings, server: Target, seen: PromotionFacts) -> PromotionFacts:
+def _look_again(settings: DatastoreSettings, server: Target, seen: PromotionFacts) -> PromotionFacts:
     with server.connect() as connection:
         source, own = ask_source(settings, source_params(connection)), facts.cluster_id(connection)
         receiver = _receiver(connection)

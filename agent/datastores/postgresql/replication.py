@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreRefused, Role
 from agent.datastores.postgresql.connection import Target, one
 from agent.datastores.postgresql.peers import ANSWERS_WITHIN, source_params
@@ -40,7 +40,7 @@ def role(server: Target, data: Path | None) -> Role:
     return Role("replica" if conninfo or restore else "standalone", address_in(conninfo), streaming)
 
 
-def plan_disable(settings: Settings, server: Target) -> Plan:
+def plan_disable(settings: DatastoreSettings, server: Target) -> Plan:
     """What `disable` would do now."""
     now = role(server, None)
     if now.name == "primary":
@@ -62,7 +62,7 @@ def plan_disable(settings: Settings, server: Target) -> Plan:
     )
 
 
-def disable(settings: Settings, server: Target, stop: Stop) -> Json:
+def disable(settings: DatastoreSettings, server: Target, stop: Stop) -> Json:
     """Clear the source settings permanently, wait until the server is disconnected, drop its slot on the source.
 
     Returns `slot`: its name, whether it is `dropped`, the bytes that it retains, and why it still exists.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.config import Datastore as Settings, Peer
+from agent.config import DatastoreSettings, Peer
 from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.postgresql.connection import Target, one
 from agent.datastores.postgresql.decision import Decision
@@ -16,10 +16,10 @@ from agent.datastores.postgresql.new_data_directory import WalIsMissing, await_c
 from agent.datastores.postgresql.own_state import look_at
 from agent.datastores.postgresql.plan import Comparison, divergence_of, look
 from agent.datastores.postgresql.rollback import WorkFolder
-from agent.datastores.postgresql.service import Service, end_of
+from agent.datastores.postgresql.service import PostgresqlService, end_of
 from agent.datastores.postgresql.source import create_slot, drop_slot, size_of
 from agent.datastores.postgresql.tablespaces import places_for, places_of
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.termination import Terminated, complete
 from agent.models import Json
@@ -36,7 +36,7 @@ PROVED = """
 """
 
 
-def data_of(settings: Settings) -> DataDirectory:
+def data_of(settings: DatastoreSettings) -> DataDirectory:
     """The configured data directory. Raises `DatastoreError` if it is not configured."""
     if settings.data_directory is None:
         raise DatastoreError(
@@ -46,7 +46,12 @@ def data_of(settings: Settings) -> DataDirectory:
 
 
 def plan_resync(
-    settings: Settings, server: Target, service: Supervisor | None, peer: Peer | None, request: ResyncRequest, node: str
+    settings: DatastoreSettings,
+    server: Target,
+    service: Supervisor | None,
+    peer: Peer | None,
+    request: ResyncRequest,
+    node: str,
 ) -> Plan:
     """What `resync` would do now. Raises `DatastoreError`."""
     if service is None:
@@ -56,8 +61,8 @@ def plan_resync(
 
 
 def resync(
-    settings: Settings, server: Target, supervisor: Supervisor | None, peer: Peer | None, request: ResyncRequest,
-    progress: Progress, node: str, stop: Stop | None = None,
+    settings: DatastoreSettings, server: Target, supervisor: Supervisor | None, peer: Peer | None,
+    request: ResyncRequest, progress: ResyncProgress, node: str, stop: Stop | None = None,
 ) -> Json:  # fmt: skip
     """Make the server follow its primary. Raises `DatastoreError`, `SupervisorFailed`, `OSError`."""
     try:
@@ -67,12 +72,12 @@ def resync(
 
 
 def _resync(
-    settings: Settings, server: Target, supervisor: Supervisor | None, peer: Peer | None, request: ResyncRequest,
-    progress: Progress, node: str, stop: Stop | None,
+    settings: DatastoreSettings, server: Target, supervisor: Supervisor | None, peer: Peer | None,
+    request: ResyncRequest, progress: ResyncProgress, node: str, stop: Stop | None,
 ) -> Json:  # fmt: skip
     if supervisor is None:
         raise DatastoreError("set [service] in the configuration: a resync stops the server and starts it again")
-    data, service = data_of(settings), Service(supervisor, server, stop)
+    data, service = data_of(settings), PostgresqlService(supervisor, server, stop)
     recover(data, service)
     progress("checking the primary")
     outlook = look(peer, server, data, request, node, settings.timeout)
@@ -93,7 +98,7 @@ def _resync(
     }
 
 
-def recover(data: DataDirectory, service: Service) -> str | None:
+def recover(data: DataDirectory, service: PostgresqlService) -> str | None:
     """Clean up after a killed resync; returns a sentence, or None if there was nothing to do.
 
     The new data is kept if the server follows with it, was promoted since, or has everything up to the `goal` of the
@@ -128,8 +133,8 @@ class Resync:
     """The execution of one resync whose decision requires changes."""
 
     def __init__(
-        self, data: DataDirectory, server: Target, service: Service, outlook: Comparison, request: ResyncRequest,
-        progress: Progress,
+        self, data: DataDirectory, server: Target, service: PostgresqlService, outlook: Comparison,
+        request: ResyncRequest, progress: ResyncProgress,
     ) -> None:  # fmt: skip
         self.data, self.server, self.service = data, server, service
         self.outlook, self.request, self.progress = outlook, request, progress

@@ -17,7 +17,7 @@ from typing import Any
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.postgresql.files import DataDirectory
-from agent.datastores.postgresql.tablespaces import Place, remove
+from agent.datastores.postgresql.tablespaces import TablespaceLink, remove
 from agent.util import atomic_files
 
 MARK = "agent.resync"
@@ -78,7 +78,7 @@ class WorkFolder:
                 raise
         self._rename(draft, self.root)
 
-    def note(self, places: Sequence[Place]) -> None:
+    def note(self, places: Sequence[TablespaceLink]) -> None:
         """Record the directories outside of the data directory before anything is created there."""
         self._add({"places": [each.as_json() for each in places]})
 

@@ -41,7 +41,7 @@ def end_of(primary: Primary) -> str | None:
         return end
 
 
-class Service:
+class PostgresqlService:
     """The service of `[service]`, which must be the service of this server."""
 
     def __init__(self, supervisor: Supervisor, server: Target, stop: Stop | None = None) -> None:

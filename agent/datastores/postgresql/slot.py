@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import DatastoreError, DatastoreUnreachable
 from agent.datastores.postgresql import facts
 from agent.datastores.postgresql.connection import Connection, Target
@@ -60,7 +60,7 @@ class SourceDependencies:
 
 
 def look_at_source(
-    settings: Settings, params: Mapping[str, Any], slot: str | None, timeout: float
+    settings: DatastoreSettings, params: Mapping[str, Any], slot: str | None, timeout: float
 ) -> SourceDependencies:
     """Read the source's dependencies on this replica."""
     logins = _for_sql(settings, params, timeout)
@@ -96,7 +96,7 @@ def _looked(connection: Connection, slot: str | None, name: str) -> SourceDepend
     return SourceDependencies(held_bytes=row[1] if row else None, last_synchronous=last)
 
 
-def drop_slot(settings: Settings, params: Mapping[str, Any], slot: str, stop: Stop) -> Json:
+def drop_slot(settings: DatastoreSettings, params: Mapping[str, Any], slot: str, stop: Stop) -> Json:
     """Drop this replica's slot on its source once the source has noticed the disconnect; returns the result."""
     held: int | None = None
     why = "the address of the source is not known"
@@ -146,11 +146,11 @@ def _drop_as_replica(connection: Connection, slot: str, stop: Stop) -> tuple[Non
             return None, ""
 
 
-def _logins(settings: Settings, params: Mapping[str, Any], timeout: float) -> list[Target]:
+def _logins(settings: DatastoreSettings, params: Mapping[str, Any], timeout: float) -> list[Target]:
     if not (params.get("host") or params.get("hostaddr")):
         return []
     return logins_of(settings, params, timeout)
 
 
-def _for_sql(settings: Settings, params: Mapping[str, Any], timeout: float) -> list[Target]:
+def _for_sql(settings: DatastoreSettings, params: Mapping[str, Any], timeout: float) -> list[Target]:
     return [login for login in _logins(settings, params, timeout) if "replication" not in login.params]

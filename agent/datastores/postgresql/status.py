@@ -11,18 +11,18 @@ from agent.datastores.base import DatastoreError, Role
 from agent.datastores.postgresql import facts
 from agent.datastores.postgresql.connection import Connection, Target, message_of
 from agent.datastores.replication_requests import Lag
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 
 T = TypeVar("T")
 
 
-def status(server: Target, role: Callable[[], Role], is_dirty: Callable[[], bool]) -> Status:
+def status(server: Target, role: Callable[[], Role], is_dirty: Callable[[], bool]) -> DatastoreStatus:
     """The facts. An unavailable fact is None, with its error in `unknown`."""
     try:
         with server.connect() as connection:
             return _Asking(connection).all(role, is_dirty)
     except (DatastoreError, psycopg.Error) as error:
-        return Status(reachable=False, error=str(error), dirty=_dirty(is_dirty))
+        return DatastoreStatus(reachable=False, error=str(error), dirty=_dirty(is_dirty))
 
 
 def _dirty(is_dirty: Callable[[], bool]) -> bool | None:
@@ -39,11 +39,11 @@ class _Asking:
         self._connection = connection
         self._unknown: dict[str, str] = {}
 
-    def all(self, role: Callable[[], Role], is_dirty: Callable[[], bool]) -> Status:
+    def all(self, role: Callable[[], Role], is_dirty: Callable[[], bool]) -> DatastoreStatus:
         known = self._fact("role", lambda _: role())
         replica = known is not None and known.name == "replica"
         source = self._fact("source", lambda c: _source(c, known)) if replica else None
-        return Status(
+        return DatastoreStatus(
             reachable=True,
             version=self._fact("version", facts.version),
             cluster_id=self._fact("cluster_id", facts.cluster_id),

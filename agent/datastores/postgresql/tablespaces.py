@@ -18,7 +18,7 @@ SUFFIXES = ("", ".resync", ".resync-2")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TablespaceLink:
     """A link in the data directory: its target `now` ("" for none), and the target in the new data.
 
     `source` is the target on the server that is copied.
@@ -34,7 +34,7 @@ class Place:
         return asdict(self)
 
 
-def places_of(data: DataDirectory) -> list[Place]:
+def places_of(data: DataDirectory) -> list[TablespaceLink]:
     """The links for a copy of this server's data. Raises `DatastoreError` if a target cannot have a sibling."""
     linked = [data.present / "pg_wal", *sorted((data.present / "pg_tblspc").iterdir())]
     found = []
@@ -42,20 +42,20 @@ def places_of(data: DataDirectory) -> list[Place]:
         if path.is_symlink():
             now = path.resolve()
             link = str(path.relative_to(data.present))
-            found.append(Place(link, str(now), str(_free(data, now)), str(now)))
+            found.append(TablespaceLink(link, str(now), str(_free(data, now)), str(now)))
     return found
 
 
-def places_for(data: DataDirectory, tablespaces: Iterable[tuple[int, str]]) -> list[Place]:
+def places_for(data: DataDirectory, tablespaces: Iterable[tuple[int, str]]) -> list[TablespaceLink]:
     """The links for a copy of another server with these tablespaces, by OID."""
     own = {each.link: each for each in places_of(data)}
     found = [own["pg_wal"]] if "pg_wal" in own else []
     for oid, source in tablespaces:
         link = f"pg_tblspc/{oid}"
         now = own[link].now if link in own else ""
-        found.append(Place(link, now, str(_free(data, Path(now or source))), source))
+        found.append(TablespaceLink(link, now, str(_free(data, Path(now or source))), source))
     gone = [each for link, each in own.items() if link not in {place.link for place in found}]
-    return found + [Place(each.link, each.now, "", "") for each in gone]
+    return found + [TablespaceLink(each.link, each.now, "", "") for each in gone]
 
 
 def remove(data: DataDirectory, directory: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.datastores.redis.state import State
+from agent.datastores.redis.state import RedisState
 
 MEMINFO = Path("/proc/meminfo")
 SPARE = 1.2
@@ -28,7 +28,7 @@ class Capacity:
         return self.memory_free is None or self.memory_free >= self.memory_needed
 
 
-def measure(there: State, directory: str | None) -> Capacity:
+def measure(there: RedisState, directory: str | None) -> Capacity:
     """The needs of a copy of `there` and the host's free resources. `directory` is the folder of Redis' files."""
     return Capacity(
         memory_needed=int(there.dataset_bytes * SPARE),

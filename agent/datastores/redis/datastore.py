@@ -16,7 +16,7 @@ from agent.datastores.base import (
     Role,
     UserChanges,
 )
-from agent.datastores.progress import Progress
+from agent.datastores.progress import ResyncProgress
 from agent.datastores.redis import (
     disable,
     handover,
@@ -33,7 +33,7 @@ from agent.datastores.redis.rollback import settle
 from agent.datastores.redis.server import Redis
 from agent.datastores.redis.state import look
 from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 from agent.models import Json
 from agent.plan import Plan, Would
 from agent.util.pauses import Pauses
@@ -196,7 +196,7 @@ class RedisDatastore(Redis):
             steps=["start Redis", "make this plan again", "follow the primary or take a copy, or refuse"],
         )
 
-    def resync(self, service: Supervisor | None, progress: Progress, request: ResyncRequest = RESYNC) -> Json:
+    def resync(self, service: Supervisor | None, progress: ResyncProgress, request: ResyncRequest = RESYNC) -> Json:
         return Resync(self, service, progress, Stop()).run(request)
 
     def recover(self, service: Supervisor | None) -> str | None:
@@ -208,7 +208,9 @@ class RedisDatastore(Redis):
         return decide(self, ResyncRequest(primary=primary, mode="follow")).plan
 
     def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
-        return Resync(self, None, Progress(lambda state: None), stop).run(ResyncRequest(primary=primary, mode="follow"))
+        return Resync(self, None, ResyncProgress(lambda state: None), stop).run(
+            ResyncRequest(primary=primary, mode="follow")
+        )
 
     def plan_demote(self, service: Supervisor | None, primary: str) -> Plan:
         return handover.plan_demote(self, primary)
@@ -216,7 +218,7 @@ class RedisDatastore(Redis):
     def demote(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
         return handover.demote(self, primary, stop)
 
-    def status(self) -> Status:
+    def status(self) -> DatastoreStatus:
         return redis_status.status(self)
 
     def is_dirty(self) -> bool:

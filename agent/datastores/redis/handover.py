@@ -18,7 +18,7 @@ from agent.datastores.redis import config, source as redis_source
 from agent.datastores.redis.connection import exceptions
 from agent.datastores.redis.rollback import OPTIONS
 from agent.datastores.redis.source import Options, Source
-from agent.datastores.redis.state import Replica, State, address, look
+from agent.datastores.redis.state import RedisState, Replica, address, look
 from agent.datastores.replication_requests import Lag
 from agent.plan import Plan, Would
 from agent.util.pauses import Pauses
@@ -34,8 +34,8 @@ NONE = "no-failover"
 class HandoverFacts:
     """The present state of this primary and of the replica that shall take over."""
 
-    here: State
-    there: State
+    here: RedisState
+    there: RedisState
     source: Source
     known_as: Replica | None
 
@@ -84,11 +84,11 @@ def demote(datastore: Redis, primary: str, stop: Stop) -> dict[str, Any]:
     return _kept(datastore, source)
 
 
-def _view(here: State, source: Source) -> HandoverFacts:
+def _view(here: RedisState, source: Source) -> HandoverFacts:
     return HandoverFacts(here, source.look(), source, _known_as(here, source))
 
 
-def _known_as(here: State, source: Source) -> Replica | None:
+def _known_as(here: RedisState, source: Source) -> Replica | None:
     """The peer in this server's list of replicas, with the address in that list."""
     addresses = {source.address}
     with suppress(OSError):

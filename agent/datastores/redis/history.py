@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from agent.datastores.redis.state import State
+from agent.datastores.redis.state import RedisState
 
 
 class SharedHistory(StrEnum):
@@ -21,7 +21,7 @@ class SharedHistory(StrEnum):
     UNKNOWN = "unknown"
 
 
-def kinship(here: State, there: State, others: Iterable[State] = ()) -> SharedHistory:
+def kinship(here: RedisState, there: RedisState, others: Iterable[RedisState] = ()) -> SharedHistory:
     """Whether the servers are of one group, by their ids and by the ids of the configured peers.
 
     `FOREIGN` needs proof: this server is an active member of a group without the other, or both know their past and
@@ -38,7 +38,7 @@ def kinship(here: State, there: State, others: Iterable[State] = ()) -> SharedHi
     return SharedHistory.FOREIGN if foreign else SharedHistory.UNKNOWN
 
 
-def bytes_ahead(here: State, there: State) -> int | None:
+def bytes_ahead(here: RedisState, there: RedisState) -> int | None:
     """Bytes of the replication stream that `here` has and `there` lacks; None if unknown.
 
     A writable replica has keys that are in no stream.
@@ -49,7 +49,7 @@ def bytes_ahead(here: State, there: State) -> int | None:
     return max(0, here.offset - max(common))
 
 
-def can_continue(here: State, there: State) -> bool:
+def can_continue(here: RedisState, there: RedisState) -> bool:
     """Whether `there` can send to `here` the missing writes without a full copy."""
     if here.replid not in there.history or here.asks_from != here.offset + 1 or there.backlog is None:
         return False

@@ -12,7 +12,7 @@ from agent.datastores.base import DatastoreError
 from agent.datastores.redis import source
 from agent.datastores.redis.history import bytes_ahead
 from agent.datastores.redis.source import Options
-from agent.datastores.redis.state import State
+from agent.datastores.redis.state import RedisState
 
 if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
@@ -29,10 +29,10 @@ class Rivals:
     ahead: Sequence[str] = ()
 
 
-def states(datastore: Redis, own: Options, but: str) -> dict[str, State]:
+def states(datastore: Redis, own: Options, but: str) -> dict[str, RedisState]:
     """The peers that answer, by address, except the one at the address `but`."""
 
-    def ask(peer: Any) -> tuple[str, State] | None:
+    def ask(peer: Any) -> tuple[str, RedisState] | None:
         with suppress(DatastoreError):
             other = source.of_peer(peer, own, ASK_FOR)
             return None if other.address == but else (other.address, other.look())
@@ -45,7 +45,7 @@ def states(datastore: Redis, own: Options, but: str) -> dict[str, State]:
         return dict(filter(None, threads.map(ask, peers)))
 
 
-def rivals(here: State, others: dict[str, State]) -> Rivals:
+def rivals(here: RedisState, others: dict[str, RedisState]) -> Rivals:
     """The obstacles to the promotion: peers that share a replication id with this server."""
     known = set(here.history)
     kin = {at: each for at, each in others.items() if each.run_id != here.run_id and known & set(each.history)}

@@ -11,20 +11,13 @@ from agent.datastores.redis import capacity, config, peers, source as redis_sour
 from agent.datastores.redis.capacity import Capacity
 from agent.datastores.redis.history import SharedHistory, bytes_ahead, can_continue, kinship
 from agent.datastores.redis.source import Options, Source
-from agent.datastores.redis.state import State, look
+from agent.datastores.redis.state import RedisState, look
+from agent.datastores.refusal import PlanRefused
 from agent.datastores.replication_requests import ResyncRequest
 from agent.plan import Discard, Needs, Plan, Would
 
 if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
-
-
-class Refused(Exception):
-    """The request is refused; `lifted_by` is the cure."""
-
-    def __init__(self, reason: str, lifted_by: str) -> None:
-        super().__init__(reason)
-        self.reason, self.lifted_by = reason, lifted_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +39,8 @@ class Decision:
 class ResyncFacts:
     """The present state of both servers, and the request."""
 
-    here: State
-    there: State
+    here: RedisState
+    there: RedisState
     own: Options
     source: Source
     request: ResyncRequest
@@ -81,11 +74,11 @@ def decide(datastore: Redis, request: ResyncRequest) -> Decision:
         _check_request(request, here)
         view = _view(datastore, here, own, source, request)
         return _decided(view, directory)
-    except Refused as unfit:
+    except PlanRefused as unfit:
         return Decision(plan.refuse(unfit.reason, unfit.lifted_by, facts={"primary": source.address}))
 
 
-def _view(datastore: Redis, here: State, own: Options, source: Source, request: ResyncRequest) -> ResyncFacts:
+def _view(datastore: Redis, here: RedisState, own: Options, source: Source, request: ResyncRequest) -> ResyncFacts:
     there = source.look()
     kin = kinship(here, there)
     if kin is not SharedHistory.SHARED:
@@ -93,11 +86,11 @@ def _view(datastore: Redis, here: State, own: Options, source: Source, request: 
     return ResyncFacts(here, there, own, source, request, kin)
 
 
-def _check_request(request: ResyncRequest, here: State) -> None:
+def _check_request(request: ResyncRequest, here: RedisState) -> None:
     if request.mode == "rewind":
-        raise Refused("Redis has no way to rewind its data", "use the mode auto, follow or copy")
+        raise PlanRefused("Redis has no way to rewind its data", "use the mode auto, follow or copy")
     if here.clustered:
-        raise Refused("this server is part of a Redis Cluster", "use CLUSTER REPLICATE there")
+        raise PlanRefused("this server is part of a Redis Cluster", "use CLUSTER REPLICATE there")
 
 
 def _decided(view: ResyncFacts, directory: str | None) -> Decision:
@@ -114,7 +107,9 @@ def _decided(view: ResyncFacts, directory: str | None) -> Decision:
     if can_continue(here, view.there) and view.request.mode != "copy":
         return Decision(_following(view), source, "follow")
     if view.request.mode == "follow":
-        raise Refused(f"only a full copy would do: {_why_copy(view)}", "use resync_slave_db with the mode auto or copy")
+        raise PlanRefused(
+            f"only a full copy would do: {_why_copy(view)}", "use resync_slave_db with the mode auto or copy"
+        )
     room = capacity.measure(view.there, directory)
     _check_losses(view)
     _check_room(view, room)
@@ -123,28 +118,30 @@ def _decided(view: ResyncFacts, directory: str | None) -> Decision:
 
 
 def _check_can_lead(view: ResyncFacts) -> None:
-    """Raises `Refused` for a server that cannot be a source."""
+    """Raises `PlanRefused` for a server that cannot be a source."""
     here, there, address = view.here, view.there, view.source.address
     name_another = "name another server as the primary"
     if here.run_id == there.run_id:
-        raise Refused(f"{address} is this server itself", name_another)
+        raise PlanRefused(f"{address} is this server itself", name_another)
     if there.clustered:
-        raise Refused(f"{address} is part of a Redis Cluster", name_another)
+        raise PlanRefused(f"{address} is part of a Redis Cluster", name_another)
     if there.loading:
-        raise Refused(f"{address} is loading its data", "wait until it has loaded, then run this action again")
+        raise PlanRefused(f"{address} is loading its data", "wait until it has loaded, then run this action again")
     if not there.is_replica:
         return
     if not here.is_replica and here.replid == there.replid:
-        raise Refused(f"{address} follows this server", "promote it first, or use replication.demote on this server")
+        raise PlanRefused(
+            f"{address} follows this server", "promote it first, or use replication.demote on this server"
+        )
     if not there.link_up:
-        raise Refused(f"{address} is a replica that has lost its own primary", "promote it first")
+        raise PlanRefused(f"{address} is a replica that has lost its own primary", "promote it first")
 
 
 def _check_identity(view: ResyncFacts) -> None:
-    """Raises `Refused` for the data of a foreign group, unless `adopt` is its identifier."""
+    """Raises `PlanRefused` for the data of a foreign group, unless `adopt` is its identifier."""
     identifier, adopt = view.there.replid, view.request.adopt
     if adopt is not None and adopt != identifier:
-        raise Refused(
+        raise PlanRefused(
             f"adopt names {adopt}, and {view.source.address} has the replication id {identifier}", "check both"
         )
     follows_it = view.here.source == view.source.address
@@ -153,24 +150,26 @@ def _check_identity(view: ResyncFacts) -> None:
             f"{view.source.address} has never shared its data with this server, as far as both remember: its "
             f"replication id is {identifier}, that of this server {view.here.replid}"
         )
-        raise Refused(reason, f'check the address; adopt: "{identifier}" replaces the data of this server by the other')
+        raise PlanRefused(
+            reason, f'check the address; adopt: "{identifier}" replaces the data of this server by the other'
+        )
 
 
 def _check_tls(view: ResyncFacts) -> None:
     own, address = view.own, view.source.address
     if not view.source.tls:
         if own.get("tls-replication") == "yes":
-            raise Refused(
+            raise PlanRefused(
                 f"this server replicates over TLS, and {address} is configured without",
                 "give the url of its TLS port (rediss://)",
             )
         return
     if "tls-replication" not in own:
-        raise Refused(
+        raise PlanRefused(
             f"{address} speaks TLS, and this Redis was built without it", "give the url of a port without TLS"
         )
     if not own.get("tls-ca-cert-file") and not own.get("tls-ca-cert-dir"):
-        raise Refused(
+        raise PlanRefused(
             f"{address} speaks TLS, and this Redis has no authority to check it by",
             "set tls-ca-cert-file and the other options of TLS in the configuration of Redis",
         )
@@ -178,7 +177,7 @@ def _check_tls(view: ResyncFacts) -> None:
 
 def _check_losses(view: ResyncFacts) -> None:
     if (lost := _what_is_lost(view)) and not view.consents:
-        raise Refused(lost, "force discards the data of this server")
+        raise PlanRefused(lost, "force discards the data of this server")
 
 
 def _what_is_lost(view: ResyncFacts) -> str | None:
@@ -201,15 +200,15 @@ def _why_unknown(view: ResyncFacts) -> str:
 
 
 def _check_room(view: ResyncFacts, room: Capacity) -> None:
-    """Raises `Refused` for a copy that cannot be undone, unless the old data is worthless or discarded."""
+    """Raises `PlanRefused` for a copy that cannot be undone, unless the old data is worthless or discarded."""
     disk_is_used = view.here.aof or not room.for_both
     if disk_is_used and room.disk_free is not None and room.disk_free < room.disk_needed and not view.request.force:
-        raise Refused(
+        raise PlanRefused(
             f"the copy needs up to {room.disk_needed} bytes on disk, and {room.disk_free} are free",
             "free the space; force tries anyway",
         )
     if not room.for_both and not view.here.empty and not view.request.force:
-        raise Refused(
+        raise PlanRefused(
             f"the memory does not hold the copy beside the old data: {room.memory_needed} bytes are needed, "
             f"{room.memory_free} are free",
             "free the memory; force drops the old data before the copy is loaded; it cannot be restored",
@@ -298,7 +297,7 @@ def _warnings(view: ResyncFacts) -> list[str]:
     return found
 
 
-def _identity(state: State) -> dict[str, Any]:
+def _identity(state: RedisState) -> dict[str, Any]:
     return {"replid": state.replid, "history": dict(state.history), "offset": state.offset, "keys": state.keys}
 
 

@@ -11,7 +11,7 @@ from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefuse
 from agent.datastores.redis import config, peers, probe, source as redis_source
 from agent.datastores.redis.peers import Rivals
 from agent.datastores.redis.source import Options, Source
-from agent.datastores.redis.state import State, look
+from agent.datastores.redis.state import RedisState, look
 from agent.datastores.replication_requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json
 from agent.util.poll import poll
@@ -32,7 +32,7 @@ class OldPrimary:
 
     address: str
     part: str
-    state: State | None = None
+    state: RedisState | None = None
     error: str | None = None
 
 
@@ -40,7 +40,7 @@ class OldPrimary:
 class PromotionFacts:
     """The present state of this replica and its old primary."""
 
-    here: State
+    here: RedisState
     old: OldPrimary
     lag: Lag
     min_replicas: int
@@ -124,7 +124,7 @@ def _view(datastore: Redis, ask_for: float = ASK_FOR) -> PromotionFacts:
     return PromotionFacts(here, old, _lag(here, old), int(wanted), refused, peers.rivals(here, others.result()))
 
 
-def source_of(datastore: Redis, here: State, own: Options, timeout: float) -> Source:
+def source_of(datastore: Redis, here: RedisState, own: Options, timeout: float) -> Source:
     """The source of this replica, with the login of the peer or `datastore.primary` at its address, or its own."""
     named = list(datastore.settings.peers.values())
     if (primary := datastore.peer(None)) is not None:
@@ -149,7 +149,7 @@ def _ask(source: Source) -> OldPrimary:
     return OldPrimary(source.address, "read_only" if state.read_only else "writable", state)
 
 
-def _lag(here: State, old: OldPrimary) -> Lag:
+def _lag(here: RedisState, old: OldPrimary) -> Lag:
     """The lag: bytes of writes that this server lacks, and seconds since the old primary's last message."""
     behind = None
     if old.state is not None and here.replid in old.state.history:

@@ -11,7 +11,7 @@ from agent.datastores.redis import config
 from agent.datastores.redis.plan import Decision, accepted, decide
 from agent.datastores.redis.rollback import DISKLESS, FOR_ONE_COPY, Rollback, settle
 from agent.datastores.redis.source import Source
-from agent.datastores.redis.state import State, look
+from agent.datastores.redis.state import RedisState, look
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.termination import Terminated, complete
 from agent.plan import Would, discards_as_json
@@ -20,7 +20,7 @@ from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
-    from agent.datastores.progress import Progress
+    from agent.datastores.progress import ResyncProgress
     from agent.datastores.redis.server import Redis
     from agent.supervisors.base import Supervisor
 
@@ -34,7 +34,7 @@ CONNECTS_WITHIN = 5.0
 class Resync:
     """One resync; `datastore.timeout` is the maximum of seconds without progress."""
 
-    def __init__(self, here: Redis, service: Supervisor | None, progress: Progress, stop: Stop) -> None:
+    def __init__(self, here: Redis, service: Supervisor | None, progress: ResyncProgress, stop: Stop) -> None:
         self.here, self.service, self.progress, self.stop = here, service, progress, stop
 
     def run(self, request: ResyncRequest) -> dict[str, Any]:
@@ -105,15 +105,15 @@ class Resync:
             config.put(client, source.options())
             _run_at_once(client, commands)
 
-    def _follows(self, source: Source) -> Callable[[State], bool]:
-        def done(state: State) -> bool:
+    def _follows(self, source: Source) -> Callable[[RedisState], bool]:
+        def done(state: RedisState) -> bool:
             if state.source != source.address:
                 raise DatastoreRefused(f"Redis at {self.here.address} no longer follows {source.address}")
             return state.in_step
 
         return done
 
-    def _await(self, done: Callable[[State], bool], otherwise: str, source: Source | None = None) -> None:
+    def _await(self, done: Callable[[RedisState], bool], otherwise: str, source: Source | None = None) -> None:
         """Wait until it is done and report the progress; fail if there is none for too long.
 
         While the source sends nothing, it is checked whether it still answers. Raises `DatastoreUnreachable`.
@@ -133,7 +133,7 @@ class Resync:
                 source.look()
             self.stop.wait(pauses.next())
 
-    def _look(self) -> State | None:
+    def _look(self) -> RedisState | None:
         """The present state; None while it does not answer."""
         try:
             with self.here.client() as client:
@@ -141,7 +141,7 @@ class Resync:
         except DatastoreUnreachable:
             return None
 
-    def _link(self, state: State | None) -> int:
+    def _link(self, state: RedisState | None) -> int:
         """The state of a replica's link, as an index of `LINK`."""
         if state is None or state.loading:
             return 0
@@ -184,7 +184,7 @@ class Patience:
         self.link = 0
         self.setbacks = 0
 
-    def ends(self, state: State | None, link: int) -> bool:
+    def ends(self, state: RedisState | None, link: int) -> bool:
         self.setbacks += link < self.link
         self.link = link
         info = {} if state is None else state.info
@@ -205,7 +205,7 @@ class Patience:
         return True
 
 
-def _phase(state: State | None) -> str:
+def _phase(state: RedisState | None) -> str:
     if state is None:
         return "awaiting Redis"
     if state.loading:
@@ -213,7 +213,7 @@ def _phase(state: State | None) -> str:
     return "receiving its data" if state.receiving else "waiting for the primary"
 
 
-def _measured(state: State) -> tuple[int, int | None] | None:
+def _measured(state: RedisState) -> tuple[int, int | None] | None:
     """Bytes loaded or received, and the total; None if nothing is copied.
 
     The total of a diskless copy is unknown until it is loaded.

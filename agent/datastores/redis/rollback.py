@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.datastores.base import DatastoreError
 from agent.datastores.redis import config
 from agent.datastores.redis.connection import exceptions
-from agent.datastores.redis.state import State, look
+from agent.datastores.redis.state import RedisState, look
 from agent.util.pauses import Pauses
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Rollback:
     """Created before the first change. The configuration file is written last, so it is still unchanged."""
 
     datastore: Redis
-    before: State
+    before: RedisState
     options: Mapping[str, str]
     target: str
 
@@ -74,7 +74,7 @@ class Rollback:
                 client.replicaof(*self._followed())
             return self._restored(look(client))
 
-    def _has_new_data(self, now: State) -> bool:
+    def _has_new_data(self, now: RedisState) -> bool:
         """Whether a copy is complete, even if its primary is unreachable now: only a copy brings the primary's id.
 
         The old data is then gone, and a rollback would create a second writable server with the new data.
@@ -92,7 +92,7 @@ class Rollback:
             return "NO", "ONE"
         return self.before.info["master_host"], str(self.before.info["master_port"])
 
-    def _restored(self, now: State) -> str:
+    def _restored(self, now: RedisState) -> str:
         role = f"follows {now.source}" if now.is_replica else "follows no source and accepts writes"
         keys = f"with {now.keys} keys" if now.keys == self.before.keys else f"with {now.keys} keys ({self.before.keys})"
         return f"Redis {role} as before, {keys}"

@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from agent.config import Datastore as Settings
+from agent.config import DatastoreSettings
 from agent.datastores.base import Datastore, DatastoreDown, DatastoreRefused
 from agent.datastores.redis import source as redis_source
 from agent.datastores.redis.connection import ConnectionOptions, Login
 from agent.datastores.redis.source import Options, Source
-from agent.datastores.redis.state import State
+from agent.datastores.redis.state import RedisState
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Redis(Datastore):
     absent_facts = MappingProxyType({"timeline": "Redis has no timelines", "slots": "Redis has no replication slots"})
     no_databases = "Redis has no databases to create or delete: they are numbered and always there"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DatastoreSettings) -> None:
         super().__init__(settings)
         self.way = ConnectionOptions(settings.url, settings.timeout, self._login)
         for name, peer in settings.peers.items():
@@ -45,7 +45,7 @@ class Redis(Datastore):
             return True
         return True
 
-    def source(self, name: str | None, here: State, own: Options) -> Source:
+    def source(self, name: str | None, here: RedisState, own: Options) -> Source:
         """The requested server: the peer of this name, otherwise `datastore.primary`, otherwise the present source."""
         if (peer := self.peer(name)) is not None:
             return redis_source.of_peer(peer, own, self.settings.timeout)

@@ -12,7 +12,7 @@ from agent.config import Peer
 from agent.datastores.base import DatastoreRefused, password_in
 from agent.datastores.redis import config
 from agent.datastores.redis.connection import ConnectionOptions, Login, exceptions
-from agent.datastores.redis.state import State, address, look
+from agent.datastores.redis.state import RedisState, address, look
 
 PORT = 6379
 REPLICATION = ("masteruser", "masterauth", "tls-replication", "tls-ca-cert-file", "tls-ca-cert-dir")
@@ -36,7 +36,7 @@ class Source:
     def address(self) -> str:
         return address(self.host, self.port)
 
-    def look(self) -> State:
+    def look(self) -> RedisState:
         """The state of the source. Raises `DatastoreError`."""
         with self.agent.client() as client:
             return look(client)
@@ -80,7 +80,7 @@ def of_peer(peer: Peer, own: Options, timeout: float) -> Source:
     return _source(parts.scheme, parts.hostname or "", parts.port or PORT, parts.query, for_agent, login, own, timeout)
 
 
-def followed(here: State, own: Options, timeout: float) -> Source | None:
+def followed(here: RedisState, own: Options, timeout: float) -> Source | None:
     """The present source of Redis, with its login; None without a source."""
     if not here.is_replica:
         return None

@@ -23,7 +23,7 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RedisState:
     """The state of one server at one moment.
 
     `history` maps each replication id of the server to the offset up to which it has that data. `offset` is the end of
@@ -83,17 +83,17 @@ class State:
         return self.backlog is not None
 
 
-def look(client: Any) -> State:
+def look(client: Any) -> RedisState:
     """Read the present state, also while the server loads its data."""
     return parse(client.info(*SECTIONS))
 
 
-def parse(info: Info) -> State:
+def parse(info: Info) -> RedisState:
     """Parse an answer to INFO of these `SECTIONS`, as returned by the driver."""
     is_replica = info["role"] == "slave"
     offsets = [info["master_repl_offset"], *([info["slave_repl_offset"]] if is_replica else [])]
     databases = [value for name, value in info.items() if name.startswith("db") and isinstance(value, Mapping)]
-    return State(
+    return RedisState(
         run_id=info["run_id"],
         version=str(info.get("valkey_version") or info["redis_version"]),
         clustered=bool(info.get("cluster_enabled")),

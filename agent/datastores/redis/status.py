@@ -8,22 +8,22 @@ from agent.datastores.base import DatastoreError
 from agent.datastores.redis import config, source
 from agent.datastores.redis.promotion import ASK_FOR, source_of
 from agent.datastores.redis.replication import role
-from agent.datastores.redis.state import State, look
+from agent.datastores.redis.state import RedisState, look
 from agent.datastores.replication_requests import Lag
-from agent.datastores.status import Status
+from agent.datastores.status import DatastoreStatus
 
 if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
 
 
-def status(datastore: Redis) -> Status:
+def status(datastore: Redis) -> DatastoreStatus:
     """The facts; never raises `DatastoreError`. A replica's lag is read from its source within `ASK_FOR` seconds."""
     try:
         with datastore.client() as client:
             here, own = look(client), source.own_options(client)
             wanted = config.get(client, "min-replicas-to-write", "min-replicas-max-lag")
     except DatastoreError as error:
-        return Status(reachable=False, error=str(error))
+        return DatastoreStatus(reachable=False, error=str(error))
     unknown = dict(datastore.absent_facts)
     behind = None
     if here.is_replica:
@@ -32,7 +32,7 @@ def status(datastore: Redis) -> Status:
         except DatastoreError as error:
             unknown["lag"] = str(error)
     part = role(here)
-    return Status(
+    return DatastoreStatus(
         reachable=True,
         version=here.version,
         cluster_id=here.replid,
@@ -48,7 +48,7 @@ def status(datastore: Redis) -> Status:
     )
 
 
-def _bytes_behind(datastore: Redis, here: State, own: source.Options) -> int:
+def _bytes_behind(datastore: Redis, here: RedisState, own: source.Options) -> int:
     """The lag. Raises `DatastoreError` if the source cannot be queried or has changed."""
     there = source_of(datastore, here, own, ASK_FOR).look()
     if here.replid not in there.history:
@@ -56,7 +56,7 @@ def _bytes_behind(datastore: Redis, here: State, own: source.Options) -> int:
     return max(0, there.offset - here.offset)
 
 
-def _source(here: State) -> dict[str, Any]:
+def _source(here: RedisState) -> dict[str, Any]:
     info = here.info
     state = "streaming" if here.in_step else "connecting"
     return {"address": here.source, "state": state, "last_message_age": here.silent_seconds, "error": None} | (
@@ -66,12 +66,12 @@ def _source(here: State) -> dict[str, Any]:
     )
 
 
-def _replica(here: State, address: str, online: bool, offset: int) -> dict[str, Any]:
+def _replica(here: RedisState, address: str, online: bool, offset: int) -> dict[str, Any]:
     state = "online" if online else "copying"
     return {"name": None, "address": address, "state": state, "lag_bytes": max(0, here.offset - offset)}
 
 
-def _synchronous(here: State, wanted: source.Options) -> dict[str, Any] | None:
+def _synchronous(here: RedisState, wanted: source.Options) -> dict[str, Any] | None:
     """The member for `min-replicas-to-write`: the number of recently seen replicas that a write requires."""
     required = int(wanted.get("min-replicas-to-write") or 0)
     good = here.info.get("min_slaves_good_slaves", sum(each.online for each in here.replicas))

@@ -119,7 +119,7 @@ class LagLimit(fields.Field[Lag]):
         return Lag(seconds=amount * self.SECONDS[unit])
 
 
-class Switch(fields.Field[bool]):
+class OnOff(fields.Field[bool]):
     """On or off, in each spelling of `ON` and `OFF`."""
 
     ON = (True, 1, "on", "true", "1")
@@ -168,7 +168,7 @@ def _type(field: "fields.Field[Any]") -> dict[str, Any]:
         return {"type": ["string", "array"], "items": {"type": "string"}, "maxItems": MOST_NAMES}
     if isinstance(field, LagLimit):
         return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{field.FORM.pattern}$"}]}
-    if isinstance(field, Switch):
+    if isinstance(field, OnOff):
         return {"enum": [*field.ON, *field.OFF]}
     if isinstance(field, fields.Nested):
         return json_schema(field.schema)

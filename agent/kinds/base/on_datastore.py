@@ -30,7 +30,7 @@ PREVIEW = 1.5
 CURE = "repair this and run the action again"
 
 
-class ServerArgs(server_argument.ServerArgs):
+class DatastoreServerArgs(server_argument.ServerArgs):
     """The server and the kind of its datastore."""
 
     server_group = fields.String(metadata={"description": "The kind of this node's datastore."})

@@ -1,4 +1,4 @@
-"""The exception for a request that MongoDB's state does not permit; it becomes the refusal of a plan."""
+"""The exception for a request that the state of a server does not permit; it becomes the refusal of a plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agent import plan
 from agent.plan import Plan
 
 
-class Refused(Exception):
+class PlanRefused(Exception):
     """The request is refused; `lifted_by` is the cure."""
 
     def __init__(self, reason: str, lifted_by: str, **facts: Any) -> None:
@@ -17,4 +17,5 @@ class Refused(Exception):
 
     @property
     def plan(self) -> Plan:
+        """The refusal, with the facts behind it."""
         return plan.refuse(self.reason, self.lifted_by, facts=self.facts)
