@@ -23,16 +23,16 @@ SHORTEST_LINE = 8
 
 @dataclass(frozen=True)
 class Places:
-    """Where the secrets of a configuration are. A file is read at each call, because its secret may be replaced."""
+    """Where the secrets of a configuration are. Files are read at each call, because a secret may be replaced."""
 
     texts: Sequence[str]
-    """Those that stand in URLs of the options."""
+    """Secrets in the URLs of options."""
     files: Sequence[Path]
     tokens: Path | None
 
 
 def places(settings: Settings) -> Places:
-    """Where the secrets of these options are."""
+    """The places of all secrets of these settings."""
     options = list(walk(settings))
     files = [value for _, check, value in options if check is validators.secret_file and value is not None]
     if settings.api.tls is not None:

@@ -7,10 +7,10 @@ HEADER = "X-Hub-Signature-256"
 
 
 def sign(secret: str, body: bytes) -> str:
-    """`sha256=` and 64 hexadecimal digits."""
+    """The HMAC-SHA256 of the body: `sha256=` and 64 hexadecimal digits."""
     return f"sha256={hmac.digest(secret.encode(), body, hashlib.sha256).hex()}"
 
 
 def verify(secret: str, body: bytes, signature: str) -> bool:
-    """Whether it is the body's. Compared in constant time."""
+    """Whether the signature is that of the body; compared in constant time."""
     return hmac.compare_digest(sign(secret, body).encode(), signature.encode(errors="surrogateescape"))

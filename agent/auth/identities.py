@@ -39,13 +39,13 @@ class Token:
 
     @property
     def id(self) -> str:
-        """What names the token where it must not be shown: it does not help to find the token."""
+        """The public id: the first 12 digits of the hash. It does not help to guess the token."""
         return self.sha256.hex()[:12]
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A caller and what it may do, until the moment `expires` with whatever it calls."""
+    """A caller and its permissions. `expires`: seconds since the epoch; then all of its credentials end."""
 
     email: str
     globs: tuple[str, ...]
@@ -60,13 +60,13 @@ class Identity:
         object.__setattr__(self, "kinds", pattern)
 
     def may(self, kind: str) -> bool:
-        """Whether it may schedule and cancel actions of this kind."""
+        """Whether the identity may schedule and cancel actions of this kind."""
         return not self.read_only and self.kinds.fullmatch(kind) is not None
 
 
 @dataclass(frozen=True)
 class Identities:
-    """All of a file: `by_email`, and `unix` by the name of a user or `@` and that of a group."""
+    """The identities of a tokens file: by e-mail, and those of unix users by user name or `@` and group name."""
 
     by_email: Mapping[str, Identity] = field(default_factory=dict)
     unix: Mapping[str, Identity] = field(default_factory=dict)
@@ -75,14 +75,17 @@ class Identities:
         return len(self.by_email) + len(self.unix)
 
     def next_end(self, now: float) -> float | None:
-        """When the next token or identity ends that is valid `now`; None where none ever does."""
+        """When the next valid token or identity expires, in seconds since the epoch; None if none ever does."""
         identities = (*self.by_email.values(), *self.unix.values())
         ends = [each.expires for each in identities]
         ends += [token.expires for each in identities for token in each.tokens]
         return min((end for end in ends if end is not None and end > now), default=None)
 
     def of_user(self, user: str, groups: Iterable[str], email: str, *, now: float) -> Identity | None:
-        """What a user of this host may: by the table of its name, else by those of its groups that are valid `now`."""
+        """The identity of a user of this host: its own table, else all valid tables of its groups together.
+
+        None without a table. `now`: seconds since the epoch.
+        """
         if own := self.unix.get(user):
             return replace(own, email=email)
         found = [each for name in groups if (each := self.unix.get(f"@{name}")) and (each.expires or now + 1) > now]
@@ -98,9 +101,9 @@ class Identities:
 
 
 def parse(document: Mapping[str, Any], *, certificates: bool = False) -> Identities:
-    """The identities of a document. Raises `Mistake`, which never shows what might be a token.
+    """The identities of a document. Raises the first `Mistake`, which never shows a value that may be a token.
 
-    With `certificates` an identity may do without a token.
+    `certificates`: identities may have no token, because certificates identify callers.
     """
     identities, mistakes = parse_what_is_right(document, certificates=certificates)
     if mistakes:
@@ -111,7 +114,7 @@ def parse(document: Mapping[str, Any], *, certificates: bool = False) -> Identit
 def parse_what_is_right(
     document: Mapping[str, Any], *, certificates: bool = False
 ) -> tuple[Identities, tuple[Mistake, ...]]:
-    """The identities whose tables have no mistake, and the mistakes of the others."""
+    """The identities whose tables are valid, and the mistakes of all other tables."""
     by_email: dict[str, Identity] = {}
     unix: dict[str, Identity] = {}
     mistakes: list[Mistake] = []
@@ -261,7 +264,7 @@ def _digest(value: Any) -> bytes:
 
 
 def moment(value: Any) -> float:
-    """A moment that is the same everywhere, as a TOML time or a text; seconds since the epoch."""
+    """A TOML time with an offset, or a text of one, as seconds since the epoch. Raises `Mistake`."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:

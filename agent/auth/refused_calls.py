@@ -9,14 +9,14 @@ OTHERS = "others"
 
 
 class RefusedCalls:
-    """Counts, from any thread."""
+    """Counts refused calls by status and caller. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[int, str]] = Counter()
 
     def count(self, status: int, caller: str) -> None:
-        """Count one refused call of an identity, or of an address where there is none."""
+        """Count one refused call. `who`: the e-mail of the caller, or its address if it is unknown."""
         with self._lock:
             key = status, caller
             if key not in self._counts and len(self._counts) >= MOST:
@@ -32,7 +32,7 @@ class RefusedCalls:
         ]
 
     def put_back(self, counts: list[dict[str, int | str]]) -> None:
-        """Count again what could not be stored."""
+        """Add counts that could not be stored."""
         with self._lock:
             for each in counts:
                 self._counts[int(each["status"]), str(each["caller"])] += int(each["count"])

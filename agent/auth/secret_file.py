@@ -12,7 +12,7 @@ SHORTEST_KEY = 16
 
 
 class SecretUnreadable(Exception):
-    """The file cannot be read or holds nothing; the message says which and why, and never what is in it."""
+    """The file cannot be read, is empty or too short. The message names the file and the reason, never the content."""
 
 
 def _why_not(path: Path, error: Exception) -> str:
@@ -25,10 +25,10 @@ def _why_not(path: Path, error: Exception) -> str:
 
 
 def read(path: Path, *, shortest: int = 1) -> str:
-    """What the file holds, without the line's end.
+    """The content of the file without the line end.
 
-    Raises `SecretUnreadable`, also where another user may write the file or owns it: the secret would be that user's;
-    and where the secret has fewer than `shortest` characters.
+    Raises `SecretUnreadable`, also if another user owns the file or may write it, and if the secret has fewer than
+    `shortest` characters.
     """
     try:
         with path.open() as file:

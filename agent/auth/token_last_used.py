@@ -13,7 +13,7 @@ EVERY = 60.0
 
 
 class TokenUse:
-    """Notes uses; a note that cannot be written is left out, and keeps no caller waiting."""
+    """Records when credentials were used last. A record that cannot be written is dropped; no caller waits for it."""
 
     def __init__(self, db: Path) -> None:
         self._path = path_beside(db)
@@ -21,7 +21,7 @@ class TokenUse:
         self._writing = threading.Lock()
 
     def note(self, key: str) -> None:
-        """A caller has shown what `key` stands for: the id of a token, an e-mail, or `unix.` and a user."""
+        """Record the use of a credential. `key`: the id of a token, an e-mail, or `unix.` and a user."""
         now = clock.monotonic()
         if now - self._noted.get(key, -EVERY) < EVERY:
             return
@@ -32,11 +32,12 @@ class TokenUse:
 
 
 def path_beside(db: Path) -> Path:
+    """The path of the file with the last uses, beside the database."""
     return db.with_name(f"{db.name}.token-use")
 
 
 def read(path: Path) -> dict[str, str | None]:
-    """RFC 3339 times by key; nothing where there is no such file. Raises `OSError`."""
+    """The last uses: RFC 3339 times by key; empty without a file. Raises `OSError`."""
     try:
         content = json.loads(atomic_files.read(path) or b"{}")
     except ValueError:

@@ -24,7 +24,7 @@ REPEATED = 60.0
 
 
 class TokensFileInvalid(ConfigError):
-    """The file is wrong; `certain` are the identities in it that the mistake does not concern."""
+    """The tokens file has mistakes; `certain` are its identities without a mistake."""
 
     def __init__(self, reason: str, certain: Identities) -> None:
         super().__init__(reason)
@@ -32,15 +32,15 @@ class TokensFileInvalid(ConfigError):
 
 
 class Expired(Exception):
-    """The caller shows what was valid until a moment that has passed."""
+    """The credentials of the caller have expired."""
 
 
 class TokensFileMissing(ConfigError):
-    """There is no such file."""
+    """The tokens file does not exist."""
 
 
 class Tokens:
-    """The identities of a file; used from any thread.
+    """The identities of a tokens file, read again when it changes. Thread-safe.
 
     No file: no identity. A file that became wrong: those that can still be read with certainty, for ten minutes. One
     that is wrong from the beginning, or that another user may have written: none.
@@ -60,14 +60,14 @@ class Tokens:
         self._current()
 
     def by_token(self, token: str) -> Identity | None:
-        """Whose token it is, with this token alone. The time it takes says nothing of how near it comes to one.
+        """The identity of a token, with this token alone; None if unknown. Raises `Expired`.
 
-        Raises `Expired`.
+        The time that it takes does not depend on how much of a valid token is right.
         """
         return self.by_digest(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
 
     def by_digest(self, digest: bytes) -> Identity | None:
-        """Whose token has this SHA-256, with this token alone. Raises `Expired`."""
+        """The identity of a token by its SHA-256, with this token alone; None if unknown. Raises `Expired`."""
         found = None
         for identity in self._current().by_email.values():
             for each in identity.tokens:
@@ -80,14 +80,14 @@ class Tokens:
         return replace(found[0], tokens=(found[1],))
 
     def by_email(self, email: str) -> Identity | None:
-        """The identity that a certificate names. Raises `Expired`."""
+        """The identity with this e-mail, for certificates; None if unknown. Raises `Expired`."""
         identity = self._current().by_email.get(email)
         if identity is not None:
             _refuse_expired(identity.expires, email)
         return identity
 
     def by_user(self, user: str, groups: Iterable[str], email: str) -> Identity | None:
-        """The identity of a user of this host, under the name `email`. Raises `Expired`."""
+        """The identity of a user of this host, with `email` as its e-mail; None if unknown. Raises `Expired`."""
         identity = self._current().of_user(user, groups, email, now=clock.now() / 1e6)
         if identity is not None:
             _refuse_expired(identity.expires, email)
@@ -95,11 +95,11 @@ class Tokens:
 
     @property
     def knows_users(self) -> bool:
-        """Whether users of this host are known without a token."""
+        """Whether the file has a table for users of this host."""
         return bool(self._current().unix)
 
     def next_end(self) -> float | None:
-        """When the next token or identity ends, in seconds since the epoch; None where none ever does."""
+        """When the next token or identity expires, in seconds since the epoch; None if none ever does."""
         return self._current().next_end(clock.now() / 1e6)
 
     def _current(self) -> Identities:

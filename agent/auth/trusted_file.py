@@ -13,15 +13,15 @@ OTHERS_MAY_USE = 0o077
 
 
 class Untrusted(ConfigError):
-    """Another user owns the file or may write it; the message says which command mends that."""
+    """Another user owns the file or may write it. The message has the command that corrects it."""
 
 
 class Exposed(Untrusted):
-    """Another user may read a private file; its content is still the owner's."""
+    """Another user may read a private file; its content is still trusted."""
 
 
 def check(path: Path, status: os.stat_result, *, private: bool = False) -> None:
-    """Judge an open file by its status; a `private` one is its owner's alone. Raises `Untrusted`, `Exposed`."""
+    """Check owner and mode of an open file. `private`: only its owner may read it. Raises `Untrusted`, `Exposed`."""
     _check_owner(path, status)
     mode, limit = stat.S_IMODE(status.st_mode), OTHERS_MAY_USE if private else OTHERS_MAY_WRITE
     remedy = f"run chmod {mode & ~limit:o} {path}"
@@ -32,7 +32,7 @@ def check(path: Path, status: os.stat_result, *, private: bool = False) -> None:
 
 
 def check_file(path: Path, *, private: bool = False, link: bool = True) -> None:
-    """The same of the file at `path`, if there is one, and of its folder. Raises `Untrusted`.
+    """Check the file at `path`, if it exists, and its folder. Raises `Untrusted`.
 
     Without `link` a symbolic link is refused.
     """
@@ -45,7 +45,7 @@ def check_file(path: Path, *, private: bool = False, link: bool = True) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Another user must not be able to put another file in the place of one in here. Raises `Untrusted`."""
+    """Raises `Untrusted` if another user can replace a file in this folder."""
     status = _status(path)
     if status is None:
         return
@@ -58,7 +58,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_roots_folder(folder: Path) -> None:
-    """A folder of code: it, all in it and all above it belong to root. Raises `Untrusted`, `OSError`."""
+    """Raises `Untrusted` unless the folder, its content and all folders above it belong to root; `OSError`."""
     for each in (folder, *folder.resolve().parents, *_all_in(folder)):
         status = each.stat()
         if status.st_uid != 0:
@@ -69,7 +69,7 @@ def check_roots_folder(folder: Path) -> None:
 
 
 def user(uid: int) -> str:
-    """The name of a user, or the number where it has none."""
+    """The name of a user; the id if it has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent.processes.transcript import Sink
 
     class Started(Protocol):
-        """What of `subprocess.Popen` a child needs: a process that leads a group of its own, and its pipes."""
+        """The part of `subprocess.Popen` that a child needs: the leader of a process group, with its pipes."""
 
         pid: int
         stdin: IO[bytes] | None
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         def wait(self) -> int: ...
 
     class Stopping(Protocol):
-        """What of a `Stop` is needed to notice it."""
+        """The part of a `Stop` that is needed to notice it."""
 
         @property
         def requested(self) -> bool: ...
@@ -50,12 +50,13 @@ HOUR = 3600.0  # seconds; a selector cannot wait longer
 
 
 class Child:
-    """A command in a process group of its own, which `close` must be called for.
+    """A running command in a process group of its own. Call `close` for each.
 
-    It stays in our session on purpose: a daemon that it starts opens a session of its own, and that
-    is how the two are distinguished later. `start` starts it. `stdout` and `stderr` are given what it
-    prints; without `stderr` both go to `stdout`.
-    Raises CommandNotStarted.
+    `start` starts it. `stdout` and `stderr` receive its output; without `stderr` both go to `stdout`. Raises
+    `CommandNotStarted`.
+
+    The command stays in the session of the agent: a daemon that it starts opens a session of its own, which
+    distinguishes the two later.
     """
 
     def __init__(self, start: Callable[[], Started], *, stdin: bytes, stdout: Sink, stderr: Sink | None = None) -> None:
@@ -91,8 +92,10 @@ class Child:
     # Following it
 
     def follow(self, timeout: float | None, stop: Stopping | None) -> str | None:
-        """Serve it until it has exited (None), `timeout` seconds are over ("timeout") or a stop is
-        requested (its reason). Does not wait for others that hold its pipes open."""
+        """Move its input and output until it exits, the timeout in seconds is over or a stop is requested.
+
+        Returns None, "timeout" or the reason of the stop. Does not wait for other processes that hold its pipes open.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._noticing(stop):
             while not self.exited:
@@ -106,9 +109,9 @@ class Child:
         return None
 
     def end(self, grace: float) -> None:
-        """SIGTERM to its group, after `grace` seconds SIGKILL; its last words are heard.
+        """Send SIGTERM to its group, SIGKILL after `grace` seconds, and read the rest of its output.
 
-        It may still run afterwards, if it hangs in the kernel or is not ours to kill.
+        It may still run afterwards: if it hangs in the kernel, or runs as a user that the agent may not signal.
         """
         import signal
 
@@ -120,13 +123,13 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """Its exit status, negative for a signal; None while it runs."""
+        """The exit status; negative: the signal that ended it; None while it runs."""
         return self._process.poll()
 
     def close(self) -> None:
-        """Give back all that it held. It is killed if it still runs.
+        """Kill it if it still runs, and free its pipes.
 
-        Processes that it left running may hold its pipes open: what they write is read and discarded.
+        Processes that it left running may hold the pipes open: their output is read and discarded.
         """
         if self._process.poll() is None:
             self._kill()
@@ -214,7 +217,7 @@ class Child:
         pipe.close()
 
     def _read_the_rest(self) -> None:
-        """What is in the pipes now and no more: a daemon it left behind may never stop writing."""
+        """Read only what the pipes hold now: a daemon that it left behind may never stop writing."""
         for key in list(self._selector.get_map().values()):
             if key.fileobj in (self._process.stdout, self._process.stderr):
                 left = fcntl.fcntl(key.fd, fcntl.F_GETPIPE_SZ)

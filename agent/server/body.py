@@ -10,19 +10,19 @@ UNREAD = 64 * 1024
 
 
 class BodyIncomplete(BaseException):
-    """The application reads what has not arrived. The worker receives it and calls the application once more.
+    """The application reads bytes that have not arrived yet. The server receives them and calls the application again.
 
-    So the application checks rights first, and no thread waits for a body. Not an `Exception`, which the application
-    would answer.
+    The application thus checks permissions before a body is received, and no thread waits for a body. Not an
+    `Exception`: the application would answer that.
     """
 
 
 class AmbiguousLength(ValueError):
-    """The headers do not say clearly where the body ends."""
+    """Content-Length and Transfer-Encoding contradict each other, or one is repeated."""
 
 
 class Body:
-    """Not thread-safe: it has one owner at a time, as its connection has."""
+    """The body of one request. Not thread-safe: it has one owner at a time, like its connection."""
 
     def __init__(self, headers: Sequence[tuple[str, str]]) -> None:
         """`headers` with their names in upper case. Raises `AmbiguousLength`."""
@@ -40,32 +40,32 @@ class Body:
 
     @property
     def long(self) -> bool:
-        """Whether it is too long to be received before anybody wants it."""
+        """Whether its Content-Length is too large to receive it before the application reads it."""
         return self._length >= UNREAD
 
     @property
     def size(self) -> int:
-        """The most bytes that are received of it, as far as is known."""
+        """Maximum bytes that the body may take in memory, from `wanted` and Content-Length."""
         return self.wanted if self._chunks else min(self._length, self.wanted)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the whole body has arrived, or the client broke it off."""
         return self._broken or (self._chunks.ended if self._chunks else len(self._bytes) == self._length)
 
     @property
     def there(self) -> bool:
-        """Whether as much has been received as is wanted."""
+        """Whether `wanted` bytes or the whole body have arrived."""
         return self.complete or len(self._bytes) >= self.wanted
 
     @property
     def left(self) -> bool:
-        """Whether bytes may follow that belong to it: another request cannot be read behind them."""
+        """Whether bytes of the body may still arrive. Then no further request can be read on this connection."""
         unread = self._read == 0 and (self._chunks is not None or self.long)
         return self._broken or not self.complete or unread
 
     def take(self, received: bytearray) -> None:
-        """Move from the buffer what belongs to the body, as far as it is wanted."""
+        """Move bytes of the body from the buffer `received` to here, up to `wanted` in all."""
         if self._chunks is None:
             count = min(self._length, self.wanted) - len(self._bytes)
             if count > 0:
@@ -78,21 +78,21 @@ class Body:
             self._broken = True
 
     def end(self) -> None:
-        """The client sends no more."""
+        """Note that the client has closed its side."""
         self._broken |= not self.complete
 
     def release(self) -> None:
-        """Free the memory after the answer: the WSGI environment is a cycle, which the collector frees late."""
+        """Free the memory after the answer. The WSGI environment is a cycle, which the garbage collector frees late."""
         self._bytes.clear()
 
     def rewind(self) -> None:
-        """The application is called once more."""
+        """Read from the start again, for the next call of the application."""
         self._read = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, fewer only at the end, all unless given.
+        """The next `size` bytes, fewer only at the end of the body; without `size` all of the rest.
 
-        Raises `BodyIncomplete`, and `OSError` for chunks that break off.
+        Raises `BodyIncomplete` for bytes that have not arrived yet, `OSError` for chunks that break off.
         """
         end = self._read + size if size >= 0 else self._length if self._chunks is None else sys.maxsize
         if not self.complete and len(self._bytes) < end:

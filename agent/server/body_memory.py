@@ -7,7 +7,7 @@ MOST = 32 * 1024 * 1024
 
 
 class BodyMemory:
-    """The connections whose requests have a large body, the oldest first, with the bytes that each may take."""
+    """Counts the bytes that the large bodies of requests may take; `most` in all."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -18,14 +18,14 @@ class BodyMemory:
         self._taken[connection] = size
 
     def leave(self, connection: ClientConnection) -> None:
-        """The body of its request, if it had a large one, is not in memory any more."""
+        """Free the bytes reserved for this connection, if any."""
         self._taken.pop(connection, None)
 
     def one_to_go(self, wanting: ClientConnection) -> ClientConnection | None:
-        """Whose request is refused so that `wanting` has room: the oldest with an incomplete body, else `wanting`.
+        """The connection to refuse so that the rest fits: the oldest with an incomplete body, else `wanting`.
 
-        A good client sends its body at once, so an old body that is incomplete is a slow client's. None where there is
-        room, or where one connection has it all.
+        A good client sends its body at once, so an old body that is incomplete is a slow client's. None if all fit, or
+        if one connection alone has a large body.
         """
         if len(self._taken) < 2 or sum(self._taken.values()) <= self._most:
             return None

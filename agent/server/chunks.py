@@ -10,7 +10,7 @@ TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
 
 class Unreadable(ValueError):
-    """These bytes are no chunks."""
+    """The bytes are not valid chunked encoding."""
 
 
 class Chunks:

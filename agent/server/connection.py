@@ -47,6 +47,7 @@ class ClientConnection(Stream):
         self.exchange: Exchange | None = None
 
     def close(self) -> None:
+        """Close the socket, and free the exchange."""
         if self.exchange is not None:
             self.exchange.abandon()
             self.exchange = None

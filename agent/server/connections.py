@@ -8,7 +8,7 @@ from agent.server.connection import ClientConnection, Phase
 
 
 class ConnectionLimit:
-    """At most `most` connections, and half of that from one address."""
+    """The open connections: at most `most`, and at most half of that from one address."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -20,33 +20,42 @@ class ConnectionLimit:
         return len(self._connections)
 
     def __iter__(self) -> Iterator[ClientConnection]:
-        """As it is now, whatever becomes of it meanwhile."""
+        """Iterates over a copy, so that connections may be removed meanwhile."""
         return iter(list(self._connections))
 
     def __contains__(self, connection: ClientConnection) -> bool:
         return connection in self._connections
 
     def add(self, connection: ClientConnection) -> None:
+        """Count a new connection."""
         self._connections.add(connection)
         self._of_peer[connection.peer] += 1
 
     def remove(self, connection: ClientConnection) -> None:
+        """Count a closed connection no longer."""
         self._connections.discard(connection)
         self._of_peer[connection.peer] -= 1
         if not self._of_peer[connection.peer]:
             del self._of_peer[connection.peer]
 
     def has_room(self, peer: str) -> bool:
+        """Whether another connection from the address `peer` is within both limits."""
         return len(self) < self._most and self._of_peer[peer] < self._most_of_a_peer
 
     def one_to_go(self, peer: str) -> ClientConnection | None:
-        """Whose place a new connection of this peer takes: one of its own if it has enough, else of who has most."""
+        """The connection to close for a new one of `peer`: one of its own at its limit, else one of the largest peer.
+
+        None if threads use all of them.
+        """
         if self._of_peer[peer] < self._most_of_a_peer:
             peer = max(self._of_peer, key=self._of_peer.__getitem__)
         log.connections_closed(peer, self._of_peer[peer])
         return self.longest_waiting(peer)
 
     def longest_waiting(self, peer: str | None = None) -> ClientConnection | None:
-        """Which has waited for its client longest, those that never asked anything first; None if threads have all."""
+        """The connection that has waited longest for its client, those without any request first, parked ones last.
+
+        None if threads use all of them.
+        """
         waiting = [each for each in self._connections if each.phase is not Phase.THREAD and peer in (None, each.peer)]
         return min(waiting, key=lambda each: (each.phase is Phase.PARKED, each.answered, each.since), default=None)

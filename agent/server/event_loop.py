@@ -38,15 +38,15 @@ LINGER = 0.5
 PATIENCE = 0.2
 """Seconds in which a short body is waited for before the caller's rights are checked without it."""
 LOOK = 0.5
-"""Seconds between looks at who is slow."""
+"""Seconds between two checks for slow clients."""
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""What `accept` says where there is no room for one more; who connected waits in the kernel."""
+"""Errors of `accept` without room for one more; new connections wait in the kernel."""
 ACCEPTED = 64
-"""Connections accepted at once, before those that are there get their turn."""
+"""Connections accepted at once, before the open ones get their turn."""
 
 
 class EventLoop:
-    """Used by the loop's thread; `leave` by any, and by signal handlers."""
+    """All connections of one worker. One thread uses it; `leave` may be called by any thread and by signal handlers."""
 
     def __init__(
         self,
@@ -75,17 +75,17 @@ class EventLoop:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is left to be brought to its end."""
+        """Whether no connection is open."""
         return not len(self._connection_limit)
 
     def leave(self) -> None:
-        """Accept nothing more, and let what has begun come to its end."""
+        """Accept no further connection; requests that have begun are answered."""
         if self._left is None:
             self._left = time.monotonic()
         self._threads.wake()
 
     def turn(self) -> None:
-        """Wait for whatever comes first, `LOOK` seconds at most, and let everybody go on who can."""
+        """Wait for the first event, at most `LOOK` seconds, and handle all that have happened."""
         until = min((self._resume_queue.open_at, *self._impatient.values()))
         for key, _ in self._poller.select(max(0.0, min(LOOK, until - time.monotonic()))):
             key.data()
@@ -100,7 +100,7 @@ class EventLoop:
             self._listen()
 
     def close(self) -> None:
-        """Drop all connections but those that threads have, which end with the process."""
+        """Close all connections except those that threads use, which end with the process."""
         self._stop_listening()
         for connection in self._connection_limit:
             if connection.phase is not Phase.THREAD:

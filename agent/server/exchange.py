@@ -18,22 +18,22 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Next(enum.Enum):
-    """What has to happen before the exchange continues, or after it."""
+    """What the exchange waits for, or what follows it."""
 
     RECEIVE = enum.auto()
-    """More of the body."""
+    """More bytes of the body."""
     WAIT = enum.auto()
-    """The fact that the application waits for."""
+    """The condition for which the application has parked the request."""
     SEND = enum.auto()
-    """The client has to take what is there of the answer."""
+    """The client must take the present part of the answer."""
     KEEP = enum.auto()
-    """It is over; another request may follow."""
+    """Answered; another request may follow."""
     CLOSE = enum.auto()
-    """It is over and the connection too."""
+    """Answered; the connection is closed."""
 
 
 class Exchange:
-    """Made by the loop, run by threads."""
+    """One request and its answer. Made by the event loop, run by threads."""
 
     def __init__(self, head: bytes, connection: Stream, config: Any) -> None:
         """Raises gunicorn's `ParseException`s, `StopIteration` or `Contradiction` for what is no request."""
@@ -42,35 +42,36 @@ class Exchange:
         self._request = next(RequestParser(config, iter([head]), connection.address))
         self.body = self._request.body = Body(self._request.headers)
         self.expects = self._request.version >= (1, 1) and any(name == "EXPECT" for name, _ in self._request.headers)
-        """The client waits for a word before it sends the body."""
+        """Whether the client waits for `100 Continue` before it sends the body."""
         self._response: Any = None
         self._pieces: Iterator[bytes] | None = None
         self.began = time.monotonic()
         self.next: Next | None = None
-        """Set by the loop, as `last`: what the latest run ended with."""
+        """The result of the latest `run`; set by the loop."""
         self.parked: Parked | None = None
-        """The wait of the application, from its begin on."""
+        """The wait of the application, once it has begun."""
         self.last = False
-        """No other request is wanted on this connection."""
+        """Whether the connection is closed after this request; set by the loop."""
 
     @property
     def method(self) -> str:
+        """The method of the request."""
         return str(self._request.method)
 
     @property
     def wants_body(self) -> bool:
-        """Whether the application has asked for what was not there: rights were checked."""
+        """Whether the application has read bytes that had not arrived; by then it has checked the permissions."""
         return self.next is Next.RECEIVE
 
     @property
     def in_a_hurry(self) -> bool:
-        """Whether it is of no use to wait for the body before the application is called."""
+        """Whether the application is called before the body has arrived."""
         return not self.wants_body and (self.body.long or self.expects)
 
     def run(self, application: Callable[..., Any], access_log: Callable[..., None]) -> Next:
-        """Go on with the answer as far as is possible without waiting for the client. Raises `ClientGone`.
+        """Continue the answer until it would wait for the client. Raises `ClientGone`.
 
-        What else is raised comes of the application or of gunicorn, and nothing of the answer has been sent.
+        All other errors are those of the application or of gunicorn; nothing of the answer was sent by then.
         """
         try:
             if self._pieces is None:
@@ -131,7 +132,7 @@ class Exchange:
         return self._response.start_response(*status)
 
     def abandon(self) -> None:
-        """Let go of an answer that will not be taken to its end."""
+        """Free an answer that the client will not receive completely."""
         if self._pieces is not None:
             with suppress(Exception):
                 self._pieces.close()  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ LARGEST = 64 * 1024
 
 
 class TooLarge(Exception):
-    """The head is refused before it is complete."""
+    """The request line or the headers exceed their limit; `status` is 414 or 431."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -18,9 +18,9 @@ class TooLarge(Exception):
 
 
 def take(connection: ClientConnection, longest_line: int) -> bytes | None:
-    """The head, removed from what was received; None while its end has not come. Raises `TooLarge`.
+    """Remove the head from the received bytes and return it; None while it is incomplete. Raises `TooLarge`.
 
-    No byte is searched twice, so that a head that comes byte by byte costs no more than another.
+    No byte is searched twice: a head that arrives byte by byte costs no more than another.
     """
     received = connection.received
     end = received.find(END, max(0, connection.searched - len(END) + 1))
@@ -33,7 +33,7 @@ def take(connection: ClientConnection, longest_line: int) -> bytes | None:
 
 
 def rest(connection: ClientConnection, size: int | None = None) -> bytes:
-    """The first `size` bytes that were received, or all, removed."""
+    """Remove the first `size` received bytes, or all, and return them."""
     taken = bytes(connection.received[:size])
     del connection.received[:size]
     connection.searched = 0

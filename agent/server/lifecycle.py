@@ -17,7 +17,7 @@ from agent.log.setup import TEXT, refusal_to_start, set_up
 from agent.server import addresses_in_use, command_line, listeners, sd_notify, startup_checks, tls, unix_sockets
 
 MAY_PASS = 1
-"""Exit status where another try may succeed; with `os.EX_CONFIG` (78) only a change of the configuration helps."""
+"""Exit status if another try may succeed; after `os.EX_CONFIG` (78) only a change of the configuration helps."""
 
 
 _changed: list[str] = []
@@ -25,7 +25,7 @@ _changed: list[str] = []
 
 
 def settings() -> Settings:
-    """Read the configuration, at the start and at each reload; a wrong one stops the start, never a running agent."""
+    """Read the configuration at the start and at each reload. A wrong one ends the start only."""
     before = config.loaded()
     set_up(before.log.format if before is not None else TEXT)
     try:
@@ -60,7 +60,7 @@ def _try_apart() -> None:
 
 
 def on_starting(arbiter: Any) -> None:
-    """Find out before anything listens whether the files of trust and the database can be used."""
+    """Check the trusted files and the database before any socket listens; exits if they cannot be used."""
     from agent.store import Store, audit_events
 
     _forget_working_directory()
@@ -102,7 +102,7 @@ def when_ready(arbiter: Any) -> None:
 
 
 def on_reload(arbiter: Any) -> None:
-    """The same after a reload: an agent that listens elsewhere than it says ends."""
+    """Compare the sockets with the configuration after a reload. Raises `HaltServer` if they differ."""
     _forget_working_directory()
     try:
         listeners.check(config.current().api)
@@ -135,17 +135,17 @@ def _forget_working_directory() -> None:
 
 
 def ssl_context(configured: Any, default: Any) -> ssl.SSLContext:
-    """What gunicorn encrypts connections with."""
+    """The TLS context of new connections, for gunicorn."""
     return tls.of_this_worker().current()
 
 
 def post_fork(arbiter: Any, worker: Any) -> None:
-    """A worker begins to boot."""
+    """Feed the watchdog while the worker boots."""
     sd_notify.feed_during_boot()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the engine in the worker, where its threads live."""
+    """Start the engine. Its threads live in the worker."""
     set_up(config.current().log.format)
     startup_checks.tell(config.current())
     maintenance.tell(config.current())
@@ -160,7 +160,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(arbiter: Any, worker: Any) -> None:
-    """Let the running step end; also called after a boot that failed, and in the master for a lost worker."""
+    """Stop the engine after the running step. Also called after a failed boot, and in the master for a lost worker."""
     app = getattr(worker, "wsgi", None)
     if app is not None:
         app.extensions["agent"].engine.stop(timeout=24 * 3600)

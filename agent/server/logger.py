@@ -10,9 +10,10 @@ from agent.log.lines import PrioritisedLines
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's, with the priority before each line; in the other formats of `log.format` like every record."""
+    """gunicorn's logger in the formats of `log.format`; as text with the priority of syslog before each line."""
 
     def setup(self, cfg: Any) -> None:
+        """Called by gunicorn at the start and at each reload."""
         super().setup(cfg)
         settings = config.loaded()
         if settings is not None and settings.log.format != setup.TEXT:

@@ -11,12 +11,12 @@ MAY_PARK = "agent.may_park"
 
 
 class Parked(BaseException):
-    """The application waits. Not an `Exception`, which the application would answer.
+    """Raised by the application to wait without a thread. Not an `Exception`: the application would answer that.
 
-    The server calls `park` with a function that ends the wait, in any thread, and `leave` where the client has gone.
+    The server calls `park` with a function that ends the wait, from any thread, and `leave` if the client has gone.
     """
 
     def __init__(self, park: Callable[[Callable[[], None]], None], leave: Callable[[], None], *, first: bool) -> None:
-        """`first`: whether it is answered before those that are not, when many waits end at once."""
+        """`first`: when many waits end at once, this one is answered before those without it."""
         super().__init__()
         self.park, self.leave, self.first = park, leave, first

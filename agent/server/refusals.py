@@ -18,6 +18,7 @@ REFUSALS: tuple[tuple[str, HTTPStatus], ...] = (
 
 
 def status_of(error: BaseException) -> HTTPStatus:
+    """The status for an error of reading a request; 500 for any other error."""
     if isinstance(error, AmbiguousLength):
         return HTTPStatus.BAD_REQUEST
     for name, status in REFUSALS:
@@ -28,7 +29,7 @@ def status_of(error: BaseException) -> HTTPStatus:
 
 
 def answer(status: HTTPStatus) -> bytes:
-    """The whole response; the connection ends with it."""
+    """The bytes of the whole response. It closes the connection."""
     body = json.dumps(
         {
             "error": f"the request is not served: {status.phrase.lower()}",

@@ -11,14 +11,14 @@ from agent.server.connection import ClientConnection
 
 
 class ResumeQueue:
-    """Requests whose wait is over, and which are answered one at a time: others call meanwhile.
+    """Requests whose wait is over. They are answered one at a time and take at most `SHARE` of the time.
 
-    They take `SHARE` of the time at most, so that many who wait for the same change delay no other call.
+    So many requests that wait for the same change delay no other call.
     """
 
     SHARE = 0.2
     LONGEST = 0.05
-    """Seconds between two of them at most."""
+    """Maximum seconds between two of them."""
 
     def __init__(self) -> None:
         self._waiting: deque[ClientConnection] = deque()
@@ -29,6 +29,7 @@ class ResumeQueue:
         self._earliest = 0.0
 
     def add(self, connection: ClientConnection) -> None:
+        """Add a connection whose request may be answered; one marked `first` goes to the front."""
         exchange = connection.exchange
         if exchange is not None and exchange.parked is not None and exchange.parked.first:
             self._waiting.appendleft(connection)
@@ -37,7 +38,7 @@ class ResumeQueue:
         self._open()
 
     def take(self, now: float) -> ClientConnection | None:
-        """The next one to answer, if it is time."""
+        """Remove and return the next connection to answer; None before `open_at`. `now`: the monotonic clock."""
         if now < self.open_at:
             return None
         self._answered, self._began = self._waiting.popleft(), now
@@ -45,7 +46,7 @@ class ResumeQueue:
         return self._answered
 
     def leave(self, connection: ClientConnection) -> None:
-        """This connection was answered, or is gone."""
+        """Forget a connection that was answered or closed."""
         if connection is self._answered:
             now = time.monotonic()
             self._answered = None

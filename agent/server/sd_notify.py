@@ -27,13 +27,13 @@ def restore() -> None:
 
 
 def announce() -> None:
-    """Called by the worker that serves. Needs `NotifyAccess=all` in the unit."""
+    """Tell systemd that the agent is ready. Called by the worker; needs `NotifyAccess=all` in the unit."""
     _booted.set()
     systemd.sd_notify("READY=1\nSTATUS=Serving", getLogger("agent"))
 
 
 def watchdog() -> float:
-    """The seconds without a word after which systemd ends the agent; infinite where it does not."""
+    """The timeout of systemd's watchdog in seconds; infinite without a watchdog."""
     return float(os.environ.get("WATCHDOG_USEC", "inf")) / 1_000_000
 
 

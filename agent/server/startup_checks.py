@@ -37,7 +37,7 @@ def check(settings: Settings, file: Path | None = None) -> None:
 
 
 def mistakes(settings: Settings, file: Path | None = None) -> Iterator[ConfigError]:
-    """Every reason for which `check` raises."""
+    """Every mistake that `check` raises."""
     checks_of_files: list[Callable[[], None]] = [
         partial(_check_state, settings.agent.db),
         partial(_check_callers, settings.api),
@@ -54,7 +54,7 @@ def mistakes(settings: Settings, file: Path | None = None) -> Iterator[ConfigErr
 
 
 def trusted_files(settings: Settings, file: Path | None = None) -> Iterator[tuple[Path, bool]]:
-    """Every file whose mode these checks judge, and whether it is its owner's alone."""
+    """Every file whose mode is checked, and whether only its owner may read it."""
     if file is not None:
         yield file, False
     if settings.api.tokens is not None:
@@ -90,7 +90,7 @@ def _check_state(db: Path) -> None:
 
 
 def close_state(db: Path) -> None:
-    """Let no other user read a database that was copied or restored with a wider mode: secrets pass through it."""
+    """Set mode 0600 on database files that other users can read: they hold the secrets of waiting actions."""
     for each in (db.with_name(f"{db.name}{suffix}") for suffix in DATABASE):
         with suppress(FileNotFoundError):
             status = each.stat()
@@ -139,7 +139,7 @@ def _is_unseen(file: Path) -> bool:
 
 
 def tell(settings: Settings) -> None:
-    """A warning of what is open, one line each."""
+    """Log a warning for each kind of open access."""
     _tell_of_callers(settings.api)
     if settings.callbacks is not None and settings.callbacks.secret is None:
         log.callbacks_not_signed()

@@ -13,11 +13,11 @@ PIECE = 64 * 1024
 
 
 class ClientGone(OSError):
-    """The client has closed the connection, or it broke."""
+    """The client has closed the connection, or the connection broke."""
 
 
 class Stream:
-    """Encrypted where a TLS context is given."""
+    """A non-blocking socket with its buffers; encrypted if a TLS context is given."""
 
     def __init__(self, sock: socket.socket, address: Any, server: Any, tls: ssl.SSLContext | None) -> None:
         sock.setblocking(False)
@@ -28,10 +28,10 @@ class Stream:
         self.address, self.server = address, server
         self.received = bytearray()
         self.ended = False
-        """The client sends no more."""
+        """Whether the client has closed its side."""
         self.sending = bytearray()
         self.events = selectors.EVENT_READ
-        """What the socket must be ready for, so that it is worth another try."""
+        """The events of the selector to await before the next try."""
 
     def shake_hands(self) -> bool:
         """Continue the handshake without blocking; True once complete. Raises `ClientGone` or `ssl.SSLError`."""
@@ -51,7 +51,7 @@ class Stream:
         return True
 
     def receive(self) -> bool:
-        """Add to `received` what has come, `PIECE` bytes at most; whether that was anything. Raises `ClientGone`."""
+        """Add up to `PIECE` bytes to `received`; False if there were none to read. Raises `ClientGone`."""
         self.events = selectors.EVENT_READ
         try:
             piece = self.sock.recv(PIECE)
@@ -67,7 +67,7 @@ class Stream:
         return True
 
     def send(self) -> bool:
-        """Send what the client takes now; whether that was all. Raises `ClientGone`."""
+        """Send as much of `sending` as the client takes now; True if that was all. Raises `ClientGone`."""
         self.events = selectors.EVENT_WRITE
         try:
             while self.sending:
@@ -83,7 +83,7 @@ class Stream:
         return True
 
     def say_goodbye(self) -> None:
-        """Send the end of the connection. Raises `ClientGone`."""
+        """Close this side of the connection. Raises `ClientGone`."""
         self.events = selectors.EVENT_READ
         with suppress(OSError, ValueError):
             if isinstance(self.sock, ssl.SSLSocket):
@@ -94,7 +94,7 @@ class Stream:
             raise ClientGone from error
 
     def discard(self) -> None:
-        """Read over what the client still sends. Raises `ClientGone` at its end."""
+        """Discard the bytes that the client still sends. Raises `ClientGone` when the client has closed its side."""
         try:
             # Also of one that is encrypted: what it says is of no interest any more.
             if not socket.socket.recv(self.sock, PIECE):

@@ -12,7 +12,7 @@ from agent.server.exchange import Exchange, Next
 
 
 class Threads:
-    """Readable (`fileno`) when a thread has left something, or after `wake`."""
+    """A pool of `count` threads. `fileno` is readable after a thread handed back a connection, or after `wake`."""
 
     def __init__(self, count: int, run: Callable[[Exchange], Next]) -> None:
         self._run = run
@@ -22,14 +22,15 @@ class Threads:
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def fileno(self) -> int:
+        """For the selector of the loop."""
         return self._event
 
     def wake(self) -> None:
-        """Also from a signal handler."""
+        """Wake the loop. May be called by a signal handler."""
         os.eventfd_write(self._event, 1)
 
     def submit(self, connection: ClientConnection) -> None:
-        """Give a connection with a request to a thread: until it is handed back, only that thread uses it."""
+        """Give a connection with a request to a thread; until it is handed back, only that thread uses it."""
         assert connection.exchange is not None
         connection.phase = Phase.THREAD
         self._pool.submit(self._run, connection.exchange).add_done_callback(partial(self._hand_back, connection))
@@ -39,18 +40,18 @@ class Threads:
         self.wake()
 
     def resume(self, connection: ClientConnection) -> None:
-        """The wait of a parked request is over; called by any thread."""
+        """Note that the wait of a parked request is over. May be called by any thread."""
         self._resumed.put(connection)
         self.wake()
 
     def resumed(self) -> Iterator[ClientConnection]:
-        """Those whose wait is over since the last call; some may have gone."""
+        """The connections whose wait has ended since the last call; some may be closed already."""
         with suppress(Empty):
             while True:
                 yield self._resumed.get_nowait()
 
     def handed_back(self) -> Iterator[tuple[ClientConnection, Future[Next]]]:
-        """What threads have left since the last call."""
+        """The connections that threads have handed back since the last call, each with the result of its run."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._event)
         with suppress(Empty):
@@ -58,5 +59,5 @@ class Threads:
                 yield self._done.get_nowait()
 
     def close(self) -> None:
-        """Start nothing more; what runs ends with the process."""
+        """Start no further request; running ones end with the process."""
         self._pool.shutdown(wait=False)

@@ -1,4 +1,4 @@
-"""What connections are encrypted with, and which client certificates are accepted on them."""
+"""The TLS context of connections, and which client certificates it accepts."""
 
 import ssl
 import threading
@@ -16,7 +16,7 @@ RETRY = 1.0
 
 
 class Encryption:
-    """The context of new connections; another one as soon as the revocation list changes. Used from any thread."""
+    """Makes the TLS context of new connections, and a new one when the revocation list changes. Thread-safe."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
@@ -31,7 +31,7 @@ class Encryption:
         self._again = 0.0
 
     def current(self) -> ssl.SSLContext:
-        """The present context. While the revocation list cannot be used, one that accepts no client."""
+        """The present context. While the revocation list cannot be used, it accepts no client."""
         wrong = self._complaint or self._expired
         if self._now() != self._stamp or (wrong and clock.monotonic() >= self._again):
             with self._reading:
@@ -77,7 +77,7 @@ class Encryption:
 
 @cache
 def of_this_worker() -> Encryption:
-    """For this worker's life: the next worker reads all files again."""
+    """The `Encryption` of this worker; the next worker reads all files again."""
     tls = config.current().api.tls
     assert tls is not None
     return Encryption(tls)

@@ -12,7 +12,7 @@ from agent.errors import ConfigError
 
 
 def secure(api: Api) -> None:
-    """Give each its group and mode, and look at what it has then. Raises `ConfigError`.
+    """Set group and mode of each unix socket of `api.bind`, and check them. Raises `ConfigError`.
 
     gunicorn makes a socket with the mode already: no other user can connect before this. A socket of systemd's stays as
     its unit has made it.
@@ -35,7 +35,7 @@ def secure(api: Api) -> None:
 
 
 def gid_of(group: str | None) -> int | None:
-    """The number of `api.socket_group`, if one is set. Raises `ConfigError` where this host has no such group."""
+    """The id of the group `name`; None without a name. Raises `ConfigError` if this host has no such group."""
     try:
         return grp.getgrnam(group).gr_gid if group else None
     except KeyError:

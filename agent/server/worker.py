@@ -11,21 +11,21 @@ from agent.server.event_loop import EventLoop
 
 
 class Worker(base.Worker):  # type: ignore[misc]
-    """Leans on gunicorn for the process, the signals and the parsing of requests; the connections are `EventLoop`'s."""
+    """Uses gunicorn for the process, the signals and the parsing of requests; `EventLoop` has the connections."""
 
     alive: bool
     _reception: EventLoop | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """TERM, also to the worker that another one replaces after a HUP of the master."""
+        """SIGTERM: stop gracefully. A worker that is replaced after a SIGHUP of the master gets it too."""
         self._leave()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """INT or QUIT: no reason to break off what runs either."""
+        """SIGINT or SIGQUIT: stop as gracefully as after SIGTERM."""
         self._leave()
 
     def _leave(self) -> None:
-        """Begin the engine's stop at once: the step that runs needs the time that the arbiter gives us."""
+        """Stop the engine at once: the running step needs the time until gunicorn's graceful_timeout."""
         if not self.alive:
             return
         self.alive = False

@@ -45,7 +45,7 @@ PRAGMAS: tuple[str, ...] = (
 
 
 class Store:
-    """The database of one agent. Opened, and brought to our schema, by its first use.
+    """The database of one agent. The first use opens and migrates it.
 
     Every method raises `StoreUnavailable` where the file cannot be read or written now; where it is
     no database of this agent, or damaged, `open` raises `StoreUnusable`.
@@ -65,13 +65,13 @@ class Store:
         self._scrub_again = 0.0
 
     def read(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        """All rows of one SELECT, as of one moment."""
+        """All rows of one SELECT. Raises `StoreUnavailable`."""
         with raised_as_unavailable(), self._reading() as connection:
             return connection.execute(sql, parameters).fetchall()
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Several SELECTs as of one moment: those of this connection, and every `read` and snapshot of this thread."""
+        """A read transaction: all reads of this thread inside it see the database as of one moment."""
         outer: sqlite3.Connection | None = getattr(self._snapshots, "connection", None)
         if outer is not None:
             yield outer
@@ -86,7 +86,7 @@ class Store:
                 connection.execute("ROLLBACK")
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` inside a transaction; on disk when this returns, undone where `work` raises."""
+        """Run `work` in a transaction and return its result. On disk on return; rolled back if `work` raises."""
         with self._turn, raised_as_unavailable():
             connection = self._writing()
             connection.execute("BEGIN IMMEDIATE")
@@ -101,18 +101,18 @@ class Store:
         return value
 
     def write_one(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...]) -> int:
-        """Run one statement that is a transaction by itself; how many rows it wrote."""
+        """Run one statement as a transaction of its own; returns the number of written rows."""
         with self._turn, raised_as_unavailable():
             connection = self._writing()
             with self.commit_times.measured():
                 return connection.execute(sql, parameters).rowcount
 
     def secret_erased(self) -> None:
-        """Note, inside `write`, that a secret was erased from a row: the log of changes must not keep its bytes."""
+        """Note, inside `write`, that a secret was erased from a row: the write-ahead log still has its bytes."""
         self._scrubbed = False
 
     def wipe_secrets(self) -> bool:
-        """Where a secret was erased, fold the log into the file and empty it; false while that must be put off."""
+        """After an erased secret, checkpoint and truncate the write-ahead log. False while that is put off."""
         if self._scrubbed or clock.monotonic() < self._scrub_again or not self._turn.acquire(timeout=SCRUB_TIMEOUT):
             return self._scrubbed
         try:
@@ -124,14 +124,14 @@ class Store:
         return self._scrubbed
 
     def vacuum(self) -> None:
-        """Rewrite the file without its free pages; writers wait."""
+        """Rewrite the file without its free pages (VACUUM); writers wait meanwhile."""
         with self._turn, raised_as_unavailable():
             connection = self._writing()
             connection.execute("VACUUM")
             _empty_log(connection)
 
     def open(self) -> None:
-        """Open, migrate and check now, to hear of a file that cannot be used before anything depends on it."""
+        """Open, migrate and check the database. Raises `StoreUnusable` or `StoreUnavailable`."""
         with self._turn, raised_as_unavailable(but=(StoreUnusable,)):
             connection = self._writing()
             if not os.access(self.path, os.W_OK):
@@ -141,7 +141,7 @@ class Store:
                     _refuse_damaged(connection)
 
     def close(self) -> None:
-        """Close all connections; one that is read with at this moment when that read ends."""
+        """Close all connections; one in use is closed when its read ends."""
         with self._turn:
             self._closed += 1
             writer, self._writer = self._writer, None
@@ -230,7 +230,7 @@ def _wait_for_locks(connection: sqlite3.Connection, seconds: float) -> None:
 
 @contextmanager
 def raised_as_unavailable(*, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn what SQLite says of the file's present state into `StoreUnavailable`, `but` these errors."""
+    """Raise errors of SQLite and the file system as `StoreUnavailable`, except violated constraints and `but`."""
     # A promise of the schema that was about to be broken is a bug of ours, not a state of the file.
     kept: tuple[type[Exception], ...] = (sqlite3.IntegrityError, *but)
     try:

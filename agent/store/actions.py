@@ -60,7 +60,7 @@ FINAL = """
 
 
 def newest(store: Store) -> int:
-    """The place in the order of the newest action; 0 where there is none."""
+    """The sequence number of the newest action; 0 without any."""
     return int(store.read(NEWEST)[0][0])
 
 
@@ -70,12 +70,12 @@ def finished(store: Store, limit: int) -> list[dict[str, str]]:
 
 
 def queue(store: Store) -> list[dict[str, str]]:
-    """Kind, id and state of what is running or waits, in the order of execution."""
+    """Kind, id and state of the running and waiting actions, in the order of execution."""
     return [dict(row) for row in store.read(QUEUE)]
 
 
 def by_id(store: Store, action_id: str) -> tuple[Action, int]:
-    """An action by either of its ids, and the version that it is at. Raises `ActionNotFound`."""
+    """An action by either of its ids, and its present version. Raises `ActionNotFound`."""
     rows = store.read(*_by_either(action_id))
     if not rows:
         raise _not_found(action_id)
@@ -83,7 +83,7 @@ def by_id(store: Store, action_id: str) -> tuple[Action, int]:
 
 
 def status(store: Store, action_id: str) -> ActionStatus:
-    """What a waiting caller looks at, by either id and without the arguments. Raises `ActionNotFound`."""
+    """State and version of an action by either id, for long polls. Raises `ActionNotFound`."""
     column = "seq" if _is_number(action_id) else "id"
     rows = store.read(f"{STATUS} WHERE {column} = ?", (_key(action_id),))
     if not rows:
@@ -93,13 +93,13 @@ def status(store: Store, action_id: str) -> ActionStatus:
 
 
 def started(store: Store, action: Action) -> int | None:
-    """When it was claimed, in microseconds since the epoch; None where it was not."""
+    """When the action was claimed, in microseconds since the epoch; None if it was not."""
     rows = store.read(STARTED, (action.seq,))
     return rows[0]["timestamp"] if rows else None
 
 
 def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
-    """Every state that the action was in up to a version, newest first, read piece by piece.
+    """The transitions of an action up to a version, newest first, read in pieces.
 
     `version` is that of `action`, whose payload is there in full. Raises `ActionNotFound` where it was pruned.
     """
@@ -115,12 +115,12 @@ def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
 
 
 def unknown(store: Store, ids: Sequence[str]) -> list[str]:
-    """Those of the ids that no action has (any more)."""
+    """The ids among these that no action has."""
     return [row[0] for row in store.read(UNKNOWN, (dumps(list(ids)),))]
 
 
 def final(store: Store) -> int:
-    """How many final actions there are."""
+    """The number of final actions."""
     return int(store.read(FINAL)[0][0])
 
 

@@ -52,12 +52,12 @@ class AsyncAction:
 
     @property
     def succeeded(self) -> bool | None:
-        """None until it is final, as `message` and `result`."""
+        """Whether the action is DONE; None until it is final, like `message` and `result`."""
         return self.state is State.DONE if self.state.final else None
 
     @property
     def message(self) -> str | None:
-        """How it ended, in a sentence."""
+        """The result in one sentence."""
         if not self.state.final:
             return None
         return self.finished_message or f"{self.kind} {'succeeded' if self.succeeded else 'failed'}"
@@ -69,12 +69,12 @@ class AsyncAction:
 
 
 def by_seq(store: Store, seq: int) -> AsyncAction:
-    """Raises `ActionNotFound`."""
+    """The AsyncAction of a sequence number. Raises `ActionNotFound`."""
     return _found(store, BY_SEQ, seq)
 
 
 def by_id(store: Store, action_id: str) -> AsyncAction:
-    """By either of the ids of an action. Raises `ActionNotFound`."""
+    """The AsyncAction of an action by either of its ids. Raises `ActionNotFound`."""
     if action_id.isascii() and action_id.isdecimal():
         return by_seq(store, int(action_id[:LONGEST_NUMBER]))
     return _found(store, BY_ID, action_id)

@@ -83,7 +83,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Counts:
-    """All of it, as of one moment."""
+    """The counts of actions, callbacks and keys as of one moment."""
 
     waiting: tuple[WaitingActions, ...]
     running: RunningAction | None
@@ -94,7 +94,7 @@ class Counts:
 
 
 def read(store: Store) -> Counts:
-    """Raises `StoreUnavailable`."""
+    """Read all counts in one snapshot. Raises `StoreUnavailable`."""
     with store.snapshot() as connection:
         waiting = connection.execute(WAITING, {"now": clock.now()}).fetchall()
         running = connection.execute(RUNNING).fetchone()

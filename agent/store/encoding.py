@@ -13,5 +13,5 @@ def dumps(value: Json) -> str:
 
 
 def loads(text: str | None) -> Json:
-    """What `dumps` made; null for NULL."""
+    """The value of a text that `dumps` made; None for NULL."""
     return None if text is None else json.loads(text)

@@ -52,7 +52,7 @@ how many actions may wait before."""
 
 
 class Enqueuer:
-    """Writes requests down, for callers on many threads."""
+    """Adds actions to the queue. Thread-safe: callers at the same moment share a commit."""
 
     def __init__(self, store: Store, queue_limit: int, queue_bytes: int = QUEUE_BYTES) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class Enqueuer:
         self._schedule: GroupCommit[Asked, Accepted] = GroupCommit(self._schedule_all)
 
     def schedule(self, request: Request) -> Accepted:
-        """The action of a request, which is on disk when this returns.
+        """Store the action of a request; it is on disk when this returns.
 
         Raises `QueueFull`, `StoreUnavailable`, and `IdempotencyKeyReused` where the key came before with
         something else; a key that came before with the same gives the id of then, also where that action was pruned.

@@ -37,14 +37,14 @@ PENDING = """
 
 
 class Witness:
-    """The newest event of the trail, written down beside the database: an older copy of that ends before it."""
+    """A file beside the database with its newest audit event. An older copy of the database lacks that event."""
 
     def __init__(self, db: Path) -> None:
         self.path = db.with_name(f"{db.name}.seen")
         self._written = ""
 
     def write(self, store: Store) -> None:
-        """Write down the newest event; without a sync, as an older event proves less and nothing false."""
+        """Record the newest event. Without fsync: an older event proves less, but nothing wrong."""
         event_id, digest = store.read(NEWEST_EVENT)[0]
         if (text := f"{event_id} {digest}\n") != self._written:
             fd = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -56,11 +56,11 @@ class Witness:
             self._written = text
 
     def forget(self) -> None:
-        """Another database takes the place of this one, and is meant to."""
+        """Remove the file, because another database replaces this one on purpose."""
         self.path.unlink(missing_ok=True)
 
     def contradicts(self, store: Store) -> bool:
-        """Whether the trail lacks the event that was written down, or has another one of that number."""
+        """Whether the trail lacks the recorded event, or has another event of its number."""
         event_id, digest = self._read()
         if event_id > int(store.read(NEWEST_EVENT)[0]["id"]):
             return True
@@ -76,7 +76,7 @@ class Witness:
 
 
 def reason(store: Store, witness: Witness, resume_within: float) -> str:
-    """Why what waits must not run; empty where this is the database that ran on this machine last.
+    """Why waiting actions must not run; empty if this database was the last one in use on this machine.
 
     `resume_within`: seconds after which a queue is not continued in another boot of the machine; 0 for no limit.
     """
@@ -136,7 +136,7 @@ def fail_waiting(
 
 
 def note_still_used(store: Store) -> None:
-    """Note from time to time that an agent uses the database."""
+    """Record the time at which the agent last used the database."""
     if store.read(HOST)[0]["seen_ts"] < clock.now() - STILL_USED:
         store.write_one(SEEN, {"now": clock.now()})
 

@@ -51,7 +51,7 @@ PRUNE = """
 
 
 class Owner(NamedTuple):
-    """Whose a key is, and what it was made of: a caller's own key, its action id, its Request-Id, or a hook's delivery.
+    """The owner of a key, and its source: Idempotency-Key, action id, Request-Id, or the delivery of a hook.
 
     A delivery of a hook belongs to no user.
     """
@@ -97,7 +97,7 @@ def delivery_key(application: str, body: bytes) -> str:
 
 
 def owner(request: Request) -> Owner:
-    """Whose key the request's is."""
+    """The owner of the key of a request."""
     if request.requester is Requester.HOOK:
         return Owner("hook", "")
     if request.action_id is not None:
@@ -130,9 +130,9 @@ def find(connection: sqlite3.Connection, request: Request, fingerprint: bytes | 
 
 
 def remember(connection: sqlite3.Connection, actions: str, parameters: dict[str, int]) -> None:
-    """Keep the ids of actions, before these are removed, as if callers had given them.
+    """Keep the ids of actions as keys before the actions are removed, so that no id is used twice.
 
-    `actions` is a query for their places, with these parameters.
+    `actions` is a query for their sequence numbers, with these parameters.
     """
     after = clock.now() - KEPT * 1_000_000
     connection.execute(REMEMBER.format(actions=actions), parameters | {"after": after})

@@ -30,7 +30,7 @@ class KeyLimit:
         self._again = 0.0
 
     def reason(self, owner: Owner) -> str:
-        """Why there is no room for another key of this owner; empty where there is. Raises `StoreUnavailable`."""
+        """Why this owner may not store another key; empty if it may. Raises `StoreUnavailable`."""
         with self._lock:
             if (reason := self._reason(owner)) and clock.monotonic() >= self._again:
                 self._all = None
@@ -40,7 +40,7 @@ class KeyLimit:
             return reason
 
     def added(self, owner: Owner) -> None:
-        """A key of this owner was stored."""
+        """Count a new key of this owner."""
         with self._lock:
             if self._all is not None:
                 self._all += 1

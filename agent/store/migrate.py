@@ -24,6 +24,7 @@ class Migration:
 
     @property
     def only_adds(self) -> bool:
+        """Whether agents of the schema before can use the database after this step."""
         return ONLY_ADDS in self.sql.partition("\n")[0]
 
 
@@ -79,7 +80,7 @@ def refuse_newer(connection: sqlite3.Connection, steps: Sequence[Migration]) -> 
 
 
 def needs(connection: sqlite3.Connection) -> int:
-    """The oldest schema whose agents may use the database."""
+    """The oldest schema version whose agents can use the database."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schemas'").fetchone():
         return version(connection)
     row = connection.execute("SELECT needs FROM schemas WHERE number = ?", (version(connection),)).fetchone()
@@ -100,6 +101,7 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
 
 
 def version(connection: sqlite3.Connection) -> int:
+    """The schema version of the database; 0: empty."""
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return found
 

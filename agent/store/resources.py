@@ -11,14 +11,14 @@ REMEMBERED = 1000
 
 
 class Resources:
-    """The ids of resources. Those asked for last are remembered, as an id never changes."""
+    """The ids of resources; the ones used last are cached, as an id never changes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ids: dict[tuple[str, str], int] = {}
 
     def find(self, resource: tuple[str, str]) -> int | None:
-        """The id of a type and name; None where no action ever had them. Raises `StoreUnavailable`."""
+        """The id of the resource of this type and name; None if no action ever had it. Raises `StoreUnavailable`."""
         if (found := self._ids.get(resource)) is None and (rows := self._store.read(ID, resource)):
             found = rows[0]["id"]
             if len(self._ids) >= REMEMBERED:
@@ -28,7 +28,7 @@ class Resources:
 
 
 def add(connection: sqlite3.Connection, resource: tuple[str, str]) -> int:
-    """The id of a type and name that an action has now, inside the transaction that stores that action."""
+    """The id of the resource, which is added if it is new. Called in the transaction that stores the action."""
     connection.execute(ADD, {"type": resource[0], "name": resource[1]})
     added: int = connection.execute(ID, resource).fetchone()[0]
     return added

@@ -23,7 +23,7 @@ class Restored(NamedTuple):
 
 
 def restore(copy: Path, db: Path, user: str, *, keep_queue: bool) -> Restored:
-    """Put the copy in the place of `db`. The caller has the lock of `db`: no agent runs.
+    """Replace `db` by the copy. The caller must hold the lock of `db`, so that no agent runs.
 
     Raises `StoreUnusable` for a copy that is damaged or none of an agent, `OSError`, `sqlite3.Error`; until the last
     rename the database is as it was.
@@ -43,7 +43,7 @@ def restore(copy: Path, db: Path, user: str, *, keep_queue: bool) -> Restored:
 
 
 def key_of(db: Path) -> Path:
-    """The key of the hashes of secrets, beside a database or a copy."""
+    """The path of the key of the keyed hashes, beside a database or a copy."""
     return db.with_name(f"{db.name}.key")
 
 

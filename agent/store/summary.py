@@ -27,7 +27,7 @@ class Summary(NamedTuple):
 
 
 def summary(store: Store) -> Summary:
-    """Raises `StoreUnavailable`."""
+    """Read the summary of the database. Raises `StoreUnavailable`."""
     row = store.read(FACTS)[0]
     return Summary(
         row["begun_ts"], row["changed_ts"], row["last_ts"], None if row["deploy"] is None else State(row["deploy"])

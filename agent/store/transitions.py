@@ -63,16 +63,16 @@ APPROVE = "UPDATE actions SET approved_by = :user WHERE seq = :seq"
 
 
 def claim(store: Store, held: Sequence[str] = (), closed: Sequence[str] = ()) -> Claimed | None:
-    """Make the head of the queue RUNNING, on disk before it is returned; None where nothing waits.
+    """Make the head of the queue RUNNING and return it, once it is on disk; None if no action can start.
 
-    Actions of the `held` kinds stay where they are, and so do those of the `closed` kinds that were not approved; the
-    others go past them.
+    Actions of the `held` kinds, and of the `closed` kinds without an approval, stay in the queue; the others overtake
+    them.
     """
     return store.write(lambda connection: _claim(connection, held, closed))
 
 
 def running(store: Store) -> Claimed | None:
-    """The action that an executor before this one left RUNNING."""
+    """The action that is RUNNING, left by an earlier executor; None without one."""
     rows = store.read(RUNNING)
     return _left_running(rows[0]) if rows else None
 
@@ -80,9 +80,9 @@ def running(store: Store) -> Claimed | None:
 def record(
     store: Store, seq: int, payload: Json, *, measured: bool = False, history_bytes: int = HISTORY_BYTES
 ) -> None:
-    """Record the new payload of a running action; a measurement replaces the measurement before it in the history.
+    """Store the new payload of a running action. A measurement replaces the previous one in the history.
 
-    The history keeps `history_bytes` of an action's payloads; for those beyond it says how many bytes were left out.
+    The history keeps `history_bytes` of the payloads of an action; beyond that, each line has only the number of bytes.
     """
     row = {"seq": seq, "payload": _payload(payload), "now": clock.now(), "measured": int(measured)}
     row = _sized(row, history_bytes)
@@ -122,12 +122,13 @@ def finish(
 
 
 def hand_over(store: Store, seq: int, handed_over: bool) -> None:
-    """Note (or take back) that a running action was left between two steps, by a clean stop."""
+    """Mark (or unmark) a running action as handed over: a clean stop left it between two steps."""
     row = {"seq": seq, "handed_over": handed_over}
     store.write(lambda connection: _one(connection.execute(HAND_OVER, row)))
 
 
 def cancel_requested(store: Store, seq: int) -> bool:
+    """Whether the cancellation of this running action was requested."""
     return any(row[0] for row in store.read(CANCEL_REQUESTED, (seq,)))
 
 
@@ -139,9 +140,9 @@ def cancel(
     user: str | None = None,
     requester: Requester | None = None,
 ) -> Action:
-    """End a NEW action, ask a RUNNING one to stop, at the wish of `user`; returns the action as it is then.
+    """Cancel for `user`: a NEW action ends, a RUNNING one is requested to stop. Returns the action after that.
 
-    `requester` is the channel that the wish came by.
+    `requester` is the channel of the request.
 
     Raises `ActionNotFound`, and `NotCancellable` for a final one, or a running one unless `running`.
     """
@@ -167,7 +168,7 @@ def cancel(
 
 
 def approve(store: Store, action_id: str, user: str, requester: Requester) -> Action:
-    """Let an action start that waits for an approval or for its window; returns the action as it is then.
+    """Approve an action that waits for an approval or its window. Returns the action after that.
 
     Raises `ActionNotFound`, and `NotApprovable` where it has started, was approved before, or is `user`'s own.
     """
@@ -189,7 +190,7 @@ def approve(store: Store, action_id: str, user: str, requester: Requester) -> Ac
 
 
 def expire(store: Store) -> list[str]:
-    """Fail the actions that may not start any more; returns their ids."""
+    """Fail the waiting actions whose Not-After has passed; returns their ids."""
     now = clock.now()
     if not store.read(EXPIRED, {"now": now}):
         return []
