@@ -90,7 +90,7 @@ class Scene:
 def prepare(node: Node, postgresql: str) -> None:
     """Write the files that the scenes need, and start what they act on."""
     node.write("/etc/systemd/system/failing.service", '[Service]\nType=exec\nExecStart=/bin/sh -c "exit 3"\n')
-    node.write("/etc/systemd/system/app.service", "[Service]\nType=exec\nExecStart=/bin/sleep 3600\n")
+    node.write("/etc/systemd/system/app.service", "[Service]\nType=exec\nExecStart=/bin/sleep infinity\n")
     node.write("/etc/lone.conf", LONE)
     node.write("/etc/copy.conf", COPY)
     for name, text in (

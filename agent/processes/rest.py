@@ -14,6 +14,9 @@ LOOK_AGAIN = 0.01
 """Seconds until the next look at processes that are at work."""
 WAITS = "SI"
 """States of a thread that waits for an event; one that waits for a disk or for the CPU has another."""
+SLEEP = "nanosleep"
+"""In the name of the kernel's function in which a program sleeps for a time: it wakes by itself, perhaps to fail.
+The kernel shows the function to root and to the user of the process. Threads other than the first may do so at rest."""
 
 Resting = frozenset[tuple[int, int, int]]
 
@@ -42,7 +45,7 @@ def _resting(pids: Iterable[int]) -> Resting | None:
     found = []
     for pid in pids:
         stat = stat_of(pid)
-        if stat is None or not _all_wait(pid):
+        if stat is None or not _all_wait(pid) or _sleeps(pid):
             return None
         found.append((pid, stat.started, stat.cpu))
     return frozenset(found) or None
@@ -56,3 +59,11 @@ def _all_wait(pid: int) -> bool:
         return False
     stats = (stat_of(f"{pid}/task/{thread}") for thread in threads)
     return all(stat is not None and stat.state in WAITS for stat in stats)
+
+
+def _sleeps(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/wchan") as file:
+            return SLEEP in file.read()
+    except OSError:  # it is gone, or the kernel has no names
+        return False

@@ -12,7 +12,7 @@ from tests.servers.docker import DockerEngine
 NODE = "db-1"
 LABEL = "com.docker.compose.service"
 STARTED = "echo started; trap exit TERM; "
-WAITING = "sleep 1000 & wait"
+WAITING = "[ -p /idle ] || busybox mkfifo /idle; cat <>/idle & wait"
 
 
 def driving(engine: DockerEngine, /, **containers: Any) -> Document:

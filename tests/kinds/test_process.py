@@ -29,7 +29,7 @@ from tests.servers.node import Node
 from tests.servers.process import await_that, is_alive
 
 RUN = """
-setsid sh -c 'sleep 1000 & sleep 1000 & echo $$ >"$0.new"; mv "$0.new" "$0"; wait' {pid_file} \\
+setsid sh -c 'sleep infinity & sleep infinity & echo $$ >"$0.new"; mv "$0.new" "$0"; wait' {pid_file} \\
     >/dev/null 2>&1 </dev/null &
 """
 RESTART = """
@@ -44,7 +44,7 @@ SLOW = """
 ExecStart=/bin/sleep infinity
 ExecStop=/bin/sh -c "while [ -e /slow.hold ]; do sleep 0.05; done"
 """
-DAEMON = "setsid sh -c 'echo $$ >/run/filed.pid; exec sleep 1000' >/dev/null 2>&1 </dev/null &"
+DAEMON = "setsid sh -c 'echo $$ >/run/filed.pid; exec sleep infinity' >/dev/null 2>&1 </dev/null &"
 
 
 class Workers:

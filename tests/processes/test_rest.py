@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.processes.rest import RestCheck
+from agent.processes.rest import REST, RestCheck
 from tests.agent_process import eventually
 
 STAYS = 1000.0
@@ -17,26 +18,35 @@ Start = Callable[..., int]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a command and returns its pid; kills it at the end."""
+    """Starts a command, such as a `cat` that waits for its input, and returns its pid; kills it at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*argv: str) -> int:
-        started.append(subprocess.Popen(argv))
+        started.append(subprocess.Popen(argv, stdin=subprocess.PIPE))
         return started[-1].pid
 
     yield run
     for process in started:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def test_processes_that_wait_are_at_rest_long_before_they_are_old(start: Start) -> None:
-    pids, rest = [start("sleep", "600"), start("sleep", "600")], RestCheck()
+    pids, rest = [start("cat"), start("cat")], RestCheck()
     eventually(lambda: rest.left(0.0, STAYS, pids) == 0.0, "rest")
 
 
+def test_one_that_sleeps_for_a_time_is_not_at_rest_as_it_wakes_by_itself(start: Start) -> None:
+    pids, rest = [start("cat"), start("sleep", "600")], RestCheck()
+    deadline = time.monotonic() + 4 * REST
+    while time.monotonic() < deadline:
+        left = rest.left(0.0, STAYS, pids)
+        assert 0.0 < left < 1.0
+        time.sleep(0.01)
+
+
 def test_one_that_works_keeps_all_of_them_from_rest(start: Start) -> None:
-    pids, rest = [start("sleep", "600"), start("sh", "-c", "while :; do :; done")], RestCheck()
+    pids, rest = [start("cat"), start("sh", "-c", "while :; do :; done")], RestCheck()
     looked = [rest.left(0.0, STAYS, pids) for _ in range(200)]
     assert all(looked) and max(looked) < 1.0, "the next look is soon"
 
@@ -55,6 +65,6 @@ def test_one_that_has_ended_is_not_at_rest(start: Start) -> None:
 
 
 def test_another_process_in_the_place_of_one_begins_the_wait_again(start: Start) -> None:
-    rest, first, second = RestCheck(), start("sleep", "600"), start("sleep", "600")
+    rest, first, second = RestCheck(), start("cat"), start("cat")
     eventually(lambda: rest.left(0.0, STAYS, [first]) == 0.0, "rest of the first")
     assert rest.left(0.0, STAYS, [second])

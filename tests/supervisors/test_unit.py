@@ -13,26 +13,30 @@ REDIS = "redis-server.service"
 NOTE = "note('{0}')"
 SLEEPING = """
 [Service]
-ExecStart=/bin/sleep 1000
+ExecStart=/bin/sleep infinity
 """
 HASTY = """
 [Unit]
 StartLimitBurst=2
 StartLimitIntervalSec=60
 [Service]
-ExecStart=/bin/sleep 1000
+ExecStart=/bin/sleep infinity
 """
 NEEDING = """
 [Unit]
 Requires=failing-need.service
 After=failing-need.service
 [Service]
-ExecStart=/bin/sleep 1000
+ExecStart=/bin/sleep infinity
 """
 NEED = """
 [Service]
 Type=oneshot
 ExecStart=/bin/false
+"""
+FAILING_SOON = """
+[Service]
+ExecStart=/bin/sh -c "sleep 0.1; exit 3"
 """
 FAILING = """
 [Service]
@@ -41,11 +45,11 @@ ExecStart=/bin/sh -c "exit 3"
 NEVER_READY = """
 [Service]
 Type=notify
-ExecStart=/bin/sleep 1000
+ExecStart=/bin/sleep infinity
 """
 POLITE = """
 [Service]
-ExecStart=/bin/sleep 1000
+ExecStart=/bin/sleep infinity
 ExecStop=/bin/sh -c "kill $MAINPID; while kill -0 $MAINPID; do sleep 0.05; done"
 """
 SLOW = """
@@ -144,8 +148,11 @@ def test_one_that_never_comes_up_is_told_in_time_also_after_a_reboot(
     assert told == "tried.service is not up 0.5 s after its restart: activating (start)"
 
 
-def test_one_that_comes_up_and_fails_is_told_at_once(restart: Restart, node: Node, unit: Callable[[str], str]) -> None:
-    told = restart(unit(FAILING), timeout=60)
+@pytest.mark.parametrize("text", [FAILING, FAILING_SOON])
+def test_one_that_comes_up_and_fails_is_told_at_once(
+    text: str, restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
+    told = restart(unit(text), timeout=60)
     why = "failed (failed), Result: exit-code (journalctl -u tried.service)"
     assert told == f"tried.service was restarted and failed: {why}"
 
