@@ -172,6 +172,12 @@ def _datastore() -> Iterator[Metric]:
     for each in ROLES:
         role.add_metric([each], int(found["role"] == each))
     yield role
+    streaming = GaugeMetricFamily(
+        "agent_datastore_streaming", "1 if a replica receives its source's data and applies it, 0 if not."
+    )
+    if found["streaming"] is not None:
+        streaming.add_metric([], int(found["streaming"]))
+    yield streaming
     for unit in ("seconds", "bytes"):
         lag = GaugeMetricFamily(f"agent_datastore_lag_{unit}", f"Lag of a replica in {unit}.")
         if (known := found["lag"][unit]) is not None:

@@ -53,5 +53,11 @@ def _datastore(session: CliSession) -> str:
     if not facts["reachable"]:
         return f"{facts['kind']}, unreachable: {facts['error']}"
     lag = (facts.get("lag") or {}).get("bytes")
-    parts = (facts["kind"], facts["version"], facts["role"], None if lag is None else f"lag {printing.size(lag)}")
+    parts = (
+        facts["kind"],
+        facts["version"],
+        facts["role"],
+        None if lag is None else f"lag {printing.size(lag)}",
+        f"not streaming ({facts['source']['state']})" if facts.get("streaming") is False else None,
+    )
     return "  ".join(str(part) for part in parts if part)

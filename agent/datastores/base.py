@@ -133,6 +133,7 @@ class Datastore(ABC):
             reachable=True,
             role=role.name,
             writable=role.writable,
+            streaming=role.streaming if role.name == "replica" else None,
             source=source if role.name == "replica" else None,
             dirty=dirty,
             unknown=not_asked,
@@ -371,7 +372,7 @@ class Role:
     """The role. `name` is "replica" (configured to follow a source), "primary" (no source, accepts writes or has
     replicas) or "standalone" (no source, read-only, without replicas).
 
-    `primary` is the address of a replica's source, `streaming` whether the replica receives from it now.
+    `primary` is the address of a replica's source, `streaming` whether the replica receives from it and applies it now.
     """
 
     name: str

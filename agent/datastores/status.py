@@ -14,7 +14,9 @@ from agent.models import Json
 class DatastoreStatus:
     """The facts. An unavailable fact is None, and `unknown` has the reason under its name.
 
-    `role` is `primary`, `replica` or `standalone`, as in `Role`. `source` is the source of a replica: `address`,
+    `role` is `primary`, `replica` or `standalone`, as in `Role`. `streaming`: whether a replica receives its source's
+    data and applies it; None for other roles. A source that became unreachable without closing the connection counts
+    until the server's own timeout. `source` is the source of a replica: `address`,
     `state` (`streaming`, `connecting`, `stopped`), `last_message_age` in seconds, `error`. `position` is the LSN, GTID
     set or offset up to which the server has data, `slots` are `{"name", "active", "held_bytes"}`, `synchronous` is
     `{"required", "satisfied", "standbys"}`, `replicas` are `{"name", "address", "state", "lag_bytes"}`.
@@ -26,6 +28,7 @@ class DatastoreStatus:
     cluster_id: str | None = None
     role: str | None = None
     writable: bool | None = None
+    streaming: bool | None = None
     source: Mapping[str, Any] | None = None
     lag: Lag = Lag()
     position: str | None = None

@@ -85,7 +85,8 @@ class Head:
         with suppress(DatastoreNotConfigured, StoreUnavailable):
             found = self._facts.now()
             lag = found.get("lag") or {}
-            shown = {name: found.get(name) for name in ("kind", "version", "role", "reachable", "error", "writable")}
+            names = ("kind", "version", "role", "reachable", "error", "writable", "streaming")
+            shown = {name: found.get(name) for name in names}
             # While no byte is missing, the seconds are the age of the last message, which never stands still.
             return shown | {"bytes": lag.get("bytes"), "seconds": lag.get("seconds") if lag.get("bytes") != 0 else None}
         return None

@@ -9,7 +9,9 @@ import pytest
 
 from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
 from tests.ansible.controller import Controller
+from tests.cli.calling import call
 from tests.conformance.shapes import FAIL, SUCCESS
+from tests.servers.redis import RedisServer
 
 FLAG = "flag"
 SECRET = "correct-horse-17"
@@ -105,6 +107,22 @@ def test_a_wait_survives_a_killed_agent(agent: AgentProcess, controller: Control
     action = agent.finished()[0]
     assert (playbook.returncode == 0) == (action["state"] == "DONE"), text
     assert len(agent.finished()) == 1
+
+
+def test_a_replica_that_only_connects_is_not_healthy(start_agent: StartAgent, tmp_path: Path, server_dir: Path) -> None:
+    with RedisServer(server_dir / "a") as primary, RedisServer(server_dir / "b", replica_of=primary) as replica:
+        replica.await_replica()
+        agent = start_agent(config=f'[datastore]\nkind = "redis"\nurl = "{replica.url}"\n')
+        controller = Controller(tmp_path / "controller", {"db-1": agent})
+        ok, seen = controller.task("db-1", "agent_healthy", role="replica")
+        assert ok and seen["datastore"]["streaming"] is True, seen
+        primary.kill()
+        eventually(lambda: agent.get("/api/unstable/datastore").json["streaming"] is False, "it has noticed", 30)
+        ok, seen = controller.task("db-1", "agent_healthy", role="replica", timeout=0)
+        source = f"127.0.0.1:{primary.port} (connecting)"
+        assert not ok and seen["unmet"] == [f"the replica does not stream from {source}"], seen
+        assert "not streaming (connecting)" in call(agent, "status").stdout
+        assert controller.task("db-1", "agent_healthy", role="replica", streaming=False, timeout=0)[0]
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,11 @@ class Server:
             "lag is not known: NOPERM: see docs/redis.rst for the rights of the agent",
         ),
         (
+            Status(True, role="replica", streaming=False, source={"address": "db-2:6379", "state": "connecting"}),
+            "the replica does not stream from db-2:6379 (connecting): start its source, or run agentctl plan "
+            "resync_slave_db",
+        ),
+        (
             ImportError("libssl.so.3"),
             "its driver cannot be imported: libssl.so.3: install the agent with [redis] again",
         ),

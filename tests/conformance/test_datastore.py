@@ -10,8 +10,8 @@ from tests.servers.redis import RedisServer
 
 PATH = "/api/unstable/datastore"
 MEMBERS = {
-    "kind", "reachable", "error", "version", "cluster_id", "role", "writable", "source", "lag", "position", "timeline",
-    "replicas", "slots", "synchronous", "dirty", "unknown", "checked_ts",
+    "kind", "reachable", "error", "version", "cluster_id", "role", "writable", "streaming", "source", "lag", "position",
+    "timeline", "replicas", "slots", "synchronous", "dirty", "unknown", "checked_ts",
 }  # fmt: skip
 
 

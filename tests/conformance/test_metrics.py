@@ -151,6 +151,9 @@ def test_the_datastore_has_a_role_and_a_replica_a_lag(start_agent: StartAgent, s
         assert there["agent_datastore_up", ""] == 1
         assert there["agent_datastore_lag_bytes", ""] >= 0 and there["agent_datastore_lag_seconds", ""] >= 0
         assert there["agent_datastore_checked_timestamp_seconds", ""] > 1.7e9
+        assert there["agent_datastore_streaming", ""] == 1
+        primary.kill()
+        eventually(lambda: not of_the_datastore(agent)["agent_datastore_streaming", ""], "it does not stream")
         replica.stop()
         gone = eventually(lambda: not of_the_datastore(agent)["agent_datastore_up", ""], "it has not answered")
         assert gone and not any(of_the_datastore(agent).get(("agent_datastore_role", role)) for role in ROLES)

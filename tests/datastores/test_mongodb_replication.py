@@ -61,9 +61,11 @@ def test_status_of_a_secondary_has_its_source_and_lag(group: Group) -> None:
     assert status.source is not None
     assert (status.source["address"], status.source["state"]) == (first.address, "streaming")
     assert status.source["last_message_age"] == 1.0
+    assert (store_of(first).status().streaming, status.streaming) == (None, True)
     first.stop()
     status = store_of(second).status()
     assert status.unknown["lag"] == "the set has no primary now" and status.lag == Lag()
+    assert status.role == "replica" and status.streaming is False
 
 
 def test_status_says_why_a_fact_is_missing(group: Group) -> None:

@@ -28,6 +28,7 @@ def test_a_primary_and_its_replica_say_who_they_are(pair: tuple[AnyServer, AnySe
     assert above.cluster_id == below.cluster_id and above.version == below.version
     assert below.source is not None and below.source["address"] == f"127.0.0.1:{primary.port}"
     assert below.source["state"] == "streaming" and below.source["error"] is None
+    assert (above.streaming, below.streaming) == (None, True)
     assert (below.lag.bytes, below.lag.transactions) == (0, 0)
     assert [each["name"] for each in above.replicas] == ["replicator"] and not below.replicas
     assert above.position and set(above.unknown) == {"timeline", "slots"}
@@ -40,10 +41,24 @@ def test_what_is_received_and_not_applied_is_the_lag(pair: tuple[AnyServer, AnyS
     driver = store(replica)
     await_that(lambda: driver.status().lag.transactions == 1, 20, "it is received")
     status = driver.status()
+    assert status.streaming is False, "it receives, and applies nothing"
     assert status.lag.bytes and status.source is not None and status.source["state"] == "streaming"
     as_root(replica, "STOP REPLICA IO_THREAD")
     as_root(replica, "START REPLICA")
     await_that(lambda: driver.status().lag.transactions == 0, 20, "it is applied")
+
+
+def test_a_replica_without_its_source_does_not_stream_and_has_no_lag(pair: tuple[AnyServer, AnyServer]) -> None:
+    primary, replica = pair
+    await_in_step(replica, primary)
+    primary.kill()
+    await_that(lambda: store(replica).status().streaming is False, 20, "it has noticed")
+    status = store(replica).status()
+    assert status.lag.bytes == 0 and status.source is not None and status.source["state"] == "connecting"
+    primary.start()
+    as_root(replica, "STOP REPLICA")
+    as_root(replica, "START REPLICA")  # it would wait until its next try
+    await_that(lambda: store(replica).status().streaming is True, 20, "it streams")
 
 
 def test_one_that_does_not_run_is_not_reachable(pair: tuple[AnyServer, AnyServer]) -> None:

@@ -147,6 +147,10 @@ def test_a_replica_that_leaves_drops_its_slot_and_tells_who_waits_for_it(pair: P
     assert seen.source is not None and seen.source["state"] == "streaming"
     assert seen.source["last_message_age"] is not None and seen.lag.bytes == 0 and seen.unknown == {}
     on_old = datastore_of(old).status()
+    assert (on_old.streaming, seen.streaming) == (None, True)
+    new.psql("SELECT pg_wal_replay_pause()")
+    assert store.status().streaming is False, "it receives, and applies nothing"
+    new.psql("SELECT pg_wal_replay_resume()")
     assert [each["name"] for each in on_old.slots] == ["replica"] and on_old.slots[0]["held_bytes"] >= 0
     assert on_old.synchronous is not None and on_old.synchronous["satisfied"] is True
     assert [each["state"] for each in on_old.replicas] == ["streaming"]
@@ -169,6 +173,7 @@ def test_a_slot_that_cannot_be_dropped_is_named_with_what_it_holds(pair: Pair) -
     old, new = pair
     store = datastore_of(new)
     old.kill()
+    await_that(lambda: store.status().streaming is False, 20, "the replica has noticed")
     left = store.disable_replication(Stop())["slot"]
     assert (left["name"], left["dropped"]) == ("replica", False)
     assert "pg_drop_replication_slot('replica')" in left["why"]

@@ -152,11 +152,12 @@ def test_the_status_says_what_is_and_why_a_fact_is_missing(primary: RedisServer,
     there = store_of(replica).status()
     assert (there.role, there.writable, there.cluster_id) == ("replica", False, here.cluster_id)
     assert there.source is not None and there.source["state"] == "streaming" and there.lag.bytes == 0
+    assert (here.streaming, there.streaming) == (None, True)
     assert there.lag.seconds is not None and there.unknown.keys() == {"timeline", "slots"}
     primary.kill()
     await_that(lambda: (store_of(replica).status().source or {})["state"] == "connecting")
     gone = store_of(replica).status()
-    assert gone.lag.bytes is None and "nothing listens" in gone.unknown["lag"]
+    assert gone.streaming is False and gone.lag.bytes is None and "nothing listens" in gone.unknown["lag"]
     down = store_of(primary).status()
     assert not down.reachable and "nothing listens" in str(down.error)
 

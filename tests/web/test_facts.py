@@ -40,10 +40,12 @@ def test_the_head_shows_how_far_a_replica_is_behind(
         with visiting(browser, agent) as visit:
             head = visit.go().get_by_label("This node")
             expect(head).to_contain_text(re.compile(r"redis [0-9.]+\s+replica, read-only\s*lag\s*0 B\s*maintenance"))
+            expect(head).not_to_contain_text("streaming")
             redis_server.cli("acl", "setuser", "default", "-psync", "-sync")
             redis_server.cli("client", "kill", "type", "replica")
             redis_server.cli("set", "k", "x" * 5000)
             expect(head).to_contain_text(re.compile(r"lag\s*[45]\.[0-9] kB"))
+            expect(head).to_contain_text("replica, read-only, not streaming")
 
 
 def test_the_head_shows_maintenance_and_the_queue_why_an_action_waits(browser: Browser, node: Node) -> None:

@@ -18,9 +18,9 @@ PORTS = {"redis": 6379, "rediss": 6379, "memcached": 11211}
 
 
 def datastore(settings: Settings) -> Iterator[Finding]:
-    """A connection with the agent's credentials, and the facts that its rights do not show."""
+    """A connection with the agent's credentials, the facts that its rights hide, and whether a replica streams."""
     if settings.datastore is not None:
-        yield from _asked("datastore", settings.datastore)
+        yield from _asked("datastore", settings.datastore, must_stream=True)
 
 
 def peers(settings: Settings) -> Iterator[Finding]:
@@ -32,7 +32,7 @@ def peers(settings: Settings) -> Iterator[Finding]:
         yield from _asked(f"datastore.peers.{name}", there)
 
 
-def _asked(subject: str, settings: DatastoreSettings) -> Iterator[Finding]:
+def _asked(subject: str, settings: DatastoreSettings, *, must_stream: bool = False) -> Iterator[Finding]:
     try:
         server = datastores.of(replace(settings, timeout=min(settings.timeout, LONGEST)))
     except (ConfigError, DriverMissing) as error:
@@ -49,6 +49,13 @@ def _asked(subject: str, settings: DatastoreSettings) -> Iterator[Finding]:
         yield Finding(subject, f"{facts.error}: start it, or correct {subject}.url and its password_file")
         return
     yield Finding(subject, detail=f"{facts.version or settings.kind}, {facts.role}")
+    if must_stream and facts.streaming is False:
+        source = facts.source or {}
+        yield Finding(
+            subject,
+            f"the replica does not stream from {source.get('address')} ({source.get('state')}): start its source, or "
+            "run agentctl plan resync_slave_db",
+        )
     for fact, why in facts.unknown.items():
         if fact in server.absent_facts:
             continue

@@ -34,6 +34,7 @@ def status(here: MongoDB) -> DatastoreStatus:
         cluster_id=None if state is None else state.set_id,
         role=part.name,
         writable=part.writable,
+        streaming=None if state is None or part.name != "replica" else part.streaming,
         source=None if part.name != "replica" else _source(state, part.primary),
         lag=lag,
         position=None if state is None or state.optime is None else str(state.optime),
@@ -49,7 +50,9 @@ def _state(here: MongoDB, unknown: dict[str, str]) -> MemberState | None:
     try:
         state = look(here)
     except DatastoreError as error:
-        unknown.update(dict.fromkeys(("cluster_id", "position", "timeline", "lag", "synchronous"), str(error)))
+        unknown.update(
+            dict.fromkeys(("cluster_id", "streaming", "position", "timeline", "lag", "synchronous"), str(error))
+        )
         return None
     if state.part != "member":
         why = "this server is in no replica set"

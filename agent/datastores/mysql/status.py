@@ -43,6 +43,7 @@ def _of(session: Session, is_dirty: Callable[[], bool]) -> DatastoreStatus:
         cluster_id=facts.get("cluster_id", lambda: history.cluster_id(session)),
         role=role.name if role else None,
         writable=facts.get("writable", lambda: replication.is_writable(session)),
+        streaming=role.streaming if role and role.name == "replica" else None,
         source=facts.get("source", lambda: _sources(session, followed)),
         lag=(facts.get("lag", lambda: lag.unapplied(session, followed)) if followed else None) or Lag(),
         position=facts.get("position", lambda: applied(session)),

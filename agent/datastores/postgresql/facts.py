@@ -39,6 +39,7 @@ RECEIVER = """
            (COALESCE(latest_end_lsn, pg_last_wal_receive_lsn()) - pg_last_wal_replay_lsn())::bigint
     FROM pg_stat_wal_receiver
 """
+PAUSED = "SELECT pg_is_wal_replay_paused()"
 ALL_REPLAYED = "SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
 COMMITTED = "SELECT EXTRACT(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8"
 # The state of a walsender is NULL if the agent's role may not see it.
@@ -85,6 +86,12 @@ def receiver(connection: Connection) -> tuple[str, float | None, int | None] | N
     if row is not None and row[0] is None:
         raise DatastoreRefused("the role of the agent may not see the receiver of WAL: grant it pg_monitor")
     return None if row is None else (str(row[0]), row[1], row[2])
+
+
+def streams(connection: Connection) -> bool:
+    """Whether a replica receives from its source and replays what it receives. Raises as `receiver` does."""
+    receiving = receiver(connection)
+    return receiving is not None and receiving[0] == "streaming" and not one(connection, PAUSED)
 
 
 def seconds_behind(connection: Connection) -> float | None:

@@ -49,6 +49,7 @@ class _Asking:
             cluster_id=self._fact("cluster_id", facts.cluster_id),
             role=known.name if known else None,
             writable=known.writable if known else None,
+            streaming=self._fact("streaming", facts.streams) if replica else None,
             source=source,
             lag=(self._fact("lag", _lag) if replica else None) or Lag(),
             position=self._fact("position", facts.position),

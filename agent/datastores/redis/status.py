@@ -38,6 +38,7 @@ def status(datastore: Redis) -> DatastoreStatus:
         cluster_id=here.replid,
         role=part.name,
         writable=part.writable,
+        streaming=here.in_step if here.is_replica else None,
         source=_source(here) if here.is_replica else None,
         lag=Lag(bytes=behind, seconds=here.silent_seconds),
         position=str(here.offset),

@@ -19,6 +19,12 @@ options:
     type: str
     choices: [any, primary, replica]
     default: any
+  streaming:
+    description:
+      - Whether a replica must receive its source's data and apply it, as the agent reports it.
+      - A replica that is only connecting to its source may show a lag of 0, and does not hold.
+    type: bool
+    default: true
   idle:
     description: Whether no action may wait or run.
     type: bool
@@ -74,6 +80,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 OPTIONS: dict[str, dict[str, Any]] = {
     "datastore": {"type": "bool", "default": True},
     "role": {"type": "str", "choices": ["any", "primary", "replica"], "default": "any"},
+    "streaming": {"type": "bool", "default": True},
     "idle": {"type": "bool", "default": True},
     "max_lag_bytes": {"type": "int"},
     "max_lag_seconds": {"type": "float"},
@@ -124,6 +131,8 @@ def _unmet_of_datastore(params: dict[str, Any], datastore: dict[str, Any]) -> li
         found.append("the primary accepts no writes")
     if datastore["dirty"]:
         found.append("the data is incomplete: a resync has not ended")
+    if params["streaming"] and datastore["role"] == "replica" and not datastore.get("streaming"):
+        found.append(_not_streaming(datastore))
     for unit in ("bytes", "seconds"):
         most, lag = params[f"max_lag_{unit}"], (datastore["lag"] or {}).get(unit)
         if most is not None and datastore["role"] == "replica" and (lag is None or lag > most):
@@ -131,6 +140,16 @@ def _unmet_of_datastore(params: dict[str, Any], datastore: dict[str, Any]) -> li
                 f"the lag is {'not known' if lag is None else f'{lag} {unit}'}, expected {most} {unit} at most"
             )
     return found
+
+
+def _not_streaming(datastore: dict[str, Any]) -> str:
+    """An agent before version 0.2.0 does not report the fact."""
+    if datastore.get("streaming") is None:
+        why = datastore["unknown"].get("streaming", "upgrade the agent")
+        return f"the agent does not know whether the replica streams: {why}"
+    source = datastore["source"] or {}
+    why = f": {source['error']}" if source.get("error") else ""
+    return f"the replica does not stream from {source.get('address')} ({source.get('state')}){why}"
 
 
 if __name__ == "__main__":

@@ -167,6 +167,9 @@ class DatastoreSchema(Schema):
     cluster_id = text("The identifier of the cluster that the data belongs to.", allow_none=True)
     role = text("Its role.", allow_none=True, validate=validate.OneOf(("primary", "replica", "standalone")))
     writable = flag("Whether the server accepts writes.", allow_none=True)
+    streaming = flag(
+        "Whether a replica receives its source's data and applies it; null for other roles.", allow_none=True
+    )
     source = mapping("The address that a replica follows.", allow_none=True)
     lag = mapping("bytes, seconds and transactions; null: not known.")
     position = text("The replication position: an LSN, a GTID set or an offset.", allow_none=True)
