@@ -170,7 +170,9 @@ class Server:
             "lag is not known: NOPERM: see docs/redis.rst for the rights of the agent",
         ),
         (
-            Status(True, role="replica", streaming=False, source={"address": "db-2:6379", "state": "connecting"}),
+            DatastoreStatus(
+                True, role="replica", streaming=False, source={"address": "db-2:6379", "state": "connecting"}
+            ),
             "the replica does not stream from db-2:6379 (connecting): start its source, or run agentctl plan "
             "resync_slave_db",
         ),
