@@ -9,6 +9,7 @@ from agent.models import Json, Outcome, State
 from agent.store import Store
 from agent.store.actions import LAST
 from agent.store.encoding import dumps, loads
+from agent.store.rows import row_as
 
 NEWEST_CHANGE = """
     SELECT (SELECT max(id) FROM events) AS event,
@@ -174,28 +175,11 @@ def _item(row: Any, position: int | None) -> Item:
     running = loads(row["running_payload"])
     shown = running if isinstance(running, dict) else {}
     message = row["finished_message"] if row["finished_ts"] is not None else shown.get("message")
-    return Item(
-        seq=row["seq"],
-        id=row["id"],
-        kind=row["kind"],
-        state=State(row["state"]),
-        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
-        user=row["user"],
-        requester=row["requester"],
-        reason=row["reason"],
+    return row_as(
+        Item,
+        row,
         message=message if isinstance(message, str) else None,
         progress=_progress(shown),
-        created_ts=row["created_ts"],
-        scheduled_ts=row["scheduled_ts"],
-        started_ts=row["started_ts"],
-        finished_ts=row["finished_ts"],
-        not_before=row["not_before"],
-        not_after=row["not_after"],
-        needs_approval=bool(row["needs_approval"]),
-        approved_by=row["approved_by"],
-        core_requester=row["core_requester"],
-        resource_type=row["resource_type"],
-        resource_name=row["resource_name"],
         position=position,
     )
 

@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agent.errors import ActionNotFound
-from agent.models import Action, Outcome, State, Transition
+from agent.models import Action, State, Transition
 from agent.store import Store
 from agent.store.encoding import dumps, loads
+from agent.store.rows import row_as
 
 HISTORY_PIECE = 20
 """Lines of a history that are in memory at once."""
@@ -134,30 +135,8 @@ def read(connection: sqlite3.Connection, action_id: str) -> Action:
 
 def from_row(row: sqlite3.Row, state: State | None = None) -> Action:
     """The action of a row that has the `COLUMNS`, in a state that may not be written yet."""
-    return Action(
-        seq=row["seq"],
-        id=row["id"],
-        kind=row["kind"],
-        args=loads(row["args"]),
-        headers=loads(row["headers"]),
-        requester=row["requester"],
-        state=state or State(row["state"]),
-        state_payload=loads(row["state_payload"]),
-        created_ts=row["created_ts"],
-        scheduled_ts=row["scheduled_ts"],
-        finished_ts=row["finished_ts"],
-        user=row["user"],
-        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
-        message=row["finished_message"],
-        reason=row["reason"],
-        not_before=row["not_before"],
-        not_after=row["not_after"],
-        needs_approval=bool(row["needs_approval"]),
-        approved_by=row["approved_by"],
-        core_requester=row["core_requester"],
-        x_request_id=row["x_request_id"],
-        traceparent=row["traceparent"],
-    )
+    given: dict[str, Any] = {"message": row["finished_message"]} | ({"state": state} if state else {})
+    return row_as(Action, row, **given)
 
 
 def _by_either(action_id: str) -> tuple[str, tuple[str | int]]:

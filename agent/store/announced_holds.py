@@ -3,8 +3,9 @@
 import sqlite3
 from collections.abc import Sequence
 
-from agent.models import Held, State
+from agent.models import Held
 from agent.store import Store, audit_events
+from agent.store.rows import row_as
 
 WAITING = """
     SELECT seq, id, kind, user, requester, state, not_before, needs_approval, approved_by, announced_hold AS reason,
@@ -16,10 +17,7 @@ ANNOUNCE = "UPDATE actions SET announced_hold = ? WHERE seq = ? AND state = 'NEW
 
 def waiting(store: Store, after: int) -> list[Held]:
     """The waiting actions behind a place of the order, each with the reason that was announced last."""
-    return [
-        Held(**dict(row) | {"state": State(row["state"]), "needs_approval": bool(row["needs_approval"])})
-        for row in store.read(WAITING, (after,))
-    ]
+    return [row_as(Held, row) for row in store.read(WAITING, (after,))]
 
 
 def announce(store: Store, held: Sequence[Held]) -> list[Held]:

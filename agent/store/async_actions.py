@@ -1,6 +1,5 @@
 """The same rows as AsyncActions: the statements by name, then the functions that run them."""
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,7 @@ from agent.errors import ActionNotFound
 from agent.models import Json, State
 from agent.store import Store
 from agent.store.actions import LAST, LONGEST_NUMBER
-from agent.store.encoding import loads
+from agent.store.rows import row_as
 
 ROWS = """
     SELECT actions.seq, user, user_reference, resources.type AS resource_type, resource_id, kind, requester,
@@ -85,7 +84,7 @@ def _found(store: Store, statement: str, action_id: int | str) -> AsyncAction:
     rows = store.read(statement, (action_id,)) if isinstance(action_id, str) or action_id <= LAST else []
     if not rows:
         raise ActionNotFound(f"no action has the id {str(action_id)[:100]!r}")
-    return _async_action(rows[0])
+    return row_as(AsyncAction, rows[0])
 
 
 def page(store: Store, number: int, per_page: int, user_reference: str | None) -> tuple[list[int], int]:
@@ -99,28 +98,6 @@ def page(store: Store, number: int, per_page: int, user_reference: str | None) -
         rows = connection.execute(PAGE_OF_REFERENCE if some else PAGE, parameters).fetchall()
         count: int = connection.execute(COUNT_OF_REFERENCE if some else COUNT, parameters).fetchone()[0]
     return [row["seq"] for row in rows], count
-
-
-def _async_action(row: sqlite3.Row) -> AsyncAction:
-    return AsyncAction(
-        seq=row["seq"],
-        user=row["user"],
-        user_reference=row["user_reference"],
-        resource_type=row["resource_type"],
-        resource_id=row["resource_id"],
-        kind=row["kind"],
-        requester=row["requester"],
-        scheduled_ts=row["scheduled_ts"],
-        finished_ts=row["finished_ts"],
-        state=State(row["state"]),
-        state_payload=loads(row["state_payload"]),
-        finished_message=row["finished_message"],
-        args=loads(row["args"]),
-        version=row["version"],
-        not_before=row["not_before"],
-        needs_approval=bool(row["needs_approval"]),
-        approved_by=row["approved_by"],
-    )
 
 
 def as_object(value: Json, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from agent import clock
 from agent.models import State
 from agent.store import Store
 from agent.store.actions import LAST
+from agent.store.rows import row_as
 
 MOST_CALLBACKS = 100_000
 """Undelivered callbacks that are counted at most."""
@@ -104,7 +105,7 @@ def read(store: Store) -> Counts:
         receivers = {row["state"]: row["count"] for row in connection.execute(RECEIVERS)}
         (callbacks,) = connection.execute(CALLBACKS, {"most": MOST_CALLBACKS}).fetchone()
     return Counts(
-        tuple(WaitingActions(**dict(row) | {"needs_approval": bool(row["needs_approval"])}) for row in waiting),
+        tuple(row_as(WaitingActions, row, state=State.NEW) for row in waiting),
         RunningAction(*running) if running else None,
         tuple(FinalActions(*row) for row in ended),
         _times(bounds, [tuple(row) for row in times]),

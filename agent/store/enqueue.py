@@ -22,17 +22,14 @@ COLUMNS = (
 )
 
 WAITING_BYTES = "SELECT bytes FROM waiting"
-SIZE = -1
-"""Where a row has its bytes of arguments, secrets and headers."""
-RESOURCE = COLUMNS.split(", ").index("resource_id")
-"""Where a row has the id of its resource; None for a resource that no action had before."""
 
 QUEUE_BYTES = 64 * 1024 * 1024
 """Bytes that may wait, unless `actions.queue_bytes` says otherwise."""
 RESERVED, RESERVED_BYTES = 10, 64 * 1024
 """Places and bytes beyond the limits of the queue for what may end a hold."""
 
-Row = tuple[Any, ...]
+Row = dict[str, Any]
+"""A value for each column. `resource_id` is None for a resource that no action had before."""
 Asked = tuple[Request, int | None, bytes | None]
 """A request, the id of its resource if that is known, and its fingerprint where it has an idempotency key."""
 
@@ -41,14 +38,13 @@ Asked = tuple[Request, int | None, bytes | None]
 # longer the more wait, is only taken where the span leaves doubt.
 INSERT = f"""
     INSERT INTO actions ({COLUMNS})
-    SELECT {", ".join("?" * len(COLUMNS.split(", ")))}
-    WHERE (SELECT bytes FROM waiting) + ? <= ?
+    SELECT :{COLUMNS.replace(", ", ", :")}
+    WHERE (SELECT bytes FROM waiting) + :size <= :most_bytes
       AND ((SELECT max(seq) FROM actions)
-           - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < ?
-        OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') <= ?)
+           - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < :most
+        OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') <= :most)
 """
-"""Insert a row if the queue has room for it. After the values come its bytes, how many bytes may wait, and twice
-how many actions may wait before."""
+"""Insert a row if the queue has room for it: for `size` more bytes, and with at most `most` waiting actions before."""
 
 
 class Enqueuer:
@@ -101,7 +97,7 @@ class Enqueuer:
 
     def _insert(self, connection: sqlite3.Connection, asked: Asked, row: Row) -> Accepted | Exception:
         """The action that a row became or was already, or why it is none: then a new resource is none either."""
-        if row[RESOURCE] is not None:
+        if row["resource_id"] is not None:
             return self._try(connection, asked, row)
         connection.execute("SAVEPOINT one")
         result = self._try(connection, asked, row)
@@ -117,14 +113,14 @@ class Enqueuer:
         try:
             if before := idempotency.find(connection, request, fingerprint):
                 return Accepted(before, replayed=True)
-            if row[RESOURCE] is None:
-                row = (*row[:RESOURCE], resources.add(connection, request.resource), *row[RESOURCE + 1 :])
-            if connection.execute(INSERT, (*row, row[SIZE], room_bytes, room, room)).rowcount:
-                return Accepted(row[0])
+            if row["resource_id"] is None:
+                row = row | {"resource_id": resources.add(connection, request.resource)}
+            if connection.execute(INSERT, row | {"most_bytes": room_bytes, "most": room}).rowcount:
+                return Accepted(row["id"])
         except (ActionAlreadyExists, IdempotencyKeyReused, UnicodeEncodeError) as error:
             return error
         waiting: int = connection.execute(WAITING_BYTES).fetchone()[0]
-        if waiting + row[SIZE] > room_bytes:
+        if waiting + row["size"] > room_bytes:
             return QueueFull(f"{waiting} bytes are waiting already: actions.queue_bytes allows {self._queue_bytes}")
         return QueueFull(f"{self._queue_limit} actions are waiting already, as many as actions.queue_limit allows")
 
@@ -133,29 +129,29 @@ def _row(request: Request, resource_id: int | None, fingerprint: bytes | None) -
     now = clock.now()
     args, secrets = dumps(request.args), dumps(request.secrets) if request.secrets else None
     headers = dumps(request.headers)
-    return (
-        request.action_id or str(uuid4()),
-        request.kind,
-        args,
-        secrets,
-        headers,
-        request.requester,
-        request.user,
-        request.user_reference,
-        resource_id,
-        request.idempotency_key,
-        request.created_ts,
-        now,
-        now,
-        "NEW",
-        fingerprint,
-        request.reason,
-        request.not_before,
-        request.not_after,
-        int(request.needs_approval),
-        request.core_requester,
-        None if request.idempotency_key is None else idempotency.owner(request).source,
-        request.x_request_id,
-        request.traceparent,
-        len(args) + len(secrets or "") + len(headers),
-    )
+    return {
+        "id": request.action_id or str(uuid4()),
+        "kind": request.kind,
+        "args": args,
+        "secrets": secrets,
+        "headers": headers,
+        "requester": request.requester,
+        "user": request.user,
+        "user_reference": request.user_reference,
+        "resource_id": resource_id,
+        "idempotency_key": request.idempotency_key,
+        "created_ts": request.created_ts,
+        "scheduled_ts": now,
+        "state_ts": now,
+        "state": "NEW",
+        "fingerprint": fingerprint,
+        "reason": request.reason,
+        "not_before": request.not_before,
+        "not_after": request.not_after,
+        "needs_approval": int(request.needs_approval),
+        "core_requester": request.core_requester,
+        "key_source": None if request.idempotency_key is None else idempotency.owner(request).source,
+        "x_request_id": request.x_request_id,
+        "traceparent": request.traceparent,
+        "size": len(args) + len(secrets or "") + len(headers),
+    }
