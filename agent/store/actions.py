@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from agent.errors import ActionNotFound
 from agent.models import Action, State, Transition
@@ -20,7 +21,8 @@ LONGEST_NUMBER = 20
 """Digits: one more than an id has."""
 
 
-class ActionStatus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ActionStatus:
     """`version` grows with every change of state or payload; `not_before` is in microseconds since the epoch."""
 
     version: int
@@ -41,8 +43,7 @@ FINISHED = """
     ORDER BY finished_order DESC LIMIT ?
 """
 QUEUE = "SELECT kind, id, state FROM actions WHERE finished_ts IS NULL ORDER BY state = 'RUNNING' DESC, seq"
-BY_ID = f"SELECT {COLUMNS} FROM actions WHERE id = ?"
-BY_SEQ = f"SELECT {COLUMNS} FROM actions WHERE seq = ?"
+ACTION = f"SELECT {COLUMNS} FROM actions"
 HISTORY = """
     SELECT version, timestamp, state, state_payload FROM history WHERE action_seq = :seq AND version <= :version
     ORDER BY version DESC LIMIT :limit
@@ -77,20 +78,13 @@ def queue(store: Store) -> list[dict[str, str]]:
 
 def by_id(store: Store, action_id: str) -> tuple[Action, int]:
     """An action by either of its ids, and its present version. Raises `ActionNotFound`."""
-    rows = store.read(*_by_either(action_id))
-    if not rows:
-        raise _not_found(action_id)
-    return from_row(rows[0]), rows[0]["version"]
+    row = only(store.read(*by_either(ACTION, action_id)), action_id)
+    return from_row(row), row["version"]
 
 
 def status(store: Store, action_id: str) -> ActionStatus:
     """State and version of an action by either id, for long polls. Raises `ActionNotFound`."""
-    column = "seq" if _is_number(action_id) else "id"
-    rows = store.read(f"{STATUS} WHERE {column} = ?", (_key(action_id),))
-    if not rows:
-        raise _not_found(action_id)
-    version, state, kind, not_before, needs_approval, approved_by = rows[0]
-    return ActionStatus(version, State(state), kind, not_before, bool(needs_approval), approved_by)
+    return row_as(ActionStatus, only(store.read(*by_either(STATUS, action_id)), action_id))
 
 
 def started(store: Store, action: Action) -> int | None:
@@ -107,12 +101,11 @@ def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
     newest = version
     while version:
         rows = store.read(HISTORY, {"seq": action.seq, "version": version, "limit": HISTORY_PIECE})
-        if not rows:
-            raise _not_found(action.id)
+        last = only(rows[-1:], action.id)
         for row in rows:
             payload = action.state_payload if row["version"] == newest else loads(row["state_payload"])
-            yield Transition(row["version"], row["timestamp"], State(row["state"]), payload)
-        version = rows[-1]["version"] - 1
+            yield row_as(Transition, row, state_payload=payload)
+        version = last["version"] - 1
 
 
 def unknown(store: Store, ids: Sequence[str]) -> list[str]:
@@ -127,10 +120,7 @@ def final(store: Store) -> int:
 
 def read(connection: sqlite3.Connection, action_id: str) -> Action:
     """An action by either of its ids, inside a transaction. Raises `ActionNotFound`."""
-    row = connection.execute(*_by_either(action_id)).fetchone()
-    if row is None:
-        raise _not_found(action_id)
-    return from_row(row)
+    return from_row(only(connection.execute(*by_either(ACTION, action_id)).fetchall(), action_id))
 
 
 def from_row(row: sqlite3.Row, state: State | None = None) -> Action:
@@ -139,18 +129,16 @@ def from_row(row: sqlite3.Row, state: State | None = None) -> Action:
     return row_as(Action, row, **given)
 
 
-def _by_either(action_id: str) -> tuple[str, tuple[str | int]]:
-    return BY_SEQ if _is_number(action_id) else BY_ID, (_key(action_id),)
+def by_either(statement: str, action_id: str) -> tuple[str, tuple[str | int]]:
+    """The statement for one action, by either of its ids, with the parameter: digits alone are the AsyncAction's."""
+    if action_id.isascii() and action_id.isdecimal():
+        # SQLite has no larger integers.
+        return f"{statement} WHERE actions.seq = ?", (min(int(action_id[:LONGEST_NUMBER]), LAST),)
+    return f"{statement} WHERE actions.id = ?", (action_id,)
 
 
-def _is_number(action_id: str) -> bool:
-    """Digits alone are the id of the AsyncAction, all else is the uuid."""
-    return action_id.isascii() and action_id.isdecimal()
-
-
-def _key(action_id: str) -> str | int:
-    return min(int(action_id[:LONGEST_NUMBER]), LAST) if _is_number(action_id) else action_id
-
-
-def _not_found(action_id: str) -> ActionNotFound:
-    return ActionNotFound(f"no action has the id {action_id[:100]!r}")
+def only(rows: Sequence[sqlite3.Row], action_id: str) -> sqlite3.Row:
+    """The row of this action. Raises `ActionNotFound` if there is none."""
+    if not rows:
+        raise ActionNotFound(f"no action has the id {action_id[:100]!r}")
+    return rows[0]

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from agent.errors import ActionNotFound
 from agent.models import Json, State
 from agent.store import Store
-from agent.store.actions import LAST, LONGEST_NUMBER
+from agent.store.actions import by_either, only
 from agent.store.rows import row_as
 
 ROWS = """
@@ -15,8 +14,6 @@ ROWS = """
            needs_approval, approved_by
     FROM actions JOIN resources ON resources.id = resource_id
 """
-BY_SEQ = f"{ROWS} WHERE actions.seq = ?"
-BY_ID = f"{ROWS} WHERE actions.id = ?"
 
 # Oldest first: what arrives between two pages comes after the last one.
 PAGE = "SELECT seq FROM actions ORDER BY seq LIMIT :limit OFFSET :offset"
@@ -67,24 +64,14 @@ class AsyncAction:
         return as_object(self.state_payload, "payload") if self.state.final else None
 
 
-def by_seq(store: Store, seq: int) -> AsyncAction:
-    """The AsyncAction of a sequence number. Raises `ActionNotFound`."""
-    return _found(store, BY_SEQ, seq)
-
-
 def by_id(store: Store, action_id: str) -> AsyncAction:
     """The AsyncAction of an action by either of its ids. Raises `ActionNotFound`."""
-    if action_id.isascii() and action_id.isdecimal():
-        return by_seq(store, int(action_id[:LONGEST_NUMBER]))
-    return _found(store, BY_ID, action_id)
+    return row_as(AsyncAction, only(store.read(*by_either(ROWS, action_id)), action_id))
 
 
-def _found(store: Store, statement: str, action_id: int | str) -> AsyncAction:
-    # SQLite has no room for a larger number.
-    rows = store.read(statement, (action_id,)) if isinstance(action_id, str) or action_id <= LAST else []
-    if not rows:
-        raise ActionNotFound(f"no action has the id {str(action_id)[:100]!r}")
-    return row_as(AsyncAction, rows[0])
+def by_seq(store: Store, seq: int) -> AsyncAction:
+    """The AsyncAction with this number. Raises `ActionNotFound`."""
+    return by_id(store, str(seq))
 
 
 def page(store: Store, number: int, per_page: int, user_reference: str | None) -> tuple[list[int], int]:
