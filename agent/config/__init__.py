@@ -7,18 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import addresses, toml, validators
+from agent.config.application import Application
+from agent.config.callbacks import Callbacks
 from agent.config.core import Actions, Agent, Api, Audit, Log, Tls, Web
 from agent.config.datastore import DatastoreSettings, ExternalAction, ExternalArgument, Peer, Service
-from agent.config.host import (
-    Application,
-    CacheSettings,
-    Callbacks,
-    Containers,
-    Host,
-    Maintenance,
-    NamedProcess,
-    NamedService,
-)
+from agent.config.host import CacheSettings, Containers, Host, Maintenance, NamedProcess, NamedService
 from agent.config.mistakes import Mistake, Mistakes, collected
 from agent.config.option import known, options, tables_by_name
 from agent.config.window import Window

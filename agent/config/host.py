@@ -1,11 +1,10 @@
-"""The options of what else runs on the host: units, applications, containers, processes, caches, maintenance."""
+"""The options of what else runs on the host: units, containers, processes, caches, maintenance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from agent.config import addresses, git_names, validators
+from agent.config import addresses, validators
 from agent.config.mistakes import NOTHING, Mistake, inside
 from agent.config.option import option, required
 
@@ -25,78 +24,6 @@ class Host:
     )
     reboot_timeout: float = option(300.0, validators.positive_number, "Seconds in which the reboot must begin.")
     timeout: float = option(60.0, validators.positive_number, "Seconds in which a unit must be up again, or paused.")
-
-
-@dataclass(frozen=True)
-class Application:
-    """An application that `deploy` deploys, by its name."""
-
-    repository: str = required(
-        git_names.repository,
-        "The git repository, for its branches and tags; submodules and Git LFS are not supported.",
-        '"https://git.example.com/shop.git"',
-    )
-    path: Path = required(
-        validators.absolute_path,
-        "The folder of the releases and of `current`, the link to the release in use.",
-        '"/srv/shop"',
-    )
-    ref: str = option("main", git_names.git_ref, "The default branch, tag or commit to deploy.")
-    services: tuple[str, ...] = option(
-        (),
-        validators.units,
-        "The units of the application, restarted after the switch.",
-        '["shop@1.service", "shop@2.service"]',
-    )
-    strategy: str = option(
-        "rolling", validators.one_of("rolling", "parallel", "none"), "How the units are restarted by default."
-    )
-    before: tuple[tuple[str, ...], ...] = option(
-        (), validators.commands, "Commands to run in the new release before the switch.", '[["/usr/bin/make", "build"]]'
-    )
-    after: tuple[tuple[str, ...], ...] = option(
-        (),
-        validators.commands,
-        "Commands to run in the new release when its units are up.",
-        '[["/usr/bin/make", "warm"]]',
-    )
-    health: tuple[str, ...] = option(
-        (),
-        validators.command,
-        "A command that succeeds when the unit $AGENT_UNIT is healthy; repeated until it succeeds.",
-        '["/usr/local/bin/shop-is-healthy"]',
-    )
-    health_timeout: float = option(
-        60.0, validators.positive_number, "Seconds in which a restarted unit must be up and healthy."
-    )
-    timeout: float = option(600.0, validators.positive_number, "Timeout of git and of each command, in seconds.")
-    keep: int = option(5, validators.positive_integer, "How many releases are kept.")
-    ssh_key: Path | None = option(
-        None, validators.secret_file, "The private key for the repository.", '"credential:shop-key"'
-    )
-    known_hosts: Path | None = option(
-        None,
-        validators.known_hosts,
-        "The host keys for ssh, in place of those of the agent's user.",
-        '"/etc/agent/known_hosts"',
-    )
-    credentials: Path | None = option(
-        None,
-        validators.secret_file,
-        "User and password for the repository, as a line of git's credential store.",
-        '"credential:shop-git"',
-    )
-    hook_secret: Path | None = option(
-        None,
-        validators.secret_file,
-        "A file with the secret that signs hooks; without it the application has no hook.",
-        '"credential:shop-hook"',
-    )
-    hook_refs: tuple[str, ...] = option(
-        ("refs/heads/main",),
-        validators.texts,
-        "Globs of the refs that a hook deploys; pushes to other refs are ignored.",
-    )
 
 
 @dataclass(frozen=True)
@@ -209,53 +136,3 @@ class NamedProcess:
     def __post_init__(self) -> None:
         if self.unit is None and self.pid_file is None:
             raise Mistake("a value, or else pid_file", NOTHING, at="unit")
-
-
-EVENTS = (
-    "action.scheduled",
-    "action.held",
-    "action.approved",
-    "action.started",
-    "action.cancel_requested",
-    "action.final",
-)
-"""The events of an action that receivers may get, as the audit trail names them."""
-
-
-@dataclass(frozen=True)
-class Callbacks:
-    """The receivers of callbacks: each gets the events of all actions."""
-
-    urls: tuple[str, ...] = required(
-        addresses.receivers,
-        "The receivers; each callback is an AsyncAction.",
-        '["https://orchestrator.example.com/actions"]',
-    )
-    events: tuple[str, ...] = option(
-        ("action.final",),
-        validators.globs_of(EVENTS),
-        f"Which events are sent, * allowed: {', '.join(EVENTS)}.",
-    )
-    secret: Path | None = option(
-        None, validators.secret_file, "A file with the secret that signs the callbacks.", '"credential:callbacks"'
-    )
-    previous_secret: Path | None = option(
-        None,
-        validators.secret_file,
-        "A file with the previous secret while receivers change to the new one: webhook-signature then has both "
-        "signatures.",
-        '"credential:callbacks-previous"',
-    )
-    timeout: float = option(10.0, validators.positive_number, "Timeout of one delivery, in seconds.")
-    keep: float = option(
-        86400.0, validators.positive_number, "Seconds that an undelivered callback is retried before it is dropped."
-    )
-
-    def __post_init__(self) -> None:
-        if self.previous_secret is not None and self.secret is None:
-            raise Mistake("a value, as previous_secret is set", NOTHING, at="secret")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The events by their names."""
-        return tuple(event for event in EVENTS if any(fnmatchcase(event, glob) for glob in self.events))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import clock
-from agent.config import host
+from agent.config import callbacks
 from agent.models import State
 from agent.store import Store, actions, announced_holds, outbox, retention, transitions
 from agent.store.audit_chain import chained
@@ -152,7 +152,7 @@ def test_a_receiver_that_is_away_for_long_makes_a_prune_no_slower(store: Store) 
 
 
 def test_a_receiver_gets_the_events_that_it_is_subscribed_to_in_their_order(store: Store) -> None:
-    ids, _ = outbox.set_receivers(store, [HERE, THERE], host.EVENTS)
+    ids, _ = outbox.set_receivers(store, [HERE, THERE], callbacks.EVENTS)
     ended, waits = schedule(store), schedule(store, needs_approval=True)
     finish(store)
     (held,) = announced_holds.waiting(store, 1)
