@@ -8,7 +8,7 @@ SECRET, BODY = "It's a Secret to Everybody", b"Hello, World!"
 SIGNED = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
 
-def test_it_is_the_one_that_github_documents() -> None:
+def test_the_signature_is_that_of_the_github_documentation() -> None:
     assert hmac_signature.sign(SECRET, BODY) == SIGNED
     assert hmac_signature.verify(SECRET, BODY, SIGNED)
 

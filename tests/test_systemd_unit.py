@@ -74,7 +74,7 @@ def worker(node: Node) -> int:
     raise AssertionError(f"no process is {inside} inside")
 
 
-def test_it_runs_as_its_own_user_and_keeps_its_state_private(node: Node) -> None:
+def test_the_unit_runs_as_its_own_user_with_private_state(node: Node) -> None:
     assert node.systemctl("is-active", "agent") == "active"
     assert node.run("stat", "-c", "%U %a", "/var/lib/agent", "/var/lib/agent/agent.db").stdout.split() == [
         "agent", "700", "agent", "600",

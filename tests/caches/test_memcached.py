@@ -26,7 +26,7 @@ def cache_at(url: str) -> Memcached:
     return Memcached(CacheSettings(kind="memcached", url=url, timeout=5))
 
 
-def test_its_items_are_gone_and_counted_once(server: MemcachedServer) -> None:
+def test_items_of_memcached_are_cleared_and_counted_once(server: MemcachedServer) -> None:
     for number in range(50):
         server.set(f"k{number}", "x" * 100)
     freed = cache_at(server.url).clear(Stop()).freed
@@ -41,7 +41,7 @@ def test_what_is_kept_afterwards_stays(server: MemcachedServer) -> None:
     assert server.get("new") == "1"
 
 
-def test_one_that_may_not_be_flushed_says_so(server_dir: Path) -> None:
+def test_a_memcached_without_flush_all_reports_that(server_dir: Path) -> None:
     with MemcachedServer(server_dir / "memcached", options=["-F"]) as server:
         server.set("k", "1")
         with pytest.raises(CacheFailed, match=r"refuses: flush_all not allowed$"):
@@ -56,20 +56,20 @@ def test_what_is_gone_is_not_counted_again_where_the_server_would_free_it_late(s
         assert counts == [1, 0]
 
 
-def test_one_whose_crawler_cannot_be_asked_is_flushed_all_the_same(server_dir: Path) -> None:
+def test_a_memcached_without_a_crawler_is_flushed(server_dir: Path) -> None:
     with MemcachedServer(server_dir / "memcached", options=["-o", "no_lru_crawler,no_lru_maintainer"]) as server:
         server.set("k", "1")
         assert cache_at(server.url).clear(Stop()).freed["items"] == 1
         assert server.get("k") is None
 
 
-def test_one_that_is_down_is_told(server_dir: Path) -> None:
+def test_a_stopped_memcached_is_reported(server_dir: Path) -> None:
     for url in (f"unix://{server_dir}/none.sock", "memcached://127.0.0.1:1"):
         with pytest.raises(CacheFailed) as failed:
             cache_at(url).clear(Stop())
         assert str(failed.value) == f"nothing listens at {url}"
 
 
-def test_one_that_does_not_answer_is_told(silent: str) -> None:
+def test_a_memcached_that_does_not_answer_is_reported(silent: str) -> None:
     with pytest.raises(CacheFailed, match=r"memcached at unix://\S+ does not answer$"):
         Memcached(CacheSettings(kind="memcached", url=silent, timeout=0.2)).clear(Stop())

@@ -60,7 +60,7 @@ def test_the_named_databases_are_flushed(
     assert freed["keys"] == left.count(0) * 10
 
 
-def test_it_says_how_much_is_free_now(server: RedisServer) -> None:
+def test_the_freed_keys_and_bytes_of_redis_are_reported(server: RedisServer) -> None:
     fill(server, "0", 20_000)
     freed = clear(f"unix://{server.socket}")
     assert freed["keys"] == 20_000 and 20_000 * 1000 < freed["bytes"] < 60_000_000
@@ -95,11 +95,11 @@ def test_the_password_is_read_anew_and_never_told(server_dir: Path) -> None:
         assert cache.clear(Stop()).freed["keys"] == 1
 
 
-def test_one_that_is_down_is_told(server_dir: Path) -> None:
+def test_a_stopped_redis_is_reported(server_dir: Path) -> None:
     with pytest.raises(CacheFailed, match=r"^nothing listens at unix://"):
         clear(f"unix://{server_dir}/none.sock")
 
 
-def test_one_that_does_not_answer_is_told(silent: str) -> None:
+def test_a_redis_that_does_not_answer_is_reported(silent: str) -> None:
     with pytest.raises(CacheFailed, match="does not answer"):
         clear(silent, timeout=0.2)

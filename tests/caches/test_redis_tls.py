@@ -22,7 +22,9 @@ def certified(module_dir: Path) -> Iterator[RedisServer]:
         yield server
 
 
-def test_one_that_another_authority_certifies_is_not_trusted(certified: RedisServer, tmp_path: Path) -> None:
+def test_a_redis_with_the_certificate_of_another_authority_is_not_trusted(
+    certified: RedisServer, tmp_path: Path
+) -> None:
     address = f"rediss://127.0.0.1:{certified.tls_port}"
     for url in (address, f"{address}?ssl_ca_certs={Authority(tmp_path).ca}"):
         with pytest.raises(CacheFailed) as failed:

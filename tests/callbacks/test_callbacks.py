@@ -78,7 +78,7 @@ def test_without_a_secret_nothing_is_signed_and_one_line_warns_of_that(
     assert len(lines(agent, "unsigned")) == 1
 
 
-def test_one_that_was_away_for_fifty_is_told_of_all_in_order_and_they_are_kept_until_then(
+def test_a_receiver_that_was_down_for_fifty_actions_gets_all_in_order(
     start_agent: StartAgent, receiver: Receiver
 ) -> None:
     receiver.down()

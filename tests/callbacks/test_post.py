@@ -115,11 +115,11 @@ def test_an_answer_that_never_ends_is_over_in_time(drip: Callable[[bytes], Dripp
     assert TIMEOUT <= seconds < LONG
 
 
-def test_one_that_says_yes_and_then_never_ends_has_taken_it(drip: Callable[[bytes], Dripping]) -> None:
+def test_a_receiver_that_answers_200_and_never_ends_has_accepted(drip: Callable[[bytes], Dripping]) -> None:
     assert send(drip(b"HTTP/1.1 200 OK\r\n\r\n").url, SHARED) < LONG
 
 
-def test_an_encryption_that_is_never_agreed_on_is_over_in_time(drip: Callable[[bytes], Dripping]) -> None:
+def test_a_tls_handshake_that_never_ends_times_out(drip: Callable[[bytes], Dripping]) -> None:
     # The head of a long record of the handshake.
     url = drip(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb").url.replace("http:", "https:")
     reason, seconds = fails(Post(url, TIMEOUT))
@@ -155,18 +155,18 @@ def test_of_a_host_that_does_not_answer_all_addresses_share_the_time(
     assert seconds < LONG, "each had a time of its own"
 
 
-def test_it_can_be_cut_while_it_waits_for_an_answer(receiver: Receiver) -> None:
+def test_a_post_can_be_cut_while_it_waits_for_an_answer(receiver: Receiver) -> None:
     receiver.behaviours = {"/": "hang"}
     post = Post(receiver.url(), LONG)
     assert cut_once(post, lambda: receiver.told) < LONG
 
 
-def test_it_can_be_cut_while_it_connects(silent: tuple[str, int]) -> None:
+def test_a_post_can_be_cut_while_it_connects(silent: tuple[str, int]) -> None:
     post = Post(f"http://{silent[0]}:{silent[1]}/", LONG)
     assert cut_once(post, lambda: post._held) < LONG
 
 
-def test_it_can_be_cut_while_encryption_is_agreed_on(drip: Callable[[bytes], Dripping]) -> None:
+def test_a_post_can_be_cut_during_the_tls_handshake(drip: Callable[[bytes], Dripping]) -> None:
     post = Post(drip(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb").url.replace("http:", "https:"), LONG)
     assert cut_once(post, lambda: post._held) < LONG
 

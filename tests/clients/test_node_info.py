@@ -43,7 +43,7 @@ def test_without_a_datastore_there_is_none(shared_agent: AgentProcess, path: str
 
 
 @pytest.mark.parametrize("path", ["/info/agent", "/info/datastore", "/shards", "/actions/"])
-def test_they_are_read_only_and_take_no_parameters(shared_agent: AgentProcess, path: str) -> None:
+def test_node_info_routes_are_read_only_and_take_no_parameters(shared_agent: AgentProcess, path: str) -> None:
     assert_error(shared_agent.post(UNSTABLE + path, json={}), 405)
     assert_error(shared_agent.get(f"{UNSTABLE}{path}?page=1"), 400, "InvalidQuery")
 

@@ -59,7 +59,7 @@ def test_a_plain_call_records_none(shared_agent: AgentProcess) -> None:
     assert recorded(shared_agent, {}) == {}
 
 
-def test_those_of_the_list_are_recorded_in_lower_case_and_no_other(shared_agent: AgentProcess) -> None:
+def test_only_the_documented_headers_are_recorded_in_lower_case(shared_agent: AgentProcess) -> None:
     sent = {name.title(): f"{name} of the test" for name in RECORDED}
     assert recorded(shared_agent, sent | OTHERS) == {name: f"{name} of the test" for name in RECORDED}
 

@@ -65,7 +65,7 @@ def resolved(document: Any, response: Any) -> Any:
     return document["components"]["responses"][reference.rpartition("/")[2]] if reference else response
 
 
-def test_it_is_openapi_3_1(document: Any) -> None:
+def test_the_document_is_openapi_3_1(document: Any) -> None:
     assert document["openapi"].startswith("3.1.")
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
@@ -227,7 +227,7 @@ def test_what_has_not_changed_is_not_sent_again(shared_agent: AgentProcess) -> N
     assert (other.status, other.body) == (200, answer.body)
 
 
-def test_it_is_only_read(shared_agent: AgentProcess) -> None:
+def test_the_document_is_read_only(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post(PATH, json={})
     assert_error(answer, 405)
     assert "GET" in answer.headers["Allow"]

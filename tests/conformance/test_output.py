@@ -85,7 +85,7 @@ def performed(agent: AgentProcess, kind: str, args: Any, state: str = "DONE") ->
     return action_id
 
 
-def test_it_is_there_while_the_command_runs(agent: AgentProcess, directory: Path) -> None:
+def test_output_is_readable_while_the_command_runs(agent: AgentProcess, directory: Path) -> None:
     action_id = agent.schedule(TALK, {})
     first = output(agent, action_id, "?offset=0", "wait=20")
     while not first.body.endswith(b"one\n"):
@@ -177,7 +177,7 @@ def test_wrong_calls_are_refused(agent: AgentProcess) -> None:
         assert_error(output(agent, "nothing", query), 400, "InvalidQuery")
 
 
-def test_it_is_removed_with_the_action(agent: AgentProcess) -> None:
+def test_output_is_removed_with_the_action(agent: AgentProcess) -> None:
     old = performed(agent, ECHO, {"password": SECRET})
     assert read(agent, old)
     for _ in range(51):

@@ -71,7 +71,7 @@ def await_waiting(agent: AgentProcess, number: int) -> None:
     eventually(lambda: expected in agent.get("/metrics").body, f"{number} requests wait", CAP)
 
 
-def test_it_answers_at_the_change(busy_agent: AgentProcess, waiters: ThreadPoolExecutor) -> None:
+def test_a_long_poll_answers_at_the_change(busy_agent: AgentProcess, waiters: ThreadPoolExecutor) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     tag = tag_of(busy_agent, action_id)
     call = waiters.submit(wait, busy_agent, action_id, "wait=60", tag)
@@ -85,7 +85,7 @@ def test_it_answers_at_the_change(busy_agent: AgentProcess, waiters: ThreadPoolE
     assert answer.json["action"]["state"] == "FAILED"
 
 
-def test_it_answers_at_a_new_payload(agent: AgentProcess) -> None:
+def test_a_long_poll_answers_at_a_new_payload(agent: AgentProcess) -> None:
     action_id = agent.schedule(LOOP, {"target": 3, "delay": 1})
     agent.await_state(action_id, "RUNNING")
     seen, states = tag_of(agent, action_id), []
@@ -97,13 +97,13 @@ def test_it_answers_at_a_new_payload(agent: AgentProcess) -> None:
     assert "RUNNING" in states
 
 
-def test_it_answers_at_once_what_has_changed_already(busy_agent: AgentProcess) -> None:
+def test_a_long_poll_answers_a_past_change_at_once(busy_agent: AgentProcess) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     timed = wait(busy_agent, action_id, "wait=60", '"seen long ago"')
     assert (timed.answer.status, timed.seconds < AT_ONCE) == (200, True)
 
 
-def test_it_answers_at_once_what_is_final(shared_agent: AgentProcess) -> None:
+def test_a_long_poll_answers_a_final_action_at_once(shared_agent: AgentProcess) -> None:
     action_id = shared_agent.schedule(SUCCESS, {})
     shared_agent.await_final(action_id)
     timed = wait(shared_agent, action_id, "wait=60", tag_of(shared_agent, action_id))
@@ -117,7 +117,7 @@ def test_an_unknown_action_is_not_waited_for(busy_agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize("prefer", TWO_SECONDS)
-def test_it_answers_304_when_nothing_changes_in_time(busy_agent: AgentProcess, prefer: str) -> None:
+def test_a_long_poll_answers_304_without_a_change_in_time(busy_agent: AgentProcess, prefer: str) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     timed = wait(busy_agent, action_id, prefer, tag_of(busy_agent, action_id))
     assert (timed.answer.status, timed.answer.body) == (304, b"")

@@ -161,7 +161,7 @@ def test_the_agents_own_user_needs_no_more_than_is_documented(store: Datastore, 
     store.delete_user("agent")
 
 
-def test_one_that_is_not_there_or_does_not_answer_is_told_apart(server: MongoServer) -> None:
+def test_a_mongodb_that_is_down_differs_from_one_that_does_not_answer(server: MongoServer) -> None:
     nobody = at(f"mongodb://127.0.0.1:{free_port()}/")
     assert not nobody.is_up()
     with pytest.raises(DatastoreDown, match="nothing listens at mongodb://127"):

@@ -197,7 +197,7 @@ def test_a_member_of_one_set_does_not_follow_another(group: Group) -> None:
     assert store_of(group.members[1], **peers(a=group.members[0])).plan_follow(None, "a").would is Would.NOTHING
 
 
-def test_it_is_shut_down_or_refuses(group: Group) -> None:
+def test_a_member_shuts_down_or_refuses_to(group: Group) -> None:
     first, second, third = group.members
     assert store_of(first).shut_down(5, Stop()) == f"MongoDB at mongodb://{first.address}/ has shut down"
     with pytest.raises(DatastoreDown):

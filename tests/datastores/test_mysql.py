@@ -316,7 +316,7 @@ def test_a_server_without_replicas_that_follows_nobody_is_standalone(server: Any
     assert not store(server).is_dirty()
 
 
-def test_one_that_hangs_is_neither_up_nor_down(server: AnyServer) -> None:
+def test_a_hanging_mysql_is_neither_up_nor_down(server: AnyServer) -> None:
     pid = server.pid
     assert pid
     os.kill(pid, signal.SIGSTOP)
@@ -351,7 +351,7 @@ def test_a_url_that_is_not_understood_stops_the_start_and_is_not_repeated(server
         assert "horse" not in str(raised.value)
 
 
-def test_it_shuts_down_and_is_down_with_its_data_safe(server: AnyServer, database: str) -> None:
+def test_mysql_shuts_down_with_its_data_safe(server: AnyServer, database: str) -> None:
     as_root(server, "INSERT INTO shop.t VALUES (42)")
     driver, pid = store(server), server.pid
     message = driver.shut_down(20, Stop())

@@ -61,7 +61,7 @@ def test_a_replica_without_its_source_does_not_stream_and_has_no_lag(pair: tuple
     await_that(lambda: store(replica).status().streaming is True, 20, "it streams")
 
 
-def test_one_that_does_not_run_is_not_reachable(pair: tuple[AnyServer, AnyServer]) -> None:
+def test_a_stopped_server_is_not_reachable(pair: tuple[AnyServer, AnyServer]) -> None:
     replica = pair[1]
     replica.kill()
     status = store(replica).status()

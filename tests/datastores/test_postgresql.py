@@ -32,7 +32,7 @@ def postgres(server_dir: Path) -> Iterator[PostgresServer]:
         yield server
 
 
-def test_it_shuts_down_and_is_down(postgres: PostgresServer) -> None:
+def test_postgresql_shuts_down_and_is_down(postgres: PostgresServer) -> None:
     store, pid = datastore_of(postgres), postgres.pid
     assert store.is_up()
     with psycopg.connect(postgres.dsn()):  # a session that is idle does not keep it up
@@ -58,7 +58,7 @@ def test_only_the_server_that_answers_is_shut_down(postgres: PostgresServer, ser
         assert other.answers() and postgres.answers()
 
 
-def test_one_that_hangs_is_neither_up_nor_down(postgres: PostgresServer) -> None:
+def test_a_hanging_postgresql_is_neither_up_nor_down(postgres: PostgresServer) -> None:
     pid = postgres.pid
     assert pid
     os.kill(pid, signal.SIGSTOP)

@@ -73,7 +73,7 @@ def in_background(call: Callable[[], object]) -> Callable[[], BaseException]:
 
 
 @pytest.mark.parametrize("form", ["redis://127.0.0.1:{0.port}/0", "unix://{0.socket}"])
-def test_it_shuts_down_and_is_down(form: str, redis_server: RedisServer) -> None:
+def test_redis_shuts_down_and_is_down(form: str, redis_server: RedisServer) -> None:
     redis_server.cli("set", "kept", "1")
     store, pid = at(form.format(redis_server)), redis_server.pid
     assert store.is_up()
@@ -96,7 +96,7 @@ def test_a_snapshot_is_saved_where_one_is_configured(server_dir: Path) -> None:
         assert server.cli("get", "kept") == "1"
 
 
-def test_one_that_cannot_save_refuses_and_stays_up(server_dir: Path) -> None:
+def test_redis_refuses_to_shut_down_if_it_cannot_save(server_dir: Path) -> None:
     gone = server_dir / "gone"
     gone.mkdir()
     server = RedisServer(server_dir / "redis", appendonly=False)
@@ -148,7 +148,7 @@ def test_a_shutdown_that_takes_too_long_is_told(redis_server: RedisServer) -> No
         at(f"unix://{redis_server.socket}").shut_down(0.2, Stop())
 
 
-def test_one_that_hangs_is_neither_up_nor_down(redis_server: RedisServer) -> None:
+def test_a_hanging_redis_is_neither_up_nor_down(redis_server: RedisServer) -> None:
     pid, timeout = redis_server.pid, 3.0
     assert pid
     os.kill(pid, signal.SIGSTOP)

@@ -150,7 +150,7 @@ def test_who_must_stay_is_not_deleted(server: RedisServer) -> None:
     server.cli("acl", "deluser", "agent")
 
 
-def test_one_that_exists_is_left_as_it_is(server: RedisServer) -> None:
+def test_creation_of_an_existing_user_is_refused(server: RedisServer) -> None:
     before = server.cli("acl", "list")
     with pytest.raises(DatastoreRefused, match="the user default exists already"):
         at(f"unix://{server.socket}").create_user("default", "horse", ["app"], "owner")

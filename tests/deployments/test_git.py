@@ -209,7 +209,7 @@ def test_no_helper_that_an_address_names_is_run(origin: Origin, tmp_path: Path) 
         "/srv/git/shop.git",
     ],
 )
-def test_these_are_repositories(repository: str) -> None:
+def test_a_repository_url_or_path_is_accepted(repository: str) -> None:
     assert git_names.repository(repository) == repository
 
 
@@ -228,7 +228,7 @@ def test_these_are_repositories(repository: str) -> None:
         7,
     ],
 )
-def test_these_are_none_and_a_password_is_not_repeated(repository: Any) -> None:
+def test_a_wrong_repository_is_refused_without_repeating_a_password(repository: Any) -> None:
     with pytest.raises(Mistake) as wrong:
         git_names.repository(repository)
     assert "@" not in str(repository) or "staple" not in str(wrong.value)

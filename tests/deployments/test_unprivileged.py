@@ -106,7 +106,7 @@ def answers(node: Node) -> list[str]:
     return [node.curl(f"http://127.0.0.1:900{number}/") for number in (1, 2)]
 
 
-def test_it_deploys_though_the_agent_is_restarted_and_takes_back_what_crashes(
+def test_an_unprivileged_agent_deploys_across_a_restart_and_rolls_back_a_crash(
     agent: AgentInNode, node: Node, origin: Origin
 ) -> None:
     wanted = origin.commit(shop("v1"))
@@ -132,7 +132,7 @@ def test_it_deploys_though_the_agent_is_restarted_and_takes_back_what_crashes(
     assert PASSWORD not in told + node.run("grep", "-r", PASSWORD, "/var/lib/agent", "/srv/shop").stdout
 
 
-def test_it_deploys_over_ssh_with_a_key_that_only_systemd_can_read(
+def test_an_unprivileged_agent_deploys_over_ssh_with_a_systemd_credential(
     agent: AgentInNode, node: Node, origin: Origin
 ) -> None:
     wanted = origin.commit({"version": "over ssh"})

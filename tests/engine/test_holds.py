@@ -106,7 +106,7 @@ def test_what_is_not_held_says_nothing_of_it(agent: AgentProcess) -> None:
         assert set(agent.info(each)["action"]) == ACTION
 
 
-def test_it_has_another_etag_while_it_is_held(agent: AgentProcess) -> None:
+def test_the_etag_of_an_action_changes_while_it_is_held(agent: AgentProcess) -> None:
     turn(agent, 1)
     held = agent.schedule(SUCCESS, {})
     tag = agent.get_info(held).headers["ETag"]
@@ -156,7 +156,7 @@ def test_a_flag_that_somebody_removes_lets_go_at_the_next_tick(agent: AgentProce
     assert agent.await_final(held)["action"]["state"] == "DONE"
 
 
-def test_it_is_logged_once_that_one_is_held(agent: AgentProcess) -> None:
+def test_a_held_action_is_logged_once(agent: AgentProcess) -> None:
     turn(agent, 1)
     held = [agent.schedule(SUCCESS, {}) for _ in range(2)]
     eventually(lambda: all(lines_of(agent, each) == 1 for each in held), "both are logged")

@@ -276,7 +276,7 @@ def test_every_refusal_leaves_a_line_that_names_the_option(
     assert line.startswith(begin + reason), line
 
 
-def test_it_is_only_posted_to(agent: AgentProcess) -> None:
+def test_a_hook_accepts_only_post(agent: AgentProcess) -> None:
     answer = agent.get("/hooks/deploy/shop")
     assert_error(answer, 405, "MethodNotAllowed")
 

@@ -112,9 +112,7 @@ def test_a_program_that_cannot_start_says_so(jobs: Jobs) -> None:
     assert (status.status, status.output) == (127, "no-such-program was not found\n")
 
 
-def test_it_gets_neither_the_mark_of_an_action_nor_what_is_meant_for_the_agent(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_inherits_no_variables_of_the_agent_or_an_action(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_ACTION", "a1")
     monkeypatch.setenv("DB_PASSWORD", "red")
     monkeypatch.setenv("TZ", "UTC")
@@ -134,7 +132,7 @@ def test_what_it_leaves_in_the_background_is_neither_awaited_nor_ended(jobs: Job
     daemon.signal(signal.SIGKILL)
 
 
-def test_it_holds_nothing_open_that_is_ours(jobs: Jobs) -> None:
+def test_a_job_inherits_no_open_files_of_the_agent(jobs: Jobs) -> None:
     read, write = os.pipe()
     os.set_inheritable(write, True)
     try:
@@ -313,7 +311,7 @@ def test_when_its_time_is_over_it_is_ended(jobs: Jobs, tmp_path: Path) -> None:
     assert not alive(pid_in(tmp_path / "pid"))
 
 
-def test_it_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
+def test_a_running_job_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, "trap 'echo tidied; exit 4' TERM; " + FOR_EVER, tmp_path / "pid")
     pid_in(tmp_path / "pid")
     status = job.end(10)
@@ -322,7 +320,7 @@ def test_it_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
     assert job.end(10) == status
 
 
-def test_one_that_does_not_want_to_end_is_killed_after_the_grace(jobs: Jobs, tmp_path: Path) -> None:
+def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(jobs: Jobs, tmp_path: Path) -> None:
     script = "trap '' TERM; sleep 60 & " + FOR_EVER
     job = sh(jobs, script, tmp_path / "pid")
     pid_in(tmp_path / "pid")

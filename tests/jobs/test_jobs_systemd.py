@@ -141,7 +141,7 @@ def test_a_power_cut_loses_it_and_it_is_not_started_again(node: Node) -> None:
     assert look(node)["is"] == "LostJob" and not units(node)
 
 
-def test_it_keeps_the_credentials_of_the_unit_that_started_it(node: Node) -> None:
+def test_a_job_keeps_the_credentials_of_the_unit_of_the_agent(node: Node) -> None:
     node.write("/etc/keys/one", "a word", 0o600)
     node.write("/etc/systemd/system/starter.service.d/keys.conf", "[Service]\nLoadCredential=one:/etc/keys/one\n")
     work = WORK.replace("id -u", 'cat "$CREDENTIALS_DIRECTORY/one"')

@@ -120,11 +120,11 @@ def test_without_a_secret_nothing_is_concealed(kind: Plain, args: dict[str, Any]
     assert kind.split_secrets(args) == (args, {})
 
 
-def test_it_acts_on_this_node_unless_it_says_otherwise(kind: Plain) -> None:
+def test_the_default_resource_of_a_kind_is_this_node(kind: Plain) -> None:
     assert kind.resource({}) == ("Server", "db-1")
 
 
-def test_its_docstring_is_its_description(kind: Plain) -> None:
+def test_the_docstring_of_a_kind_is_its_description(kind: Plain) -> None:
     assert kind.description == "Do nothing, in two lines."
     assert Bare(Settings()).description == ""
 

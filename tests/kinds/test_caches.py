@@ -113,7 +113,7 @@ def test_each_is_told_before_it_is_cleared(agent: AgentProcess) -> None:
     assert told == ["sessions", "items", "pages"]
 
 
-def test_it_acts_on_the_stack_and_says_what_it_freed(agent: AgentProcess) -> None:
+def test_clear_caches_acts_on_the_stack_and_reports_the_freed_amount(agent: AgentProcess) -> None:
     by_command(agent, KIND, caches=["pages"])
     newest = agent.get("/api/3/stacks/default/actions?per_page=100").json["response"][-1]
     assert newest["resource_type"] == "Stack"
@@ -143,7 +143,7 @@ def test_the_document_knows_the_names(agent: AgentProcess) -> None:
     assert (described["minItems"], described["maxItems"]) == (1, 100)
 
 
-def test_one_that_cannot_be_cleared_fails_the_action_and_the_others_are_cleared(
+def test_a_cache_that_cannot_be_cleared_fails_the_action_after_the_others(
     caches: Caches, start_agent: StartAgent
 ) -> None:
     document = caches.document()

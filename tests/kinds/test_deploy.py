@@ -97,7 +97,7 @@ def sh(script: str) -> list[str]:
 # What it does
 
 
-def test_it_is_asked_for_on_both_wires_twice_in_a_row(shop: Shop, start_agent: StartAgent) -> None:
+def test_deploy_by_both_apis_one_after_the_other(shop: Shop, start_agent: StartAgent) -> None:
     agent = shop.agent(start_agent)
     args = {"git_ref": "main", "deployment_strategy": "rolling"}
     info = agent.await_final(agent.schedule("deploy", args))
@@ -148,7 +148,7 @@ def test_the_same_commit_is_deployed_twice_on_both_wires(shop: Shop, start_agent
     assert len(set(releases)) == 4 and Path(releases[-1]).samefile(shop.path / "current")
 
 
-def test_its_files_are_for_all_and_its_history_is_not(shop: Shop) -> None:
+def test_files_of_a_release_are_readable_by_all_and_the_git_history_is_not(shop: Shop) -> None:
     shop.origin.commit({"version": "two", "deep/file": "x"})
     umask = os.umask(0o077)
     try:

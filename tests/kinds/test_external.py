@@ -55,7 +55,7 @@ def failed(outcomes: list[StepResult]) -> Failed:
 # Without an agent
 
 
-def test_it_is_started_once_and_checked_until_it_has_finished(tmp_path: Path) -> None:
+def test_an_external_action_is_started_once_and_checked_until_it_is_finished(tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     reports = ('{"status": "running", "table": 1}', '{"status": "running"}', '{"status": "finished", "tables": 2}')
     check = reporting(*reports, into=tmp_path)

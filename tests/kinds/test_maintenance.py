@@ -216,7 +216,7 @@ def test_the_command_that_was_interrupted_is_run_again_and_named(
     assert site.trace() == [words[0], *words] and site.flag.exists() == bool(value)
 
 
-def test_it_is_on_after_a_restart(agent: AgentProcess, site: Site) -> None:
+def test_maintenance_mode_stays_on_after_a_restart(agent: AgentProcess, site: Site) -> None:
     since = by_schedule(agent, KIND, value=1)["state_payload"]["since"]
     agent.kill_all()
     agent.start()
@@ -278,7 +278,7 @@ def test_without_the_table_it_is_not_offered(start_agent: StartAgent) -> None:
     assert answer.status == 404 and "set [maintenance] in the configuration" in answer.json["error"]
 
 
-def test_it_acts_on_the_stack(agent: AgentProcess, site: Site) -> None:
+def test_maintenance_mode_acts_on_the_stack(agent: AgentProcess, site: Site) -> None:
     by_command(agent, KIND, value=0)
     by_schedule(agent, SUCCESS)
     actions = agent.get("/api/3/stacks/default/actions?per_page=100").json["response"]

@@ -123,6 +123,6 @@ def test_a_cancel_goes_to_the_stage_in_flight(left: Any, called: Any) -> None:
     assert seen(kind) == called
 
 
-def test_it_is_not_offered_where_one_of_its_stages_is_not() -> None:
+def test_a_staged_kind_is_not_offered_without_one_of_its_stages() -> None:
     with pytest.raises(NotOffered, match=r"set \[something\]"):
         list(OneIsMissing.offered(Settings()))

@@ -40,7 +40,7 @@ def test_an_interrupted_stop_looks_and_goes_on(redis_server: RedisServer) -> Non
     assert isinstance(kind.resume(step_of(kind)), Done)
 
 
-def test_one_that_listens_elsewhere_while_its_service_runs_is_not_taken_for_down(
+def test_store_stop_fails_if_the_service_runs_at_another_address(
     redis_server: RedisServer, server_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicante_store, "LOOKS_FOR", 0.1)
@@ -79,7 +79,7 @@ def test_the_password_of_its_file_stays_with_the_agent(server_dir: Path, start_a
         assert b"horse" not in b"".join(file.read_bytes() for file in agent.directory.glob("agent.db*"))
 
 
-def test_it_is_not_offered_without_a_datastore_or_its_driver(
+def test_store_stop_is_not_offered_without_a_datastore_or_its_driver(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(NotOffered, match=r"set \[datastore\] in the configuration"):

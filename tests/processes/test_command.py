@@ -44,7 +44,7 @@ def sh(script: str, *args: object, timeout: float = 20, **options: object) -> Co
 # How it ended
 
 
-def test_its_status_and_both_outputs_are_told() -> None:
+def test_a_result_has_the_exit_status_and_both_outputs() -> None:
     outcome = sh("cat; echo oops >&2; exit 3", stdin=b"given")
     assert (outcome.status, outcome.stdout, outcome.stderr) == (3, "given", "oops\n")
     assert outcome.ended is None and not outcome.ok
@@ -68,7 +68,7 @@ def test_a_death_by_a_signal_is_a_negative_status() -> None:
         (None, "timeout", "pg_ctl 'a b' was killed (timeout) but is still running"),
     ],
 )
-def test_it_is_described_in_one_sentence(status: int | None, ended: str | None, sentence: str) -> None:
+def test_a_result_is_described_in_one_sentence(status: int | None, ended: str | None, sentence: str) -> None:
     outcome = CommandResult(("pg_ctl", "a b"), status, "", "", ended)
     assert outcome.describe() == sentence
     assert outcome.ok == (sentence == "pg_ctl 'a b' succeeded")
@@ -105,12 +105,12 @@ def test_a_program_that_cannot_start_is_named_with_the_reason(tmp_path: Path) ->
 # Its environment
 
 
-def test_it_works_where_and_with_what_it_is_given(tmp_path: Path) -> None:
+def test_a_command_runs_in_the_given_folder_and_environment(tmp_path: Path) -> None:
     outcome = sh("pwd; echo $COLOUR", cwd=tmp_path, env={"COLOUR": "red"})
     assert outcome.stdout == f"{tmp_path}\nred\n"
 
 
-def test_it_carries_the_mark_of_its_action_and_nothing_that_is_meant_for_the_agent(
+def test_a_command_inherits_the_mark_of_its_action_and_no_variables_of_the_agent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AGENT_ACTION", "of the agent itself")
@@ -355,14 +355,14 @@ def test_many_threads_run_commands_at_once() -> None:
         assert all(pool.map(one, range(64)))
 
 
-def test_it_does_not_hold_the_pipes_of_another_command(tmp_path: Path) -> None:
+def test_a_command_does_not_hold_the_pipes_of_another_command(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(sh, 'echo $$ >"$1"; cat; echo end', tmp_path / "pid", stdin=b"x" * 200_000)
         second = [sh("sleep 0.05") for _ in range(5)]
         assert first.result(timeout=10).stdout.endswith("xend\n") and all(s.ok for s in second)
 
 
-def test_it_is_in_a_process_group_of_its_own() -> None:
+def test_a_command_has_a_process_group_of_its_own() -> None:
     pid, group = sh("ps -o pid=,pgid= -p $$").stdout.split()
     assert pid == group != str(os.getpgrp())
 

@@ -49,7 +49,7 @@ def test_the_command_in_flight_is_ended_with_its_group(tmp_path: Path) -> None:
         assert end_left_over("a1") == []
 
 
-def test_one_that_ignores_the_request_is_killed_after_the_grace(tmp_path: Path) -> None:
+def test_a_left_over_command_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
     left = leave("a1", 'trap "" TERM; ' + IN_FLIGHT, tmp_path)
     with ended_at_the_end(left, process_in(tmp_path / "child")):
         began = time.monotonic()

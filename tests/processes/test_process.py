@@ -39,7 +39,7 @@ def test_a_zombie_is_not_alive(sleeper: subprocess.Popen[bytes]) -> None:
     assert Group(process).members() == []
 
 
-def test_one_that_is_gone_is_not_alive(sleeper: subprocess.Popen[bytes]) -> None:
+def test_an_ended_process_is_not_alive(sleeper: subprocess.Popen[bytes]) -> None:
     process = identity(sleeper)
     sleeper.kill()
     sleeper.wait()

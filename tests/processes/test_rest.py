@@ -45,7 +45,7 @@ def test_one_that_sleeps_for_a_time_is_not_at_rest_as_it_wakes_by_itself(start: 
         time.sleep(0.01)
 
 
-def test_one_that_works_keeps_all_of_them_from_rest(start: Start) -> None:
+def test_processes_are_not_at_rest_while_one_of_them_works(start: Start) -> None:
     pids, rest = [start("cat"), start("sh", "-c", "while :; do :; done")], RestCheck()
     looked = [rest.left(0.0, STAYS, pids) for _ in range(200)]
     assert all(looked) and max(looked) < 1.0, "the next look is soon"
@@ -58,7 +58,7 @@ def test_what_cannot_be_seen_must_be_old(pids: list[int]) -> None:
     assert rest.left(STAYS, STAYS, pids) == 0.0
 
 
-def test_one_that_has_ended_is_not_at_rest(start: Start) -> None:
+def test_an_ended_process_is_not_at_rest(start: Start) -> None:
     pid = start("true")  # a zombie until the end of the test
     rest = RestCheck()
     assert all(rest.left(0.0, STAYS, [pid]) for _ in range(50))

@@ -45,7 +45,7 @@ def test_nothing_is_there_before_something_is_printed(folder: Path) -> None:
     assert not folder.exists()
 
 
-def test_it_is_read_from_any_byte_on(folder: Path) -> None:
+def test_a_transcript_is_read_from_any_offset(folder: Path) -> None:
     Transcript(folder, LIMIT).say("one two")
     assert transcript_reading.read(folder, 4, 100) == (b"two\n", 4, 8, 8, False)
     assert transcript_reading.read(folder, 4, 2) == (b"tw", 4, 6, 8, False)

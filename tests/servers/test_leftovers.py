@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.servers.leftovers import left_in
 
 
-def test_it_finds_a_process_by_directory_argument_and_open_file(server_dir: Path) -> None:
+def test_a_left_over_process_is_found_by_directory_argument_and_open_file(server_dir: Path) -> None:
     held = server_dir / "held"
     with held.open("w") as output:
         ways = [
@@ -26,7 +26,7 @@ def test_it_finds_a_process_by_directory_argument_and_open_file(server_dir: Path
     assert left_in(str(server_dir)) == []
 
 
-def test_it_finds_a_mount(server_dir: Path) -> None:
+def test_a_left_over_mount_is_found(server_dir: Path) -> None:
     (server_dir / "disk").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", server_dir / "disk"], check=True)
     try:

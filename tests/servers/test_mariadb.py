@@ -42,7 +42,7 @@ def test_tcp_asks_for_the_password(mariadb_server: MariaDBServer) -> None:
         run(argv, env={"MYSQL_PWD": "wrong"})
 
 
-def test_it_can_be_driven_by_commands_alone(mariadb_server: MariaDBServer) -> None:
+def test_mariadb_can_be_driven_by_commands_alone(mariadb_server: MariaDBServer) -> None:
     run(mariadb_server.stop_command)
     assert mariadb_server.pid is None
     mariadb_server.start()

@@ -42,7 +42,7 @@ def test_tcp_asks_for_the_password(mysql_server: MySQLServer) -> None:
         run(argv, env={"MYSQL_PWD": "wrong"})
 
 
-def test_it_can_be_driven_by_commands_alone(mysql_server: MySQLServer) -> None:
+def test_mysql_can_be_driven_by_commands_alone(mysql_server: MySQLServer) -> None:
     run(mysql_server.stop_command)
     assert mysql_server.pid is None
     mysql_server.start()

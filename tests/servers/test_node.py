@@ -51,7 +51,7 @@ def test_a_service_can_be_frozen(node: Node) -> None:
     assert node.run("redis-cli", "ping").stdout == "PONG\n"
 
 
-def test_its_disk_survives_a_reboot_and_a_power_cut(node: Node) -> None:
+def test_the_disk_of_a_node_survives_a_reboot_and_a_power_cut(node: Node) -> None:
     node.write("/var/lib/kept", "kept\n")
     started = node.leader
     node.reboot()

@@ -43,7 +43,7 @@ def test_tcp_asks_for_the_password(postgres_server: PostgresServer) -> None:
         run([psql, "-c", "select 1", postgres_server.dsn(password="wrong")])
 
 
-def test_it_can_be_driven_by_commands_alone(postgres_server: PostgresServer) -> None:
+def test_postgresql_can_be_driven_by_commands_alone(postgres_server: PostgresServer) -> None:
     assert run(postgres_server.pid_command).strip() == str(postgres_server.pid)
     run(postgres_server.stop_command)
     assert subprocess.run(postgres_server.pid_command, capture_output=True).returncode == 1

@@ -41,7 +41,7 @@ def test_the_password_is_asked_for(server_dir: Path) -> None:
             server.cli("get", "k")
 
 
-def test_it_can_be_driven_by_commands_alone(server_dir: Path) -> None:
+def test_redis_can_be_driven_by_commands_alone(server_dir: Path) -> None:
     with RedisServer(server_dir / "a") as server:
         assert run(server.pid_command).strip() == str(server.pid)
         run(server.stop_command)

@@ -50,7 +50,7 @@ def test_who_did_what_is_there_when_the_action_is_pruned(audited: Guarded) -> No
     assert not [fault for _, fault in faults(trail(audited)) if fault]
 
 
-def test_it_is_shown_to_nobody_without_the_permission(audited: Guarded) -> None:
+def test_the_audit_trail_needs_the_permission_audit(audited: Guarded) -> None:
     for token in (DBA_TOKEN, PINGER_TOKEN):
         answer = audited.get(EVENTS, headers=bearer(token))
         assert (answer.status, answer.json["variant"]) == (403, "Forbidden")

@@ -51,7 +51,7 @@ def test_without_authentication_the_parts_are_shown(shared_agent: AgentProcess) 
     assert_error(shared_agent.get("/health?role=primary"), 404, "DatastoreNotConfigured")
 
 
-def test_it_is_not_ready_while_the_database_cannot_be_written(start_agent: StartAgent) -> None:
+def test_the_agent_is_not_ready_while_the_database_cannot_be_written(start_agent: StartAgent) -> None:
     agent = start_agent()
     with closing(sqlite3.connect(agent.db, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -150,20 +150,20 @@ def secret_options(table: type[Any]) -> Iterator[str]:
             yield from secret_options(section)
 
 
-def test_they_are_masked_in_the_output_also_where_they_come_in_two_pieces(site: Site) -> None:
+def test_secrets_are_masked_in_output_also_across_two_pieces(site: Site) -> None:
     output, info = site.performed("external.slowly")
     assert site.shown(output) == site.shown(info) == []
     assert "first" in output and output.endswith("last")
     assert output.count("********") >= len(site.secrets) - 1  # the lines of a git credential count once
 
 
-def test_they_are_masked_in_the_end_of_an_action_that_failed(site: Site) -> None:
+def test_secrets_are_masked_in_the_message_of_a_failed_action(site: Site) -> None:
     output, info = site.performed("external.failing", "FAILED")
     assert site.shown(output) == site.shown(info) == []
     assert "last" in info
 
 
-def test_they_are_masked_in_what_a_command_reports(site: Site) -> None:
+def test_secrets_are_masked_in_the_report_of_a_command(site: Site) -> None:
     _, info = site.performed("external.reporting")
     assert site.shown(info) == []
 

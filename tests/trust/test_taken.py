@@ -28,7 +28,7 @@ def test_an_address_in_use_ends_the_start_with_one_line_that_names_the_option(tm
     assert "Connection in use" not in agent.log_text()
 
 
-def test_one_that_is_let_go_of_meanwhile_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_is_freed_during_the_check_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bind = f"127.0.0.1:{listener.getsockname()[1]}"
         why_not = addresses_in_use._why_not

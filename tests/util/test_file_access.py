@@ -39,7 +39,7 @@ def test_files_are_created_and_refused_as_the_other_user(folder: Path) -> None:
     assert private.read_text() == "root's"
 
 
-def test_one_within_another_ends_with_the_outer_one(folder: Path) -> None:
+def test_a_nested_file_access_ends_with_the_outer_one(folder: Path) -> None:
     with file_access_as(OTHER, OTHER):
         with file_access_as(OTHER, OTHER):
             pass
