@@ -73,7 +73,7 @@ class Deployment:
 
         def reason(outcome: CommandResult) -> str:
             why = self.mirror.why(outcome.stdout) if outcome.ended is None else "timed out and was ended"
-            return f"git cannot {verb} {ref} of {self.application.repository}: {why}"
+            return f"git cannot {verb} {ref} of {self.application.repository}: {why or outcome.describe()}"
 
         env, cwd, title = self.mirror.environment(), self.application.path, f"$ git {verb} {ref}"
         try:

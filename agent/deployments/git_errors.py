@@ -18,10 +18,10 @@ LONGEST_KEY = 65536
 
 
 def last_words(output: str) -> str:
-    """The line that says why git failed, without any password."""
+    """The line that says why git failed, without any password; empty where git printed nothing."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    said = (fatal or lines[-1:] or ["without a word"])[0]
+    said = (fatal or lines[-1:] or [""])[0]
     why = WHO.sub("", _words_of_ssh(lines[: lines.index(said)]) if said == OF_SSH else said)
     return f"{why}; {OWNED}" if "dubious ownership" in why else why
 

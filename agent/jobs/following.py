@@ -25,28 +25,28 @@ GRACE = 10.0  # seconds between SIGTERM and SIGKILL for a job that took too long
 
 def follow(directory: str, request: dict[str, Any], command: Forked, ending: SignalStop) -> None:
     """Record what the command prints until it has ended, and then the result."""
-    with _recording(directory, request) as add:
+    output = TailFile(f"{directory}/output")
+    with _recording(output, request) as add:
         status, ended = _followed(directory, request, command, add, ending)
-    _write_result(directory, status, ended)
+    _write_result(directory, output, status, ended)
 
 
 def not_started(directory: str, request: dict[str, Any], why: str, status: int) -> None:
     """The same for a command that could not be started."""
-    with _recording(directory, request) as add:
+    output = TailFile(f"{directory}/output")
+    with _recording(output, request) as add:
         add(f"{why}\n".encode())
-    _write_result(directory, status, None)
+    _write_result(directory, output, status, None)
 
 
 @contextmanager
-def _recording(directory: str, request: dict[str, Any]) -> Iterator[Sink]:
+def _recording(output: TailFile, request: dict[str, Any]) -> Iterator[Sink]:
     """A sink for the job's output, which is also the action's if the job belongs to one."""
-    output = TailFile(f"{directory}/output")
     if (saved := request["transcript"]) is None:
         yield output.add
     else:
         with Transcript.of(saved).stream() as add:
             yield both(output.add, add)
-    output.add(b"")  # A last try, if the disk was full.
 
 
 def _followed(
@@ -67,11 +67,12 @@ def _followed(
         child.close()
 
 
-def _write_result(directory: str, status: int | None, ended: str | None) -> None:
-    """However long it takes: on a full disk the job counts as running until there is room."""
+def _write_result(directory: str, output: TailFile, status: int | None, ended: str | None) -> None:
+    """However long it takes: on a full disk the job counts as running until there is room, first for the output."""
     shown = "null" if status is None else str(status), "null" if ended is None else f'"{ended}"'
     result = '{{"status": {}, "ended": {}}}'.format(*shown).encode()
     while os.path.isdir(directory):
         with suppress(OSError):
+            output.catch_up()
             return atomic_files.replace(f"{directory}/result", result)
         time.sleep(1)

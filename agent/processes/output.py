@@ -39,10 +39,14 @@ class TailFile:
         """A full disk must not end the work: the file then lags behind until there is room."""
         self._kept += data
         with suppress(OSError):
-            if len(self._kept) > 2 * TAIL or self._written == 0:
-                self._replace()
-            else:
-                self._append()
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what the file lacks. Raises `OSError`."""
+        if len(self._kept) > 2 * TAIL or self._written == 0:
+            self._replace()
+        else:
+            self._append()
 
     def _replace(self) -> None:
         self._kept, self._written = self._kept[-TAIL:], 0

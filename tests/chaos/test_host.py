@@ -11,6 +11,9 @@ from tests.chaos import disturbances, host
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS
 
+SECONDS = 100.0
+"""How long all disturbances last, in their order of chance; before it each of them comes once."""
+
 
 @pytest.fixture(scope="module")
 def agent(start_node: Callable[..., Node]) -> Iterator[AgentInside]:
@@ -26,5 +29,6 @@ def test_no_action_fails_and_nothing_is_restarted_twice_while_systemd_and_dbus_a
 
 
 def test_nothing_is_lost_while_the_agent_is_killed_and_suspended_and_the_disk_is_full(agent: AgentInside) -> None:
-    every = [*disturbances.ALL.values()] * 2
-    assert host.torment(agent, 3, every).total() >= 1
+    every = [*disturbances.ALL.values()]
+    disturbed = (*every, *host.lasting(3, SECONDS))
+    assert host.torment(agent, 3, disturbed).total() >= 1

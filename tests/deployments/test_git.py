@@ -289,7 +289,7 @@ def test_a_password_is_read_from_its_file_and_never_told_nor_forgotten(
     [
         ("warning: x\nfatal: no such thing\nPlease make sure\n", "fatal: no such thing"),
         ("first\nlast\n\n", "last"),
-        ("", "without a word"),
+        ("", ""),
         ("fatal: unable to access 'https://git:pass@word@host/x'", "fatal: unable to access 'https://host/x'"),
         ("ERROR: no such repository\nfatal: Could not read from remote repository.\n", "ERROR: no such repository"),
         ("fatal: Could not read from remote repository.", "fatal: Could not read from remote repository."),

@@ -422,7 +422,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(mount)], check=True)
 
 
-def test_a_full_disk_does_not_lose_the_result(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_loses_neither_the_result_nor_the_last_output(small_disk: Path, tmp_path: Path) -> None:
     ballast = small_disk / "ballast"
     script = 'while [ ! -e "$1" ]; do sleep 0.02; done; seq 30000; exit 3'
     job = sh(Jobs(small_disk / "jobs"), script, tmp_path / "go")
@@ -435,7 +435,8 @@ def test_a_full_disk_does_not_lose_the_result(small_disk: Path, tmp_path: Path) 
     eventually(lambda: not command.alive, "the end of the command")
     assert isinstance(job.look(), RunningJob)
     ballast.unlink()
-    assert result(job).status == 3
+    ended = result(job)
+    assert ended.status == 3 and ended.output.endswith("\n30000\n"), ended
 
 
 # The service manager
