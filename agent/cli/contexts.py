@@ -11,9 +11,11 @@ import click
 from agent.cli import exits
 from agent.cli.exits import Missing, Usage
 from agent.cli.options import Documented, complete_context, given, output
-from agent.cli.session import CliSession
+from agent.cli.session import CliSession, agent_of_this_host, say
 from agent.client import ADDRESS
 
+DEFAULT = "default"
+"""The agent of this host: a context that is always there."""
 MEMBERS = ("url", "token_file", "ca", "certificate", "key_file")
 
 
@@ -25,6 +27,8 @@ class Contexts(NamedTuple):
 
     def get(self, name: str) -> dict[str, str]:
         """Address and files of credentials. Raises `Missing`."""
+        if name == DEFAULT:
+            return agent_of_this_host()
         if name not in self.names:
             known = f"it has {', '.join(self.names)}" if self.names else "it has none"
             raise Missing(f"{path()}: no context {name}; {known}")
@@ -58,12 +62,6 @@ def read() -> Contexts:
     return Contexts(found, document.get("current"))
 
 
-def in_use() -> dict[str, str] | None:
-    """The context that is used unless another is named; None without one."""
-    found = read()
-    return found.get(found.current) if found.current else None
-
-
 def _parsed(file: str, content: bytes) -> dict[str, Any]:
     import tomllib  # a fifth of what a call without contexts would load
 
@@ -87,6 +85,16 @@ def _write(contexts: Contexts) -> None:
     os.replace(fresh, file)
 
 
+def all_of(contexts: Contexts) -> dict[str, Mapping[str, str]]:
+    """With the agent of this host, first."""
+    return {DEFAULT: agent_of_this_host(), **contexts.names}
+
+
+def _warn_of_environment() -> None:
+    if url := os.environ.get("AGENT_URL"):
+        say(f"$AGENT_URL is set: commands use {url} instead")
+
+
 # The commands
 
 
@@ -94,7 +102,8 @@ def _write(contexts: Contexts) -> None:
 def context_command() -> None:
     """Agents by name: `agentctl -c NAME queue`.
 
-    The file is $AGENT_CONTEXTS, else ~/.config/agentctl/contexts.toml. It names files with credentials and holds none.
+    The context default is the agent of this host. The file is $AGENT_CONTEXTS, else
+    ~/.config/agentctl/contexts.toml. It names files with credentials and holds none.
     """
 
 
@@ -104,12 +113,15 @@ def list_command() -> int:
     found = read()
     form = given(click.get_current_context()).get("output", "table")
     if form == "table":
-        for name, each in found.names.items():
-            click.echo(f"{'*' if name == found.current else ' '} {name}  {each['url']}")
+        for name, each in all_of(found).items():
+            click.echo(f"{'*' if name == (found.current or DEFAULT) else ' '} {name}  {each['url']}")
+        _warn_of_environment()
         return exits.DONE
     from agent.cli import printing
 
-    rows = [{"name": name, "in_use": name == found.current, **each} for name, each in found.names.items()]
+    rows = [
+        {"name": name, "in_use": name == (found.current or DEFAULT), **each} for name, each in all_of(found).items()
+    ]
     head = ("NAME", "IN_USE", "URL")
     printing.items(rows, head, lambda row: [str(row[column.lower()]) for column in head], form, "name")
     return exits.DONE
@@ -118,10 +130,13 @@ def list_command() -> int:
 @context_command.command("use", cls=Documented)
 @click.argument("name", shell_complete=complete_context)
 def use_command(name: str) -> int:
-    """Let this agent be the one that commands use."""
+    """Let this agent be the one that commands use; `default` is the agent of this host."""
     found = read()
-    found.get(name)
-    _write(found._replace(current=name))
+    url = found.get(name)["url"]
+    _write(found._replace(current=None if name == DEFAULT else name))
+    back = "" if name == DEFAULT else f"; back to the agent of this host: agentctl context use {DEFAULT}"
+    say(f"commands use {name}, {url}, now{back}")
+    _warn_of_environment()
     return exits.DONE
 
 
@@ -135,13 +150,17 @@ def use_command(name: str) -> int:
 def add_command(name: str, url: str, **files: str | None) -> int:
     """Add an agent, or replace one of this name. URL is unix:PATH, http://HOST:PORT or https://HOST:PORT.
 
-    The first one that is added is used from then on.
+    Commands use it with -c NAME, and without after `agentctl context use NAME`.
     """
+    if name == DEFAULT:
+        raise Usage(f"{DEFAULT} is the agent of this host: choose another name")
     if not ADDRESS.fullmatch(url):
         raise Usage(f"{url}: expected unix:PATH, http://HOST:PORT or https://HOST:PORT")
     found = read()
     each = {"url": url} | {member: file for member, file in files.items() if file}
-    _write(Contexts({**found.names, name: each}, found.current or name))
+    _write(found._replace(names={**found.names, name: each}))
+    if found.current != name:
+        say(f"added; agentctl -c {name} … uses it, and after agentctl context use {name} every command")
     return exits.DONE
 
 
@@ -151,11 +170,15 @@ add_command.examples = ("agentctl context add db-1 https://db-1.example.com:8000
 @context_command.command("remove", cls=Documented)
 @click.argument("name", shell_complete=complete_context)
 def remove_command(name: str) -> int:
-    """Remove an agent from the file."""
+    """Remove an agent from the file. If it was the one in use, commands use the agent of this host again."""
     found = read()
+    if name == DEFAULT:
+        raise Usage(f"{DEFAULT} is the agent of this host: it cannot be removed")
     found.get(name)
     rest = {each: content for each, content in found.names.items() if each != name}
     _write(Contexts(rest, None if found.current == name else found.current))
+    if found.current == name:
+        say(f"commands use the agent of this host now, {agent_of_this_host()['url']}")
     return exits.DONE
 
 

@@ -33,7 +33,7 @@ def complete_context(ctx: click.Context, option: click.Parameter, begin: str) ->
 
     from agent.cli import contexts
 
-    return [CompletionItem(name) for name in contexts.read().names if name.startswith(begin)]
+    return [CompletionItem(name) for name in contexts.all_of(contexts.read()) if name.startswith(begin)]
 
 
 def _option(*names: str, **more: Any) -> click.Parameter:

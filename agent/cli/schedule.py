@@ -124,6 +124,7 @@ def _confirmed(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, 
         return True
     if not terminal:
         raise Usage(f"{kind['kind']} {danger} with these arguments: add --yes to schedule it without a terminal")
+    say(f"on {session.client.url}")
     say(printing.plan(plan))
     if plan["would"] == Would.REFUSE:
         say("the action would fail now; --yes schedules it anyway")

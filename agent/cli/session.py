@@ -83,9 +83,18 @@ class CliSession:
             return _of_environment() | {"url": url} | named
         from agent.cli import contexts
 
-        if (found := contexts.in_use()) is not None:
-            return found | named
-        return _of_environment() | {"url": f"unix:{SOCKET}" if os.path.exists(SOCKET) else DEFAULT_URL} | named
+        kept = contexts.read()
+        if kept.current is None:
+            return agent_of_this_host() | named
+        found = kept.get(kept.current)
+        if os.path.exists(SOCKET):
+            say(f"context {kept.current}: {found['url']}; the agent of this host: -c {contexts.DEFAULT}")
+        return found | named
+
+
+def agent_of_this_host() -> dict[str, str]:
+    """Address and credentials where nothing names another agent."""
+    return _of_environment() | {"url": f"unix:{SOCKET}" if os.path.exists(SOCKET) else DEFAULT_URL}
 
 
 def _of_environment() -> dict[str, str]:

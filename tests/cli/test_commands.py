@@ -16,11 +16,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from agent.cli import printing, selection
+from agent.cli import printing, selection, session
 from agent.cli.arguments import typed
 from agent.cli.commands import MODULES, agentctl
 from agent.cli.exits import Usage
 from agent.cli.printing import yaml as written_yaml
+from agent.cli.session import DEFAULT_URL
 from tests.agent_process import CHECKOUT, PREFIX, AgentProcess, StartAgent, eventually
 from tests.cli.calling import call, started, url_of
 from tests.conformance.shapes import FAIL, PING, SUCCESS, moment
@@ -305,19 +306,22 @@ def test_contexts_are_kept_in_a_file_of_the_callers_own(used: AgentProcess, tmp_
     env = {"AGENT_CONTEXTS": str(file)}
     assert call(None, "context", "add", "db-1", url_of(used), **env).status == 0
     assert call(None, "context", "add", "db-2", "http://127.0.0.1:1", "--token-file", "/t", **env).status == 0
+    assert call(None, "context", "use", "db-1", **env).status == 0
     assert file.stat().st_mode & 0o7777 == 0o600
     assert call(None, "context", "list", **env).stdout.splitlines() == [
+        f"  default  {DEFAULT_URL}",
         f"* db-1  {url_of(used)}",
         "  db-2  http://127.0.0.1:1",
     ]
     data = json.loads(call(None, "-o", "json", "context", "list", **env).stdout)
-    assert data[1] == {"name": "db-2", "in_use": False, "url": "http://127.0.0.1:1", "token_file": "/t"}
+    assert data[2] == {"name": "db-2", "in_use": False, "url": "http://127.0.0.1:1", "token_file": "/t"}
     assert call(None, "queue", **env).status == 0  # the context in use
     assert call(None, "-c", "db-2", "queue", **env).stderr.startswith("the token file /t cannot be read: ")
     assert call("http://127.0.0.1:1", "-c", "db-1", "queue", **env).status == 0
     assert call(None, "context", "test", "db-1", **env).stdout == f"{url_of(used)} answers\n"
     assert call(None, "context", "use", "db-2", **env).status == 0
-    assert call(None, "context", "remove", "db-2", **env).status == 0
+    removed = call(None, "context", "remove", "db-2", **env)
+    assert (removed.status, removed.stderr) == (0, f"commands use the agent of this host now, {DEFAULT_URL}\n")
     unknown = call(None, "-c", "db-2", "queue", **env)
     assert (unknown.status, unknown.stderr) == (7, f"{file}: no context db-2; it has db-1\n")
     assert call(None, "--url", "x", "-c", "db-1", "queue", **env).stderr == "give --url or --context, not both\n"
@@ -329,6 +333,40 @@ def test_contexts_are_kept_in_a_file_of_the_callers_own(used: AgentProcess, tmp_
     for text, sentence in (("[", "not TOML"), ("[contexts.a]\n", "contexts.a: expected url, and perhaps token_file")):
         file.write_text(text)
         assert sentence in call(None, "queue", **env).stderr
+
+
+def test_a_context_is_used_only_where_it_is_named_or_chosen(
+    monkeypatch: pytest.MonkeyPatch, used: AgentProcess, tmp_path: Path
+) -> None:
+    """With a socket of an agent on this host, as on the host of a datastore."""
+    (socket_of_host := tmp_path / "agent.sock").touch()
+    monkeypatch.setattr(session, "SOCKET", str(socket_of_host))
+    local, env = f"unix:{socket_of_host}", {"AGENT_CONTEXTS": str(tmp_path / "contexts.toml")}
+
+    def answered(*words: str) -> tuple[int, str, str]:
+        ended = call(None, *words, **env)
+        return ended.status, ended.stdout, ended.stderr
+
+    def in_use() -> str:
+        return call(None, "context", "list", **env).stdout.partition("* ")[2].splitlines()[0]
+
+    added = "added; agentctl -c db-1 … uses it, and after agentctl context use db-1 every command\n"
+    assert answered("context", "add", "db-1", url_of(used)) == (0, "", added)
+    assert in_use() == f"default  {local}"
+    assert local.removeprefix("unix:") in call(None, "queue", **env).stderr, "the agent of this host is called"
+    assert answered("-c", "db-1", "queue", "-o", "name") == (0, "", "")
+    back = "back to the agent of this host: agentctl context use default"
+    assert answered("context", "use", "db-1") == (0, "", f"commands use db-1, {url_of(used)}, now; {back}\n")
+    assert in_use() == f"db-1  {url_of(used)}"
+    said = f"context db-1: {url_of(used)}; the agent of this host: -c default\n"
+    assert answered("queue", "-o", "name") == (0, "", said)
+    assert local.removeprefix("unix:") in call(None, "-c", "default", "queue", **env).stderr
+    assert answered("context", "use", "default") == (0, "", f"commands use default, {local}, now\n")
+    assert in_use() == f"default  {local}"
+    overridden = call("http://127.0.0.1:1", "context", "use", "db-1", **env).stderr
+    assert overridden.endswith("$AGENT_URL is set: commands use http://127.0.0.1:1 instead\n")
+    for words in (("add", "default", local), ("remove", "default")):
+        assert call(None, "context", *words, **env).stderr.startswith("default is the agent of this host: ")
 
 
 # Several agents
@@ -459,7 +497,8 @@ def test_contexts_are_completed(used: AgentProcess, tmp_path: Path) -> None:
     for name in ("db-1", "db-2"):
         assert call(None, "context", "add", name, url_of(used), AGENT_CONTEXTS=file).status == 0
     listed = call(None, "context", "list", "-o", "name", AGENT_CONTEXTS=file)
-    assert listed.stdout == "db-1\ndb-2\n"
+    assert listed.stdout == "default\ndb-1\ndb-2\n"
+    assert completed(used, "-c", "d", AGENT_CONTEXTS=file) == ["default", "db-1", "db-2"]
     for words in (("context", "use", "db-"), ("context", "remove", "db-"), ("-c", "db-")):
         assert completed(used, *words, AGENT_CONTEXTS=file) == ["db-1", "db-2"]
 

@@ -57,7 +57,7 @@ def test_a_caller_is_known_by_its_certificate(encrypted: Encrypted, authority: A
     assert (refused.status, refused.stderr) == (4, f"{PINGER} may not schedule or cancel {SUCCESS}\n")
     env = {"AGENT_CONTEXTS": str(tmp_path / "contexts.toml")}
     assert call(None, "context", "add", "db-1", url, *files(authority, DBA), **env).status == 0
-    assert call(None, "queue", **env).status == 0
+    assert call(None, "-c", "db-1", "queue", **env).status == 0
 
 
 def test_whoami_names_the_identity_of_a_certificate_and_its_end(encrypted: Encrypted, authority: Authority) -> None:

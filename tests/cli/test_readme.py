@@ -60,7 +60,7 @@ def typed(agent: AgentProcess, command: str, without_rich: Path) -> str:
                     asked = True
                     os.write(ours, b"y\n")
         os.close(ours)
-    return shown.replace("\r\n", "\n")
+    return shown.replace("\r\n", "\n").replace(f"127.0.0.1:{agent.port}", "127.0.0.1:8000")
 
 
 def test_the_session_is_as_it_stands_there(start_agent: StartAgent, tmp_path: Path) -> None:
