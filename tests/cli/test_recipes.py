@@ -82,6 +82,32 @@ def test_the_default_execution_of_the_stackstorm_recipe_is_that_of_the_workflow(
     assert template.render(action_context={"user": "stanley"}) == ""
 
 
+def test_the_rundeck_script_refuses_to_run_without_the_id_of_the_execution(shared_agent: AgentProcess) -> None:
+    """Its key would be that of every other execution."""
+    script = blocks("rundeck", "sh")[0]
+    ended = subprocess.run(
+        ["sh", "-s", SUCCESS], env=environ(shared_agent), input=script, text=True, capture_output=True
+    )
+    assert ended.returncode != 0 and "AcceptEnv RD_*" in ended.stderr, ended
+
+
+def test_the_rundeck_job_has_the_members_of_its_format() -> None:
+    """Those that the reference of Rundeck's format job-yaml names; Rundeck ignores a member that it does not know."""
+    [job] = yaml.safe_load(blocks("rundeck", "yaml")[0])
+    assert job.keys() <= {"name", "description", "loglevel", "retry", "options", "sequence", "nodefilters"}
+    assert job.keys() >= {"name", "description", "loglevel", "sequence"} and job["loglevel"] == "INFO"
+    assert job["retry"].keys() == {"retry", "delay"} and all(isinstance(each, str) for each in job["retry"].values())
+    assert [each.keys() for each in job["options"]] == [{"name", "required"}]
+    sequence, filters = job["sequence"], job["nodefilters"]
+    assert sequence.keys() == {"keepgoing", "strategy", "commands"} and sequence["strategy"] in (
+        "node-first",
+        "step-first",
+    )
+    assert [each.keys() for each in sequence["commands"]] == [{"scriptfile", "args"}]
+    assert filters.keys() == {"dispatch", "filter"} and filters["dispatch"] == {"threadcount": 1, "keepgoing": False}
+    assert all(f"option.{each['name']}" in filters["filter"] for each in job["options"])
+
+
 def test_the_functions_of_the_airflow_recipe(shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = SimpleNamespace(**executed(blocks("airflow", "python")[0]))
     for name, value in environ(shared_agent).items():
