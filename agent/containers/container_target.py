@@ -9,10 +9,9 @@ from datetime import datetime
 
 from agent import clock
 from agent.containers.engine import Container, Engine, EngineFailed, EngineLost
-from agent.models import Json
 from agent.processes import cgroup
 from agent.processes.rest import RestCheck
-from agent.util.idempotent_restart import DOUBTED, NOTED, RESTARTING, RUNNING, AnswerLost, Look, Restart, Target
+from agent.util.idempotent_restart import NOTED, RESTARTING, RUNNING, AnswerLost, Look, RestartProgress, RestartTarget
 from agent.util.stop import Stop
 
 PATIENCE = 2.0
@@ -29,23 +28,16 @@ class NotUp(EngineFailed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContainerRestart(Restart):
+class ContainerProgress(RestartProgress):
     container: str
     id: str
     message: str = ""
 
 
-def doubted(payload: Json) -> Json:
-    """The progress of an interrupted restart: the engine may have received the request and not carried it out yet."""
-    if not payload or payload["state"] != NOTED:
-        return payload
-    return ContainerRestart.of(payload).now(DOUBTED).payload()
-
-
-class ContainerTarget(Target[ContainerRestart]):
+class ContainerTarget(RestartTarget[ContainerProgress]):
     """The container of an engine with this id. All methods raise `EngineFailed`."""
 
-    progress = ContainerRestart
+    progress = ContainerProgress
 
     def __init__(self, engine: Engine, id: str, timeout: float, stop: Stop) -> None:
         super().__init__(timeout, stop)
@@ -61,15 +53,15 @@ class ContainerTarget(Target[ContainerRestart]):
     def resume(self) -> str:
         return self._bring(self._engine.unpause, "running", "resumed", "not paused")
 
-    def note(self) -> ContainerRestart:
+    def note(self) -> ContainerProgress:
         found = self._engine.look(self._id)
-        return ContainerRestart(container=found.name, id=found.id, was=found.started, message=found.message)
+        return ContainerProgress(container=found.name, id=found.id, was=found.started, message=found.message)
 
-    def has_changed(self, restart: ContainerRestart) -> bool:
+    def has_changed(self, restart: ContainerProgress) -> bool:
         self._before = self._engine.look(self._id)
         return bool(self._before.started != restart.was)
 
-    def ask(self, restart: ContainerRestart) -> None:
+    def ask(self, restart: ContainerProgress) -> None:
         try:
             # What is frozen can neither end nor be restarted.
             if self._before.status == "paused":
@@ -78,7 +70,7 @@ class ContainerTarget(Target[ContainerRestart]):
         except EngineLost as error:
             raise AnswerLost(str(error)) from error
 
-    def look(self, restart: ContainerRestart, seconds: float) -> Look:
+    def look(self, restart: ContainerProgress, seconds: float) -> Look:
         found, is_up = self._await_decision(restart, min(PATIENCE, seconds))
         name, shown = f"the container {found.name}", {"message": found.message}
         if is_up:
@@ -115,7 +107,7 @@ class ContainerTarget(Target[ContainerRestart]):
                 ask(self._id)
         return done
 
-    def _await_decision(self, restart: ContainerRestart, seconds: float) -> tuple[Container, bool]:
+    def _await_decision(self, restart: ContainerProgress, seconds: float) -> tuple[Container, bool]:
         """How it stands once it has ended, is unhealthy or stays up, `seconds` later or at a stop; and whether it
         stays up."""
         first_seen: dict[str, float] = {}

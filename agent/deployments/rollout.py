@@ -14,7 +14,7 @@ from agent.processes import command
 from agent.processes.recording import Recorded
 from agent.supervisors.base import CommandKilled, SupervisorFailed, failure_text
 from agent.supervisors.systemd.unit import Unit
-from agent.supervisors.systemd.unit_target import UnitRestart, UnitTarget
+from agent.supervisors.systemd.unit_target import UnitProgress, UnitTarget
 from agent.util import idempotent_restart
 from agent.util.idempotent_restart import NOTED, RUNNING
 from agent.util.stop import Stop
@@ -87,7 +87,7 @@ class Rollout:
 
     def _note(self, name: str) -> Progress:
         if name == NO_UNIT:
-            return UnitRestart(unit=name).now(RUNNING).payload()
+            return UnitProgress(unit=name).now(RUNNING).payload()
         unit = self._unit(name)
         if not unit.look(self._stop, self._action).running:
             # One that has crashed too often is not started again before that is forgotten.
@@ -98,12 +98,12 @@ class Rollout:
     def _ask(self, progress: Progress) -> Progress:
         if progress["state"] != NOTED:
             return progress
-        return idempotent_restart.ask(self._target(progress["unit"]), UnitRestart.of(progress)).payload()
+        return idempotent_restart.ask(self._target(progress["unit"]), UnitProgress.of(progress)).payload()
 
     def _advance(self, progress: Progress) -> Progress:
         if ended(progress):
             return progress
-        restart = UnitRestart.of(progress)
+        restart = UnitProgress.of(progress)
         if restart.state != RUNNING or restart.boot != clock.boot_id():
             # After a boot of the host, it must come up once more, within a new timeout.
             if restart.unit == NO_UNIT:
@@ -114,7 +114,7 @@ class Rollout:
             return self._look(restart).payload() | {"state": HEALTHY}
         return restart.payload()
 
-    def _is_healthy(self, restart: UnitRestart) -> bool:
+    def _is_healthy(self, restart: UnitProgress) -> bool:
         if not self._application.health:
             return True
         self._look(restart)
@@ -135,7 +135,7 @@ class Rollout:
             raise DeploymentFailed(f"{whose} is not healthy within {within}: {failure_text(outcome)}")
         return outcome.ok
 
-    def _look(self, restart: UnitRestart) -> UnitRestart:
+    def _look(self, restart: UnitProgress) -> UnitProgress:
         """How the unit stands by now. Raises `DeploymentFailed` where it has ended since it came up."""
         if restart.unit == NO_UNIT:
             return restart

@@ -6,7 +6,7 @@ from marshmallow import fields, validate
 
 from agent.config import Settings
 from agent.config.host import Containers, Host
-from agent.containers.container_target import ContainerTarget, doubted
+from agent.containers.container_target import ContainerProgress, ContainerTarget
 from agent.containers.engine import Engine, EngineFailed, EngineMissing, require_package
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult
 from agent.models import Json
@@ -77,7 +77,7 @@ class ContainerRestart(Kind):
         return self._advance(step, step.payload)
 
     def resume(self, step: Step) -> StepResult:
-        return self._advance(step, doubted(step.payload))
+        return self._advance(step, ContainerProgress.doubted(step.payload))
 
     @classmethod
     def left(cls, payload: Any) -> str:

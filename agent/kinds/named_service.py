@@ -10,7 +10,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from agent.config import Settings
 from agent.config.host import Host
-from agent.containers.container_target import ContainerTarget, NotUp, doubted
+from agent.containers.container_target import ContainerProgress, ContainerTarget, NotUp
 from agent.containers.engine import Engine, EngineFailed, NoContainer
 from agent.kinds import every_service
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult, failed
@@ -26,13 +26,13 @@ from agent.supervisors.systemd import freezer
 from agent.supervisors.systemd.unit import Unit, UnitStatus
 from agent.supervisors.systemd.unit_target import UnitTarget
 from agent.util import idempotent_restart
-from agent.util.idempotent_restart import Restart, Target
+from agent.util.idempotent_restart import RestartProgress, RestartTarget
 from agent.util.stop import Stop
 
 Entry = dict[str, Json]
 """`{"unit" or "container" and "id", "state", "message"}`: what was done with one of the service's.
 
-`state` is `waiting`, while it is restarted a state of `Restart`, and in the end one of `ENDED`.
+`state` is `waiting`, while it is restarted a state of `RestartProgress`, and in the end one of `ENDED`.
 """
 WAITING, ENDED = "waiting", ("running", "paused", "skipped")
 
@@ -202,7 +202,7 @@ class OnNamedService(OnServer):
         if entry["state"] in ENDED:
             shown = {name: entry[name] for name in ("unit", "state", "message")}
             return Done({"service": service, "unit": shown}, f"the service {service} was {self.did}")
-        return Running({"service": service, "unit": entry}, after=Restart.of(entry).due)
+        return Running({"service": service, "unit": entry}, after=RestartProgress.of(entry).due)
 
     def _step_of_containers(self, service: str, step: Step) -> StepResult:
         all: list[Entry] = step.payload["containers"] if step.payload else []
@@ -221,7 +221,7 @@ class OnNamedService(OnServer):
         payload = {"service": service, "containers": all}
         if all[-1]["state"] in ENDED:
             return Done(payload, self._summary(service, all))
-        return Running(payload, after=Restart.of(entry).due)
+        return Running(payload, after=RestartProgress.of(entry).due)
 
     def _summary(self, service: str, all: list[Entry]) -> str:
         skipped = [f"{each['container']} is not running: {each['message']}" for each in all if _skipped(each)]
@@ -256,12 +256,12 @@ class ServiceRestart(OnNamedService):
         if "service_name" not in step.args:
             return self._step_of_all(self.resume, step)
         if step.payload and "containers" in step.payload:
-            containers = [doubted(each) for each in step.payload["containers"]]
+            containers = [ContainerProgress.doubted(each) for each in step.payload["containers"]]
             step = replace(step, payload=step.payload | {"containers": containers})
         return self.step(step)
 
-    def act(self, target: Target[Any], entry: Entry) -> Entry:
-        restart: Restart = idempotent_restart.step(target, None if entry["state"] == WAITING else entry)
+    def act(self, target: RestartTarget[Any], entry: Entry) -> Entry:
+        restart: RestartProgress = idempotent_restart.step(target, None if entry["state"] == WAITING else entry)
         return restart.payload()
 
 

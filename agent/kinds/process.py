@@ -15,7 +15,7 @@ from agent.supervisors.pid_file import PidFileTarget
 from agent.supervisors.systemd.unit import SYSTEMCTL_TIMEOUT, Unit
 from agent.supervisors.systemd.unit_target import UnitTarget
 from agent.util import idempotent_restart
-from agent.util.idempotent_restart import RUNNING, Target
+from agent.util.idempotent_restart import RUNNING, RestartTarget
 from agent.util.stop import Stop
 
 Entry = dict[str, Any]
@@ -187,7 +187,7 @@ class RestartProcesses(OnProcesses):
         "meanwhile, the action checks whether the pid file names another process, and fails if not."
     )
 
-    def act(self, processes: Target[Any], noted: Entry | None) -> tuple[Entry, float]:
+    def act(self, processes: RestartTarget[Any], noted: Entry | None) -> tuple[Entry, float]:
         restart = idempotent_restart.step(processes, noted and noted["restart"])
         if restart.state == RUNNING:
             return {"how": "restarted", "pid": restart.pid}, 0.0
@@ -200,7 +200,7 @@ class RestartProcesses(OnProcesses):
         if self._is_gone(noted["process"], noted):
             give_up(type(self), self.settings, step, "")
         else:
-            target: Target[Any] = self._of(noted["process"], step.stop, step.action.id)
+            target: RestartTarget[Any] = self._of(noted["process"], step.stop, step.action.id)
             target.cancel(target.progress.of(noted["restart"]))
 
 

@@ -11,7 +11,7 @@ from agent.kinds.base.unit_log import with_journal
 from agent.plan import Danger, Plan, Would, refuse
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.systemd.unit import SYSTEMCTL_TIMEOUT, Unit
-from agent.supervisors.systemd.unit_target import UnitRestart, UnitTarget
+from agent.supervisors.systemd.unit_target import UnitProgress, UnitTarget
 from agent.util import idempotent_restart
 from agent.util.idempotent_restart import RUNNING
 from agent.util.stop import Stop
@@ -63,7 +63,7 @@ class RestartServices(OnServer):
         return Plan(Would.DISRUPT, f"would restart {_names(names)}", steps=steps, facts=facts)
 
     def step(self, step: Step) -> StepResult:
-        begun = [] if step.payload is None else [UnitRestart.of(each) for each in step.payload["services"]]
+        begun = [] if step.payload is None else [UnitProgress.of(each) for each in step.payload["services"]]
         try:
             if begun and begun[-1].state != RUNNING:
                 *before, current = begun
@@ -83,17 +83,17 @@ class RestartServices(OnServer):
     def _target(self, unit: str, step: Step) -> UnitTarget:
         return UnitTarget(Unit(unit, SYSTEMCTL_TIMEOUT), self._timeout, step.stop, step.action.id)
 
-    def _begin(self, left: list[str], begun: list[UnitRestart], step: Step) -> Running:
+    def _begin(self, left: list[str], begun: list[UnitProgress], step: Step) -> Running:
         """Record the next restart. Before the first, all units are checked: if one is missing, none is restarted."""
         notes = [self._target(unit, step).note() for unit in (left[:1] if begun else left)]
         return _running(begun, notes[0])
 
-    def _untouched(self, begun: list[UnitRestart]) -> list[str]:
+    def _untouched(self, begun: list[UnitProgress]) -> list[str]:
         """The units without a record, compared by name: the list may have changed since the action began."""
         names = [each.unit for each in begun]
         return [unit.name for unit in self._units if unit.name not in names]
 
-    def _failed(self, why: SupervisorFailed, begun: list[UnitRestart]) -> Failed:
+    def _failed(self, why: SupervisorFailed, begun: list[UnitProgress]) -> Failed:
         """The failure, with the reason, the restarted units and the units not restarted."""
         restarted, untouched = [each.unit for each in begun if each.state == RUNNING], self._untouched(begun)
         message = f"{why}; restarted: {_names(restarted)}; not restarted: {_names(untouched)}"
@@ -101,11 +101,11 @@ class RestartServices(OnServer):
         return Failed(with_journal(self.settings, payload, why.journal), message)
 
 
-def _running(before: list[UnitRestart], current: UnitRestart) -> Running:
+def _running(before: list[UnitProgress], current: UnitProgress) -> Running:
     return Running({"services": [each.payload() for each in (*before, current)]}, after=current.due)
 
 
-def _done(restarted: list[UnitRestart]) -> Done:
+def _done(restarted: list[UnitProgress]) -> Done:
     services = [{"unit": each.unit, "pid": each.pid} for each in restarted]
     return Done({"services": services}, f"restarted: {_names([each.unit for each in restarted])}")
 

@@ -17,7 +17,7 @@ from agent.processes.recording import Recorded
 from agent.processes.rest import RestCheck
 from agent.supervisors.base import SAID, SupervisorFailed
 from agent.supervisors.systemd.freezer import BY_SIGNAL
-from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, Restart, Target
+from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, RestartProgress, RestartTarget
 from agent.util.poll import poll
 from agent.util.stop import Stop
 
@@ -30,19 +30,19 @@ END_GRACE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessRestart(Restart):
+class ProcessProgress(RestartProgress):
     job: str
     pid: str | None = None
 
 
-class PidFileTarget(Target[ProcessRestart]):
+class PidFileTarget(RestartTarget[ProcessProgress]):
     """The processes whose leader's pid is in a file. They have `timeout` seconds for each request.
 
     The command runs as a job, so that neither it nor what it starts ends with the agent, and so that it runs
     once, however often the agent is killed meanwhile. All methods raise `SupervisorFailed`.
     """
 
-    progress = ProcessRestart
+    progress = ProcessProgress
 
     def __init__(self, name: str, named: NamedProcess, jobs: Path, stop: Stop, action: str = "") -> None:
         assert named.pid_file is not None  # the configuration is checked
@@ -60,7 +60,7 @@ class PidFileTarget(Target[ProcessRestart]):
     def resume(self) -> str:
         return "continued" if self._bring(self._group(), stopped=False) else "not paused"
 
-    def note(self) -> ProcessRestart:
+    def note(self) -> ProcessProgress:
         if not self._command:
             raise SupervisorFailed(f"set processes.{self._name}.restart in the configuration: the command for it")
         self._jobs().forget_ended()
@@ -68,20 +68,20 @@ class PidFileTarget(Target[ProcessRestart]):
         if was is not None:
             self._group()
         job = f"restart-{self._action}-{zlib.crc32(self._name.encode()):08x}"
-        return ProcessRestart(was=was._asdict() if was else None, pid=str(was.pid) if was else None, job=job)
+        return ProcessProgress(was=was._asdict() if was else None, pid=str(was.pid) if was else None, job=job)
 
-    def has_changed(self, restart: ProcessRestart) -> bool:
+    def has_changed(self, restart: ProcessProgress) -> bool:
         leader = self._leader()
         return leader is not None and leader._asdict() != restart.was
 
-    def ask(self, restart: ProcessRestart) -> None:
+    def ask(self, restart: ProcessProgress) -> None:
         if self._leader() is not None:
             self._bring(self._group(), stopped=False)
         # Started once by its name, also by an agent that was started since.
         recorded = Recorded(f"$ {shlex.join(self._command)}")
         self._jobs().start(restart.job, self._command, timeout=self.timeout, recorded=recorded)
 
-    def look(self, restart: ProcessRestart, seconds: float) -> Look:
+    def look(self, restart: ProcessProgress, seconds: float) -> Look:
         job = self._jobs().find(restart.job)
         status = lost_if_stopped(job.await_end(PATIENCE, self.stop)) if job else None
         if isinstance(status, RunningJob):
@@ -101,7 +101,7 @@ class PidFileTarget(Target[ProcessRestart]):
     def failure(self, why: str, waited: float) -> SupervisorFailed:
         return SupervisorFailed(why)
 
-    def cancel(self, restart: ProcessRestart) -> None:
+    def cancel(self, restart: ProcessProgress) -> None:
         if job := self._jobs().find(restart.job):
             job.end(END_GRACE)
 

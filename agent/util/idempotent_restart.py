@@ -27,7 +27,7 @@ class AnswerLost(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restart:
+class RestartProgress:
     """The stored progress of a restart. `was` is the identity before the request; `since` is when the target was
     requested, by `clock.monotonic` of the boot `boot`. A subclass adds what names the target and what clients see."""
 
@@ -44,6 +44,11 @@ class Restart:
             # Version 0.1 stored no boot for a container and a pid file.
             known |= {"since": min(known["since"], clock.monotonic()), "boot": clock.boot_id()}
         return cls(**known)
+
+    @classmethod
+    def doubted(cls, payload: Json) -> Json:
+        """The payload after an interruption: the request may have been sent and not carried out yet."""
+        return cls.of(payload).now(DOUBTED).payload() if payload and payload["state"] == NOTED else payload
 
     def payload(self) -> dict[str, Json]:
         """The members for JSON; `since` and `boot` from the request on."""
@@ -64,7 +69,7 @@ class Restart:
         return pause_after(self.waited) if self.state == DOUBTED else DUE if self.state == RESTARTING else 0.0
 
 
-R = TypeVar("R", bound=Restart)
+R = TypeVar("R", bound=RestartProgress)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Look:
     lacks: str = ""
 
 
-class Target(ABC, Generic[R]):
+class RestartTarget(ABC, Generic[R]):
     """What can be restarted; has `timeout` seconds to be up. The methods raise its own errors."""
 
     progress: type[R]
@@ -112,12 +117,12 @@ class Target(ABC, Generic[R]):
         """End the command of the agent's that restarts it."""
 
 
-def step(target: Target[R], payload: Mapping[str, Json] | None) -> R:
+def step(target: RestartTarget[R], payload: Mapping[str, Json] | None) -> R:
     """The next step of a restart that has come to this payload; None is its beginning."""
     return target.note() if payload is None else advance(target, target.progress.of(payload))
 
 
-def ask(target: Target[R], restart: R) -> R:
+def ask(target: RestartTarget[R], restart: R) -> R:
     """Send the request unless it took effect, or may still do so."""
     if not target.has_changed(restart):
         if restart.state == DOUBTED and restart.boot == clock.boot_id() and restart.waited < target.in_doubt:
@@ -129,7 +134,7 @@ def ask(target: Target[R], restart: R) -> R:
     return restart.now(RESTARTING)
 
 
-def advance(target: Target[R], restart: R) -> R:
+def advance(target: RestartTarget[R], restart: R) -> R:
     """Send the request unless it was sent, and watch the target for a moment.
 
     Raises the error of the target as soon as it has failed, or is not up in time.

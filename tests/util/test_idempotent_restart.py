@@ -9,11 +9,20 @@ from typing import Any
 import pytest
 
 from agent import clock
-from agent.containers.container_target import ContainerRestart
-from agent.supervisors.pid_file import ProcessRestart
-from agent.supervisors.systemd.unit_target import UnitRestart
+from agent.containers.container_target import ContainerProgress
+from agent.supervisors.pid_file import ProcessProgress
+from agent.supervisors.systemd.unit_target import UnitProgress
 from agent.util import idempotent_restart
-from agent.util.idempotent_restart import DOUBTED, NOTED, RESTARTING, RUNNING, AnswerLost, Look, Restart, Target
+from agent.util.idempotent_restart import (
+    DOUBTED,
+    NOTED,
+    RESTARTING,
+    RUNNING,
+    AnswerLost,
+    Look,
+    RestartProgress,
+    RestartTarget,
+)
 from agent.util.stop import Stop
 
 BEFORE, AFTER = "identity before", "identity after"
@@ -21,14 +30,14 @@ NOT_YET, UP = Look(RESTARTING, {}, lacks="it is not up"), Look(RUNNING, {})
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerRestart(Restart):
+class ServerProgress(RestartProgress):
     name: str = "server"
 
 
-class Server(Target[ServerRestart]):
+class Server(RestartTarget[ServerProgress]):
     """Shows these looks one after the other; `heard` and `answers` are what becomes of a request."""
 
-    progress = ServerRestart
+    progress = ServerProgress
 
     def __init__(self, *looks: Look, heard: bool = True, answers: bool = True, timeout: float = 60.0) -> None:
         super().__init__(timeout, Stop())
@@ -37,20 +46,20 @@ class Server(Target[ServerRestart]):
         self.heard, self.answers = heard, answers
         self.in_doubt = 60.0
 
-    def note(self) -> ServerRestart:
-        return ServerRestart(was=self.identity)
+    def note(self) -> ServerProgress:
+        return ServerProgress(was=self.identity)
 
-    def has_changed(self, restart: ServerRestart) -> bool:
+    def has_changed(self, restart: ServerProgress) -> bool:
         return bool(self.identity != restart.was)
 
-    def ask(self, restart: ServerRestart) -> None:
+    def ask(self, restart: ServerProgress) -> None:
         self.requests += 1
         if self.heard:
             self.identity = AFTER
         if not self.answers:
             raise AnswerLost
 
-    def look(self, restart: ServerRestart, seconds: float) -> Look:
+    def look(self, restart: ServerProgress, seconds: float) -> Look:
         return self.looks.pop(0)
 
     def failure(self, why: str, waited: float) -> Exception:
@@ -107,25 +116,25 @@ def test_after_a_reboot_it_is_requested_again_unless_the_boot_restarted_it(
     assert server.requests == requests
 
 
-OLD: list[tuple[type[Restart], dict[str, Any]]] = [
-    (UnitRestart, {"unit": "a.service", "state": "noted", "was": "7", "pid": "1", "message": "active (running)"}),
-    (ContainerRestart, {"container": "a", "id": "7", "state": "noted", "was": "2026", "message": "running"}),
-    (ContainerRestart, {"container": "a", "id": "7", "state": "doubted", "was": "2026", "message": "", "since": 1.5}),
-    (ContainerRestart, {"container": "a", "id": "7", "state": "running", "was": "2026", "message": "running"}),
-    (ProcessRestart, {"state": "restarting", "was": {"pid": 1}, "pid": "1", "job": "restart-a", "since": 1.5}),
-    (ProcessRestart, {"state": "restarting", "was": None, "pid": None, "job": "restart-a"}),
+OLD: list[tuple[type[RestartProgress], dict[str, Any]]] = [
+    (UnitProgress, {"unit": "a.service", "state": "noted", "was": "7", "pid": "1", "message": "active (running)"}),
+    (ContainerProgress, {"container": "a", "id": "7", "state": "noted", "was": "2026", "message": "running"}),
+    (ContainerProgress, {"container": "a", "id": "7", "state": "doubted", "was": "2026", "message": "", "since": 1.5}),
+    (ContainerProgress, {"container": "a", "id": "7", "state": "running", "was": "2026", "message": "running"}),
+    (ProcessProgress, {"state": "restarting", "was": {"pid": 1}, "pid": "1", "job": "restart-a", "since": 1.5}),
+    (ProcessProgress, {"state": "restarting", "was": None, "pid": None, "job": "restart-a"}),
 ]
 
 
 @pytest.mark.parametrize(("progress", "stored"), OLD)
-def test_the_progress_of_the_previous_version_is_read(progress: type[Restart], stored: dict[str, Any]) -> None:
+def test_the_progress_of_the_previous_version_is_read(progress: type[RestartProgress], stored: dict[str, Any]) -> None:
     """That version stored no boot for a container and a pid file: it counts as this one."""
     boot = {"boot": clock.boot_id()} if "since" in stored else {}
     assert progress.of(stored | {"newer": 1}).payload() == stored | boot
 
 
 def test_a_request_of_the_previous_version_from_before_a_reboot_gets_its_time_again() -> None:
-    assert Restart.of({"state": DOUBTED, "was": BEFORE, "since": 1e9}).waited == pytest.approx(0.0, abs=1.0)
+    assert RestartProgress.of({"state": DOUBTED, "was": BEFORE, "since": 1e9}).waited == pytest.approx(0.0, abs=1.0)
 
 
 def test_what_has_failed_ends_it_at_once() -> None:

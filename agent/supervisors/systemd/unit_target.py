@@ -8,7 +8,7 @@ from agent.processes.rest import RestCheck
 from agent.supervisors.base import CommandKilled, SupervisorFailed
 from agent.supervisors.systemd import freezer
 from agent.supervisors.systemd.unit import Unit, UnitStatus
-from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, Restart, Target
+from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, RestartProgress, RestartTarget
 from agent.util.stop import Stop
 
 WATCH = 1.0
@@ -20,16 +20,16 @@ NEVER_STARTED = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitRestart(Restart):
+class UnitProgress(RestartProgress):
     unit: str
     pid: str | None = None
     message: str = ""
 
 
-class UnitTarget(Target[UnitRestart]):
+class UnitTarget(RestartTarget[UnitProgress]):
     """All methods raise `SupervisorFailed`; `action` is the id of the action they are done for."""
 
-    progress = UnitRestart
+    progress = UnitProgress
 
     def __init__(self, unit: Unit, timeout: float, stop: Stop, action: str | None = None) -> None:
         super().__init__(timeout, stop)
@@ -49,11 +49,11 @@ class UnitTarget(Target[UnitRestart]):
     def resume(self) -> str:
         return freezer.resume(self.unit, self.stop, self._action)
 
-    def note(self) -> UnitRestart:
+    def note(self) -> UnitProgress:
         status = self.unit.look(self.stop, self._action)
-        return UnitRestart(unit=self.unit.name, was=status.invocation, pid=status.pid, message=status.message)
+        return UnitProgress(unit=self.unit.name, was=status.invocation, pid=status.pid, message=status.message)
 
-    def has_changed(self, restart: UnitRestart) -> bool:
+    def has_changed(self, restart: UnitProgress) -> bool:
         status = self.unit.look(self.stop, self._action)
         if status.queued and status.invocation == restart.was:
             # Perhaps by us, before we were interrupted: what it comes to is seen once it has ended.
@@ -61,7 +61,7 @@ class UnitTarget(Target[UnitRestart]):
         self._before = status
         return status.invocation not in (restart.was, NEVER_STARTED)
 
-    def ask(self, restart: UnitRestart) -> None:
+    def ask(self, restart: UnitProgress) -> None:
         unit, status = self.unit, self._before
         unit.allow_start(self.stop, self._action, status)
         # What is paused cannot end; what systemd is ending already cannot be resumed.
@@ -74,7 +74,7 @@ class UnitTarget(Target[UnitRestart]):
             if not self._ends_the_agent:
                 raise
 
-    def look(self, restart: UnitRestart, seconds: float) -> Look:
+    def look(self, restart: UnitProgress, seconds: float) -> Look:
         if self._ends_the_agent:  # and every command of it too: the next agent looks
             return Look(RESTARTING)
         rest = RestCheck()
