@@ -68,7 +68,8 @@ def prepare(node: Node) -> AgentInside:
 def torment(agent: AgentInside, seed: int, happening: Iterable[Disturbance]) -> Counter[str]:
     """Disturb the host so while actions run one after the other; how many of each kind were done.
 
-    AssertionError where an action failed that should not, a unit was started otherwise than once for each restart, or is down.
+    AssertionError where an action failed that should not, a unit was started otherwise than once for each restart, or
+    is down.
     """
     chance, over = random.Random(seed), threading.Event()
     disturbing = threading.Thread(target=_disturb, args=(agent, seed, happening, over))
