@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, jsonify, request
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, fields, validate
 
 from agent import clock
 from agent.api import long_polling, node_protocol
 from agent.api.context import context
 from agent.api.openapi.description import describe
+from agent.api.query import loaded
 from agent.api.routing import ACTIONS
 from agent.errors import InvalidQuery
 from agent.models import State
@@ -111,11 +112,7 @@ def _page(wanted: Filter, limit: int) -> Response:
 
 def _wanted() -> tuple[Filter, int]:
     """What the query asks for. Raises `InvalidQuery`."""
-    try:
-        query = ListQuery().load(request.args.to_dict())
-    except ValidationError as error:
-        name, messages = next(iter(error.messages_dict.items()))
-        raise InvalidQuery(f"the query parameter {name} is not accepted: {_first(messages)}") from None
+    query = loaded(ListQuery())
     kind, _, name = query.get("resource", "").partition("/")
     return Filter(
         states=_states(query.get("state")),
@@ -152,7 +149,3 @@ def _states(text: str | None) -> tuple[State, ...] | None:
 
 def _microseconds(time: datetime | None) -> int | None:
     return None if time is None else round(time.timestamp() * 1_000_000)
-
-
-def _first(messages: Any) -> str:
-    return str(messages[0] if isinstance(messages, list) else messages)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, fields, validate
 
 from agent.api import conditional, long_polling, permissions, streaming
 from agent.api.async_action_form import SeedForm, form
@@ -25,13 +25,15 @@ from agent.models import Accepted, Json
 from agent.store import Store, action_list, async_actions
 from agent.store.async_actions import AsyncAction
 from agent.store.encoding import dumps
-from agent.util.validation_messages import by_path
+from agent.util.validation import load
 
 PREFIX = "/api/3/stacks/<stack>/actions"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_REFERENCE = 255
 LARGEST_PAGE = 2**40
 """A page further than any list is long, whose offset SQLite still has room for."""
+
+REFUSAL = "these parameters are not accepted"
 
 bp = Blueprint("async_actions", __name__)
 
@@ -81,7 +83,7 @@ def commands(registry: Registry) -> dict[str, Any]:
 def page(stack: str) -> Response:
     check_stack(stack)
     agent = context()
-    wanted = loaded(PageArgs(), request.args.to_dict())
+    wanted = load(PageArgs(), request.args.to_dict(), REFUSAL)
     number, per_page = wanted["page"], wanted["per_page"]
 
     def body() -> Response:
@@ -139,7 +141,7 @@ def begin(stack: str) -> Response:
     # Which kind is wanted stands in the body; a caller who may schedule none has no body read.
     permissions.permit_any(context().registry.offered)
     is_form = request.mimetype == FORM
-    parameters = loaded(CommandArgs(), form_body() if is_form else json_body())
+    parameters = load(CommandArgs(), form_body() if is_form else json_body(), REFUSAL)
     command = parameters.pop("command")
     user_reference = parameters.pop("user_reference", None)
     kind = context().registry.get(command)
@@ -200,12 +202,3 @@ def pagination(page: int, per_page: int, count: int) -> dict[str, Any]:
 def check_stack(stack: str) -> None:
     if stack != (own := context().settings.agent.stack):
         raise StackNotFound(f"this node belongs to the stack {own}")
-
-
-def loaded(schema: Schema, parameters: Json) -> dict[str, Any]:
-    """What the schema makes of parameters. Raises `InvalidArgs`."""
-    try:
-        found: dict[str, Any] = schema.load(parameters)
-    except ValidationError as error:
-        raise InvalidArgs("these parameters are not accepted", details=by_path(error.messages)) from None
-    return found

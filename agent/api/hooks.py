@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, fields, validate
 
 from agent import log
 from agent.api import body
@@ -32,9 +32,9 @@ from agent.errors import (
 )
 from agent.kinds.base.arguments import Flag, json_schema
 from agent.kinds.deploy import LONGEST_PUSHER
-from agent.models import Json, Requester
+from agent.models import Requester
 from agent.store import async_actions, idempotency
-from agent.util.validation_messages import by_path
+from agent.util.validation import load
 
 CHALLENGE = f'HMAC-SHA256 header="{hmac_signature.HEADER}"'
 """How a hook is authenticated. The scheme is none of a registry: it says to a person what is missing."""
@@ -97,7 +97,7 @@ def _deploy(application: str) -> Response:
     said = body.json_of(received)
     if (event := _event()) != "push":
         return _ignored("ping" if event == "ping" else f"expected the event push, got {event[:SHOWN]}")
-    push = _push(said)
+    push: dict[str, Any] = load(Push(), said, "this is not the body of a push")
     if reason := _why_not(push, configured):
         return _ignored(reason)
     args = {"application": application, "git_ref": push["after"], "of_ref": push["ref"]}
@@ -175,14 +175,6 @@ def _event() -> str:
         if event := request.headers.get(name):
             return event
     raise InvalidHeader(f"the header {EVENTS[0]} is missing: it must name the event")
-
-
-def _push(said: Json) -> dict[str, Any]:
-    try:
-        push: dict[str, Any] = Push().load(said)
-    except ValidationError as error:
-        raise InvalidArgs("this is not the body of a push", details=by_path(error.messages)) from None
-    return push
 
 
 def _why_not(push: dict[str, Any], configured: Application) -> str:

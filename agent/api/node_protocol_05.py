@@ -4,19 +4,18 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, fields, validate
 
 from agent import clock
 from agent.api import permissions
 from agent.api.node_protocol import ScheduleRequest, SeedWords
 from agent.api.request_metadata import microseconds
 from agent.api.routing import UUID
-from agent.errors import InvalidArgs
 from agent.kinds.base import Kind
 from agent.kinds.base.arguments import json_schema
 from agent.models import Action, Json
 from agent.store.action_list import Item
-from agent.util.validation_messages import by_path
+from agent.util.validation import load
 
 AGENT_API = "AGENT_API"
 CORE = ("CORE_API", "CORE_PLAYBOOK", "CORE_DECLARATIVE")
@@ -97,13 +96,8 @@ class Words05(SeedWords):
         return action.core_requester or AGENT_API
 
     def wanted(self, body: Json) -> ScheduleRequest:
-        try:
-            found: dict[str, Any] = Envelope().load(body)
-        except ValidationError as error:
-            raise InvalidArgs(
-                "the body is not an envelope of the node protocol 0.5 (action_id, args, created_ts, requester)",
-                details=by_path(error.messages),
-            ) from None
+        refusal = "the body is not an envelope of the node protocol 0.5 (action_id, args, created_ts, requester)"
+        found: dict[str, Any] = load(Envelope(), body, refusal)
         requester, action_id = found.get("requester"), found.get("action_id")
         if requester in CORE:
             permissions.require(PERMISSION)

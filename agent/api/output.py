@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from flask import Blueprint, Response, request
-from marshmallow import Schema, ValidationError, fields, validate
+from flask import Blueprint, Response
+from marshmallow import Schema, fields, validate
 
 from agent.api import long_polling
 from agent.api.context import context, waiters
 from agent.api.openapi.description import describe
+from agent.api.query import loaded
 from agent.api.waiters import Fact
 from agent.errors import ActionNotFound, InvalidQuery, StoreUnavailable
 from agent.models import Action
@@ -62,11 +62,7 @@ def output(action_id: str) -> Response:
 
 def _range() -> tuple[int, int]:
     """The offset and limit that the query asks for. Raises `InvalidQuery`."""
-    try:
-        query: dict[str, Any] = OutputQuery().load(request.args.to_dict())
-    except ValidationError as error:
-        name, messages = next(iter(error.messages_dict.items()))
-        raise InvalidQuery(f"the query parameter {name} is not accepted: {messages[0]}") from None
+    query = loaded(OutputQuery())
     return query["offset"], query["limit"]
 
 

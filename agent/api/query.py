@@ -1,9 +1,13 @@
 """The query of an address: exactly the parameters that its route describes, each once."""
 
+from typing import Any
+
 from flask import Flask, current_app, request
+from marshmallow import Schema, ValidationError
 
 from agent.api.openapi import description
 from agent.errors import InvalidQuery
+from agent.util.validation import by_path
 
 SHOWN = 100
 """Characters of an unknown name that an answer repeats."""
@@ -11,6 +15,16 @@ SHOWN = 100
 
 def init_app(app: Flask) -> None:
     app.before_request(check)
+
+
+def loaded(schema: Schema) -> dict[str, Any]:
+    """The parameters of the query, by the schema of its route. Raises `InvalidQuery` for the first wrong one."""
+    try:
+        found: dict[str, Any] = schema.load(request.args.to_dict())
+    except ValidationError as error:
+        name, messages = next(iter(by_path(error.messages).items()))
+        raise InvalidQuery(f"the query parameter {name} is not accepted: {messages[0]}") from None
+    return found
 
 
 def check() -> None:

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from marshmallow import Schema, fields
 
 from agent.api import authentication, permissions
-from agent.api.async_actions import FORM, PageArgs, answer, begun, check_stack, loaded, pagination
+from agent.api.async_actions import FORM, REFUSAL, PageArgs, answer, begun, check_stack, pagination
 from agent.api.body import form_body, json_of, read
 from agent.api.context import context
 from agent.api.enqueue import REFUSALS
@@ -22,6 +22,7 @@ from agent.maintenance import MaintenanceFlag
 from agent.models import Json, State
 from agent.store import actions
 from agent.store.summary import summary
+from agent.util.validation import load
 
 PREFIX = "/api/3"
 STACK = f"{PREFIX}/stacks/<stack>"
@@ -188,7 +189,7 @@ def _refuse(asked: dict[str, Any], name: str, known: tuple[str, ...]) -> None:
     """Raises `InvalidArgs` for a value that is not among these; null is the empty text."""
     if (asked.get(name) or "") not in known:
         expected = " or ".join(each or "empty" for each in known)
-        raise InvalidArgs("these parameters are not accepted", details={name: [f"Must be {expected}."]})
+        raise InvalidArgs(REFUSAL, details={name: [f"Must be {expected}."]})
 
 
 def _parameters(schema: Schema) -> dict[str, Any]:
@@ -200,7 +201,8 @@ def _parameters(schema: Schema) -> dict[str, Any]:
         given = json_of(received) if received.strip() else {}
     if isinstance(given, dict):
         given = {name: value for name, value in given.items() if value not in ("", [""]) or name not in schema.fields}
-    return loaded(schema, given)
+    found: dict[str, Any] = load(schema, given, REFUSAL)
+    return found
 
 
 def _check_server(stack: str, server: str) -> None:
@@ -211,7 +213,7 @@ def _check_server(stack: str, server: str) -> None:
 
 def _listed(only: dict[str, Any]) -> Response:
     """A page of a list of one."""
-    wanted = loaded(PageQuery(), request.args.to_dict())
+    wanted = load(PageQuery(), request.args.to_dict(), REFUSAL)
     shown = [only] if wanted["page"] == 1 else []
     pages = pagination(wanted["page"], wanted["per_page"], 1)
     return jsonify({"response": shown, "count": len(shown), "pagination": pages})

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema
 
 from agent.config import Settings
-from agent.errors import InvalidArgs
 from agent.kinds.base.arguments import json_schema
 from agent.models import Action, Json
 from agent.plan import Danger, Plan, unknown
 from agent.util.stop import Stop
-from agent.util.validation_messages import by_path
+from agent.util.validation import load
 
 MASK = "********"
 """Shown in place of a secret."""
@@ -138,10 +137,7 @@ class Kind:
         """Validate the arguments and return them as `Step.args`. Raises `InvalidArgs` with the errors by member."""
         if args == {} and not self.schema.fields:
             return {}
-        try:
-            return self.schema.load(args)
-        except ValidationError as error:
-            raise InvalidArgs(f"{self.name} does not accept these arguments", details=by_path(error.messages)) from None
+        return load(self.schema, args, f"{self.name} does not accept these arguments")
 
     def load_resumed(self, args: Json, payload: Json) -> Any:
         """Load the arguments of an action that has begun; the configuration may have changed since.

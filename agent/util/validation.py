@@ -1,8 +1,18 @@
-"""The messages of marshmallow, which nest as the data do, on one level."""
+"""Validation by a marshmallow schema, whose nested messages become one level."""
 
 from typing import Any
 
-from agent.errors import NO_MEMBER
+from marshmallow import Schema, ValidationError
+
+from agent.errors import NO_MEMBER, InvalidArgs
+
+
+def load(schema: Schema, given: Any, refusal: str) -> Any:
+    """What the schema makes of `given`. Raises `InvalidArgs` with the sentence `refusal` and the errors by member."""
+    try:
+        return schema.load(given)
+    except ValidationError as error:
+        raise InvalidArgs(refusal, details=by_path(error.messages)) from None
 
 
 def by_path(messages: Any, prefix: str = "") -> dict[str, list[str]]:
