@@ -65,7 +65,7 @@ def init_app(app: Flask, context: Context) -> None:
     errors.init_app(app)
     hosts.init_app(app, context.settings.api)
     authentication.init_app(app, context.settings)
-    # What a request says is looked at once it is known who sends it.
+    # The content of a request is checked only after its caller is authenticated.
     routing.init_app(app)
     query.init_app(app)
     node_protocol.init_app(app)

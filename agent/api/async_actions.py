@@ -138,7 +138,7 @@ def cancel_one(stack: str, action_id: str) -> Response:
 def begin(stack: str) -> Response:
     """Schedule the kind that `command` names; the other parameters are its arguments."""
     check_stack(stack)
-    # Which kind is wanted stands in the body; a caller who may schedule none has no body read.
+    # The body names the kind; the body of a caller who may schedule nothing is not read.
     permissions.permit_any(context().registry.offered)
     is_form = request.mimetype == FORM
     parameters = load(CommandArgs(), form_body() if is_form else json_body(), REFUSAL)

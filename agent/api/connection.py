@@ -40,14 +40,14 @@ def peer(environ: Mapping[str, Any]) -> UnixPeer:
         user = pwd.getpwuid(uid)
     except KeyError:
         raise Unauthenticated(f"the user id {uid} has no name on this host") from None
-    # As the host's files say now, not the process: one that is in a group no more may run for months.
+    # The present groups of the user, not those of the process, which may have started months ago.
     return UnixPeer(user.pw_name, tuple(_names(os.getgrouplist(user.pw_name, user.pw_gid))))
 
 
 def end_with_this_answer(found: socket.socket) -> None:
     """Read no further request: gunicorn takes no header for this from an application, but closes what has ended."""
     with suppress(OSError):
-        # Of an encrypted connection too, which the answer still needs.
+        # Not `SSLSocket.shutdown`, which would end the encryption that the answer still needs.
         socket.socket.shutdown(found, socket.SHUT_RD)
 
 

@@ -28,7 +28,7 @@ class ActionId(BaseConverter):
 def init_app(app: Flask) -> None:
     app.url_map.converters["anything"] = Anything
     app.url_map.converters["id"] = ActionId
-    # No redirect to an address that looks tidier.
+    # werkzeug would redirect an address with `//` to another one.
     app.url_map.merge_slashes = False
     app.before_request(refuse_more_slashes)
     app.url_value_preprocessor(read_id_in_any_case)

@@ -23,7 +23,7 @@ def answer(texts: Iterator[str]) -> Response:
         return Response(first, mimetype="application/json")
     texts_left = _rest(pieces, request.method, str(request.url_rule))
     response = Response(chain((first,), texts_left), mimetype="application/json")
-    # Else an entity tag has it put together after all, for its length.
+    # Otherwise werkzeug joins all pieces to compute the length for the entity tag.
     response.implicit_sequence_conversion = False
     return response
 

@@ -27,7 +27,7 @@ class BoundedQueries:
         if not self._places.acquire(blocking=False):
             raise NotAnswered("earlier queries of the datastore are still unanswered")
         future: Future[T] = Future()
-        # A daemon: it does not keep the agent from its end.
+        # A daemon thread does not delay the exit of the agent.
         threading.Thread(target=self._answer, args=(future, question), name="question", daemon=True).start()
         try:
             return future.result(self.seconds)

@@ -95,7 +95,7 @@ class Identities:
         globs = tuple(glob for each in writing for glob in each.globs)
         permissions = tuple(sorted({name for each in found for name in each.permissions}))
         ends = [each.expires for each in found if each.expires is not None]
-        # The last group that is valid decides when this user may call no longer.
+        # The user has access until the last of its groups expires.
         expires = max(ends) if len(ends) == len(found) else None
         return Identity(email, globs, read_only=not writing, expires=expires, permissions=permissions)
 
@@ -255,7 +255,7 @@ def _member(content: Mapping[str, Any], name: str, check: validators.Check, defa
 
 
 def _digest(value: Any) -> bytes:
-    # What was found is not shown: it may be the token itself.
+    # The value is not shown: it may be the token itself.
     if not isinstance(value, str):
         raise Mistake("64 hexadecimal digits", type(value).__name__)
     if not re.fullmatch(r"[0-9a-fA-F]{64}", value):

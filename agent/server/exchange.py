@@ -83,13 +83,13 @@ class Exchange:
             self._pieces = None
             return Next.RECEIVE
         except Parked as parked:
-            # Without the frames of the call: they hold this exchange too, so that only the collector would free them.
+            # Without the traceback: its frames refer to this exchange, and only the collector would free the cycle.
             self._pieces, self._response, self.parked = None, None, parked.with_traceback(None)
             return Next.WAIT
         except Exception as error:
             if self._response is None or not self._response.headers_sent:
                 raise
-            # An answer that has begun can only break off, as the application and `ClientGone` say by an `OSError`.
+            # An answer that has begun can only break off; the application and `ClientGone` raise an `OSError` for that.
             if not isinstance(error, OSError):
                 log.answer_broken_off(self.method, "the server", error)
             return Next.CLOSE

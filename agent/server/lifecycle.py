@@ -149,7 +149,7 @@ def post_worker_init(worker: Any) -> None:
     set_up(config.current().log.format)
     startup_checks.tell(config.current())
     maintenance.tell(config.current())
-    # What is loaded by now stays: the collector need not look at it again and again.
+    # The objects loaded by now stay until the end: the collector need not traverse them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 20, 20)

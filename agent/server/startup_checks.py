@@ -133,7 +133,7 @@ def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
 
 def _is_unseen(file: Path) -> bool:
     """Whether systemd gives the file to the agent's unit alone, and this process is outside of the unit."""
-    # A unit that is given no credential at all has no directory for them.
+    # systemd sets no CREDENTIALS_DIRECTORY for a unit without credentials.
     in_unit = "CREDENTIALS_DIRECTORY" in os.environ or "NOTIFY_SOCKET" in os.environ
     return not in_unit and file.parent == Path(validators.CREDENTIALS)
 

@@ -96,7 +96,7 @@ class Stream:
     def discard(self) -> None:
         """Discard the bytes that the client still sends. Raises `ClientGone` when the client has closed its side."""
         try:
-            # Also of one that is encrypted: what it says is of no interest any more.
+            # Not decrypted: the bytes are discarded.
             if not socket.socket.recv(self.sock, PIECE):
                 raise ClientGone
         except (BlockingIOError, InterruptedError):

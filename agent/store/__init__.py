@@ -175,7 +175,7 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         with self._opening, _told_as_unusable(self.path):
             _create_private(self.path)
-            # A connection is used by one thread at a time, and by any.
+            # One thread at a time uses a connection, but not always the same thread.
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             try:
                 _make_ours(connection, self.path if self._copies_before_change else None)
@@ -231,7 +231,7 @@ def _wait_for_locks(connection: sqlite3.Connection, seconds: float) -> None:
 @contextmanager
 def raised_as_unavailable(*, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Raise errors of SQLite and the file system as `StoreUnavailable`, except violated constraints and `but`."""
-    # A promise of the schema that was about to be broken is a bug of ours, not a state of the file.
+    # A violated constraint is a bug of the agent, not a state of the file.
     kept: tuple[type[Exception], ...] = (sqlite3.IntegrityError, *but)
     try:
         yield

@@ -20,7 +20,7 @@ NEWEST_END = """
     SELECT (SELECT max(finished_order) FROM actions WHERE finished_order IS NOT NULL) AS newest,
            (SELECT min(finished_order) FROM actions WHERE finished_order IS NOT NULL) AS oldest
 """
-# What a filter leaves out is read over: an index serves only the place, the time and the reference of an action.
+# Rows that the filter excludes are read too: only sequence number, time and reference have an index.
 PAGE = """
     SELECT actions.seq, actions.id, kind, state, outcome, user, requester, reason, finished_message, scheduled_ts,
            created_ts, finished_ts, not_before, not_after, needs_approval, approved_by, core_requester,

@@ -149,7 +149,7 @@ def _is_same(before: sqlite3.Row, request: Request, fingerprint: bytes) -> bool:
         return hmac.compare_digest(before["fingerprint"], fingerprint)
     if before["kind"] is None:
         return True
-    # Accepted by an agent with an older schema, which kept neither fingerprint nor, once final, the secrets.
+    # A row of an older schema has no fingerprint, and no secrets once it is final.
     return bool(before["kind"] == request.kind) and _canonical(json.loads(before["args"])) == _canonical(request.args)
 
 

@@ -89,7 +89,7 @@ def needs(connection: sqlite3.Connection) -> int:
 
 def refuse_foreign(connection: sqlite3.Connection) -> None:
     """Raises `StoreUnusable` for a database that another program made."""
-    # One statement, one moment: another agent may be migrating the new file just now.
+    # One statement, so that it sees one state: another agent may be migrating the new file now.
     found = connection.execute(
         """
         SELECT (SELECT user_version FROM pragma_user_version) > 0, count(*) > 0, ifnull(sum(name = 'actions'), 0) > 0

@@ -66,7 +66,7 @@ def _read(copy: Path, draft: Path) -> None:
 def _prepare(draft: Path, copy: Path, user: str, *, keep_queue: bool) -> tuple[int, int]:
     store = Store(draft, copies_before_change=False)
     try:
-        # The time that the copy was made at, as far as it is known: of its newest event.
+        # The copy is at least as new as its newest event; its exact time is unknown.
         made = store.read("SELECT timestamp FROM events ORDER BY id DESC LIMIT 1")[0][0]
         why = f"the database was restored from {copy.name}, as of {clock.rfc3339(made)}"
         failed = from_backup.fail_waiting(store, why, keep=keep_queue, user=user)

@@ -244,7 +244,7 @@ def _left_running(row: sqlite3.Row) -> Claimed:
 def _final(
     seq: int, outcome: Outcome, payload: Json, message: str, history_bytes: int = HISTORY_BYTES
 ) -> dict[str, Any]:
-    # What a program printed or a caller sent may hold what is no text in SQLite.
+    # Output of programs and data of callers may contain surrogates, which SQLite cannot store.
     text = message.encode(errors="backslashreplace").decode()
     row = {"seq": seq, "state": outcome.state, "outcome": outcome, "payload": _payload(payload), "message": text}
     return _sized(row, history_bytes)
@@ -259,6 +259,6 @@ def _payload(payload: Json) -> str | None:
 
 
 def _one(cursor: sqlite3.Cursor) -> None:
-    # Another executor finished or claimed it: only possible where two executors run, which the lock forbids.
+    # Only a second executor could have finished or claimed it, and the lock prevents a second executor.
     if cursor.rowcount != 1:
         raise RuntimeError("another process changed the state of the action")
