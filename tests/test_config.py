@@ -121,7 +121,7 @@ def refused(file: Path, text: str, **environ: str) -> str:
 
 
 @pytest.mark.parametrize(("table", "option", "value", "expected", "got"), WRONG)
-def test_a_wrong_value_is_told_with_its_place_what_was_expected_and_what_was_got(
+def test_a_wrong_value_is_reported_with_its_place_what_was_expected_and_what_was_got(
     file: Path, table: str, option: str, value: str, expected: str, got: str
 ) -> None:
     kept = [line for line in GOOD.get(table, "").splitlines() if not line.startswith(f"{option} ")]
@@ -178,7 +178,7 @@ def test_a_home_directory_of_nobody_is_refused(file: Path) -> None:
         ),
     ],
 )
-def test_an_unknown_table_or_option_is_told_with_those_that_there_are(file: Path, text: str, said: str) -> None:
+def test_an_unknown_table_or_option_is_reported_with_those_that_there_are(file: Path, text: str, said: str) -> None:
     assert refused(file, text).startswith(said)
 
 
@@ -191,7 +191,7 @@ def test_an_unknown_table_or_option_is_told_with_those_that_there_are(file: Path
         ("[[actions]]\n", "actions: expected a table, got [{}]"),
     ],
 )
-def test_what_is_no_table_is_told(file: Path, text: str, said: str) -> None:
+def test_what_is_no_table_is_reported(file: Path, text: str, said: str) -> None:
     assert refused(file, text) == said
 
 
@@ -235,7 +235,7 @@ def test_a_dotted_name_without_quotes_is_not_taken_for_another_one(file: Path) -
 @pytest.mark.parametrize(
     ("option", "value"), [("action", '"/bin/true"'), ("check", "[]"), ("timeout", "0"), ("interval", '"1"')]
 )
-def test_a_wrong_value_of_an_external_action_is_told_with_its_place(file: Path, option: str, value: str) -> None:
+def test_a_wrong_value_of_an_external_action_is_reported_with_its_place(file: Path, option: str, value: str) -> None:
     kept = "\n".join(line for line in EXTERNAL.splitlines() if not line.startswith(option))
     said = refused(file, f'[external_actions."vacuum.full"]\n{kept}\n{option} = {value}\n')
     assert said.startswith(f"external_actions.vacuum.full.{option}: expected ")
@@ -257,7 +257,7 @@ def test_a_wrong_value_of_an_external_action_is_told_with_its_place(file: Path, 
         ('[service]\nsupervisor = "commands"\npid = ["a"]\nstart = ["a"]\n', "service.stop"),
     ],
 )
-def test_what_is_missing_is_told(file: Path, text: str, option: str) -> None:
+def test_what_is_missing_is_reported(file: Path, text: str, option: str) -> None:
     said = refused(file, text)
     assert said.startswith(f"{option}: expected a value, ")
     assert said.endswith(", got nothing")
@@ -266,20 +266,20 @@ def test_what_is_missing_is_told(file: Path, text: str, option: str) -> None:
 # The file
 
 
-def test_a_file_that_is_not_toml_is_told_with_the_line(file: Path) -> None:
+def test_a_file_that_is_not_toml_is_reported_with_the_line(file: Path) -> None:
     said = refused(file, "[actions]\nqueue_limit = many\n")
     assert said.startswith("not TOML: ")
     assert "line 2" in said
 
 
-def test_a_file_that_is_not_text_is_told(file: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(file: Path) -> None:
     file.write_bytes(b"\xff\xfe[actions]")
     with pytest.raises(ConfigError, match="not TOML"):
         config.load({"AGENT_CONFIG": str(file)})
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, missing: bool) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, missing: bool) -> None:
     path = tmp_path / "nowhere" if missing else tmp_path
     with pytest.raises(ConfigError) as caught:
         config.load({"AGENT_CONFIG": str(path)})
@@ -372,7 +372,7 @@ def test_an_empty_variable_overrides_nothing(file: Path) -> None:
         ("AGENT_DB", " ", "AGENT_DB: expected a text"),
     ],
 )
-def test_a_wrong_variable_is_told_by_its_name(file: Path, variable: str, value: str, said: str) -> None:
+def test_a_wrong_variable_is_reported_by_its_name(file: Path, variable: str, value: str, said: str) -> None:
     assert refused(file, "", **{variable: value}).startswith(said)
 
 

@@ -355,7 +355,7 @@ def waiting(agent: AgentInNode) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("end", ["restart", "kill -9"])
-def test_a_job_goes_on_while_the_agent_is_restarted(agent: AgentInNode, waiting: str, end: str) -> None:
+def test_a_job_continues_while_the_agent_is_restarted(agent: AgentInNode, waiting: str, end: str) -> None:
     node = agent.node
     before = agent.info(waiting)["action"]["state_payload"]
     unit = f"agent-job@patient-{waiting}.service"
@@ -371,7 +371,7 @@ def test_a_job_goes_on_while_the_agent_is_restarted(agent: AgentInNode, waiting:
 
 
 @pytest.mark.parametrize("end", ["restart", "kill -9"])
-def test_a_resync_goes_on_while_the_agent_is_restarted(agent: AgentInNode, end: str) -> None:
+def test_a_resync_continues_while_the_agent_is_restarted(agent: AgentInNode, end: str) -> None:
     node = agent.node
     cli = ("redis-cli", "--no-auth-warning", "-a", SECRET, "-p")
     node.run(*cli, "6401", "set", "k", end)

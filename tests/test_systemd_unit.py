@@ -83,7 +83,7 @@ def test_the_unit_runs_as_its_own_user_with_private_state(node: Node) -> None:
     assert node.run("ps", "-o", "user=", "-p", main).stdout.strip() == "agent"
 
 
-def test_a_reload_goes_on_with_what_runs(node: Node) -> None:
+def test_a_reload_keeps_the_running_action(node: Node) -> None:
     action_id = call(node, "POST", "schedule/replicante.test.loop", {"target": 8, "delay": 0.5})["id"]
     await_that(lambda: state(node, action_id) == "RUNNING", 10, "it runs")
     before = worker(node)
@@ -178,7 +178,7 @@ def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(
     assert answers(node)
 
 
-def test_whoever_waits_for_the_start_may_call_at_once(node: Node) -> None:
+def test_a_caller_may_call_as_soon_as_the_unit_has_started(node: Node) -> None:
     for _ in range(3):
         node.systemctl("restart", "agent")
         assert answers(node)

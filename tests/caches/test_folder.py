@@ -96,7 +96,7 @@ def test_a_link_on_the_way_to_it_is_not_followed(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("make, why", [(None, "No such file or directory"), ("file", "Not a directory")])
-def test_what_is_no_folder_is_told(make: str | None, why: str, tmp_path: Path) -> None:
+def test_what_is_no_folder_is_reported(make: str | None, why: str, tmp_path: Path) -> None:
     path = tmp_path / "cache"
     if make:
         path.write_text("")
@@ -166,14 +166,14 @@ def mounted(cache: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         subprocess.run(["umount", str(point)], check=True)
 
 
-def test_what_is_mounted_in_it_stays_and_is_told(cache: Path, mounted: Path) -> None:
+def test_what_is_mounted_in_it_stays_and_is_reported(cache: Path, mounted: Path) -> None:
     freed, problem = clear(cache)
     assert (mounted / "precious").read_text() == "keep"
     assert freed == {"files": 5, "bytes": 15}
     assert problem == f"1 of what is in {cache} cannot be removed, the first is a/mounted: something is mounted there"
 
 
-def test_what_cannot_be_removed_is_told_with_what_was_freed(cache: Path) -> None:
+def test_what_cannot_be_removed_is_reported_with_what_was_freed(cache: Path) -> None:
     with busy(cache / "a" / "3"), busy(cache / "2"):
         freed, problem = clear(cache)
     assert freed == {"files": 3, "bytes": 9}
@@ -206,7 +206,7 @@ def test_a_large_one_takes_several_calls(cache: Path, monkeypatch: pytest.Monkey
     assert freed["files"] + first.freed["files"] == 5 and problem is None and list(cache.iterdir()) == []
 
 
-def test_what_lies_too_deep_is_told_and_the_rest_goes(cache: Path) -> None:
+def test_what_lies_too_deep_is_reported_and_the_rest_goes(cache: Path) -> None:
     deep = cache
     for _ in range(module.DEEPEST + 1):
         deep /= "d"

@@ -75,7 +75,7 @@ def test_a_replica_refuses_in_its_own_words(server: RedisServer, server_dir: Pat
     assert keys(server) == [10, 10, 10]
 
 
-def test_a_database_that_is_not_there_is_told_with_what_was_freed(server: RedisServer) -> None:
+def test_a_database_that_is_not_there_is_reported_with_what_was_freed(server: RedisServer) -> None:
     cleared = RedisCache(CacheSettings(kind="redis", url=f"unix://{server.socket}", databases=(0, 99))).clear(Stop())
     assert cleared.freed["keys"] == 10 and re.search("refuses: .*index is out of range", str(cleared.problem))
 

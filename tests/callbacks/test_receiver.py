@@ -343,7 +343,7 @@ def test_what_is_taken_soon_after_a_stop_is_not_told_again(
     assert waiting(store) == 0
 
 
-def test_a_stop_asks_the_receivers_before_it_waits_for_the_step_under_way(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_stop_asks_the_receivers_before_it_waits_for_the_running_step(tmp_path: Path, receiver: Receiver) -> None:
     entered, gate = threading.Event(), threading.Event()
 
     def long(step: Step) -> Done:

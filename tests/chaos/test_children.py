@@ -24,7 +24,7 @@ def what(directory: Path) -> list[str]:
 
 
 @KILLS
-def test_a_job_goes_on_over_the_kill_and_is_found_again(agent: AgentProcess, tmp_path: Path, kill: object) -> None:
+def test_a_job_continues_over_the_kill_and_is_found_again(agent: AgentProcess, tmp_path: Path, kill: object) -> None:
     action_id = agent.schedule("witness.job", {})
     worker = process_in(tmp_path / "job.pid")
     with ended_at_the_end(worker):
@@ -80,7 +80,7 @@ check = ["{directory}/{check}"]
 
 
 @KILLS
-def test_what_a_command_began_ends_before_the_next_action_and_what_an_earlier_one_left_goes_on(
+def test_what_a_command_began_ends_before_the_next_action_and_what_an_earlier_one_left_continues(
     start_agent: StartAgent, tmp_path: Path, kill: object
 ) -> None:
     for name, text in (("prints", PRINTS), ("leaves", LEAVES)):

@@ -97,7 +97,7 @@ def test_a_reload_lets_an_action_go_on_from_its_payload(agent: AgentProcess, tmp
     assert caller.calls > 20
 
 
-def test_a_reload_waits_for_the_step_under_way(agent: AgentProcess, tmp_path: Path) -> None:
+def test_a_reload_waits_for_the_running_step(agent: AgentProcess, tmp_path: Path) -> None:
     running = agent.schedule(MARK, {"pause": 4})
     waiting = agent.schedule(MARK, {})
     eventually(lambda: len(trace(tmp_path)) == 1, "it runs")
@@ -184,7 +184,7 @@ def test_term_leaves_a_running_action_to_the_next_start(agent: AgentProcess, tmp
     assert complete(info)
 
 
-def test_term_lets_the_step_under_way_end(agent: AgentProcess, tmp_path: Path) -> None:
+def test_term_lets_the_running_step_end(agent: AgentProcess, tmp_path: Path) -> None:
     action_id = agent.schedule(MARK, {"pause": 2})
     waiting = agent.schedule(MARK, {})
     eventually(lambda: len(trace(tmp_path)) == 1, "it runs")
@@ -197,7 +197,7 @@ def test_term_lets_the_step_under_way_end(agent: AgentProcess, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
-def test_no_client_keeps_a_stop_from_the_step_under_way(agent: AgentProcess, tmp_path: Path, number: int) -> None:
+def test_no_client_keeps_a_stop_from_the_running_step(agent: AgentProcess, tmp_path: Path, number: int) -> None:
     ids = [agent.schedule(MARK, {"steps": 2, "pause": 3}) for _ in range(2)]
     eventually(lambda: len(trace(tmp_path)) == 1, "it runs")
     assert agent.process is not None

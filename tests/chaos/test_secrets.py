@@ -70,7 +70,7 @@ def test_the_secrets_of_a_long_queue_are_in_no_page_when_all_are_final(agent: Ag
     assert whole(agent.db)
 
 
-def test_a_reader_puts_it_off_and_holds_up_nobody(agent: AgentProcess) -> None:
+def test_a_reader_delays_the_wipe_of_secrets_and_no_caller(agent: AgentProcess) -> None:
     with closing(sqlite3.connect(agent.db, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM actions").fetchone()

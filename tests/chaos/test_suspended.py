@@ -54,7 +54,7 @@ def all_of(agent: AgentProcess) -> set[int]:
 
 
 @pytest.mark.parametrize(("what", "seconds"), [("the worker", 8.0), ("the whole agent", 30.0)])
-def test_after_a_suspension_the_executor_goes_on_as_the_only_one(
+def test_after_a_suspension_the_executor_continues_as_the_only_one(
     start_agent: StartAgent, tmp_path: Path, what: str, seconds: float
 ) -> None:
     environment = witness_environment(tmp_path, AGENT_DB=str(tmp_path / "agent.db"))

@@ -147,7 +147,7 @@ def test_the_user_is_the_from_header_or_the_agent_itself(own_kinds: AgentProcess
     assert begin(own_kinds, SUCCESS).json["response"]["user"] == "agent@db-1"
 
 
-def test_the_same_resource_is_the_same_id_for_ever(own_kinds: AgentProcess) -> None:
+def test_the_id_of_a_resource_is_permanent(own_kinds: AgentProcess) -> None:
     first = begin(own_kinds, "own.secretive", name="joe", password=SECRET).json["response"]
     other = begin(own_kinds, "own.secretive", name="ann", password=SECRET).json["response"]
     again = begin(own_kinds, "own.secretive", name="joe", password=SECRET).json["response"]
@@ -218,7 +218,7 @@ def test_an_idempotency_key_gives_the_same_one(shared_agent: AgentProcess) -> No
         (f"{ACTIONS}?per_page=0", 400, "InvalidArgs"),
     ],
 )
-def test_a_mistake_in_the_address_is_told_as_these_clients_print_it(
+def test_a_mistake_in_the_address_is_reported_as_these_clients_print_it(
     shared_agent: AgentProcess, path: str, status: int, variant: str
 ) -> None:
     assert_told(shared_agent.get(path), status, variant)
@@ -235,7 +235,7 @@ def test_a_mistake_in_the_address_is_told_as_these_clients_print_it(
         ({"command": PING, "kount": 3}, 400, "InvalidArgs"),
     ],
 )
-def test_a_mistake_in_the_body_is_told_as_these_clients_print_it(
+def test_a_mistake_in_the_body_is_reported_as_these_clients_print_it(
     shared_agent: AgentProcess, body: Any, status: int, variant: str
 ) -> None:
     assert_told(shared_agent.post(ACTIONS, json=body), status, variant)

@@ -45,7 +45,7 @@ def test_args_is_a_json_schema_of_the_arguments(available: Any, kind: str, args:
     assert schema["additionalProperties"] is False
 
 
-def test_what_is_missing_is_told_with_the_reason(shared_agent: AgentProcess) -> None:
+def test_what_is_missing_is_reported_with_the_reason(shared_agent: AgentProcess) -> None:
     answer = shared_agent.get(f"{PREFIX}/available?missing=true")
     assert_json(answer)
     assert all(set(item) == {"kind", "reason"} for item in answer.json)

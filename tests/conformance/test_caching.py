@@ -48,7 +48,7 @@ def test_every_payload_has_a_tag_of_its_own(agent: AgentProcess) -> None:
         assert seen.setdefault(answer.headers["ETag"], answer.body) == answer.body
 
 
-def test_a_finished_action_may_be_kept_for_ever(shared_agent: AgentProcess) -> None:
+def test_a_finished_action_may_be_cached_permanently(shared_agent: AgentProcess) -> None:
     action_id = shared_agent.schedule(SUCCESS, {})
     shared_agent.await_final(action_id)
     answer = shared_agent.get_info(action_id)

@@ -116,7 +116,7 @@ def test_what_is_written_takes_only_post(shared_agent: AgentProcess, route: str,
     assert method not in answer.headers["Allow"]
 
 
-def test_a_method_nobody_knows_is_refused(shared_agent: AgentProcess) -> None:
+def test_an_unknown_method_is_refused(shared_agent: AgentProcess) -> None:
     assert_error(shared_agent.request("BREW", f"{PREFIX}/queue"), 405)
 
 

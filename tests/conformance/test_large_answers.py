@@ -78,7 +78,7 @@ def test_a_connection_is_kept_after_a_large_page(full: AgentProcess) -> None:
             assert (answer.status, answer.headers["Connection"]) == (200, "keep-alive")
 
 
-def test_nothing_is_made_for_whoever_asks_for_the_headers_alone(full: AgentProcess) -> None:
+def test_a_head_request_builds_no_body(full: AgentProcess) -> None:
     answer = full.request("HEAD", f"{ACTIONS}?per_page=100")
     assert (answer.status, answer.body) == (200, b"")
 

@@ -209,7 +209,7 @@ def test_how_a_caller_says_who_it_is_is_in_it(tmp_path: Path, api: Any, asked: A
     assert "security" not in document["paths"][f"{PREFIX}/queue"]["get"]
 
 
-def test_nothing_is_put_together_before_somebody_asks(tmp_path: Path) -> None:
+def test_the_document_is_built_by_the_first_request(tmp_path: Path) -> None:
     app = create_app(config.parse({"agent": {"db": str(tmp_path / "agent.db")}}))
     assert "agent.openapi" not in app.extensions
     client = app.test_client()

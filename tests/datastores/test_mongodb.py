@@ -132,7 +132,7 @@ def test_any_name_of_a_user_is_taken(name: str, store: Datastore, server: MongoS
     assert not store.user_exists(name)
 
 
-def test_who_exists_already_or_not_or_must_stay_is_told(store: Datastore) -> None:
+def test_who_exists_already_or_not_or_must_stay_is_reported(store: Datastore) -> None:
     with pytest.raises(DatastoreRefused, match="already exists"):
         store.create_user("admin", "horse", ["app"], "owner")
     with pytest.raises(DatastoreRefused, match="the user admin is the agent's own"):

@@ -104,7 +104,7 @@ def test_an_election_that_is_lost_is_reported(group: Group) -> None:
         promote(group.members[1])
 
 
-def test_a_write_that_nobody_acknowledges_is_part_of_the_result(group: Group) -> None:
+def test_a_write_without_acknowledgement_is_part_of_the_result(group: Group) -> None:
     """Rows 12 and 29: the default write concern asks for members that are gone."""
     first, second, _ = group.members
     first.stop()
@@ -116,7 +116,7 @@ def test_a_write_that_nobody_acknowledges_is_part_of_the_result(group: Group) ->
     )
 
 
-def test_newer_writes_of_another_member_are_told(group: Group) -> None:
+def test_newer_writes_of_another_member_are_reported(group: Group) -> None:
     first, second, third = group.members
     first.stop()
     third.write(2)
@@ -164,7 +164,7 @@ def test_another_member_that_won_hands_on(group: Group) -> None:
     assert states(group) == ["SECONDARY", "PRIMARY", "SECONDARY"]
 
 
-def test_where_nobody_catches_up_the_primary_stays(group: Group) -> None:
+def test_the_primary_stays_if_no_member_catches_up(group: Group) -> None:
     group.catches_up = False
     with pytest.raises(DatastoreRefused, match="No electable secondaries caught up; this server still accepts writes"):
         demote(group)

@@ -242,7 +242,7 @@ def test_mongodb_catches_up_by_itself_where_it_can(group: Group, here: Member) -
     assert result["method"] == "follow" and phases == ["catching up"]
 
 
-def test_a_member_that_receives_nothing_is_told_with_the_words_of_mongod(here: Member) -> None:
+def test_a_member_that_receives_nothing_is_reported_with_the_words_of_mongod(here: Member) -> None:
     here.receives = False
     here.oplog = here.oplog[:5]
     words = "receives nothing: could not find member to sync from; nothing was stopped or deleted"

@@ -275,7 +275,7 @@ def test_the_servers_and_the_agents_own_users_stay(server: AnyServer) -> None:
             store(server).delete_user(name)
 
 
-def test_what_an_agent_that_was_killed_still_has_under_way_is_waited_for(server: AnyServer, database: str) -> None:
+def test_a_statement_of_a_killed_agent_is_waited_for(server: AnyServer, database: str) -> None:
     driver = store(server, timeout=1)
     with connect(store(server).at, 5) as killed:
         killed.wait_for_turn(1)
@@ -311,7 +311,7 @@ def test_what_the_server_repeats_of_a_statement_shows_no_secret(server: AnyServe
             assert "horse" not in str(raised.value) and " refuses: " in str(raised.value)
 
 
-def test_a_server_without_replicas_that_follows_nobody_is_standalone(server: AnyServer) -> None:
+def test_a_server_without_replicas_and_source_is_standalone(server: AnyServer) -> None:
     assert store(server).role() == Role("primary", writable=True)
     assert not store(server).is_dirty()
 

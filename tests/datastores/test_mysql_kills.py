@@ -68,7 +68,7 @@ def kill_when(agent: AgentProcess, fact: Callable[[], object], what: str) -> Non
     agent.start()
 
 
-def test_a_broken_replica_is_rebuilt_whoever_is_killed_meanwhile(
+def test_a_broken_replica_is_rebuilt_across_a_kill_of_any_process(
     agent: AgentProcess, replica: AnyServer, primary: AnyServer
 ) -> None:
     break_replication(replica, primary)

@@ -134,7 +134,7 @@ def test_a_primary_that_cannot_be_asked_is_not_taken_for_gone(primary: AnyServer
         driver.promote(Stop())
 
 
-def test_transactions_of_the_replica_alone_are_told(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
+def test_transactions_of_the_replica_alone_are_reported(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
     with read_only(primary):
         assert driver.plan_promote(PROMOTE).facts["errant"] == ""
         as_root(replica, "SET GLOBAL read_only = OFF")

@@ -82,7 +82,7 @@ def directory_of(pid: int) -> str | None:
 
 
 @pytest.mark.parametrize("moment", ["in pg_rewind", "in the start of the server"])
-def test_the_agent_is_killed_and_the_resync_goes_on(moment: str, pair: Pair, start_agent: StartAgent) -> None:
+def test_the_agent_is_killed_and_the_resync_continues(moment: str, pair: Pair, start_agent: StartAgent) -> None:
     old, new = pair
     wanted = document(old, new)
     if moment == "in pg_rewind":

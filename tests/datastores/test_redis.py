@@ -143,7 +143,7 @@ def test_a_shutdown_that_waits_for_a_replica_can_be_called_off(redis_server: Red
 
 
 @pytest.mark.usefixtures("lagging_replica")
-def test_a_shutdown_that_takes_too_long_is_told(redis_server: RedisServer) -> None:
+def test_a_shutdown_that_takes_too_long_is_reported(redis_server: RedisServer) -> None:
     with pytest.raises(DatastoreUnreachable, match="has not shut down in the time it has; it still may"):
         at(f"unix://{redis_server.socket}").shut_down(0.2, Stop())
 

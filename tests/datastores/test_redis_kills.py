@@ -92,7 +92,7 @@ def test_a_resync_outlives_the_agent(
     await_that(lambda: "link_status:up" in old_primary.cli("info", "replication"))
 
 
-def test_a_resync_whose_job_was_killed_too_is_told_and_can_be_asked_for_again(
+def test_a_resync_whose_job_was_killed_too_is_reported_and_can_be_asked_for_again(
     old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     before = old_primary.cli("config", "get", "repl-diskless-load").split("\n")[1]

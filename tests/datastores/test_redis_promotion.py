@@ -136,7 +136,7 @@ def test_a_member_of_a_cluster_is_refused_even_with_force(server_dir: Path, prim
             assert "CLUSTER FAILOVER" in plan.refusal.lifted_by
 
 
-def test_a_lag_larger_than_allowed_is_refused_and_one_accepted_is_told(
+def test_a_lag_larger_than_allowed_is_refused_and_one_accepted_is_reported(
     primary: RedisServer, replica: RedisServer
 ) -> None:
     """Row 13: a replica that is 5,000 rows behind."""

@@ -65,9 +65,7 @@ def test_the_plan_of_a_disable_says_what_the_primary_loses(redis_server: RedisSe
     redis_server.cli("config", "set", "min-replicas-to-write", "0")
 
 
-def test_a_disabled_replica_follows_nobody_any_more_and_is_writable(
-    redis_server: RedisServer, replica: RedisServer
-) -> None:
+def test_a_disabled_replica_has_no_source_and_is_writable(redis_server: RedisServer, replica: RedisServer) -> None:
     in_step(redis_server, replica)
     store, followed = store_of(replica), f"127.0.0.1:{redis_server.port}"
     assert store.disable_replication(Stop()) == {"followed": followed, "was_in_sync": True, **KEPT}
@@ -78,7 +76,7 @@ def test_a_disabled_replica_follows_nobody_any_more_and_is_writable(
     assert store.role() == Role("primary", writable=True) and replica.cli("get", "k") == "2"
 
 
-def test_what_cannot_be_kept_is_told(replica: RedisServer) -> None:
+def test_what_cannot_be_kept_is_reported(replica: RedisServer) -> None:
     replica.config.unlink()
     replica.config.mkdir()
     told: Any = store_of(replica).disable_replication(Stop())

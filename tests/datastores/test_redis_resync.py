@@ -333,7 +333,7 @@ def test_a_copy_that_can_lead_nowhere_is_not_begun(
     assert store_of(third).role() == Role("replica", f"127.0.0.1:{primary.port}")
 
 
-def test_a_primary_that_hangs_is_told_in_time_and_left_again(
+def test_a_primary_that_hangs_is_reported_in_time_and_left_again(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
     third.cli("replicaof", "127.0.0.1", str(primary.port))

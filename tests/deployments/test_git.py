@@ -69,7 +69,7 @@ def test_a_branch_a_tag_and_a_commit_are_found(origin: Origin) -> None:
 
 
 @pytest.mark.parametrize("ref", ["nosuch", "HEAD", "FETCH_HEAD", "0123456789", "refs/pull/1/head", "0" * 40])
-def test_a_ref_that_is_not_there_is_told(origin: Origin, ref: str) -> None:
+def test_a_ref_that_is_not_there_is_reported(origin: Origin, ref: str) -> None:
     origin.git("push", "--quiet", "origin", "main:master")  # where the HEAD of a mirror leads
     mirror = mirror_of(origin)
     assert fetch(mirror).ok
@@ -163,7 +163,7 @@ def test_what_was_pushed_anew_is_followed_and_what_was_deleted_is_gone(origin: O
         resolve(mirror, "side")
 
 
-def test_what_git_left_when_it_was_killed_is_in_nobodys_way(origin: Origin) -> None:
+def test_files_left_by_a_killed_git_do_not_block_the_next_fetch(origin: Origin) -> None:
     mirror = mirror_of(origin)
     assert fetch(mirror).ok
     for lock in ("packed-refs.lock", "refs/heads/main.lock", "shallow.lock", "objects/info/commit-graph.lock"):

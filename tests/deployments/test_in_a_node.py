@@ -219,7 +219,7 @@ def broken_by_its_answers() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("broken", [broken_by_a_mistake, broken_by_its_answers])
-def test_a_broken_version_goes_back_and_nobody_notices(town: Town, broken: Callable[[], dict[str, str]]) -> None:
+def test_a_broken_version_is_rolled_back_without_downtime(town: Town, broken: Callable[[], dict[str, str]]) -> None:
     before = town.hash
     release = town.node.run("readlink", "/srv/shop/current").stdout
     town.origin.commit(broken())
@@ -261,7 +261,7 @@ def test_a_parallel_deploy_that_fails_brings_both_back(town: Town) -> None:
     assert town.answers() == [town.version] * 2
 
 
-def test_a_unit_that_is_not_there_is_told_before_anything_changes(town: Town) -> None:
+def test_a_unit_that_is_not_there_is_reported_before_anything_changes(town: Town) -> None:
     message = town.deploy(application="lost")["action"]["state_payload"]["message"]
     assert message == "systemd has no unit nosuch.service; `current` was not switched"
     assert town.node.run("ls", "-A", "/srv/lost", "/srv/lost/releases").stdout.split() == [
@@ -286,7 +286,7 @@ def test_a_unit_that_refuses_to_be_restarted_is_left_alone(town: Town) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "restart"])
-def test_the_command_before_goes_on_while_the_agent_does_not(town: Town, how: str) -> None:
+def test_a_before_command_continues_while_the_agent_is_down(town: Town, how: str) -> None:
     version = town.next_version()
     with town.held("before"):
         action = town.schedule()
@@ -337,7 +337,7 @@ def test_killed_in_the_rollback_it_rolls_back_all_the_same(town: Town) -> None:
     assert town.starts() == starts + 2
 
 
-def test_an_application_that_is_configured_no_more_is_left_as_it_is_and_that_is_told(town: Town) -> None:
+def test_an_application_that_is_configured_no_more_is_left_as_it_is_and_that_is_reported(town: Town) -> None:
     town.next_version()
     with town.held("health"):
         action = town.schedule()
@@ -355,7 +355,7 @@ def test_an_application_that_is_configured_no_more_is_left_as_it_is_and_that_is_
     eventually(lambda: town.answers() == [f"v{town.versions}", town.version], "one of them runs it")
 
 
-def test_a_deploy_that_restarts_the_agent_itself_goes_on_after_it(town: Town) -> None:
+def test_a_deploy_that_restarts_the_agent_itself_continues_after_it(town: Town) -> None:
     pid = town.node.show("agent", "MainPID")
     action = town.schedule(application="agent")
     eventually(lambda: town.node.show("agent", "MainPID") not in (pid, "0"), "another agent", 60)

@@ -53,7 +53,7 @@ def test_an_exception_is_a_failure_with_its_message(scene: Scene) -> None:
     assert told.message == "'where is it'"
 
 
-def test_an_exception_without_a_message_is_told_by_its_name(scene: Scene) -> None:
+def test_an_exception_without_a_message_is_reported_by_its_name(scene: Scene) -> None:
     assert scene.run(raising(ValueError())).message == "ValueError"
 
 
@@ -181,7 +181,7 @@ def test_a_file_descriptor_is_not_left_by_an_action(scene: Scene) -> None:
 # Cancel
 
 
-def test_a_cancel_in_a_step_that_goes_on_ends_the_action_after_it(scene: Scene) -> None:
+def test_a_cancel_in_a_step_that_continues_ends_the_action_after_it(scene: Scene) -> None:
     def step(step: Step) -> StepResult:
         transitions.cancel(scene.store, step.action.id)
         executor.check_running()

@@ -147,7 +147,7 @@ def test_what_is_held_can_be_cancelled(agent: AgentProcess) -> None:
     assert (action["state"], action["state_payload"]) == ("FAILED", {"cancelled": True}) and set(action) == ACTION
 
 
-def test_a_flag_that_somebody_removes_lets_go_at_the_next_tick(agent: AgentProcess) -> None:
+def test_a_removed_flag_ends_the_hold_at_the_next_tick(agent: AgentProcess) -> None:
     flag_of(agent).touch()
     held = agent.schedule(SUCCESS, {})
     agent.await_final(agent.schedule(FAIL, {}))

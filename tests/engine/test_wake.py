@@ -83,7 +83,7 @@ def test_none_of_the_calls_of_many_threads_waits_for_a_tick(scene: Scene, engine
     eventually(lambda: not actions.queue(scene.store), "the queue is empty without a tick", 60)
 
 
-def test_a_call_while_a_step_is_under_way_is_heard_after_it(scene: Scene, engine: Engine) -> None:
+def test_a_wake_up_during_a_step_is_noticed_after_it(scene: Scene, engine: Engine) -> None:
     entered, proceed = threading.Event(), threading.Event()
 
     def step(step: Step) -> StepResult:
@@ -138,7 +138,7 @@ def test_an_engine_that_is_stopped_or_was_not_started_is_woken_without_harm(scen
     made.wake()
 
 
-def test_ticks_alone_run_what_nobody_was_woken_for(tmp_path: Path) -> None:
+def test_ticks_alone_run_actions_without_a_wake_up(tmp_path: Path) -> None:
     scene = Scene(tmp_path, execute_interval=0.1)
     scene.kind(count_to(1))
     made = Engine(scene.store, scene.registry, scene.settings)

@@ -196,7 +196,7 @@ def test_a_running_job_cannot_be_forgotten(jobs: Jobs, tmp_path: Path) -> None:
     assert jobs.find("one") is None
 
 
-def test_killed_right_after_the_start_the_starter_leaves_a_job_that_goes_on(jobs: Jobs, tmp_path: Path) -> None:
+def test_killed_right_after_the_start_the_starter_leaves_a_job_that_continues(jobs: Jobs, tmp_path: Path) -> None:
     script = START + "start(); os.kill(os.getpid(), 9)"
     work = "sleep 0.5; cat; " + ONCE
     with python(script, tmp_path / "jobs", work, tmp_path / "effect") as starter:
@@ -345,7 +345,7 @@ def test_a_killed_runner_means_lost_and_its_command_does_not_go_on(jobs: Jobs, t
     assert isinstance(sh(jobs, FOR_EVER, tmp_path / "pid").look(), LostJob)  # Not started again.
 
 
-def test_what_a_lost_job_left_behind_is_told_and_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
+def test_what_a_lost_job_left_behind_is_reported_and_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
     script = 'sleep 60 & echo $! >"$1"; wait'
     job = sh(jobs, script, tmp_path / "pid")
     left = process_in(tmp_path / "pid")
@@ -526,7 +526,7 @@ def test_a_file_of_an_old_job_that_cannot_be_read_is_in_no_later_jobs_way(jobs: 
     assert result(sh(jobs, "true")).ok
 
 
-def test_why_a_job_with_such_a_file_is_lost_is_told(jobs: Jobs) -> None:
+def test_why_a_job_with_such_a_file_is_lost_is_reported(jobs: Jobs) -> None:
     job = ended(sh(jobs, "true"))
     (job.directory / "result").write_bytes(b"")
     assert lost(job).why == "its result cannot be read"

@@ -90,7 +90,7 @@ def test_a_whole_number_is_one_however_it_is_written(kind: Plain, count: float) 
         ({"limit": [], "parts": {}}, {"name", "limit", "parts"}),
     ],
 )
-def test_each_member_that_is_wrong_is_told(kind: Plain, args: Any, members: set[str]) -> None:
+def test_each_member_that_is_wrong_is_reported(kind: Plain, args: Any, members: set[str]) -> None:
     assert set(wrong(kind, args)) == members
 
 

@@ -105,7 +105,7 @@ def test_only_the_named_ones_are_cleared(ask: Ask, agent: AgentProcess, caches: 
     assert caches.held() == (2, None, False)
 
 
-def test_each_is_told_before_it_is_cleared(agent: AgentProcess) -> None:
+def test_each_is_reported_before_it_is_cleared(agent: AgentProcess) -> None:
     history = agent.info(by_schedule(agent, KIND)["id"])["history"]
     told = [
         each["state_payload"]["clearing"] for each in reversed(history) if "clearing" in (each["state_payload"] or ())

@@ -207,7 +207,7 @@ def test_a_ref_that_is_not_there_changes_nothing(shop: Shop, start_agent: StartA
     assert (shop.current, len(shop.releases)) == ("one", 1)
 
 
-def test_a_repository_that_cannot_be_reached_is_told_in_the_words_of_git(shop: Shop) -> None:
+def test_a_repository_that_cannot_be_reached_is_reported_in_the_words_of_git(shop: Shop) -> None:
     gone = str(shop.directory / "gone.git")
     assert shop.refused(repository=gone) == (
         f"git cannot fetch main of {gone}: fatal: '{gone}' does not appear to be a git repository; `current` was "
@@ -524,7 +524,7 @@ def let_go(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(("phase", "killed"), [("before", "kill_all"), ("after", "kill_worker")])
-def test_a_command_goes_on_once_though_the_agent_is_killed(
+def test_a_command_continues_once_though_the_agent_is_killed(
     shop: Shop, start_agent: StartAgent, killed: str, phase: str
 ) -> None:
     agent = shop.agent(start_agent, **{phase: [held(shop.directory)]})
@@ -738,7 +738,7 @@ def test_an_application_that_is_taken_out_before_the_switch_leaves_nothing(shop:
 
 
 @pytest.mark.parametrize("change", ["only one left", "another path"])
-def test_an_application_that_is_changed_after_the_switch_stays_switched_and_that_is_told(
+def test_an_application_that_is_changed_after_the_switch_stays_switched_and_that_is_reported(
     shop: Shop, start_agent: StartAgent, change: str
 ) -> None:
     shop.deployed()

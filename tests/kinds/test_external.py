@@ -91,7 +91,7 @@ def test_any_json_is_an_argument(args: Any, tmp_path: Path) -> None:
     assert kind.load(args) is args and kind.split_secrets(args) == (args, {})
 
 
-def test_a_failure_that_is_reported_is_told() -> None:
+def test_a_reported_failure_is_the_message_of_the_action() -> None:
     report = '{"status": "failed", "error": "the disk is full"}'
     last = failed(perform(external(["true"], ["echo", report])))
     assert last.message == "the disk is full"
@@ -170,7 +170,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_its_children(which: str
     assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
 
 
-def test_after_an_interruption_only_what_is_known_to_have_started_goes_on(tmp_path: Path) -> None:
+def test_after_an_interruption_only_what_is_known_to_have_started_continues(tmp_path: Path) -> None:
     kind = external(sh(f"touch {tmp_path}/started"), FINISHED)
     interrupted = kind.resume(step_of(kind))
     assert isinstance(interrupted, Failed) and interrupted.payload["interrupted"] is True

@@ -141,7 +141,7 @@ def test_the_flag_is_there_while_the_commands_run_and_says_so(agent: AgentProces
     assert not site.flag.exists()
 
 
-def test_a_file_that_somebody_else_made_counts_as_on(agent: AgentProcess, site: Site) -> None:
+def test_a_flag_file_that_another_program_made_counts_as_on(agent: AgentProcess, site: Site) -> None:
     for content in ("", "we are back soon", "[]", '{"state": 1, "since": "\\ud800"}', "[" * 3000):
         site.flag.write_text(content)
         os.utime(site.flag, (0, 0))

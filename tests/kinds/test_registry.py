@@ -88,7 +88,7 @@ def test_the_kinds_of_a_module_of_ones_own_are_found(modules: Path) -> None:
     assert registry.get("mine.first").description == "Mine alone."
 
 
-def test_a_kind_that_is_not_offered_is_told_with_the_reason(modules: Path) -> None:
+def test_a_kind_that_is_not_offered_is_reported_with_the_reason(modules: Path) -> None:
     (modules / "own_kinds_here.py").write_text(MODULE)
     assert why_not(found("own_kinds_here"), "mine.absent") == "mine.absent is not available on this node: set mine.url"
 
@@ -103,14 +103,14 @@ def test_two_kinds_of_one_name_are_refused_naming_both_modules(modules: Path) ->
 @pytest.mark.parametrize(
     "text", [None, "def:\n", "import no_such_thing\n", "1 / 0\n", "from agent.kinds.base import Nothing\n"]
 )
-def test_a_module_that_cannot_be_imported_is_told_by_its_name(modules: Path, text: str | None) -> None:
+def test_a_module_that_cannot_be_imported_is_reported_by_its_name(modules: Path, text: str | None) -> None:
     if text is not None:
         (modules / "unfortunate.py").write_text(text)
     with pytest.raises(ConfigError, match=r"^agent\.kinds: cannot import unfortunate: "):
         found("unfortunate")
 
 
-def test_an_unknown_kind_is_told_with_the_closest_ones() -> None:
+def test_an_unknown_kind_is_reported_with_the_closest_ones() -> None:
     said = why_not(found(), "replicante.test.pong")
     assert said.startswith("no kind is called 'replicante.test.pong'; the closest are replicante.test.ping")
 

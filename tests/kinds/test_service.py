@@ -107,7 +107,7 @@ def test_a_service_that_does_not_stop_fails_with_its_pid(redis_server: RedisServ
     assert "got the request to stop, but after 2 checks over 0.2 s the service has not stopped" in last.message
 
 
-def test_a_command_that_fails_is_told_with_what_it_printed(redis_server: RedisServer) -> None:
+def test_a_command_that_fails_is_reported_with_what_it_printed(redis_server: RedisServer) -> None:
     redis_server.stop()
     refusing = ["sh", "-c", "echo no room left >&2; exit 3"]
     outcomes = perform(StartService(settings(over(redis_server, start=refusing))))
@@ -124,7 +124,7 @@ def test_a_restart_whose_stop_was_done_does_not_stop_again(redis_server: RedisSe
 
 
 @pytest.mark.parametrize("kind", [StartService, StopService])
-def test_an_interrupted_step_looks_and_goes_on(kind: type[Kind], redis_server: RedisServer) -> None:
+def test_an_interrupted_step_looks_and_continues(kind: type[Kind], redis_server: RedisServer) -> None:
     if kind is StartService:
         redis_server.stop()
     for left in (None, service(4, NOT_RUNNING, None)):
@@ -195,7 +195,7 @@ def test_a_cancelled_start_ends_its_command(redis_server: RedisServer, start_age
     assert not is_alive(pid)
 
 
-def test_a_restart_that_was_interrupted_in_its_start_goes_on_there(
+def test_a_restart_that_was_interrupted_in_its_start_continues_there(
     redis_server: RedisServer, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"

@@ -102,7 +102,7 @@ def test_a_stage_that_fails_fails_the_whole_and_the_next_is_never_begun() -> Non
         (payload(1, "RUNNING", {"turn": 1}), [[], [("resume", {"turn": 1})]]),
     ],
 )
-def test_after_an_interruption_the_stage_that_was_in_flight_goes_on(left: Any, called: Any) -> None:
+def test_after_an_interruption_the_stage_that_was_in_flight_continues(left: Any, called: Any) -> None:
     kind = Both(Settings())
     outcome = kind.resume(step_of(kind, left))
     assert seen(kind) == called

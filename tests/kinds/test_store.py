@@ -33,7 +33,7 @@ def test_the_store_is_down_afterwards_with_its_data_safe(redis_server: RedisServ
     assert redis_server.cli("get", "kept") == "1"
 
 
-def test_an_interrupted_stop_looks_and_goes_on(redis_server: RedisServer) -> None:
+def test_an_interrupted_stop_looks_and_continues(redis_server: RedisServer) -> None:
     kind = StopStore(settings(over(redis_server)))
     assert isinstance(kind.resume(step_of(kind)), Done)
     await_that(lambda: redis_server.pid is None, 1, "the end of the process")
@@ -56,7 +56,7 @@ def test_store_stop_fails_if_the_service_runs_at_another_address(
     assert redis_server.pid is not None
 
 
-def test_a_refusal_is_told_in_the_servers_words_without_the_password(server_dir: Path) -> None:
+def test_a_refusal_is_reported_in_the_servers_words_without_the_password(server_dir: Path) -> None:
     (server_dir / "password").write_text("wrong-horse\n")
     with RedisServer(server_dir / "redis", password="correct-horse") as server:
         document = over(server)

@@ -232,7 +232,7 @@ def test_a_background_child_is_neither_awaited_nor_ended(tmp_path: Path) -> None
         assert daemon.alive
 
 
-def test_a_background_child_that_prints_for_ever_does_not_hold_us(tmp_path: Path) -> None:
+def test_a_background_child_that_never_stops_printing_does_not_block(tmp_path: Path) -> None:
     began = time.monotonic()
     assert sh('yes & echo $! >"$1"; sleep 0.2', tmp_path / "pid", tail=100).ok
     with ended_at_the_end(process_in(tmp_path / "pid")):
@@ -392,7 +392,7 @@ def written(pid_file: Path) -> int:
 
 
 @pytest.mark.parametrize("how", ["command", "job"])
-def test_a_daemon_that_goes_on_writing_to_what_it_inherited_lives_on(tmp_path: Path, how: str) -> None:
+def test_a_daemon_that_keeps_writing_to_inherited_pipes_lives_on(tmp_path: Path, how: str) -> None:
     """More than a pipe holds, into both of them."""
     pid_file = tmp_path / "pid"
     argv = [sys.executable, "-c", CHATTY, str(pid_file)]

@@ -291,7 +291,7 @@ def test_history_goes_with_its_action_and_with_no_other(store: Store) -> None:
         info(store, gone)
 
 
-def test_order_goes_on_after_all_were_pruned(store: Store) -> None:
+def test_order_continues_after_all_were_pruned(store: Store) -> None:
     for _ in range(3):
         schedule(store)
         finish(store)

@@ -83,7 +83,7 @@ def known(store: Store) -> Store:
 # One write
 
 
-def test_what_write_returned_for_is_there_for_everybody(table: Store, tmp_path: Path) -> None:
+def test_a_returned_write_is_visible_to_all_readers(table: Store, tmp_path: Path) -> None:
     assert table.write(insert(1)) == 1
     other = sqlite3.connect(tmp_path / "agent.db")
     assert other.execute("SELECT number FROM numbers").fetchall() == [(1,)]
@@ -102,7 +102,7 @@ def test_an_exception_undoes_the_work_that_raised_it(table: Store, error: BaseEx
     assert table.write(insert(5)) == 5
 
 
-def test_an_error_of_the_file_is_told_with_its_cause_and_leaves_nothing_half_done(table: Store) -> None:
+def test_an_error_of_the_file_is_reported_with_its_cause_and_leaves_nothing_half_done(table: Store) -> None:
     def file_breaks(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO numbers VALUES (1000)")
         raise sqlite3.OperationalError("disk I/O error")

@@ -54,7 +54,7 @@ def test_every_end_is_put_there_in_the_order_of_the_ends(store: Store) -> None:
     assert waiting(store) == [(url, each) for url in (HERE, THERE) for each in (third, first, second)]
 
 
-def test_with_nobody_to_tell_nothing_is_put_there(store: Store) -> None:
+def test_without_receivers_the_outbox_stays_empty(store: Store) -> None:
     schedule(store)
     finish(store)
     receivers(store, HERE)
@@ -105,7 +105,7 @@ def test_what_is_yet_to_be_told_is_not_pruned_nor_deleted_by_anybody(store: Stor
     assert retention.prune(store, 0, 100) == 2
 
 
-def test_time_goes_on_only_while_somebody_is_waited_for(store: Store) -> None:
+def test_the_time_of_a_callback_counts_only_from_its_first_attempt(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)

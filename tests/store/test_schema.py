@@ -194,7 +194,7 @@ def test_seq_is_never_used_again_not_even_when_all_are_gone(store: Store) -> Non
     assert claim(store).action.seq == 4
 
 
-def test_the_same_resource_has_the_same_id_for_ever(store: Store) -> None:
+def test_the_id_of_a_resource_is_permanent(store: Store) -> None:
     for name in ("a", "b", "a"):
         schedule(store, resource=("Database", name))
         finish(store)

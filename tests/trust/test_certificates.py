@@ -98,7 +98,7 @@ def test_the_alternative_name_goes_before_the_subject(start_encrypted: StartEncr
 
 
 @pytest.mark.parametrize("email", [None, "", "not an e-mail", f"{DBA}\0.example.org"])
-def test_a_certificate_without_an_e_mail_is_nobodys(
+def test_a_certificate_without_an_e_mail_is_refused(
     start_encrypted: StartEncrypted, authority: Authority, email: str | None
 ) -> None:
     agent = start_encrypted()
@@ -176,7 +176,7 @@ def test_encrypted_tokens_need_no_certificate(start_encrypted: StartEncrypted, a
     assert "WARNING" not in agent.whole_log().replace("WARNING a caller", "")
 
 
-def test_handshakes_that_never_end_keep_nobody_out(start_encrypted: StartEncrypted) -> None:
+def test_handshakes_that_never_end_block_no_other_client(start_encrypted: StartEncrypted) -> None:
     agent = start_encrypted()
     with ExitStack() as stack:
         for said in (b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") * 4:

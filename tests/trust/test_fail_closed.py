@@ -74,7 +74,7 @@ def test_a_file_that_others_can_use_stops_the_start(tmp_path: Path, tokens_file:
     assert refused(tmp_path, tokens_file) == f"agent: {tokens_file}: {expected}"
 
 
-def test_a_mistake_stops_the_start_and_is_told_with_file_identity_member_expected_and_found(tmp_path: Path) -> None:
+def test_a_mistake_stops_the_start_and_is_reported_with_file_identity_member_expected_and_found(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table("a@example.com", "x", ["*"]).replace('["*"]', "7"))
     assert refused(tmp_path, file).endswith("a@example.com.kinds: expected a list of texts, got 7")
 
@@ -104,7 +104,7 @@ def test_a_file_of_encryption_that_cannot_be_used_stops_the_start(
     assert "cannot be used" in told
 
 
-def test_a_worker_that_begins_with_a_wrong_file_lets_nobody_in_until_it_is_right(
+def test_a_worker_that_begins_with_a_wrong_tokens_file_admits_no_caller_until_it_is_right(
     start_guarded: StartGuarded, tokens_file: Path
 ) -> None:
     guarded = start_guarded()
@@ -126,7 +126,7 @@ SIGNED_WITH = {
 
 
 @pytest.mark.parametrize("option", SIGNED_WITH)
-def test_a_secret_that_cannot_be_read_stops_the_start_and_is_told_beforehand(
+def test_a_secret_that_cannot_be_read_stops_the_start_and_is_reported_beforehand(
     tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "secret"

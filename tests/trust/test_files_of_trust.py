@@ -45,7 +45,7 @@ def stopped(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", OF_THE_DATABASE)
-def test_what_belongs_to_the_database_is_nobody_elses(stopped: Path, name: str) -> None:
+def test_the_start_refuses_database_files_of_other_users(stopped: Path, name: str) -> None:
     path = stopped / name
     path.chmod(0o662)
     left = 600 if name.endswith((".lock", ".key")) else 640
@@ -94,7 +94,7 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "another").exists()
 
 
-def test_the_configuration_is_nobody_elses(tmp_path: Path) -> None:
+def test_the_start_refuses_a_configuration_of_another_user(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.touch()
     file.chmod(0o664)
@@ -114,7 +114,7 @@ def test_a_reload_with_a_configuration_of_another_user_keeps_the_one_before(tmp_
 
 
 @pytest.mark.parametrize("option", SECRETS)
-def test_the_file_of_a_secret_is_nobody_elses(tmp_path: Path, option: str) -> None:
+def test_the_start_refuses_a_secret_file_of_another_user(tmp_path: Path, option: str) -> None:
     file = tmp_path / "secret"
     file.write_text("a secret of twenty characters")
     file.chmod(0o602)
@@ -137,7 +137,7 @@ def test_a_secret_that_becomes_another_users_is_not_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("which", ["certificate", "key", "clients_ca"])
-def test_the_files_of_encryption_are_nobody_elses(tmp_path: Path, authority: Authority, which: str) -> None:
+def test_the_start_refuses_tls_files_of_another_user(tmp_path: Path, authority: Authority, which: str) -> None:
     certificate, key = authority.server()
     files = {"certificate": certificate, "key": key, "clients_ca": authority.ca}
     own = {name: tmp_path / f"{name}.pem" for name in files}

@@ -154,7 +154,7 @@ def test_a_name_that_leads_beyond_this_machine_is_refused(tmp_path: Path) -> Non
     assert "gunicorn listens on unix:@abstract-of-a-test-" in told
 
 
-def test_an_address_where_nothing_listens_is_told(tmp_path: Path) -> None:
+def test_an_address_where_nothing_listens_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bound = f"127.0.0.1:{listener.getsockname()[1]}"
         told = refused(tmp_path, handed=listener, AGENT_BIND=f"{bound},unix:{tmp_path}/agent.sock")

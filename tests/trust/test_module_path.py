@@ -150,6 +150,6 @@ def test_what_another_user_could_change_is_refused_by_both(tmp_path: Path, kinds
     assert checked_text(tmp_path, kinds) == f"{expected}\n"
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path, kinds: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path, kinds: Path) -> None:
     told = checked_text(tmp_path, kinds / "nowhere")
     assert told == f"agent.kinds_path: {kinds}/nowhere: No such file or directory\n"

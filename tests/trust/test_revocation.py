@@ -144,7 +144,7 @@ def test_an_identity_that_was_removed_by_the_change_that_broke_the_file_is_out(t
 
 
 @pytest.mark.parametrize("broken", [None, 0o660, f'["{DBA}"\n'])
-def test_a_running_agent_lets_nobody_in_whom_it_cannot_be_certain_of(
+def test_a_running_agent_admits_no_caller_without_a_valid_tokens_file(
     start_guarded: StartGuarded, tokens_file: Path, broken: str | int | None
 ) -> None:
     guarded = start_guarded()

@@ -98,7 +98,7 @@ def test_slow_clients_do_not_keep_another_out(agent: AgentProcess, slow: Callabl
     assert (agent.queue(), agent.finished()) == ([], [])
 
 
-def test_each_is_told_when_its_time_is_over(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
+def test_each_is_reported_when_its_time_is_over(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     clients = [slow(said, drips=said.endswith((b"a", b"\r\n")), clients=1).sockets[0] for said in SLOW.values()]
     begun = time.monotonic()
     for client in clients[:-1]:
@@ -119,7 +119,7 @@ def test_clients_that_say_nothing_hold_no_thread(agent: AgentProcess, slow: Call
 
 
 @pytest.mark.alone
-def test_clients_that_do_not_close_keep_nobody_out(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
+def test_clients_that_do_not_close_block_no_other_client(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     """They were answered, and told that the connection ends, and leave it open."""
     slow(f"{WHOLE}Connection: close\r\n\r\n".encode(), drips=False, clients=2 * THREADS)
     assert seconds_until_served(agent) < LIMIT / 3
@@ -139,7 +139,7 @@ def test_kept_connections_make_room_for_others(agent: AgentProcess, slow: Callab
     assert seconds_until_served(agent) < LIMIT / 3
 
 
-def test_whoever_waits_for_a_change_is_not_slow(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
+def test_a_client_that_waits_for_a_change_is_not_slow(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     action_id = agent.occupy()
     tag = agent.get_info(action_id).headers["ETag"]
     slow(HEADERS.encode(), drips=False, clients=THREADS - 1)

@@ -110,7 +110,7 @@ def test_a_wrong_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert file.read_text() == "# nobody yet\n"
 
 
-def test_a_directory_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_that_is_not_there_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, NEW, "--kinds", "*", "--file", str(tmp_path / "nowhere" / "tokens.toml"))
     assert f"there is no folder {tmp_path}/nowhere: run install -d -o " in said
 

@@ -73,7 +73,7 @@ def test_nothing_is_answered_without_a_token(guarded: Guarded, method: str, path
 
 
 @pytest.mark.parametrize("credentials", NOBODYS)
-def test_what_is_nobodys_token_is_no_better_than_none(guarded: Guarded, credentials: str | None) -> None:
+def test_an_unknown_token_is_refused_like_none(guarded: Guarded, credentials: str | None) -> None:
     headers = {"Authorization": None if credentials is None else credentials.encode().decode("latin-1")}
     answer = guarded.get(f"{PREFIX}/queue", headers=headers)
     assert_refused(answer, 401, "Unauthenticated")

@@ -41,7 +41,7 @@ MISTAKES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "told"), MISTAKES)
-def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+def test_a_mistake_is_reported_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     file = write_tokens(tmp_path / "tokens.toml", text)
     with pytest.raises(ConfigError) as caught:
         tokens.read(file)
@@ -59,7 +59,7 @@ def test_with_certificates_an_identity_needs_no_token(tmp_path: Path) -> None:
     assert known.by_token("") is None
 
 
-def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokens_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_tokens(tmp_path / "tokens.toml")
     if os.geteuid() == 0:
         os.chown(file, 65534, -1)
@@ -101,7 +101,7 @@ def test_who_only_reads_may_do_no_kind(tmp_path: Path) -> None:
     assert not tokens.read(file)[0].by_email[DBA].may("deploy")
 
 
-def test_every_entry_is_compared_whoever_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_entry_is_compared_for_every_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [table(f"{number}@example.com", str(number), ["*"]) for number in range(5)]
     known = Tokens(write_tokens(tmp_path / "tokens.toml", "".join(texts)))
     compared: list[bytes] = []
@@ -118,7 +118,7 @@ def test_every_entry_is_compared_whoever_calls(tmp_path: Path, monkeypatch: pyte
         assert len(compared) == 5
 
 
-def test_finding_somebody_takes_little_more_than_one_look_at_the_file_and_the_hashes(tmp_path: Path) -> None:
+def test_finding_an_identity_takes_little_more_than_one_look_at_the_file_and_the_hashes(tmp_path: Path) -> None:
     texts = [table(f"{number}@example.com", f"token {number}", ["*"]) for number in range(10)]
     file = write_tokens(tmp_path / "tokens.toml", "".join(texts))
     os.utime(file, (1, 1))

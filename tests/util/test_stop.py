@@ -46,7 +46,7 @@ def test_waiting_ends_with_the_request_or_with_the_time() -> None:
         assert time.monotonic() - began < 60
 
 
-def test_a_selector_notices_it_and_goes_on_noticing() -> None:
+def test_a_selector_notices_a_stop_and_keeps_noticing_it() -> None:
     with Stop() as stop:
         assert select.select([stop], [], [], 0)[0] == []
         threading.Timer(0.05, stop.request, ["enough"]).start()

@@ -65,7 +65,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_each_page_is_for_everybody(
+def test_each_page_is_accessible(
     browser: Browser, node: Node, scene: dict[str, str], pictures: Path, theme: str
 ) -> None:
     with visiting(browser, node, color_scheme=theme, reduced_motion="reduce") as visit:
