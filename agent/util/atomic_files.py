@@ -69,6 +69,10 @@ def _draft(path: StrPath, data: bytes, *, durable: bool = True, mode: int = 0o60
             view = view[os.write(descriptor, view) :]
         if durable:
             os.fsync(descriptor)
+    except OSError as error:  # a full disk: neither the rest of a file nor an error that names none
+        with suppress(OSError):
+            os.unlink(draft)
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         os.close(descriptor)
     return draft
