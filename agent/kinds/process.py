@@ -137,7 +137,7 @@ class OnProcesses(OnServer):
         named = self.settings.processes.get(name)
         return named is None or (noted is not None and noted["restart"].get("unit") != named.unit)
 
-    def _of(self, name: str, stop: Stop, action: str = "") -> Processes:
+    def _of(self, name: str, stop: Stop, action: str | None = None) -> Processes:
         named = self.settings.processes[name]
         if named.unit is not None:
             return UnitTarget(Unit(named.unit, SYSTEMCTL_TIMEOUT), named.timeout, stop, action)

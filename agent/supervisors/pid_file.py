@@ -44,7 +44,7 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
 
     progress = ProcessProgress
 
-    def __init__(self, name: str, named: NamedProcess, jobs: Path, stop: Stop, action: str = "") -> None:
+    def __init__(self, name: str, named: NamedProcess, jobs: Path, stop: Stop, action: str | None = None) -> None:
         assert named.pid_file is not None  # the configuration is checked
         super().__init__(named.timeout, stop)
         self._name, self._path, self._command = name, named.pid_file, named.restart
