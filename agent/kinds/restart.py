@@ -51,16 +51,15 @@ class RestartServices(OnServer):
             raise NotOffered("set host.services in the configuration")
         super().__init__(settings)
         self._timeout = settings.host.timeout
-        self._units = [Unit(name, SYSTEMCTL_TIMEOUT) for name in settings.host.services]
+        self._names = list(settings.host.services)
 
     def plan(self, args: Any) -> Plan:
         try:
-            facts = {unit.name: unit.look(Stop()).message for unit in self._units}
+            facts = {name: Unit(name, SYSTEMCTL_TIMEOUT).look(Stop()).message for name in self._names}
         except SupervisorFailed as error:
             return refuse(str(error), "check host.services in the configuration")
-        names = [unit.name for unit in self._units]
-        steps = [f"restart {name}" for name in names]
-        return Plan(Would.DISRUPT, f"would restart {_names(names)}", steps=steps, facts=facts)
+        steps = [f"restart {name}" for name in self._names]
+        return Plan(Would.DISRUPT, f"would restart {_listed(self._names)}", steps=steps, facts=facts)
 
     def step(self, step: Step) -> StepResult:
         begun = [] if step.payload is None else [UnitProgress.of(each) for each in step.payload["services"]]
@@ -90,13 +89,12 @@ class RestartServices(OnServer):
 
     def _untouched(self, begun: list[UnitProgress]) -> list[str]:
         """The units without a record, compared by name: the list may have changed since the action began."""
-        names = [each.unit for each in begun]
-        return [unit.name for unit in self._units if unit.name not in names]
+        return [name for name in self._names if name not in [each.unit for each in begun]]
 
     def _failed(self, why: SupervisorFailed, begun: list[UnitProgress]) -> Failed:
         """The failure, with the reason, the restarted units and the units not restarted."""
         restarted, untouched = [each.unit for each in begun if each.state == RUNNING], self._untouched(begun)
-        message = f"{why}; restarted: {_names(restarted)}; not restarted: {_names(untouched)}"
+        message = f"{why}; restarted: {_listed(restarted)}; not restarted: {_listed(untouched)}"
         payload = {"message": message, "restarted": restarted, "not_restarted": untouched}
         return Failed(with_journal(self.settings, payload, why.journal), message)
 
@@ -107,8 +105,8 @@ def _running(before: list[UnitProgress], current: UnitProgress) -> Running:
 
 def _done(restarted: list[UnitProgress]) -> Done:
     services = [{"unit": each.unit, "pid": each.pid} for each in restarted]
-    return Done({"services": services}, f"restarted: {_names([each.unit for each in restarted])}")
+    return Done({"services": services}, f"restarted: {_listed([each.unit for each in restarted])}")
 
 
-def _names(units: list[str]) -> str:
+def _listed(units: list[str]) -> str:
     return ", ".join(units) or "none"
