@@ -19,7 +19,7 @@ from agent.api.schedule import HEADERS, marked
 from agent.engine.holds import Holds
 from agent.errors import ActionNotFound, ActionPruned, InvalidArgs, NotCancellable, StackNotFound
 from agent.kinds.base import Kind
-from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.json_schema import json_schema
 from agent.kinds.base.registry import Registry
 from agent.models import Accepted, Json
 from agent.store import Store, action_list, async_actions

@@ -30,7 +30,8 @@ from agent.errors import (
     QueueFull,
     Unauthenticated,
 )
-from agent.kinds.base.arguments import Flag, json_schema
+from agent.kinds.base.arguments import Flag
+from agent.kinds.base.json_schema import json_schema
 from agent.kinds.deploy import LONGEST_PUSHER
 from agent.models import Requester
 from agent.store import async_actions, idempotency

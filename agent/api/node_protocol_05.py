@@ -12,7 +12,7 @@ from agent.api.node_protocol import ScheduleRequest, SeedWords
 from agent.api.request_metadata import microseconds
 from agent.api.routing import UUID
 from agent.kinds.base import Kind
-from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.json_schema import json_schema
 from agent.models import Action, Json
 from agent.store.action_list import Item
 from agent.util.validation import load

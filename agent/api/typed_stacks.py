@@ -17,7 +17,7 @@ from agent.api.schedule import HEADERS
 from agent.clock import rfc3339
 from agent.engine.health import Health
 from agent.errors import ActionPruned, InvalidArgs, ServerNotFound, StackNotFound
-from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.json_schema import json_schema
 from agent.maintenance import MaintenanceFlag
 from agent.models import Json, State
 from agent.store import actions

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.kinds.base import Kind
-from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.json_schema import json_schema
 from agent.kinds.base.registry import kinds_of, own_modules
 
 HEAD = """\

@@ -7,7 +7,8 @@ from marshmallow import ValidationError, fields, validate
 
 from agent.datastores.replication_requests import Lag
 from agent.kinds.base import Args
-from agent.kinds.base.arguments import Flag, LagLimit, Listed, Names, Number, json_schema, spelled_as_declared
+from agent.kinds.base.arguments import Flag, LagLimit, Listed, Names, Number, spelled_as_declared
+from agent.kinds.base.json_schema import json_schema
 
 
 class NumberArgs(Args):

@@ -24,7 +24,7 @@ from agent.api.openapi.tables import (
 )
 from agent.errors import AgentError
 from agent.kinds.base import Kind
-from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.json_schema import json_schema
 
 bp = Blueprint("openapi", __name__)
 

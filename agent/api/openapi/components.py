@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema
 
-from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.json_schema import json_schema
 from agent.models import Outcome, Requester, State
 from agent.plan import Danger, Would
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from marshmallow import Schema
 
 from agent.config import Settings
-from agent.kinds.base.arguments import json_schema
+from agent.kinds.base.json_schema import json_schema
 from agent.models import Action, Json
 from agent.plan import Danger, Plan, unknown
 from agent.util.stop import Stop
