@@ -114,8 +114,9 @@ class Enqueuer:
             if before := idempotency.find(connection, request, fingerprint):
                 return Accepted(before, replayed=True)
             if row["resource_id"] is None:
-                row = row | {"resource_id": resources.add(connection, request.resource)}
-            if connection.execute(INSERT, row | {"most_bytes": room_bytes, "most": room}).rowcount:
+                row["resource_id"] = resources.add(connection, request.resource)
+            row["most_bytes"], row["most"] = room_bytes, room
+            if connection.execute(INSERT, row).rowcount:
                 return Accepted(row["id"])
         except (ActionAlreadyExists, IdempotencyKeyReused, UnicodeEncodeError) as error:
             return error

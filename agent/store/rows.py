@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from agent.models import Outcome, State
@@ -25,12 +26,17 @@ FORMS: Mapping[str, Callable[[Any], Any]] = {
 
 def row_as(cls: Callable[..., T], row: sqlite3.Row, **given: Any) -> T:
     """The row as an instance of the dataclass `cls`; the row needs no column for members that are `given`."""
-    stored, formed = _members(cls, tuple(given))
-    return cls(**{name: row[name] for name in stored}, **{name: FORMS[name](row[name]) for name in formed}, **given)
+    names, columns, formed = _members(cls, tuple(given))
+    members = dict(zip(names, columns(row), strict=True))
+    for name, form in formed:
+        members[name] = form(members[name])
+    return cls(**members, **given)
 
 
 @cache
-def _members(cls: Any, given: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """The members to read from a row: those that are as stored, and those in `FORMS`."""
+def _members(
+    cls: Any, given: tuple[str, ...]
+) -> tuple[list[str], Callable[[sqlite3.Row], Any], list[tuple[str, Callable[[Any], Any]]]]:
+    """The members to read from a row, how to read them all at once, and those in `FORMS`."""
     names = [each.name for each in fields(cls) if each.name not in given]
-    return [name for name in names if name not in FORMS], [name for name in names if name in FORMS]
+    return names, itemgetter(*names), [(name, FORMS[name]) for name in names if name in FORMS]
