@@ -159,7 +159,7 @@ def test_a_number_too_large_for_a_clock_is_refused(file: Path) -> None:
     assert said.startswith("actions.execute_interval: expected a positive number, got 1000")
 
 
-def test_a_home_directory_of_nobody_is_refused(file: Path) -> None:
+def test_a_home_directory_of_an_unknown_user_is_refused(file: Path) -> None:
     assert refused(file, '[agent]\ndb = "~nobody-has-this-name/agent.db"\n').startswith("agent.db: expected ")
 
 

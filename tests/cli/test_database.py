@@ -66,7 +66,7 @@ def test_a_queue_that_is_kept_runs(agent: AgentProcess, tmp_path: Path) -> None:
     assert agent.await_final(waiting)["action"]["state"] == "DONE"
 
 
-def test_a_copy_that_somebody_put_back_by_hand_and_a_clone_run_nothing(agent: AgentProcess, tmp_path: Path) -> None:
+def test_a_copy_put_back_by_hand_and_a_clone_run_nothing(agent: AgentProcess, tmp_path: Path) -> None:
     agent.occupy()
     waiting = agent.schedule("replicante.test.success", {})
     copy = tmp_path / "copy.db"

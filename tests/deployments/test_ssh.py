@@ -121,7 +121,7 @@ def test_who_has_the_key_and_knows_the_host_is_let_in(name: str, agent: AgentPro
         ("gone", "fatal: '/no/such.git' does not appear to be a git repository"),
     ],
 )
-def test_any_other_is_told_in_one_sentence_and_nobody_is_asked(
+def test_a_failure_of_ssh_is_reported_in_one_sentence_without_a_prompt(
     name: str, why: str, agent: AgentProcess, ssh: SshServer, origin: Origin, others: Path
 ) -> None:
     repository = ssh.url(Path("/no/such.git") if name == "gone" else origin.path)

@@ -332,7 +332,7 @@ esac
 
 
 @pytest.mark.usefixtures("by_systemctl")
-def test_a_unit_that_nobody_was_to_restart_goes_back_all_the_same_once_it_has_started_on_the_new_release(
+def test_a_unit_that_started_on_the_new_release_by_itself_is_rolled_back_too(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.deployed()
