@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TypeVar
 
     from agent.util.stop import Stop
@@ -22,13 +23,22 @@ def poll(look: Callable[[], Fact], seconds: float, stop: Stop | None = None, bef
 
     `before` is how many seconds were waited for the same fact by earlier calls.
     """
-    began = time.monotonic()
-    while not (fact := look()):
-        passed = time.monotonic() - began
-        pause = min(pause_after(before + passed), seconds - passed)
-        if pause <= 0 or _stopped(stop, pause):
+    for last in looks(seconds, stop, before):
+        if (fact := look()) or last:
             break
     return fact
+
+
+def looks(seconds: float, stop: Stop | None = None, before: float = 0.0) -> Iterator[bool]:
+    """One item for each look at a fact, after growing pauses; true for the last look, after `seconds` or at a stop."""
+    began = time.monotonic()
+    last = seconds <= 0 or (stop is not None and stop.requested)
+    while not last:
+        yield False
+        passed = time.monotonic() - began
+        pause = max(0.0, min(pause_after(before + passed), seconds - passed))
+        last = _stopped(stop, pause) or time.monotonic() - began >= seconds
+    yield True
 
 
 def pause_after(passed: float) -> float:

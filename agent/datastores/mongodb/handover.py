@@ -7,7 +7,6 @@ are frozen meanwhile.
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,7 @@ from agent.datastores.mongodb import promotion
 from agent.datastores.mongodb.connection import MongoAnswerLost, MongoRefused
 from agent.datastores.mongodb.member import MemberState, Seen, look
 from agent.plan import Plan, Would
-from agent.util.pauses import Pauses
-from agent.util.poll import poll
+from agent.util.poll import looks, poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -117,10 +115,8 @@ def _step_down(here: MongoDB, stop: Stop) -> None:
 
 def _elect(here: MongoDB, peer: MongoDB, address: str, stop: Stop) -> None:
     """Make the peer call elections until it is primary; otherwise make this server primary again."""
-    deadline = time.monotonic() + here.settings.timeout
     said = ""
-    pauses = Pauses()
-    while True:
+    for last in looks(here.settings.timeout, stop):
         leads = None
         with suppress(DatastoreError):
             leads = here.hello().get("primary")
@@ -131,9 +127,8 @@ def _elect(here: MongoDB, peer: MongoDB, address: str, stop: Stop) -> None:
                 peer.command("replSetStepUp")
             except DatastoreError as error:
                 said = f": {error}"
-        if stop.requested or time.monotonic() > deadline:
+        if last:
             raise DatastoreRefused(f"{address} was not elected{said}; {_lead_again(here)}")
-        stop.wait(pauses.next())
 
 
 def _lead_again(here: MongoDB) -> str:

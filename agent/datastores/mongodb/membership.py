@@ -7,7 +7,6 @@ votes, tags and delay when it is added again.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +18,7 @@ from agent.datastores.mongodb.connection import MongoRefused
 from agent.datastores.mongodb.member import MemberState, look
 from agent.plan import Plan, Would
 from agent.util import atomic_files
-from agent.util.pauses import Pauses
-from agent.util.poll import poll
+from agent.util.poll import looks, poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -109,9 +107,7 @@ def kept_address(directory: Path | None) -> str | None:
 
 def reconfigure(primary: MongoDB, change: Callable[[Members], Members], timeout: float, stop: Stop) -> None:
     """Change the list of members; retry if the configuration was changed concurrently."""
-    deadline = time.monotonic() + timeout
-    pauses = Pauses()
-    while True:
+    for last in looks(timeout, stop):
         config = primary.command("replSetGetConfig")["config"]
         members = change([dict(each) for each in config["members"]])
         if members == config["members"]:
@@ -119,9 +115,8 @@ def reconfigure(primary: MongoDB, change: Callable[[Members], Members], timeout:
         try:
             primary.command("replSetReconfig", config | {"members": members, "version": config["version"] + 1})
         except MongoRefused as error:
-            if error.code not in CHANGED_MEANWHILE or stop.requested or time.monotonic() > deadline:
+            if error.code not in CHANGED_MEANWHILE or last:
                 raise
-            stop.wait(pauses.next())
         else:
             return
 

@@ -13,8 +13,7 @@ from agent.datastores.mongodb import oplog, probe
 from agent.datastores.mongodb.member import MemberState, look
 from agent.datastores.replication_requests import Lag, PromoteRequest, too_late
 from agent.plan import Discard, Plan, Would, discards_as_json
-from agent.util.pauses import Pauses
-from agent.util.poll import poll
+from agent.util.poll import looks, poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -191,12 +190,11 @@ def _warnings(view: PromotionFacts) -> list[str]:
 
 def _caught_up(here: MongoDB, stop: Stop, seconds: float) -> PromotionFacts:
     """Wait while this member is behind the primary."""
-    pauses = Pauses()
-    while True:
+    for _ in looks(seconds, stop):
         view = _view(here, look(here))
-        behind = view.old.state is not None and view.lag.transactions != 0
-        if not behind or pauses.passed >= seconds or stop.wait(pauses.next()):
-            return view
+        if view.old.state is None or view.lag.transactions == 0:
+            break
+    return view
 
 
 def _await_writable(here: MongoDB, stop: Stop) -> None:

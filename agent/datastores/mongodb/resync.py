@@ -6,7 +6,6 @@ data is kept until this member follows its set, and is restored after any failur
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,6 @@ from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.termination import Terminated, complete
 from agent.plan import discards_as_json
 from agent.supervisors.base import SupervisorFailed
-from agent.util.pauses import Pauses
 from agent.util.poll import poll
 from agent.util.stop import Stop
 
@@ -177,9 +175,5 @@ class Resync:
         return False
 
     def _await(self, fact: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + self.patience
-        pauses = Pauses()
-        while not fact():
-            if time.monotonic() > deadline:
-                raise DatastoreUnreachable(otherwise)
-            self.stop.wait(pauses.next())
+        if not poll(fact, self.patience):
+            raise DatastoreUnreachable(otherwise)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from agent.datastores.postgresql.timelines import lsn, shown
 from agent.datastores.progress import ResyncProgress
 from agent.models import Json
 from agent.plan import Plan, Would, nothing, refuse
-from agent.util.pauses import Pauses
+from agent.util.poll import looks
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -145,18 +144,14 @@ def _hand_over(data: DataDirectory, service: PostgresqlService, primary: Primary
         why = f"the server was not shut down cleanly ({control.state})"
         raise DatastoreError(f"{why}; {_primary_again(service, primary)}")
     end = end_by_files(data, control).end
-    deadline = time.monotonic() + timeout
     lacks = f"{primary.target.address} cannot be asked what it has"
-    pauses = Pauses()
-    while True:
+    for _ in looks(timeout, stop):
         with suppress(DatastoreError):
             has = _what_it_has(primary)
             if has >= end:
                 return end
             lacks = f"{primary.target.address} lacks {end - has} bytes of WAL before {shown(end)}"
-        if stop.requested or time.monotonic() > deadline:
-            raise DatastoreError(f"{lacks}; {_primary_again(service, primary)}")
-        time.sleep(pauses.next())
+    raise DatastoreError(f"{lacks}; {_primary_again(service, primary)}")
 
 
 def _what_it_has(primary: Primary) -> int:

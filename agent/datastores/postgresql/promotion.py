@@ -26,8 +26,7 @@ from agent.datastores.postgresql.slot import drop_slot
 from agent.datastores.replication_requests import Lag, PromoteRequest
 from agent.models import Json
 from agent.plan import Plan
-from agent.util.pauses import Pauses
-from agent.util.poll import pause_after
+from agent.util.poll import looks, pause_after
 from agent.util.stop import Stop
 
 PROBE = 5.0
@@ -148,20 +147,16 @@ def _look_again(settings: DatastoreSettings, server: Target, seen: PromotionFact
 
 def _await_primary(server: Target, stop: Stop) -> None:
     """Wait until the server is a primary. Raises `OutcomeUnknown` after the timeout: a promotion cannot be undone."""
-    deadline = time.monotonic() + server.timeout
-    waits_for: str | None = None
-    pauses = Pauses()
-    while True:
+    for last in looks(server.timeout, stop):
         with server.connect() as connection:
             if not one(connection, "SELECT pg_is_in_recovery()"):
                 return
             row = connection.execute(STARTUP).fetchone()
             waits_for = row[0] if row else None
-        if stop.requested or time.monotonic() > deadline:
+        if last:
             why = stop.reason or f"{server.timeout:g} s are over (datastore.timeout)"
             message = f"PostgreSQL at {server.address} is not a primary yet, and may still become one: {why}"
             raise OutcomeUnknown(message, waits_for)
-        stop.wait(pauses.next())
 
 
 def probe(server: Target) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from agent.datastores.postgresql import facts
 from agent.datastores.postgresql.connection import Connection, Target
 from agent.datastores.postgresql.peers import ANSWERS_WITHIN, logins_of, within
 from agent.models import Json
-from agent.util.pauses import Pauses
+from agent.util.poll import looks
 from agent.util.stop import Stop
 
 LET_GO = 10.0
@@ -118,32 +117,29 @@ def drop_slot(settings: DatastoreSettings, params: Mapping[str, Any], slot: str,
 
 def _drop(connection: Connection, slot: str, stop: Stop) -> tuple[int | None, str]:
     """The bytes that the slot retains, and the reason why it still exists; no reason if it is dropped."""
-    deadline = time.monotonic() + LET_GO
-    pauses = Pauses()
-    while (row := connection.execute(SLOT, (slot,)).fetchone()) is not None and row[0]:
-        if stop.requested or time.monotonic() > deadline:
-            return row[1], "another server uses the slot"
-        stop.wait(pauses.next())
-    if row is not None:
-        connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
-    return None, ""
+    held: int | None = None
+    for _ in looks(LET_GO, stop):
+        row = connection.execute(SLOT, (slot,)).fetchone()
+        if row is None:
+            return None, ""
+        in_use, held = row
+        if not in_use:
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+            return None, ""
+    return held, "another server uses the slot"
 
 
 def _drop_as_replica(connection: Connection, slot: str, stop: Stop) -> tuple[None, str]:
     """Drop the slot with an account for replication only, which cannot see the retained bytes."""
-    deadline = time.monotonic() + LET_GO
-    pauses = Pauses()
-    while True:
+    for _ in looks(LET_GO, stop):
         try:
             connection.execute(sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot)))
         except psycopg.errors.UndefinedObject:
             return None, ""
         except psycopg.errors.ObjectInUse:
-            if stop.requested or time.monotonic() > deadline:
-                return None, "another server uses the slot"
-            stop.wait(pauses.next())
-        else:
-            return None, ""
+            continue
+        return None, ""
+    return None, "another server uses the slot"
 
 
 def _logins(settings: DatastoreSettings, params: Mapping[str, Any], timeout: float) -> list[Target]:

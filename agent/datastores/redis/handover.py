@@ -7,7 +7,6 @@ does not catch up in time or does not take over, the server accepts writes again
 from __future__ import annotations
 
 import socket
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from agent.datastores.redis.source import Options, Source
 from agent.datastores.redis.state import RedisState, Replica, address, look
 from agent.datastores.replication_requests import Lag
 from agent.plan import Plan, Would
-from agent.util.pauses import Pauses
+from agent.util.poll import looks
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
@@ -125,9 +124,7 @@ def _begin(datastore: Redis, view: HandoverFacts) -> None:
 
 def _await_handover(datastore: Redis, source: Source, stop: Stop) -> None:
     """Wait until this server follows the peer. Redis aborts the failover after `datastore.timeout`."""
-    deadline = time.monotonic() + 2 * datastore.settings.timeout
-    pauses = Pauses()
-    while True:
+    for last in looks(2 * datastore.settings.timeout):
         with datastore.client() as client:
             state = look(client)
         if state.is_replica and state.source == source.address and state.in_step and state.failover == NONE:
@@ -136,9 +133,8 @@ def _await_handover(datastore: Redis, source: Source, stop: Stop) -> None:
             raise DatastoreRefused(f"{source.address} did not catch up, or did not take over")
         if stop.requested and state.failover != "failover-in-progress" and not state.is_replica:
             raise DatastoreRefused(f"the handover was called off: {stop.reason}")
-        if time.monotonic() > deadline:
+        if last:
             raise DatastoreUnreachable(f"{source.address} did not take over in time")
-        time.sleep(pauses.next())
 
 
 def _called_off(datastore: Redis, before: Options) -> str:

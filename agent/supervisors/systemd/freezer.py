@@ -1,12 +1,10 @@
 """Pause a unit and let it go on: frozen by systemd, or its processes stopped where systemd cannot."""
 
-import time
-
 from agent.processes import cgroup
 from agent.processes.process import stat_of
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.systemd.unit import Unit, UnitStatus
-from agent.util.pauses import Pauses
+from agent.util.poll import poll
 from agent.util.stop import Stop
 
 BY_SIGNAL = "paused by a signal"
@@ -90,8 +88,5 @@ def _stopped(status: UnitStatus) -> str:
 
 
 def _await(unit: Unit, status: UnitStatus, wanted: str, stop: Stop) -> None:
-    deadline = time.monotonic() + SIGNAL_WAIT
-    pauses = Pauses()
-    while _stopped(status) != wanted:
-        if stop.wait(pauses.next()) or time.monotonic() > deadline:
-            raise SupervisorFailed(f"of the processes of {unit.name} {_stopped(status)} are stopped, not {wanted}")
+    if not poll(lambda: _stopped(status) == wanted, SIGNAL_WAIT, stop):
+        raise SupervisorFailed(f"of the processes of {unit.name} {_stopped(status)} are stopped, not {wanted}")
