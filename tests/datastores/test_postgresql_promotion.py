@@ -12,6 +12,7 @@ import pytest
 
 from agent.datastores.base import Datastore, DatastoreRefused
 from agent.datastores.replication_requests import Lag, PromoteRequest
+from agent.datastores.status import DatastoreStatus
 from agent.kinds.replication import ReplicationResult
 from agent.plan import Plan, Would
 from agent.util.stop import Stop
@@ -143,9 +144,15 @@ def test_a_replica_that_leaves_drops_its_slot_and_tells_who_waits_for_it(pair: P
     assert query(old, SLOTS) == "replica"
     set_to(old, "synchronous_standby_names", "*")
     await_value(old, "SELECT sync_state FROM pg_stat_replication", "sync")
-    seen = store.status()
-    assert seen.source is not None and seen.source["state"] == "streaming"
-    assert seen.source["last_message_age"] is not None and seen.lag.bytes == 0 and seen.unknown == {}
+
+    def in_step() -> DatastoreStatus | None:
+        """The primary writes WAL on its own at any time."""
+        found = store.status()
+        return found if found.lag.bytes == 0 else None
+
+    seen = await_that(in_step, what="a replica in step")
+    assert seen is not None and seen.source is not None and seen.source["state"] == "streaming"
+    assert seen.source["last_message_age"] is not None and seen.unknown == {}
     on_old = datastore_of(old).status()
     assert (on_old.streaming, seen.streaming) == (None, True)
     new.psql("SELECT pg_wal_replay_pause()")
