@@ -145,7 +145,7 @@ class Client:
                 answer = _received(stream)
         except (OSError, ValueError) as error:
             if type(error).__name__ in ("SSLError", "SSLCertVerificationError"):  # other errors of TLS are lost answers
-                raise ClientError(f"{self.url}: TLS failed: {getattr(error, 'reason', '') or error}") from error
+                raise ClientError(f"{self.url}: TLS failed: {getattr(error, 'verify_message', error)}") from error
             if isinstance(error, PermissionError):
                 reason = "permission denied: your user must be in the group of the socket (api.socket_group)"
                 raise Refused(403, {"error": f"{self.url}: {reason}"}) from error

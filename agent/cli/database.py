@@ -148,8 +148,11 @@ def downgrade_command(db: Path, schema: int) -> None:
 
     with _stopped(db), closing(sqlite3.connect(db, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
-        if (found := version(connection)) <= schema:
-            raise Usage(f"{db} has schema {found}: nothing to take back")
+        if (found := version(connection)) < schema:
+            raise Usage(f"{db} has schema {found}, which is earlier than {schema}: the agent's start upgrades it")
+        if found == schema:
+            print(f"{db} has schema {schema} already")
+            return
         copy = copy_before_change(connection, db)
         steps = downgrade(connection, migrations(), schema)
     for step in steps:

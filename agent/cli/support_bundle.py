@@ -70,7 +70,10 @@ def support_bundle_command(file: str | None, output: str | None, log: str | None
     if file:
         drop_privileges.become(Path(file))
     settings = config.load(variables)
-    found = {"log.txt": _tried(partial(_log, log))}  # before the agent's user, who may not read the journal
+    path = Path(output or time.strftime("agent-support-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
+    # Before the agent's user, who may neither write in the caller's folder nor read the journal.
+    descriptor = _new_file(path)
+    found = {"log.txt": _tried(partial(_log, log))}
     drop_privileges.become(settings.agent.db)
     parts: Mapping[str, Callable[[], Any]] = {
         "versions.json": _versions,
@@ -80,8 +83,7 @@ def support_bundle_command(file: str | None, output: str | None, log: str | None
     }
     found |= {name: _tried(part) for name, part in parts.items()}
     secrets = configured_secrets.read(configured_secrets.places(settings))
-    path = Path(output or time.strftime("agent-support-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
-    _write(path, {name: _text(redacted_values(part, secrets)) for name, part in found.items()})
+    _write(descriptor, {name: _text(redacted_values(part, secrets)) for name, part in found.items()})
     click.echo(str(path))
     click.echo(f"{', '.join(sorted(found))}: check them before you pass the archive on", err=True)
     return exits.DONE
@@ -189,12 +191,15 @@ def _text(part: Any) -> str:
     return part if isinstance(part, str) else json.dumps(part, indent=2, ensure_ascii=False)
 
 
-def _write(path: Path, texts: Mapping[str, str]) -> None:
-    """Raises `Usage` if the archive cannot be made, or there is a file of this name."""
+def _new_file(path: Path) -> int:
+    """A descriptor. Raises `Usage` if the archive cannot be made, or there is a file of this name."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Usage(f"{path} cannot be made: {error.strerror}: name another file with --output") from None
+
+
+def _write(descriptor: int, texts: Mapping[str, str]) -> None:
     with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
         for name, data in _encoded(texts):
             entry = tarfile.TarInfo(f"agent-support/{name}")

@@ -174,6 +174,8 @@ def test_vacuum_makes_the_file_smaller(agent: AgentProcess, monkeypatch: pytest.
     ended = db(agent, "vacuum")
     assert (ended.status, ended.stderr) == (0, "")
     assert agent.db.stat().st_size < before / 4
-    refused = db(agent, "downgrade", str(NEWEST))
-    assert (refused.status, refused.stderr) == (2, f"{agent.db} has schema {NEWEST}: nothing to take back\n")
+    same = db(agent, "downgrade", str(NEWEST))
+    assert (same.status, same.stdout, same.stderr) == (0, f"{agent.db} has schema {NEWEST} already\n", "")
+    refused = db(agent, "downgrade", str(NEWEST + 1))
+    assert refused.status == 2 and f"has schema {NEWEST}, which is earlier than {NEWEST + 1}" in refused.stderr
     agent.start()

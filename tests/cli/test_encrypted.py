@@ -102,7 +102,7 @@ def test_an_agent_that_is_not_certified_is_not_called(encrypted: Encrypted, tmp_
     url = f"https://127.0.0.1:{encrypted.port}"
     other = Authority(tmp_path)
     ended = call(url, "queue", *files(other, DBA))
-    assert (ended.status, f"{url}: TLS failed: CERTIFICATE_VERIFY_FAILED" in ended.stderr) == (2, True)
+    assert (ended.status, ended.stderr) == (2, f"{url}: TLS failed: certificate signature failure\n")
     missing = call(url, "queue", "--ca", str(tmp_path / "none.pem"))
     assert missing.stderr == f"{tmp_path}/none.pem: No such file or directory\n"
     (empty := tmp_path / "empty.pem").touch()

@@ -127,11 +127,11 @@ class Nodes:
 
 @contextmanager
 def booted(directory: Path) -> Iterator[Nodes]:
-    """Three nodes; the caller continues in the network namespace of the bridge."""
+    """Three nodes; the caller is in the network namespace of the bridge meanwhile."""
     with ExitStack() as stack:
         bridge = stack.enter_context(Bridge())
         nodes = {name: stack.enter_context(_node(bridge, name, directory)) for name in NAMES}
-        bridge.enter()
+        stack.enter_context(bridge.inside())
         yield Nodes(directory, bridge, nodes)
 
 

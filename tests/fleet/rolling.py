@@ -36,6 +36,17 @@ class Rolling:
 
     def run(self, package: Path) -> None:
         """Raises `AssertionError` for what is not as it should be."""
+        self.set_up(package)
+        print(f"roles: {self.nodes.roles()}", flush=True)
+        self.check_mode_changes_nothing()
+        self.a_replica_that_does_not_come_back_leaves_the_primary_untouched()
+        self.a_killed_controller_continues_and_no_write_is_lost()
+        self.a_link_that_is_cut_is_waited_for()
+        self.a_reboot_in_the_middle_is_waited_for()
+        self.a_failover_between_the_steps_is_noticed()
+
+    def set_up(self, package: Path) -> None:
+        """A primary and two replicas, each with its agent."""
         self.server.prepare(self.nodes.nodes, self.addresses)
         for node in self.nodes.nodes.values():
             node.systemctl("add-wants", "multi-user.target", self.server.unit)
@@ -45,13 +56,6 @@ class Rolling:
         )  # fmt: skip
         assert installed.status == 0, installed.text
         self._await_in_step()
-        print(f"roles: {self.nodes.roles()}", flush=True)
-        self.check_mode_changes_nothing()
-        self.a_replica_that_does_not_come_back_leaves_the_primary_untouched()
-        self.a_killed_controller_continues_and_no_write_is_lost()
-        self.a_link_that_is_cut_is_waited_for()
-        self.a_reboot_in_the_middle_is_waited_for()
-        self.a_failover_between_the_steps_is_noticed()
 
     def check_mode_changes_nothing(self) -> None:
         checked = self._play("rolling_restart", "--check", "--diff")
@@ -138,9 +142,14 @@ class Rolling:
         return any(f"run {run_id}" in (each["reason"] or "") for each in self.nodes.agentctl(name, "list"))
 
     def _await_in_step(self) -> None:
-        """Exactly one primary, and replicas that answer."""
-        expected = ["primary", "replica", "replica"]
-        await_that(lambda: sorted(self.nodes.roles().values()) == expected, PATIENCE, "a primary and two replicas")
+        """Exactly one primary, and replicas that stream."""
+        expected = [("primary", None), ("replica", True), ("replica", True)]
+
+        def states() -> list[tuple[str, bool | None]]:
+            facts = [self.nodes.agentctl(name, "datastore") for name in NAMES]
+            return sorted((each["role"], each["streaming"]) for each in facts)
+
+        await_that(lambda: states() == expected, PATIENCE, "a primary and two replicas")
 
     def _until_writes(self, clients: Clients) -> None:
         before = len(clients.acknowledged)

@@ -156,6 +156,11 @@ def test_a_role_with_fewer_rights_and_a_certificate(installed: Host) -> None:
     )
     assert "admin@packaged" in installed.ok("agentctl", *away, "--token-file", "/etc/agent/admin.token", "whoami")
 
+    misnamed = node.run("agentctl", "--url", "https://localhost:8000", "--ca", "/etc/agent/server.pem", "queue")
+    assert "TLS failed: Hostname mismatch, certificate is not valid for 'localhost'" in misnamed.stderr
+    bundle = "cd /root && agentctl support-bundle"  # the agent's user may not write there
+    installed.ok("tar", "-tzf", f"/root/{installed.ok('sh', '-c', bundle).split()[0]}")
+
     rule = "/etc/polkit-1/rules.d/50-agent.rules"
     assert "listed.service" not in node.read(rule)
     node.write("/etc/agent/agent.toml", node.read("/etc/agent/agent.toml") + '[host]\nservices = ["listed.service"]\n')

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import secrets
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -51,15 +52,15 @@ class Bridge:
         """Connect it again."""
         self._inside("link", "set", member, "up")
 
-    def enter(self) -> None:
-        """Move this thread, and what it starts, into the namespace."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        namespace = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if libc.setns(namespace, CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), f"entering {self.name}")
-        finally:
-            os.close(namespace)
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread, and what it starts, are in the namespace meanwhile."""
+        with open("/proc/thread-self/ns/net") as before, open(f"/run/netns/{self.name}") as ours:
+            _enter(ours.fileno())
+            try:
+                yield
+            finally:
+                _enter(before.fileno())
 
     def close(self) -> None:
         """Remove all of it."""
@@ -75,3 +76,9 @@ class Bridge:
 
     def _inside(self, *words: str) -> None:
         run(["ip", "-n", self.name, *words])
+
+
+def _enter(namespace: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "entering a network namespace")

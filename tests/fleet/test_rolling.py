@@ -1,0 +1,21 @@
+"""The shortest rolling run over three booted nodes; `python -m tests.fleet` does the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import nodes
+from tests.fleet.rolling import Rolling
+from tests.fleet.servers import PostgreSQL
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_controller_continues_on_three_hosts_and_no_write_is_lost(packages: Path, server_dir: Path) -> None:
+    with nodes.booted(server_dir) as three:
+        rolling = Rolling(three, PostgreSQL())
+        (package,) = packages.glob("*.deb")
+        rolling.set_up(package)
+        rolling.check_mode_changes_nothing()
+        rolling.a_killed_controller_continues_and_no_write_is_lost()
