@@ -1,9 +1,10 @@
-"""Rolling runs by the collection's playbooks over three PostgreSQL servers with an agent each."""
+"""Rolling runs by the collection's playbooks over three PostgreSQL servers with an agent each.
+
+tests/fleet/test_rolling.py has the one under clients that write and read.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.ansible.controller import Controller
-from tests.datastores.postgresql_nodes import FOR_RESYNC, await_value, configured
-from tests.datastores.test_postgresql_switchover import Trio, Writer, numbers, peers
+from tests.datastores.postgresql_nodes import FOR_RESYNC, configured
+from tests.datastores.test_postgresql_switchover import Trio, peers
 from tests.kinds.configuring import toml
 from tests.servers.postgresql import PostgresServer
 from tests.servers.shop import Origin
@@ -53,31 +54,6 @@ def done(agent: AgentProcess) -> list[str]:
 
 def roles(agents: Agents) -> dict[str, str]:
     return {name: agent.get("/api/unstable/datastore").json["role"] for name, agent in agents.items()}
-
-
-def test_a_rolling_restart_that_was_killed_continues_and_loses_no_write(
-    trio: Trio, agents: Agents, controller: Controller
-) -> None:
-    checked = controller.play("rolling_restart", "--check", "--diff")
-    assert checked.status == 0, checked.text
-    assert [agent.finished() for agent in agents.values()] == [[], [], []]
-    with Writer(trio, pause=0.02) as writer:
-        with controller.start("datastore.agent.rolling_restart", run_id="r1") as playbook:
-            eventually(lambda: done(agents["b"]) == [RESTART], "the first host is done", 120)
-            os.killpg(playbook.pid, signal.SIGKILL)
-        outcome = controller.play("rolling_restart", run_id="r1")
-        before = len(writer.acknowledged)
-        eventually(lambda: len(writer.acknowledged) > before + 20, "writes continue", 60)
-    assert outcome.status == 0, outcome.text
-    assert done(agents["a"]) == ["replication.demote", RESTART]
-    assert done(agents["b"]) == [RESTART, "promote_slave_db"]
-    assert done(agents["c"]) == [RESTART, "replication.follow"]
-    assert roles(agents) == {"a": "replica", "b": "primary", "c": "replica"}
-    lost = set(writer.acknowledged) - numbers(trio[1])
-    print(f"{len(writer.acknowledged)} writes, {len(lost)} lost, {writer.longest_gap:.2f} s without a primary")
-    assert not lost
-    for replica in (trio[0], trio[2]):
-        await_value(replica, "SELECT count(*) FROM t", trio[1].psql("SELECT count(*) FROM t"))
 
 
 def test_a_replica_that_does_not_come_back_leaves_the_primary_untouched(

@@ -12,7 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.agent_process import CHECKOUT
 from tests.ansible.controller import Controller, Outcome
+from tests.kinds.configuring import toml
 from tests.servers import reached_by_ssh
 from tests.servers.bridge import Bridge
 from tests.servers.node import REBOOT_ASKED, Node
@@ -51,18 +53,48 @@ class Nodes:
         """Run the role on all hosts; `configs` is agent_config of each."""
         return self._book("role", self.role_variables(package, configs) | more, *options)
 
+    def start_agents(self, venv: Path, configs: Mapping[str, Any], user: str, secrets: Mapping[str, str]) -> None:
+        """What the role does, without its minute: the agents run from a virtualenv of this machine."""
+        tls = {"certificate": "/etc/agent/server.pem", "key": "/etc/agent/server.key"}
+        own = {"tokens": "/etc/agent/tokens.toml", "tls": tls}
+        for name, node in self.nodes.items():
+            node.run("ln", "-s", str(venv), "/opt/agent")
+            node.run("ln", "-s", "/opt/agent/bin/agentctl", "/usr/bin/agentctl")
+            document = configs[name] | {"api": configs[name]["api"] | own}
+            node.write("/etc/agent/agent.toml", toml(document))
+            node.write("/etc/agent/server.pem", self.certificate.read_text())
+            private = {
+                "server.key": self.certificate_key.read_text(),
+                "tokens.toml": toml({f'"{name}"': each for name, each in self._identities().items()}),
+            } | dict(secrets)
+            for file, text in private.items():
+                node.write(f"/etc/agent/{file}", text, 0o600)
+                node.run("chown", f"{user}:root", f"/etc/agent/{file}")
+            node.write("/etc/systemd/system/agent.service", (CHECKOUT / "systemd/agent.service").read_text())
+            node.write("/etc/systemd/system/agent.service.d/user.conf", f"[Service]\nUser={user}\nGroup={user}\n")
+            done = node.run("agentctl", "polkit", "--user", user, "--write")
+            assert done.returncode == 0, done.stderr
+            node.systemctl("daemon-reload")
+            node.systemctl("enable", "--now", "--no-block", "agent")
+        for node in self.nodes.values():
+            done = node.run("systemctl", "start", "agent", timeout=120)
+            assert done.returncode == 0, node.run("journalctl", "--no-pager", "-u", "agent").stdout
+
     def role_variables(self, package: Path, configs: Mapping[str, Any]) -> dict[str, Any]:
         """The variables of the role; each host finds its own configuration by its name."""
-        identity = {"kinds": ["*"], "permissions": ["approve", "audit"]}
-        hashed = hashlib.sha256(self.token.encode()).hexdigest()
         return {
             "agent_package": str(package),
             "configs": dict(configs),
             "agent_config": "{{ configs[inventory_hostname] }}",
             "agent_tls_certificate": str(self.certificate),
             "agent_tls_key": str(self.certificate_key),
-            "agent_tokens": {"unix": {"root": identity}, "ansible@example.com": identity | {"sha256": hashed}},
+            "agent_tokens": self._identities(),
         }
+
+    def _identities(self) -> dict[str, Any]:
+        identity = {"kinds": ["*"], "permissions": ["approve", "audit"]}
+        hashed = hashlib.sha256(self.token.encode()).hexdigest()
+        return {"unix": {"root": identity}, "ansible@example.com": identity | {"sha256": hashed}}
 
     def api(self) -> dict[str, Any]:
         """`[api]` of the agents."""

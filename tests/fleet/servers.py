@@ -15,7 +15,7 @@ from redis.retry import Retry
 from tests.datastores.postgresql_nodes import FOR_RESYNC
 from tests.servers.node import Node
 from tests.servers.postgresql import newest_debian
-from tests.servers.process import await_that
+from tests.servers.process import await_that, run
 
 PASSWORD = "correct-horse-17"
 SECRET = "peers.password"
@@ -38,23 +38,24 @@ class PostgreSQL:
 
     def prepare(self, nodes: Mapping[str, Node], addresses: Mapping[str, str]) -> None:
         """Start the first as the primary of the others."""
-        for node in nodes.values():
-            ok(node, "rm", "-rf", self.data, f"/etc/postgresql/{self.version}/main")
-            ok(node, "pg_createcluster", self.version, "main", "--", "--data-checksums")
-            for name, value in {"listen_addresses": "*", "wal_log_hints": "on", "wal_keep_size": "128MB"}.items():
-                ok(node, "pg_conftool", self.version, "main", "set", name, value)
-            hba = f"/etc/postgresql/{self.version}/main/pg_hba.conf"
-            more = "host all all 192.0.2.0/24 scram-sha-256\nhost replication all 192.0.2.0/24 scram-sha-256\n"
-            ok(node, "tee", "--append", hba, input=more)
         first, *others = nodes.values()
+        configuration = f"/etc/postgresql/{self.version}/main"
+        for node in nodes.values():
+            ok(node, "rm", "-rf", self.data, configuration)
+        ok(first, "pg_createcluster", self.version, "main", "--", "--data-checksums", "--no-sync")
+        settings = "listen_addresses = '*'\nwal_log_hints = on\nwal_keep_size = 128MB\n"
+        ok(first, "tee", "--append", f"{configuration}/postgresql.conf", input=settings)
+        more = "host all all 192.0.2.0/24 scram-sha-256\nhost replication all 192.0.2.0/24 scram-sha-256\n"
+        ok(first, "tee", "--append", f"{configuration}/pg_hba.conf", input=more)
+        for node in others:
+            run(["cp", "-a", first.path(configuration), node.path(configuration)])
         first.systemctl("start", self.unit)
         roles = f"ALTER ROLE postgres PASSWORD '{PASSWORD}'; CREATE ROLE replicator PASSWORD '{PASSWORD}'"
         sql = f"{roles} LOGIN REPLICATION; CREATE TABLE t (x int PRIMARY KEY); {FOR_RESYNC}"
         self._psql(first, sql)
         source = f"host={next(iter(addresses.values()))} user=replicator password={PASSWORD}"
         for node in others:
-            ok(node, "rm", "-rf", self.data)
-            copy = ("pg_basebackup", "-d", source, "-D", self.data, "-R", "-X", "stream", "-c", "fast")
+            copy = ("pg_basebackup", "-d", source, "-D", self.data, "-R", "-X", "stream", "-c", "fast", "--no-sync")
             ok(node, "runuser", "-u", self.user, "--", *copy)
             node.systemctl("start", self.unit)
 

@@ -1,4 +1,4 @@
-"""The shortest rolling run over three booted nodes; `python -m tests.fleet` does the others."""
+"""The shortest rolling run over three booted nodes; `python -m tests.fleet` does the others, and the role."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from tests.fleet.rolling import Rolling
 from tests.fleet.servers import PostgreSQL
 
 
-@pytest.mark.timeout(300)
-def test_a_killed_controller_continues_on_three_hosts_and_no_write_is_lost(packages: Path, server_dir: Path) -> None:
+@pytest.mark.timeout(400)
+def test_a_killed_controller_continues_on_three_hosts_and_no_write_is_lost(agent_venv: Path, server_dir: Path) -> None:
     with nodes.booted(server_dir) as three:
         rolling = Rolling(three, PostgreSQL())
-        (package,) = packages.glob("*.deb")
-        rolling.set_up(package)
+        rolling.set_up_from(agent_venv)
         rolling.check_mode_changes_nothing()
         rolling.a_killed_controller_continues_and_no_write_is_lost()
