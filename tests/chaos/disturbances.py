@@ -69,7 +69,7 @@ def exhaust_memory(agent: AgentInside, chance: random.Random) -> None:
     group = MEMORY / agent.node.cgroups[0].name
     group.mkdir(exist_ok=True)
     (group / "memory.limit_in_bytes").write_text(STARVING)
-    pids = [pid for each in agent.node.cgroups for file in each.glob("**/agent.service/cgroup.procs")
+    pids = [pid for each in agent.node.cgroups for file in each.glob("*/system.slice/agent.service/cgroup.procs")
             for pid in file.read_text().split()]  # fmt: skip
     _move(pids, group)
     deadline = time.monotonic() + STARVED_WITHIN

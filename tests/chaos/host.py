@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
 from itertools import repeat
@@ -72,20 +73,20 @@ def torment(agent: AgentInside, seed: int, happening: Iterable[Disturbance]) -> 
     is down.
     """
     chance, over = random.Random(seed), threading.Event()
-    disturbing = threading.Thread(target=_disturb, args=(agent, seed, happening, over))
     before, done = _starts(agent.node), Counter[str]()
-    disturbing.start()
-    try:
-        while not over.is_set():
-            for kind, args in _some(chance):
-                done[kind] += _perform(agent, kind, args)
-            deploys = done["deploy"]
-            restarts = sum(done[kind] for kind, _ in RESTARTS)
-            started = {unit: count - before[unit] for unit, count in _starts(agent.node).items()}
-            assert started == {VICTIM: restarts, APP: deploys}, "a unit was not started once for each restart"
-    finally:
-        over.set()
-        disturbing.join()
+    with ThreadPoolExecutor(1) as pool:
+        disturbing = pool.submit(_disturb, agent, seed, happening, over)
+        try:
+            while not over.is_set():
+                for kind, args in _some(chance):
+                    done[kind] += _perform(agent, kind, args)
+                deploys = done["deploy"]
+                restarts = sum(done[kind] for kind, _ in RESTARTS)
+                started = {unit: count - before[unit] for unit, count in _starts(agent.node).items()}
+                assert started == {VICTIM: restarts, APP: deploys}, "a unit was not started once for each restart"
+        finally:
+            over.set()
+        disturbing.result()
     assert [agent.node.show(unit, "ActiveState") for unit in (VICTIM, APP)] == ["active"] * 2
     return done
 
