@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from tests.servers.leftovers import mounts_below, unmount
-from tests.servers.process import free_port, program, run
+from tests.servers.leftovers import mounts_below, processes_using, unmount
+from tests.servers.process import await_that, free_port, program, run
 from tests.servers.server import Server, in_background
 
 IDLE = ("sh", "-c", "trap exit TERM; sleep 1000 & wait")  # PID 1 ignores what it does not trap
@@ -81,6 +82,9 @@ class DockerEngine(Server):
         if self.pid is not None and (containers := self.cli("ps", "--all", "--quiet").split()):
             self.cli("rm", "--force", *containers)
         self.stop()
+        # What podman runs once a container has ended would mount and write again; whoever made the folder reports the rest.
+        with suppress(TimeoutError):
+            await_that(lambda: not [*processes_using(f"{self.dir}/")], 10)
         for mount in mounts_below(f"{self.dir}/"):
             unmount(Path(mount))
         shutil.rmtree(self.dir)

@@ -45,8 +45,9 @@ def _of_the_source(session: Session, settings: DatastoreSettings) -> Iterator[st
         except DatastoreError as error:
             yield f"this server acknowledges the commits of {address}; whether others do is not known: {error}"
             continue
-        if semisync.enabled and semisync.clients <= semisync.required:
+        clients = max(1, semisync.clients)  # the source counts this server a moment after it begins to acknowledge
+        if semisync.enabled and clients <= semisync.required:
             yield (
-                f"this is one of {semisync.clients} replicas that acknowledge the commits of {address}, which requires "
+                f"this is one of {clients} replicas that acknowledge the commits of {address}, which requires "
                 f"{semisync.required}: without it a commit there waits {semisync.waits:g} s"
             )
