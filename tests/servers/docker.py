@@ -82,7 +82,7 @@ class DockerEngine(Server):
         if self.pid is not None and (containers := self.cli("ps", "--all", "--quiet").split()):
             self.cli("rm", "--force", *containers)
         self.stop()
-        # What podman runs once a container has ended would mount and write again; whoever made the folder reports the rest.
+        # What podman runs once a container has ended would mount and write again.
         with suppress(TimeoutError):
             await_that(lambda: not [*processes_using(f"{self.dir}/")], 10)
         for mount in mounts_below(f"{self.dir}/"):
