@@ -41,7 +41,7 @@ git -c user.name=a -c user.email=a@example.com commit --quiet --message=one; mkd
 RESTARTS = [("service_restart", {"service_name": "victim"}), ("process_restart", {}), ("restart", {})]
 PAUSES = [("service_pause", {"service_name": "victim"}), ("service_resume", {"service_name": "victim"})]
 DEPLOYS: list[tuple[str, dict[str, str]]] = [("deploy", {})]
-DISK_IS_FULL = ("No space left on device", "unable to write")
+DISK_IS_FULL = ("No space left on device", "Out of diskspace", "write error", "unable to write", "unable to create")
 """What git prints on a full disk."""
 PATIENCE = 120.0
 """Seconds that an action may take, or that the agent may refuse it for want of a disk."""
