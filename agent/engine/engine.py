@@ -40,7 +40,8 @@ class Engine:
         self.changes = Changes()
         self._stop_begins = threading.Lock()
         self._executor = Executor(store, registry, settings, self.tell_changed)
-        self._timer = timer()
+        self._interval = min(settings.actions.execute_interval, sd_notify.watchdog() / 2)
+        self._timer = timer(self._interval)
         self.refused = RefusedCalls()
         self._refused_stored = self._ticked = clock.monotonic()
         self._ending = threading.Thread(target=self._end, name="engine-end", daemon=True)
@@ -51,8 +52,7 @@ class Engine:
         """Begin to tick, the first time at once."""
         self._executor.continuity.note_start()
         options = self._settings.actions
-        interval = min(options.execute_interval, sd_notify.watchdog() / 2)
-        self._timer.add_job(self._tick, EveryTrigger(interval), id="tick", next_run_time=_now())
+        self._timer.add_job(self._tick, EveryTrigger(self._interval), id="tick", next_run_time=_now())
         first = _now() + timedelta(seconds=min(FIRST_PRUNE, options.prune_interval))
         self._timer.add_job(self._prune, EveryTrigger(options.prune_interval), id="prune", next_run_time=first)
         self._timer.start()

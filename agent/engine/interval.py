@@ -51,12 +51,28 @@ class SteadyJobStore(MemoryJobStore):  # type: ignore[misc]
         return now - seen[0] - timedelta(seconds=steady - seen[1]) if seen else timedelta()
 
 
-def timer() -> BackgroundScheduler:
-    """A scheduler with room for a tick and a prune at the same time."""
-    options: dict[str, Any] = {"coalesce": True, "misfire_grace_time": None}
-    return BackgroundScheduler(
+class SteadyScheduler(BackgroundScheduler):  # type: ignore[misc]
+    """Waits at most `interval` seconds before it looks for due jobs again.
+
+    APScheduler reads the wall clock for the jobs that are due, and once more for the wait until the next one.
+    Without the bound a clock set back by a day between the two would stop the ticks for a day.
+    """
+
+    def __init__(self, interval: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._interval = interval
+
+    def _process_jobs(self) -> float:
+        seconds: float | None = super()._process_jobs()
+        return self._interval if seconds is None else min(seconds, self._interval)
+
+
+def timer(interval: float) -> BackgroundScheduler:
+    """A scheduler with room for a tick every `interval` seconds and a prune at the same time."""
+    return SteadyScheduler(
+        interval,
         jobstores={"default": SteadyJobStore()},
         executors={"default": ThreadPoolExecutor(2)},
-        job_defaults=options,
+        job_defaults={"coalesce": True, "misfire_grace_time": None},
         timezone="UTC",
     )

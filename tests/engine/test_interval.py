@@ -2,13 +2,16 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
+from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from agent import clock
-from agent.engine.interval import EveryTrigger, timer
+from agent.engine.interval import EveryTrigger, SteadyJobStore, timer
 from tests.agent_process import eventually
 
 START = datetime(2019, 8, 30, 20, 40, 24, tzinfo=UTC)
@@ -37,7 +40,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 @pytest.fixture
 def paused(clocks: Clocks) -> Iterator[BackgroundScheduler]:
     """A timer with one job due in a second, and one due in an hour, that only the test looks at."""
-    made = timer()
+    made = timer(1)
     made.start(paused=True)
     made.add_job(print, EveryTrigger(1), id="drain", next_run_time=clocks.wall + timedelta(seconds=1))
     made.add_job(print, EveryTrigger(3600), id="prune", next_run_time=clocks.wall + timedelta(hours=1))
@@ -99,13 +102,44 @@ def test_a_sleep_of_the_machine_is_no_jump_and_missed_ticks_are_one(
 
 
 def test_the_real_timer_fires_again_and_again() -> None:
+    with ticking() as fired:
+        for _ in range(5):
+            assert fired.acquire(timeout=5)
+
+
+def test_ticks_go_on_after_the_clock_was_set_back_while_the_timer_computes_its_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """APScheduler reads the clock for the jobs that are due, and once more for the time until the next one."""
+
+    class Wall(datetime):
+        offset = timedelta()
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + cls.offset
+
+    def set_back_by_a_day(store: SteadyJobStore) -> datetime | None:
+        found: datetime | None = MemoryJobStore.get_next_run_time(store)
+        Wall.offset -= DAY
+        return found
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Wall)
+    monkeypatch.setattr(SteadyJobStore, "get_next_run_time", set_back_by_a_day)
+    with ticking() as fired:
+        for _ in range(5):
+            assert fired.acquire(timeout=5)
+
+
+@contextmanager
+def ticking() -> Iterator[threading.Semaphore]:
+    """What a real timer releases every 0.05 seconds."""
     fired = threading.Semaphore(0)
-    made = timer()
+    made = timer(0.05)
     made.add_job(fired.release, EveryTrigger(0.05), id="drain", next_run_time=datetime.now(UTC))
     made.start()
     try:
-        for _ in range(5):
-            assert fired.acquire(timeout=5)
+        yield fired
     finally:
         made.shutdown()
     eventually(lambda: not made.running, "the timer has ended")
