@@ -1,10 +1,14 @@
 """All connections of the worker; at the limit it chooses one to close."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 
 from agent import log
 from agent.server.connection import ClientConnection, Phase
+
+FRESH = 1.0
+"""Seconds in which a new connection may be without a request, while there are kept connections to close."""
 
 
 class ConnectionLimit:
@@ -53,9 +57,19 @@ class ConnectionLimit:
         return self.longest_waiting(peer)
 
     def longest_waiting(self, peer: str | None = None) -> ClientConnection | None:
-        """The connection that has waited longest for its client, those without any request first, parked ones last.
-
-        None if threads use all of them.
-        """
+        """The connection that has waited longest for its client, by `_rank`; None if threads use all of them."""
         waiting = [each for each in self._connections if each.phase is not Phase.THREAD and peer in (None, each.peer)]
-        return min(waiting, key=lambda each: (each.phase is Phase.PARKED, each.answered, each.since), default=None)
+        now = time.monotonic()
+        return min(waiting, key=lambda each: (_rank(each, now), each.since), default=None)
+
+
+def _rank(connection: ClientConnection, now: float) -> int:
+    """The lowest is closed first: silent clients, then kept connections, then those that are about to ask."""
+    if connection.phase is Phase.PARKED:
+        return 3
+    if connection.phase is Phase.ANSWER:
+        return 2
+    if connection.answered:
+        return 1
+    # A busy machine may run the client only some time after it has connected.
+    return 0 if now - connection.since >= FRESH else 2

@@ -142,22 +142,29 @@ class EventLoop:
         if listener not in self._listening:
             return  # closed in this turn
         for _ in range(ACCEPTED):
-            try:
-                sock, address = listener.accept()
-            except OSError as error:
-                if error.errno not in EXHAUSTED:
-                    return  # the client has gone
-                if idle := self._connection_limit.longest_waiting():
-                    # One that waits gives its descriptor to one that may have something to say.
-                    self._drop(idle)
-                    continue
-                self._pause(listener)
+            if (accepted := self._next_client(listener)) is None:
                 return
+            sock, address = accepted
             tls = self._tls() if self._tls and sock.family != socket.AF_UNIX else None
             try:
                 self._welcome(ClientConnection(sock, address, listener.getsockname(), tls))
             except OSError:
                 sock.close()  # the client has gone
+
+    def _next_client(self, listener: Any) -> tuple[socket.socket, Any] | None:
+        """The next new connection, or None; if no descriptor is free, one connection that waits is closed for it."""
+        for may_close in (True, False):
+            try:
+                accepted: tuple[socket.socket, Any] = listener.accept()
+                return accepted
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    return None  # the client has gone
+            if not may_close or (idle := self._connection_limit.longest_waiting()) is None:
+                break
+            self._drop(idle)
+        self._pause(listener)
+        return None
 
     def _welcome(self, connection: ClientConnection) -> None:
         if not self._connection_limit.has_room(connection.peer):

@@ -8,7 +8,7 @@ import resource
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 from gunicorn.config import Config
@@ -73,3 +73,48 @@ def test_a_connection_that_cannot_be_accepted_waits_and_burns_no_core() -> None:
             listener.exhausted = False
             while reception.empty:
                 reception.turn()
+
+
+def test_a_kept_connection_makes_room_before_one_that_is_about_to_ask() -> None:
+    """A client that connects, and asks only later on a busy machine, got a reset instead of its answer.
+
+    As no descriptor is free even then, no other connection is closed for it in vain.
+    """
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with Listener() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.exhausted = False
+        with closing(EventLoop([listener], Config(), application, lambda *_: None, None)) as reception:
+            kept, new, another = (socket.socket() for _ in range(3))
+            with kept, new, another:
+                kept.connect(listener.getsockname())
+                assert ask(kept, reception).endswith(b"ok")
+                new.connect(listener.getsockname())
+                while listener.asked < 3:
+                    reception.turn()
+                listener.exhausted = True
+                another.connect(listener.getsockname())
+                assert received(kept, reception) == b""
+                listener.exhausted = False
+                assert ask(new, reception).endswith(b"ok")
+            while not reception.empty:
+                reception.turn()
+
+
+def ask(client: socket.socket, reception: EventLoop) -> bytes:
+    client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return received(client, reception)
+
+
+def received(client: socket.socket, reception: EventLoop) -> bytes:
+    """What the loop sends to this client next; nothing once it has closed the connection."""
+    client.setblocking(False)
+    while True:
+        reception.turn()
+        with suppress(BlockingIOError):
+            return client.recv(1024)
