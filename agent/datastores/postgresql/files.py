@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from agent.datastores.base import DatastoreError
+from agent.datastores.postgresql.config_files import lines_of, name_in
 from agent.processes import command
 from agent.processes.command import CommandResult
 from agent.processes.recording import Recorded
@@ -143,10 +144,9 @@ class DataDirectory:
         return outcome.stdout.strip() if outcome.ok else None
 
     def _mentions(self, name: str, place: Path) -> bool:
-        """Whether one of the files may contain the setting; a cheap check, because running the program is slow."""
-        text = (atomic_files.read(self.config_file) or b"") + b"\n" + (atomic_files.read(place / AUTO) or b"")
-        lines = {_name_in(line) for line in text.decode(errors="replace").splitlines()}
-        return any(line.startswith((name, "include")) for line in lines)
+        """Whether one of the files may contain the setting: running the program for each is slow."""
+        files = (file for file in (self.config_file, place / AUTO) if file.exists())
+        return any(name_in(line).startswith((name, "include")) for file in files for line in lines_of(file))
 
     def set_by_itself(self) -> dict[str, str]:
         """The settings of postgresql.auto.conf: set by ALTER SYSTEM, pg_basebackup or pg_rewind."""
@@ -167,7 +167,7 @@ class DataDirectory:
     def make_standby(self, directory: Path, settings: Mapping[str, str]) -> None:
         """Make a data directory a standby with these settings; its other settings stay, except inherited ones."""
         before = os.fsdecode(atomic_files.read(self.present / AUTO) or b"")
-        without = "".join(f"{line}\n" for line in before.splitlines() if _name_in(line) not in EARLIER_LIFE)
+        without = "".join(f"{line}\n" for line in before.splitlines() if name_in(line) not in EARLIER_LIFE)
         with self.as_owner():
             atomic_files.replace(directory / AUTO, _with(settings, without))
         emptied = {name: "" for name in ENDS_RECOVERY if self.setting(name, directory)}
@@ -185,13 +185,9 @@ def escaped(part: str) -> str:
 
 def _with(settings: Mapping[str, str], text: str) -> bytes:
     """The text of a configuration file with these settings in effect."""
-    lines = [line for line in text.splitlines() if _name_in(line) not in settings]
+    lines = [line for line in text.splitlines() if name_in(line) not in settings]
     lines += [f"{name} = {_quoted(value)}" for name, value in settings.items()]
     return os.fsencode("".join(f"{line}\n" for line in lines))
-
-
-def _name_in(line: str) -> str:
-    return line.partition("=")[0].strip().lower()
 
 
 def _quoted(value: str) -> str:

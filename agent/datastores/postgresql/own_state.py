@@ -74,8 +74,11 @@ class OwnState:
         return any(self.settings.get(name) for name in TARGETS)
 
 
-def look_at(data: DataDirectory, server: Target) -> OwnState:
-    """Inspect this server. Raises `DatastoreError` if its cluster is unknown, or if it refuses only the agent."""
+def look_at(data: DataDirectory, server: Target, known: OwnState | None = None) -> OwnState:
+    """Inspect this server. Raises `DatastoreError` if its cluster is unknown, or if it refuses only the agent.
+
+    The settings of a stopped server are those of `known`, where it is given: the server's program reads them slowly.
+    """
     control = read_control(data)
     up = server.is_up()
     live = _live(server) if up else None
@@ -83,7 +86,7 @@ def look_at(data: DataDirectory, server: Target) -> OwnState:
         return _of_live(data, control, *live)
     position, unknown = _position_by_files(data, control)
     follows = (data.present / "standby.signal").exists()
-    settings, slots = _settings_by_files(data), _slots_by_files(data)
+    settings, slots = known.settings if known else _settings_by_files(data), _slots_by_files(data)
     return OwnState(control, position, unknown, up, False, follows, False, "", None, settings, slots)
 
 

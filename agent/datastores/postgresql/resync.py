@@ -218,7 +218,7 @@ class Resync:
         self.service.stop()
         if self.outlook.mine.control.system != self.outlook.source.system:
             return
-        again = look_at(self.data, self.server)
+        again = look_at(self.data, self.server, self.mine)
         divergence = divergence_of(again, self.outlook.source, self.data)
         if not divergence.nothing and not self.request.force:
             raise DatastoreRefused("this server committed transactions until it was stopped; force is needed")

@@ -14,7 +14,7 @@ from agent.util.poll import poll
 from agent.util.stop import Stop
 
 if TYPE_CHECKING:
-    from agent.supervisors.base import Supervisor
+    from agent.supervisors.base import Status, Supervisor
 
 PATIENCE = 60.0
 """Seconds without progress that a server may take, in its start or in what it receives."""
@@ -105,7 +105,7 @@ class PostgresqlService:
         pauses = Pauses()
         while True:
             looked, enough = look()
-            if enough and self.supervisor.status(Stop()).running:  # the supervisor may notice the start later
+            if enough and self.supervisor.watch(_starting, PATIENCE, self._until).running:
                 return
             if looked != seen:
                 seen, changed = looked, time.monotonic()
@@ -120,3 +120,8 @@ class PostgresqlService:
 
     def _ended(self) -> bool:
         return self.supervisor.status(Stop()).stopped
+
+
+def _starting(status: Status) -> float:
+    """How long the supervisor is watched: it may notice later than the server's clients that the server is up."""
+    return 0.0 if status.running or status.stopped else PATIENCE
