@@ -1,5 +1,6 @@
 """agentctl db: copies of the agent's database, and its care."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -17,7 +18,7 @@ from agent.cli.exits import Missing, Usage
 from agent.cli.host import as_owner, started_by
 from agent.cli.options import Decorator, local
 from agent.errors import StoreUnavailable, StoreUnusable
-from agent.util import drop_privileges
+from agent.util import atomic_files, drop_privileges
 
 MIB = 1024 * 1024
 
@@ -62,18 +63,15 @@ def backup_command(db: Path, file: Path) -> None:
     that need one cannot run from it. FILE.key is a copy of the key that compares secrets. The output of commands
     (agent.output) is not part of it.
     """
-    from agent.store import copies
-    from agent.store.restore import key_of
-
     with _reading(db) as connection:
         try:
-            copies.make(connection, file)
-            if key_of(db).exists():
-                _write_private(key_of(file), key_of(db).read_bytes())
+            _copy(connection, db, file)
         except FileExistsError as error:
             raise Usage(f"{error.filename2 or error.filename or file} exists: name a new file") from None
         except OSError as error:
             raise Usage(f"{file} cannot be written by {_user()}: {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise Usage(f"{file} cannot be made from {db}: {error}") from None
     print(f"{file}: {file.stat().st_size / MIB:.1f} MiB, checked")
     _note(db, "database.copied", {"to": str(file.absolute())})
 
@@ -85,7 +83,7 @@ def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
     """Put the copy FILE in the place of the database.
 
     What was NEW or RUNNING in the copy becomes FAILED, so that yesterday's actions do not run again. The replaced
-    database is kept beside the new one. The agent must be stopped.
+    database is kept beside the new one. The agent must be stopped, and no job of an action may run.
     """
     from agent.store.restore import key_of, restore
 
@@ -93,6 +91,7 @@ def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
     with suppress(Missing):
         _check_readable(key_of(file))
     with _stopped(db):
+        _refuse_running_jobs(config.load().agent.jobs)
         done = restore(file, db, started_by(), keep_queue=keep_queue)
     print(f"{db} is the copy of {file}: {done.failed} waiting actions are FAILED, {done.waiting} wait")
     if done.replaced is not None:
@@ -185,6 +184,17 @@ def _stopped(db: Path) -> Iterator[None]:
         lock.release()
 
 
+def _refuse_running_jobs(jobs: Path) -> None:
+    """Raises `Usage`: after a restore no action owns the job, and the next action would run beside it."""
+    from agent.jobs.jobs import Jobs
+
+    for name, pid in Jobs(jobs).running().items() if jobs.exists() else ():
+        raise Usage(
+            f"the job {name} of an action still runs (process {pid}): start the agent and wait for the action, or "
+            "cancel it; then stop the agent"
+        )
+
+
 def _check_readable(file: Path) -> None:
     """Raises `Missing`, or `Usage` with the way to make it readable: the copy often comes from root."""
     try:
@@ -200,9 +210,22 @@ def _check_readable(file: Path) -> None:
         raise Usage(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _write_private(path: Path, data: bytes) -> None:
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(data)
+def _copy(connection: sqlite3.Connection, db: Path, file: Path) -> None:
+    """The key first: a copy without it would look complete. Raises `FileExistsError` for either."""
+    from agent.store import copies
+    from agent.store.restore import key_of
+
+    if file.exists():
+        raise FileExistsError(errno.EEXIST, "exists", str(file))
+    key = atomic_files.read(key_of(db))
+    if key is not None and not atomic_files.create(key_of(file), key):
+        raise FileExistsError(errno.EEXIST, "exists", str(key_of(file)))
+    try:
+        copies.make(connection, file)
+    except BaseException:
+        if key is not None:
+            atomic_files.remove(key_of(file))
+        raise
 
 
 def _user() -> str:

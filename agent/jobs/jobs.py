@@ -105,6 +105,12 @@ class Jobs:
             job.end(grace)
         return [job.name for job in running]
 
+    def running(self) -> dict[str, int]:
+        """The jobs that run now, whoever started them: the process of the runner by the name of the job."""
+        found = {directory.name: self.find(directory.name) for directory in self._directory.glob("[!.]*")}
+        looks = {name: job.look() for name, job in found.items() if job is not None}
+        return {name: status.pid for name, status in looks.items() if isinstance(status, RunningJob)}
+
     def forget_ended(self) -> None:
         """Remove what is left of all jobs that run no more; what cannot be removed is in no later job's way."""
         with self._alone():

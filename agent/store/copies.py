@@ -11,6 +11,15 @@ from agent.util import atomic_files
 LEFT_OUT = '"left out"'
 """In place of the secrets of a waiting action: the action cannot run from a copy."""
 
+A_COPY = "a copy"
+"""In place of the machine and the boot that use the database: an agent that starts on a copy finds it."""
+
+MARK = """
+    INSERT INTO host (only_row, ids, boot, seen_ts)
+    VALUES (1, json_object('machine_id', :mark, 'instance_id', :mark), :mark, 0)
+    ON CONFLICT (only_row) DO UPDATE SET ids = excluded.ids, boot = excluded.boot
+"""
+
 
 def make(source: sqlite3.Connection, target: Path, *, schema: int | None = None) -> None:
     """Copy a database as of one moment, also while an agent writes to it.
@@ -51,8 +60,15 @@ def fault_of(connection: sqlite3.Connection) -> str:
 def _complete(copy: sqlite3.Connection) -> None:
     """Make it a single file without secrets, and prove that it is whole."""
     copy.execute("PRAGMA journal_mode = DELETE")
-    if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'actions'").fetchone():
+    if _has_table(copy, "actions"):
         copy.execute("UPDATE actions SET secrets = ? WHERE secrets IS NOT NULL", (LEFT_OUT,))
+    if _has_table(copy, "host"):
+        # An agent of an earlier version, which knows no copy, takes it for one of another machine.
+        copy.execute(MARK, {"mark": A_COPY})
     copy.execute("VACUUM")  # leaves no bytes of what was overwritten
     if fault := fault_of(copy):
         raise StoreUnusable(f"the database is damaged: {fault}")
+
+
+def _has_table(copy: sqlite3.Connection, name: str) -> bool:
+    return copy.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent import clock
 from agent.models import Outcome
 from agent.store import Store, actions, audit_events, transitions
-from agent.store.copies import LEFT_OUT
+from agent.store.copies import A_COPY, LEFT_OUT
 
 IDS: Mapping[str, Path] = {
     "machine_id": Path("/etc/machine-id"),
@@ -86,6 +86,8 @@ def reason(store: Store, witness: Witness, resume_within: float) -> str:
     if not rows:
         return ""
     ids, boot, seen = rows[0]
+    if boot == A_COPY:
+        return "the database is a copy that was put in its place without agentctl db restore"
     before, now = json.loads(ids), machine_ids()
     if any(before[name] != now[name] for name in before.keys() & now.keys()):
         return "the database was last used on another machine, of which this one is a clone"

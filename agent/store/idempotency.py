@@ -18,10 +18,14 @@ from agent.store import Store
 
 KEPT = 24 * 3600
 """Seconds that a key is kept at least."""
+
 NEWEST = 10_000
 """Keys that are kept whatever their age: a clock that jumps forward forgets none of them."""
 PIECE = 500
 """Keys removed by one commit."""
+
+KEY_BYTES = 32
+"""Of the hash key of `Fingerprints`."""
 
 REPEATED = 600
 """Seconds within which a request with the same Request-Id, kind and arguments is the same request."""
@@ -162,7 +166,7 @@ def _read_or_create(path: Path) -> bytes:
         return path.read_bytes()
     written = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     with open(written, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(os.urandom(32))
+        file.write(os.urandom(KEY_BYTES))
         file.flush()
         os.fsync(file.fileno())
     try:

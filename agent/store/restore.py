@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent import clock
 from agent.errors import StoreUnusable
-from agent.store import Store, actions, copies, from_backup
+from agent.store import Store, actions, copies, from_backup, idempotency
 from agent.store.migrate import migrations, refuse_foreign, refuse_newer, version
 from agent.util import atomic_files
 
@@ -30,14 +30,15 @@ def restore(copy: Path, db: Path, user: str, *, keep_queue: bool) -> Restored:
     """
     draft = db.with_name(f"{db.name}.restoring")
     _remove(draft)
+    key = _key_beside(copy)
     try:
         _read(copy, draft)
         failed, waiting = _prepare(draft, copy, user, keep_queue=keep_queue)
         replaced = _exchange(draft, db)
     finally:
         _remove(draft)
-    with suppress(FileNotFoundError):
-        atomic_files.replace(key_of(db), key_of(copy).read_bytes())
+    if key is not None:
+        atomic_files.replace(key_of(db), key)
     from_backup.Witness(db).forget()
     return Restored(failed, waiting, replaced)
 
@@ -45,6 +46,13 @@ def restore(copy: Path, db: Path, user: str, *, keep_queue: bool) -> Restored:
 def key_of(db: Path) -> Path:
     """The path of the key of the keyed hashes, beside a database or a copy."""
     return db.with_name(f"{db.name}.key")
+
+
+def _key_beside(copy: Path) -> bytes | None:
+    found = atomic_files.read(key_of(copy))
+    if found is not None and len(found) != idempotency.KEY_BYTES:
+        raise StoreUnusable(f"{key_of(copy)} is damaged: copy it again, or remove it to restore without")
+    return found
 
 
 def _read(copy: Path, draft: Path) -> None:
@@ -56,7 +64,7 @@ def _read(copy: Path, draft: Path) -> None:
                 raise StoreUnusable("it is empty")
             if fault := copies.fault_of(source):
                 raise StoreUnusable(f"it is damaged: {fault}")
-        except StoreUnusable as error:
+        except (StoreUnusable, sqlite3.Error) as error:
             raise StoreUnusable(f"{copy}: {error}") from None
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with closing(sqlite3.connect(draft)) as target:
@@ -83,9 +91,13 @@ def _exchange(draft: Path, db: Path) -> Path | None:
         os.rename(draft, db)
         atomic_files.sync(db.parent)
         return None
-    replaced = db.with_name(f"{db.name}.replaced-{strftime('%Y%m%dT%H%M%SZ', gmtime())}")
-    with suppress(sqlite3.Error), closing(sqlite3.connect(db)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with suppress(sqlite3.Error), closing(sqlite3.connect(db, timeout=1.0)) as connection:
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            # Its newest changes would be lost to a kill between the renames below.
+            raise StoreUnusable(f"{db} is read by another process: end it, or try again")
+    now = clock.now()
+    time = f"{strftime('%Y%m%dT%H%M%S', gmtime(now // 1_000_000))}.{now % 1_000_000:06}Z"
+    replaced = db.with_name(f"{db.name}.replaced-{time}")
     os.link(db, replaced)
     for suffix in ("-wal", "-shm"):  # left where the replaced database cannot be read
         with suppress(FileNotFoundError):

@@ -6,12 +6,14 @@ import os
 import pwd
 import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from agent.jobs.jobs import Jobs, RunningJob
 from agent.store.migrate import migrations
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.cli.calling import Ended, call
@@ -80,6 +82,14 @@ def test_a_copy_put_back_by_hand_and_a_clone_run_nothing(agent: AgentProcess, tm
     agent.start()
     message = eventually(lambda: agent.info(waiting)["action"]["message"], "the agent has looked at its database")
     assert "the database is an older copy of the one that was used here last" in message
+    agent.stop()
+    for each in agent.directory.glob("agent.db*"):
+        if each.is_file():
+            each.unlink()
+    shutil.copyfile(copy, agent.db)
+    agent.start()
+    message = eventually(lambda: agent.info(waiting)["action"]["message"], "the agent has looked at its database")
+    assert "the database is a copy that was put in its place without agentctl db restore" in message
     agent.occupy()
     cloned = agent.schedule("replicante.test.success", {})
     agent.kill_all()
@@ -100,10 +110,17 @@ def test_what_is_no_copy_is_refused_and_the_database_stays(start_agent: StartAge
         connection.execute("CREATE TABLE theirs (x)")
     damaged.write_bytes(b"no database " * 1000)
     empty.touch()
+    whole, half, keyless = (tmp_path / f"{name}.db" for name in ("whole", "half", "keyless"))
+    assert db(agent, "backup", str(whole)).status == 0
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    shutil.copyfile(whole, keyless)
+    Path(f"{keyless}.key").write_bytes(b"")
     for file, said in (
         (foreign, "this is the database of another program"),
-        (damaged, "file is not a database"),
+        (damaged, f"{damaged}: file is not a database"),
+        (half, f"{half}: database disk image is malformed"),
         (empty, f"{empty}: it is empty"),
+        (keyless, f"{keyless}.key is damaged: copy it again, or remove it to restore without"),
     ):
         ended = db(agent, "restore", str(file))
         assert (ended.status, said in ended.stderr, ended.stderr.count("\n")) == (2, True, 1), ended
@@ -138,9 +155,55 @@ def test_a_backup_replaces_nothing_and_says_where_it_may_not_write(agent: AgentP
     ended = db(agent, "backup", str(copy))
     assert (ended.status, ended.stderr) == (2, f"{copy} exists: name a new file\n")
     assert copy.read_text() == "precious"
+    agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
     nowhere = db(agent, "backup", str(tmp_path / "none" / "copy.db"))
     assert nowhere.status == 2
     assert f"{tmp_path}/none/copy.db cannot be written by " in nowhere.stderr
+    other = tmp_path / "other.db"
+    Path(f"{other}.key").write_text("of an earlier copy")
+    ended = db(agent, "backup", str(other))
+    assert (ended.status, ended.stderr) == (2, f"{other}.key exists: name a new file\n")
+    assert not other.exists(), "a copy with the key of another one"
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_a_copy(agent: AgentProcess, tmp_path: Path) -> None:
+    agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=True)
+    try:
+        ended = db(agent, "backup", str(small / "copy.db"))
+        said = f"{small}/copy.db cannot be made from {agent.db}: database or disk is full\n"
+        assert (ended.status, ended.stderr, list(small.iterdir())) == (2, said, [])
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_restore_beside_a_reader_or_a_running_job_is_refused(agent: AgentProcess, tmp_path: Path) -> None:
+    """The reader keeps the newest changes out of the file; the job would run beside the next action."""
+    copy = tmp_path / "copy.db"
+    assert db(agent, "backup", str(copy)).status == 0
+    kept = agent.schedule("replicante.test.success", {})
+    agent.await_final(kept)
+    with closing(sqlite3.connect(agent.db, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM actions").fetchone()
+        agent.await_final(agent.schedule("replicante.test.success", {}))
+        agent.stop()
+        beside = db(agent, "restore", str(copy))
+        assert (beside.status, beside.stderr) == (2, f"{agent.db} is read by another process: end it, or try again\n")
+    job = Jobs(agent.directory / "agent.db.jobs").start(f"{kept}.copy", ["sleep", "60"])
+    runs = db(agent, "restore", str(copy))
+    look = job.look()
+    job.end(0)
+    assert isinstance(look, RunningJob)
+    why = f"the job {kept}.copy of an action still runs (process {look.pid})"
+    how = "start the agent and wait for the action, or cancel it; then stop the agent"
+    assert (runs.status, runs.stderr) == (2, f"{why}: {how}\n")
+    assert agent.start().info(kept)["action"]["state"] == "DONE"
+    agent.stop()
+    assert [db(agent, "restore", str(copy)).status for _ in range(2)] == [0, 0]
+    assert len(list(agent.directory.glob("agent.db.replaced-*Z"))) == 2
 
 
 def test_check_finds_damage_and_a_changed_trail(agent: AgentProcess) -> None:
