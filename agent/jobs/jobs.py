@@ -106,7 +106,7 @@ class Jobs:
         return [job.name for job in running]
 
     def running(self) -> dict[str, int]:
-        """The jobs that run now, whoever started them: the process of the runner by the name of the job."""
+        """The jobs that run now, of all actions: the process of the runner by the name of the job."""
         found = {directory.name: self.find(directory.name) for directory in self._directory.glob("[!.]*")}
         looks = {name: job.look() for name, job in found.items() if job is not None}
         return {name: status.pid for name, status in looks.items() if isinstance(status, RunningJob)}
