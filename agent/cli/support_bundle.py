@@ -36,12 +36,33 @@ from agent.util.installed_version import installed_version
 ACTIONS, LOG_LINES = 50, 2000
 SECONDS = 30
 """How long journalctl may take."""
+QUOTED = r"""''.*?''|\\+".*?\\+"|"(?:\\.|[^"\\])*"?|'(?:''|\\.|[^'\\])*'?"""
+"""A value in quotes, which may be escaped, doubled or cut off."""
 NAMED = re.compile(
-    r"(?i)((?:password|passwd|passphrase|secret|token|api.?key|private.?key|credential)[\w.-]*[\"']?\s*[=:]\s*)"
-    r"(\"[^\"]*\"|'[^']*'|[^\s,;}&]+)"
+    r"(?i)((?:(?:pass(?:word|wd|phrase|code|wort)|pwd|secret|token|(?:api|access|private|auth).?key|credential)[\w.-]{0,64}"
+    r"|\b(?:\w{1,64}_auth|\w{0,64}pass|masterauth|session|otp|pin)\b)"
+    r"\\*[\"']?\s*(?:=>|:=|[=:(]|%3[ad](?:%20)*|(?=[\"'])|(?:is|was)\s)\s*)"
+    rf"(?:{QUOTED}|[\[{{(<].*|[^\s,;}}&]+)"
 )
-"""What a name calls a secret, as in `password=x` and `"token": "x"`."""
-HEADER = re.compile(r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie)(\"?\s*[:=]\s*).*|\b(bearer|basic)\s+\S+")
+"""What a name calls a secret, as in `password=x`, `"token": "x"` and `PASSWORD 'x'`."""
+IN_STATEMENT = re.compile(rf"(?i)(\bidentified\s+(?:by|via|with)\b[^'\"]{{0,64}}|\bsetuser\s)(?:{QUOTED}|.*)")
+IN_COMMAND = re.compile(
+    r"((?i:--?(?:\w{1,32}-)?(?:password|passwd|pass|token|secret|auth)|\brequirepass|\bmasterauth)\s+"
+    r"|\bAUTH(?:\s+\S+)?\s+"
+    r"|\bsshpass\s+-p\s*"
+    r"|\b(?:redis|valkey)-cli\b.{0,200}?\s-a\s+"
+    r"|\b(?:mysql|mariadb)[\w-]{0,32}(?=\s).{0,200}?\s-p(?=\S)"
+    r"|(?:\s-u|--user)[\s=]+[^\s:]{1,64}:)"
+    r"\S+"
+)
+"""What a configuration file of Redis, a command of Redis and an option call a secret without a sign between."""
+OF_USER = re.compile(r"(?<![\w/.@:-])([\w.+-]{1,64}):[^\s/@:'\"]{1,200}@(?=[\w.\[])")
+"""User and password of an address without a scheme."""
+PATH_OF_URL = re.compile(r"(\bhttps?://[^\s/?#\"'<>]+)[/?#][^\s\"'<>]+")
+HEADER = re.compile(
+    r"(?i)\b((?:proxy-)?authorization|cookie|set-cookie|x-[\w-]{0,32}auth[\w-]{0,32})(\\*[\"']?\s*[:=]\s*).*"
+    r"|\b(bearer|basic)\s+\S+"
+)
 KEY = re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL)
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\w)"
 TOKEN = re.compile(rf"(?<![\w/.-])(?!{UUID})(?=[\w+/-]*[0-9])[\w+/-]{{32,}}={{0,2}}(?![\w/.-])")
@@ -96,7 +117,10 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
     for line in text.splitlines():
         line = IN_URL.sub(rf"\1:{MASK}@", str(mask(line, secrets)))
         line = HEADER.sub(lambda found: f"{found[1]}{found[2]}{MASK}" if found[1] else f"{found[3]} {MASK}", line)
-        lines.append(TOKEN.sub(MASK, NAMED.sub(rf"\1{MASK}", line)))
+        line = OF_USER.sub(rf"\1:{MASK}@", PATH_OF_URL.sub(r"\1/…", line))
+        for each in (IN_STATEMENT, IN_COMMAND, NAMED):
+            line = each.sub(rf"\1{MASK}", line)
+        lines.append(TOKEN.sub(MASK, line))
     return "\n".join(lines) + "\n"
 
 

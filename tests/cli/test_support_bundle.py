@@ -106,6 +106,14 @@ def test_what_is_broken_does_not_keep_the_rest_out(tmp_path: Path) -> None:
     [
         "postgresql://u:staple@h/db", "password: staple", "secret_key='staple x'", "AUTHORIZATION: Basic staple",
         '"refresh_token":"staple"', "--password=staple", "set-cookie: a=staple", "passphrase = staple",
+        "MYSQL_PWD=staple REDISCLI_AUTH=staple", "pass=staple", "password := staple", "password => staple",
+        "the password is staple", "requirepass staple", 'masterauth "staple"', "AUTH app staple", "AUTH staple",
+        "CREATE USER x IDENTIFIED VIA mysql_native_password USING 'staple'", "ALTER ROLE x PASSWORD 'sta''staple'",
+        "SET PASSWORD FOR x = PASSWORD('staple')", "ACL SETUSER app on >staple ~*", "redis-cli -h a -a staple ping",
+        "mysql -u root -pstaple", "mysql --password staple", "sshpass -p staple", "curl -u a:staple", "app:staple@db-1",
+        r'{"message": "{\"password\": \"staple\"}"}', '{"passwords": {"app": "staple"}}', r'secret="a \" staple"',
+        "conninfo = 'host=a password=''staple'' '", "{'Authorization': 'Token staple'}", "X-Auth-Key: staple",
+        "password%3Dstaple", "https://hooks.example.com/services/T0/staple", "aws_access_key=staple",
     ],
 )  # fmt: skip
 def test_what_looks_like_a_secret_is_masked(line: str) -> None:
