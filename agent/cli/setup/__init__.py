@@ -50,17 +50,20 @@ def _set_up(datastore: str | None, user: str | None, tls: bool, dry_run: bool) -
     user, reason = plan.choose_user(server, user)
     say(reason)
     changes = plan.changes(server, user, tls=tls)
-    made = 0
+    made, begun = 0, record.begun()
     for change in changes:
-        if change.is_made() and not (change.again and made):
+        # One that a kill interrupted may look made.
+        if change.is_made() and change.note not in begun and not (change.again and made):
             continue
         made += 1
         say(f"{'would ' if dry_run else ''}{change.says}")
         if not dry_run:
             record.add({"what": "setup", "unit": server.unit, "user": user})
             if change.note is not None:
-                record.add(change.note)
-            change.make()
+                record.add(change.note, begin=True)
+            more = change.make()
+            if change.note is not None:
+                record.finish(change.note, more)
     if dry_run:
         say(f"{made} changes would be made" if made else "nothing would be changed")
         return exits.DONE
@@ -85,7 +88,9 @@ def _prove(*, ping: bool) -> int:
 
 def _agentctl(*words: str) -> int:
     argv = [sys.executable, "-I", "-m", "agent.cli", *words]
-    return subprocess.run(argv, timeout=SECONDS, cwd="/", check=False).returncode
+    from agent.cli.setup import programs
+
+    return subprocess.run(argv, timeout=SECONDS, cwd="/", env=programs.environ(), check=False).returncode
 
 
 def _remove(dry_run: bool) -> int:

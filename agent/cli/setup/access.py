@@ -1,10 +1,12 @@
 """Who may call at first: root of this host through the socket, and one token for calls from elsewhere."""
 
-import os
+import hashlib
 import sys
 import tomllib
 from pathlib import Path
 
+from agent.auth.identities import Token
+from agent.cli.exits import Usage
 from agent.cli.setup import programs
 from agent.cli.setup.change import Change, Note
 from agent.cli.setup.configuration import FILE, TOKENS
@@ -21,21 +23,38 @@ def tokens(email: str, owner: str) -> Change:
         f"written to {TOKEN}",
         lambda: TOKENS.exists() and TOKEN.exists(),
         lambda: _make(email, owner),
-        {"what": "tokens", "email": email, "owner": owner},
+        {"what": "tokens", "email": email, "owner": owner, "new": not _knows(email)},
     )
 
 
 def undo(note: Note) -> str:
     """Revoke the token; remove the tokens file if nothing was added to it. Returns what was done."""
-    if TOKENS.exists():
-        _agentctl(note["owner"], "token", "revoke", note["email"], "--file", str(TOKENS))
-        if TOKENS.read_text().strip() == LOCAL.strip():
-            atomic_files.remove(TOKENS)
+    kept = "it has more identities"
+    if _knows(note["email"]):
+        try:
+            _revoke(note)
+        except Usage as error:
+            kept = str(error)
+    if TOKENS.exists() and TOKENS.read_text().strip() == LOCAL.strip():
+        atomic_files.remove(TOKENS)
     atomic_files.remove(TOKEN)
-    return f"kept {TOKENS}: it has more identities" if TOKENS.exists() else f"removed {TOKENS} and {TOKEN}"
+    return f"kept {TOKENS}: {kept}" if TOKENS.exists() else f"removed {TOKENS} and {TOKEN}"
+
+
+def _revoke(note: Note) -> None:
+    """The identity; of one that was there before setup only the token of setup, if that is still in its file."""
+    which = [note["email"]]
+    if not note.get("new", True):
+        token = atomic_files.read(TOKEN)
+        if token is None:
+            raise Usage(f"{note['email']} was there before; run agentctl token list for its tokens")
+        which.append(Token(hashlib.sha256(token.strip()).digest()).id)
+    _agentctl(note["owner"], "token", "revoke", *which, "--file", str(TOKENS))
 
 
 def _make(email: str, owner: str) -> None:
+    if TOKENS.exists() and TOKEN.exists():
+        return
     if not TOKENS.exists():
         # As its owner: the folder is that user's, who could lead a write of root elsewhere.
         programs.run(["runuser", "-u", owner, "--", "tee", str(TOKENS)], input=LOCAL, umask=0o077)
@@ -54,5 +73,4 @@ def _knows(email: str) -> bool:
 
 def _agentctl(owner: str, *words: str) -> str:
     argv = ["runuser", "-u", owner, "--", sys.executable, "-I", "-m", "agent.cli", *words]
-    environ = dict(os.environ) | {"AGENT_CONFIG": str(FILE)}
-    return programs.run(argv, environ=environ, name=f"agentctl {' '.join(words)}")
+    return programs.run(argv, more={"AGENT_CONFIG": str(FILE)}, name=f"agentctl {' '.join(words)}")

@@ -1,6 +1,7 @@
 """A certificate of the host's own for `setup --tls`, for 825 days."""
 
 import datetime
+import hashlib
 import ipaddress
 import os
 import pwd
@@ -8,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.cli.exits import Usage
-from agent.cli.setup.change import Change
+from agent.cli.setup import record
+from agent.cli.setup.change import Change, Note
 from agent.cli.setup.configuration import CERTIFICATE, KEY
 from agent.util import atomic_files
 
@@ -16,23 +18,38 @@ VALID = datetime.timedelta(days=825)
 
 
 def make(names: Sequence[str], owner: str) -> Change:
-    """Certificate and key, unless there are both. `owner` may read the key."""
+    """Certificate and key, unless there are both. `owner` may read the key. Raises `Usage` where there is one."""
+    note: Note = {"what": "files", "paths": [str(CERTIFICATE), str(KEY)]}
+    present = [str(each) for each in (CERTIFICATE, KEY) if each.exists()]
+    if len(present) == 1 and note not in record.begun():
+        raise Usage(f"{present[0]} is there alone, and setup would make it again: move it away, or add the other file")
     return Change(
         f"make a self-signed certificate for {', '.join(names)}, valid for {VALID.days} days: {CERTIFICATE}, {KEY}",
         lambda: CERTIFICATE.exists() and KEY.exists(),
         lambda: _write(names, owner),
-        {"what": "files", "paths": [str(CERTIFICATE), str(KEY)]},
+        note,
     )
 
 
-def undo(note: dict[str, list[str]]) -> str:
-    """Remove both files. Returns what was done."""
+def undo(note: Note) -> str:
+    """Remove both files; keep one that was changed since. Returns what was done."""
+    done = []
     for each in note["paths"]:
+        known = note.get("sha256", {}).get(each)
+        if known is not None and _hash(Path(each)) not in (None, known):
+            done.append(f"kept {each}: it was changed since")
+            continue
         atomic_files.remove(Path(each))
-    return f"removed {', '.join(note['paths'])}"
+        done.append(f"removed {each}")
+    return "; ".join(done)
 
 
-def _write(names: Sequence[str], owner: str) -> None:
+def _hash(path: Path) -> str | None:
+    present = atomic_files.read(path)
+    return None if present is None else hashlib.sha256(present).hexdigest()
+
+
+def _write(names: Sequence[str], owner: str) -> Note:
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -64,3 +81,4 @@ def _write(names: Sequence[str], owner: str) -> None:
     user = pwd.getpwnam(owner)
     os.chown(KEY, user.pw_uid, user.pw_gid)
     atomic_files.replace(CERTIFICATE, certificate.public_bytes(pem), mode=0o644)
+    return {"sha256": {str(each): _hash(each) for each in (CERTIFICATE, KEY)}}

@@ -13,7 +13,8 @@ class Change:
 
     says: str
     is_made: Callable[[], bool]
-    make: Callable[[], None]
+    make: Callable[[], Note | None]
+    """May be called again after an interruption; what it returns is added to the note."""
     note: Note | None = field(default=None, repr=False)
     again: bool = False
     """Whether it is made again after any other change of the same run."""

@@ -22,6 +22,8 @@ def write(path: Path, text: str, purpose: str, *, mode: int = 0o644, owner: str 
     before = known["before"] if known else (present.decode() if present not in (None, data) else None)
 
     def make() -> None:
+        if changed_since:
+            return
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         atomic_files.replace(path, data, mode=mode)
         if owner is not None:

@@ -66,10 +66,11 @@ def changes(server: Server, user: str, *, tls: bool) -> list[Change]:
 def _in_order(server: Server, user: str, found: account.Account, names: tuple[str, ...], text: str) -> Iterator[Change]:
     yield from units.install()
     yield from units.user(user)
-    yield from found.changes
     if found.password is not None:
+        # Before the account: after an interruption the password is known.
         purpose = f"the password of the agent in {server.datastore}"
         yield files.write(account.PASSWORD_FILE, found.password + "\n", purpose, mode=0o600, owner=user)
+    yield from found.changes
     if names:
         yield certificate.make(names, user)
     yield files.write(configuration.FILE, text, f"the agent of {server.unit}")

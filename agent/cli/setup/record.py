@@ -1,4 +1,4 @@
-"""What setup has made on this host, for `--remove`: a file of root's, written before each change."""
+"""What setup has made on this host, for `--remove`: a file of root's, written before and after each change."""
 
 import json
 from pathlib import Path
@@ -12,26 +12,50 @@ FILE = Path("/etc/agent/setup.json")
 
 def read() -> list[Note]:
     """In the order in which it was made; nothing where setup has not run. Raises `Usage`."""
-    data = atomic_files.read(FILE)
-    if data is None:
-        return []
-    try:
-        return list(json.loads(data)["made"])
-    except (ValueError, KeyError, TypeError):
-        raise Usage(f"{FILE} is no record of setup: remove what it made by hand, then the file") from None
+    return _read()["made"]
 
 
-def add(note: Note) -> None:
-    """Note a change before it is made; a file once, with its newest content."""
-    notes = read()
+def begun() -> list[Note]:
+    """The notes of changes that were begun and did not come to their end."""
+    return _read().get("begun", [])
+
+
+def add(note: Note, *, begin: bool = False) -> None:
+    """Note a change before it is made; a file once, with its newest content. With `begin`, until `finish`."""
+    notes, unfinished = read(), begun()
     if note not in notes:
-        write([*(each for each in notes if "path" not in note or each.get("path") != note["path"]), note])
+        notes = [*(each for each in notes if "path" not in note or each.get("path") != note["path"]), note]
+    if begin and note not in unfinished:
+        unfinished.append(note)
+    _write(notes, unfinished)
+
+
+def finish(note: Note, more: Note | None) -> None:
+    """The change is made; add to its note what is known of it now."""
+    whole = note | (more or {})
+    _write([whole if each == note else each for each in read()], [each for each in begun() if each != note])
 
 
 def write(notes: list[Note]) -> None:
     """Replace the record; remove the file of an empty one."""
+    _write(notes, [each for each in begun() if each in notes])
+
+
+def _read() -> dict[str, list[Note]]:
+    data = atomic_files.read(FILE)
+    if data is None:
+        return {"made": []}
+    try:
+        found = json.loads(data)
+        return {name: list(notes) for name, notes in found.items()} | {"made": list(found["made"])}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Usage(f"{FILE} is no record of setup: remove what it made by hand, then the file") from None
+
+
+def _write(notes: list[Note], unfinished: list[Note]) -> None:
     if notes:
         FILE.parent.mkdir(mode=0o755, exist_ok=True)
-        atomic_files.replace(FILE, json.dumps({"made": notes}, indent=1).encode() + b"\n")
+        found = {"made": notes} | ({"begun": unfinished} if unfinished else {})
+        atomic_files.replace(FILE, json.dumps(found, indent=1).encode() + b"\n")
     else:
         atomic_files.remove(FILE)

@@ -30,7 +30,8 @@ def account(server: Server, user: str) -> Account:
 
     def create() -> None:
         with _admin(port) as admin:
-            admin.command("createUser", user, pwd=password, roles=ROLES)
+            if not _exists(admin, user):
+                admin.command("createUser", user, pwd=password, roles=ROLES)
 
     def is_made() -> bool:
         with _admin(port) as admin:

@@ -33,8 +33,8 @@ GRANTS = {
 ALL = "GRANT ALL ON *.* TO %s@'localhost' WITH GRANT OPTION"
 """For a resync, which replaces all data with the accounts."""
 CREATE = {
-    "MariaDB": "CREATE USER %s@'localhost' IDENTIFIED VIA unix_socket",
-    "MySQL": "CREATE USER %s@'localhost' IDENTIFIED WITH caching_sha2_password BY %s",
+    "MariaDB": "CREATE USER IF NOT EXISTS %s@'localhost' IDENTIFIED VIA unix_socket",
+    "MySQL": "CREATE USER IF NOT EXISTS %s@'localhost' IDENTIFIED WITH caching_sha2_password BY %s",
 }
 
 

@@ -24,7 +24,10 @@ DROP OWNED BY :"user";
 DROP ROLE :"user";
 """
 EXISTS = "SELECT 1 FROM pg_roles WHERE rolname = :'user';"
-OWNS = "SELECT count(*) FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE r.rolname = :'user';"
+OWNS = """\
+SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
+WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND r.rolname = :'user';
+"""
 
 
 def account(server: Server, user: str) -> Account:
@@ -56,13 +59,15 @@ def account(server: Server, user: str) -> Account:
 
 
 def undo(note: Note) -> str:
-    """Drop the role; keep one that owns databases. Returns what was done."""
+    """Drop the role; keep one that owns databases, tables or anything else. Returns what was done."""
     psql, user = note["psql"], note["user"]
     try:
         if not _exists(psql, user):
             return ""
         if _run(psql, OWNS, user) != "0":
-            return f"kept the role {user} of PostgreSQL: it owns databases; run REASSIGN OWNED, then DROP ROLE"
+            return (
+                f"kept the role {user} of PostgreSQL: it owns databases or tables; run REASSIGN OWNED, then DROP ROLE"
+            )
         _run(psql, f"BEGIN;\n{DROP}COMMIT;\n", user)
     except Usage as error:
         return f"kept the role {user} of PostgreSQL: {error}"
@@ -70,6 +75,8 @@ def undo(note: Note) -> str:
 
 
 def _create(psql: list[str], user: str) -> None:
+    if _exists(psql, user):
+        return
     newer = CREATE_15 if int(_run(psql, "SHOW server_version_num;", user)) >= 150000 else ""
     _run(psql, f"BEGIN;\n{CREATE}{newer}COMMIT;\n", user)
 
@@ -80,7 +87,7 @@ def _exists(psql: list[str], user: str) -> bool:
 
 def _run(psql: list[str], statements: str, user: str) -> str:
     """The output; psql itself quotes the variable `user`. Raises `Usage` with what psql said."""
-    argv = [*psql, "-XAtq", "-v", "ON_ERROR_STOP=1", "-v", f"user={user}", "-d", "postgres", "-f", "-"]
+    argv = [*psql, "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", f"user={user}", "-d", "postgres", "-f", "-"]
     return programs.run(argv, input=statements, name="psql as the owner of the server").strip()
 
 

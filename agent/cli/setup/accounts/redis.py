@@ -97,7 +97,7 @@ def _admin_password(file: Path | None) -> str | None:
     if given := os.environ.get("REDISCLI_AUTH"):
         return given
     found = None
-    for line in file.read_text().splitlines() if file else ():
+    for line in file.read_text().splitlines() if file and file.is_file() else ():
         if re.match(r"\s*requirepass\s", line):
             with suppress(ValueError, IndexError):
                 found = shlex.split(line)[1]

@@ -1,0 +1,135 @@
+"""`agentctl setup` after an interruption, and `--remove` among what others have made or changed since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.auth.tokens import read
+from agent.cli import setup
+from agent.cli.exits import Usage
+from agent.cli.setup import access, certificate, host, plan, programs, record, units
+from agent.cli.setup.accounts import account, postgresql, redis
+from agent.cli.setup.change import Change, Note
+from agent.cli.setup.host import Server
+from agent.cli.setup.listening import Listening
+from tests.cli.calling import call
+from tests.servers.postgresql import PostgresServer
+
+NOWHERE = Path("/nonexistent")
+SERVER = Server("redis", "redis.service", 1, "redis", NOWHERE, NOWHERE, (), Listening((), (1,)))
+EMAIL = "admin@here"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(record, "FILE", tmp_path / "setup.json")
+    monkeypatch.setattr(account, "PASSWORD_FILE", tmp_path / "datastore.password")
+    monkeypatch.setattr(access, "TOKENS", tmp_path / "tokens.toml")
+    monkeypatch.setattr(access, "TOKEN", tmp_path / "admin.token")
+    monkeypatch.setattr(access, "FILE", tmp_path / "agent.toml")
+    monkeypatch.setattr(certificate, "CERTIFICATE", tmp_path / "server.pem")
+    monkeypatch.setattr(certificate, "KEY", tmp_path / "server.key")
+    (tmp_path / "agent.toml").write_text(f'[agent]\ndb = "{tmp_path}/agent.db"\n')
+    return tmp_path
+
+
+def apply(change: Change) -> Note:
+    """As `agentctl setup` does it; the note in the record."""
+    assert change.note is not None
+    record.add(change.note, begin=True)
+    record.finish(change.note, change.make())
+    return record.read()[-1]
+
+
+def test_a_change_that_was_interrupted_is_made_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account may exist without its rights: it looks made."""
+    account_file, rights = place / "account", place / "rights"
+
+    def make() -> None:
+        is_first = not account_file.exists()
+        account_file.touch()
+        if is_first:
+            raise KeyboardInterrupt
+        rights.touch()
+
+    change = Change("create the account", account_file.exists, make, {"what": "account", "user": "agent"})
+    monkeypatch.setattr(host, "find", lambda datastore: SERVER)
+    monkeypatch.setattr(plan, "changes", lambda *args, **more: [change])
+    monkeypatch.setattr(setup, "_prove", lambda *, ping: 0)
+    call(None, "setup")
+    assert account_file.exists() and not rights.exists()
+    assert "create the account" in call(None, "setup").stderr
+    assert rights.exists()
+    assert "nothing to change" in call(None, "setup").stderr
+
+
+def test_the_password_is_written_before_the_account_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a kill in between leaves an account whose password is lost."""
+    monkeypatch.setattr(units, "install", lambda: iter(()))
+    monkeypatch.setattr(units, "user", lambda name: iter(()))
+    made = account.Account({}, (Change("create the account", bool, lambda: None),), "battery-staple")
+    order = plan._in_order(SERVER, "agent", made, (), "")
+    assert f"write {account.PASSWORD_FILE}: " in next(order).says
+    assert next(order).says == "create the account"
+
+
+def test_programs_do_not_see_the_passwords_of_administrators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some run as the agent's user, who can read the environment of its processes."""
+    for name in programs.OF_ADMINISTRATORS:
+        monkeypatch.setenv(name, "battery-staple")
+    assert "battery-staple" not in programs.run(["env"])
+    assert "AGENT_CONFIG=x\n" in programs.run(["env"], more={"AGENT_CONFIG": "x"})
+
+
+def test_a_certificate_of_an_operator_is_neither_replaced_nor_removed(place: Path) -> None:
+    key, pem = place / "server.key", place / "server.pem"
+    key.write_text("precious")
+    with pytest.raises(Usage) as refused:
+        certificate.make(["db-1"], "root")
+    how = "and setup would make it again: move it away, or add the other file"
+    assert str(refused.value) == f"{key} is there alone, {how}"
+    key.unlink()
+    note = apply(certificate.make(["db-1"], "root"))
+    key.write_text("precious")
+    kept = f"kept {key}: it was changed since"
+    assert certificate.undo(note) == f"removed {pem}; {kept}"
+    assert key.read_text() == "precious" and not pem.exists()
+
+
+def test_tokens_of_an_operator_stay(place: Path) -> None:
+    """Also those of the identity that gets the token of setup, and where that token is revoked already."""
+    config = str(place / "agent.toml")
+    tokens_file, token_file = place / "tokens.toml", place / "admin.token"
+    token = ("token", "create", EMAIL, "--kinds", "*", "--file", str(tokens_file))
+    assert call(None, *token, AGENT_CONFIG=config).status == 0
+    before = tokens_file.read_text()
+    note = apply(access.tokens(EMAIL, "root"))
+    assert len(read(tokens_file)[0].by_email[EMAIL].tokens) == 2
+    assert access.undo(note) == f"kept {tokens_file}: it has more identities"
+    assert tokens_file.read_text().strip() == before.strip() and not token_file.exists()
+    assert access.undo(note) == f"kept {tokens_file}: {EMAIL} was there before; run agentctl token list for its tokens"
+    tokens_file.unlink()
+    note = apply(access.tokens(EMAIL, "root"))
+    revoke = ("token", "revoke", EMAIL, "--file", str(tokens_file))
+    assert call(None, *revoke, AGENT_CONFIG=config).status == 0
+    assert access.undo(note) == f"removed {tokens_file} and {token_file}"
+
+
+def test_a_server_that_was_removed_keeps_nothing_from_being_taken_back() -> None:
+    note = {"user": "agent", "url": "redis://127.0.0.1:1", "file": "/nonexistent/redis.conf"}
+    assert redis.undo(note).startswith("kept the user agent of Redis: redis://127.0.0.1:1: Error ")
+
+
+def test_a_role_that_owns_a_table_is_kept_with_it(postgres_server: PostgresServer) -> None:
+    argv = [str(postgres_server.bin / "psql"), "-U", "postgres", "-h", str(postgres_server.dir)]
+    psql = [*argv, "-p", str(postgres_server.port)]
+    note = {"user": "agent", "psql": psql}
+    for _ in range(2):
+        postgresql._create(psql, "agent")
+    postgres_server.psql("CREATE TABLE of_agent (); ALTER TABLE of_agent OWNER TO agent")
+    why = "it owns databases or tables; run REASSIGN OWNED, then DROP ROLE"
+    assert postgresql.undo(note) == f"kept the role agent of PostgreSQL: {why}"
+    postgres_server.psql("DROP TABLE of_agent")
+    assert postgresql.undo(note) == "dropped the role agent of PostgreSQL"
