@@ -17,7 +17,7 @@ from agent.errors import ConfigError
 from agent.store import Store, outbox
 from tests.agent_process import CHECKOUT, AgentProcess, StartAgent, eventually
 from tests.callbacks.receivers import Receiver, config, outcomes
-from tests.chaos.test_clock import STEADY_SLEEP, Clock
+from tests.chaos.wall_clock import STEADY_SLEEP, Clock
 from tests.servers.process import free_port
 from tests.store.scenes import finish, schedule
 from tests.trust.certificates import Authority

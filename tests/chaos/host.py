@@ -14,19 +14,27 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
 from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.agent_inside import AgentInside
+from tests.agent_process import CHECKOUT
 from tests.chaos import disturbances
-from tests.chaos.disturbances import Disturbance
+from tests.chaos.disturbances import Disturbance, Host
+from tests.chaos.wall_clock import STEADY_SLEEP, Clock
+from tests.kinds import engines
+from tests.servers.docker import DockerEngine
 from tests.servers.node import Node
 from tests.supervisors.asking import BINDS
 
 DISK = "300m"
-VICTIM, APP = "victim.service", "app.service"
+VICTIM, APP, CONTAINER = "victim.service", "app.service", "shop"
+SHOWN = "/srv/host"
+"""Where the node sees the engine's socket and the offset of the clock."""
 # On a file system of its own, so that a full disk costs no line.
 COUNTED = """
 [Service]
@@ -41,20 +49,39 @@ git -c user.name=a -c user.email=a@example.com commit --quiet --message=one; mkd
 RESTARTS = [("service_restart", {"service_name": "victim"}), ("process_restart", {}), ("restart", {})]
 PAUSES = [("service_pause", {"service_name": "victim"}), ("service_resume", {"service_name": "victim"})]
 DEPLOYS: list[tuple[str, dict[str, str]]] = [("deploy", {})]
+CONTAINER_RESTARTS = [("container_restart", {"container": CONTAINER})]
 DISK_IS_FULL = ("No space left on device", "Out of diskspace", "write error", "unable to write", "unable to create")
 """What git prints on a full disk."""
+ENGINE_IS_DOWN = "(containers.engine) cannot be reached"
 PATIENCE = 120.0
 """Seconds that an action may take, or that the agent may refuse it for want of a disk."""
 
 
-def prepare(node: Node) -> AgentInside:
-    """An agent in the node for which the victim is a service, a process and one of the host's services."""
+@contextmanager
+def disturbed_host() -> Iterator[Host]:
+    """A node with an agent, and beside it, as a node has no cgroups for containers, an engine with a container."""
+    with ExitStack() as stack:
+        shown = Path(stack.enter_context(TemporaryDirectory(prefix="t-host-")))
+        engine = stack.enter_context(DockerEngine(shown / "docker"))
+        engine.import_busybox()
+        engines.run(engine, CONTAINER, options=("--restart=always",))
+        node = stack.enter_context(Node("chaos", binds=[*BINDS, f"{shown}:{SHOWN}"], disk=DISK))
+        clock = Clock(shown, f"{SHOWN}/offset")
+        agent = install(node, clock)
+        stack.callback(agent.close)
+        yield Host(agent, clock, engine)
+
+
+def install(node: Node, clock: Clock) -> AgentInside:
+    """An agent for which the victim is a service, a process and one of the host's services."""
     for unit in (VICTIM, APP):
         node.write(f"/etc/systemd/system/{unit}", COUNTED)
     # The disturbances are more restarts of dbus than its own limit of starts allows.
     node.write("/etc/systemd/system/dbus.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     agent = AgentInside(node)
-    node.write("/etc/systemd/system/agent.service.d/always.conf", ALWAYS_BACK)
+    environment = clock.environment | {"PYTHONPATH": f"{CHECKOUT}:{STEADY_SLEEP}"}
+    assigned = "".join(f"Environment={name}={value}\n" for name, value in environment.items())
+    node.write("/etc/systemd/system/agent.service.d/always.conf", ALWAYS_BACK + assigned)
     made = node.run("sh", "-c", REPOSITORY)
     assert made.returncode == 0, made.stderr
     node.systemctl("daemon-reload")
@@ -62,32 +89,42 @@ def prepare(node: Node) -> AgentInside:
     named = {"victim": {"unit": VICTIM}}
     application = {"repository": "/srv/app.git", "path": "/srv/app", "services": [APP]}
     return agent.configure(
-        {"services": named, "processes": named, "host": {"services": [VICTIM]}, "applications": {"app": application}}
+        {
+            "services": named,
+            "processes": named,
+            "host": {"services": [VICTIM]},
+            "applications": {"app": application},
+            "containers": {"engine": f"unix://{SHOWN}/docker/docker.sock", "stop_timeout": 1},
+        }
     )
 
 
-def torment(agent: AgentInside, seed: int, happening: Iterable[Disturbance]) -> Counter[str]:
+def torment(host: Host, seed: int, happening: Iterable[Disturbance]) -> Counter[str]:
     """Disturb the host so while actions run one after the other; how many of each kind were done.
 
     AssertionError where an action failed that should not, a unit was started otherwise than once for each restart, or
-    is down.
+    is down. The container may start more often: an engine that ends stops it, and starts it again.
     """
     chance, over = random.Random(seed), threading.Event()
-    before, done = _starts(agent.node), Counter[str]()
+    agent, node = host.agent, host.node
+    before, done = _starts(node), Counter[str]()
+    containers_before = engines.starts(host.engine, CONTAINER)
     with ThreadPoolExecutor(1) as pool:
-        disturbing = pool.submit(_disturb, agent, seed, happening, over)
+        disturbing = pool.submit(_disturb, host, seed, happening, over)
         try:
             while not over.is_set():
                 for kind, args in _some(chance):
                     done[kind] += _perform(agent, kind, args)
                 deploys = done["deploy"]
                 restarts = sum(done[kind] for kind, _ in RESTARTS)
-                started = {unit: count - before[unit] for unit, count in _starts(agent.node).items()}
+                started = {unit: count - before[unit] for unit, count in _starts(node).items()}
                 assert started == {VICTIM: restarts, APP: deploys}, "a unit was not started once for each restart"
         finally:
             over.set()
         disturbing.result()
-    assert [agent.node.show(unit, "ActiveState") for unit in (VICTIM, APP)] == ["active"] * 2
+    assert [node.show(unit, "ActiveState") for unit in (VICTIM, APP)] == ["active"] * 2
+    assert engines.status(host.engine, CONTAINER) == "running"
+    assert engines.starts(host.engine, CONTAINER) - containers_before >= done["container_restart"]
     return done
 
 
@@ -112,15 +149,16 @@ def _some(chance: random.Random) -> Iterator[tuple[str, Any]]:
     yield chance.choice(RESTARTS)
     yield from PAUSES if chance.random() < 0.5 else []
     yield from DEPLOYS if chance.random() < 0.3 else []
+    yield from CONTAINER_RESTARTS if chance.random() < 0.3 else []
 
 
-def _disturb(agent: AgentInside, seed: int, happening: Iterable[Disturbance], over: threading.Event) -> None:
+def _disturb(host: Host, seed: int, happening: Iterable[Disturbance], over: threading.Event) -> None:
     chance = random.Random(f"disturb {seed}")
     try:
         for each in happening:
             if over.wait(chance.uniform(0.0, 0.6)):
                 return
-            each(agent, chance)
+            each(host, chance)
     finally:
         over.set()
 
@@ -128,7 +166,8 @@ def _disturb(agent: AgentInside, seed: int, happening: Iterable[Disturbance], ov
 def _perform(agent: AgentInside, kind: str, args: Any) -> bool:
     """Ask until it is accepted, once by its key, and await its end.
 
-    False for a deploy that git could not write to a full disk, which leaves everything as it was.
+    False where it could not begin, and left everything as it was: a deploy that git could not write to a full disk, a
+    restart of a container while its engine is down.
     """
     key, deadline = str(uuid.uuid4()), time.monotonic() + PATIENCE
     action_id = None
@@ -150,7 +189,11 @@ def _perform(agent: AgentInside, kind: str, args: Any) -> bool:
 def _has_acted(action: Any) -> bool:
     if action["state"] == "DONE":
         return True
-    assert action["kind"] == "deploy" and any(words in str(action["state_payload"]) for words in DISK_IS_FULL), action
+    payload = action["state_payload"]
+    if action["kind"] == "deploy":
+        assert any(words in str(payload) for words in DISK_IS_FULL), action
+    else:
+        assert payload.keys() == {"message"} and ENGINE_IS_DOWN in payload["message"], action
     return False
 
 
@@ -167,8 +210,8 @@ def main() -> None:
     options = parser.parse_args()
     counted = exactly(options.seed, options.reexecs, options.dbus_restarts)
     happening = lasting(options.seed, options.minutes * 60) if options.minutes else counted
-    with Node("chaos", binds=BINDS, disk=DISK) as node:
-        done = torment(prepare(node), options.seed, happening)
+    with disturbed_host() as host:
+        done = torment(host, options.seed, happening)
     what = (
         f"{options.minutes:g} minutes of {', '.join(disturbances.ALL)}"
         if options.minutes

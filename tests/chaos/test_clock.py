@@ -12,6 +12,7 @@ from agent.models import Request, Requester
 from agent.store import Store
 from agent.store.enqueue import Enqueuer
 from tests.agent_process import AgentProcess, StartAgent, eventually
+from tests.chaos.wall_clock import STEADY_SLEEP, Clock
 from tests.chaos.witnesses import (
     MARK,
     await_begun,
@@ -23,8 +24,6 @@ from tests.chaos.witnesses import (
     witness_environment,
 )
 
-LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
-STEADY_SLEEP = Path(__file__).parent / "steady_sleep"
 CONFIG = """
 [agent]
 kinds = ["witness"]
@@ -36,30 +35,6 @@ A_LONG_TIME = 60.0  # seconds: more than a busy machine adds, less than the jump
 JUMPS = ["-1d", "+365d", "-365d", "+1h", "-90"]
 A_TICK = 60.0  # seconds: far more than the interval on a busy machine, less than the smallest jump
 NO_TICK = "execute_interval = 60"
-
-
-class Clock:
-    """The wall clock of an agent, as an offset from the true one that can be set while it runs."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "offset"
-        self.set("+0")
-
-    def set(self, offset: str) -> None:
-        """Such as `-1d`; whoever reads at the same time sees the old one or the new one."""
-        draft = self.path.with_suffix(".new")
-        draft.write_text(f"{offset}\n")
-        draft.rename(self.path)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "LD_PRELOAD": LIBRARY,
-            "FAKETIME_TIMESTAMP_FILE": str(self.path),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-        }
 
 
 @pytest.fixture

@@ -1,0 +1,33 @@
+"""A wall clock that a test sets while a process runs, by libfaketime; the monotonic clock stays as it is."""
+
+from pathlib import Path
+
+LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+STEADY_SLEEP = Path(__file__).parent / "steady_sleep"
+"""For PYTHONPATH: `time.sleep` without the call that the library breaks."""
+
+
+class Clock:
+    """The wall clock of an agent, as an offset from the true one that can be set while it runs."""
+
+    def __init__(self, directory: Path, seen_as: str | None = None) -> None:
+        """The offset is a file in `directory`, which the agent sees under that path or another."""
+        self.path = directory / "offset"
+        self.seen_as = seen_as or str(self.path)
+        self.set("+0")
+
+    def set(self, offset: str) -> None:
+        """Such as `-1d`; whoever reads at the same time sees the old one or the new one."""
+        draft = self.path.with_suffix(".new")
+        draft.write_text(f"{offset}\n")
+        draft.rename(self.path)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": LIBRARY,
+            "FAKETIME_TIMESTAMP_FILE": self.seen_as,
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
