@@ -16,14 +16,22 @@ def become(path: Path) -> None:
     For the rest of this process: a link, or a folder that is exchanged meanwhile, leads no further than that user could
     go. Raises `ConfigError` where the way belongs to several.
     """
-    if os.geteuid() != 0:
-        return
+    if os.geteuid() == 0 and (uid := _owner(path)):
+        _become(uid)
+
+
+def owner(path: Path) -> str:
+    """The name of that user, for programs that root runs on the file; empty for root. Raises `ConfigError`."""
+    uid = _owner(path)
+    return pwd.getpwuid(uid).pw_name if uid else ""
+
+
+def _owner(path: Path) -> int:
     owners = _owners(path)
     if len(owners) > 1:
         users = ", ".join(sorted(map(str, owners)))
         raise ConfigError(f"{path}: the folders on the way belong to several users ({users}): let one of them own it")
-    for uid in owners:
-        _become(uid)
+    return next(iter(owners), 0)
 
 
 def _owners(path: Path) -> set[int]:

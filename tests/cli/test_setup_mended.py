@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from agent.auth.tokens import read
 from agent.cli import setup
 from agent.cli.exits import Usage
 from agent.cli.setup import access, certificate, host, plan, programs, record, units
-from agent.cli.setup.accounts import account, postgresql, redis
+from agent.cli.setup.accounts import account, postgresql, redis, users_file
 from agent.cli.setup.change import Change, Note
 from agent.cli.setup.host import Server
 from agent.cli.setup.listening import Listening
 from tests.cli.calling import call
 from tests.servers.postgresql import PostgresServer
+from tests.servers.redis import RedisServer
 
 NOWHERE = Path("/nonexistent")
 SERVER = Server("redis", "redis.service", 1, "redis", NOWHERE, NOWHERE, (), Listening((), (1,)))
@@ -133,3 +135,28 @@ def test_a_role_that_owns_a_table_is_kept_with_it(postgres_server: PostgresServe
     assert postgresql.undo(note) == f"kept the role agent of PostgreSQL: {why}"
     postgres_server.psql("DROP TABLE of_agent")
     assert postgresql.undo(note) == "dropped the role agent of PostgreSQL"
+
+
+def test_an_edited_file_of_redis_keeps_its_edits(server_dir: Path) -> None:
+    """CONFIG REWRITE would write what the running server has."""
+    of_root = server_dir / "folder/redis.conf"
+    of_root.parent.mkdir()
+    of_root.write_text("timeout 0")
+    shutil.chown(of_root.parent, "nobody")
+    users_file.add(str(of_root), "user agent on nopass")
+    assert of_root.read_text() == "timeout 0\nuser agent on nopass\n"
+    with RedisServer(server_dir / "redis", appendonly=False) as server:
+        there = Server("redis", "redis.service", 1, "redis", NOWHERE, NOWHERE, (), Listening((str(server.socket),), ()))
+        edited = f"{server.config.read_text()}maxmemory 100mb\nuser agentsmith on nopass +ping"
+        server.config.write_text(edited)
+        (change,) = redis.account(there, "agent").changes
+        assert change.note is not None
+        for _ in range(2):
+            change.make()
+        (line,) = server.config.read_text().removeprefix(f"{edited}\n").splitlines()
+        assert line.startswith("user agent on ") and "agent" in server.cli("acl", "users").split()
+        server.stop()
+        server.start()
+        assert "agent" in server.cli("acl", "users").split()
+        assert redis.undo(change.note) == "deleted the user agent of Redis"
+        assert server.config.read_text() == f"{edited}\n" and "agent" not in server.cli("acl", "users").split()

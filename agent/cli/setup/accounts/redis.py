@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.cli.exits import Usage
-from agent.cli.setup.accounts import account as accounts
+from agent.cli.setup.accounts import account as accounts, users_file
 from agent.cli.setup.accounts.account import Account
 from agent.cli.setup.change import Change, Note
 from agent.cli.setup.host import Server
@@ -29,7 +29,7 @@ def account(server: Server, user: str) -> Account:
     file, url = _file(server), _url(server)
     password = accounts.password()
     with _admin(url, file) as client:
-        kept_in = client.config_get("aclfile").get("aclfile", "") or client.info("server").get("config_file", "")
+        kept_in = _kept_in(client)
         if not kept_in:
             raise Usage(
                 f"{server.unit} has no configuration file to keep users in: write /etc/agent/agent.toml by hand"
@@ -45,7 +45,9 @@ def account(server: Server, user: str) -> Account:
             rights = RIGHTS.split() + (["+acl|save"] if client.config_get("aclfile").get("aclfile") else [])
             secret = hashlib.sha256(password.encode()).hexdigest()
             client.execute_command("ACL", "SETUSER", user, "reset", "on", f"#{secret}", *rights)
-            _keep(client)
+            line = next(each for each in client.acl_list() if each.split()[1] == user)
+        users_file.remove(kept_in, user)
+        users_file.add(kept_in, line)
 
     def is_made() -> bool:
         with _admin(url, file) as client:
@@ -65,18 +67,17 @@ def undo(note: Note) -> str:
         with _admin(note["url"], Path(note["file"]) if note["file"] else None) as client:
             if user not in client.acl_users():
                 return ""
+            kept_in = _kept_in(client)
             client.acl_deluser(user)
-            _keep(client)
+        users_file.remove(kept_in, user)
     except Usage as error:
         return f"kept the user {user} of Redis: {error}"
     return f"deleted the user {user} of Redis"
 
 
-def _keep(client: Any) -> None:
-    if client.config_get("aclfile").get("aclfile"):
-        client.acl_save()
-    else:
-        client.config_rewrite()
+def _kept_in(client: Any) -> str:
+    """The file with the users; empty where the server has none."""
+    return client.config_get("aclfile").get("aclfile") or client.info("server").get("config_file") or ""
 
 
 def _url(server: Server) -> str:

@@ -1,0 +1,36 @@
+"""The file in which Redis keeps its users, changed without CONFIG REWRITE and ACL SAVE.
+
+Both write what the running server has: they would lose changes that an operator has made in the file and not applied.
+"""
+
+import re
+from pathlib import Path
+
+from agent.cli.exits import Usage
+from agent.cli.setup import programs
+from agent.util import drop_privileges
+
+SED = ("sed", "--in-place", "--follow-symlinks", "--regexp-extended")
+
+
+def add(file: str, line: str) -> None:
+    """Append the line of a user. Raises `Usage`."""
+    before = Path(file).read_text(errors="replace")
+    first = "" if before.endswith("\n") or not before else "\n"
+    try:
+        _as_owner(file, ["tee", "--append", "--", file], f"{first}{line}\n")
+    except Usage:  # a file of root in a folder of the server's user
+        _as_owner(file, [*SED, f"$a\\{line}", "--", file], "")
+
+
+def remove(file: str, user: str) -> None:
+    """Remove the lines of a user, whether setup or Redis has written them. Raises `Usage`."""
+    of_user = rf"user[[:space:]]+{re.escape(user)}([[:space:]]|$)"
+    if re.search(of_user.replace("[[:space:]]", r"\s"), Path(file).read_text(errors="replace"), re.MULTILINE):
+        _as_owner(file, [*SED, f"/^{of_user}/d", "--", file], "")
+
+
+def _as_owner(file: str, argv: list[str], text: str) -> None:
+    """The folder may be that user's, who could lead a write of root elsewhere."""
+    owner = drop_privileges.owner(Path(file))
+    programs.run(["runuser", "-u", owner, "--", *argv] if owner else argv, input=text)
