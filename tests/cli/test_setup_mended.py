@@ -119,9 +119,28 @@ def test_tokens_of_an_operator_stay(place: Path) -> None:
     assert access.undo(note) == f"removed {tokens_file} and {token_file}"
 
 
-def test_a_server_that_was_removed_keeps_nothing_from_being_taken_back() -> None:
-    note = {"user": "agent", "url": "redis://127.0.0.1:1", "file": "/nonexistent/redis.conf"}
-    assert redis.undo(note).startswith("kept the user agent of Redis: redis://127.0.0.1:1: Error ")
+def test_an_account_that_cannot_be_dropped_stays_in_the_record(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """The server is down, or asks for a password: the next run takes the account back."""
+    account_note = {"what": "account", "datastore": "redis", "user": "agent"}
+    account_note |= {"url": "redis://127.0.0.1:1", "file": "/nonexistent/redis.conf"}
+    record.write([{"what": "setup", "unit": "redis.service", "user": "agent"}, account_note, {"what": "units"}])
+    monkeypatch.setattr(programs, "run", lambda argv, **more: "")
+    monkeypatch.setattr(programs, "succeeds", lambda argv: True)
+    ended = call(None, "setup", "--remove")
+    assert ended.status == 1
+    assert "kept account agent: redis://127.0.0.1:1: Error " in ended.stderr
+    assert ended.stderr.endswith("; then run agentctl setup --remove again\n")
+    assert record.read() == [account_note]
+    monkeypatch.setitem(plan.UNDO_ACCOUNT, "redis", lambda note: "deleted")
+    assert call(None, "setup", "--remove").status == 0 and not record.FILE.exists()
+
+
+def test_a_server_without_peer_authentication_is_named() -> None:
+    failing = ["sh", "-c", "echo fe_sendauth: no password supplied >&2; exit 2"]
+    with pytest.raises(Usage) as refused:
+        postgresql._exists(failing, "agent")
+    why = "psql as the owner of the server failed with status 2: fe_sendauth: no password supplied"
+    assert str(refused.value) == f"{why}; setup needs peer authentication of the owner in pg_hba.conf"
 
 
 def test_a_role_that_owns_a_table_is_kept_with_it(postgres_server: PostgresServer) -> None:

@@ -100,13 +100,19 @@ def _remove(dry_run: bool) -> int:
     if not notes:
         say("setup has made nothing here")
         return exits.DONE
+    kept = False
     for note in reversed(notes):
         if dry_run:
             say(f"would take back {note['what']} {note.get('path', note.get('user', ''))}".rstrip())
             continue
-        if done := plan.undo(note):
-            say(done)
-        record.write(record.read()[:-1])
+        try:
+            if done := plan.undo(note):
+                say(done)
+        except Usage as error:
+            kept = True
+            say(f"kept {note['what']} {note.get('user', '')}: {error}; then run agentctl setup --remove again")
+            continue
+        record.write([each for each in record.read() if each != note])
     if not dry_run:
         units.reload()
-    return exits.DONE
+    return exits.FAILED if kept else exits.DONE

@@ -43,15 +43,12 @@ def account(server: Server, user: str) -> Account:
 
 
 def undo(note: Note) -> str:
-    """Drop the user. Returns what was done."""
+    """Drop the user. Returns what was done. Raises `Usage`."""
     user = note["user"]
-    try:
-        with _admin(note["port"]) as admin:
-            if not _exists(admin, user):
-                return ""
-            admin.command("dropUser", user)
-    except Usage as error:
-        return f"kept the user {user} of MongoDB: {error}"
+    with _admin(note["port"]) as admin:
+        if not _exists(admin, user):
+            return ""
+        admin.command("dropUser", user)
     return f"dropped the user {user} of MongoDB"
 
 

@@ -72,15 +72,12 @@ def account(server: Server, user: str) -> Account:
 
 
 def undo(note: Note) -> str:
-    """Drop the account. Returns what was done."""
+    """Drop the account. Returns what was done. Raises `Usage`."""
     user = note["user"]
-    try:
-        with _root(note["socket"]) as cursor:
-            if not _exists(cursor, user):
-                return ""
-            cursor.execute("DROP USER %s@'localhost'", (user,))
-    except Usage as error:
-        return f"kept the account {user}@localhost: {error}"
+    with _root(note["socket"]) as cursor:
+        if not _exists(cursor, user):
+            return ""
+        cursor.execute("DROP USER %s@'localhost'", (user,))
     return f"dropped the account {user}@localhost"
 
 

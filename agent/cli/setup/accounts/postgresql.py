@@ -38,9 +38,10 @@ def account(server: Server, user: str) -> Account:
         "url": f"postgresql://{user}@/postgres?host={folder}&port={port}",
         "data_directory": str(server.folder),
     }
-    if user == server.owner:
-        return Account(options)
     psql = ["runuser", "-u", server.owner, "--", str(_program(server.program)), "-h", folder, "-p", port]
+    if user == server.owner:
+        _run(psql, "SELECT 1;", user)  # refused before anything is changed
+        return Account(options)
     note: Note = {"what": "account", "datastore": "postgresql", "user": user, "psql": psql}
     if not _exists(psql, user) and _run(psql, "SELECT pg_is_in_recovery();", user) == "t":
         raise Usage(f"this server is a standby without the role {user}: run agentctl setup on its primary first")
@@ -59,18 +60,14 @@ def account(server: Server, user: str) -> Account:
 
 
 def undo(note: Note) -> str:
-    """Drop the role; keep one that owns databases, tables or anything else. Returns what was done."""
+    """Drop the role; keep one that owns databases, tables or anything else. Returns what was done. Raises `Usage`."""
     psql, user = note["psql"], note["user"]
-    try:
-        if not _exists(psql, user):
-            return ""
-        if _run(psql, OWNS, user) != "0":
-            return (
-                f"kept the role {user} of PostgreSQL: it owns databases or tables; run REASSIGN OWNED, then DROP ROLE"
-            )
-        _run(psql, f"BEGIN;\n{DROP}COMMIT;\n", user)
-    except Usage as error:
-        return f"kept the role {user} of PostgreSQL: {error}"
+    if not _exists(psql, user):
+        return ""
+    if _run(psql, OWNS, user) != "0":
+        what = "it owns databases or tables; run REASSIGN OWNED, then DROP ROLE"
+        return f"kept the role {user} of PostgreSQL: {what}"
+    _run(psql, f"BEGIN;\n{DROP}COMMIT;\n", user)
     return f"dropped the role {user} of PostgreSQL"
 
 
@@ -88,7 +85,11 @@ def _exists(psql: list[str], user: str) -> bool:
 def _run(psql: list[str], statements: str, user: str) -> str:
     """The output; psql itself quotes the variable `user`. Raises `Usage` with what psql said."""
     argv = [*psql, "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", f"user={user}", "-d", "postgres", "-f", "-"]
-    return programs.run(argv, input=statements, name="psql as the owner of the server").strip()
+    try:
+        return programs.run(argv, input=statements, name="psql as the owner of the server").strip()
+    except Usage as error:
+        hint = "; setup needs peer authentication of the owner in pg_hba.conf" if "no password" in str(error) else ""
+        raise Usage(f"{error}{hint}") from None
 
 
 def _program(server: Path) -> Path:

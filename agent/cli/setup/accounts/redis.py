@@ -61,17 +61,14 @@ def account(server: Server, user: str) -> Account:
 
 
 def undo(note: Note) -> str:
-    """Delete the user. Returns what was done."""
+    """Delete the user. Returns what was done. Raises `Usage`."""
     user = note["user"]
-    try:
-        with _admin(note["url"], Path(note["file"]) if note["file"] else None) as client:
-            if user not in client.acl_users():
-                return ""
-            kept_in = _kept_in(client)
-            client.acl_deluser(user)
-        users_file.remove(kept_in, user)
-    except Usage as error:
-        return f"kept the user {user} of Redis: {error}"
+    with _admin(note["url"], Path(note["file"]) if note["file"] else None) as client:
+        kept_in = _kept_in(client)
+        if user not in client.acl_users() and not users_file.has(kept_in, user):
+            return ""
+        client.acl_deluser(user)
+    users_file.remove(kept_in, user)
     return f"deleted the user {user} of Redis"
 
 

@@ -25,9 +25,14 @@ def add(file: str, line: str) -> None:
 
 def remove(file: str, user: str) -> None:
     """Remove the lines of a user, whether setup or Redis has written them. Raises `Usage`."""
-    of_user = rf"user[[:space:]]+{re.escape(user)}([[:space:]]|$)"
-    if re.search(of_user.replace("[[:space:]]", r"\s"), Path(file).read_text(errors="replace"), re.MULTILINE):
-        _as_owner(file, [*SED, f"/^{of_user}/d", "--", file], "")
+    if has(file, user):
+        _as_owner(file, [*SED, rf"/^user[[:space:]]+{re.escape(user)}([[:space:]]|$)/d", "--", file], "")
+
+
+def has(file: str, user: str) -> bool:
+    """Whether it has a line of the user."""
+    lines = Path(file).read_text(errors="replace").splitlines()
+    return any(line.split(maxsplit=2)[:2] == ["user", user] for line in lines)
 
 
 def _as_owner(file: str, argv: list[str], text: str) -> None:
