@@ -57,7 +57,7 @@ def test_a_change_that_was_interrupted_is_made_again(place: Path, monkeypatch: p
         rights.touch()
 
     change = Change("create the account", account_file.exists, make, {"what": "account", "user": "agent"})
-    monkeypatch.setattr(host, "find", lambda datastore: SERVER)
+    monkeypatch.setattr(host, "find", lambda datastore, unit: SERVER)
     monkeypatch.setattr(plan, "changes", lambda *args, **more: [change])
     monkeypatch.setattr(setup, "_prove", lambda *, ping: 0)
     call(None, "setup")

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +58,13 @@ def test_a_host_with_no_server_or_several(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(host, "servers", lambda: iter((server("redis"), server("mysql"))))
     several = "several datastores run here, and an agent has one: name it with --datastore: "
     assert refused(lambda: host.find(None)) == f"{several}redis (redis.service), mysql (mysql.service)"
+    two = (server("redis"), replace(server("redis"), unit="redis@b.service"))
+    monkeypatch.setattr(host, "servers", lambda: iter(two))
+    several = "several datastores run here, and an agent has one: name it with --unit: "
+    assert refused(lambda: host.find("redis")) == f"{several}redis (redis.service), redis (redis@b.service)"
+    assert host.find(None, "redis@b") is host.find("redis", "redis@b.service") is two[1]
+    gone = "redis@c does not run here as a unit of systemd: start it first"
+    assert refused(lambda: host.find(None, "redis@c")) == gone
 
 
 def test_a_host_that_is_set_up_for_another_server() -> None:

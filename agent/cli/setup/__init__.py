@@ -17,11 +17,14 @@ SECONDS = 300
 
 @click.command("setup", cls=Documented)
 @click.option("--datastore", type=click.Choice(DATASTORES), help="The datastore, if several run on this host.")
+@click.option("--unit", help="The unit of the datastore, if several servers of one datastore run on this host.")
 @click.option("--user", help="The user of the agent; default: the best user for the datastore.")
 @click.option("--tls", is_flag=True, help="Listen on all addresses, with a certificate that setup makes.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
 @click.option("--remove", is_flag=True, help="Undo the changes of setup; the data of the agent stays.")
-def setup_command(datastore: str | None, user: str | None, tls: bool, dry_run: bool, remove: bool) -> int:
+def setup_command(
+    datastore: str | None, unit: str | None, user: str | None, tls: bool, dry_run: bool, remove: bool
+) -> int:
     """Set the agent up for the datastore that runs on this host, as root.
 
     Finds the server, chooses the user, creates a role or account with the rights that the kinds need, writes the
@@ -31,7 +34,7 @@ def setup_command(datastore: str | None, user: str | None, tls: bool, dry_run: b
     """
     if os.geteuid() != 0:
         raise Usage("setup writes files of root: run it as root")
-    return _remove(dry_run) if remove else _set_up(datastore, user, tls, dry_run)
+    return _remove(dry_run) if remove else _set_up(datastore, unit, user, tls, dry_run)
 
 
 setup_command.examples = (
@@ -41,11 +44,11 @@ setup_command.examples = (
 )
 
 
-def _set_up(datastore: str | None, user: str | None, tls: bool, dry_run: bool) -> int:
+def _set_up(datastore: str | None, unit: str | None, user: str | None, tls: bool, dry_run: bool) -> int:
     # Imported here: it brings the configuration and the accounts with it.
     from agent.cli.setup import host, plan, record
 
-    server = host.find(datastore)
+    server = host.find(datastore, unit)
     say(f"Found {server.datastore}: {server.unit}, process {server.pid} of {server.owner}.")
     user, reason = plan.choose_user(server, user)
     say(reason)

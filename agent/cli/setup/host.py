@@ -46,16 +46,22 @@ class Server:
         return KINDS.get(self.datastore, self.datastore)
 
 
-def find(datastore: str | None) -> Server:
-    """The one server of this host, or the one of this datastore. Raises `Missing` for none, `Usage` for several."""
-    found = [each for each in servers() if datastore in (None, each.datastore)]
+def find(datastore: str | None, unit: str | None = None) -> Server:
+    """The one server of this host, of this datastore or unit. Raises `Missing` for none, `Usage` for several."""
+    found = [each for each in servers() if datastore in (None, each.datastore) and _is_unit(each, unit)]
     if not found:
-        wanted = datastore or f"none of {', '.join(UNITS)}"
-        raise Missing(f"{wanted}{' does not run' if datastore else ' runs'} here as a unit of systemd: start it first")
+        wanted = unit or datastore or f"none of {', '.join(UNITS)}"
+        named = unit or datastore
+        raise Missing(f"{wanted}{' does not run' if named else ' runs'} here as a unit of systemd: start it first")
     if len(found) > 1:
+        option = "--datastore" if len({each.datastore for each in found}) == len(found) else "--unit"
         units = ", ".join(f"{each.datastore} ({each.unit})" for each in found)
-        raise Usage(f"several datastores run here, and an agent has one: name it with --datastore: {units}")
+        raise Usage(f"several datastores run here, and an agent has one: name it with {option}: {units}")
     return found[0]
+
+
+def _is_unit(server: Server, unit: str | None) -> bool:
+    return unit is None or server.unit in (unit, f"{unit}.service")
 
 
 def servers() -> Iterator[Server]:
