@@ -142,7 +142,7 @@ def downgrade_command(db: Path, schema: int) -> None:
     A copy is made before. Refused, with nothing changed, where waiting actions need what the earlier schema lacks.
     The agent must be stopped. Run this with the newer agentctl, then install the earlier agent.
     """
-    from agent.store import copy_before_change
+    from agent.store import copy_before_change, from_backup
     from agent.store.migrate import downgrade, migrations, version
 
     with _stopped(db), closing(sqlite3.connect(db, isolation_level=None)) as connection:
@@ -153,6 +153,8 @@ def downgrade_command(db: Path, schema: int) -> None:
             print(f"{db} has schema {schema} already")
             return
         copy = copy_before_change(connection, db)
+        # A schema without the audit trail lacks the event that the file names, and is no older copy for it.
+        from_backup.Witness(db).forget()
         steps = downgrade(connection, migrations(), schema)
     for step in steps:
         print(f"schema {step.number} taken back: {step.down.partition(chr(10))[0].removeprefix('-- ')}")

@@ -206,6 +206,16 @@ def test_a_restore_beside_a_reader_or_a_running_job_is_refused(agent: AgentProce
     assert len(list(agent.directory.glob("agent.db.replaced-*Z"))) == 2
 
 
+def test_a_queue_waits_also_after_the_way_back_to_a_schema_without_the_trail(agent: AgentProcess) -> None:
+    agent.occupy()
+    waiting = agent.schedule("replicante.test.success", {})
+    agent.stop()
+    assert db(agent, "downgrade", "5").status == 0
+    agent.start()
+    agent.cancel("1")
+    assert agent.await_final(waiting)["action"]["state"] == "DONE"
+
+
 def test_check_finds_damage_and_a_changed_trail(agent: AgentProcess) -> None:
     agent.await_final(agent.schedule("replicante.test.success", {}))
     agent.stop()
