@@ -67,6 +67,36 @@ def test_a_secret_is_shown_nowhere(start_agent: StartAgent, tmp_path: Path) -> N
     assert not ok and unreachable["unreachable_agent"] and SECRET not in json.dumps(unreachable)
 
 
+def test_a_secret_is_in_no_log_of_the_host(
+    start_agent: StartAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ansible writes the parameters of a module to the journal before the module begins; here to a file."""
+    (journal := tmp_path / "python" / "systemd").mkdir(parents=True)
+    (journal / "__init__.py").touch()
+    (journal / "daemon.py").write_text("def booted(): return True\n")
+    sent = f"def sendv(*_): pass\ndef send(**fields): open({str(tmp_path / 'journal')!r}, 'a').write(repr(fields))\n"
+    (journal / "journal.py").write_text(sent)
+    monkeypatch.setenv("PYTHONPATH", str(journal.parent))
+    action = 'action = ["true"]\ncheck = ["echo", "{\\"status\\": \\"finished\\"}"]\n'
+    args = 'args = { password = { type = "string", secret = true } }\n'
+    agent = start_agent(config=f"[external_actions.rotate]\n{action}{args}")
+    controller = Controller(tmp_path / "controller", {"db-1": agent})
+    assert controller.task("db-1", "agent_action", kind="external.rotate", args={"password": SECRET})[0]
+    misspelt = {"kind": "external.rotate", "args": {"passwort": SECRET}}
+    ok, refused = controller.task("db-1", "agent_action", "-vvv", **misspelt)
+    assert not ok and "passwort" in refused["msg"] and SECRET not in json.dumps(refused), refused
+    written = (tmp_path / "journal").read_text()
+    assert written.count("Invoked with") == 2 and SECRET not in written, written
+
+
+def test_a_run_has_done_an_action_only_with_the_same_arguments(agent: AgentProcess, controller: Controller) -> None:
+    call = {"kind": "replicante.test.ping", "run_id": "nightly:17"}
+    assert controller.task("db-1", "agent_action", **call, args={"count": 1}, reason="OPS: 17")[0]
+    for count, done in (("1", True), ("2", False)):
+        ok, info = controller.task("db-1", "agent_info", gather=[], **call, args={"count": count})
+        assert ok and (len(info["run_actions"]), info["run_done"]) == (1, done), info
+
+
 def test_a_failed_action_fails_again_until_it_is_to_be_repeated(agent: AgentProcess, controller: Controller) -> None:
     call = {"kind": FAIL, "run_id": "r2"}
     ok, first = controller.task("db-1", "agent_action", **call)
@@ -131,6 +161,8 @@ def test_a_replica_that_only_connects_is_not_healthy(start_agent: StartAgent, tm
         ("agent_action", {"kind": "replicante.test.pong"}, "replicante.test.p"),
         ("agent_action", {"kind": SUCCESS, "url": "ftp://x"}, "expected unix:PATH, http://HOST:PORT or https://HOST"),
         ("agent_action", {"kind": SUCCESS, "token_file": "/nowhere"}, "token_file: /nowhere cannot be read"),
+        ("agent_action", {"kind": SUCCESS, "token_file": "/dev/null"}, "token_file: /dev/null is empty"),
+        ("agent_action", {"kind": SUCCESS, "run_id": ""}, "run_id: expected 1 to 100 letters"),
         ("agent_healthy", {"timeout": 0}, "this node has no datastore"),
     ],
 )

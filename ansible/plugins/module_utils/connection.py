@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.datastore.agent.plugins.module_utils.client import Client, ClientError, Refused, TimedOut
 
+RUN_ID = re.compile(r"[0-9A-Za-z][!-~]{0,99}")
 OPTIONS: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "default": "unix:/run/agent/agent.sock"},
     "token": {"type": "str", "no_log": True},
@@ -48,9 +50,19 @@ def _client(module: AnsibleModule) -> Client:
             token = Path(file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             module.fail_json(msg=f"token_file: {file} cannot be read: {error}")
+        if not token:
+            module.fail_json(msg=f"token_file: {file} is empty: write the token of the caller to it")
         module.no_log_values.add(token)
     tls = {"ca": params["ca_file"], "certificate": params["certificate_file"], "key": params["key_file"]}
     return Client(params["url"], token, tls, timeout=params["answer_timeout"], patience=params["patience"])
+
+
+def run_id_of(module: AnsibleModule) -> str | None:
+    """The id of the run; fails the task for one that could be taken for another."""
+    run_id: str | None = module.params["run_id"]
+    if run_id is not None and not RUN_ID.fullmatch(run_id):
+        module.fail_json(msg=f"run_id: expected 1 to 100 letters, digits and signs without a space, got {run_id!r}")
+    return run_id
 
 
 def _sentence(error: Refused) -> str:

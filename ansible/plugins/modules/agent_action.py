@@ -26,6 +26,7 @@ options:
         agent, also when the playbook was killed and is run again. The module then waits for the action of the first
         pass and returns its result.
       - An agent remembers this for at least 24 hours.
+      - 1 to 100 letters, digits and signs, without a space.
     type: str
   step:
     description: Distinguishes two equal actions of one run.
@@ -113,12 +114,13 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.datastore.agent.plugins.module_utils.client import ACTIONS, Client, Refused
-from ansible_collections.datastore.agent.plugins.module_utils.connection import run
+from ansible_collections.datastore.agent.plugins.module_utils.arguments import OPTION, arguments
+from ansible_collections.datastore.agent.plugins.module_utils.client import Client, Refused
+from ansible_collections.datastore.agent.plugins.module_utils.connection import run, run_id_of
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "kind": {"type": "str", "required": True},
-    "args": {"type": "dict", "default": {}},
+    "args": OPTION,
     "run_id": {"type": "str"},
     "step": {"type": "str", "default": ""},
     "retry_failed": {"type": "bool", "default": False},
@@ -142,15 +144,8 @@ def main() -> None:
 
 def act(module: AnsibleModule, client: Client) -> dict[str, Any]:
     """Plan the action in check mode, else schedule it and wait for its end."""
-    # Every text may be a secret, until the agent has said which arguments are.
-    texts = {value for value in module.params["args"].values() if isinstance(value, str) and value}
-    hidden = texts - module.no_log_values
-    module.no_log_values.update(hidden)
-    schema = _schema(client, module.params["kind"])
-    args = {name: _typed(value, schema.get(name, {})) for name, value in module.params["args"].items()}
-    public = {name: value for name, value in args.items() if not schema.get(name, {}).get("writeOnly")}
-    secrets = {value for name, value in module.params["args"].items() if name not in public and isinstance(value, str)}
-    module.no_log_values.difference_update(hidden - secrets)
+    run_id_of(module)
+    args, public = arguments(module, client)
     if module.check_mode:
         return planned(module, client.post("plan", module.params["kind"], args).body)
     action_id, replayed = scheduled(client, module.params, args, public)
@@ -203,24 +198,6 @@ def ended(module: AnsibleModule, client: Client, action: dict[str, Any], replaye
         message = f"{action['kind']} {action['outcome'].replace('_', ' ')}{earlier}: {action['message']}"
         module.fail_json(msg=message, changed=not replayed, **result)
     return {"changed": not replayed, **result}
-
-
-def _schema(client: Client, kind: str) -> dict[str, Any]:
-    """What the agent declares of the arguments; nothing for a kind that it does not offer, which it will refuse."""
-    offered = {each["kind"]: each for each in client.get(f"{ACTIONS}/available").body}
-    return dict(offered.get(kind, {}).get("args", {}).get("properties", {}))
-
-
-def _typed(value: Any, schema: dict[str, Any]) -> Any:
-    """A template gives text also for numbers and truth values, unless Ansible is told otherwise."""
-    types = schema.get("type", [])
-    types = [types] if isinstance(types, str) else types
-    if isinstance(value, str) and "string" not in types and {"integer", "number", "boolean"} & set(types):
-        try:
-            return json.loads(value.lower())
-        except ValueError:
-            return value
-    return value
 
 
 def _key(params: dict[str, Any], public: dict[str, Any], number: int) -> str:

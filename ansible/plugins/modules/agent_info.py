@@ -18,6 +18,13 @@ options:
   run_id:
     description: Also return the actions that a run of a playbook has scheduled, of the newest 500 on this agent.
     type: str
+  kind:
+    description: With O(run_id), also return whether the run has done an action of this kind with these O(args).
+    type: str
+  args:
+    description: The arguments of that action. Secrets are not compared.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - datastore.agent.agent
 attributes:
@@ -66,13 +73,18 @@ run_actions:
   returned: when O(run_id) is given
   type: list
   elements: dict
+run_done:
+  description: Whether the run has done the action.
+  returned: when O(run_id) and O(kind) are given
+  type: bool
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.datastore.agent.plugins.module_utils.arguments import OPTION, Arguments, arguments
 from ansible_collections.datastore.agent.plugins.module_utils.client import ACTIONS, Client, Refused
-from ansible_collections.datastore.agent.plugins.module_utils.connection import run
+from ansible_collections.datastore.agent.plugins.module_utils.connection import run, run_id_of
 
 NEWEST = 500
 PATHS = {
@@ -85,6 +97,8 @@ PATHS = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "gather": {"type": "list", "elements": "str", "choices": sorted(PATHS), "default": ["datastore", "queue"]},
     "run_id": {"type": "str"},
+    "kind": {"type": "str"},
+    "args": OPTION,
 }
 
 
@@ -95,9 +109,12 @@ def main() -> None:
 
 def gather(module: AnsibleModule, client: Client) -> dict[str, Any]:
     """Everything that was asked for."""
+    run_id = run_id_of(module)
     found = {name: _read(client, PATHS[name]) for name in module.params["gather"]}
-    if (run_id := module.params["run_id"]) is not None:
-        found["run_actions"] = _actions_of(client, run_id)
+    if run_id is not None:
+        found["run_actions"] = actions = _actions_of(client, run_id)
+        if (kind := module.params["kind"]) is not None:
+            found["run_done"] = _is_done(client, actions, kind, arguments(module, client))
     return {"changed": False, **found}
 
 
@@ -112,7 +129,14 @@ def _read(client: Client, path: str) -> Any:
 
 def _actions_of(client: Client, run_id: str) -> list[Any]:
     items = client.get(f"{ACTIONS}/list", limit=NEWEST).body["items"]
-    return [each for each in items if (each["reason"] or "").split(":")[0] == f"run {run_id}"]
+    return [each for each in items if f"{each['reason'] or ''}: ".startswith(f"run {run_id}: ")]
+
+
+def _is_done(client: Client, actions: list[Any], kind: str, args: Arguments) -> bool:
+    secrets = args.all.keys() - args.public.keys()
+    ids = [each["id"] for each in actions if (each["kind"], each["outcome"]) == (kind, "done")]
+    done = (client.info(each)["action"]["args"] or {} for each in ids)
+    return any({name: each[name] for name in each if name not in secrets} == args.public for each in done)
 
 
 if __name__ == "__main__":
