@@ -5,6 +5,7 @@ tests/fleet/test_rolling.py has the one under clients that write and read.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,12 @@ import pytest
 from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.ansible.controller import Controller
 from tests.datastores.postgresql_nodes import FOR_RESYNC, configured
+from tests.datastores.redis_nodes import followed_by, in_step
 from tests.datastores.test_postgresql_switchover import Trio, peers
+from tests.datastores.test_redis_switchover import agent_of
 from tests.kinds.configuring import toml
 from tests.servers.postgresql import PostgresServer
+from tests.servers.redis import RedisServer
 from tests.servers.shop import Origin
 
 RESTART = "replicante.service.restart"
@@ -94,12 +98,46 @@ def test_a_failover_promotes_a_replica_and_the_old_primary_is_rebuilt(
     outcome = controller.play("failover", run_id="f1")
     assert outcome.status == 0, outcome.text
     assert (done(agents["b"]), done(agents["c"])) == (["promote_slave_db"], ["replication.follow"])
+    assert controller.play("failover", run_id="f1").status == 0, "the primary is that of this run"
+    assert (len(agents["b"].finished()), len(agents["c"].finished())) == (1, 1)
     rebuilt = controller.play("rebuild_replica", target="a", primary="b")
     assert rebuilt.status == 0, rebuilt.text
     assert roles(agents) == {"a": "replica", "b": "primary", "c": "replica"}
-    switched = controller.play("switchover", candidate="a")
+    twice = controller.directory / "twice.yml"
+    twice.write_text(json.dumps([{"import_playbook": "datastore.agent.switchover"}] * 2))
+    switched = controller.run(str(twice), candidate="a", run_id="s1")
     assert switched.status == 0, switched.text
+    assert done(agents["a"]).count("promote_slave_db") == 1
     assert roles(agents) == {"a": "primary", "b": "replica", "c": "replica"}
+
+
+def test_a_run_that_was_killed_during_the_switchover_lets_the_others_follow(
+    server_dir: Path, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    with (
+        RedisServer(server_dir / "a") as a,
+        RedisServer(server_dir / "b", replica_of=a) as b,
+        RedisServer(server_dir / "c", replica_of=a) as c,
+    ):
+        in_step(a, b, c)
+        agents = {each.dir.name: agent_of(each, (a, b, c), start_agent) for each in (a, b, c)}
+        reason = {"Action-Reason": "run k:1: OPS-17"}
+        demotion = agents["a"].schedule("replication.demote", {"primary": "b"}, headers=reason)
+        assert agents["a"].await_final(demotion, 30)["action"]["state"] == "DONE"
+        controller = Controller(tmp_path / "controller", agents)
+        continued = controller.play("switchover", run_id="k:1")
+        assert continued.status == 0, continued.text
+        assert [followed_by(each) for each in (a, b, c)] == [
+            f"slave 127.0.0.1:{b.port}",
+            "master :",
+            f"slave 127.0.0.1:{b.port}",
+        ]
+        assert {name: len(agent.finished()) for name, agent in agents.items()} == {"a": 1, "b": 0, "c": 1}
+
+
+def test_a_pattern_that_matches_no_host_fails(tmp_path: Path) -> None:
+    outcome = Controller(tmp_path, {}).play("failover", target="nowhere")
+    assert outcome.status != 0 and "no host of the inventory matches nowhere" in outcome.text, outcome.text
 
 
 def test_a_rolling_deploy_comes_to_the_primary_last_and_stops_where_a_host_refuses_the_release(
