@@ -58,6 +58,12 @@ def _datastore(session: CliSession) -> str:
         facts["version"],
         facts["role"],
         None if lag is None else f"lag {printing.size(lag)}",
-        f"not streaming ({facts['source']['state']})" if facts.get("streaming") is False else None,
+        _not_streaming(facts["source"]) if facts.get("streaming") is False else None,
     )
     return "  ".join(str(part) for part in parts if part)
+
+
+def _not_streaming(source: Any) -> str:
+    """A replica whose applier is stopped still receives."""
+    state = (source or {}).get("state")
+    return "receives and does not apply" if state == "streaming" else f"not streaming ({state})"

@@ -177,6 +177,13 @@ class Server:
             "resync_slave_db",
         ),
         (
+            DatastoreStatus(
+                True, role="replica", streaming=False, source={"address": "db-2:5432", "state": "streaming"}
+            ),
+            "the replica receives from db-2:5432 and does not apply it: its replay is paused or its applier is "
+            "stopped: start the applier again",
+        ),
+        (
             ImportError("libssl.so.3"),
             "its driver cannot be imported: libssl.so.3: install the agent with [redis] again",
         ),

@@ -48,6 +48,21 @@ def test_what_is_received_and_not_applied_is_the_lag(pair: tuple[AnyServer, AnyS
     await_that(lambda: driver.status().lag.transactions == 0, 20, "it is applied")
 
 
+def test_a_replica_with_one_broken_source_of_two_shows_the_broken_one(pair: tuple[AnyServer, AnyServer]) -> None:
+    primary, replica = pair
+    if isinstance(replica, MAKES["mariadb"]):
+        other, forget = "CHANGE MASTER 'z' TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1", "RESET SLAVE 'z' ALL"
+    else:
+        other = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1 FOR CHANNEL 'z'"
+        forget = "RESET REPLICA ALL FOR CHANNEL 'z'"
+    as_root(replica, other)
+    status = store(replica).status()
+    as_root(replica, forget)
+    assert status.streaming is False and status.source is not None
+    shown = {name: status.source[name] for name in ("address", "state", "others")}
+    assert shown == {"address": "127.0.0.1:1", "state": "stopped", "others": [f"127.0.0.1:{primary.port}"]}
+
+
 def test_a_replica_without_its_source_does_not_stream_and_has_no_lag(pair: tuple[AnyServer, AnyServer]) -> None:
     primary, replica = pair
     await_in_step(replica, primary)

@@ -2,8 +2,9 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from agent import datastores
@@ -50,16 +51,23 @@ def _asked(subject: str, settings: DatastoreSettings, *, must_stream: bool = Fal
         return
     yield Finding(subject, detail=f"{facts.version or settings.kind}, {facts.role}")
     if must_stream and facts.streaming is False:
-        source = facts.source or {}
-        yield Finding(
-            subject,
-            f"the replica does not stream from {source.get('address')} ({source.get('state')}): start its source, or "
-            "run agentctl plan resync_slave_db",
-        )
+        yield Finding(subject, _not_streaming(facts.source or {}))
     for fact, why in facts.unknown.items():
         if fact in server.absent_facts:
             continue
         yield Finding(subject, f"{fact} is not known: {why}: see docs/{settings.kind}.rst for the rights of the agent")
+
+
+def _not_streaming(source: Mapping[str, Any]) -> str:
+    if source.get("state") == "streaming":
+        why = source.get("error") or "its replay is paused or its applier is stopped"
+        return (
+            f"the replica receives from {source.get('address')} and does not apply it: {why}: start the applier again"
+        )
+    return (
+        f"the replica does not stream from {source.get('address')} ({source.get('state')}): start its source, or "
+        "run agentctl plan resync_slave_db"
+    )
 
 
 def caches(settings: Settings) -> Iterator[Finding]:

@@ -80,11 +80,12 @@ def _source(row: Row, silent: float | None) -> dict[str, Any]:
 
 
 def _sources(session: Session, followed: Sequence[Row]) -> dict[str, Any] | None:
-    """The first source, with the names of the others."""
+    """The first source that is not streamed from, else the first; with the names of the others."""
     if not followed:
         return None
-    source = _source(followed[0], lag.silence(session).seconds)
-    others = [replication.primary_of(row) for row in followed[1:]]
+    shown, *rest = sorted(followed, key=replication.streams)
+    source = _source(shown, lag.silence(session).seconds)
+    others = [replication.primary_of(row) for row in rest]
     return source | ({"others": others} if others else {})
 
 

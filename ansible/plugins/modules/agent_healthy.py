@@ -99,9 +99,9 @@ def wait(module: AnsibleModule, client: Client) -> dict[str, Any]:
     while True:
         facts: dict[str, Any] = {}
         try:
-            if module.params["datastore"]:
-                facts["datastore"] = client.get("/api/unstable/datastore").body
             facts["queue"] = client.get(f"{ACTIONS}/queue").body
+            if module.params["datastore"]:  # after the queue: an action that ends between the two may change the role
+                facts["datastore"] = client.get("/api/unstable/datastore").body
             missing = unmet(module.params, **facts)
         except Unreachable as error:
             missing = [str(error)]
@@ -149,6 +149,8 @@ def _not_streaming(datastore: dict[str, Any]) -> str:
         return f"the agent does not know whether the replica streams: {why}"
     source = datastore["source"] or {}
     why = f": {source['error']}" if source.get("error") else ""
+    if source.get("state") == "streaming":
+        return f"the replica receives from {source.get('address')} and does not apply it{why}"
     return f"the replica does not stream from {source.get('address')} ({source.get('state')}){why}"
 
 
