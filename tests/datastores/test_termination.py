@@ -1,6 +1,7 @@
 """A signal to end that comes while old data is restored: the restoring is completed, and its sentence is kept."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_mysql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(switch, "_exchange", fails)
     monkeypatch.setattr(switch, "back", interrupted_once(lambda: "the old data is in its place"))
     with pytest.raises(DatastoreError, match=r"the primary died; the old data is in its place"):
-        switch.to_copy(None, lambda _: None)  # type: ignore[arg-type]
+        switch.to_copy(None, lambda _: None, nullcontext())  # type: ignore[arg-type]
 
 
 def test_postgresql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch) -> None:

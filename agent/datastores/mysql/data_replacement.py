@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,20 +72,35 @@ class DataReplacement:
     # Next to the old data
 
     def _beside(self, place: DataDirectory, service: Supervisor, *, new_identity: bool) -> dict[str, Any]:
-        with self._without_debris(place):
+        with self._without_debris(place), ExitStack() as stack:
             with self._connect(self._here) as here:
                 process = server_process.process_of(here)
                 logs = str(here.value(OWN_LOGS)).split(",")
             if process is None:
                 raise DatastoreError(f"cannot tell which process is the server of {place.data}")
             place.prepare()
-            with SecondServer(Origin.of(process), place, self._product, self._settings.programs) as spare:
-                self._make(spare, place)
-                compared = self._prove(spare)
-            place.forget_sources()
-            place.keep_own(logs, uuid=not new_identity)
-        swap.DirectorySwap(self._here, place, service, self._settings.timeout).to_copy(self._source, self._progress)
+            second = SecondServer(Origin.of(process), place, self._product, self._settings.programs)
+            spare = stack.enter_context(second)
+            self._make(spare, place)
+            compared = self._prove(spare)
+            ends_with_the_switch = stack.pop_all()
+        with ends_with_the_switch:
+            directory_swap = swap.DirectorySwap(self._here, place, service, self._settings.timeout)
+            stopping = self._stopping(spare, place, logs, new_identity=new_identity)
+            directory_swap.to_copy(self._source, self._progress, stopping)
         return compared
+
+    @contextmanager
+    def _stopping(
+        self, spare: SecondServer, place: DataDirectory, logs: list[str], *, new_identity: bool
+    ) -> Iterator[None]:
+        """Complete the copy while the server itself stops: both take a second, and neither needs the other."""
+        with spare:
+            spare.ask_to_stop()
+            yield
+            spare.await_stop()
+        place.forget_sources()
+        place.keep_own(logs, uuid=not new_identity)
 
     @contextmanager
     def _without_debris(self, place: DataDirectory) -> Iterator[None]:
@@ -114,7 +129,7 @@ class DataReplacement:
         place.dump.unlink()
 
     def _prove(self, spare: SecondServer) -> dict[str, Any]:
-        """Start the copy, compare it with its source, and mark it until it follows."""
+        """Start the copy, compare it with its source, and mark it until it follows; it still runs then."""
         self._progress("comparing the copy")
         spare.start(open_to_all=True)
         with connect(spare.address, self._settings.timeout) as copy:
@@ -122,7 +137,6 @@ class DataReplacement:
             events.disable(copy, self._primary_id)
             compared = self._compare(copy)
             incomplete_mark.mark_copy(copy)
-        spare.stop()
         return compared
 
     # In place

@@ -105,8 +105,17 @@ class SecondServer:
 
     def stop(self) -> None:
         """Shut down cleanly, so that all data is in the files. Raises `DatastoreError`."""
+        self.ask_to_stop()
+        self.await_stop()
+
+    def ask_to_stop(self) -> None:
+        """Begin a clean shutdown."""
         assert self._running is not None
         self._running.send_signal(signal.SIGTERM)
+
+    def await_stop(self) -> None:
+        """Wait until it has shut down. Raises `DatastoreError`."""
+        assert self._running is not None
         try:
             status = self._running.wait(STOP_WAIT)
         except subprocess.TimeoutExpired:
@@ -122,6 +131,7 @@ class SecondServer:
         if self._running is not None:
             self._running.kill()
             self._running.wait()
+            self._running = None
 
     def _temporary(self) -> Path:
         """A separate folder for temporary files: a starting server deletes all temporary tables in its folder."""

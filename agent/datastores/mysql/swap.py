@@ -7,6 +7,7 @@ died since: the copy has all that the primary had at the exchange, or it has tra
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from agent.datastores.base import DatastoreDown, DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.mysql import clone, follow, history, incomplete_mark, replication, server_process
@@ -31,18 +32,26 @@ class DirectorySwap:
         self._here, self._place, self._service, self._timeout = here, place, service, timeout
         self._was_writable = True
 
-    def to_copy(self, source: Source, progress: Callable[[str], None]) -> None:
-        """Exchange, follow, then remove the old data. After a `DatastoreError` the old data is in use again."""
+    def to_copy(
+        self, source: Source, progress: Callable[[str], None], completing: AbstractContextManager[None]
+    ) -> None:
+        """Exchange, follow, then remove the old data. After a `DatastoreError` the old data is in use again.
+
+        `completing` surrounds the stop of the server; after it the copy is complete.
+        """
         try:
-            self._exchange(source, progress)
+            self._exchange(source, progress, completing)
         except (*FAILURES, Terminated) as error:
             why = "cancelled" if isinstance(error, Terminated) else str(error)
             raise DatastoreError(f"{why}; {complete(self.back)}") from None
         complete(self._place.let_go)  # the copy is proved and stays
 
-    def _exchange(self, source: Source, progress: Callable[[str], None]) -> None:
+    def _exchange(
+        self, source: Source, progress: Callable[[str], None], completing: AbstractContextManager[None]
+    ) -> None:
         progress("switching to the copy")
-        self._down()
+        with completing:
+            self._down()
         with connect(source.admin, self._timeout) as there:
             self._place.note_goal(applied(there))
         self._place.exchange()
