@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent import clock
-from agent.containers.engine import Container, Engine, EngineFailed, EngineLost
+from agent.containers.engine import AnswerUnclear, Container, Engine, EngineFailed, EngineLost
 from agent.processes import cgroup
 from agent.processes.rest import RestCheck
 from agent.util.idempotent_restart import NOTED, RESTARTING, RUNNING, AnswerLost, Look, RestartProgress, RestartTarget
@@ -69,6 +69,11 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
             self._engine.restart(self._id)
         except EngineLost as error:
             raise AnswerLost(str(error)) from error
+        except AnswerUnclear as error:
+            self._engine.look(self._id)
+            if not self._engine.was_lost:
+                raise
+            raise AnswerLost(str(error)) from error
 
     def look(self, restart: ContainerProgress, seconds: float) -> Look:
         found, is_up = self._await_decision(restart, min(PATIENCE, seconds))
@@ -102,7 +107,7 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
         except EngineFailed as error:
             # An engine that was asked before a crash may be busy with it; after a lost answer, only a look shows it.
             if self._engine.look(self._id).status != wanted:
-                if not isinstance(error, EngineLost):
+                if not isinstance(error, EngineLost | AnswerUnclear) or not self._engine.was_lost:
                     raise
                 ask(self._id)
         return done

@@ -39,6 +39,10 @@ class EngineLost(EngineFailed):
     """The engine cannot be reached, or the connection broke before its answer: it may be restarting."""
 
 
+class AnswerUnclear(EngineFailed):
+    """The engine failed with the request: it refuses it, or is being stopped."""
+
+
 class NoContainer(EngineFailed):
     """There is no such container."""
 
@@ -160,7 +164,9 @@ class Engine:
             self._asked(self._reach)
             return self._asked(ask, missing=missing)
 
-        return self._asked(ask, missing=missing) if self._stop is None else repeated(read, EngineLost, self._stop)
+        if self._stop is None:
+            return self._asked(ask, missing=missing)
+        return repeated(read, (EngineLost, AnswerUnclear), self._stop)
 
     def _reach(self) -> None:
         """Raises `OSError` where no engine listens: the package would leave a socket open."""
@@ -177,7 +183,7 @@ class Engine:
         except NotFound as error:
             raise (NoContainer(missing) if missing else EngineFailed(_said(error))) from error
         except APIError as error:
-            raise EngineFailed(_said(error)) from error
+            raise (AnswerUnclear if error.is_server_error() else EngineFailed)(_said(error)) from error
         except (DockerException, RequestException, HTTPException, OSError) as error:
             why = _reason(error, self._options.timeout if allowed is None else allowed)
             failure = EngineLost if _is_lost(error) else EngineFailed

@@ -12,7 +12,7 @@ PATIENCE = 15.0
 """Seconds that it may be out of reach, as while systemd executes itself again, or dbus or dockerd is restarted."""
 
 
-def repeated(read: Callable[[], T], lost: type[Exception], stop: Stop) -> T:
+def repeated(read: Callable[[], T], lost: type[Exception] | tuple[type[Exception], ...], stop: Stop) -> T:
     """What `read` returns. It changes nothing, so it is repeated until its answer arrives.
 
     Raises what `read` raises: a refusal at once, `lost` after `PATIENCE`.

@@ -15,7 +15,7 @@ from agent import clock
 from agent.config.host import Containers
 from agent.containers import container_events as changes_module, container_target, engine as engine_module
 from agent.containers.container_events import ContainerEvents
-from agent.containers.engine import Engine, EngineFailed, EngineLost
+from agent.containers.engine import AnswerUnclear, Engine, EngineFailed, EngineLost
 from agent.errors import ConfigError
 from agent.kinds.base import Done, Failed, Running
 from agent.kinds.base.registry import discover
@@ -237,6 +237,44 @@ def test_a_container_that_its_engine_ends_after_the_restart_is_started_again(
         back.join()
     assert isinstance(ended, Done), ended
     assert (starts(docker, "shop"), status(docker, "shop")) == (3, "running")
+
+
+def test_an_engine_that_fails_with_the_restart_because_it_is_stopped_is_asked_again(
+    docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answered `failed to update the store state of sandbox`, and was gone at the next request."""
+    run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker)))
+    ask, back = Engine.restart, threading.Thread(target=docker.start)
+
+    def stopped_and_failed(engine: Engine, id: str) -> None:
+        if back.ident is not None:
+            return ask(engine, id)
+        docker.stop()
+        back.start()
+        raise AnswerUnclear("the engine refused: failed to update the store state of sandbox")
+
+    monkeypatch.setattr(Engine, "restart", stopped_and_failed)
+    try:
+        ended = perform_steps(kind, args={"container": "shop"})[-1]
+    finally:
+        back.join()
+    assert isinstance(ended, Done), ended
+    assert (starts(docker, "shop"), status(docker, "shop")) == (2, "running")
+
+
+def test_an_engine_that_runs_and_fails_with_the_restart_is_not_asked_again(
+    docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(docker, "shop")
+    kind = ContainerRestart(settings(driving(docker)))
+
+    def failed(engine: Engine, id: str) -> None:
+        raise AnswerUnclear("the engine refused: no space left on device")
+
+    monkeypatch.setattr(Engine, "restart", failed)
+    ended = perform_steps(kind, args={"container": "shop"})[-1]
+    assert isinstance(ended, Failed) and ended.message == "the engine refused: no space left on device"
 
 
 def test_a_request_whose_answer_was_lost_is_looked_after_and_not_repeated(
