@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -119,12 +120,19 @@ def test_tokens_of_an_operator_stay(place: Path) -> None:
     assert access.undo(note) == f"removed {tokens_file} and {token_file}"
 
 
+def out_of_time(argv: Sequence[str]) -> bool:
+    raise Usage("systemctl disable: timed out after 120 seconds")
+
+
 def test_an_account_that_cannot_be_dropped_stays_in_the_record(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     """The server is down, or asks for a password: the next run takes the account back."""
     account_note = {"what": "account", "datastore": "redis", "user": "agent"}
     account_note |= {"url": "redis://127.0.0.1:1", "file": "/nonexistent/redis.conf"}
     record.write([{"what": "setup", "unit": "redis.service", "user": "agent"}, account_note, {"what": "units"}])
     monkeypatch.setattr(programs, "run", lambda argv, **more: "")
+    with monkeypatch.context() as slow:
+        slow.setattr(programs, "succeeds", out_of_time)
+        assert call(None, "setup", "--remove").status == 2 and len(record.read()) == 3, "the agent still runs"
     monkeypatch.setattr(programs, "succeeds", lambda argv: True)
     ended = call(None, "setup", "--remove")
     assert ended.status == 1

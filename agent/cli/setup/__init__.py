@@ -112,8 +112,10 @@ def _remove(dry_run: bool) -> int:
             if done := plan.undo(note):
                 say(done)
         except Usage as error:
+            if note["what"] != "account":
+                raise  # an agent that is still stopping needs what is left
             kept = True
-            say(f"kept {note['what']} {note.get('user', '')}: {error}; then run agentctl setup --remove again")
+            say(f"kept account {note['user']}: {error}; then run agentctl setup --remove again")
             continue
         record.write([each for each in record.read() if each != note])
     if not dry_run:
