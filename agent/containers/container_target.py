@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent import clock
-from agent.containers.engine import AnswerUnclear, Container, Engine, EngineFailed, EngineLost
+from agent.containers.engine import Container, ContainerEngine, EngineFailed, EngineLost, EngineUnclear
 from agent.processes import cgroup
 from agent.processes.rest import RestCheck
 from agent.util.idempotent_restart import NOTED, RESTARTING, RUNNING, AnswerLost, Look, RestartProgress, RestartTarget
@@ -39,7 +39,7 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
 
     progress = ContainerProgress
 
-    def __init__(self, engine: Engine, id: str, timeout: float, stop: Stop) -> None:
+    def __init__(self, engine: ContainerEngine, id: str, timeout: float, stop: Stop) -> None:
         super().__init__(timeout, stop)
         self._engine, self._id = engine, id
         self._before: Container
@@ -69,7 +69,7 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
             self._engine.restart(self._id)
         except EngineLost as error:
             raise AnswerLost(str(error)) from error
-        except AnswerUnclear as error:
+        except EngineUnclear as error:
             self._engine.look(self._id)
             if not self._engine.was_lost:
                 raise
@@ -107,7 +107,7 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
         except EngineFailed as error:
             # An engine that was asked before a crash may be busy with it; after a lost answer, only a look shows it.
             if self._engine.look(self._id).status != wanted:
-                if not isinstance(error, EngineLost | AnswerUnclear) or not self._engine.was_lost:
+                if not isinstance(error, EngineLost | EngineUnclear) or not self._engine.was_lost:
                     raise
                 ask(self._id)
         return done

@@ -39,7 +39,7 @@ class EngineLost(EngineFailed):
     """The engine cannot be reached, or the connection broke before its answer: it may be restarting."""
 
 
-class AnswerUnclear(EngineFailed):
+class EngineUnclear(EngineFailed):
     """The engine failed with the request: it refuses it, or is being stopped."""
 
 
@@ -73,7 +73,7 @@ class Container:
         return f"{self.status} ({self.health})" if self.health else self.status
 
 
-class Engine:
+class ContainerEngine:
     """A conversation with the engine, closed with its `with` block. All calls raise `EngineFailed`.
 
     With `stop`, reads are repeated until an engine that is being restarted answers again; `was_lost` is then true.
@@ -166,7 +166,7 @@ class Engine:
 
         if self._stop is None:
             return self._asked(ask, missing=missing)
-        return repeated(read, (EngineLost, AnswerUnclear), self._stop)
+        return repeated(read, (EngineLost, EngineUnclear), self._stop)
 
     def _reach(self) -> None:
         """Raises `OSError` where no engine listens: the package would leave a socket open."""
@@ -183,7 +183,7 @@ class Engine:
         except NotFound as error:
             raise (NoContainer(missing) if missing else EngineFailed(_said(error))) from error
         except APIError as error:
-            raise (AnswerUnclear if error.is_server_error() else EngineFailed)(_said(error)) from error
+            raise (EngineUnclear if error.is_server_error() else EngineFailed)(_said(error)) from error
         except (DockerException, RequestException, HTTPException, OSError) as error:
             why = _reason(error, self._options.timeout if allowed is None else allowed)
             failure = EngineLost if _is_lost(error) else EngineFailed

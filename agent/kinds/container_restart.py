@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 from agent.config import Settings
 from agent.config.host import Containers, Host
 from agent.containers.container_target import ContainerProgress, ContainerTarget
-from agent.containers.engine import Engine, EngineFailed, EngineMissing, require_package
+from agent.containers.engine import ContainerEngine, EngineFailed, EngineMissing, require_package
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult
 from agent.models import Json
 from agent.plan import Danger, Plan, Would, refuse
@@ -65,7 +65,7 @@ class ContainerRestart(Kind):
 
     def plan(self, args: Any) -> Plan:
         try:
-            with Engine(self._options) as engine:
+            with ContainerEngine(self._options) as engine:
                 found = engine.find(args["container"])
         except EngineFailed as error:
             return refuse(str(error), "check the name, and [containers] in the configuration")
@@ -85,7 +85,7 @@ class ContainerRestart(Kind):
 
     def _advance(self, step: Step, payload: Json) -> StepResult:
         try:
-            with Engine(self._options, step.stop if payload else None) as engine:
+            with ContainerEngine(self._options, step.stop if payload else None) as engine:
                 id = payload["id"] if payload else engine.find(step.args["container"]).id
                 restart = idempotent_restart.step(ContainerTarget(engine, id, self._timeout, step.stop), payload)
         except EngineFailed as error:

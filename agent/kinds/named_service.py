@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from agent.config import Settings
 from agent.config.host import Host
 from agent.containers.container_target import ContainerProgress, ContainerTarget, NotUp
-from agent.containers.engine import Engine, EngineFailed, NoContainer
+from agent.containers.engine import ContainerEngine, EngineFailed, NoContainer
 from agent.kinds import every_service
 from agent.kinds.base import Args, Done, Failed, Kind, NotOffered, Running, Step, StepResult, failed
 from agent.kinds.base.arguments import Names
@@ -122,7 +122,7 @@ class OnNamedService(OnServer):
                 return self._plan_of_unit(service, Unit(named.unit, self.timeout_up))
             if self.settings.containers is None:
                 return refuse(f"unknown service {service}", f"set [services.{service}] or [containers]")
-            with Engine(options_of(self.settings)) as engine:
+            with ContainerEngine(options_of(self.settings)) as engine:
                 names = [str(each["container"]) for each in _listed(engine, service)]
         except (SupervisorFailed, EngineFailed) as error:
             return refuse(str(error), "check the name of the service and the configuration")
@@ -132,7 +132,7 @@ class OnNamedService(OnServer):
         """All services of this node: units first, then those that have containers. Raises `EngineFailed`."""
         names = list(self.settings.services)
         if self.settings.containers is not None:
-            with Engine(options_of(self.settings)) as engine:
+            with ContainerEngine(options_of(self.settings)) as engine:
                 names += [name for name in engine.services() if name not in names]
         if not names:
             raise EngineFailed("this node has no services")
@@ -207,7 +207,7 @@ class OnNamedService(OnServer):
     def _step_of_containers(self, service: str, step: Step) -> StepResult:
         all: list[Entry] = step.payload["containers"] if step.payload else []
         try:
-            with Engine(options_of(self.settings), step.stop if all else None) as engine:
+            with ContainerEngine(options_of(self.settings), step.stop if all else None) as engine:
                 if not all:
                     return Running({"service": service, "containers": _listed(engine, service)})
                 index = next(index for index, each in enumerate(all) if each["state"] not in ENDED)
@@ -300,7 +300,7 @@ def _other(payload: Json, unit: str | None, containers: bool) -> bool:
     return unit is not None or not containers
 
 
-def _listed(engine: Engine, service: str) -> list[Entry]:
+def _listed(engine: ContainerEngine, service: str) -> list[Entry]:
     """The containers of a service, of which nothing was done yet. Raises `NoContainer` where it has none."""
     found = engine.of_service(service)
     if not found:

@@ -15,7 +15,7 @@ from agent import clock
 from agent.config.host import Containers
 from agent.containers import container_events as changes_module, container_target, engine as engine_module
 from agent.containers.container_events import ContainerEvents
-from agent.containers.engine import AnswerUnclear, Engine, EngineFailed, EngineLost
+from agent.containers.engine import ContainerEngine, EngineFailed, EngineLost, EngineUnclear
 from agent.errors import ConfigError
 from agent.kinds.base import Done, Failed, Running
 from agent.kinds.base.registry import discover
@@ -89,7 +89,7 @@ def test_the_beginning_of_an_id_may_be_a_name_and_is_no_container(docker: Docker
 def test_the_engine_reports_what_happens_to_a_container(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes_module, "LOOK_ANYWAY", PATIENT)
     id = run(engine, "restless")
-    with Engine(Containers(engine=engine.url)) as asked, asked.changes(id) as changes, Stop() as stop:
+    with ContainerEngine(Containers(engine=engine.url)) as asked, asked.changes(id) as changes, Stop() as stop:
         assert changes.reported
         over = threading.Event()
         restless = threading.Thread(target=_pause_until, args=(engine, "restless", over))
@@ -222,15 +222,15 @@ def test_a_container_that_its_engine_ends_after_the_restart_is_started_again(
     """An engine ends its containers when it is stopped, also one that it has just restarted."""
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
-    ask, back = Engine.restart, threading.Thread(target=docker.start)
+    ask, back = ContainerEngine.restart, threading.Thread(target=docker.start)
 
-    def asked_and_stopped(engine: Engine, id: str) -> None:
+    def asked_and_stopped(engine: ContainerEngine, id: str) -> None:
         ask(engine, id)
         if back.ident is None:
             docker.stop()
             back.start()
 
-    monkeypatch.setattr(Engine, "restart", asked_and_stopped)
+    monkeypatch.setattr(ContainerEngine, "restart", asked_and_stopped)
     try:
         ended = perform_steps(kind, args={"container": "shop"})[-1]
     finally:
@@ -245,16 +245,16 @@ def test_an_engine_that_fails_with_the_restart_because_it_is_stopped_is_asked_ag
     """It answered `failed to update the store state of sandbox`, and was gone at the next request."""
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
-    ask, back = Engine.restart, threading.Thread(target=docker.start)
+    ask, back = ContainerEngine.restart, threading.Thread(target=docker.start)
 
-    def stopped_and_failed(engine: Engine, id: str) -> None:
+    def stopped_and_failed(engine: ContainerEngine, id: str) -> None:
         if back.ident is not None:
             return ask(engine, id)
         docker.stop()
         back.start()
-        raise AnswerUnclear("the engine refused: failed to update the store state of sandbox")
+        raise EngineUnclear("the engine refused: failed to update the store state of sandbox")
 
-    monkeypatch.setattr(Engine, "restart", stopped_and_failed)
+    monkeypatch.setattr(ContainerEngine, "restart", stopped_and_failed)
     try:
         ended = perform_steps(kind, args={"container": "shop"})[-1]
     finally:
@@ -269,10 +269,10 @@ def test_an_engine_that_runs_and_fails_with_the_restart_is_not_asked_again(
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
 
-    def failed(engine: Engine, id: str) -> None:
-        raise AnswerUnclear("the engine refused: no space left on device")
+    def failed(engine: ContainerEngine, id: str) -> None:
+        raise EngineUnclear("the engine refused: no space left on device")
 
-    monkeypatch.setattr(Engine, "restart", failed)
+    monkeypatch.setattr(ContainerEngine, "restart", failed)
     ended = perform_steps(kind, args={"container": "shop"})[-1]
     assert isinstance(ended, Failed) and ended.message == "the engine refused: no space left on device"
 
@@ -282,13 +282,13 @@ def test_a_request_whose_answer_was_lost_is_looked_after_and_not_repeated(
 ) -> None:
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
-    ask = Engine.restart
+    ask = ContainerEngine.restart
 
-    def asked_and_lost(engine: Engine, id: str) -> None:
+    def asked_and_lost(engine: ContainerEngine, id: str) -> None:
         ask(engine, id)
         raise EngineLost("the connection broke")
 
-    monkeypatch.setattr(Engine, "restart", asked_and_lost)
+    monkeypatch.setattr(ContainerEngine, "restart", asked_and_lost)
     ended = perform_steps(kind, args={"container": "shop"})[-1]
     assert isinstance(ended, Done), ended
     assert starts(docker, "shop") == 2
@@ -312,12 +312,15 @@ def test_an_engine_that_is_not_there_is_told_and_how_to_name_another(start_agent
 
 
 def test_an_engine_that_may_not_be_used_is_told(docker: DockerEngine) -> None:
-    with Engine(Containers(engine=docker.url)):
+    with ContainerEngine(Containers(engine=docker.url)):
         pass
     docker.socket.chmod(0o600)
     os.seteuid(65534)
     try:
-        with pytest.raises(EngineFailed, match="cannot be reached: Permission denied"), Engine(Containers(docker.url)):
+        with (
+            pytest.raises(EngineFailed, match="cannot be reached: Permission denied"),
+            ContainerEngine(Containers(docker.url)),
+        ):
             pass
     finally:
         os.seteuid(0)
@@ -355,7 +358,7 @@ def test_an_address_that_no_engine_can_have_stops_the_start(url: str) -> None:
 
 def test_an_address_that_is_none_is_told() -> None:
     with pytest.raises(EngineFailed, match=r"the engine at foo://bar \(containers.engine\) cannot be queried: "):
-        Engine(Containers(engine="foo://bar")).__enter__()
+        ContainerEngine(Containers(engine="foo://bar")).__enter__()
 
 
 @pytest.mark.parametrize("args", [{}, {"container": ""}, {"container": "a b"}, {"container": "../x"}, {"container": 1}])
