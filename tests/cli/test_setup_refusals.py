@@ -50,6 +50,14 @@ def test_another_user_than_root(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ended.status, ended.stderr) == (2, "setup writes files of root: run it as root\n")
 
 
+def test_a_second_setup_beside_the_first() -> None:
+    with record.alone():
+        for words in ((), ("--remove",)):
+            ended = call(None, "setup", *words)
+            said = "another agentctl setup runs on this host: wait for its end\n"
+            assert (ended.status, ended.stderr) == (2, said)
+
+
 def test_a_host_with_no_server_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "servers", lambda: iter(()))
     assert refused(lambda: host.find("redis")) == "redis does not run here as a unit of systemd: start it first"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import click
 
@@ -34,7 +35,10 @@ def setup_command(
     """
     if os.geteuid() != 0:
         raise Usage("setup writes files of root: run it as root")
-    return _remove(dry_run) if remove else _set_up(datastore, unit, user, tls, dry_run)
+    from agent.cli.setup import record
+
+    with nullcontext() if dry_run else record.alone():
+        return _remove(dry_run) if remove else _set_up(datastore, unit, user, tls, dry_run)
 
 
 setup_command.examples = (

@@ -1,6 +1,10 @@
 """What setup has made on this host, for `--remove`: a file of root's, written before and after each change."""
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.cli.exits import Usage
@@ -8,6 +12,18 @@ from agent.cli.setup.change import Note
 from agent.util import atomic_files
 
 FILE = Path("/etc/agent/setup.json")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One setup at a time; a kill gives the lock back. Raises `Usage` while another one runs."""
+    # The folder above: setup may make and remove the one of the record.
+    folder = os.open(FILE.parent.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(folder)
+        yield
+    finally:
+        os.close(folder)
 
 
 def read() -> list[Note]:
@@ -39,6 +55,13 @@ def finish(note: Note, more: Note | None) -> None:
 def write(notes: list[Note]) -> None:
     """Replace the record; remove the file of an empty one."""
     _write(notes, [each for each in begun() if each in notes])
+
+
+def _lock(folder: int) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Usage("another agentctl setup runs on this host: wait for its end") from None
 
 
 def _read() -> dict[str, list[Note]]:
