@@ -54,7 +54,9 @@ class ReplicationResult(Args):
     source = fields.String(
         required=True, allow_none=True, metadata={"description": "The address that a replica follows."}
     )
-    streaming = fields.Boolean(required=True, metadata={"description": "Whether a replica receives its source's data."})
+    streaming = fields.Boolean(
+        required=True, metadata={"description": "Whether a replica receives its source's data and applies it."}
+    )
     lag = fields.Dict(metadata={"description": "The lag: bytes, seconds, transactions; null: not known."})
     old_primary = fields.String(
         metadata={"description": "Of a promotion: unreachable, read_only, writable or unknown."}

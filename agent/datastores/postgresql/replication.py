@@ -21,7 +21,8 @@ ROLE = """
     SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'off',
            CASE WHEN pg_is_in_recovery() THEN current_setting('primary_conninfo') END,
            CASE WHEN pg_is_in_recovery() THEN current_setting('restore_command') END,
-           EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+           CASE WHEN pg_is_in_recovery() THEN NOT pg_is_wal_replay_paused() ELSE false END
+           AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
 """
 
 
