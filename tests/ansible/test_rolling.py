@@ -6,6 +6,7 @@ tests/fleet/test_rolling.py has the one under clients that write and read.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.datastores.postgresql_nodes import FOR_RESYNC, configured
 from tests.datastores.redis_nodes import followed_by, in_step
 from tests.datastores.test_postgresql_switchover import Trio, peers
 from tests.datastores.test_redis_switchover import agent_of
-from tests.kinds.configuring import toml
+from tests.kinds.configuring import over, toml
 from tests.servers.postgresql import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.servers.shop import Origin
@@ -133,6 +134,48 @@ def test_a_run_that_was_killed_during_the_switchover_lets_the_others_follow(
             f"slave 127.0.0.1:{b.port}",
         ]
         assert {name: len(agent.finished()) for name, agent in agents.items()} == {"a": 1, "b": 0, "c": 1}
+
+
+@pytest.mark.parametrize(("lost", "acted"), [("a", {"b": 1, "c": 1}), ("b", {"b": 1})])
+def test_a_host_that_is_lost_during_the_run_stops_it(
+    server_dir: Path, start_agent: StartAgent, tmp_path: Path, lost: str, acted: dict[str, int]
+) -> None:
+    """Ansible itself leaves out the host and continues: it would promote without the demotion."""
+    with (
+        RedisServer(server_dir / "a") as a,
+        RedisServer(server_dir / "b", replica_of=a) as b,
+        RedisServer(server_dir / "c", replica_of=a) as c,
+    ):
+        in_step(a, b, c)
+        lose = {"action": ["touch", str(tmp_path / f"{lost}.lost")], "check": ["echo", '{"status": "finished"}']}
+        agents = {
+            each.dir.name: start_agent(config=toml({**over(each), "external_actions": {"lose": lose}}))
+            for each in (a, b, c)
+        }
+        outcome = by_ssh(tmp_path, agents).play("rolling_restart", kind="external.lose")
+        assert outcome.status != 0 and f"unreachable: {lost}" in outcome.text, outcome.text
+        assert {name: len(agent.finished()) for name, agent in agents.items() if agent.finished()} == acted, (
+            outcome.text
+        )
+
+
+def by_ssh(tmp_path: Path, agents: Agents) -> Controller:
+    """Reaches the hosts by a program that does what ssh does, here, until the file NAME.lost exists."""
+    (ssh := tmp_path / "ssh").write_text(f'''#!/bin/bash
+[ -e "{tmp_path}/${{@: -2:1}}.lost" ] && exit 255
+exec /bin/sh -c "${{@: -1}}"
+''')
+    ssh.chmod(0o755)
+    hosts = {
+        name: {
+            "ansible_connection": "ssh",
+            "ansible_ssh_executable": str(ssh),
+            "ansible_python_interpreter": sys.executable,
+            "agent_connection": {"url": f"http://127.0.0.1:{agent.port}"},
+        }
+        for name, agent in agents.items()
+    }
+    return Controller(tmp_path / "controller", {}, hosts=hosts)
 
 
 def test_a_pattern_that_matches_no_host_fails(tmp_path: Path) -> None:

@@ -68,4 +68,6 @@ def run_id_of(module: AnsibleModule) -> str | None:
 def _sentence(error: Refused) -> str:
     """With what is wrong with each argument."""
     details = "; ".join(f"{name}: {', '.join(map(str, found))}" for name, found in sorted(error.details.items()))
+    if error.status == 401:
+        return f"{error}: set token_file (or token) of the connection to a token of this agent's tokens file"
     return f"{error} ({details})" if details else str(error)
