@@ -17,6 +17,7 @@ from agent.cli import audit, exits
 from agent.cli.exits import Missing, Usage
 from agent.cli.host import as_owner, started_by
 from agent.cli.options import Decorator, local
+from agent.config.core import Agent
 from agent.errors import StoreUnavailable, StoreUnusable
 from agent.util import atomic_files, drop_privileges
 
@@ -91,7 +92,7 @@ def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
     with suppress(Missing):
         _check_readable(key_of(file))
     with _stopped(db):
-        _refuse_running_jobs(config.load().agent.jobs)
+        _refuse_running_jobs(Agent(db=db).jobs)
         done = restore(file, db, started_by(), keep_queue=keep_queue)
     print(f"{db} is the copy of {file}: {done.failed} waiting actions are FAILED, {done.waiting} wait")
     if done.replaced is not None:

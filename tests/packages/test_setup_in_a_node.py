@@ -182,6 +182,12 @@ def test_an_upgrade_restarts_the_agent_and_a_purge_leaves_its_data(installed: Ho
     assert node.show("agent", "ActiveState") == "active" and node.show("agent", "MainPID") != pid
     assert installed.files() == before
 
+    # In a folder where the agent's user may read nothing.
+    copy = "/var/lib/agent/copy.db"
+    restore = f"agentctl db backup {copy} && systemctl stop agent && agentctl db restore {copy}"
+    installed.ok("sh", "-c", f"cd /root && {restore} && systemctl start agent && rm /var/lib/agent/copy.db*")
+    assert node.run("agentctl", "info", "@last").returncode == 0
+
     data = installed.ok("find", "/var/lib/agent", "-name", "agent.db", "-o", "-name", "tokens.toml").split()
     assert sorted(data) == ["/var/lib/agent/agent.db", "/var/lib/agent/tokens.toml"]
     installed.ok("apt-get", "purge", "--yes", "datastore-host-agent")
