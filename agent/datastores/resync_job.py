@@ -1,6 +1,7 @@
 """The job of `resync_slave_db`: read the request from standard input, run it, report to a file."""
 
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -67,4 +68,6 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # all is written, and the action waits for this end: to unload the driver takes longer
