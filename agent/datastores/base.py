@@ -302,6 +302,24 @@ class Datastore(ABC):
         """
         raise NotSupported(NO_REPLICATION)
 
+    def begin_resync(self, request: ResyncRequest) -> Json:
+        """What `resync_at_once` would do, to be stored before it, with the `members` of the result that are known.
+
+        None: only the job can do this resync.
+        """
+        return None
+
+    def resync_at_once(self, begun: Json) -> Json:
+        """Do what `begin_resync` has returned, within moments. Returns the members of the result, like `resync`.
+
+        None: it takes longer, or failed: `resync` with this `begun` continues it, also after a kill.
+        """
+        return None
+
+    def undo_resync(self, begun: Json) -> str | None:
+        """Undo what `resync_at_once` has done; returns a sentence about the state reached, or None."""
+        return None
+
     def recover(self, service: "Supervisor | None") -> str | None:
         """After a killed resync: bring the old data back into use, or keep the new data if it follows.
 

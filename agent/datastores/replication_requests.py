@@ -1,6 +1,7 @@
 """The requests of replication actions to a datastore, as values that can be passed to a job."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,12 +11,14 @@ class ResyncRequest:
     `primary` is a name of `[datastore.peers]`; None: `datastore.primary`, or the present source of the replica.
     `mode`: `auto`, `follow`, `rewind` or `copy`. `force` discards data that the primary lacks.
     `adopt` is the identifier of the primary's cluster: it permits to replace this server's data of another cluster.
+    `begun` is what the agent has begun before the job (`Datastore.begin_resync`), or None.
     """
 
     primary: str | None = None
     mode: str = "auto"
     force: bool = False
     adopt: str | None = None
+    begun: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from marshmallow import fields, validate
 
 import agent
+from agent import clock
 from agent.config import Settings
 from agent.datastores.base import DatastoreError
 from agent.datastores.replication_requests import ResyncRequest
@@ -30,6 +31,8 @@ PATIENCE = 0.5
 """Seconds that a step waits for the end of the job before it reports the progress."""
 END_GRACE = 60.0
 """Seconds that a job gets, after the request to end, to restore the old data."""
+BEGUN = ("begun", "boot")
+"""Members of the payload about a resync that the agent has begun itself: what, and in which boot of the host."""
 MODES = ("auto", "follow", "rewind", "copy")
 
 
@@ -97,28 +100,38 @@ class ResyncSlaveDb(OnReplica):
         return super().begin(step)
 
     def act(self, step: Step) -> StepResult:
+        """Resync at once where the datastore can; otherwise by the job."""
+        if _is_of_earlier_boot(step.payload) or self._jobs().find(self._job_name(step)) is not None:
+            return self.act_again(step)
+        if "begun" not in step.payload:
+            begun = self.datastore.begin_resync(request_of(step.args))
+            return self.act_again(step) if begun is None else Running(_begun(step.payload, begun))
+        result = self.datastore.resync_at_once(step.payload["begun"])
+        return self.act_again(step) if result is None else self._followed(result)
+
+    def act_again(self, step: Step) -> StepResult:
         """Start the job, or find it by its name: also after a restart of the agent it is started only once."""
         jobs, name = self._jobs(), self._job_name(step)
+        if _is_of_earlier_boot(step.payload) and jobs.find(name) is None:
+            return self._ended(step, LostJob("the host was restarted while it ran", "", ""), Report())
+        request = replace(request_of(step.args), begun=step.payload.get("begun"))
         channels = {"transcript": _transcript(), "report": str(jobs.report_of(name))}
         job = jobs.start(
             name,
             [sys.executable, "-P", "-S", "-m", "agent.datastores.resync_job"],
-            stdin=json.dumps(asdict(request_of(step.args)) | channels).encode(),
+            stdin=json.dumps(asdict(request) | channels).encode(),
             env=_environment(),
         )
         return self._look(job, step)
-
-    act_again = act
 
     def unchanged(self, plan: Plan) -> StepResult:
         return self.done(plan.summary, {"method": "none", "discarded": []})
 
     def cancel(self, step: Step) -> str | None:
         """End the job, which restores the old data before it exits. Returns the error that the job reported."""
-        if (job := self._jobs().find(self._job_name(step))) is None:
-            return None
-        status = job.end(END_GRACE)
-        return _report(job, status).error
+        job = self._jobs().find(self._job_name(step))
+        report = _report(job, job.end(END_GRACE)) if job is not None else Report()
+        return report.error or self._undone(step, report)
 
     @classmethod
     def left(cls, payload: Json) -> str:
@@ -132,16 +145,29 @@ class ResyncSlaveDb(OnReplica):
             return _running(step.payload, report)
         if isinstance(status, LostJob):
             job.kill_rest()  # a process that outlived its runner would restore the old data at the same time
-        return self._ended(status, report)
+        return self._ended(step, status, report)
 
-    def _ended(self, status: ExitedJob | LostJob, report: Report) -> StepResult:
+    def _ended(self, step: Step, status: ExitedJob | LostJob, report: Report) -> StepResult:
         if isinstance(status, ExitedJob) and status.ok and isinstance(report.result, dict):
-            return self.done("this server follows its primary", report.result)
-        message = "; ".join(filter(None, (_why(status, report), self._recovered())))
+            return self._followed(report.result)
+        message = "; ".join(filter(None, (_why(status, report), self._undone(step, report), self._recovered())))
         dirty = self.datastore.is_dirty()
         if dirty:
             message = f"{message}; the data is incomplete: resync it again"
         return failed(message, dirty=dirty, phase=report.phase or None)
+
+    def _followed(self, result: Json) -> StepResult:
+        return self.done("this server follows its primary", result)
+
+    def _undone(self, step: Step, report: Report) -> str | None:
+        """Undo what the agent began, if no job has completed or undone it; returns a sentence, or None.
+
+        After a restart of the host the server runs by its own configuration.
+        """
+        ended = report.result is not None or report.error is not None
+        if ended or "begun" not in (step.payload or {}) or _is_of_earlier_boot(step.payload):
+            return None
+        return self.datastore.undo_resync(step.payload["begun"])
 
     def _recovered(self) -> str | None:
         """Restore the old data if the job did not; returns a sentence about the data, or None."""
@@ -155,6 +181,18 @@ class ResyncSlaveDb(OnReplica):
 
     def _job_name(self, step: Step) -> str:
         return f"resync-{step.action.id}"
+
+
+def _begun(before: Json, begun: Json) -> Json:
+    """The payload before the agent makes the server follow its primary."""
+    phase = f"following {begun['members']['primary']}"
+    if (transcript := current()) is not None:
+        transcript.say(f"# {phase}")
+    return before | {"phase": phase, "phases": [phase], "begun": begun, "boot": clock.boot_id()}
+
+
+def _is_of_earlier_boot(payload: Json) -> bool:
+    return "boot" in payload and payload["boot"] != clock.boot_id()
 
 
 def request_of(args: dict[str, Any]) -> ResyncRequest:
@@ -195,6 +233,7 @@ def _printed_report(output: str) -> Report:
 def _running(before: Json, report: Report) -> Running:
     """The newest state of the job. It counts as a measurement unless the list of phases has changed."""
     state = report.state() or before
+    state = state | {name: before[name] for name in BEGUN if name in before}
     measured = state.get("phases") == before.get("phases")
     return Running(state, measured=measured)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.agent_process import AgentProcess, StartAgent
 from tests.datastores.held import Held
-from tests.datastores.redis_nodes import followed_by, settle
+from tests.datastores.redis_nodes import followed_by, settings_of, settle, slow_to_send
 from tests.kinds.configuring import over, toml
 from tests.servers.leftovers import processes_using
 from tests.servers.process import await_that
@@ -85,11 +85,31 @@ def test_a_resync_outlives_the_agent(
     agent = agent_of(old_primary, start_agent, redis_server)
     action = killed_at(agent, old_primary, "resync_slave_db", {"force": True}, word, answered)
     assert action["state"] == "DONE", action
+    assert action["state_payload"]["method"] == "copy" and action["state_payload"]["discarded"]
     assert old_primary.cli("get", "k") == "right"
     old_primary.await_replica()
     old_primary.stop()
     old_primary.start()
     await_that(lambda: "link_status:up" in old_primary.cli("info", "replication"))
+
+
+def test_a_resync_that_the_agent_began_before_it_was_killed_is_undone_if_the_primary_dies(
+    old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
+) -> None:
+    slow_to_send(redis_server)
+    before = settings_of(old_primary)
+    agent = agent_of(old_primary, start_agent, redis_server)
+    with Held(way_to(old_primary), old_primary.socket, b"REPLICAOF", answered=True) as held:
+        action = agent.schedule("resync_slave_db", {"force": True})
+        assert held.reached.wait(10)
+        agent.kill_all()
+        held.release()
+        agent.start()
+        await_report(agent)
+        redis_server.kill()
+        ended = agent.await_final(action, timeout=60)["action"]
+    assert ended["state"] == "FAILED" and "accepts writes as before" in ended["state_payload"]["message"], ended
+    assert settings_of(old_primary) == before and old_primary.cli("get", "k") == "diverged"
 
 
 def test_a_resync_whose_job_was_killed_too_is_reported_and_can_be_asked_for_again(
@@ -100,6 +120,7 @@ def test_a_resync_whose_job_was_killed_too_is_reported_and_can_be_asked_for_agai
     with Held(way_to(old_primary), old_primary.socket, b"REPLICAOF", answered=True) as held:
         action = agent.schedule("resync_slave_db", {"force": True})
         assert held.reached.wait(10)
+        await_that(lambda: runners_of(agent), 10, "the job takes over")
         agent.kill_all()
         kill_jobs(agent)
         held.release()
@@ -116,38 +137,40 @@ def test_a_resync_whose_job_was_killed_too_is_reported_and_can_be_asked_for_agai
 def test_a_resync_ended_while_the_data_comes_in_says_what_holds(
     number: signal.Signals, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
-    """Killed, nothing is put back: Redis continues with the copy. Told to end, the job leads Redis back first."""
+    """Told to end, the job leads Redis back first; killed, the agent does."""
     redis_server.cli("eval", "for i = 1, 30 do redis.call('set', i, i) end", "0")
     redis_server.cli("config", "set", "rdb-key-save-delay", "100000")  # microseconds
     agent = agent_of(old_primary, start_agent, redis_server)
     with Held(way_to(old_primary), old_primary.socket, b"never"):
         action = agent.schedule("resync_slave_db", {"force": True})
         await_that(lambda: "master_sync_in_progress:1" in old_primary.cli("info", "replication"))
+        await_report(agent)
         kill_jobs(agent, number)
         ended = agent.await_final(action)["action"]
         message = ended["state_payload"]["message"]
         assert ended["state"] == "FAILED"
-        if number == signal.SIGKILL:
-            assert ended["state_payload"]["dirty"] is True
-            assert message.startswith("its runner was killed") and "resync it again" in message
-        else:
-            assert message.startswith("the job was ended by another program")
-            await_that(lambda: "role:master" in old_primary.cli("info", "replication"), 20)
-            assert old_primary.cli("get", "k") == "diverged" and old_primary.cli("set", "k", "still") == "OK"
+        why = "its runner was killed" if number == signal.SIGKILL else "the job was ended by another program"
+        assert message.startswith(why) and ended["state_payload"]["dirty"] is False
+        await_that(lambda: "role:master" in old_primary.cli("info", "replication"), 20)
+        assert old_primary.cli("get", "k") == "diverged" and old_primary.cli("set", "k", "still") == "OK"
         redis_server.cli("config", "set", "rdb-key-save-delay", "0")
         again = agent.await_final(agent.schedule("resync_slave_db", {"force": True}), timeout=30)["action"]
     assert again["state"] == "DONE" and old_primary.cli("get", "k") == "right"
 
 
+@pytest.mark.parametrize("by_job", [False, True])
 def test_resync_that_is_cancelled_while_the_data_comes_in_leads_redis_back(
-    old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
+    by_job: bool, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
+    """At once, and once the job continues it."""
     redis_server.cli("eval", "for i = 1, 30 do redis.call('set', i, i) end", "0")
     redis_server.cli("config", "set", "rdb-key-save-delay", "100000")  # microseconds
     agent = agent_of(old_primary, start_agent, redis_server)
     with Held(way_to(old_primary), old_primary.socket, b"never"):
         action = agent.schedule("resync_slave_db", {"force": True})
         await_that(lambda: "master_sync_in_progress:1" in old_primary.cli("info", "replication"))
+        if by_job:
+            await_report(agent)
         assert agent.cancel(action).status == 200
         ended = agent.await_final(action, timeout=60)["action"]
     assert ended["state"] == "FAILED" and "accepts writes as before" in str(ended["state_payload"]), ended
@@ -157,8 +180,17 @@ def test_resync_that_is_cancelled_while_the_data_comes_in_leads_redis_back(
 
 
 def kill_jobs(agent: AgentProcess, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send this signal to the runner of a job and all it runs."""
-    jobs = [pid for pid, _ in processes_using(f"{agent.directory}/agent.db.jobs")]
-    assert jobs, "no job runs"
-    for pid in jobs:
+    """Send this signal to the runner of a job, which ends with all it runs."""
+    for pid in runners_of(agent):
         os.kill(pid, number)
+
+
+def runners_of(agent: AgentProcess) -> list[int]:
+    """The runners of its jobs."""
+    using = processes_using(f"{agent.directory}/agent.db.jobs")
+    return [pid for pid, words in using if "runner.py" in words]
+
+
+def await_report(agent: AgentProcess) -> None:
+    """Await that the job continues what the agent has begun."""
+    await_that(lambda: [*Path(f"{agent.directory}/agent.db.jobs").glob("*/report")], 10, "the job reports")

@@ -287,6 +287,20 @@ def test_another_client_that_intervenes_has_the_last_word(primary: RedisServer, 
     settle(primary)
 
 
+def test_a_resync_that_the_agent_began_leaves_the_last_word_to_another_client(
+    primary: RedisServer, replica: RedisServer, third: RedisServer
+) -> None:
+    replica.cli("replicaof", "no", "one")
+    replica.cli("set", "k", "diverged")
+    store = store_of(replica, primary)
+    begun = store.begin_resync(ResyncRequest(force=True))
+    replica.cli("replicaof", "127.0.0.1", str(third.port))
+    assert store.resync_at_once(begun) is None
+    with pytest.raises(DatastoreRefused, match="by another client"):
+        resync(store, force=True, begun=begun)
+    assert followed_by(replica) == f"slave 127.0.0.1:{third.port}"
+
+
 def test_a_server_that_is_down_is_started_by_its_service(primary: RedisServer, replica: RedisServer) -> None:
     service = Commands(replica.pid_command, replica.start_command, replica.stop_command, 10)
     replica.stop()

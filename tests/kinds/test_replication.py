@@ -145,6 +145,17 @@ def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
     assert isinstance(kind.step(step_of(kind)), Running)
 
 
+@pytest.mark.parametrize("take", ["step", "resume"])
+def test_a_resync_that_the_agent_began_before_a_reboot_fails(
+    take: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
+    kind = resync_kind.ResyncSlaveDb(settings(tmp_path, datastore=datastore, service=SERVICE))
+    monkeypatch.setattr(kind, "datastore", Server(PRIMARY, dirty=False))
+    outcome = getattr(kind, take)(step_of(kind, {"phase": "following", "begun": {}, "boot": "an earlier one"}))
+    assert isinstance(outcome, Failed) and outcome.message == "the host was restarted while it ran"
+
+
 LONG: dict[str, list[str]] = {
     "a dump of 300 GiB": ["copying the data", *(f"copying the data: {number * 64} MiB" for number in range(1, 4801))],
     "a Redis whose link breaks again and again": ["waiting for the primary", "receiving its data: 0 %"] * 2000,
@@ -213,6 +224,8 @@ class Seen:
 
     def start(self, *_: object, **__: object) -> "Seen":
         return self
+
+    find = start
 
     def await_end(self, *_: object) -> JobRunning:
         return self.look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent import plan
@@ -18,6 +19,7 @@ from agent.datastores.base import (
 )
 from agent.datastores.progress import ResyncProgress
 from agent.datastores.redis import (
+    at_once,
     disable,
     handover,
     promotion,
@@ -29,7 +31,7 @@ from agent.datastores.redis import (
 from agent.datastores.redis.connection import exceptions
 from agent.datastores.redis.plan import decide
 from agent.datastores.redis.resync import Resync
-from agent.datastores.redis.rollback import settle
+from agent.datastores.redis.rollback import Rollback, settle
 from agent.datastores.redis.server import Redis
 from agent.datastores.redis.state import look
 from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
@@ -198,6 +200,20 @@ class RedisDatastore(Redis):
 
     def resync(self, service: Supervisor | None, progress: ResyncProgress, request: ResyncRequest = RESYNC) -> Json:
         return Resync(self, service, progress, Stop()).run(request)
+
+    def begin_resync(self, request: ResyncRequest) -> Json:
+        with suppress(DatastoreError):  # the job meets it too, and reports it
+            return at_once.begin(self, request)
+        return None
+
+    def resync_at_once(self, begun: Json) -> Json:
+        quick = type(self)(replace(self.settings, timeout=min(at_once.PATIENCE, self.settings.timeout)))
+        with suppress(DatastoreError):
+            return at_once.carry_out(quick, begun)
+        return None
+
+    def undo_resync(self, begun: Json) -> str | None:
+        return Rollback.of_json(self, begun["way_back"]).take()
 
     def recover(self, service: Supervisor | None) -> str | None:
         with suppress(DatastoreError), self.client() as client:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
-from agent.datastores.redis import config
+from agent.datastores.redis import config, source as redis_source
 from agent.datastores.redis.plan import Decision, accepted, decide
 from agent.datastores.redis.rollback import DISKLESS, FOR_ONE_COPY, Rollback, settle
 from agent.datastores.redis.source import Source
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
     from agent.supervisors.base import Supervisor
 
+Commands = Sequence[Sequence[str]]
 LINK = ("connect", "connecting", "handshake", "sync", "connected")
 """The states of a replica's link to its primary, in order."""
 MOST_SETBACKS = 5
@@ -41,13 +42,32 @@ class Resync:
         """Returns the members of the result. A `DatastoreError` means that everything is undone, or has the state."""
         self._bring_up()
         self._settle_earlier()
+        if (source := self._begun_with(request)) is not None:
+            way_back = Rollback.of_json(self.here, request.begun["way_back"])
+            return {**request.begun["members"], **self._lead(source, way_back, ())}
         decision = accepted(decide(self.here, request))
         assert decision.source is not None  # set in every decision that is not a refusal
-        discarded = discards_as_json(decision.plan.discards)
-        members = {"primary": decision.source.address, "method": decision.method, "discarded": discarded}
+        members = members_of(decision, decision.source)
         if decision.plan.would is Would.NOTHING:
             return members
-        return members | self._lead(decision, decision.source)
+        way_back = Rollback.of(self.here, decision.source.address)
+        return members | self._lead(decision.source, way_back, commands_of(decision, decision.source))
+
+    def _begun_with(self, request: ResyncRequest) -> Source | None:
+        """The source that the agent has already made Redis follow (`at_once`); None if it has not.
+
+        Raises `DatastoreRefused` if another client has made it follow a third server.
+        """
+        if request.begun is None:
+            return None
+        with self.here.client() as client:
+            state, own = look(client), redis_source.own_options(client)
+        way_back = Rollback.of_json(self.here, request.begun["way_back"])
+        if state.source == way_back.target:
+            return self.here.source(request.primary, state, own)
+        if state.source != way_back.before.source:
+            raise DatastoreRefused(way_back.intervened(state))
+        return None
 
     def _bring_up(self) -> None:
         """Start the server if it is down, and wait until it has loaded its data."""
@@ -75,11 +95,12 @@ class Resync:
 
         poll(connected, CONNECTS_WITHIN, self.stop)
 
-    def _lead(self, decision: Decision, source: Source) -> dict[str, Any]:
-        way_back = Rollback.of(self.here, source.address)
+    def _lead(self, source: Source, way_back: Rollback, commands: Commands) -> dict[str, Any]:
+        """Run the commands and wait until the server follows. Without commands it was made to follow already."""
         self.progress(f"following {source.address}")
         try:
-            self._follow(decision, source)
+            if commands:
+                self._follow(source, commands)
             otherwise = f"{source.address} sends Redis at {self.here.address} no data"
             self._await(self._follows(source), otherwise, source)
         except (DatastoreError, OSError) as error:
@@ -90,20 +111,11 @@ class Resync:
             way_back.end_of_copy(client)
             return config.keep_or_note(client)
 
-    def _follow(self, decision: Decision, source: Source) -> None:
-        """Set the login for the source, then change the source in one transaction.
-
-        After `REPLICAOF NO ONE` Redis cannot continue where it was. In one transaction no client can write in
-        between, and a killed job leaves the option for one copy only together with the new source.
-        """
-        commands: list[tuple[str, ...]] = [("REPLICAOF", source.host, str(source.port))]
-        if decision.forget:
-            commands.insert(0, ("REPLICAOF", "NO", "ONE"))
-        if decision.method == "copy" and decision.keep_old:
-            commands.insert(0, ("CONFIG", "SET", DISKLESS, FOR_ONE_COPY))
+    def _follow(self, source: Source, commands: Commands) -> None:
+        """Set the login for the source, then change the source."""
         with self.here.client() as client:
             config.put(client, source.options())
-            _run_at_once(client, commands)
+            run_in_transaction(client, commands)
 
     def _follows(self, source: Source) -> Callable[[RedisState], bool]:
         def done(state: RedisState) -> bool:
@@ -153,7 +165,27 @@ class Resync:
         return LINK.index(role[3]) if role[0] == "slave" and role[3] in LINK else 0
 
 
-def _run_at_once(client: Any, commands: Sequence[tuple[str, ...]]) -> None:
+def members_of(decision: Decision, source: Source) -> dict[str, Any]:
+    """The members of the result that the decision determines."""
+    discarded = discards_as_json(decision.plan.discards)
+    return {"primary": source.address, "method": decision.method, "discarded": discarded}
+
+
+def commands_of(decision: Decision, source: Source) -> Commands:
+    """The commands that change the source, for one transaction.
+
+    After `REPLICAOF NO ONE` Redis cannot continue where it was. In one transaction no client can write in
+    between, and a killed job leaves the option for one copy only together with the new source.
+    """
+    commands: list[Sequence[str]] = [("REPLICAOF", source.host, str(source.port))]
+    if decision.forget:
+        commands.insert(0, ("REPLICAOF", "NO", "ONE"))
+    if decision.method == "copy" and decision.keep_old:
+        commands.insert(0, ("CONFIG", "SET", DISKLESS, FOR_ONE_COPY))
+    return commands
+
+
+def run_in_transaction(client: Any, commands: Commands) -> None:
     """Run these commands in one transaction; none if Redis refuses to queue one. Raises the driver's errors.
 
     The driver's pipeline sends everything at once: where `MULTI` is refused, each command would run by itself.

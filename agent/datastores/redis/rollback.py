@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreError
@@ -23,11 +23,27 @@ OPTIONS = ("masteruser", "masterauth", "tls-replication", DISKLESS)
 
 
 @dataclass(frozen=True, slots=True)
+class FormerState:
+    """The state to restore. `follow` has the arguments of REPLICAOF; all values can be stored as JSON."""
+
+    source: str | None
+    follow: Sequence[str]
+    in_step: bool
+    history: Mapping[str, int]
+    keys: int
+
+    @classmethod
+    def of(cls, state: RedisState) -> FormerState:
+        follow = (state.info["master_host"], str(state.info["master_port"])) if state.is_replica else ("NO", "ONE")
+        return cls(state.source, follow, state.in_step, state.history, state.keys)
+
+
+@dataclass(frozen=True, slots=True)
 class Rollback:
     """Created before the first change. The configuration file is written last, so it is still unchanged."""
 
     datastore: Redis
-    before: RedisState
+    before: FormerState
     options: Mapping[str, str]
     target: str
 
@@ -36,7 +52,16 @@ class Rollback:
         """Undoes the change to `target`, the address of the new source."""
         with datastore.client() as client:
             settle(client)
-            return cls(datastore, look(client), config.get(client, *OPTIONS), target)
+            return cls(datastore, FormerState.of(look(client)), config.get(client, *OPTIONS), target)
+
+    @classmethod
+    def of_json(cls, datastore: Redis, stored: Mapping[str, Any]) -> Rollback:
+        return cls(datastore, FormerState(**stored["before"]), stored["options"], stored["target"])
+
+    def as_json(self) -> dict[str, Any]:
+        """To be stored: without the login, so only for a change that keeps the login."""
+        options = {name: value for name, value in self.options.items() if name == DISKLESS}
+        return {"before": asdict(self.before), "options": options, "target": self.target}
 
     def take(self) -> str:
         """Undo the change; returns a sentence about the state reached. Never raises `DatastoreError`."""
@@ -69,9 +94,9 @@ class Rollback:
                 return f"the new data had arrived already: Redis follows {self.target} ({_kept(kept)})"
             config.put(client, self.options)
             if now.source not in (self.target, self.before.source):
-                return f"meanwhile Redis was made to follow {now.source or 'no source'} by another client"
+                return self.intervened(now)
             if now.source != self.before.source:
-                client.replicaof(*self._followed())
+                client.replicaof(*self.before.follow)
             return self._restored(look(client))
 
     def _has_new_data(self, now: RedisState) -> bool:
@@ -82,15 +107,13 @@ class Rollback:
         was_in_step = self.before.in_step and self.before.source == self.target
         return (now.in_step and not was_in_step) or not set(now.history) & set(self.before.history)
 
+    def intervened(self, now: RedisState) -> str:
+        return f"meanwhile Redis was made to follow {now.source or 'no source'} by another client"
+
     def end_of_copy(self, client: Any) -> None:
         """Reset the option that was set for one copy only."""
         if DISKLESS in self.options:
             config.put(client, {DISKLESS: self.options[DISKLESS]})
-
-    def _followed(self) -> tuple[str, str]:
-        if not self.before.is_replica:
-            return "NO", "ONE"
-        return self.before.info["master_host"], str(self.before.info["master_port"])
 
     def _restored(self, now: RedisState) -> str:
         role = f"follows {now.source}" if now.is_replica else "follows no source and accepts writes"
