@@ -1,8 +1,10 @@
 """Every option is checked where it is read, and whoever wrote a wrong one is told which, in one line."""
 
 import os
+import pwd
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from datetime import date
 from pathlib import Path
@@ -496,3 +498,27 @@ def test_an_unknown_peer_is_refused_with_the_known_ones() -> None:
         DatastoreRefused, match=r"unknown peer 'db-3': add \[datastore.peers.\"db-3\"\] \(known: db-2\)"
     ):
         datastores.of(parsed).peer("db-3")
+
+
+def test_a_folder_that_the_agents_user_may_not_read_hides_no_other_configuration(
+    server_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `sudo -i`: a command of root becomes that user and looks again."""
+    other = server_dir / "other.toml"
+    other.touch()
+    private = server_dir / "private"
+    private.mkdir(mode=0o700)
+    monkeypatch.chdir(private)
+    monkeypatch.setattr(config, "SEARCHED", ("agent.toml", str(other)))
+    assert _as_nobody(lambda: config.file({})) == other
+    (private / "agent.toml").touch()
+    assert config.file({}) == Path("agent.toml")
+    assert _as_nobody(lambda: config.file({})) == Path("agent.toml"), "no other one than root has read"
+
+
+def _as_nobody(look: Callable[[], Path | None]) -> Path | None:
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        return look()
+    finally:
+        os.seteuid(0)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,18 @@ def file(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The file that `load` reads; None where there is none."""
     if named := environ.get("AGENT_CONFIG"):
         return Path(named)
-    return next((Path(path) for path in SEARCHED if Path(path).exists()), None)
+    return next((Path(path) for path in SEARCHED if _is_there(path)), None)
+
+
+_seen: dict[str, bool] = {}
+
+
+def _is_there(path: str) -> bool:
+    whole = os.path.abspath(path)
+    # A command of root that has become the agent's user may not look into root's folder: what root has seen counts.
+    with suppress(PermissionError):
+        _seen[whole] = Path(whole).exists()
+    return _seen.get(whole, False)
 
 
 def _read(path: Path) -> dict[str, Any]:

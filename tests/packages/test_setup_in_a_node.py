@@ -187,6 +187,8 @@ def test_an_upgrade_restarts_the_agent_and_a_purge_leaves_its_data(installed: Ho
     restore = f"agentctl db backup {copy} && systemctl stop agent && agentctl db restore {copy}"
     installed.ok("sh", "-c", f"cd /root && {restore} && systemctl start agent && rm /var/lib/agent/copy.db*")
     assert node.run("agentctl", "info", "@last").returncode == 0
+    for words in ("config check", "token create a@b --kinds none", "token revoke a@b"):
+        installed.ok("sh", "-c", f"cd /root && agentctl {words}")
 
     data = installed.ok("find", "/var/lib/agent", "-name", "agent.db", "-o", "-name", "tokens.toml").split()
     assert sorted(data) == ["/var/lib/agent/agent.db", "/var/lib/agent/tokens.toml"]
