@@ -187,6 +187,10 @@ class OnNamedService(OnServer):
         begun = [payload["unit"]] if "unit" in payload else payload["containers"]
         return ", ".join(f"{each.get('unit') or each['container']}: {each['state']}" for each in begun)
 
+    def look(self, target: ContainerTarget, entry: Entry) -> Entry:
+        """The part of the work on the first container that changes nothing. Raises `EngineFailed`."""
+        return entry
+
     def act(self, target: UnitTarget | ContainerTarget, entry: Entry) -> Entry:
         """Do the next part of the work on one unit or container. Raises `SupervisorFailed`, `EngineFailed`."""
         raise NotImplementedError
@@ -209,7 +213,9 @@ class OnNamedService(OnServer):
         try:
             with ContainerEngine(options_of(self.settings), step.stop if all else None) as engine:
                 if not all:
-                    return Running({"service": service, "containers": _listed(engine, service)})
+                    first, *others = _listed(engine, service)
+                    target = ContainerTarget(engine, first["id"], self.timeout_up, step.stop)
+                    return Running({"service": service, "containers": [self.look(target, first), *others]})
                 index = next(index for index, each in enumerate(all) if each["state"] not in ENDED)
                 target = ContainerTarget(engine, all[index]["id"], self.timeout_up, step.stop)
                 entry = self.act(target, all[index])
@@ -263,6 +269,8 @@ class ServiceRestart(OnNamedService):
     def act(self, target: RestartTarget[Any], entry: Entry) -> Entry:
         restart: RestartProgress = idempotent_restart.step(target, None if entry["state"] == WAITING else entry)
         return restart.payload()
+
+    look = act  # it notes what runs before the restart
 
 
 class ServicePause(OnNamedService):
