@@ -209,4 +209,4 @@ def test_an_encrypted_one_is_taken_and_cut_like_any_other(tmp_path: Path, monkey
 
 def test_the_usual_port_of_an_address_in_brackets_is_no_part_of_it() -> None:
     with pytest.raises(NotAccepted, match=r"^(Connection refused|Cannot assign requested address)$"):
-        Post("http://[::1]/", TIMEOUT).send(b"", {})
+        Post("http://[::1]/", LONG).send(b"", {})

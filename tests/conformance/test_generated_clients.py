@@ -100,8 +100,11 @@ def assert_done(agent: AgentProcess, action_id: str) -> None:
 def test_a_generated_python_client_has_sound_types_and_works(
     shared_agent: AgentProcess, document: Path, tmp_path: Path
 ) -> None:
+    # Without the formatter: any ruff on the PATH would rewrite the annotations.
+    (tmp_path / "config.yaml").write_text("post_hooks: []\n")
     generate: Sequence[str | Path] = ("-m", "openapi_python_client", "generate", "--meta", "none")
-    said = run(PYTHON, *generate, "--path", document, "--output-path", tmp_path / "agent_client", cwd=tmp_path)
+    options = ("--config", tmp_path / "config.yaml", "--output-path", tmp_path / "agent_client")
+    said = run(PYTHON, *generate, "--path", document, *options, cwd=tmp_path)
     missing = [line for line in said.splitlines() if line.startswith("WARNING parsing")]
     assert missing in ([], ["WARNING parsing GET /api/unstable/events within events."]), "it reads no JSON lines"
     (tmp_path / "round_trip.py").write_text(PYTHON_ROUND_TRIP)
