@@ -55,7 +55,7 @@ def init_app(app: Flask, context: Context) -> None:
     )
     app.extensions["agent.questions"] = BoundedQueries(SECONDS)
     app.extensions["agent.health"] = Health(context.store, engine, context.settings.actions.execute_interval)
-    app.extensions["agent.facts"] = Facts(context.settings)
+    app.extensions["agent.facts"] = Facts(context.settings, engine.changes)
     typed = context.settings.api.async_actions == "typed"
     app.extensions["agent.async_action_form"] = typed_async_actions.TypedForm() if typed else SeedForm()
     app.extensions["agent.words"] = GENERATIONS[context.settings.api.node_protocol]

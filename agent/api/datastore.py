@@ -13,6 +13,7 @@ from agent.api.time_limit import BoundedQueries, NotAnswered
 from agent.config import Settings
 from agent.datastores.base import DriverMissing
 from agent.datastores.status import DatastoreStatus
+from agent.engine.changes import Changes
 from agent.errors import DatastoreNotConfigured, NotHealthy
 from agent.models import Json
 from agent.util.remembered import Remembered
@@ -28,8 +29,10 @@ SECONDS = 2.0
 class Facts:
     """What the datastore answered last. Callers at the same moment share one question."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, changes: Changes) -> None:
         self._settings = settings
+        self._changes = changes
+        self._number = changes.number
         self._bounded = BoundedQueries(SECONDS)
         self._lock = threading.Lock()
         self._in_the_background: Remembered[Json] = Remembered(self._now_or_none, FRESH, None)
@@ -38,9 +41,13 @@ class Facts:
         self._reachable: Json = None
 
     def now(self) -> Json:
-        """The answer of the route, at most `FRESH` seconds old. Raises `DatastoreNotConfigured`."""
+        """The answer of the route, at most `FRESH` seconds old, and newer than any change of an action.
+
+        Raises `DatastoreNotConfigured`.
+        """
         with self._lock:
-            if time.monotonic() >= self._asked + FRESH:
+            if time.monotonic() >= self._asked + FRESH or self._number != self._changes.number:
+                self._number = self._changes.number
                 self._answer = self._look()
                 self._asked = time.monotonic()
                 if self._answer["reachable"]:
@@ -85,6 +92,6 @@ class Facts:
 @bp.get("/datastore")
 @describe("The facts about this node's datastore.", "Datastore", errors=(DatastoreNotConfigured,))
 def datastore() -> Response:
-    """At most a second old."""
+    """At most a second old, and newer than any change of an action."""
     facts: Facts = current_app.extensions["agent.facts"]
     return jsonify(facts.now())

@@ -30,6 +30,13 @@ def test_the_facts_have_the_members_of_the_protocol(redis_server: RedisServer, s
     assert (answer.json["role"], answer.json["writable"]) == ("primary", True)
 
 
+def test_the_facts_after_an_action_are_not_those_of_before(redis_server: RedisServer, start_agent: StartAgent) -> None:
+    agent = start_agent(config=toml(over(redis_server)))
+    assert agent.get(PATH).json["reachable"] is True
+    agent.await_final(agent.schedule("replicante.service.stop", {}), 30)
+    assert agent.get(PATH).json["reachable"] is False
+
+
 def test_a_server_that_does_not_answer_is_not_reachable(redis_server: RedisServer, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(over(redis_server)))
     assert redis_server.pid
