@@ -39,6 +39,7 @@ class Clients:
     def __init__(self, datastore: Datastore, addresses: Mapping[str, str]) -> None:
         self.datastore, self.addresses = datastore, list(addresses.values())
         self.acknowledged: list[int] = []
+        self.sessions = 0  # those that wrote
         self.longest_gap, self.reads, self.reads_failed_on_all = 0.0, 0, 0
         self._over = threading.Event()
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._write, self._read)]
@@ -58,10 +59,11 @@ class Clients:
         while not self._over.is_set():
             for address in self.addresses:
                 with suppress(Exception):
-                    session = self.datastore.connect(address)
+                    session, wrote = self.datastore.connect(address), 0
                     try:
                         while not self._over.wait(0.02):
                             session.write(number := next(NUMBERS))
+                            self.sessions, wrote = self.sessions + (not wrote), 1
                             now = time.monotonic()
                             self.longest_gap, last = max(self.longest_gap, now - last), now
                             self.acknowledged.append(number)

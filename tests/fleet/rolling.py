@@ -184,7 +184,7 @@ class Rolling:
             flush=True,
         )
         assert not lost and clients.reads_failed_on_all == 0
-        assert clients.longest_gap < switchover + 2, "agentctl prints whole seconds; no other gap is as long"
+        assert clients.sessions == 2, "writes were interrupted by anything but one switchover"
 
     def _switchover(self) -> float:
         """Seconds from the start of the newest demotion to the end of the newest promotion."""
