@@ -1,16 +1,16 @@
-"""One started command: one selector, in the calling thread, serves its pipes and awaits its end."""
+"""One started command: one poll, in the calling thread, serves its pipes and awaits its end."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import selectors
+import select
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
 
 from agent.processes.drain import drain
-from agent.processes.errors import CommandError, CommandNotStarted
+from agent.processes.errors import CommandError
 from agent.processes.process import KILL_WAIT, Group, Process
 from agent.util.poll import pause_after
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 CHUNK = 65536  # bytes moved at a time
-HOUR = 3600.0  # seconds; a selector cannot wait longer
+HOUR = 3600.0  # seconds; a poll cannot wait much longer
 
 
 class Child:
@@ -62,12 +62,10 @@ class Child:
     def __init__(self, start: Callable[[], Started], *, stdin: bytes, stdout: Sink, stderr: Sink | None = None) -> None:
         self.exited = False
         self._unwritten = memoryview(stdin)
-        self._selector = selectors.DefaultSelector()
-        try:
-            self._process = start()
-        except CommandNotStarted:
-            self._selector.close()
-            raise
+        # Not `selectors`: the runner of a job would load it while the command waits to be followed.
+        self._poll = select.poll()
+        self._callbacks: dict[int, Callable[[], int | None]] = {}
+        self._process = start()
         self._pidfd: int | None = None
         try:
             self.group = Group(_identity(self._process.pid))
@@ -78,16 +76,24 @@ class Child:
             raise
 
     def _watch(self, stdout: Sink, stderr: Sink | None) -> None:
-        process, read, write = self._process, selectors.EVENT_READ, selectors.EVENT_WRITE
+        process = self._process
         assert self._pidfd is not None
-        self._selector.register(self._pidfd, read, self._note_exit)
+        self._register(self._pidfd, select.POLLIN, self._note_exit)
         for pipe, sink in ((process.stdout, stdout), (process.stderr, stderr)):
             if pipe is not None and sink is not None:
                 os.set_blocking(pipe.fileno(), False)
-                self._selector.register(pipe, read, partial(self._read, pipe, sink))
+                self._register(pipe.fileno(), select.POLLIN, partial(self._read, pipe, sink))
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)
-            self._selector.register(process.stdin, write, partial(self._write, process.stdin))
+            self._register(process.stdin.fileno(), select.POLLOUT, partial(self._write, process.stdin))
+
+    def _register(self, descriptor: int, event: int, callback: Callable[[], int | None]) -> None:
+        self._callbacks[descriptor] = callback
+        self._poll.register(descriptor, event)
+
+    def _unregister(self, descriptor: int) -> None:
+        del self._callbacks[descriptor]
+        self._poll.unregister(descriptor)
 
     # Following it
 
@@ -135,7 +141,6 @@ class Child:
             self._kill()
         elif self._pidfd is not None:
             self._leave_pipes()
-        self._selector.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -160,11 +165,11 @@ class Child:
         if stop is None:
             yield
             return
-        self._selector.register(stop.fileno(), selectors.EVENT_READ, _nothing)
+        self._register(stop.fileno(), select.POLLIN, _nothing)
         try:
             yield
         finally:
-            self._selector.unregister(stop.fileno())
+            self._unregister(stop.fileno())
 
     def _gone_within(self, seconds: float) -> bool:
         began = time.monotonic()
@@ -180,15 +185,16 @@ class Child:
             self._serve(left)
 
     def _serve(self, seconds: float | None) -> None:
-        for key, _ in self._selector.select(None if seconds is None else min(seconds, HOUR)):
-            key.data()
+        milliseconds = None if seconds is None else min(seconds, HOUR) * 1000
+        for descriptor, _ in self._poll.poll(milliseconds):
+            self._callbacks[descriptor]()
 
-    # What the selector calls
+    # What the poll calls
 
     def _note_exit(self) -> None:
         assert self._pidfd is not None
         self.exited = True
-        self._selector.unregister(self._pidfd)
+        self._unregister(self._pidfd)
 
     def _write(self, pipe: IO[bytes]) -> None:
         try:
@@ -213,15 +219,15 @@ class Child:
         return len(data)
 
     def _hang_up(self, pipe: IO[bytes]) -> None:
-        self._selector.unregister(pipe)
+        self._unregister(pipe.fileno())
         pipe.close()
 
     def _read_the_rest(self) -> None:
         """Read only what the pipes hold now: a daemon that it left behind may never stop writing."""
-        for key in list(self._selector.get_map().values()):
-            if key.fileobj in (self._process.stdout, self._process.stderr):
-                left = fcntl.fcntl(key.fd, fcntl.F_GETPIPE_SZ)
-                while left > 0 and (got := key.data()):
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None and not pipe.closed and (read := self._callbacks.get(pipe.fileno())):
+                left = fcntl.fcntl(pipe.fileno(), fcntl.F_GETPIPE_SZ)
+                while left > 0 and (got := read()):
                     left -= got
 
 
