@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,36 @@ def test_a_wait_survives_a_killed_agent(agent: AgentProcess, controller: Control
     action = agent.finished()[0]
     assert (playbook.returncode == 0) == (action["state"] == "DONE"), text
     assert len(agent.finished()) == 1
+
+
+class Vanishing(BaseHTTPRequestHandler):
+    """An agent that schedules, and whose host is gone then."""
+
+    def do_GET(self) -> None:
+        self._answer([] if self.path.endswith("/available") else None)
+
+    def do_POST(self) -> None:
+        self._answer({"id": "17"})
+
+    def _answer(self, body: object) -> None:
+        if body is not None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_action_whose_agent_is_gone_is_named(controller: Controller) -> None:
+    with HTTPServer(("127.0.0.1", 0), Vanishing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        ok, lost = controller.task("db-1", "agent_action", kind=SUCCESS, run_id="r9", url=url, patience=0)
+        server.shutdown()
+    assert not ok and lost["unreachable_agent"]
+    assert "the action 17 may continue: see agentctl info 17, or run the task again with run_id r9" in lost["msg"], lost
 
 
 def test_a_replica_that_only_connects_is_not_healthy(start_agent: StartAgent, tmp_path: Path, server_dir: Path) -> None:

@@ -115,7 +115,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.datastore.agent.plugins.module_utils.arguments import OPTION, arguments
-from ansible_collections.datastore.agent.plugins.module_utils.client import Client, Refused
+from ansible_collections.datastore.agent.plugins.module_utils.client import Client, Refused, Unreachable
 from ansible_collections.datastore.agent.plugins.module_utils.connection import run, run_id_of
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -152,7 +152,12 @@ def act(module: AnsibleModule, client: Client) -> dict[str, Any]:
     if not module.params["wait"]:
         return {"changed": not replayed, "replayed": replayed, "action": {"id": action_id}}
     timeout = module.params["wait_timeout"] or None
-    *_, info = client.changes(action_id, timeout)
+    try:
+        *_, info = client.changes(action_id, timeout)
+    except Unreachable as error:
+        again = f", or run the task again with run_id {module.params['run_id']}" if module.params["run_id"] else ""
+        look = f"the action {action_id} may continue: see agentctl info {action_id}{again}"
+        raise Unreachable(f"{error}; {look}") from error
     return ended(module, client, info["action"], replayed)
 
 
