@@ -96,8 +96,11 @@ def test_a_failover_promotes_a_replica_and_the_old_primary_is_rebuilt(
     refused = controller.play("failover")
     assert refused.status != 0 and "these are primaries: a; use datastore.agent.switchover" in refused.text
     trio[0].kill()
-    outcome = controller.play("failover", run_id="f1")
+    outcome = controller.play("failover", run_id="f1", rolling_force="false")
     assert outcome.status == 0, outcome.text
+    assert agents["b"].info(agents["b"].finished()[0]["id"])["action"]["args"] == {}, (
+        "-e gives texts: this one is no force"
+    )
     assert (done(agents["b"]), done(agents["c"])) == (["promote_slave_db"], ["replication.follow"])
     assert controller.play("failover", run_id="f1").status == 0, "the primary is that of this run"
     assert (len(agents["b"].finished()), len(agents["c"].finished())) == (1, 1)
