@@ -78,6 +78,17 @@ def test_a_replica_that_does_not_come_back_leaves_the_primary_untouched(
     assert all(done(agent).count(RESTART) == 1 for agent in agents.values())
 
 
+def test_a_replica_that_is_no_host_of_the_run_stops_it_before_anything_changes(
+    trio: Trio, agents: Agents, controller: Controller
+) -> None:
+    """After the switchover it would follow the old primary, and nobody would know."""
+    outcome = controller.play("rolling_restart", run_id="r10", target="a,b")
+    assert outcome.status != 0
+    assert "nothing was changed: a has 2 replicas (walreceiver at 127.0.0.1, walreceiver" in outcome.text, outcome.text
+    assert "-e rolling_other_replicas=true" in outcome.text
+    assert [done(agent) for agent in agents.values()] == [[], [], []]
+
+
 def test_a_failover_between_the_steps_is_noticed(trio: Trio, agents: Agents, controller: Controller) -> None:
     """The controller has looked at all hosts; then somebody promotes c, before it comes to c."""
     with controller.start("datastore.agent.rolling_restart", run_id="r4", rolling_settle=3) as playbook:
