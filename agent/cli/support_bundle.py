@@ -34,9 +34,10 @@ from agent.util import drop_privileges
 from agent.util.installed_version import installed_version
 
 ACTIONS, LOG_LINES = 50, 2000
+SHORTEST_TOKEN = 32
 SECONDS = 30
 """How long journalctl may take."""
-QUOTED = r"""''.*?''|\\+".*?\\+"|"(?:\\.|[^"\\])*"?|'(?:''|\\.|[^'\\])*'?"""
+QUOTED = r"""''.*?''|\\++".*?(?<!\\)\\++"|"(?:\\.|[^"\\])*"?|'(?:''|\\.|[^'\\])*'?"""
 """A value in quotes, which may be escaped, doubled or cut off."""
 NAMED = re.compile(
     r"(?i)((?:(?:pass(?:word|wd|phrase|code|wort)|pwd|secret|token|(?:api|access|private|auth).?key|credential)[\w.-]{0,64}"
@@ -64,9 +65,9 @@ HEADER = re.compile(
     r"|\b(bearer|basic)\s+\S+"
 )
 KEY = re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL)
-UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\w)"
-TOKEN = re.compile(rf"(?<![\w/.-])(?!{UUID})(?=[\w+/-]*[0-9])[\w+/-]{{32,}}={{0,2}}(?![\w/.-])")
-"""A text that is as long as a token or a hash, and no uuid or path."""
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\w)")
+LONG = re.compile(r"(?<![\w+/-])[\w+/-]{32,}+(?:={1,2}+(?![\w/.-]))?")
+"""A run of the characters of tokens, found once and whole: `_without_token` looks inside."""
 ROWS = """
     SELECT seq, id, kind, state, outcome, requester, user, scheduled_ts, finished_ts, finished_message
     FROM actions ORDER BY seq DESC LIMIT ?
@@ -120,8 +121,24 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
         line = OF_USER.sub(rf"\1:{MASK}@", PATH_OF_URL.sub(r"\1/…", line))
         for each in (IN_STATEMENT, IN_COMMAND, NAMED):
             line = each.sub(rf"\1{MASK}", line)
-        lines.append(TOKEN.sub(MASK, line))
+        lines.append(LONG.sub(_without_token, line))
     return "\n".join(lines) + "\n"
+
+
+def _without_token(found: re.Match[str]) -> str:
+    """Mask what is as long as a token or a hash, has a digit, and is no uuid or path; a `+` may stand before or after.
+
+    A regular expression would look at the rest of the text again after each `+`.
+    """
+    text, line = found[0], found.string
+    after_dot, before_dot = line.endswith(".", 0, found.start()), line.startswith(".", found.end())
+    start = text.find("+") + 1 or len(text) if after_dot else 0
+    while start < len(text) and UUID.match(text, start):
+        start = text.find("+", start) + 1 or len(text)
+    end = max(text.rfind("+"), 0) if before_dot else len(text)
+    if len(text[start:end].rstrip("=")) < SHORTEST_TOKEN or re.search("[0-9]", text[start:]) is None:
+        return text
+    return text[:start] + MASK + text[end:]
 
 
 def redacted_values(value: Any, secrets: Sequence[str]) -> Any:
@@ -179,7 +196,7 @@ def _shown(value: Any) -> Any:
         return [_shown(each) for each in value]
     if isinstance(value, bool | int | float):
         return value
-    return re.sub(r"(\w+://)(?:[^/@\s]*@)?([^/?#\s]*)[^\s]*", r"\1\2/…", str(value))
+    return re.sub(r"\b(\w+://)(?:[^/@\s]*@)?([^/?#\s]*)[^\s]*", r"\1\2/…", str(value))
 
 
 def _program(command: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import stat
 import tarfile
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -114,6 +115,9 @@ def test_what_is_broken_does_not_keep_the_rest_out(tmp_path: Path) -> None:
         r'{"message": "{\"password\": \"staple\"}"}', '{"passwords": {"app": "staple"}}', r'secret="a \" staple"',
         "conninfo = 'host=a password=''staple'' '", "{'Authorization': 'Token staple'}", "X-Auth-Key: staple",
         "password%3Dstaple", "https://hooks.example.com/services/T0/staple", "aws_access_key=staple",
+        "redis://u:staple:x@h", "a,b://c,redis://u:staple@h", "1.2+e3b0c442staple0000e3b0c442e3b0c442",
+        "e3b0c442staple0000e3b0c442e3b0c442+x.y",
+        "0bf49e27-62be-4946-a483-9f1445a4863f+e3b0c442staple000e3b0c442e3b0c442",
     ],
 )  # fmt: skip
 def test_what_looks_like_a_secret_is_masked(line: str) -> None:
@@ -130,3 +134,28 @@ def test_what_looks_like_a_secret_is_masked(line: str) -> None:
 )
 def test_other_lines_are_left_as_they_are(line: str) -> None:
     assert support_bundle.redacted(line, []) == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "repeated"),
+    [
+        ("", "+"), ("", "a+"), (".", "1+"), ("", "0bf49e27-62be-4946-a483-9f1445a4863f+"), ("", "://"), ("://", ":"),
+        ("", "://a:"), ('password=\\"', "\\"), ("password=\\", "\\"), ("password", " "), ("password=", "'"),
+        ("password=", '"'), ("", "password=''"), ("", "password "), ("", "-p "), ("mysql", " -p"), ("", "mysql "),
+        ("", "redis-cli -a "), ("AUTH", " "), ("", "identified by '"), ("", "cookie"), ("", "x-auth"), ("", "_"),
+        ("--user", "="), ("", "http://"), ("", "-----BEGIN A"), ("", "a:"),
+    ],
+)  # fmt: skip
+def test_a_long_line_takes_a_time_in_proportion(begin: str, repeated: str) -> None:
+    """A text eight times as long takes 64 times as long where an expression looks at the rest again and again."""
+    times = [shortest_time(begin + repeated * (length // len(repeated))) for length in (3000, 24000)]
+    assert times[1] < 24 * times[0]
+
+
+def shortest_time(line: str) -> float:
+    def once() -> float:
+        begin = time.process_time()
+        support_bundle.redacted(line, [])
+        return time.process_time() - begin
+
+    return min(once() for _ in range(3))
