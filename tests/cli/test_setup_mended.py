@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,6 +119,17 @@ def test_tokens_of_an_operator_stay(place: Path) -> None:
     revoke = ("token", "revoke", EMAIL, "--file", str(tokens_file))
     assert call(None, *revoke, AGENT_CONFIG=config).status == 0
     assert access.undo(note) == f"removed {tokens_file} and {token_file}"
+
+
+def test_an_empty_tokens_file_of_a_killed_setup_is_written_again(place: Path) -> None:
+    """tee has made the file, and its input ended without a text: root of this host could not call the agent."""
+    tokens_file = place / "tokens.toml"
+    tokens_file.touch(mode=0o600)
+    note = apply(access.tokens(EMAIL, "root"))
+    assert set(tomllib.loads(tokens_file.read_text())) == {"unix", EMAIL}
+    (place / "admin.token").unlink()
+    tokens_file.write_text("")
+    assert access.undo(note) == f"removed {tokens_file} and {place / 'admin.token'}"
 
 
 def out_of_time(argv: Sequence[str]) -> bool:

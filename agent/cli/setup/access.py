@@ -35,7 +35,7 @@ def undo(note: Note) -> str:
             _revoke(note)
         except Usage as error:
             kept = str(error)
-    if TOKENS.exists() and TOKENS.read_text().strip() == LOCAL.strip():
+    if TOKENS.exists() and (_is_blank() or TOKENS.read_text().strip() == LOCAL.strip()):
         atomic_files.remove(TOKENS)
     atomic_files.remove(TOKEN)
     return f"kept {TOKENS}: {kept}" if TOKENS.exists() else f"removed {TOKENS} and {TOKEN}"
@@ -55,13 +55,18 @@ def _revoke(note: Note) -> None:
 def _make(email: str, owner: str) -> None:
     if TOKENS.exists() and TOKEN.exists():
         return
-    if not TOKENS.exists():
+    # A kill may have left it empty.
+    if _is_blank():
         # As its owner: the folder is that user's, who could lead a write of root elsewhere.
         programs.run(["runuser", "-u", owner, "--", "tee", str(TOKENS)], input=LOCAL, umask=0o077)
     # `apt purge` leaves the tokens file, and an operator may have moved the token: the identity gets one more.
     kinds = [] if _knows(email) else ["--kinds", "*"]
     created = _agentctl(owner, "token", "create", email, *kinds, "--file", str(TOKENS))
     atomic_files.replace(TOKEN, created.encode())
+
+
+def _is_blank() -> bool:
+    return not (atomic_files.read(TOKENS) or b"").strip()
 
 
 def _knows(email: str) -> bool:
