@@ -1,5 +1,6 @@
 """agentctl queue, finished, list: many actions, a line each."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -86,9 +87,10 @@ def _shown(session: CliSession, watch: bool, wanted: Selection, nothing: str = "
     printing.actions(found.actions, session.format)
     try:
         while watch:
+            sys.stdout.flush()  # a pipe is read while the next change is awaited
             if changed := wanted.read(session.client, found.tag, LONGEST_WAIT):
                 found = changed
-                print(flush=True)
+                print()
                 printing.actions(found.actions, session.format)
     except KeyboardInterrupt:
         pass

@@ -31,8 +31,11 @@ def url_of(agent: AgentProcess) -> str:
 
 
 def environment(agent: AgentProcess | str | None, **more: str) -> dict[str, str]:
-    """That of a user without a configuration or contexts; `agent` may be an address."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENT_")}
+    """That of a user without a configuration or contexts; `agent` may be an address.
+
+    Python buffers what is printed into a pipe, whatever the shell of the tests sets.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENT_", "PYTHONUNBUFFERED"))}
     where = {} if agent is None else {"AGENT_URL": agent if isinstance(agent, str) else url_of(agent)}
     return kept | {"PYTHONPATH": str(CHECKOUT), "AGENT_CONTEXTS": "/nonexistent/contexts.toml"} | where | more
 
