@@ -26,10 +26,10 @@ REPORT = json.dumps({"status": "finished"})
 
 
 class Unheard(AgentProcess):
-    """An agent whose standard error takes nothing."""
+    """An agent whose standard error takes nothing, and is buffered by Python as in a unit."""
 
     def command(self) -> list[str]:
-        return ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *super().command()]
+        return ["env", "--unset=PYTHONUNBUFFERED", "sh", "-c", 'exec "$@" 2>/dev/full', "sh", *super().command()]
 
 
 def test_a_log_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:

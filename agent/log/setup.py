@@ -1,6 +1,9 @@
 """Sends the log of this process to standard error, or to systemd's journal."""
 
+import atexit
 import logging
+import os
+import sys
 import threading
 
 from agent import log
@@ -23,6 +26,8 @@ def set_up(format: str = TEXT) -> None:
     # APScheduler warns of a tick that is skipped because one is running, as while the database is locked.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     threading.excepthook = _thread_ended
+    atexit.unregister(_drop_unwritten)
+    atexit.register(_drop_unwritten)
 
 
 def handler(format: str) -> logging.Handler:
@@ -37,6 +42,14 @@ def handler(format: str) -> logging.Handler:
 def refusal_to_start(reason: str) -> str:
     """The last line of an agent that does not start, as standard error takes it."""
     return f"{priority(logging.ERROR)}agent: {one_line(reason)}"
+
+
+def _drop_unwritten() -> None:
+    """Let a process whose log cannot be written, as on a full disk, end with its own status; Python's would be 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _thread_ended(ended: threading.ExceptHookArgs) -> None:
