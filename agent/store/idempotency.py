@@ -18,15 +18,12 @@ from agent.store import Store
 
 KEPT = 24 * 3600
 """Seconds that a key is kept at least."""
-
 NEWEST = 10_000
 """Keys that are kept whatever their age: a clock that jumps forward forgets none of them."""
 PIECE = 500
 """Keys removed by one commit."""
-
 KEY_BYTES = 32
 """Of the hash key of `Fingerprints`."""
-
 REPEATED = 600
 """Seconds within which a request with the same Request-Id, kind and arguments is the same request."""
 

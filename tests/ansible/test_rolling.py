@@ -26,6 +26,7 @@ from tests.servers.shop import Origin
 
 RESTART = "replicante.service.restart"
 Agents = dict[str, AgentProcess]
+RedisTrio = tuple[RedisServer, RedisServer, RedisServer]
 
 
 @pytest.fixture
@@ -40,6 +41,18 @@ def trio(server_dir: Path) -> Iterator[Trio]:
                 replica.psql("ALTER SYSTEM SET primary_slot_name = ''")
                 replica.psql("SELECT pg_reload_conf()")
             yield a, b, c
+
+
+@pytest.fixture
+def redis_trio(server_dir: Path) -> Iterator[RedisTrio]:
+    """The same of Redis."""
+    with (
+        RedisServer(server_dir / "a") as a,
+        RedisServer(server_dir / "b", replica_of=a) as b,
+        RedisServer(server_dir / "c", replica_of=a) as c,
+    ):
+        in_step(a, b, c)
+        yield a, b, c
 
 
 @pytest.fixture
@@ -127,50 +140,37 @@ def test_a_failover_promotes_a_replica_and_the_old_primary_is_rebuilt(
 
 
 def test_a_run_that_was_killed_during_the_switchover_lets_the_others_follow(
-    server_dir: Path, start_agent: StartAgent, tmp_path: Path
+    redis_trio: RedisTrio, start_agent: StartAgent, tmp_path: Path
 ) -> None:
-    with (
-        RedisServer(server_dir / "a") as a,
-        RedisServer(server_dir / "b", replica_of=a) as b,
-        RedisServer(server_dir / "c", replica_of=a) as c,
-    ):
-        in_step(a, b, c)
-        agents = {each.dir.name: agent_of(each, (a, b, c), start_agent) for each in (a, b, c)}
-        reason = {"Action-Reason": "run k:1: OPS-17"}
-        demotion = agents["a"].schedule("replication.demote", {"primary": "b"}, headers=reason)
-        assert agents["a"].await_final(demotion, 30)["action"]["state"] == "DONE"
-        controller = Controller(tmp_path / "controller", agents)
-        continued = controller.play("switchover", run_id="k:1")
-        assert continued.status == 0, continued.text
-        assert [followed_by(each) for each in (a, b, c)] == [
-            f"slave 127.0.0.1:{b.port}",
-            "master :",
-            f"slave 127.0.0.1:{b.port}",
-        ]
-        assert {name: len(agent.finished()) for name, agent in agents.items()} == {"a": 1, "b": 0, "c": 1}
+    a, b, c = redis_trio
+    agents = {each.dir.name: agent_of(each, (a, b, c), start_agent) for each in (a, b, c)}
+    reason = {"Action-Reason": "run k:1: OPS-17"}
+    demotion = agents["a"].schedule("replication.demote", {"primary": "b"}, headers=reason)
+    assert agents["a"].await_final(demotion, 30)["action"]["state"] == "DONE"
+    controller = Controller(tmp_path / "controller", agents)
+    continued = controller.play("switchover", run_id="k:1")
+    assert continued.status == 0, continued.text
+    assert [followed_by(each) for each in (a, b, c)] == [
+        f"slave 127.0.0.1:{b.port}",
+        "master :",
+        f"slave 127.0.0.1:{b.port}",
+    ]
+    assert {name: len(agent.finished()) for name, agent in agents.items()} == {"a": 1, "b": 0, "c": 1}
 
 
 @pytest.mark.parametrize(("lost", "acted"), [("a", {"b": 1, "c": 1}), ("b", {"b": 1})])
 def test_a_host_that_is_lost_during_the_run_stops_it(
-    server_dir: Path, start_agent: StartAgent, tmp_path: Path, lost: str, acted: dict[str, int]
+    redis_trio: RedisTrio, start_agent: StartAgent, tmp_path: Path, lost: str, acted: dict[str, int]
 ) -> None:
     """Ansible itself leaves out the host and continues: it would promote without the demotion."""
-    with (
-        RedisServer(server_dir / "a") as a,
-        RedisServer(server_dir / "b", replica_of=a) as b,
-        RedisServer(server_dir / "c", replica_of=a) as c,
-    ):
-        in_step(a, b, c)
-        lose = {"action": ["touch", str(tmp_path / f"{lost}.lost")], "check": ["echo", '{"status": "finished"}']}
-        agents = {
-            each.dir.name: start_agent(config=toml({**over(each), "external_actions": {"lose": lose}}))
-            for each in (a, b, c)
-        }
-        outcome = by_ssh(tmp_path, agents).play("rolling_restart", kind="external.lose")
-        assert outcome.status != 0 and f"unreachable: {lost}" in outcome.text, outcome.text
-        assert {name: len(agent.finished()) for name, agent in agents.items() if agent.finished()} == acted, (
-            outcome.text
-        )
+    lose = {"action": ["touch", str(tmp_path / f"{lost}.lost")], "check": ["echo", '{"status": "finished"}']}
+    agents = {
+        each.dir.name: start_agent(config=toml({**over(each), "external_actions": {"lose": lose}}))
+        for each in redis_trio
+    }
+    outcome = by_ssh(tmp_path, agents).play("rolling_restart", kind="external.lose")
+    assert outcome.status != 0 and f"unreachable: {lost}" in outcome.text, outcome.text
+    assert {name: len(agent.finished()) for name, agent in agents.items() if agent.finished()} == acted, outcome.text
 
 
 def by_ssh(tmp_path: Path, agents: Agents) -> Controller:

@@ -20,7 +20,7 @@ def add(file: str, line: str) -> None:
     try:
         _as_owner(file, ["tee", "--append", "--", file], f"{first}{line}\n")
     except Usage:  # a file of root in a folder of the server's user
-        _as_owner(file, [*SED, f"$a\\{line}", "--", file], "")
+        _as_owner(file, [*SED, "--file=-", "--", file], f"$a\\\n{line}\n")
 
 
 def remove(file: str, user: str) -> None:
