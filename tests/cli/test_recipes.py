@@ -145,6 +145,30 @@ def test_the_functions_of_the_temporal_recipe(shared_agent: AgentProcess, monkey
     eventually(lambda: not shared_agent.queue(), "the action is cancelled", 60)
 
 
+def test_the_temporal_recipe_is_cancelled_also_where_its_command_has_just_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error of the signal came in place of the cancellation, and the action continued."""
+    recipe = SimpleNamespace(**executed(blocks("temporal", "python")[0]))
+
+    class JustEnded:
+        async def communicate(self) -> None:
+            raise asyncio.CancelledError
+
+        def kill(self) -> None:
+            raise ProcessLookupError
+
+        async def wait(self) -> int:
+            return 0
+
+    async def start(*words: str, **options: Any) -> JustEnded:
+        return JustEnded()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(recipe.agentctl("json", "wait", "x"))
+
+
 def test_every_block_can_be_read() -> None:
     """Those that only the engine itself can run."""
     for page in sorted((CHECKOUT / "docs").glob("recipe-*.rst")):
