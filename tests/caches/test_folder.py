@@ -46,24 +46,24 @@ def precious(cache: Path) -> bool:
     return (cache.parent / "outside" / "precious").read_text() == "keep"
 
 
-def test_all_that_is_in_it_goes_and_it_stays(cache: Path) -> None:
+def test_folder_is_emptied_and_kept(cache: Path) -> None:
     inode = cache.stat().st_ino
     assert clear(cache) == ({"files": 5, "bytes": 15}, None)
     assert list(cache.iterdir()) == [] and cache.stat().st_ino == inode
 
 
-def test_what_is_empty_already_frees_nothing(cache: Path) -> None:
+def test_empty_folder_frees_nothing(cache: Path) -> None:
     clear(cache)
     assert clear(cache) == ({"files": 0, "bytes": 0}, None)
 
 
-def test_a_file_that_has_another_name_elsewhere_frees_no_bytes(cache: Path) -> None:
+def test_file_with_another_hard_link_frees_no_bytes(cache: Path) -> None:
     os.link(cache.parent / "outside" / "precious", cache / "other-name")
     assert clear(cache) == ({"files": 6, "bytes": 15}, None)
     assert precious(cache)
 
 
-def test_links_in_it_go_and_what_they_lead_to_stays(cache: Path) -> None:
+def test_symbolic_links_are_removed_and_their_targets_kept(cache: Path) -> None:
     (cache / "to-folder").symlink_to(cache.parent / "outside")
     (cache / "a" / "to-file").symlink_to(cache.parent / "outside" / "precious")
     (cache / "to-nothing").symlink_to("/nowhere")
@@ -72,14 +72,14 @@ def test_links_in_it_go_and_what_they_lead_to_stays(cache: Path) -> None:
     assert precious(cache) and list(cache.iterdir()) == []
 
 
-def test_pipes_sockets_and_odd_names_go_too(cache: Path) -> None:
+def test_pipes_sockets_and_odd_names_are_removed(cache: Path) -> None:
     os.mkfifo(cache / "pipe")
     for name in (b"\xff\xfe", b"-rf", b"new\nline", b" "):
         Path(os.fsdecode(os.fsencode(cache) + b"/" + name)).write_bytes(b"")
     assert clear(cache) == ({"files": 10, "bytes": 15}, None)
 
 
-def test_a_link_in_its_place_is_not_followed(cache: Path) -> None:
+def test_symbolic_link_in_place_of_the_folder_is_refused(cache: Path) -> None:
     link = cache.parent / "link"
     link.symlink_to(cache)
     with pytest.raises(CacheFailed, match=r"link cannot be cleared: \S+/link is a symbolic link$"):
@@ -87,7 +87,7 @@ def test_a_link_in_its_place_is_not_followed(cache: Path) -> None:
     assert (cache / "1").exists()
 
 
-def test_a_link_on_the_way_to_it_is_not_followed(cache: Path) -> None:
+def test_symbolic_link_in_a_parent_of_the_folder_is_refused(cache: Path) -> None:
     link = cache.parent / "link"
     link.symlink_to(cache)
     with pytest.raises(CacheFailed, match=r"link/a cannot be cleared: \S+/link is a symbolic link$"):
@@ -96,7 +96,7 @@ def test_a_link_on_the_way_to_it_is_not_followed(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("make, why", [(None, "No such file or directory"), ("file", "Not a directory")])
-def test_what_is_no_folder_is_reported(make: str | None, why: str, tmp_path: Path) -> None:
+def test_missing_folder_or_a_file_in_its_place_is_reported(make: str | None, why: str, tmp_path: Path) -> None:
     path = tmp_path / "cache"
     if make:
         path.write_text("")
@@ -105,7 +105,7 @@ def test_what_is_no_folder_is_reported(make: str | None, why: str, tmp_path: Pat
     assert str(failed.value) == f"the folder {path} cannot be cleared: {why}"
 
 
-def test_a_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(
+def test_folder_replaced_by_a_link_during_the_clearing_is_not_followed(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The moment between the look at an entry and its opening, which no other process could be made to hit."""
@@ -123,7 +123,7 @@ def test_a_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(
     assert freed["files"] == 2 and problem is not None and "the first is a: Not a directory" in problem
 
 
-def test_links_that_come_and_go_lead_nowhere(cache: Path) -> None:
+def test_links_created_and_removed_during_the_clearing_are_not_followed(cache: Path) -> None:
     """Another thread swaps a folder for a link out of the cache, over and over."""
     done, swaps = threading.Event(), 0
 
@@ -166,14 +166,14 @@ def mounted(cache: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         subprocess.run(["umount", str(point)], check=True)
 
 
-def test_what_is_mounted_in_it_stays_and_is_reported(cache: Path, mounted: Path) -> None:
+def test_mounted_file_system_is_kept_and_reported(cache: Path, mounted: Path) -> None:
     freed, problem = clear(cache)
     assert (mounted / "precious").read_text() == "keep"
     assert freed == {"files": 5, "bytes": 15}
     assert problem == f"1 of what is in {cache} cannot be removed, the first is a/mounted: something is mounted there"
 
 
-def test_what_cannot_be_removed_is_reported_with_what_was_freed(cache: Path) -> None:
+def test_files_that_cannot_be_removed_are_reported_with_the_freed_amount(cache: Path) -> None:
     with busy(cache / "a" / "3"), busy(cache / "2"):
         freed, problem = clear(cache)
     assert freed == {"files": 3, "bytes": 9}
@@ -191,14 +191,14 @@ def busy(file: Path) -> Iterator[None]:
         subprocess.run(["umount", str(file)], check=True)
 
 
-def test_a_stop_leaves_the_rest(cache: Path) -> None:
+def test_stop_keeps_the_remaining_files(cache: Path) -> None:
     stop = Stop()
     stop.request("cancelled")
     cleared = Folder(CacheSettings(kind="folder", path=cache)).clear(stop)
     assert cleared.unfinished and cleared.freed["files"] == 0 and (cache / "1").exists()
 
 
-def test_a_large_one_takes_several_calls(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_folder_takes_several_calls(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLICE", 0.0)
     first = Folder(CacheSettings(kind="folder", path=cache)).clear(Stop())
     assert first.unfinished and 0 <= first.freed["files"] <= 1
@@ -206,7 +206,7 @@ def test_a_large_one_takes_several_calls(cache: Path, monkeypatch: pytest.Monkey
     assert freed["files"] + first.freed["files"] == 5 and problem is None and list(cache.iterdir()) == []
 
 
-def test_what_lies_too_deep_is_reported_and_the_rest_goes(cache: Path) -> None:
+def test_too_deep_folder_is_reported_and_the_rest_removed(cache: Path) -> None:
     deep = cache
     for _ in range(module.DEEPEST + 1):
         deep /= "d"

@@ -35,7 +35,7 @@ def test_items_of_memcached_are_cleared_and_counted_once(server: MemcachedServer
     assert cache_at(server.url).clear(Stop()).freed == {"items": 0, "bytes": 0}
 
 
-def test_what_is_kept_afterwards_stays(server: MemcachedServer) -> None:
+def test_item_stored_after_the_clearing_is_kept(server: MemcachedServer) -> None:
     cache_at(server.url).clear(Stop())
     server.set("new", "1")
     assert server.get("new") == "1"
@@ -49,7 +49,7 @@ def test_a_memcached_without_flush_all_reports_that(server_dir: Path) -> None:
         assert server.get("k") == "1"
 
 
-def test_what_is_gone_is_not_counted_again_where_the_server_would_free_it_late(server_dir: Path) -> None:
+def test_second_clearing_counts_no_item_again_without_lru_maintainer(server_dir: Path) -> None:
     with MemcachedServer(server_dir / "memcached", options=["-o", "no_lru_maintainer"]) as server:
         server.set("k", "1")
         counts = [cache_at(server.url).clear(Stop()).freed["items"] for _ in range(2)]

@@ -67,7 +67,7 @@ def test_the_freed_keys_and_bytes_of_redis_are_reported(server: RedisServer) -> 
     assert clear(f"unix://{server.socket}") == {"keys": 0, "bytes": 0}
 
 
-def test_a_replica_refuses_in_its_own_words(server: RedisServer, server_dir: Path) -> None:
+def test_refusal_of_a_replica_is_reported_with_its_message(server: RedisServer, server_dir: Path) -> None:
     with RedisServer(server_dir / "replica", replica_of=server, binary=server.binary) as replica:
         replica.await_replica()
         with pytest.raises(CacheFailed, match=r"refuses: .*read only replica"):
@@ -75,12 +75,12 @@ def test_a_replica_refuses_in_its_own_words(server: RedisServer, server_dir: Pat
     assert keys(server) == [10, 10, 10]
 
 
-def test_a_database_that_is_not_there_is_reported_with_what_was_freed(server: RedisServer) -> None:
+def test_missing_database_is_reported_with_the_freed_amount(server: RedisServer) -> None:
     cleared = RedisCache(CacheSettings(kind="redis", url=f"unix://{server.socket}", databases=(0, 99))).clear(Stop())
     assert cleared.freed["keys"] == 10 and re.search("refuses: .*index is out of range", str(cleared.problem))
 
 
-def test_the_password_is_read_anew_and_never_told(server_dir: Path) -> None:
+def test_password_file_is_read_for_each_clearing_and_never_shown(server_dir: Path) -> None:
     file = server_dir / "password"
     with RedisServer(server_dir / "redis", password=PASSWORD, appendonly=False) as server:
         server.cli("set", "k", "1")

@@ -45,7 +45,7 @@ def test_a_redis_with_the_certificate_of_another_authority_is_not_trusted(
         ("ssl_ca_cert=/misspelt", "is not understood: ssl_ca_cert"),
     ],
 )
-def test_what_is_wrong_with_an_option_of_the_url_is_reported(query: str, why: str, certified: RedisServer) -> None:
+def test_wrong_tls_option_of_the_url_is_reported(query: str, why: str, certified: RedisServer) -> None:
     with pytest.raises(CacheFailed) as failed:
         clear(f"rediss://127.0.0.1:{certified.tls_port}?{query}")
     assert str(failed.value).endswith(f"Redis at rediss://127.0.0.1:{certified.tls_port} {why}")
