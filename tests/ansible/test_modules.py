@@ -91,7 +91,9 @@ def test_a_secret_is_in_no_log_of_the_host(
     assert written.count("Invoked with") == 2 and SECRET not in written, written
 
 
-def test_a_run_has_done_an_action_only_with_the_same_arguments(agent: AgentProcess, controller: Controller) -> None:
+def test_action_of_a_run_counts_as_done_only_with_the_same_arguments(
+    agent: AgentProcess, controller: Controller
+) -> None:
     call = {"kind": "replicante.test.ping", "run_id": "nightly:17"}
     assert controller.task("db-1", "agent_action", **call, args={"count": 1}, reason="OPS: 17")[0]
     for count, done in (("1", True), ("2", False)):
@@ -99,7 +101,9 @@ def test_a_run_has_done_an_action_only_with_the_same_arguments(agent: AgentProce
         assert ok and (len(info["run_actions"]), info["run_done"]) == (1, done), info
 
 
-def test_a_failed_action_fails_again_until_it_is_to_be_repeated(agent: AgentProcess, controller: Controller) -> None:
+def test_failed_action_fails_the_task_again_unless_retry_failed_is_set(
+    agent: AgentProcess, controller: Controller
+) -> None:
     call = {"kind": FAIL, "run_id": "r2"}
     ok, first = controller.task("db-1", "agent_action", **call)
     assert not ok and first["msg"].startswith(f"{FAIL} failed: ")
@@ -118,7 +122,7 @@ def test_check_mode_asks_for_the_plan(agent: AgentProcess, controller: Controlle
     assert agent.finished() == []
 
 
-def test_maintenance_is_changed_where_it_is_not_as_wanted(controller: Controller, tmp_path: Path) -> None:
+def test_maintenance_is_changed_only_where_it_differs(controller: Controller, tmp_path: Path) -> None:
     flag = tmp_path / FLAG
     assert controller.task("db-1", "agent_maintenance", "--check", enabled=True)[1]["changed"] and not flag.exists()
     assert controller.task("db-1", "agent_maintenance", enabled=True)[1]["changed"] and flag.exists()
@@ -161,7 +165,7 @@ class Vanishing(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_action_whose_agent_is_gone_is_named(controller: Controller) -> None:
+def test_lost_agent_is_reported_with_the_action_that_may_continue(controller: Controller) -> None:
     with HTTPServer(("127.0.0.1", 0), Vanishing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
@@ -198,7 +202,7 @@ def test_a_replica_that_only_connects_is_not_healthy(start_agent: StartAgent, tm
         ("agent_healthy", {"timeout": 0}, "this node has no datastore"),
     ],
 )
-def test_what_goes_wrong_is_one_sentence(
+def test_each_failure_of_a_module_is_one_sentence(
     controller: Controller, module: str, params: dict[str, object], sentence: str
 ) -> None:
     ok, result = controller.task("db-1", module, **params)

@@ -74,7 +74,7 @@ def roles(agents: Agents) -> dict[str, str]:
     return {name: agent.get("/api/unstable/datastore").json["role"] for name, agent in agents.items()}
 
 
-def test_a_replica_that_does_not_come_back_leaves_the_primary_untouched(
+def test_run_stops_before_the_primary_where_a_replica_does_not_return(
     trio: Trio, agents: Agents, controller: Controller
 ) -> None:
     broken = trio[1].data / "postgresql.auto.conf"
@@ -91,7 +91,7 @@ def test_a_replica_that_does_not_come_back_leaves_the_primary_untouched(
     assert all(done(agent).count(RESTART) == 1 for agent in agents.values())
 
 
-def test_a_replica_that_is_no_host_of_the_run_stops_it_before_anything_changes(
+def test_replica_outside_of_the_run_stops_it_before_any_change(
     trio: Trio, agents: Agents, controller: Controller
 ) -> None:
     """After the switchover it would follow the old primary, and nobody would know."""
@@ -102,7 +102,7 @@ def test_a_replica_that_is_no_host_of_the_run_stops_it_before_anything_changes(
     assert [done(agent) for agent in agents.values()] == [[], [], []]
 
 
-def test_a_failover_between_the_steps_is_noticed(trio: Trio, agents: Agents, controller: Controller) -> None:
+def test_failover_between_two_steps_is_noticed(trio: Trio, agents: Agents, controller: Controller) -> None:
     """The controller has looked at all hosts; then somebody promotes c, before it comes to c."""
     with controller.start("datastore.agent.rolling_restart", run_id="r4", rolling_settle=3) as playbook:
         eventually(lambda: agents["b"].queue() or agents["b"].finished(), "it has come to the first replica", 60)
@@ -139,7 +139,7 @@ def test_a_failover_promotes_a_replica_and_the_old_primary_is_rebuilt(
     assert roles(agents) == {"a": "primary", "b": "replica", "c": "replica"}
 
 
-def test_a_run_that_was_killed_during_the_switchover_lets_the_others_follow(
+def test_run_killed_during_the_switchover_continues_and_repoints_the_other_replicas(
     redis_trio: RedisTrio, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     a, b, c = redis_trio
@@ -159,7 +159,7 @@ def test_a_run_that_was_killed_during_the_switchover_lets_the_others_follow(
 
 
 @pytest.mark.parametrize(("lost", "acted"), [("a", {"b": 1, "c": 1}), ("b", {"b": 1})])
-def test_a_host_that_is_lost_during_the_run_stops_it(
+def test_host_lost_during_the_run_stops_the_run(
     redis_trio: RedisTrio, start_agent: StartAgent, tmp_path: Path, lost: str, acted: dict[str, int]
 ) -> None:
     """Ansible itself leaves out the host and continues: it would promote without the demotion."""
@@ -197,7 +197,7 @@ def test_a_pattern_that_matches_no_host_fails(tmp_path: Path) -> None:
     assert outcome.status != 0 and "no host of the inventory matches nowhere" in outcome.text, outcome.text
 
 
-def test_a_rolling_deploy_comes_to_the_primary_last_and_stops_where_a_host_refuses_the_release(
+def test_rolling_deploy_ends_with_the_primary_and_stops_where_a_release_fails(
     trio: Trio, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     (tmp_path / "origin").mkdir()

@@ -33,11 +33,11 @@ def to_toml() -> Callable[[Any], str]:
         {"callbacks": [{"url": "http://x", "events": ["*"]}], "empty": {}, "number": -3},
     ],
 )
-def test_a_document_is_read_as_it_was_given(to_toml: Callable[[Any], str], document: Any) -> None:
+def test_document_is_read_back_unchanged(to_toml: Callable[[Any], str], document: Any) -> None:
     assert tomllib.loads(to_toml(document)) == document
 
 
-def test_null_is_left_out_and_what_toml_lacks_is_refused(to_toml: Callable[[Any], str]) -> None:
+def test_null_is_left_out_and_types_that_toml_lacks_are_refused(to_toml: Callable[[Any], str]) -> None:
     assert tomllib.loads(to_toml({"agent": {"node": None, "stack": "s"}})) == {"agent": {"stack": "s"}}
     with pytest.raises(AnsibleFilterError, match="expected a dictionary, got list"):
         to_toml(["a"])
