@@ -36,7 +36,9 @@ def lines(agent: AgentProcess, text: str) -> list[str]:
     return [line for line in agent.log_text().splitlines() if text in line]
 
 
-def test_every_end_is_told_as_the_wire_tells_it(start_agent: StartAgent, receiver: Receiver, tmp_path: Path) -> None:
+def test_callback_of_every_outcome_has_the_action_as_the_api_returns_it(
+    start_agent: StartAgent, receiver: Receiver, tmp_path: Path
+) -> None:
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     agent = start_agent(
         config=config([receiver.url("/told?token=quite-secret")], SECRETIVE, secret=str(tmp_path / "secret")),
@@ -64,7 +66,7 @@ def test_every_end_is_told_as_the_wire_tells_it(start_agent: StartAgent, receive
     assert "quite-secret" not in agent.whole_log()
 
 
-def test_without_a_secret_nothing_is_signed_and_one_line_warns_of_that(
+def test_callbacks_without_a_secret_are_unsigned_with_one_warning(
     start_agent: StartAgent, receiver: Receiver, tmp_path: Path
 ) -> None:
     agent = start_agent(config=config([receiver.url()]))
@@ -78,7 +80,7 @@ def test_without_a_secret_nothing_is_signed_and_one_line_warns_of_that(
     assert len(lines(agent, "unsigned")) == 1
 
 
-def test_a_receiver_that_was_down_for_fifty_actions_gets_all_in_order(
+def test_receiver_down_for_fifty_actions_gets_all_callbacks_in_order(
     start_agent: StartAgent, receiver: Receiver
 ) -> None:
     receiver.down()
@@ -112,9 +114,7 @@ ANSWERS = {
 }
 
 
-def test_whatever_is_not_taken_is_told_again_and_none_waits_for_another(
-    start_agent: StartAgent, receiver: Receiver
-) -> None:
+def test_refused_callback_is_retried_and_delays_no_other_receiver(start_agent: StartAgent, receiver: Receiver) -> None:
     receiver.behaviours = {path: behaviour for path, (behaviour, _) in ANSWERS.items()}
     paths = [*ANSWERS, "/fine"]
     agent = start_agent(config=config([receiver.url(path) for path in paths], timeout=1))
@@ -137,9 +137,7 @@ def test_whatever_is_not_taken_is_told_again_and_none_waits_for_another(
     assert "Traceback" not in agent.whole_log()
 
 
-def test_a_receiver_that_hangs_slows_neither_calls_nor_the_queue_nor_the_stop(
-    start_agent: StartAgent, receiver: Receiver
-) -> None:
+def test_hanging_receiver_delays_neither_calls_nor_queue_nor_stop(start_agent: StartAgent, receiver: Receiver) -> None:
     receiver.behaviours = {"/": "hang"}
     timeout = 30
     agent = start_agent(config=config([receiver.url()], timeout=timeout))
@@ -155,7 +153,7 @@ def test_a_receiver_that_hangs_slows_neither_calls_nor_the_queue_nor_the_stop(
     assert time.monotonic() - begin < timeout, "nothing waited for the receiver"
 
 
-def test_a_reload_cuts_what_is_not_taken_soon_and_the_next_executor_goes_on_with_it_in_order(
+def test_reload_cuts_a_hanging_delivery_and_the_next_executor_continues_in_order(
     start_agent: StartAgent, receiver: Receiver
 ) -> None:
     agent = start_agent(config=config([receiver.url()], timeout=30))
@@ -207,7 +205,7 @@ def test_a_kill_at_any_time_loses_nothing_and_disorders_nothing(start_agent: Sta
     assert told == sorted(told, key=ids.index)
 
 
-def test_what_waits_too_long_is_dropped_with_one_line(
+def test_callbacks_older_than_keep_are_dropped_with_one_line(
     start_agent: StartAgent, receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.behaviours = {"/": "500"}
@@ -226,7 +224,9 @@ def test_what_waits_too_long_is_dropped_with_one_line(
     assert len(lines(agent, " wait: ")) == 1
 
 
-def test_the_wall_clock_neither_drops_nor_floods(start_agent: StartAgent, receiver: Receiver, tmp_path: Path) -> None:
+def test_jumps_of_the_wall_clock_neither_drop_callbacks_nor_flood_the_receiver(
+    start_agent: StartAgent, receiver: Receiver, tmp_path: Path
+) -> None:
     receiver.behaviours = {"/": "500"}
     wall = Clock(tmp_path)
     env = wall.environment | {"PYTHONPATH": f"{CHECKOUT}:{STEADY_SLEEP}"}
@@ -245,7 +245,7 @@ def test_the_wall_clock_neither_drops_nor_floods(start_agent: StartAgent, receiv
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(6)] == ids
 
 
-def test_a_url_that_is_not_configured_any_more_is_forgotten_with_one_line_also_where_it_was_edited(
+def test_callbacks_of_a_removed_or_edited_url_are_dropped_with_one_line(
     start_agent: StartAgent, receiver: Receiver, other: Receiver
 ) -> None:
     receiver.behaviours = {"/quite-secret": "500"}
@@ -266,7 +266,7 @@ def test_a_url_that_is_not_configured_any_more_is_forgotten_with_one_line_also_w
     assert "quite-secret" not in agent.whole_log()
 
 
-def test_of_two_agents_on_one_database_one_tells(start_agent: StartAgent, receiver: Receiver) -> None:
+def test_only_one_of_two_agents_on_one_database_sends_callbacks(start_agent: StartAgent, receiver: Receiver) -> None:
     text = config([receiver.url()], "[actions]\nexecute_interval = 0.2")
     first = start_agent(config=text)
     outcomes(first, 1)
@@ -322,13 +322,13 @@ def encrypted(directory: Path) -> Receiver:
 @pytest.mark.parametrize(
     "url", ["http://a b/", "http://host/\u00e9", "http://u:hidden@host/", "ftp://host/", "http:///x", "http://h/#x", 7]
 )
-def test_an_address_that_cannot_be_one_is_refused_and_not_repeated(url: Any) -> None:
+def test_invalid_url_is_refused_and_not_repeated_in_the_message(url: Any) -> None:
     with pytest.raises(ConfigError, match=r"callbacks\.urls\.0: expected http:// or https://") as refused:
         configuration.parse({"callbacks": {"urls": [url]}})
     assert "hidden" not in str(refused.value)
 
 
-def test_everything_of_it_is_json(start_agent: StartAgent, receiver: Receiver) -> None:
+def test_callback_with_lone_surrogates_and_nul_is_valid_json(start_agent: StartAgent, receiver: Receiver) -> None:
     """Also what is hardly text."""
     more = '[external_actions.odd]\naction = ["/bin/true"]\ncheck = ["/bin/echo", \'{"status": "finished"}\']'
     agent = start_agent(config=config([receiver.url()], more))

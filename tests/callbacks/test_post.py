@@ -109,13 +109,13 @@ def addresses(monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, int]], aft
 
 
 @pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nX: "])
-def test_an_answer_that_never_ends_is_over_in_time(drip: Callable[[bytes], Dripping], begin: bytes) -> None:
+def test_answer_without_an_end_times_out(drip: Callable[[bytes], Dripping], begin: bytes) -> None:
     reason, seconds = fails(Post(drip(begin).url, TIMEOUT))
     assert reason == "no answer within 0.3 s"
     assert TIMEOUT <= seconds < LONG
 
 
-def test_a_receiver_that_answers_200_and_never_ends_has_accepted(drip: Callable[[bytes], Dripping]) -> None:
+def test_answer_200_without_an_end_counts_as_accepted(drip: Callable[[bytes], Dripping]) -> None:
     assert send(drip(b"HTTP/1.1 200 OK\r\n\r\n").url, SHARED) < LONG
 
 
@@ -127,7 +127,7 @@ def test_a_tls_handshake_that_never_ends_times_out(drip: Callable[[bytes], Dripp
     assert seconds < LONG
 
 
-def test_a_look_up_that_took_all_the_time_leaves_none_to_an_answer(
+def test_slow_name_lookup_uses_up_the_timeout(
     drip: Callable[[bytes], Dripping], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = int(drip(b"HTTP/1.1 200 OK\r\nX: ").url.rstrip("/").rpartition(":")[2])
@@ -138,7 +138,7 @@ def test_a_look_up_that_took_all_the_time_leaves_none_to_an_answer(
     monkeypatch.undo()
 
 
-def test_an_address_that_does_not_answer_leaves_time_to_the_next_one(
+def test_silent_address_leaves_time_for_the_next_address(
     silent: tuple[str, int], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     addresses(monkeypatch, [silent, (HERE, free_port()), (HERE, receiver.port)])
@@ -146,9 +146,7 @@ def test_an_address_that_does_not_answer_leaves_time_to_the_next_one(
     assert receiver.told[0].headers["host"] == "somewhere"
 
 
-def test_of_a_host_that_does_not_answer_all_addresses_share_the_time(
-    silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_addresses_of_a_silent_host_share_one_timeout(silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     addresses(monkeypatch, [silent] * int(LONG / TIMEOUT))
     reason, seconds = fails(Post("http://somewhere/", TIMEOUT))
     assert reason == "no answer within 0.3 s"
@@ -185,14 +183,14 @@ def cut_once(post: Post, underway: Callable[[], object]) -> float:
     return seconds
 
 
-def test_what_was_cut_before_it_began_sends_nothing(receiver: Receiver) -> None:
+def test_post_cut_before_its_start_sends_nothing(receiver: Receiver) -> None:
     post = Post(receiver.url(), LONG)
     post.cut()
     assert fails(post)[1] < LONG
     assert not receiver.told
 
 
-def test_an_encrypted_one_is_taken_and_cut_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_post_over_tls_is_accepted_and_can_be_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.server())
@@ -207,6 +205,6 @@ def test_an_encrypted_one_is_taken_and_cut_like_any_other(tmp_path: Path, monkey
         receiver.down()
 
 
-def test_the_usual_port_of_an_address_in_brackets_is_no_part_of_it() -> None:
+def test_url_with_an_ipv6_address_uses_the_default_port() -> None:
     with pytest.raises(NotAccepted, match=r"^(Connection refused|Cannot assign requested address)$"):
         Post("http://[::1]/", LONG).send(b"", {})

@@ -167,7 +167,7 @@ def test_410_ends_the_subscription(receiver: Receiver, ended: Ended, store: Stor
     assert len(receiver.told) == 2, "nothing is sent after 410"
 
 
-def test_only_time_in_which_something_waits_counts(
+def test_only_time_with_a_pending_callback_counts(
     receiver: Receiver, ended: Ended, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[outbox.PendingCallback | None] = []
@@ -197,9 +197,7 @@ def test_only_time_in_which_something_waits_counts(
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1)] == [last]
 
 
-def test_a_machine_that_slept_for_a_day_drops_nothing_for_that(
-    receiver: Receiver, store: Store, steady: Steady
-) -> None:
+def test_suspended_machine_drops_no_callback(receiver: Receiver, store: Store, steady: Steady) -> None:
     ids, _ = outbox.set_receivers(store, [receiver.url()], FINAL)
     receiver.behaviours = {"/": "500"}
     schedule(store)
@@ -219,7 +217,7 @@ def test_a_machine_that_slept_for_a_day_drops_nothing_for_that(
         told.join(15)
 
 
-def test_time_that_could_not_be_written_down_is_owed(
+def test_waiting_time_that_could_not_be_stored_is_added_later(
     receiver: Receiver, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unwritable(*args: Any) -> int:
@@ -244,7 +242,7 @@ def test_time_that_could_not_be_written_down_is_owed(
         told.join(15)
 
 
-def test_what_was_taken_is_not_told_again_because_that_cannot_be_written_down(
+def test_accepted_callback_is_not_sent_again_while_the_store_cannot_be_written(
     receiver: Receiver, ended: Ended, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strike, failures, lines = outbox.remove_delivered, [1, 2, 3], list[Any]()
@@ -263,7 +261,9 @@ def test_what_was_taken_is_not_told_again_because_that_cannot_be_written_down(
     assert lines == [["the disk is full"]] * 3
 
 
-def test_a_mistake_of_ours_ends_no_thread(receiver: Receiver, ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_exception_does_not_end_the_thread_of_the_receiver(
+    receiver: Receiver, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     monkeypatch.setattr(log, "receiver_fails", lambda url, reason: said.append(reason))
     with monkeypatch.context() as broken:
@@ -274,7 +274,7 @@ def test_a_mistake_of_ours_ends_no_thread(receiver: Receiver, ended: Ended, monk
     receiver.await_taken(1)
 
 
-def test_pauses_double_also_while_nothing_can_be_written(
+def test_pauses_double_while_the_store_cannot_be_written(
     receiver: Receiver, ended: Ended, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -297,7 +297,7 @@ def test_pauses_double_also_while_nothing_can_be_written(
     eventually(lambda: waiting(store) == 0, "it is struck off")
 
 
-def test_time_in_which_nothing_can_be_written_counts_once_it_can(
+def test_time_with_an_unwritable_store_counts_towards_keep(
     receiver: Receiver, ended: Ended, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unwritable(*args: Any) -> int:
@@ -314,9 +314,7 @@ def test_time_in_which_nothing_can_be_written_counts_once_it_can(
     eventually(lambda: waiting(store) == 0, "it is dropped")
 
 
-def test_a_receiver_that_hangs_keeps_the_queue_from_the_next_executor_only_for_a_moment(
-    store: Store, receiver: Receiver
-) -> None:
+def test_hanging_receiver_delays_the_next_executor_only_briefly(store: Store, receiver: Receiver) -> None:
     receiver.behaviours = {"/": "hang"}
     settings = Settings(Agent(db=store.path), callbacks=Callbacks((receiver.url(),), timeout=30))
     executor = Executor(store, discover(settings), settings, lambda: None)
@@ -331,7 +329,7 @@ def test_a_receiver_that_hangs_keeps_the_queue_from_the_next_executor_only_for_a
     assert waiting(store) == 1
 
 
-def test_what_is_taken_soon_after_a_stop_is_not_told_again(
+def test_callback_accepted_shortly_after_a_stop_is_not_sent_again(
     store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callbacks, "GRACE", 15.0)
@@ -343,7 +341,7 @@ def test_what_is_taken_soon_after_a_stop_is_not_told_again(
     assert waiting(store) == 0
 
 
-def test_a_stop_asks_the_receivers_before_it_waits_for_the_running_step(tmp_path: Path, receiver: Receiver) -> None:
+def test_stop_reaches_the_receivers_before_the_running_step_ends(tmp_path: Path, receiver: Receiver) -> None:
     entered, gate = threading.Event(), threading.Event()
 
     def long(step: Step) -> Done:
@@ -371,7 +369,7 @@ def test_a_stop_asks_the_receivers_before_it_waits_for_the_running_step(tmp_path
         assert waiting(scene.store) == 2, "the second, and the one whose step has ended meanwhile"
 
 
-def test_receivers_begun_in_the_middle_of_a_stop_end_too(store: Store, receiver: Receiver) -> None:
+def test_receivers_started_during_a_stop_end_too(store: Store, receiver: Receiver) -> None:
     made = callbacks.CallbackReceivers(store, Settings(callbacks=Callbacks((receiver.url(),))))
     made.stop()
     made.begin()

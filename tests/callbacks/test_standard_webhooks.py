@@ -36,7 +36,7 @@ def known(agent: AgentProcess) -> bool:
         return bool(connection.execute("SELECT 1 FROM receivers").fetchall())
 
 
-def test_every_event_is_signed_with_both_secrets_and_has_an_id_of_its_own(
+def test_every_event_is_signed_with_both_secrets_and_has_a_unique_id(
     start_agent: StartAgent, receiver: Receiver, tmp_path: Path
 ) -> None:
     (tmp_path / "old").write_text(f"{OLD}\n")
@@ -66,7 +66,7 @@ def test_every_event_is_signed_with_both_secrets_and_has_an_id_of_its_own(
     assert "held" not in told[3].action["metadata"]
 
 
-def test_the_signature_is_that_of_the_library_and_covers_id_time_and_body() -> None:
+def test_signature_equals_that_of_the_library_and_covers_id_time_and_body() -> None:
     headers = standard_webhooks.headers([OLD], "id", 1_700_000_000, b"{}")
     at = datetime.fromtimestamp(1_700_000_000, UTC)
     assert headers["webhook-signature"] == Webhook(OLD).sign("id", at, "{}")
@@ -82,7 +82,7 @@ def test_the_signature_is_that_of_the_library_and_covers_id_time_and_body() -> N
         ({"previous_secret": "/x"}, r"callbacks\.secret: expected a value, as previous_secret is set"),
     ],
 )
-def test_what_means_nothing_is_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_options_of_callbacks_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configuration.parse({"callbacks": {"urls": ["http://127.0.0.1/"], **options}})
 
