@@ -1,11 +1,11 @@
-"""How gunicorn serves the agent: one worker with threads, and the engine's life beside it."""
+"""gunicorn's configuration: one worker with threads; the hooks start and stop the engine."""
 
 import os
 import ssl
 import sys
 
-# Jobs may write into the working directory, and gunicorn puts it first on the path of modules: now, and again after
-# this file. Nothing is imported from there, unless PYTHONPATH names it.
+# gunicorn puts the working directory first on sys.path, before and after this file. Jobs may write into that directory:
+# nothing is imported from it, unless PYTHONPATH names it.
 _here = os.getcwd()
 if _here not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
     sys.path_importer_cache[_here] = None
@@ -18,7 +18,7 @@ _settings = lifecycle.settings()
 wsgi_app = "wsgi:app"
 bind = list(_settings.api.bind)
 umask = _settings.api.umask
-# One worker: the queue is executed by one process, and one is enough for an agent's callers.
+# One process executes the queue, and one is enough for an agent's callers.
 workers = 1
 preload_app = False
 reload = False
@@ -26,19 +26,19 @@ reuse_port = False
 worker_class = "agent.server.worker.Worker"
 logger_class = "agent.server.logger.Logger"
 threads = _settings.api.threads
-# Seconds. The arbiter would kill a worker that waits for its last step after a reload.
+# No timeout: the arbiter would kill a worker that waits for its last step after a reload.
 timeout = 0
 graceful_timeout = 30
 # Clients that poll keep their connection.
 keepalive = 75
-# A client has this much room to say what it wants: bytes of the request line, headers, bytes of each.
+# Maximum bytes of the request line, number of headers, bytes of one header.
 limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
-# Connections, idle ones among them; the worker closes the oldest idle ones where more want in.
+# Maximum number of connections, with the idle ones; the worker closes the oldest idle ones to accept others.
 worker_connections = 512
-# What a caller says in a header changes neither the address it asks for nor how it came; gunicorn would believe
-# every caller from this machine or by a unix socket.
+# No header changes the path or the scheme of a request. gunicorn would accept such headers from loopback addresses and
+# unix sockets.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarded_allow_ips = ""

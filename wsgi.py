@@ -8,10 +8,10 @@ from agent.errors import ConfigError
 from agent.log.setup import refusal_to_start
 
 WORKER_BOOT_ERROR = 3
-"""The exit status with which gunicorn does not start this worker again and again."""
+"""gunicorn does not restart a worker that exits with this status."""
 
 if config.loaded() is None:
-    # Another configuration of gunicorn, or another server, would neither start the engine nor check who is served.
+    # Another configuration of gunicorn, or another server, would run neither the engine nor the checks at the start.
     print("agent: start it as gunicorn -c gunicorn.conf.py, with the file that it ships with", file=sys.stderr)
     sys.exit(WORKER_BOOT_ERROR)
 
@@ -19,5 +19,5 @@ try:
     app = create_app(config.current())
 except ConfigError as error:
     print(refusal_to_start(str(error)), file=sys.stderr)
-    # `serving.on_starting` has gunicorn end with this status too.
+    # `lifecycle.on_starting` exits with the same status.
     sys.exit(os.EX_CONFIG)

@@ -1,8 +1,8 @@
-"""The agent of one datastore host: takes actions over HTTP, runs them in order, and answers for them."""
+"""The agent of one datastore host: accepts actions over HTTP, runs them in order and reports their results."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # not the one of `typing`: every job would load that module
+TYPE_CHECKING = False  # not imported from `typing`: every job would load that module
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> Flask:
-    """The WSGI application and, behind it, the engine: built here, started by the server.
+    """Build the WSGI application and its engine, which the server starts.
 
-    Touches nothing: the database is opened by the first request or by the engine's start.
+    The database stays closed until the first request or the start of the engine.
     """
     # Imported here: gunicorn's master reads the configuration of this package and needs no Flask.
     from agent import api, web

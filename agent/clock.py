@@ -8,7 +8,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def now() -> int:
-    """The wall clock in microseconds since the epoch, UTC. For people: nothing is ordered by it."""
+    """The wall clock in microseconds since the epoch, UTC. Only for display: nothing is ordered by it."""
     return time.time_ns() // 1000
 
 
@@ -24,7 +24,7 @@ def boot_id() -> str:
 
 
 def rfc3339(microseconds: int | None) -> str | None:
-    """`2019-08-30T20:40:24Z`, the only form of a time on the wire; null stays null."""
+    """`2019-08-30T20:40:24Z`, the only form of a time in answers; None stays None."""
     if microseconds is None:
         return None
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(microseconds // 1_000_000))

@@ -1,4 +1,4 @@
-"""The errors of the API, each named for the fact, with its HTTP status (PROTOCOL "Errors")."""
+"""The errors of the API, each with its HTTP status (PROTOCOL "Errors")."""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,9 +43,9 @@ class AgentError(Exception):
 
 
 def described(message: str, details: Mapping[str, Sequence[str]]) -> str:
-    """The message and, for each member in `details`, what is wrong with that member, as one sentence.
+    """One sentence of the message and the details: `message: member: error; member: error`.
 
-    What is wrong with the whole has no name in it.
+    Errors of the whole body (`NO_MEMBER`) have no name in it.
     """
     wrong = {name: " ".join(messages).rstrip(".") for name, messages in details.items()}
     wrong_members = [text if name == NO_MEMBER else f"{name}: {text}" for name, text in wrong.items()]

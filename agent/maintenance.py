@@ -1,4 +1,4 @@
-"""The file that is there while this host is in maintenance: anybody may look for it, also a web server."""
+"""The maintenance flag: a file that exists while this host is in maintenance. A web server may check it too."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ON, TURNING_ON, TURNING_OFF = "on", "turning on", "turning off"
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 IN_MEMORY = ("tmpfs", "ramfs")
 LARGEST = 4096
-"""Bytes; what is larger was not written here."""
+"""Bytes; a larger file was not written by the agent."""
 
 
-def tell(settings: Settings) -> None:
-    """A warning where maintenance would end with a boot."""
+def warn_if_in_memory(settings: Settings) -> None:
+    """Log a warning if a boot would remove the flag, and so end maintenance."""
     flag = MaintenanceFlag.of(settings)
     if settings.maintenance and flag.is_in_memory():
         log.maintenance_in_memory(str(flag.path))
@@ -28,7 +28,7 @@ def tell(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Mark:
-    """What the file says: how far it is, since when the file has been there, and who asked, by which action."""
+    """The content of the flag: its state, since when it exists, and the user and action that set it."""
 
     state: str
     since: str
@@ -37,19 +37,19 @@ class Mark:
 
 
 class MaintenanceFlag:
-    """Readable by everybody, and there whole or not at all, also after a power cut."""
+    """The flag, readable by everybody. Writes are atomic and synced: after a power cut it is whole or missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def of(cls, settings: Settings) -> MaintenanceFlag:
-        """The one of the configuration: beside `agent.db` unless it says where."""
+        """The flag at the configured path, by default beside `agent.db`."""
         path = settings.maintenance.flag if settings.maintenance else None
         return cls(path or settings.agent.db.absolute().with_name("maintenance"))
 
     def is_there(self) -> bool:
-        """True where the flag cannot be read: kinds that must not run in maintenance then wait."""
+        """Whether the flag exists. True on errors too: kinds that must not run in maintenance then wait."""
         try:
             os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -59,7 +59,7 @@ class MaintenanceFlag:
         return True
 
     def is_in_memory(self) -> bool:
-        """Whether it lies on a file system that a boot empties; false where that is unknown."""
+        """Whether the flag lies on a file system that a boot empties; False if unknown."""
         try:
             device = os.stat(self.path.parent).st_dev
             mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
@@ -70,7 +70,7 @@ class MaintenanceFlag:
         return bool(kinds) and kinds[0] in IN_MEMORY
 
     def read(self) -> Mark | None:
-        """What it says; None where it is not there. One that another program made means that it is on.
+        """The content; None if the flag does not exist. A file written by another program counts as `on`.
 
         Raises `OSError`.
         """
@@ -78,26 +78,26 @@ class MaintenanceFlag:
             modified = self.path.stat().st_mtime_ns // 1000
         except (FileNotFoundError, NotADirectoryError):
             return None
-        said = _texts(self.path)
-        state = said.get("state", "")
-        since = said.get("since", "") if TIME.fullmatch(said.get("since", "")) else clock.rfc3339(modified)
+        content = _texts(self.path)
+        state = content.get("state", "")
+        since = content.get("since", "") if TIME.fullmatch(content.get("since", "")) else clock.rfc3339(modified)
         known = state if state in (TURNING_ON, TURNING_OFF) else ON
-        return Mark(known, str(since), said.get("by", ""), said.get("action", ""))
+        return Mark(known, str(since), content.get("by", ""), content.get("action", ""))
 
     def write(self, mark: Mark) -> None:
         """Raises `OSError`."""
         atomic_files.replace(self.path, json.dumps(asdict(mark)).encode() + b"\n", mode=0o644)
 
     def remove(self) -> None:
-        """Remove it, also where it is gone already. Raises `OSError`."""
+        """Remove the flag; no error if it does not exist. Raises `OSError`."""
         atomic_files.remove(self.path)
 
 
 def _texts(path: Path) -> dict[str, str]:
-    """The members of the file that are texts; none where it was not written here, or cannot be read."""
+    """The string members of the file; empty if it cannot be read or is not a JSON object."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            said = json.loads(file.read(LARGEST))
+            found = json.loads(file.read(LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
-    return {name: value for name, value in said.items() if isinstance(value, str)} if isinstance(said, dict) else {}
+    return {name: value for name, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}

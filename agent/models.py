@@ -1,15 +1,15 @@
-"""An action, its states and the transitions that the protocol draws."""
+"""An action: its request, its states, its transitions."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 Json = Any
-"""Whatever `json.loads` returns."""
+"""A value as `json.loads` returns it."""
 
 
 class State(StrEnum):
-    """Where an action stands. `DONE` and `FAILED` are final."""
+    """The state of an action. `DONE` and `FAILED` are final."""
 
     NEW = "NEW"
     RUNNING = "RUNNING"
@@ -22,7 +22,7 @@ class State(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a final action ended: `DONE` with the state of that name, all others with `FAILED`."""
+    """The outcome of a final action. `DONE` has the state of that name, all others have `FAILED`."""
 
     DONE = "done"
     FAILED = "failed"
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 
 
 class Requester(StrEnum):
-    """The channel through which an action was asked for."""
+    """The channel of a request for an action."""
 
     API = "API"
     WEB = "WEB"
@@ -47,9 +47,9 @@ class Requester(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asks for, checked, before it is written down.
+    """A validated request for an action that is not stored yet.
 
-    `args` hold no secret: those are in `secrets`, by member name, until the action is final.
+    `args` hold no secrets: `secrets` has them by member name, and the store keeps them until the action is final.
     """
 
     kind: str
@@ -66,28 +66,28 @@ class Request:
     not_before: int | None = None
     """Microseconds since the epoch: the action does not start before."""
     not_after: int | None = None
-    """The same: an action that has not started by then fails as expired."""
+    """Microseconds since the epoch: an action that has not started by then fails as expired."""
     needs_approval: bool = False
     """Whether it waits until another identity approves it."""
     x_request_id: str | None = None
-    """What identifies the request in logs and callbacks; not what makes it idempotent."""
+    """The id of the request in logs and callbacks; it does not make the request idempotent."""
     traceparent: str | None = None
-    """The span of the request, as the header of this name has it."""
+    """The span of the request: the value of the header `traceparent`."""
     ends_hold: bool = False
-    """Whether it may be what lets go on those who fill the queue, and so finds a place behind them."""
+    """Whether the action may end a hold. A full queue accepts some of these, as it could be full of held actions."""
     action_id: str | None = None
     """The id that the caller gives the action; None: the store makes one."""
     core_requester: str | None = None
-    """Whom a controller of the node protocol names as the requester."""
+    """The requester that a controller of the node protocol names."""
     request_id: str | None = None
-    """Without an idempotency key: what makes a repeat within ten minutes the same request."""
+    """The Request-Id. Without an idempotency key, a repeat within ten minutes counts as the same request."""
     earlier_key: str | None = None
-    """The key that the same `request_id` gave up to ten minutes ago; the store fills it in."""
+    """The key of the same `request_id` in the span of ten minutes before; set by the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The action of a request; `replayed` where an earlier request with the same idempotency key scheduled it."""
+    """The action of a request; `replayed`: an earlier request with the same idempotency key scheduled it."""
 
     action_id: str
     replayed: bool = False
@@ -111,21 +111,21 @@ class Action:
     user: str = ""
     outcome: Outcome | None = None
     message: str | None = None
-    """How it ended, in a sentence; None until it is final."""
+    """The result in one sentence; None until the action is final."""
     reason: str | None = None
     not_before: int | None = None
     not_after: int | None = None
     needs_approval: bool = False
     approved_by: str | None = None
     core_requester: str | None = None
-    """Whom a controller of the node protocol named as the requester; `requester` is the channel."""
+    """The requester that a controller of the node protocol named; `requester` is the channel."""
     x_request_id: str | None = None
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A waiting action and why it is held; `reason` is None where it is not."""
+    """A waiting action; `reason`: why it is held, None if it is not."""
 
     seq: int
     id: str
@@ -143,10 +143,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """An action that this executor runs, with what only the executor may know.
+    """A running action with its secrets, for the executor alone.
 
-    `version` is that of its newest transition, `elapsed` how many seconds it has been running (since
-    this boot), `handed_over` whether the executor before left it between two steps.
+    `version`: of its newest transition. `elapsed`: seconds that it has run since this boot. `handed_over`: the
+    previous executor stopped between two steps.
     """
 
     action: Action

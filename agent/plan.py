@@ -1,4 +1,4 @@
-"""What an action would do now: the answer of `POST /plan/<kind>`, and the first thing that an action records."""
+"""The plan of an action: the answer of `POST /plan/<kind>`, and the first payload of many actions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.models import Json
 
 
 class Would(StrEnum):
-    """The effect of an action on the world, from harmless to harmful (PROTOCOL.md section 4)."""
+    """The effect of an action, from harmless to harmful (PROTOCOL.md section 4)."""
 
     NOTHING = "nothing"
     CHANGE = "change"
@@ -22,7 +22,7 @@ class Would(StrEnum):
 
 
 class Danger(StrEnum):
-    """The worst that a kind of action can do, whatever its arguments."""
+    """The worst effect that a kind can have, with any arguments."""
 
     NONE = "none"
     DISRUPTS = "disrupts"
@@ -30,14 +30,14 @@ class Danger(StrEnum):
 
 
 DANGERS = {Would.DISRUPT: Danger.DISRUPTS, Would.DESTROY: Danger.DESTROYS}
-"""What an effect is called where it needs a confirmation."""
+"""The danger of each effect that needs a confirmation."""
 SEVERITY = (Would.NOTHING, Would.CHANGE, Would.UNKNOWN, Would.DISRUPT, Would.DESTROY, Would.REFUSE)
-"""Harmless first; what is not known counts as more than a change."""
+"""From harmless to harmful; an unknown effect counts as worse than a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Data that is given up, such as `Discard("WAL after 0/3000148", 16777216, "bytes")`. `amount` None: not known."""
+    """Data that is given up, such as `Discard("WAL after 0/3000148", 16777216, "bytes")`. `amount` None: unknown."""
 
     what: str
     amount: int | float | None
@@ -53,7 +53,7 @@ class Needs:
     privileges: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Json]:
-        """Only what is known."""
+        """The known members."""
         known: dict[str, Json] = {"disk_bytes": self.disk_bytes, "seconds": self.seconds}
         known["privileges"] = list(self.privileges) or None
         return {name: value for name, value in known.items() if value is not None}
@@ -61,7 +61,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the action would fail with the world as it was, and what would let it run."""
+    """Why the action would fail in the planned state, and what would let it run."""
 
     reason: str
     lifted_by: str
@@ -69,9 +69,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an action would do in the present state of the world. Making one changes nothing.
+    """What an action would do in the present state of the host and its server. Planning changes nothing.
 
-    `facts` are what the decision was made from; `method` among them names the way that a resync takes.
+    `facts`: the inputs of the decision; for a resync also its `method`.
     """
 
     would: Would
@@ -84,7 +84,7 @@ class Plan:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Json]:
-        """The members of the wire's answer, but for `kind`."""
+        """The members of the answer, except `kind`."""
         return {
             "would": self.would.value,
             "summary": self.summary,
@@ -98,16 +98,16 @@ class Plan:
 
 
 def to_confirm(kind: Danger, plan: Mapping[str, Any]) -> Danger:
-    """What a person confirms before an action: the worse of the danger of its kind and the effect of its plan.
+    """The danger that a user confirms before an action: the worse of the kind's danger and the plan's effect.
 
-    `plan` is one as JSON. A plan that gives up data destroys, whatever else it does.
+    `plan` is the JSON form. A plan with `discards` destroys.
     """
     effect = Danger.DESTROYS if plan["discards"] else DANGERS.get(plan["would"], Danger.NONE)
     return max(kind, effect, key=list(Danger).index)
 
 
 def object_name(kind: str, args: Mapping[str, Any]) -> str:
-    """The name of the object that the action destroys, which a person types to confirm it; else its kind."""
+    """The name that a user types to confirm: of the object that the action destroys, else the kind."""
     for name in ("name", "database", "user", "application", "server"):
         if isinstance(args.get(name), str) and args[name]:
             return str(args[name])
@@ -120,17 +120,17 @@ def discards_as_json(discards: Sequence[Discard]) -> list[dict[str, Json]]:
 
 
 def nothing(summary: str, **more: Any) -> Plan:
-    """The world is as wanted already."""
+    """The plan of an action that has nothing to change."""
     return Plan(Would.NOTHING, summary, **more)
 
 
 def refuse(reason: str, lifted_by: str, **more: Any) -> Plan:
-    """The action would fail and change nothing. `more` are other members of the plan."""
+    """The plan of an action that would fail and change nothing. `more`: other members of the plan."""
     return Plan(Would.REFUSE, reason, refusal=Refusal(reason, lifted_by), **more)
 
 
 def in_order(summary: str, plans: Sequence[Plan]) -> Plan:
-    """The plan of actions that are carried out one after the other; the first refusal refuses all of them."""
+    """The plan of actions that run one after the other; the first refusal refuses all of them."""
     if refused := next((each for each in plans if each.would is Would.REFUSE), None):
         return refused
     return Plan(
@@ -143,5 +143,5 @@ def in_order(summary: str, plans: Sequence[Plan]) -> Plan:
 
 
 def unknown(summary: str, **more: Any) -> Plan:
-    """What the action would do cannot be said."""
+    """The plan of an action with an unknown effect."""
     return Plan(Would.UNKNOWN, summary, **more)

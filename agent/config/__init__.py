@@ -1,4 +1,4 @@
-"""Every option once, with its default, its check and its help; a TOML file and the environment give `Settings`."""
+"""The configuration, from a TOML file and the environment. Each option is declared once: default, check and help."""
 
 import os
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 SEARCHED = ("agent.toml", "/etc/agent/agent.toml")
-"""Where the file is looked for when AGENT_CONFIG does not say; without one the defaults hold."""
+"""The paths of the file if AGENT_CONFIG is not set. Without a file the defaults apply."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Settings:
 
     @property
     def test_kinds(self) -> bool:
-        """Whether the kinds that try the agent itself are offered."""
+        """Whether the kinds that test the agent itself are offered."""
         return not self.api.authenticated if self.agent.test_kinds is None else self.agent.test_kinds
 
 
@@ -110,16 +110,16 @@ NAMED_TABLES: dict[str, type[Any]] = {
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process. Raises `ConfigError` with a sentence for each mistake, which names the option."""
+    """The settings of this process. Raises `ConfigError` with a sentence for each mistake."""
     path = file(environ)
     settings = _with_environment(parse(_read(path), str(path)) if path else Settings(), environ)
     bind = "AGENT_BIND" if environ.get("AGENT_BIND") else f"{path}: api.bind"
     try:
         with collected() as collect:
             with collect(f"{path}: actions.approval"):
-                _refuse_approval_by_strangers(settings)
+                _refuse_approval_without_authentication(settings)
             with collect(bind):
-                _refuse_to_serve_strangers(settings.api)
+                _refuse_remote_callers_without_authentication(settings.api)
     except Mistakes as mistakes:
         raise ConfigError(*map(str, mistakes.each)) from None
     return settings
@@ -146,17 +146,17 @@ def current() -> Settings:
 
 
 def origin(environ: Mapping[str, str] = os.environ) -> str:
-    """Where `load` takes the options from, for messages."""
+    """The source of the options that `load` reads, for messages."""
     return str(file(environ) or "the defaults")
 
 
 def is_read(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether there is a file at all that `load` reads."""
+    """Whether `load` reads a file."""
     return file(environ) is not None
 
 
 def parse(document: Mapping[str, Any], origin: str = "agent.toml") -> Settings:
-    """The settings that a document of the file's form gives. Raises `ConfigError` with all its mistakes."""
+    """The settings of a parsed TOML document. Raises `ConfigError` with all its mistakes."""
     tables: dict[str, Any] = {}
     try:
         with collected() as collect:
@@ -177,7 +177,7 @@ def _table(name: str, content: Any) -> Any:
 
 
 def changed(before: Any, after: Any, name: str = "") -> list[str]:
-    """The names of the options in which two settings differ; of values nothing."""
+    """The names of the options that differ between two settings, without their values."""
     if before == after:
         return []
     if not (is_dataclass(before) and is_dataclass(after) and type(before) is type(after)):
@@ -187,7 +187,7 @@ def changed(before: Any, after: Any, name: str = "") -> list[str]:
 
 
 def file(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The file that `load` reads; None where there is none."""
+    """The file that `load` reads; None if there is none."""
     if named := environ.get("AGENT_CONFIG"):
         return Path(named)
     return next((Path(path) for path in SEARCHED if _is_there(path)), None)
@@ -198,7 +198,7 @@ _seen: dict[str, bool] = {}
 
 def _is_there(path: str) -> bool:
     whole = os.path.abspath(path)
-    # A command of root that has become the agent's user may not look into root's folder: what root has seen counts.
+    # A command of root that has switched to the agent's user cannot look into root's folder: root's result is kept.
     with suppress(PermissionError):
         _seen[whole] = Path(whole).exists()
     return _seen.get(whole, False)
@@ -229,13 +229,13 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
     return replace(settings, agent=agent, api=api)
 
 
-def _refuse_approval_by_strangers(settings: Settings) -> None:
+def _refuse_approval_without_authentication(settings: Settings) -> None:
     if settings.actions.approval and not settings.api.authenticated:
         expected = "no kinds, as neither api.tokens nor api.tls.clients_ca is set and callers are unknown"
         raise Mistake(expected, list(settings.actions.approval))
 
 
-def _refuse_to_serve_strangers(api: Api) -> None:
+def _refuse_remote_callers_without_authentication(api: Api) -> None:
     if not api.local and not api.authenticated:
         expected = "a loopback address or unix:/path as long as neither api.tokens nor api.tls.clients_ca is set"
         raise Mistake(expected, next(each for each in api.bind if not addresses.is_local(each)))

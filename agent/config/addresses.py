@@ -1,4 +1,4 @@
-"""Addresses in the configuration: their checks, and what an address means."""
+"""The checks of addresses in the configuration, and the host of an address."""
 
 import ipaddress
 import re
@@ -30,7 +30,7 @@ def one_or_more(value: Any) -> tuple[str, ...]:
 
 
 def host_names(value: Any) -> tuple[str, ...]:
-    """Names or addresses as they stand in `Host`, without their port."""
+    """Names or addresses as in the `Host` header, without port; returned in lower case."""
     if not all(re.fullmatch(r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+", each) for each in texts(value)):
         raise Mistake("a list of host names without ports", value)
     return tuple(each.lower() for each in value)
@@ -65,17 +65,17 @@ def _receiver(value: Any) -> str:
     except ValueError:
         usable = False
     if not usable or "@" in parts.netloc or parts.fragment:
-        # What stands before an @ would be a password, and is not repeated.
+        # The text before an @ may be a password: the message does not show it.
         raise Mistake("http:// or https://, a host and a path, without a user", UNSHOWN)
     return str(value)
 
 
 receivers = list_of(_receiver, "a list of URLs")
-"""URLs of HTTP receivers, without the secret that signs requests."""
+"""The check of the URLs of callback receivers, which have no credentials."""
 
 
 def server_url(*schemes: str) -> Check:
-    """The check of `scheme://host:port` or `unix:///path`: where a server listens, without database and password."""
+    """The check of a server's address, `scheme://host:port` or `unix:///path`, without database and password."""
     forms = " or ".join("unix:///path" if each == "unix" else f"{each}://host:port" for each in schemes)
 
     def check(value: Any) -> str:

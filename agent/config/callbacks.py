@@ -54,5 +54,5 @@ class Callbacks:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The events by their names."""
+        """The names of the events that match `events`."""
         return tuple(event for event in EVENTS if any(fnmatchcase(event, glob) for glob in self.events))

@@ -38,12 +38,12 @@ class Agent:
 
     @property
     def jobs(self) -> Path:
-        """Where long work is kept that outlives the agent; `agent-job@.service` looks there too."""
+        """The folder of the jobs, which outlive the agent; `agent-job@.service` has the same path."""
         return self.db.with_name(f"{self.db.name}.jobs")
 
     @property
     def output(self) -> Path:
-        """Where the output of actions is kept, a folder for each."""
+        """The folder of the output of actions, with a folder for each action."""
         return self.db.with_name(f"{self.db.name}.output")
 
 
@@ -128,17 +128,17 @@ class Api:
 
     @property
     def certified(self) -> bool:
-        """Whether callers are known by their certificates."""
+        """Whether callers are authenticated by their certificates."""
         return self.tls is not None and self.tls.clients_ca is not None
 
     @property
     def authenticated(self) -> bool:
-        """Whether callers are known at all."""
+        """Whether callers are authenticated."""
         return self.tokens is not None or self.certified
 
     @property
     def umask(self) -> int:
-        """What takes from a new unix socket all but `socket_mode`."""
+        """The umask with which a new unix socket has the mode `socket_mode`."""
         return 0o777 & ~int(self.socket_mode, 8)
 
     @property
@@ -148,7 +148,7 @@ class Api:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The hosts of the addresses that are no unix sockets."""
+        """The hosts of all addresses except unix sockets."""
         return tuple(host for each in self.bind if (host := addresses.host_of(each)) is not None)
 
 

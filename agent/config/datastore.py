@@ -1,4 +1,4 @@
-"""The options of the datastore: its service, the server itself, and actions of the operator's own on it."""
+"""The options of the datastore: its service, the server, and the operator's own actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

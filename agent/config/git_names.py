@@ -1,4 +1,4 @@
-"""The checks of what git takes from an application's options and arguments: refs and the repository."""
+"""The checks of the refs and the repository that are passed to git."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ REPOSITORY = (
 
 
 def git_ref(value: Any) -> str:
-    """A branch, a tag or a commit, in any letters that git allows in one, and never an option of git."""
+    """A branch, a tag or a commit, in any characters that git allows; with a leading dash git would read an option."""
     if not _is_ref(value) or value.startswith("-"):
         raise Mistake("a branch, a tag or a commit", value)
     return str(value)
@@ -37,12 +37,12 @@ def _is_ref(value: Any) -> bool:
 
 
 def repository(value: Any) -> str:
-    """Where git fetches from: no option of git, no helper to run, no password."""
+    """The repository that git fetches from. Refuses options of git, remote helpers and passwords."""
     found = re.fullmatch(REPOSITORY, text(value))
     if found is None:
         expected = "a URL of http, https, ssh, git or file, user@host:path, or an absolute path"
         raise Mistake(expected, without_credentials(value))
     if ":" in (found["user"] or "") or (found["user"] and value.startswith("http")):
-        # A password, or a token in the place of a user, would be shown wherever the repository is named.
+        # Every message that names the repository would show a password, or a token in place of the user.
         raise Mistake("a URL without user and password, which belong into the file that credentials names", UNSHOWN)
     return str(value)

@@ -1,4 +1,4 @@
-"""The options of what else runs on the host: units, containers, processes, caches, maintenance."""
+"""The options of everything else on the host: units, containers, processes, caches, maintenance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ CACHES: Mapping[str, tuple[str, validators.Check]] = {
     "memcached": ("url", addresses.server_url("memcached", "unix")),
     "folder": ("path", validators.folder),
 }
-"""What a cache of each kind must have, and how that must look."""
+"""The option that a cache of each kind needs, and the check of its value."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class NamedService:
 
 @dataclass(frozen=True)
 class NamedProcess:
-    """A group of processes for `process_*`, by its name: a unit, or what a pid file names."""
+    """A group of processes for `process_*`, by its name: a unit, or the process group of a pid file."""
 
     unit: str | None = option(None, validators.unit, "The unit.", '"worker.service"')
     pid_file: Path | None = option(

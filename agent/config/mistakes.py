@@ -12,7 +12,7 @@ UNSHOWN = object()
 
 
 class Mistakes(ValueError):
-    """Everything that is wrong in a table, a list or an option; at least one mistake."""
+    """The mistakes of a table, a list or an option; at least one."""
 
     @property
     def each(self) -> "tuple[Mistake, ...]":
@@ -20,12 +20,12 @@ class Mistakes(ValueError):
         return self.args
 
     def inside(self, name: str) -> "Mistakes":
-        """The same, seen from the table or list that `name` is."""
+        """The same mistakes, each with the table or list `name` in front of its path."""
         return Mistakes(*(each.inside(name) for each in self.each))
 
 
 class Mistake(Mistakes):
-    """One mistake: an option has a value that it cannot have, or is unknown."""
+    """One mistake: an invalid value or an unknown option."""
 
     def __init__(self, expected: str, found: Any, *, at: str = "", unknown: bool = False) -> None:
         super().__init__(expected)
@@ -50,13 +50,13 @@ class Mistake(Mistakes):
 
 
 def without_credentials(url: str) -> Any:
-    """What a mistake shows of a text that should be a URL: `UNSHOWN` if a password may be part of it."""
+    """An invalid URL as a mistake shows it: `UNSHOWN` if it may have a password."""
     return UNSHOWN if "@" in url or "?" in url else url
 
 
 @contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Let the mistakes that are found in here name where they are: in the table, list or option `name`."""
+    """Put `name` (a table, list or option) in front of the path of each mistake that is raised inside."""
     try:
         yield
     except Mistakes as mistakes:
@@ -65,7 +65,7 @@ def inside(name: str) -> Iterator[None]:
 
 @contextmanager
 def collected() -> Iterator[Callable[[str], AbstractContextManager[None]]]:
-    """Yields `inside`, which does not stop at a mistake here. Raises `Mistakes` at the end if there was one."""
+    """Yields a variant of `inside` that keeps mistakes instead of raising them. Raises all `Mistakes` at the end."""
     found: list[Mistake] = []
 
     @contextmanager

@@ -11,9 +11,9 @@ S = TypeVar("S")
 
 
 def option(default: Any, check: Callable[[Any], Any], help: str, example: str = "") -> Any:
-    """An option of the file. `default` may be a function of nothing; `check` returns the value or raises `Mistake`.
+    """An option of the file. `check` returns the value or raises `Mistake`.
 
-    `example` is what the documented file shows for an option that is not set by default.
+    `default`: a value, or a function that returns it. `example`: the documented file's value for an unset default.
     """
     metadata = {"check": check, "help": help, "example": example}
     if callable(default):
@@ -22,18 +22,18 @@ def option(default: Any, check: Callable[[Any], Any], help: str, example: str = 
 
 
 def required(check: Callable[[Any], Any], help: str, example: str) -> Any:
-    """An option without which its table means nothing."""
+    """An option without default: its table is invalid without it."""
     return field(metadata={"check": check, "help": help, "example": example})
 
 
 def subtable(section: type[Any]) -> Any:
-    """A table inside a table, whose presence means something."""
+    """An optional table inside a table; None if it is missing."""
     metadata = {"check": lambda value: options(section, value), "section": section}
     return field(default=None, metadata=metadata)
 
 
 def subtables(section: type[Any], example: str) -> Any:
-    """Tables inside a table with names of the operator's own; `example` is a name for the documented file."""
+    """Tables inside a table, named by the operator; `example`: a name for the documented file."""
 
     metadata = {"check": lambda value: tables_by_name(section, value), "section": section, "name": example}
     return field(default_factory=dict, metadata=metadata)
@@ -57,7 +57,7 @@ def tables_by_name(
 
 
 def options(section: type[S], content: Any) -> S:
-    """The options of one table, checked. Raises `Mistakes`: those of single options, else one of them together."""
+    """The options of one table, checked. Raises `Mistakes`: of single options, else of their combination."""
     if not isinstance(content, Mapping):
         raise Mistake("a table", content)
     declared = {each.name: each for each in fields(section)}  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ def walk(value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 
 def known(names: Iterable[str]) -> str:
-    """What is expected where a name is none of these."""
+    """The expectation that a mistake shows for a name that is none of these."""
     return "one of " + ", ".join(sorted(names))
 
 

@@ -16,7 +16,7 @@ HEAD = """\
 """
 
 OPTIONAL = ("service", "datastore", "host", "maintenance", "containers", "callbacks")
-"""Tables whose presence means something."""
+"""Tables that do not exist by default."""
 
 EXAMPLE_NAMES = {
     "applications": "shop",
@@ -27,11 +27,11 @@ EXAMPLE_NAMES = {
     "windows": "night",
 }
 PLACES = {"db": "agent.db", "node": "the host's name"}
-"""Defaults that are found out at the start, as the file shows them."""
+"""Defaults that depend on the host, as the file shows them."""
 
 
 def document() -> str:
-    """The whole file. Read back, it gives the defaults."""
+    """The whole file; `parse` returns the default settings for it."""
     sections = [HEAD]
     for name, section in config.TABLES.items():
         sections.append("\n".join(_section(f"[{name}]", section, shown=name not in OPTIONAL)))
@@ -68,7 +68,7 @@ def _default(option: "Field[Any]") -> Any:
 
 
 def _toml(value: Any) -> str:
-    # JSON's texts, numbers, booleans and flat lists are TOML's too.
+    # Strings, numbers, booleans and flat lists are the same in JSON and TOML.
     return json.dumps(list(value) if isinstance(value, tuple) else value, default=_text, ensure_ascii=False)
 
 

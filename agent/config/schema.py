@@ -16,7 +16,7 @@ TYPES: Mapping[Any, dict[str, Any]] = {
     bool: {"type": "boolean"},
 }
 ALSO_TEXT = ("bind",)
-"""Lists of which a single text is accepted too."""
+"""Lists for which a single string is accepted too."""
 ALSO_NUMBER = ("socket_mode",)
 
 
@@ -63,7 +63,7 @@ def _option(option: "Field[Any]", hint: Any) -> dict[str, Any]:
 
 
 def _type(hint: Any) -> dict[str, Any]:
-    """A type of ours as JSON Schema; None stands for an option that is not set, which TOML cannot write."""
+    """The JSON Schema of an option's type, without None: TOML has no value for an option that is not set."""
     if hint in TYPES:
         return dict(TYPES[hint])
     origin, inner = get_origin(hint), [each for each in get_args(hint) if each not in (type(None), ...)]

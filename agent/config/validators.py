@@ -1,7 +1,7 @@
 """The checks of option values: each returns the value in its final form or raises `Mistake`.
 
-Plain functions, no fields of marshmallow: its import takes as long as that of the whole configuration, and commands and
-jobs that read the configuration do without it.
+Plain functions, no fields of marshmallow: importing it takes as long as importing the whole configuration, and commands
+and jobs that read the configuration do not need it.
 """
 
 import json
@@ -18,7 +18,7 @@ LONGEST = 1e9
 """Maximum of a number of seconds, some thirty years."""
 
 CREDENTIALS = "/run/credentials/agent.service"
-"""Where systemd puts the credentials of the agent's unit; for a check of the configuration outside of the unit."""
+"""systemd's folder of the credentials of the agent's unit; for a check of the configuration outside of the unit."""
 
 UNIT = r"[A-Za-z0-9:_][A-Za-z0-9:_.\\@-]*\.(service|socket|timer|target|path|slice|scope|mount|swap|device)"
 TEMPLATE = r"[A-Za-z0-9:_][A-Za-z0-9:_.\\-]*@\.service"
@@ -27,13 +27,13 @@ CREDENTIAL_HEADERS = re.compile(
     "auth|credential|token|secret|password|passwd|passphrase|cookie|session|signature|jwt|assertion|oidc|dpop|api-?key"
     "|(?:access|account|functions?|subscription|shared|private|service)-?key|^http2-settings$"
 )
-"""Headers that may prove the identity of a caller, by their names: the agent's own, a proxy's, another service's."""
+"""Names of headers that may hold credentials: for the agent, a proxy or another service."""
 
 Check = Callable[[Any], Any]
 
 
 def expecting(expected: str, holds: Callable[[Any], Any], form: Callable[[Any], Any] = lambda value: value) -> Check:
-    """The check that `holds` is true of a value; `form` makes the final form of it."""
+    """The check that `holds` is true of a value; `form` converts the value to its final form."""
 
     def check(value: Any) -> Any:
         if not holds(value):
@@ -44,7 +44,7 @@ def expecting(expected: str, holds: Callable[[Any], Any], form: Callable[[Any], 
 
 
 def matching(pattern: str, expected: str) -> Check:
-    """The check that a value is a text which the whole pattern matches."""
+    """The check that the pattern matches the whole string."""
     return expecting(expected, lambda value: isinstance(value, str) and re.fullmatch(pattern, value))
 
 
@@ -120,7 +120,7 @@ texts = expecting(
     tuple,
 )
 name = matching("[A-Za-z0-9][A-Za-z0-9._/-]*", "a name of letters, digits, dots, dashes, slashes and underscores")
-"""The name of a table of the operator's own: it becomes part of a kind, and so of a URL."""
+"""The name of a table, chosen by the operator: it becomes part of a kind, and so of a URL."""
 
 
 def duration_seconds(text: str) -> float:
@@ -195,7 +195,7 @@ def secret_file(value: Any) -> Path:
 
 
 def credentials() -> Path:
-    """The folder of systemd's credentials for this process; outside of a unit that of the agent's unit."""
+    """The folder of systemd's credentials for this process; outside of a unit, the folder of the agent's unit."""
     return Path(os.environ.get("CREDENTIALS_DIRECTORY", CREDENTIALS))
 
 
@@ -203,11 +203,11 @@ folder = expecting(
     "a folder at least two levels below /, without ..",
     lambda value: len(value.parts) >= 3 and ".." not in value.parts,
 )
-"""A folder whose content may be deleted, from its path; one directly below / is hardly meant."""
+"""The path of a folder whose content may be deleted; a folder directly below / is refused as a likely mistake."""
 
 
 def mode(value: Any) -> str:
-    """The permissions of a file as four octal digits, from a text of them or a number."""
+    """The permissions of a file as four octal digits, from a string or a number."""
     bits = int(value, 8) if isinstance(value, str) and re.fullmatch(r"[0-7]{3,4}", value) else value
     if not _is_integer(bits) or not 0 <= bits <= 0o777:
         raise Mistake('the permissions of a file, such as "0660"', value)

@@ -51,7 +51,7 @@ class Window:
         return DAYS[day.weekday()] in self.days
 
     def _around(self, now: datetime, first: int, last: int) -> list[tuple[datetime, datetime, datetime]]:
-        """Midnight, opening and closing of the days from `first` to before `last` from today on."""
+        """Midnight, opening and closing of each day; `first` and `last` (excluded) count days from today."""
         found = HOURS.fullmatch(self.hours)
         assert found is not None
         begin, begin_minute, end, end_minute = map(int, found.groups())

@@ -148,7 +148,7 @@ def post_worker_init(worker: Any) -> None:
     """Start the engine. Its threads live in the worker."""
     set_up(config.current().log.format)
     startup_checks.tell(config.current())
-    maintenance.tell(config.current())
+    maintenance.warn_if_in_memory(config.current())
     # The objects loaded by now stay until the end: the collector need not traverse them again.
     gc.collect()
     gc.freeze()

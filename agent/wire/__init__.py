@@ -1,1 +1,1 @@
-"""How the rows of the store look on the wire."""
+"""Serializes rows of the store for answers and callbacks."""

@@ -1,4 +1,4 @@
-"""Members of answers: each is declared once, with what the OpenAPI document says of it, and serializes itself."""
+"""Members of answers, as marshmallow fields with the descriptions of the OpenAPI document."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from agent.models import Outcome, State
 
 
 class Time(fields.String):
-    """Microseconds since the epoch, which the wire has as a time of RFC 3339."""
+    """Microseconds since the epoch, serialized as an RFC 3339 time."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         return rfc3339(value)
@@ -40,7 +40,7 @@ def texts(about: str) -> "fields.List[str]":
 
 
 def mapping(about: str, **more: Any) -> fields.Dict:
-    """An object; `values` is the form of each of its members, any unless given."""
+    """An object; `values`: the field of its members, any by default."""
     return fields.Dict(required=True, metadata={"description": about}, **more)
 
 

@@ -17,7 +17,7 @@ Members = dict[str, Any]
 
 
 class ActionSummary(Schema):
-    """What the full action and the item of the list have in common."""
+    """The members that the full action and the list item share."""
 
     id = text("The action.")
     async_action_id = number("Its id as an AsyncAction; accepted wherever the id is.", attribute="seq")
@@ -69,7 +69,7 @@ class ListItem(ActionSummary):
     resource = fields.Nested(Resource, required=True)
 
     def get_attribute(self, obj: Item, attr: str, default: Any) -> Any:
-        """The resource is a part of the row itself."""
+        """The columns of the resource are part of the row itself."""
         return obj if attr == "resource" else super().get_attribute(obj, attr, default)
 
 
@@ -83,7 +83,7 @@ class TransitionSchema(Schema):
 
 
 class LowerCase(fields.String):
-    """A text whose capitals the wire does not have."""
+    """A string, serialized in lower case."""
 
     def _serialize(self, value: str | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         return value.lower() if value else value
@@ -115,7 +115,7 @@ ACTION, ITEM, TRANSITION, ASYNC_ACTION = ActionSchema(), ListItem(), TransitionS
 
 
 def action_fields(action: Action, held: str | None = None, started_ts: int | None = None) -> Members:
-    """The full action model of the Actions API; the member `held` is there while it is, and says why."""
+    """The full action of the Actions API; its member `held`, the reason, exists while the action is held."""
     found: Members = ACTION.dump(action) | {"started_ts": rfc3339(started_ts)}
     return found if held is None else found | {"held": held}
 
@@ -132,7 +132,7 @@ def transition_fields(action: Action, transition: Transition) -> Members:
 
 
 def async_action_fields(action: AsyncAction, held: str | None = None) -> Members:
-    """The twelve members of an AsyncAction; its metadata say why where it is held."""
+    """The twelve members of an AsyncAction; `metadata` has the reason of a hold, and the user's reference."""
     found: Members = ASYNC_ACTION.dump(action)
     added = {"user_reference": action.user_reference, "held": held}
     given = {name: value for name, value in added.items() if value is not None}
