@@ -1,1 +1,1 @@
-"""Who calls: tokens, certificates and users of this host, and the files that say so."""
+"""Authentication of callers by token, client certificate or user of this host, and the trusted files for it."""

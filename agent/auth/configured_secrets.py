@@ -18,12 +18,12 @@ DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 SECRET_OPTION = re.compile("password|secret|token", re.IGNORECASE)
 """The name of an option of a URL whose value is a secret, such as `sslpassword`."""
 SHORTEST_LINE = 8
-"""Characters of a line of a key that are a secret; shorter ones, such as its last, may be any text."""
+"""Minimum characters of a line of a key that is masked; a shorter line, such as the last, may occur in any text."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the secrets of a configuration are. Files are read at each call, because a secret may be replaced."""
+    """The places of a configuration's secrets. Files are read at each call, because a secret may be replaced."""
 
     texts: Sequence[str]
     """Secrets in the URLs of options."""
@@ -64,7 +64,7 @@ def _of_text(value: Any) -> Iterator[str]:
 
 
 def _of_file(path: Path) -> Iterator[str]:
-    """The secret of a file; of a key with several lines each line, of a URL its password too."""
+    """The secret of a file: each line of a key with several lines, and the password of a URL."""
     lines = _text(path).splitlines()
     for line in lines:
         if len(lines) == 1 or (len(line) >= SHORTEST_LINE and not line.startswith("-----")):
@@ -79,7 +79,7 @@ def _text(path: Path) -> str:
 
 
 def _of_url(text: str) -> Iterator[str]:
-    """The password of a URL, and options such as `sslpassword`, encoded and decoded; nothing of other texts."""
+    """The password of a URL and of options such as `sslpassword`, encoded and decoded; empty for other texts."""
     if "://" not in text:
         return
     with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""What a body is signed with, as `X-Hub-Signature-256` has it: HMAC-SHA256 with a secret that both sides know."""
+"""The signature in `X-Hub-Signature-256`: HMAC-SHA256 of the body with a shared secret."""
 
 import hashlib
 import hmac
@@ -12,5 +12,5 @@ def sign(secret: str, body: bytes) -> str:
 
 
 def verify(secret: str, body: bytes, signature: str) -> bool:
-    """Whether the signature is that of the body; compared in constant time."""
+    """Whether the signature matches the body; compared in constant time."""
     return hmac.compare_digest(sign(secret, body).encode(), signature.encode(errors="surrogateescape"))

@@ -1,4 +1,4 @@
-"""The document of who may call: identities by e-mail with their tokens, and users of this host by name or group."""
+"""Parses the tokens file: identities by e-mail with their tokens, and users of this host by name or group."""
 
 import fnmatch
 import re
@@ -18,15 +18,15 @@ TOKEN = ("created", "expires", "sha256")
 LOCAL = ("expires", "kinds", "permissions", "read_only")
 MEMBERS = ("expires", "kinds", "permissions", "read_only", "sha256", "tokens")
 PERMISSIONS = ("approve", "audit", "controller")
-"""What a caller may do beyond schedule, cancel and read: approve actions of others, read the audit trail, name a
-requester of the core (generation 0.5 of the node protocol)."""
+"""Permissions beyond schedule, cancel and read: approve actions of others, read the audit trail, name a requester of
+the core (generation 0.5 of the node protocol)."""
 HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 MOST_CUTS = 200
-"""How often a document that is no TOML is cut shorter before nothing of it is taken."""
+"""Maximum attempts to parse a shorter part of a file with a syntax error; after them no identity is accepted."""
 
 EVERYTHING = ("*",)
-"""The globs of a caller who may schedule all kinds."""
+"""The globs of a caller with permission for all kinds."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Identity:
-    """A caller and its permissions. `expires`: seconds since the epoch; then all of its credentials end."""
+    """A caller and its permissions. `expires`: end of all its credentials, in seconds since the epoch."""
 
     email: str
     globs: tuple[str, ...]
@@ -66,7 +66,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Identities:
-    """The identities of a tokens file: by e-mail, and those of unix users by user name or `@` and group name."""
+    """The identities of a tokens file by e-mail, and of unix users by user name or `@` and group name."""
 
     by_email: Mapping[str, Identity] = field(default_factory=dict)
     unix: Mapping[str, Identity] = field(default_factory=dict)
@@ -82,9 +82,9 @@ class Identities:
         return min((end for end in ends if end is not None and end > now), default=None)
 
     def of_user(self, user: str, groups: Iterable[str], email: str, *, now: float) -> Identity | None:
-        """The identity of a user of this host: its own table, else all valid tables of its groups together.
+        """The identity of a user of this host: its own table, else the union of the valid tables of its groups.
 
-        None without a table. `now`: seconds since the epoch.
+        None if there is no table. `now`: seconds since the epoch.
         """
         if own := self.unix.get(user):
             return replace(own, email=email)
@@ -105,16 +105,14 @@ def parse(document: Mapping[str, Any], *, certificates: bool = False) -> Identit
 
     `certificates`: identities may have no token, because certificates identify callers.
     """
-    identities, mistakes = parse_what_is_right(document, certificates=certificates)
+    identities, mistakes = parse_valid(document, certificates=certificates)
     if mistakes:
         raise mistakes[0]
     return identities
 
 
-def parse_what_is_right(
-    document: Mapping[str, Any], *, certificates: bool = False
-) -> tuple[Identities, tuple[Mistake, ...]]:
-    """The identities whose tables are valid, and the mistakes of all other tables."""
+def parse_valid(document: Mapping[str, Any], *, certificates: bool = False) -> tuple[Identities, tuple[Mistake, ...]]:
+    """The identities with valid tables, and the mistakes of all other tables."""
     by_email: dict[str, Identity] = {}
     unix: dict[str, Identity] = {}
     mistakes: list[Mistake] = []
@@ -133,11 +131,10 @@ def parse_what_is_right(
     return Identities(by_email, unix), tuple(mistakes)
 
 
-def before_the_mistake(text: str) -> dict[str, Any]:
-    """The tables of a text that is no TOML which stand before the mistake and are not named after it.
+def tables_before_mistake(text: str) -> dict[str, Any]:
+    """The complete tables before the first syntax error, except those that the rest of the text names again.
 
-    A reader of TOML goes from the beginning to the end: what follows a mistake may be part of it, and changes nothing
-    of what stands before.
+    TOML is parsed from beginning to end, so the text after a mistake cannot change the tables before it.
     """
     before = text
     for _ in range(MOST_CUTS):
@@ -152,7 +149,7 @@ def before_the_mistake(text: str) -> dict[str, Any]:
 
 
 def _last_header(text: str, reason: str) -> int:
-    """Where the last table begins that has the mistake in it, or stands before it."""
+    """The position of the last table header up to the mistake."""
     end = len(text)
     if place := PLACE.search(reason):
         lines = text.splitlines(keepends=True)
@@ -214,7 +211,7 @@ def _hashes(identity: Identity) -> set[bytes]:
 
 
 def _shared(identities: Iterable[Identity]) -> set[bytes]:
-    """The hashes that stand more than once: whose token that is cannot be said."""
+    """Hashes that occur more than once; the owner of such a token is ambiguous."""
     once: set[bytes] = set()
     twice: set[bytes] = set()
     for each in identities:

@@ -1,10 +1,10 @@
-"""Refused calls, counted by status and caller until the audit trail takes the counts."""
+"""Counts refused calls by status and caller until the counts are stored in the audit trail."""
 
 import threading
 from collections import Counter
 
 MOST = 100
-"""Callers that are counted one by one between two looks; further ones are counted together."""
+"""Maximum callers with their own count between two calls of `take`; further callers share one count."""
 OTHERS = "others"
 
 
@@ -16,7 +16,7 @@ class RefusedCalls:
         self._counts: Counter[tuple[int, str]] = Counter()
 
     def count(self, status: int, caller: str) -> None:
-        """Count one refused call. `who`: the e-mail of the caller, or its address if it is unknown."""
+        """Count one refused call. `caller`: its e-mail, or its address if the e-mail is unknown."""
         with self._lock:
             key = status, caller
             if key not in self._counts and len(self._counts) >= MOST:
@@ -24,7 +24,7 @@ class RefusedCalls:
             self._counts[key] += 1
 
     def take(self) -> list[dict[str, int | str]]:
-        """The counts since the last call, the highest first, and begin again at zero."""
+        """Return the counts since the last call, the highest first, and reset them."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         return [

@@ -1,4 +1,4 @@
-"""A file that holds one secret: a password, a key to sign with."""
+"""Reads a file with one secret: a password or a signing key."""
 
 import os
 from pathlib import Path
@@ -8,14 +8,14 @@ from agent.auth.trusted_file import Untrusted
 from agent.config import validators
 
 SHORTEST_KEY = 16
-"""Characters of a key to sign with: a shorter one is found by trying, from one signed body."""
+"""Minimum characters of a signing key: a shorter key can be found by brute force from one signed body."""
 
 
 class SecretUnreadable(Exception):
     """The file cannot be read, is empty or too short. The message names the file and the reason, never the content."""
 
 
-def _why_not(path: Path, error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     if path.parent == validators.credentials():
         return f"the agent's unit passes no credential {path.name}: add LoadCredential={path.name}:/path/of/the/file"
     if isinstance(error, FileNotFoundError) and not path.is_absolute():
@@ -27,8 +27,8 @@ def _why_not(path: Path, error: Exception) -> str:
 def read(path: Path, *, shortest: int = 1) -> str:
     """The content of the file without the line end.
 
-    Raises `SecretUnreadable`, also if another user owns the file or may write it, and if the secret has fewer than
-    `shortest` characters.
+    Raises `SecretUnreadable` if the file cannot be read, if another user owns or may write it, or if the secret has
+    fewer than `shortest` characters.
     """
     try:
         with path.open() as file:
@@ -37,7 +37,7 @@ def read(path: Path, *, shortest: int = 1) -> str:
     except Untrusted as error:
         raise SecretUnreadable(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SecretUnreadable(_why_not(path, error)) from None
+        raise SecretUnreadable(_reason(path, error)) from None
     if not secret:
         raise SecretUnreadable(f"{path} is empty")
     if len(secret) < shortest:

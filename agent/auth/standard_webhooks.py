@@ -1,4 +1,4 @@
-"""Signatures as the specification Standard Webhooks has them: HMAC-SHA256 of id, time and body, one for each secret."""
+"""Signatures of the Standard Webhooks specification: HMAC-SHA256 of id, time and body, one for each secret."""
 
 import base64
 import binascii
@@ -7,11 +7,11 @@ import hmac
 from collections.abc import Sequence
 
 PREFIX = "whsec_"
-"""Begins a secret that is the key in base64. The bytes of any other text are the key."""
+"""Prefix of a secret whose rest is the key in base64. Without the prefix the text itself is the key."""
 
 
 def headers(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of a message that is sent at `timestamp`, in seconds. Raises `ValueError` as `key` does."""
+    """The headers of a message sent at `timestamp`, in seconds. Raises `ValueError` for bad base64."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return {
         "webhook-id": message_id,

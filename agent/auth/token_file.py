@@ -1,4 +1,4 @@
-"""Make, revoke and replace tokens: the file keeps their hashes only, and is replaced as a whole."""
+"""Creates, revokes and rotates tokens. The file stores only their hashes and is replaced atomically."""
 
 import fcntl
 import hashlib
@@ -31,10 +31,10 @@ def create(
     permissions: Sequence[str] = (),
     expires: float | None = None,
 ) -> str:
-    """A token for a new identity, or one more for an identity that has the same permissions.
+    """Create a token for a new identity, or one more for an existing identity; return it.
 
-    The token stands nowhere but in the return value. `expires` is in seconds from now. Raises `ConfigError` for a file
-    that is wrong, an identity that cannot be, and a file that cannot be read or written.
+    Only its hash is stored. `expires` is in seconds from now. Raises `ConfigError` for an invalid file or identity, and
+    for a file that cannot be read or written.
     """
     token = secrets.token_urlsafe(32)
 
@@ -69,7 +69,7 @@ def revoke(path: Path, email: str, token_id: str | None = None) -> None:
 def rotate(
     path: Path, email: str, token_id: str | None = None, *, overlap: float = 0.0, expires: float | None = None
 ) -> tuple[str, str]:
-    """A new token in the place of one, and the id of that one, which stays valid for `overlap` seconds.
+    """Replace a token; return the new token and the id of the old one, which stays valid for `overlap` seconds.
 
     Raises as `create`.
     """
@@ -97,7 +97,7 @@ def _members(token: str, expires: float | None) -> dict[str, Any]:
 
 
 def _ending(token: Token, seconds: float) -> dict[str, Any]:
-    """The same token with an end in `seconds`, or its own if that comes first."""
+    """The same token, expiring in `seconds` or at its own end if that is earlier."""
     end = clock.now() / SECOND + seconds
     return {
         "sha256": token.sha256.hex(),
@@ -138,7 +138,7 @@ def _token(path: Path, identity: Identity, token_id: str | None) -> Token:
 
 
 def _change(path: Path, edit: Callable[[str, Identities], str], *, new: bool = False) -> None:
-    """Put an edited text in the place of the file; `new` ones may be made."""
+    """Replace the file with the edited text. `new`: create the file if it is missing."""
     drop_privileges.become(path)
     trusted_file.check_folder(path.parent)
     try:
@@ -150,7 +150,7 @@ def _change(path: Path, edit: Callable[[str, Identities], str], *, new: bool = F
 
 
 def _not_written(path: Path, error: OSError) -> str:
-    """Why the file cannot be changed, and which command mends it."""
+    """Why the file cannot be changed, and the command that corrects it."""
     folder, user = path.parent, trusted_file.user(os.geteuid())
     if isinstance(error, FileNotFoundError):
         return f"{path}: there is no folder {folder}: run install -d -o {user} -m 0700 {folder}"
@@ -159,12 +159,12 @@ def _not_written(path: Path, error: OSError) -> str:
         return reason
     if os.geteuid() == drop_privileges.STARTED_BY:
         return f"{reason} for user {user}: run the command as the owner of {folder}, or name another file"
-    # Who owns a folder above could exchange this one: as root the command would write where that user wants.
+    # The owner of a parent folder could replace this folder, and root would write to a place of that user's choice.
     return f"{reason} for user {user}, who owns a folder above it: run chown {user} {folder}"
 
 
 def _read(path: Path, folder: int, new: bool) -> tuple[str, Identities]:
-    """The text and the identities in it. Raises `ConfigError`, also for a link: it may lead anywhere."""
+    """The text and the identities in it. Raises `ConfigError`, also for a symbolic link: its target may be any file."""
     with suppress(FileNotFoundError):
         if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise ConfigError(f"{path} is a symbolic link: name the file itself")
@@ -178,7 +178,7 @@ def _read(path: Path, folder: int, new: bool) -> tuple[str, Identities]:
 
 
 def _replace(path: Path, folder: int, text: str) -> None:
-    """The file is the old one or the new one at any moment, and always its owner's alone."""
+    """Replace the file atomically; only its owner can read it, before and after."""
     draft = f".{path.name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(draft, flags, 0o600, dir_fd=folder)
@@ -195,7 +195,7 @@ def _replace(path: Path, folder: int, text: str) -> None:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[int]:
-    """The folder, for one at a time: what another writes in between would be lost."""
+    """The folder, locked: without the lock, concurrent changes would be lost."""
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

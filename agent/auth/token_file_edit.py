@@ -13,35 +13,35 @@ Document = dict[str, Any]
 
 
 class Block:
-    """The lines from the header of a table up to the next one; those before the first header have no keys."""
+    """The lines from one table header up to the next. The block before the first header has no keys."""
 
     def __init__(self, keys: tuple[str, ...], lines: list[str]) -> None:
         self.keys, self.lines = keys, lines
 
     def has(self, sha256: str) -> bool:
-        """Whether this table itself has the hash."""
+        """Whether this table has the hash as a direct member."""
         found = [_member(line) for line in self.lines]
         return any(each and each[0] == "sha256" and str(each[1]).lower() == sha256 for each in found)
 
     def remove(self) -> None:
-        """All but the blank lines and comments at the end, which may belong to what follows."""
+        """Remove all lines except trailing blank lines and comments, which may belong to the next block."""
         kept = len(self.lines)
         while kept and (not (line := self.lines[kept - 1].strip()) or line.startswith("#")):
             kept -= 1
         del self.lines[:kept]
 
     def drop(self, name: str) -> None:
-        """Remove a member that stands in one line."""
+        """Remove a member on a single line."""
         self.lines[:] = [line for line in self.lines if (_member(line) or ("",))[0] != name]
 
 
 def with_identity(text: str, email: str, members: Mapping[str, Any]) -> str:
-    """The text and a new identity at its end."""
+    """The text with a new identity appended."""
     return _appended(text, [f"[{_quoted(email)}]", *_lines(members)])
 
 
 def with_token(text: str, email: str, token: Mapping[str, Any]) -> str:
-    """The text and one more token of an identity that is in it."""
+    """The text with one more token for an existing identity."""
     return _appended(text, [f"[[{_quoted(email)}.tokens]]", *_lines(token)])
 
 
@@ -70,7 +70,7 @@ def without_token(text: str, email: str, sha256: str) -> str:
 
 
 def _edited(text: str, edit: Callable[[list[Block]], None], expect: Callable[[Document], object]) -> str:
-    """The text after an edit, proved to mean what the same change of the document means."""
+    """The edited text. Raises `ConfigError` unless it parses to the document that `expect` produces."""
     expected = copy.deepcopy(toml.loads(text))
     expect(expected)
     blocks = list(_blocks(text))
@@ -109,7 +109,7 @@ def _blocks(text: str) -> Iterator[Block]:
 
 
 def _header(line: str) -> tuple[str, ...]:
-    """The keys that the header of a table names; none for any other line."""
+    """The keys in a table header; empty for any other line."""
     if not line.lstrip().startswith("["):
         return ()
     try:
@@ -137,7 +137,7 @@ def _appended(text: str, lines: list[str]) -> str:
 
 
 def _lines(members: Mapping[str, Any]) -> list[str]:
-    # JSON's texts, lists of them and booleans are TOML's too; a time is given as it is written.
+    # Strings, lists of strings and booleans look the same in JSON and TOML; times are formatted by the caller.
     return [
         f"{name} = {value if name in ('created', 'expires') else json.dumps(value, ensure_ascii=False)}"
         for name, value in members.items()

@@ -1,4 +1,4 @@
-"""When each token was last used, in a file beside the database: exact enough to find tokens without use."""
+"""Records the last use of each token in a file beside the database, exact to a minute: enough to find unused tokens."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from agent import clock
 from agent.util import atomic_files
 
 EVERY = 60.0
-"""Seconds between two notes of the same token."""
+"""Seconds between two records of the same token."""
 
 
 class TokenUse:

@@ -18,13 +18,13 @@ from agent.util import file_stamp
 from agent.util.file_stamp import Stamp
 
 CERTAIN = 600.0
-"""Seconds in which the identities of a file that became wrong stay valid, if they can be read with certainty."""
+"""Seconds for which the readable identities of a file stay valid after the file became invalid."""
 REPEATED = 60.0
-"""Seconds between two complaints about a file that is still wrong."""
+"""Seconds between two log events about a file that is still invalid."""
 
 
 class TokensFileInvalid(ConfigError):
-    """The tokens file has mistakes; `certain` are its identities without a mistake."""
+    """The tokens file has mistakes; `certain` are its valid identities."""
 
     def __init__(self, reason: str, certain: Identities) -> None:
         super().__init__(reason)
@@ -42,12 +42,12 @@ class TokensFileMissing(ConfigError):
 class Tokens:
     """The identities of a tokens file, read again when it changes. Thread-safe.
 
-    No file: no identity. A file that became wrong: those that can still be read with certainty, for ten minutes. One
-    that is wrong from the beginning, or that another user may have written: none.
+    Empty if the file is missing, was invalid at the first read, or may have been written by another user. After a valid
+    file became invalid, its readable identities stay valid for ten minutes.
     """
 
     def __init__(self, path: Path, *, certificates: bool = False) -> None:
-        """With `certificates` an identity may do without a token."""
+        """`certificates`: an identity needs no token."""
         self._path = path
         self._certificates = certificates
         self._reading = threading.Lock()
@@ -60,14 +60,14 @@ class Tokens:
         self._current()
 
     def by_token(self, token: str) -> Identity | None:
-        """The identity of a token, with this token alone; None if unknown. Raises `Expired`.
+        """The identity of a token, with only this token; None if unknown. Raises `Expired`.
 
-        The time that it takes does not depend on how much of a valid token is right.
+        Compares in constant time, so that the duration reveals nothing about valid tokens.
         """
         return self.by_digest(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
 
     def by_digest(self, digest: bytes) -> Identity | None:
-        """The identity of a token by its SHA-256, with this token alone; None if unknown. Raises `Expired`."""
+        """The identity of a token by its SHA-256, with only this token; None if unknown. Raises `Expired`."""
         found = None
         for identity in self._current().by_email.values():
             for each in identity.tokens:
@@ -80,7 +80,7 @@ class Tokens:
         return replace(found[0], tokens=(found[1],))
 
     def by_email(self, email: str) -> Identity | None:
-        """The identity with this e-mail, for certificates; None if unknown. Raises `Expired`."""
+        """The identity of a certificate's e-mail; None if unknown. Raises `Expired`."""
         identity = self._current().by_email.get(email)
         if identity is not None:
             _refuse_expired(identity.expires, email)
@@ -136,7 +136,7 @@ class Tokens:
             self._complain(reason)
 
     def _complain(self, reason: str) -> None:
-        """Say what is wrong, again and again while the file is used; and close it once its time is over."""
+        """Log the reason, repeated every `REPEATED` seconds; after `CERTAIN` seconds accept no identity any more."""
         left = self._wrong_until - clock.monotonic()
         if left <= 0:
             self._was_right, self._identities = False, Identities()
@@ -169,7 +169,7 @@ def read(path: Path, *, certificates: bool = False) -> tuple[Identities, Stamp]:
 
 
 def _exposed(path: Path, status: os.stat_result) -> str:
-    """What is wrong with the mode of a file that its owner alone can have written. Raises `Untrusted`."""
+    """Why other users can read the file; empty if they cannot. Raises `Untrusted` if they can write it."""
     try:
         trusted_file.check(path, status, private=True)
     except trusted_file.Exposed as error:
@@ -178,18 +178,18 @@ def _exposed(path: Path, status: os.stat_result) -> str:
 
 
 def _parsed(content: bytes, certificates: bool) -> tuple[Identities, str]:
-    """What can be read with certainty, and the first mistake, if any."""
+    """The valid identities, and the first mistake, if any."""
     try:
         document = toml.loads(content.decode())
     except UnicodeDecodeError as error:
-        document = identities.before_the_mistake(content[: error.start].decode() + "\0")
+        document = identities.tables_before_mistake(content[: error.start].decode() + "\0")
         mistake = f"not TOML: {error}"
     except toml.Mistake as error:
-        document = identities.before_the_mistake(content.decode())
+        document = identities.tables_before_mistake(content.decode())
         mistake = f"not TOML: {error}"
     else:
         mistake = ""
-    found, mistakes = identities.parse_what_is_right(document, certificates=certificates)
+    found, mistakes = identities.parse_valid(document, certificates=certificates)
     return found, mistake or (str(mistakes[0]) if mistakes else "")
 
 

@@ -1,4 +1,4 @@
-"""One rule for the files that the agent trusts: they belong to its user or root, and no other user may write them."""
+"""Checks trusted files: they must belong to the agent's user or root, and no other user may write them."""
 
 import os
 import pwd
@@ -34,13 +34,13 @@ def check(path: Path, status: os.stat_result, *, private: bool = False) -> None:
 def check_file(path: Path, *, private: bool = False, link: bool = True) -> None:
     """Check the file at `path`, if it exists, and its folder. Raises `Untrusted`.
 
-    Without `link` a symbolic link is refused.
+    `link`: a symbolic link is allowed.
     """
     if not link and path.is_symlink():
         raise Untrusted(f"{path}: it is a symbolic link: run rm {path}")
     if status := _status(path):
         check(path, status, private=private)
-    # Through a link, another user's folder could lie on the way: that of the file itself counts.
+    # The folder of the link's target counts: it decides who can replace the file.
     check_folder(path.resolve().parent)
 
 
@@ -58,7 +58,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_roots_folder(folder: Path) -> None:
-    """Raises `Untrusted` unless the folder, its content and all folders above it belong to root; `OSError`."""
+    """Raises `Untrusted` unless only root owns and may write the folder, its content and all its parents; `OSError`."""
     for each in (folder, *folder.resolve().parents, *_all_in(folder)):
         status = each.stat()
         if status.st_uid != 0:
@@ -92,12 +92,12 @@ def _all_in(folder: Path) -> Iterator[Path]:
 
 
 def _is_sticky_above(path: Path, status: os.stat_result, folder: Path) -> bool:
-    """Whether others may add to it, as to /tmp, but not exchange what is root's on the way to `folder`."""
+    """Whether `path` is a sticky parent of `folder`, such as /tmp: other users may add files but not replace root's."""
     return bool(status.st_mode & stat.S_ISVTX) and path in folder.resolve().parents
 
 
 def _is_writable_by_its_owner_alone(status: os.stat_result) -> bool:
-    """Whether only a group may write that is the owner's private one, as with the umask 002 of many desktops."""
+    """Whether the writing group is the owner's private group, as with the umask 002 of many desktops."""
     if status.st_mode & stat.S_IWOTH or status.st_uid == 0:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Callbacks: each configured receiver gets the events of actions. Only the executor of the queue starts them."""
+"""Sends the events of actions to the configured receivers. Only the executor of the queue sends callbacks."""
 
 import time
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from agent.config import Settings
 from agent.store import Store, outbox
 
 GRACE = 0.25
-"""Seconds that a request in progress at a stop may still take; as many again to see that it has ended."""
+"""Seconds for a request in progress at a stop to finish, and again for its thread to end after the cut."""
 
 
 class CallbackReceivers:
@@ -21,7 +21,7 @@ class CallbackReceivers:
         self._receivers: list[Receiver] | None = None
 
     def begin(self) -> None:
-        """Bring the receivers in step with the configuration and tell them; no more than once.
+        """Update the stored receivers from the configuration and start their threads; later calls do nothing.
 
         Raises `StoreUnavailable`.
         """
@@ -38,21 +38,21 @@ class CallbackReceivers:
             self._receivers = [Receiver(self._store, ids[url], url, configured, node) for url in ids]
 
     def wake(self) -> None:
-        """There may be something to tell."""
+        """Make the receivers check for new callbacks."""
         for receiver in self._receivers or ():
             receiver.wake()
 
     def stop(self) -> None:
-        """Begin to tell nothing more."""
+        """Start no further request."""
         for receiver in self._receivers or ():
             receiver.stop()
 
     def end(self) -> None:
-        """Send nothing more: a request in progress is cut after `GRACE`; the next executor sends it again.
+        """Stop sending. A request in progress is cut after `GRACE`; the next executor sends it again.
 
         Called after the last call of `begin`.
         """
-        self.stop()  # also those that were begun since
+        self.stop()  # also receivers that `begin` started after the first `stop`
         receivers = self._receivers or ()
         _join(receivers, GRACE)
         for receiver in receivers:
@@ -61,7 +61,7 @@ class CallbackReceivers:
 
 
 def _join(receivers: Iterable[Receiver], seconds: float) -> None:
-    """Wait until all have ended, so many seconds at most."""
+    """Wait up to `seconds` until all threads have ended."""
     deadline = time.monotonic() + seconds
     for receiver in receivers:
         receiver.join(max(0.0, deadline - time.monotonic()))

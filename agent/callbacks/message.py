@@ -1,4 +1,4 @@
-"""What a receiver gets of one event: the AsyncAction as it was then, and the headers with the signatures."""
+"""Body and headers of one callback: the AsyncAction at the time of the event, and the signatures."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ FINAL, TEST = "action.final", "callback.test"
 
 
 def body(store: Store, head: PendingCallback) -> bytes:
-    """The AsyncAction. What is known of its end is left out of events before the end. Raises `StoreUnavailable`."""
+    """The AsyncAction; events before the end do not show the end. Raises `StoreUnavailable`."""
     found = async_actions.by_seq(store, head.seq)
     if head.event != FINAL:
         found = replace(found, state=State.NEW, finished_ts=None)
@@ -28,7 +28,7 @@ def body(store: Store, head: PendingCallback) -> bytes:
 
 
 def test(options: Callbacks, node: str) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a message about no action, for a person who tries a receiver. Raises `SecretUnreadable`."""
+    """Body and headers of a test message, without an action. Raises `SecretUnreadable`."""
     name, now = str(uuid4()), clock.now()
     sample = AsyncAction(
         seq=0, user=f"agent@{node}", user_reference=None, resource_type="Server", resource_id=0, kind=TEST,
@@ -41,7 +41,7 @@ def test(options: Callbacks, node: str) -> tuple[bytes, dict[str, str]]:
 
 
 def headers(options: Callbacks, node: str, head: PendingCallback, content: bytes) -> dict[str, str]:
-    """All headers, signed with the secrets as they are now. Raises `SecretUnreadable`."""
+    """All headers, signed with the current secrets. Raises `SecretUnreadable`."""
     found = {
         "Content-Type": "application/json",
         "User-Agent": "agent",
@@ -62,7 +62,7 @@ def headers(options: Callbacks, node: str, head: PendingCallback, content: bytes
 
 
 def _request_of(head: PendingCallback) -> dict[str, str]:
-    """The ids of the request that the action came from, and the state of its trace."""
+    """The ids of the action's request, and the `tracestate` of its caller."""
     sent = json.loads(head.headers)
     found = {"X-Request-Id": head.x_request_id, "traceparent": head.traceparent}
     parent = trace_context.parse(sent.get("traceparent", ""))
@@ -77,5 +77,5 @@ def _encoded(fields: dict[str, Json]) -> bytes:
 
 
 def _id(head: PendingCallback) -> str:
-    """The id of a message, which names its event: Standard Webhooks sign it with the body."""
+    """The id of a message, unique for each event; Standard Webhooks signs it with the body."""
     return f"{head.action_id}_{head.event.removeprefix('action.')}_{head.event_id}"

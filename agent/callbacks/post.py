@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from agent import clock
 
 ANSWER = 65536
-"""Bytes of an answer that are read, so that the receiver is not cut short; they are discarded."""
+"""Maximum bytes of an answer that are read and discarded, so that the receiver can finish it."""
 
 
 class NotAccepted(Exception):
-    """The receiver did not answer with 2xx; the message says what it did.
+    """The receiver did not answer with 2xx; the message has the reason.
 
-    `status` is 0 without an answer. `retry_after`: seconds until the receiver wants another attempt.
+    `status` is 0 without an answer. `retry_after`: the receiver's `Retry-After` in seconds, or 0.
     """
 
     def __init__(self, reason: str, status: int = 0, retry_after: float = 0.0) -> None:
@@ -30,9 +30,9 @@ class NotAccepted(Exception):
 
 
 class Post:
-    """Over `timeout` seconds after it was begun, however the receiver behaves, or as soon as it is cut.
+    """One request. It ends after `timeout` seconds whatever the receiver does, or as soon as it is cut.
 
-    Only the look-up of a name takes what the system gives it.
+    Only name resolution has the timeout of the system.
     """
 
     def __init__(self, url: str, timeout: float) -> None:
@@ -44,12 +44,12 @@ class Post:
         self._held: socket.socket | None = None
 
     def send(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Raises `NotAccepted`. Sends once.
+        """Send once. Raises `NotAccepted`.
 
-        Follows no redirect and asks no proxy, whatever the environment says; certificates are verified.
+        Follows no redirect, ignores proxies of the environment, and verifies certificates.
         """
         self._deadline = time.monotonic() + self._timeout
-        # The socket's own timeout restarts with every byte.
+        # A timer, because the socket's own timeout restarts with every byte.
         limit = threading.Timer(self._timeout, self.cut)
         limit.daemon = True
         limit.start()
@@ -60,12 +60,12 @@ class Post:
             raise NotAccepted(f"no answer within {self._timeout:g} s" if late else _reason(error)) from None
         finally:
             limit.cancel()
-            self._let_go()
+            self._release()
         if not 200 <= status < 300:
             raise NotAccepted(f"it answered {status}", status, retry_after)
 
     def cut(self) -> None:
-        """End it, from any thread, also where it has yet to begin or to connect."""
+        """End the request, also before it has begun or connected. Thread-safe."""
         with self._lock, suppress(OSError):
             self._over = True
             if self._held is not None:
@@ -78,7 +78,7 @@ class Post:
         try:
             connection.request("POST", target, body, {**headers, "Connection": "close"})
             with connection.getresponse() as answer:
-                if self._over:  # what was cut looks like an answer without the rest of its headers
+                if self._over:  # a cut connection looks like an answer with fewer headers
                     raise TimeoutError
                 with suppress(OSError, HTTPException):
                     answer.read(ANSWER)
@@ -87,7 +87,7 @@ class Post:
             connection.close()
 
     def _connection(self) -> HTTPConnection:
-        """One that is connected, and encrypted where it should be."""
+        """A new connection, with TLS for https."""
         host = self._url.hostname
         assert host is not None  # the configuration was checked
         connection: HTTPConnection
@@ -100,7 +100,7 @@ class Post:
         return connection
 
     def _connected(self, host: str, port: int) -> socket.socket:
-        """To the first of the host's addresses that answers; none may use up the time of those after it."""
+        """A socket to the first address of the host that answers. Each address gets an equal share of the time left."""
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for left in range(len(addresses), 0, -1):
             family, kind, protocol, _, address = addresses[-left]
@@ -125,14 +125,14 @@ class Post:
         return left
 
     def _hold(self, connection: socket.socket) -> None:
-        """Let `cut` end this connection, by a descriptor of its own, which only this class closes."""
-        self._let_go()
+        """Let `cut` end this connection. It uses a duplicate descriptor, which only this class closes."""
+        self._release()
         with self._lock:
             if self._over:
                 raise TimeoutError
             self._held = connection.dup()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         with self._lock:
             if self._held is not None:
                 self._held.close()
@@ -140,7 +140,7 @@ class Post:
 
 
 def _retry_after(answer: HTTPResponse) -> float:
-    """Seconds; 0 without the header, or where it cannot be read."""
+    """Seconds; 0 without a valid header."""
     given = answer.getheader("Retry-After", "").strip()
     if given.isascii() and given.isdigit():
         return float(given[:9])
@@ -156,7 +156,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def _reason(error: Exception) -> str:
-    """In a few words, and without anything that the address or the receiver has said."""
+    """A short reason, without text from the URL or the receiver, which may be secret."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, RemoteDisconnected):

@@ -1,4 +1,4 @@
-"""One receiver of callbacks: gets the events of actions in order, each retried until accepted or given up."""
+"""One receiver of callbacks: sends it the events of actions in order and retries each until accepted or dropped."""
 
 import random
 import threading
@@ -19,7 +19,7 @@ JITTER = 0.2
 """Each pause is extended by up to this fraction, so that many agents do not retry at the same moment."""
 
 LONGEST_RETRY_AFTER = 3600.0
-"""Maximum of `Retry-After` that is honoured, in seconds."""
+"""Maximum seconds of a receiver's `Retry-After`; longer ones are shortened to it."""
 
 GONE = 410
 """The HTTP status that ends a subscription."""

@@ -20,7 +20,7 @@ log = logging.getLogger("agent")
 
 Field = str | int | float | None
 ACTION = "action %(action_id)s %(action_kind)s of %(action_user)s via %(requester)s"
-"""How a line begins that has the fields of `_of`."""
+"""The beginning of a line with the fields of `_of`."""
 
 
 def _limited(name: str, most: int) -> logging.Logger:
@@ -51,7 +51,7 @@ def _of(action: Action | Held) -> dict[str, Field]:
 
 
 def _request_of(request_id: str | None, traceparent: str | None) -> dict[str, Field]:
-    """The request that an action came from; nothing of actions of older agents."""
+    """The ids of the action's request; empty for actions of older agents."""
     fields = {"request_id": request_id, "trace_id": traceparent.split("-")[1] if traceparent else None}
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -165,7 +165,7 @@ def output_kept(cause: str) -> None:
     _log(ERROR, "output.kept", text, {"cause": cause})
 
 
-def database_closed(path: str, mode: int) -> None:
+def database_mode_changed(path: str, mode: int) -> None:
     text = "%(path)s: users other than its owner could read it (mode %(mode)04o): the mode is 0600 now"
     _log(WARNING, "database.mode_changed", text, {"path": path, "mode": mode})
 
@@ -214,7 +214,7 @@ def secret_unreadable(option: str, reason: str) -> None:
     _log(ERROR, "secret.unreadable", "%(option)s: %(reason)s", fields, unreadable)
 
 
-# What weakens the agent, at its start
+# Weak settings, at the start
 
 
 def callers_not_authenticated(bind: str) -> None:
@@ -227,7 +227,7 @@ def tokens_in_the_clear(bind: str) -> None:
     _log(WARNING, "api.not_encrypted", text, {"bind": bind})
 
 
-def every_certificate_may_all() -> None:
+def permissions_not_configured() -> None:
     text = "api.tokens is not set: every client with a certificate of api.tls.clients_ca may schedule any action"
     _log(WARNING, "api.no_permissions", text, {})
 
@@ -301,13 +301,13 @@ def thread_ended(name: str, error: BaseException | None) -> None:
 
 
 def _raised(error: BaseException) -> str:
-    """What and where, not the message: that may quote what the action or the request was given."""
+    """The type and place of the error. The message is left out: it may quote arguments or headers."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
     return f"{type(error).__name__}{where}"
 
 
 def _origin(url: str) -> str:
-    """Scheme, host and port: what follows them may be a token."""
+    """Scheme, host and port; the path may contain a token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

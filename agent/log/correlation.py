@@ -1,4 +1,4 @@
-"""The ids of the request that a thread works for, as fields of every event that it logs."""
+"""The ids of the request that the current thread serves, added to each of its events."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -9,7 +9,7 @@ _current: ContextVar[Mapping[str, str]] = ContextVar("correlation", default=NOTH
 
 
 def correlate(request_id: str | None, trace_id: str | None) -> None:
-    """From now on, what this thread logs has these fields; None removes them."""
+    """Set the fields of all further events of this thread; None removes a field."""
     found = {"request_id": request_id, "trace_id": trace_id}
     _current.set({name: value for name, value in found.items() if value is not None})
 

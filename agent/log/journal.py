@@ -1,7 +1,7 @@
-"""Log records for systemd's journal, with fields, by its native protocol: one datagram a record.
+"""Sends log records with fields to systemd's journal by its native protocol: one datagram for each record.
 
-The protocol is stable and small. The packages `systemd-python` and `cysystemd` do the same and need a compiler and the
-headers of libsystemd where the agent is installed.
+The protocol is stable and small. The packages `systemd-python` and `cysystemd` do the same, but need a compiler and the
+headers of libsystemd on each host.
 """
 
 import errno
@@ -20,14 +20,14 @@ from agent.log.lines import PRIORITIES, Lines, one_line
 
 SOCKET = Path("/run/systemd/journal/socket")
 PATIENCE = 1.0
-"""Seconds that a record waits for a journal that is busy."""
+"""Maximum seconds to wait for a busy journal."""
 UNCHANGED = ("ACTION_ID", "ACTION_KIND", "ACTION_STATE", "ACTION_USER", "REQUEST_ID", "TRACE_ID")
-"""Fields with names of their own. The names of all others begin with AGENT_."""
+"""Fields without a prefix. The names of all others begin with AGENT_."""
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 class Journal(logging.Handler):
-    """Sends each record to the journal; to standard error as a line where the journal does not take it."""
+    """Sends each record to the journal, or as a line to standard error if the journal does not accept it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Journal(logging.Handler):
             self._send_in_memory(entry)
 
     def _send_in_memory(self, entry: bytes) -> None:
-        """As a sealed file in memory: an entry that is larger than a datagram may be."""
+        """Send an entry larger than a datagram as a sealed file in memory."""
         descriptor = os.memfd_create("journal-entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         with open(descriptor, "wb", buffering=0) as file:
             file.write(entry)
@@ -81,6 +81,6 @@ class Journal(logging.Handler):
 
 
 def _encoded(name: str, value: str) -> bytes:
-    """One field. The form with a length takes every value."""
+    """One field, in the form with a length, which allows every value."""
     data = value.encode(errors="backslashreplace")
     return name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"

@@ -1,4 +1,4 @@
-"""Log records as JSON, one object a line."""
+"""Log records as JSON, one object for each line."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ DELETE = "\x7f"
 
 
 class JsonLines(logging.Formatter):
-    """`time`, `level`, `event`, `message`, and the fields of the event. What libraries log has `logger` for `event`."""
+    """`time`, `level`, `event`, `message`, fields of the event; records of libraries have `logger`, not `event`."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
@@ -27,11 +27,11 @@ class JsonLines(logging.Formatter):
 
 
 def source(record: logging.LogRecord) -> dict[str, str]:
-    """The name of an event of ours, else the logger."""
+    """The name of an agent event, else the logger."""
     event = getattr(record, "event", None)
     return {"event": event} if event else {"logger": record.name}
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Those of an event of ours."""
+    """The fields of an agent event; empty for a library's record."""
     return dict(record.args) if hasattr(record, "event") and isinstance(record.args, dict) else {}

@@ -1,4 +1,4 @@
-"""A limit for records that any caller can cause: the journal drops the lines of other services where there are many."""
+"""Rate limit for records that any caller can cause: a flood would make the journal drop records."""
 
 import logging
 
@@ -6,9 +6,9 @@ from agent.util.rate_limiter import RateLimiter
 
 
 class Limited(logging.Filter):
-    """Passes `most` records a second, and logs how many were left out before the next record that passes.
+    """Passes `most` records a second. The next record that passes is preceded by the count of dropped ones.
 
-    Belongs to a child logger. The counts are logged by its parent, and so never limited themselves.
+    Belongs to a child logger. Its parent logs the counts, so they are not limited.
     """
 
     def __init__(self, parent: logging.Logger, most: int) -> None:

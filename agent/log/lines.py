@@ -10,7 +10,7 @@ PRIORITIES = {logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>",
 
 
 def one_line(text: str) -> str:
-    """The text with every character escaped that ends a line, steers a terminal or reorders what is shown."""
+    """The text with escaped line ends, terminal controls and bidirectional controls."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
@@ -22,7 +22,7 @@ def priority(level: int) -> str:
 
 
 class PrioritisedLines(logging.Formatter):
-    """A record is one line with its priority. Each line of a traceback has the priority and a mark, too."""
+    """Formats a record as one line with its priority. Lines of a traceback get the priority and a mark."""
 
     def begin(self, record: logging.LogRecord) -> str:
         return priority(record.levelno)
@@ -37,7 +37,7 @@ class PrioritisedLines(logging.Formatter):
 
 
 class Lines(PrioritisedLines):
-    """The same with the level in front of the message."""
+    """`PrioritisedLines` with the level in front of the message."""
 
     def begin(self, record: logging.LogRecord) -> str:
         return f"{super().begin(record)}{record.levelname} "

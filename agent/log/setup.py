@@ -16,14 +16,14 @@ TEXT, JSON, JOURNAL = FORMATS = ("text", "json", "journal")
 
 def set_up(format: str = TEXT) -> None:
     """Write each event in one of `FORMATS`: as a line or as JSON on standard error, or as an entry of the journal."""
-    # The root logger: what libraries log has the same form.
+    # The root logger: records of libraries get the same format.
     root = logging.getLogger()
     replaced, root.handlers = root.handlers, [handler(format)]
     for each in replaced:
         if isinstance(each, Journal):
             each.close()
     log.log.setLevel(logging.INFO)
-    # APScheduler warns of a tick that is skipped because one is running, as while the database is locked.
+    # APScheduler warns about each tick skipped because the previous one still runs, as while the database is locked.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     threading.excepthook = _thread_ended
     atexit.unregister(_drop_unwritten)
@@ -31,7 +31,7 @@ def set_up(format: str = TEXT) -> None:
 
 
 def handler(format: str) -> logging.Handler:
-    """What writes records in a format."""
+    """The handler for a format of `FORMATS`."""
     if format == JOURNAL:
         return Journal()
     made = logging.StreamHandler()
@@ -40,12 +40,12 @@ def handler(format: str) -> logging.Handler:
 
 
 def refusal_to_start(reason: str) -> str:
-    """The last line of an agent that does not start, as standard error takes it."""
+    """The line on standard error of an agent that does not start."""
     return f"{priority(logging.ERROR)}agent: {one_line(reason)}"
 
 
 def _drop_unwritten() -> None:
-    """Let a process whose log cannot be written, as on a full disk, end with its own status; Python's would be 120."""
+    """Keep the exit status when the log cannot be flushed, as on a full disk; Python would exit with 120."""
     try:
         sys.stderr.flush()
     except OSError:

@@ -96,7 +96,7 @@ def close_state(db: Path) -> None:
             status = each.stat()
             if status.st_mode & trusted_file.OTHERS_MAY_USE and status.st_uid == os.geteuid():
                 each.chmod(0o600)
-                log.database_closed(str(each), stat.S_IMODE(status.st_mode))
+                log.database_mode_changed(str(each), stat.S_IMODE(status.st_mode))
 
 
 def _check_callers(api: Api) -> None:
@@ -149,6 +149,6 @@ def _tell_of_callers(api: Api) -> None:
     if not api.authenticated:
         log.callers_not_authenticated(", ".join(api.bind))
     if api.tokens is None and api.certified:
-        log.every_certificate_may_all()
+        log.permissions_not_configured()
     if api.tokens is not None and api.tls is None and not api.local:
         log.tokens_in_the_clear(", ".join(each for each in api.bind if not addresses.is_local(each)))

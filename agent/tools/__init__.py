@@ -1,1 +1,1 @@
-"""What agentctl generates from the configuration and the kinds: the polkit rule, the page of kinds."""
+"""Generators: the polkit rule from the configuration, and the page of kinds."""

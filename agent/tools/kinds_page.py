@@ -1,4 +1,4 @@
-"""The page that documents every kind, written from the kinds themselves."""
+"""Generates the page that documents every kind, from the kinds' classes."""
 
 import inspect
 import json
@@ -72,5 +72,5 @@ def _default(described: dict[str, Any]) -> str:
 
 
 def _flat(text: str | None) -> str:
-    """In one line; what stands between single backquotes is code here too."""
+    """The text in one line, with single backquotes doubled for reStructuredText."""
     return re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", " ".join((text or "").split()))

@@ -1,4 +1,4 @@
-"""The polkit rule that lets the agent's own user manage the units of the configuration, and nothing else."""
+"""Generates the polkit rule that lets the agent's user manage the units of the configuration, and nothing else."""
 
 import json
 import re
@@ -10,31 +10,30 @@ from agent.config import Settings, validators
 FILE = Path("/etc/polkit-1/rules.d/50-agent.rules")
 """Where polkit reads the rule."""
 MODE = 0o644
-"""polkit reads it as a user of its own."""
+"""Readable by others, because polkit runs as another user."""
 
 ASK = ("reset-failed", "start", "stop")
-"""Before each start systemd is asked to forget the starts before it (`reset-failed`): its limit of starts would leave
-a stopped service down."""
+"""`reset-failed` before each start clears systemd's start limit, which could leave a stopped service down."""
 START = ("start",)
 RESTART = ("reset-failed", "restart")
 PAUSE = ("freeze", "kill", "ref", "reset-failed", "restart", "thaw")
-"""systemctl holds on to a unit (`ref`) before it freezes it; where it cannot be frozen its processes are stopped."""
+"""systemctl references a unit (`ref`) before a freeze. `kill` stops the processes of a unit that cannot be frozen."""
 REBOOT = (
     "org.freedesktop.login1.reboot",
     "org.freedesktop.login1.reboot-ignore-inhibit",
     "org.freedesktop.login1.reboot-multiple-sessions",
 )
 REBOOT_TARGET = "reboot.target"
-"""What is started for a reboot where no logind runs."""
+"""The unit started for a reboot if logind does not run."""
 
 RULE = """\
-// What the agent on this host may ask of systemd as its own user: to manage the units of its
-// configuration, each only as its actions need, and to run its jobs (agent-job@.service).
+// Permits the agent's user to manage the units of the agent's configuration, each only with the
+// verbs that its actions need, and to run the agent's jobs (agent-job@.service).
 // Made by `agentctl polkit` of %(origin)s. agent-polkit.path makes it again whenever the
 // configuration changes; without that unit run `agentctl polkit --write`.
 //
-// polkit reads it at once. It knows a unit by its own name alone: an alias in the configuration
-// is refused (`systemctl show --property=Id` prints the name).
+// polkit loads a changed rule at once. It compares the unit's main name only: an alias in the
+// configuration is refused (`systemctl show --property=Id` prints the name).
 polkit.addRule(function(action, subject) {
     var user = %(user)s;
     var units = %(units)s;
@@ -65,16 +64,16 @@ polkit.addRule(function(action, subject) {
 
 TEMPLATES = """\
     var templates = %s;
-    // An instance is called after the action that starts it.
+    // The name of an instance is the id of its action.
     var instance = /^(.+@)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(\\.service)$/.exec(action.lookup("unit"));
 """
 INSTANCE = " || instance && templates.indexOf(instance[1] + instance[2]) >= 0"
 
 
 def rule(settings: Settings, user: str, origin: str) -> str:
-    """The rule for these settings, the same text for the same ones.
+    """The rule for these settings; equal settings give the same text.
 
-    `user` is who the agent runs as, `origin` where the settings are from.
+    `user`: the user that the agent runs as. `origin`: the file of the settings.
     """
     verbs: dict[str, set[str]] = {}
     for unit, needed in _needed(settings):
@@ -92,7 +91,7 @@ def rule(settings: Settings, user: str, origin: str) -> str:
 
 
 def _needed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each unit of the configuration, with what the kinds that act on it ask for."""
+    """Each unit of the configuration, with the verbs that its kinds need."""
     if settings.service and settings.service.supervisor == "systemd" and settings.service.unit:
         yield _full_name(settings.service.unit), ASK
     if settings.host:
@@ -106,7 +105,7 @@ def _needed(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _full_name(unit: str) -> str:
-    """As systemctl completes it."""
+    """The unit's name with its suffix, completed as by systemctl."""
     return unit if re.fullmatch(validators.UNIT, unit) else f"{unit}.service"
 
 

@@ -1,1 +1,1 @@
-"""What several packages need and none of them owns."""
+"""Helpers that several packages share."""

@@ -1,4 +1,4 @@
-"""Small files, private unless said otherwise, that are there whole or not at all, also after a power cut."""
+"""Atomic writes of small files, also across a power cut. The mode is 0600 unless given."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ StrPath = str | os.PathLike[str]
 
 
 def create(path: StrPath, data: bytes, *, sync_folder: bool = True) -> bool:
-    """Write a file that must not exist yet; False if another one was first. The caller that gets True is
-    the only one to get it. Without `sync_folder` it survives a power cut once the caller has synced the folder."""
+    """Create a file; False if it exists already. Of several concurrent callers exactly one gets True.
+
+    Without `sync_folder` the caller must sync the folder to make the file survive a power cut.
+    """
     draft = _draft(path, data)
     try:
         os.link(draft, path)
@@ -25,7 +27,7 @@ def create(path: StrPath, data: bytes, *, sync_folder: bool = True) -> bool:
 
 
 def replace(path: StrPath, data: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
-    """Write a file in the place of the one that is there, if any."""
+    """Write a file, replacing an existing one."""
     os.rename(_draft(path, data, durable=durable, mode=mode), path)
     if durable:
         sync(_folder(path))
@@ -39,7 +41,7 @@ def remove(path: StrPath) -> None:
 
 
 def read(path: StrPath) -> bytes | None:
-    """What the file holds; None if there is none."""
+    """The content of the file; None if there is no file."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -48,7 +50,7 @@ def read(path: StrPath) -> bytes | None:
 
 
 def sync(directory: StrPath) -> None:
-    """Make the names in a directory survive a power cut."""
+    """Sync a directory, so that its entries survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -60,16 +62,16 @@ def _draft(path: StrPath, data: bytes, *, durable: bool = True, mode: int = 0o60
     draft = f"{os.fspath(path)}.{os.getpid()}"
     with suppress(FileNotFoundError):
         os.unlink(draft)
-    # Created by this process: a file or link that another user placed in the folder is not written through.
+    # O_EXCL and O_NOFOLLOW: never write through a file or link that another user placed in the folder.
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.fchmod(descriptor, mode)  # whatever the umask
+        os.fchmod(descriptor, mode)  # independent of the umask
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
         if durable:
             os.fsync(descriptor)
-    except OSError as error:  # a full disk: neither the rest of a file nor an error that names none
+    except OSError as error:  # such as a full disk: leave no partial file, and name the file in the error
         with suppress(OSError):
             os.unlink(draft)
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error

@@ -1,11 +1,11 @@
-"""Whether systemd can be asked over D-Bus."""
+"""Checks for the D-Bus library."""
 
 from functools import cache
 
 
 @cache
 def has_bus() -> bool:
-    """Whether the library for D-Bus is installed, the extra [systemd]."""
+    """Whether sdbus is installed (the extra [systemd])."""
     try:
         import sdbus  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""Commands that root runs on the agent's files work as the agent's user: that user gains nothing of root's power."""
+"""Commands that root runs on the agent's files switch to the agent's user, so that user cannot abuse root's rights."""
 
 import os
 import pwd
@@ -7,21 +7,21 @@ from pathlib import Path
 from agent.errors import ConfigError
 
 STARTED_BY = os.getuid()
-"""The user who started this command, whichever user it becomes."""
+"""The user id that started this command, before any switch."""
 
 
 def become(path: Path) -> None:
-    """As root, go on as the one other user that `path`, or a folder on the way to it, belongs to; else change nothing.
+    """As root, switch this process to the user that owns `path` or one of its parents; without such a user do nothing.
 
-    For the rest of this process: a link, or a folder that is exchanged meanwhile, leads no further than that user could
-    go. Raises `ConfigError` where the way belongs to several.
+    The switch is permanent: a link or a folder replaced by that user gives access only to files the user has access to
+    anyway. Raises `ConfigError` if several users own them.
     """
     if os.geteuid() == 0 and (uid := _owner(path)):
         _become(uid)
 
 
 def owner(path: Path) -> str:
-    """The name of that user, for programs that root runs on the file; empty for root. Raises `ConfigError`."""
+    """The name of the user that `become` switches to; empty for root. Raises `ConfigError`."""
     uid = _owner(path)
     return pwd.getpwuid(uid).pw_name if uid else ""
 

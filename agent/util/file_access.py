@@ -1,4 +1,4 @@
-"""File access of the calling thread as another user, while the other threads of the process keep their own rights."""
+"""File access of the calling thread as another user; the other threads of the process keep their own rights."""
 
 import ctypes
 from collections.abc import Callable, Iterator
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 
 LIBC = ctypes.CDLL(None)
 UNCHANGED = 0xFFFFFFFF
-"""An id that the kernel never sets: the call only returns the present one."""
+"""An invalid id: with it the call changes nothing and returns the current id."""
 
 
 @contextmanager
 def file_access_as(uid: int, gid: int) -> Iterator[None]:
     """Check and create files as `uid` and `gid` in this thread (setfsuid(2)); needs root.
 
-    seteuid would change all threads: gunicorn's heartbeat and the agent's database belong to root.
-    Raises `PermissionError` where the kernel refuses.
+    seteuid would change all threads, but gunicorn's heartbeat and the agent's database belong to root.
+    Raises `PermissionError` if the kernel refuses.
     """
     gid_before = _set(LIBC.setfsgid, gid)
     uid_before = _set(LIBC.setfsuid, uid)
@@ -26,7 +26,7 @@ def file_access_as(uid: int, gid: int) -> Iterator[None]:
 
 
 def _set(function: Callable[[int], int], new: int) -> int:
-    """Returns the id before. The call itself reports no error."""
+    """Set an id and return the previous one. The second call verifies it: setfsuid reports no errors."""
     before: int = function(ctypes.c_uint(new)) & UNCHANGED  # type: ignore[arg-type]
     if function(ctypes.c_uint(UNCHANGED)) & UNCHANGED != new:  # type: ignore[arg-type]
         raise PermissionError(f"the kernel does not let this process access files as id {new}")

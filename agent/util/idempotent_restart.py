@@ -4,7 +4,7 @@
       └── the answer is lost ──▶ doubted ── another identity ──▶ restarting
                                     └── the request can no longer take effect ──▶ it is sent again
 
-Each call returns what is to be on disk before the next one.
+Each call returns the progress to store before the next call.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ from agent.util.stop import Stop
 
 NOTED, DOUBTED, RESTARTING, RUNNING = "noted", "doubted", "restarting", "running"
 DUE = 0.05
-"""Seconds between two looks: a look waits itself, but not where the agent ends with its target."""
+"""Seconds between two looks. A look waits itself, except where the restart of the target ends the agent too."""
 
 
 class AnswerLost(Exception):
@@ -28,8 +28,11 @@ class AnswerLost(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RestartProgress:
-    """The stored progress of a restart. `was` is the identity before the request; `since` is when the target was
-    requested, by `clock.monotonic` of the boot `boot`. A subclass adds what names the target and what clients see."""
+    """The stored progress of a restart.
+
+    `was`: the identity before the request. `since`: the time of the request by `clock.monotonic` of the boot `boot`.
+    Subclasses add the name of the target and the members shown to clients.
+    """
 
     state: str = NOTED
     was: Json = None
@@ -51,11 +54,11 @@ class RestartProgress:
         return cls.of(payload).now(DOUBTED).payload() if payload and payload["state"] == NOTED else payload
 
     def payload(self) -> dict[str, Json]:
-        """The members for JSON; `since` and `boot` from the request on."""
+        """The members for JSON; `since` and `boot` only after the request."""
         return {name: value for name, value in vars(self).items() if value is not None or name not in ("since", "boot")}
 
     def now(self, state: str) -> Self:
-        """In this state from now on."""
+        """The progress with this state, beginning now."""
         return replace(self, state=state, since=clock.monotonic(), boot=clock.boot_id())
 
     @property
@@ -74,8 +77,11 @@ R = TypeVar("R", bound=RestartProgress)
 
 @dataclass(frozen=True)
 class Look:
-    """What a look shows: the state that follows, the members of the progress that change, and, unless the target is
-    up, why it has failed, and what it lacks once its time is over."""
+    """The result of one look at the target.
+
+    `state`: the next state. `shown`: changed members of the progress. `failed`: why the target has failed. `lacks`: the
+    reason for the error if the target is not up in time.
+    """
 
     state: str
     shown: Mapping[str, Json] = field(default_factory=dict)
@@ -84,7 +90,7 @@ class Look:
 
 
 class RestartTarget(ABC, Generic[R]):
-    """What can be restarted; has `timeout` seconds to be up. The methods raise its own errors."""
+    """A target that can be restarted and must be up within `timeout` seconds. Its methods raise its own errors."""
 
     progress: type[R]
     in_doubt: float = 0.0
@@ -103,27 +109,27 @@ class RestartTarget(ABC, Generic[R]):
 
     @abstractmethod
     def ask(self, restart: R) -> None:
-        """Send the request, after what it needs. Raises `AnswerLost`."""
+        """Send the request and everything that must precede it. Raises `AnswerLost`."""
 
     @abstractmethod
     def look(self, restart: R, seconds: float) -> Look:
-        """Watch the requested target until it is up or has failed, at most for so many seconds."""
+        """Watch the target after the request until it is up or has failed, for at most `seconds`."""
 
     @abstractmethod
     def failure(self, why: str, waited: float) -> Exception:
         """The error for a target that did not come up in `waited` seconds."""
 
     def cancel(self, restart: R) -> None:
-        """End the command of the agent's that restarts it."""
+        """End the agent's own command that restarts the target, if there is one."""
 
 
 def step(target: RestartTarget[R], payload: Mapping[str, Json] | None) -> R:
-    """The next step of a restart that has come to this payload; None is its beginning."""
+    """The next step of a restart with this payload; None begins it."""
     return target.note() if payload is None else advance(target, target.progress.of(payload))
 
 
 def ask(target: RestartTarget[R], restart: R) -> R:
-    """Send the request unless it took effect, or may still do so."""
+    """Send the request unless an earlier one took effect or may still take effect."""
     if not target.has_changed(restart):
         if restart.state == DOUBTED and restart.boot == clock.boot_id() and restart.waited < target.in_doubt:
             return restart

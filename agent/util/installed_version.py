@@ -4,14 +4,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 DISTRIBUTION = "datastore-host-agent"
-"""The name on a package index; `agent` is another project's there."""
+"""The name on the package index, where `agent` is another project."""
 
 
 @cache
 def installed_version() -> str:
-    """That of the distribution when the process first asked; "unknown" where the agent runs without an installation.
+    """The version at the first call in this process; "unknown" if the agent is not installed as a distribution.
 
-    Read once: the metadata of a distribution is an e-mail message, which takes milliseconds to parse.
+    Cached: parsing the metadata takes milliseconds.
     """
     try:
         return version(DISTRIBUTION)

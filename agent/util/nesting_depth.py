@@ -1,17 +1,17 @@
-"""How deep a JSON text is nested."""
+"""Limits the nesting depth of JSON."""
 
 import re
 
 DEPTH = 64
-"""How deep objects and lists may be nested, in a body and in a payload."""
+"""Maximum nesting of objects and lists, in a body and in a payload."""
 
-# A string that never ends counts to the end of the text, and no part of it is tried twice: linear on any bytes.
+# An unterminated string extends to the end of the text. The possessive quantifiers avoid backtracking: linear time.
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def too_deep(text: bytes) -> bool:
     """Whether the text, JSON or not, opens more than `DEPTH` brackets inside one another."""
-    # Fewer brackets than levels allowed: nothing to measure, as in all but a few texts.
+    # The fast path: almost all texts have fewer brackets than allowed levels.
     if text.count(b"[") + text.count(b"{") <= DEPTH:
         return False
     depth = 0

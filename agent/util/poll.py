@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     Fact = TypeVar("Fact")
 
 SHORTEST, LONGEST = 0.005, 0.25  # seconds between two looks
-SHARE = 0.1  # of what has passed: what is found late is found that much late at most
+SHARE = 0.1  # of the time passed: a fact is noticed at most this fraction too late
 
 
 def poll(look: Callable[[], Fact], seconds: float, stop: Stop | None = None, before: float = 0.0) -> Fact:
-    """The first answer of `look` that is true, else its last one: after `seconds`, or once `stop` is requested.
+    """Call `look` until it returns a true value, `seconds` have passed or `stop` is requested; return its last value.
 
-    `before` is how many seconds were waited for the same fact by earlier calls.
+    `before`: seconds that earlier calls waited for the same fact.
     """
     for last in looks(seconds, stop, before):
         if (fact := look()) or last:
@@ -30,7 +30,7 @@ def poll(look: Callable[[], Fact], seconds: float, stop: Stop | None = None, bef
 
 
 def looks(seconds: float, stop: Stop | None = None, before: float = 0.0) -> Iterator[bool]:
-    """One item for each look at a fact, after growing pauses; true for the last look, after `seconds` or at a stop."""
+    """Yield for each look, with growing pauses between; true for the last one, after `seconds` or at a stop."""
     began = time.monotonic()
     last = seconds <= 0 or (stop is not None and stop.requested)
     while not last:
@@ -42,7 +42,7 @@ def looks(seconds: float, stop: Stop | None = None, before: float = 0.0) -> Iter
 
 
 def pause_after(passed: float) -> float:
-    """Seconds until the next look, where one waits for `passed` seconds already."""
+    """Seconds until the next look after `passed` seconds of waiting."""
     return min(LONGEST, max(SHORTEST, passed * SHARE))
 
 

@@ -1,4 +1,4 @@
-"""How often something may be said that others give cause for: the rest is counted."""
+"""Rate limiter: a maximum of events for each second; further ones are counted."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from agent import clock
 
 
 class RateLimiter:
-    """So many a second, from any thread."""
+    """Permits `most` events a second. Thread-safe."""
 
     def __init__(self, most: int, now: Callable[[], float] = clock.monotonic) -> None:
         self._most = most
@@ -18,7 +18,7 @@ class RateLimiter:
         self._left_out = 0
 
     def take(self) -> int | None:
-        """How many were left out since the last one that was not; None where this one is left out too."""
+        """The number of events refused since the last permitted one; None if this event is refused too."""
         with self._lock:
             if (now := self._now()) - self._since >= 1:
                 self._since, self._taken = now, 0

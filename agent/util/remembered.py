@@ -1,4 +1,4 @@
-"""Answers of slow questions: the last one at once, and a newer one asked for in the background."""
+"""Caches the result of a slow query; refreshes it in the background."""
 
 import threading
 from collections.abc import Callable
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class Remembered(Generic[T]):
-    """Used from any thread; one question at a time. `ask` raises nothing."""
+    """The cached result of `ask`, which must not raise. Thread-safe; one query runs at a time."""
 
     def __init__(self, ask: Callable[[], T], fresh: float, first: T) -> None:
-        """`fresh`: seconds after which the answer is asked for again; `first`: what is answered before."""
+        """`fresh`: seconds after which `ask` is called again; `first`: the value until its first result."""
         self._ask, self._fresh = ask, fresh
         self._lock = threading.Lock()
         self._answer = first
@@ -21,7 +21,7 @@ class Remembered(Generic[T]):
         self._answered = threading.Event()
 
     def now(self, seconds: float = 0.0) -> T:
-        """The newest answer; waits so many seconds at most where there is none yet."""
+        """The newest result; waits up to `seconds` for the first one."""
         with self._lock:
             now = clock.monotonic()
             if now >= self._asked + self._fresh:

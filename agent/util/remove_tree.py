@@ -1,4 +1,4 @@
-"""Removing a folder with all that is in it."""
+"""Removes a folder tree."""
 
 import os
 import shutil
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def remove_tree(path: Path) -> bool:
-    """Remove a folder with all that is in it, also below folders that their owner may not write in.
+    """Remove a folder and its content, including folders without write permission for their owner.
 
-    False where something could not be removed.
+    Returns False if something could not be removed.
     """
     shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):
@@ -20,7 +20,7 @@ def remove_tree(path: Path) -> bool:
 
 
 def _let_owner_write(path: Path) -> None:
-    """Open the folder and all below it to its owner, as root needs no opening; links are not followed."""
+    """Give the owner all permissions on the folder and the folders below it; does not follow links."""
     _open_up(path)
     for folder, names, _ in os.walk(path):
         for name in names:

@@ -1,4 +1,4 @@
-"""Reads of a supervisor or engine that may be out of reach for a moment."""
+"""Retries reads from a supervisor or container engine that may be unreachable for a moment."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,13 +9,13 @@ from agent.util.stop import Stop
 T = TypeVar("T")
 
 PATIENCE = 15.0
-"""Seconds that it may be out of reach, as while systemd executes itself again, or dbus or dockerd is restarted."""
+"""Maximum seconds without a connection, such as during `systemctl daemon-reexec` or a restart of dbus or dockerd."""
 
 
 def repeated(read: Callable[[], T], lost: type[Exception] | tuple[type[Exception], ...], stop: Stop) -> T:
-    """What `read` returns. It changes nothing, so it is repeated until its answer arrives.
+    """The result of `read`, retried after the errors `lost` for up to `PATIENCE` seconds; `read` must change nothing.
 
-    Raises what `read` raises: a refusal at once, `lost` after `PATIENCE`.
+    Raises `lost` after that time or at a stop, and other errors of `read` at once.
     """
     pauses = Pauses()
     while True:

@@ -1,4 +1,4 @@
-"""A request to stop what is running now, which a waiting thread or a selector notices at once."""
+"""A request to stop that a waiting thread or a selector notices at once."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 class Stop:
-    """Asked for once, with a reason; the first reason stays. Used from any thread.
+    """Can be requested once, with a reason; later requests are ignored. Thread-safe.
 
-    As a context manager it is closed with its owner: its creator closes it, after all who wait
-    on its `fileno()` have ended. One without an owner is closed with its last reference.
+    Its creator closes it, after every wait on its `fileno()` has ended. Without a creator that does,
+    it is closed with its last reference.
     """
 
     def __init__(self) -> None:
-        # Reentrant: a signal handler may ask while the same thread is asking.
+        # Reentrant: a signal handler may interrupt `request` in the same thread and call it again.
         self._lock = threading.RLock()
         self._asked = threading.Event()
         self._reason: str | None = None
-        self._eventfd: int | None = None  # most who may be stopped never wait on it
+        self._eventfd: int | None = None  # made on demand: most users never need it
 
     def request(self, reason: str) -> None:
-        """Ask to stop because of `reason`; later calls change nothing."""
+        """Request the stop because of `reason`; later calls change nothing."""
         with self._lock:
             if self._asked.is_set():
                 return
@@ -41,7 +41,7 @@ class Stop:
 
     @property
     def reason(self) -> str | None:
-        """Why it was asked for; None until it is."""
+        """The reason of the request; None before it."""
         return self._reason
 
     def wait(self, seconds: float) -> bool:
@@ -49,14 +49,14 @@ class Stop:
         return self._asked.wait(seconds)
 
     def fileno(self) -> int:
-        """A descriptor that is readable from the request on (never read from it)."""
+        """A descriptor that becomes readable with the request (never read from it)."""
         with self._lock:
             if self._eventfd is None:
                 self._eventfd = os.eventfd(int(self.requested), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             return self._eventfd
 
     def close(self) -> None:
-        """Give the descriptor back; the answer of `requested` stays."""
+        """Close the descriptor; `requested` stays as it is."""
         with self._lock:
             if self._eventfd is not None:
                 os.close(self._eventfd)

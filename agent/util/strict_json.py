@@ -1,4 +1,4 @@
-"""JSON as the protocol reads it: no constants beside JSON's own, no number beyond a float, no member name twice."""
+"""Strict JSON parser: refuses NaN and Infinity, numbers too large for a float, and duplicate member names."""
 
 import json
 from typing import Any, NoReturn
@@ -7,7 +7,7 @@ from agent.models import Json
 
 
 def loads(text: str) -> Json:
-    """What the text says. Raises `ValueError` with a sentence, and `RecursionError`."""
+    """The parsed text. Raises `ValueError` with a message for the caller, and `RecursionError`."""
     return _decoder.decode(text)
 
 

@@ -1,4 +1,4 @@
-"""W3C Trace Context: where a request belongs in a distributed trace, read, checked and continued."""
+"""W3C Trace Context: parses, checks and continues the distributed trace of a request."""
 
 import re
 import secrets
@@ -8,15 +8,15 @@ TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
 KNOWN_FLAGS = 0x03
-"""sampled, and random trace id; a sender must not pass on others."""
+"""Sampled, and random trace id; other flags must not be passed on."""
 NOT_ZERO = "01"
-"""The end of each new id: an id of zeros alone is not valid."""
+"""The end of each new id: an id of only zeros is invalid."""
 TRACESTATE = re.compile(r"[ -~\t]{1,512}")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One piece of work in a trace; as a text the value of a `traceparent` header."""
+    """One span of a trace; `str` gives the value of a `traceparent` header."""
 
     trace_id: str
     span_id: str
@@ -27,7 +27,7 @@ class Span:
 
 
 def parse(traceparent: str) -> Span | None:
-    """The sender's span; None for a header that is not valid by the recommendation."""
+    """The sender's span; None for an invalid header."""
     found = TRACEPARENT.fullmatch(traceparent.strip())
     if found is None or found["version"] == "ff" or (found["version"] == "00" and found["more"]):
         return None
@@ -37,7 +37,7 @@ def parse(traceparent: str) -> Span | None:
 
 
 def begin(traceparent: str | None) -> Span:
-    """A span of our own in the sender's trace; in a new trace without a valid header."""
+    """A new span in the sender's trace, or in a new trace if the header is missing or invalid."""
     parent = parse(traceparent) if traceparent is not None else None
     digits = secrets.token_hex(22)
     span_id = f"{digits[:14]}{NOT_ZERO}"

@@ -1,4 +1,4 @@
-"""Validation by a marshmallow schema, whose nested messages become one level."""
+"""Validation by a marshmallow schema, with its nested messages flattened to one level."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from agent.errors import NO_MEMBER, InvalidArgs
 
 
 def load(schema: Schema, given: Any, refusal: str) -> Any:
-    """What the schema makes of `given`. Raises `InvalidArgs` with the sentence `refusal` and the errors by member."""
+    """`given`, loaded by the schema. Raises `InvalidArgs` with the message `refusal` and the errors by member."""
     try:
         return schema.load(given)
     except ValidationError as error:
@@ -16,7 +16,7 @@ def load(schema: Schema, given: Any, refusal: str) -> Any:
 
 
 def by_path(messages: Any, prefix: str = "") -> dict[str, list[str]]:
-    """The messages by the path of what they are about: `{"a.0.b": [...]}`."""
+    """The messages by the path of their member: `{"a.0.b": [...]}`."""
     if not isinstance(messages, dict):
         texts = messages if isinstance(messages, list) else [messages]
         return {prefix or NO_MEMBER: [str(text) for text in texts]}

@@ -173,8 +173,8 @@ def test_a_running_agent_says_whom_it_goes_on_to_let_in(start_guarded: StartGuar
 
 def test_the_cut_of_a_long_broken_file_ends(tmp_path: Path) -> None:
     text = "".join(f'["{number}@example.com"]\nkinds = []\n' for number in range(2000))
-    assert len(identities.before_the_mistake(f"{text}[broken\n")) == 2000
-    assert identities.before_the_mistake(f'["a@b.c"]\nnote = """\n{text}') == {}
+    assert len(identities.tables_before_mistake(f"{text}[broken\n")) == 2000
+    assert identities.tables_before_mistake(f'["a@b.c"]\nnote = """\n{text}') == {}
 
 
 # The end of a token
