@@ -43,7 +43,7 @@ def test_a_job_continues_over_the_kill_and_is_found_again(agent: AgentProcess, t
 
 
 @KILLS
-def test_a_command_in_a_step_is_ended_and_the_action_says_that_it_was_interrupted(
+def test_command_of_a_step_is_ended_by_a_kill_and_its_action_is_interrupted(
     agent: AgentProcess, tmp_path: Path, kill: object
 ) -> None:
     action_id = agent.schedule("witness.command", {})
@@ -80,7 +80,7 @@ check = ["{directory}/{check}"]
 
 
 @KILLS
-def test_what_a_command_began_ends_before_the_next_action_and_what_an_earlier_one_left_continues(
+def test_children_of_an_interrupted_command_end_and_daemons_of_a_finished_command_continue(
     start_agent: StartAgent, tmp_path: Path, kill: object
 ) -> None:
     for name, text in (("prints", PRINTS), ("leaves", LEAVES)):

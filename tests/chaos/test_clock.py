@@ -81,7 +81,7 @@ def test_the_clock_of_the_agent_can_be_set_while_it_runs(agent: AgentProcess, wa
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-def test_ticks_go_on_when_the_clock_is_set(
+def test_ticks_continue_when_the_clock_is_set(
     agent: AgentProcess, wall: Clock, slip_in: Callable[[], str], tmp_path: Path, jump: str
 ) -> None:
     await_begun(tmp_path, slip_in(), A_TICK)
@@ -100,7 +100,7 @@ def test_a_call_just_after_the_clock_was_set_starts_its_action_at_once(
         await_begun(tmp_path, agent.schedule(MARK, {}), A_TICK)
 
 
-def test_order_and_history_are_kept_while_the_clock_goes_mad(agent: AgentProcess, wall: Clock, tmp_path: Path) -> None:
+def test_order_and_history_are_kept_while_the_clock_jumps(agent: AgentProcess, wall: Clock, tmp_path: Path) -> None:
     ids = []
     for number in range(25):
         wall.set(JUMPS[number % len(JUMPS)])
@@ -116,7 +116,7 @@ def test_order_and_history_are_kept_while_the_clock_goes_mad(agent: AgentProcess
 
 
 @pytest.mark.parametrize("jump", ["-1d", "+365d"])
-def test_a_wait_between_steps_is_as_long_as_it_was_to_be(agent: AgentProcess, wall: Clock, jump: str) -> None:
+def test_wait_between_steps_ignores_jumps_of_the_clock(agent: AgentProcess, wall: Clock, jump: str) -> None:
     begin = time.monotonic()
     action_id = agent.schedule("replicante.test.loop", {"target": 2, "delay": 2})
     agent.await_state(action_id, "RUNNING")
@@ -126,7 +126,7 @@ def test_a_wait_between_steps_is_as_long_as_it_was_to_be(agent: AgentProcess, wa
 
 
 @pytest.mark.parametrize("jump", ["-1d", "+365d"])
-def test_a_timeout_comes_when_it_is_due(agent: AgentProcess, wall: Clock, jump: str) -> None:
+def test_timeout_ignores_jumps_of_the_clock(agent: AgentProcess, wall: Clock, jump: str) -> None:
     begin = time.monotonic()
     action_id = agent.schedule("replicante.test.loop", {"target": 600, "delay": 0.5})
     agent.await_state(action_id, "RUNNING")
@@ -135,7 +135,7 @@ def test_a_timeout_comes_when_it_is_due(agent: AgentProcess, wall: Clock, jump: 
     assert time.monotonic() - begin >= 4
 
 
-def test_a_caller_waits_as_long_as_it_asked_to(agent: AgentProcess, wall: Clock) -> None:
+def test_prefer_wait_ignores_jumps_of_the_clock(agent: AgentProcess, wall: Clock) -> None:
     action_id = agent.schedule(MARK, {"pause": 600})
     agent.await_state(action_id, "RUNNING")
     seen = agent.get_info(action_id).headers["ETag"]
@@ -150,7 +150,7 @@ def test_a_caller_waits_as_long_as_it_asked_to(agent: AgentProcess, wall: Clock)
 
 
 @pytest.mark.parametrize("jump", ["-1d", "+365d"])
-def test_nothing_is_made_up_for_after_a_jump(agent: AgentProcess, wall: Clock, jump: str) -> None:
+def test_jump_of_the_clock_causes_no_burst_of_ticks(agent: AgentProcess, wall: Clock, jump: str) -> None:
     [worker] = agent.workers()
     before = resident_kilobytes(worker)
     calm = used_in_six_ticks(worker)

@@ -70,7 +70,7 @@ def site(server_dir: Path) -> Iterator[Site]:
             receiver.down()
 
 
-def test_what_the_configuration_s_files_hold_is_in_no_row(site: Site, start_agent: StartAgent) -> None:
+def test_secrets_of_configured_files_are_in_no_row_and_no_file(site: Site, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(site.document()))
     site.cache.cli("set", "k", "1")
     for ask in (by_schedule, by_command):

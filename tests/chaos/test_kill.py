@@ -34,7 +34,7 @@ def agent_killed(agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize("kill", [worker_killed, agent_killed])
-def test_what_was_accepted_is_run_once_and_in_order_whatever_is_killed(
+def test_accepted_actions_run_once_and_in_order_across_kills(
     start_agent: StartAgent, tmp_path: Path, kill: Any
 ) -> None:
     random, kills = seeded(), KILLS[kill.__name__]

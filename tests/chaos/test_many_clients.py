@@ -75,7 +75,7 @@ def descriptors(pid: int) -> int:
 
 
 @pytest.mark.usefixtures("cold_agents")
-def test_sixty_four_clients_are_all_served_and_nothing_grows(start_agent: StartAgent) -> None:
+def test_sixty_four_clients_are_served_without_growth_of_memory_or_descriptors(start_agent: StartAgent) -> None:
     agent = start_agent(config=CONFIG)
     [worker] = agent.workers()
     clients = [Client(agent, number) for number in range(CLIENTS)]

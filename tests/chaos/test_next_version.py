@@ -146,7 +146,7 @@ def run(agent: AgentProcess, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, cwd=agent.directory, capture_output=True, text=True, check=False)
 
 
-def test_to_the_next_version_and_back_with_a_full_queue_under_load_nothing_is_lost(
+def test_upgrade_and_downgrade_under_load_lose_no_action(
     agent: AgentProcess, start_next: Callable[[Path, str], NextAgent], tmp_path: Path
 ) -> None:
     with Load(tmp_path) as load:
@@ -174,7 +174,7 @@ def test_to_the_next_version_and_back_with_a_full_queue_under_load_nothing_is_lo
         assert again in callers.answered, "keys are kept on the way"
 
 
-def test_two_versions_work_on_one_file_to_which_the_newer_only_added(
+def test_two_versions_share_one_file_if_the_newer_schema_only_adds(
     agent: AgentProcess, start_next: Callable[[Path, str], NextAgent], tmp_path: Path
 ) -> None:
     with Load(tmp_path) as load:

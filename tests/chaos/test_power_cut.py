@@ -57,7 +57,7 @@ def recording(directory: Path, *more: str) -> Recorded:
     return agent
 
 
-def test_whatever_was_answered_is_on_disk_at_each_moment_of_a_power_cut(tmp_path: Path) -> None:
+def test_answered_actions_are_on_disk_after_a_power_cut_at_any_moment(tmp_path: Path) -> None:
     chance = seeded()
     agent = recording(tmp_path)
     disk = Disk(str(agent.directory))
@@ -73,7 +73,7 @@ def test_whatever_was_answered_is_on_disk_at_each_moment_of_a_power_cut(tmp_path
     assert len(set(disk.answered)) == 4 * 20 + 5, "every answer was seen"
 
 
-def test_an_agent_that_does_not_sync_is_found_out(tmp_path: Path) -> None:
+def test_missing_fsync_is_detected_by_the_simulated_power_cut(tmp_path: Path) -> None:
     """Else the test above would show nothing."""
     agent = recording(tmp_path, "careless")
     disk = Disk(str(agent.directory))

@@ -81,7 +81,7 @@ def lines(directory: Path) -> list[tuple[str, int]]:
     return [(line.what, line.number) for line in trace(directory)]
 
 
-def test_a_reload_lets_an_action_go_on_from_its_payload(agent: AgentProcess, tmp_path: Path) -> None:
+def test_reload_continues_an_action_from_its_payload(agent: AgentProcess, tmp_path: Path) -> None:
     steps = 50
     action_id = agent.schedule(MARK, {"steps": steps, "after": 0.3})
     eventually(lambda: len(trace(tmp_path)) >= 4, "it runs")
@@ -123,7 +123,7 @@ def test_a_cancel_reaches_the_step_that_a_reload_waits_for(agent: AgentProcess, 
     eventually(lambda: len(agent.workers()) == 1, "the old worker is gone")
 
 
-def test_reloads_one_after_the_other_lose_and_double_nothing(agent: AgentProcess, tmp_path: Path) -> None:
+def test_repeated_reloads_lose_and_repeat_no_step(agent: AgentProcess, tmp_path: Path) -> None:
     ids = [agent.schedule(MARK, {"steps": 3, "pause": 0.1, "after": 0.1}) for _ in range(12)]
     for _ in range(3):
         agent.reload()
@@ -141,7 +141,7 @@ def test_reloads_one_after_the_other_lose_and_double_nothing(agent: AgentProcess
         ('[agent]\nkinds = ["no_such_module"]\n', "agent.kinds: cannot import no_such_module"),
     ],
 )
-def test_a_reload_with_a_broken_configuration_changes_nothing_but_says_why(
+def test_reload_with_a_broken_configuration_keeps_the_old_one_and_logs_the_mistake(
     agent: AgentProcess, tmp_path: Path, broken: str, told: str
 ) -> None:
     action_id = agent.schedule(MARK, {"steps": 6, "after": 0.2})
@@ -159,7 +159,7 @@ def test_a_reload_with_a_broken_configuration_changes_nothing_but_says_why(
     assert agent.process.poll() is None
 
 
-def test_a_broken_configuration_that_was_mended_is_taken_by_the_next_reload(agent: AgentProcess) -> None:
+def test_repaired_configuration_is_used_after_the_next_reload(agent: AgentProcess) -> None:
     file = agent.directory / "agent.toml"
     good = file.read_text()
     file.write_text("[actions\n")
@@ -197,7 +197,9 @@ def test_term_lets_the_running_step_end(agent: AgentProcess, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
-def test_no_client_keeps_a_stop_from_the_running_step(agent: AgentProcess, tmp_path: Path, number: int) -> None:
+def test_stop_lets_the_running_step_end_although_clients_are_connected(
+    agent: AgentProcess, tmp_path: Path, number: int
+) -> None:
     ids = [agent.schedule(MARK, {"steps": 2, "pause": 3}) for _ in range(2)]
     eventually(lambda: len(trace(tmp_path)) == 1, "it runs")
     assert agent.process is not None
@@ -218,7 +220,7 @@ def test_no_client_keeps_a_stop_from_the_running_step(agent: AgentProcess, tmp_p
     eventually(lambda: "taken over, handed over between steps" in agent.log_text(), "it goes on")
 
 
-def test_a_handed_over_action_that_is_then_killed_is_an_interrupted_one(agent: AgentProcess, tmp_path: Path) -> None:
+def test_handed_over_action_that_is_then_killed_is_interrupted(agent: AgentProcess, tmp_path: Path) -> None:
     action_id = agent.schedule(MARK, {"steps": 3, "pause": 0.5, "after": 0.5})
     eventually(lambda: ("end", 1) in lines(tmp_path), "its first step is over")
     agent.stop()

@@ -41,7 +41,7 @@ def use(password: str = SECRET, pause: float = 0.0) -> dict[str, object]:
     return {"password": password, "pause": pause}
 
 
-def test_a_secret_is_there_while_it_is_needed_and_in_no_file_when_the_action_is_final(agent: AgentProcess) -> None:
+def test_secret_is_stored_while_needed_and_in_no_file_once_the_action_is_final(agent: AgentProcess) -> None:
     running = agent.schedule("secretive.use", use(pause=1))
     agent.await_state(running, "RUNNING")
     assert holding(agent.directory), "else this test would show nothing"
@@ -91,9 +91,7 @@ def killed(agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize("kill", [killed_worker, killed])
-def test_a_kill_in_the_middle_of_its_step_leaves_none(
-    agent: AgentProcess, kill: Callable[[AgentProcess], None]
-) -> None:
+def test_kill_during_a_step_leaves_no_secret(agent: AgentProcess, kill: Callable[[AgentProcess], None]) -> None:
     running = agent.schedule("secretive.use", use(pause=60))
     agent.await_state(running, "RUNNING")
     kill(agent)
@@ -102,7 +100,7 @@ def test_a_kill_in_the_middle_of_its_step_leaves_none(
     erased(agent)
 
 
-def test_a_kill_at_any_commit_of_its_life_leaves_none(agent: AgentProcess, tmp_path: Path) -> None:
+def test_kill_at_any_commit_leaves_no_secret(agent: AgentProcess, tmp_path: Path) -> None:
     points, client = FaultPoints(tmp_path), Patient(agent)
     for point in points.each():
         print(point)

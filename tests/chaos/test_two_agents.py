@@ -33,7 +33,7 @@ def two(start_agent: StartAgent, tmp_path: Path) -> tuple[AgentProcess, AgentPro
     return first, start_agent(config=CONFIG, env=environment)
 
 
-def test_only_one_of_two_agents_executes_and_both_tell_the_same(
+def test_only_one_of_two_agents_executes_and_both_return_the_same(
     two: tuple[AgentProcess, AgentProcess], tmp_path: Path
 ) -> None:
     first, second = two
@@ -52,7 +52,7 @@ def test_only_one_of_two_agents_executes_and_both_tell_the_same(
     assert "this process executes the queue" not in second.whole_log()
 
 
-def test_the_agent_that_does_not_execute_says_so_once_and_names_the_one_that_does(
+def test_idle_agent_warns_once_and_names_the_executing_process(
     two: tuple[AgentProcess, AgentProcess],
 ) -> None:
     first, second = two
@@ -64,7 +64,7 @@ def test_the_agent_that_does_not_execute_says_so_once_and_names_the_one_that_doe
     assert "does not execute them" not in first.whole_log()
 
 
-def test_what_is_scheduled_at_the_idle_agent_is_started_by_the_other(
+def test_action_scheduled_at_the_idle_agent_is_started_by_the_executing_agent(
     two: tuple[AgentProcess, AgentProcess], tmp_path: Path
 ) -> None:
     _, second = two
@@ -76,7 +76,7 @@ def test_what_is_scheduled_at_the_idle_agent_is_started_by_the_other(
 @pytest.mark.parametrize(
     ("kind", "args"), [("witness.command", {}), ("replicante.test.loop", {"target": 100, "delay": 600})]
 )
-def test_a_cancel_at_the_idle_agent_ends_what_the_other_one_runs(
+def test_cancel_at_the_idle_agent_ends_an_action_of_the_executing_agent(
     two: tuple[AgentProcess, AgentProcess], kind: str, args: object
 ) -> None:
     first, second = two
@@ -88,7 +88,7 @@ def test_a_cancel_at_the_idle_agent_ends_what_the_other_one_runs(
     assert info["action"]["state_payload"]["cancelled"] is True
 
 
-def test_the_other_agent_takes_over_after_a_kill(two: tuple[AgentProcess, AgentProcess], tmp_path: Path) -> None:
+def test_idle_agent_takes_over_after_a_kill(two: tuple[AgentProcess, AgentProcess], tmp_path: Path) -> None:
     first, second = two
     interrupted = first.schedule(MARK, {"steps": 2, "pause": 0.3})
     waiting = second.schedule(MARK, {})
@@ -101,7 +101,7 @@ def test_the_other_agent_takes_over_after_a_kill(two: tuple[AgentProcess, AgentP
     assert never_two_at_once(trace(tmp_path))
 
 
-def test_an_agent_that_is_stopped_hands_over_what_runs_between_steps(
+def test_stopped_agent_hands_over_the_running_action_between_steps(
     two: tuple[AgentProcess, AgentProcess], tmp_path: Path
 ) -> None:
     first, second = two

@@ -103,7 +103,7 @@ def another_programs(db: Path) -> None:
         (another_programs, "another program", "set agent.db to"),
     ],
 )
-def test_a_file_that_is_not_ours_or_damaged_is_named_and_left_alone(
+def test_foreign_or_damaged_database_is_refused_by_name_and_not_changed(
     database: Path, tmp_path: Path, damage: Callable[[Path], None], what: str, to_do: str
 ) -> None:
     damage(database)
@@ -114,7 +114,7 @@ def test_a_file_that_is_not_ours_or_damaged_is_named_and_left_alone(
     assert database.read_bytes() == before
 
 
-def test_a_directory_is_no_database(tmp_path: Path) -> None:
+def test_directory_in_place_of_the_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "agent.db").mkdir()
     assert "let agent.db name a file" in refusal(tmp_path / "agent.db", tmp_path, 1)
     assert (tmp_path / "agent.db").is_dir()
@@ -136,7 +136,7 @@ def made_read_only() -> Iterator[Callable[[Path], None]]:
 
 
 @pytest.mark.parametrize("part", ["the file", "its directory"])
-def test_what_cannot_be_written_is_refused_and_left_alone(
+def test_read_only_database_is_refused_and_not_changed(
     database: Path, tmp_path: Path, made_read_only: Callable[[Path], None], part: str
 ) -> None:
     if part == "its directory":
@@ -149,7 +149,7 @@ def test_what_cannot_be_written_is_refused_and_left_alone(
     assert database.read_bytes() == before
 
 
-def test_damage_that_appears_while_it_runs_is_503_and_never_500(start_agent: StartAgent) -> None:
+def test_damage_of_the_database_at_run_time_is_503_and_never_500(start_agent: StartAgent) -> None:
     agent = start_agent()
     ids = [agent.schedule("replicante.test.ping", {"count": 40}) for _ in range(60)]
     agent.await_final(ids[-1], timeout=30)

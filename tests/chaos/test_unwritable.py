@@ -59,7 +59,7 @@ def reads_go_on(agent: AgentProcess, known: str) -> None:
 # Locked by somebody else
 
 
-def test_a_locked_database_is_503_for_writes_while_reads_go_on(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_locked_database_is_503_for_writes_while_reads_work(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start(start_agent, tmp_path)
     known = agent.schedule(MARK, {})
     agent.await_final(known)
@@ -80,9 +80,7 @@ def test_a_locked_database_is_503_for_writes_while_reads_go_on(start_agent: Star
     assert "Traceback" not in agent.whole_log()
 
 
-def test_a_step_that_ends_while_the_database_is_locked_is_written_down_later(
-    start_agent: StartAgent, tmp_path: Path
-) -> None:
+def test_result_of_a_step_is_stored_once_the_database_is_unlocked(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start(start_agent, tmp_path)
     action_id = agent.schedule(MARK, {"steps": 2, "pause": 0.3})
     following = agent.schedule(MARK, {})
@@ -144,7 +142,7 @@ def exhausted(agent: AgentProcess, filler: Filler) -> str:
     raise AssertionError("the disk was never full")
 
 
-def test_a_full_disk_is_503_for_writes_while_reads_and_what_runs_go_on(
+def test_full_disk_is_503_for_writes_while_reads_work_and_the_running_action_waits(
     small_disk: Path, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     agent = start(start_agent, tmp_path, AGENT_DB=str(small_disk / "agent.db"))
@@ -171,7 +169,7 @@ def test_a_full_disk_is_503_for_writes_while_reads_and_what_runs_go_on(
     assert "Traceback" not in agent.whole_log()
 
 
-def test_what_was_accepted_before_the_disk_was_full_survives_a_kill(
+def test_actions_accepted_before_the_disk_was_full_survive_a_kill(
     small_disk: Path, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     agent = start(start_agent, tmp_path, AGENT_DB=str(small_disk / "agent.db"))
