@@ -34,26 +34,26 @@ def full(store: Store) -> bool:
 # The limit
 
 
-def test_as_many_as_the_limit_may_wait_and_not_one_more(store: Store) -> None:
+def test_queue_accepts_exactly_its_limit_of_waiting_actions(store: Store) -> None:
     fill(store)
     assert full(store)
 
 
-def test_what_runs_does_not_wait(store: Store) -> None:
+def test_running_action_does_not_count_towards_the_limit(store: Store) -> None:
     fill(store)
     claim(store)
     assert not full(store)
     assert full(store)
 
 
-def test_a_hole_in_the_queue_is_room_for_one(store: Store) -> None:
+def test_cancelled_action_in_the_middle_of_the_queue_frees_one_place(store: Store) -> None:
     claimed = [schedule(store, limit=LIMIT) for _ in range(LIMIT)]
     transitions.cancel(store, claimed[2])
     assert not full(store)
     assert full(store)
 
 
-def test_a_long_past_does_not_count(store: Store) -> None:
+def test_finished_actions_do_not_count_towards_the_limit(store: Store) -> None:
     for _ in range(3 * LIMIT):
         schedule(store)
         finish(store)
@@ -61,7 +61,7 @@ def test_a_long_past_does_not_count(store: Store) -> None:
     assert full(store)
 
 
-def test_a_running_action_that_is_far_behind_does_not_count_for_what_lies_between(store: Store) -> None:
+def test_cancelled_actions_behind_the_running_one_do_not_count_towards_the_limit(store: Store) -> None:
     schedule(store)
     claim(store)
     for _ in range(2 * LIMIT):
@@ -70,13 +70,13 @@ def test_a_running_action_that_is_far_behind_does_not_count_for_what_lies_betwee
     assert full(store)
 
 
-def test_a_limit_of_one_is_one(store: Store) -> None:
+def test_limit_of_one_accepts_one_action(store: Store) -> None:
     schedule(store, limit=1)
     with pytest.raises(QueueFull):
         schedule(store, limit=1)
 
 
-def test_the_limit_is_exact_for_callers_at_once(store: Store) -> None:
+def test_limit_is_exact_for_concurrent_callers(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: attempt(store), range(40)))
     assert results.count(True) == LIMIT == len(actions.queue(store))
@@ -109,7 +109,7 @@ def test_the_same_key_and_arguments_are_the_same_action(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", ["NEW", "RUNNING", "DONE"])
-def test_a_key_gives_the_action_in_every_state_and_when_it_is_pruned(store: Store, state: str) -> None:
+def test_key_returns_its_action_in_every_state_and_after_pruning(store: Store, state: str) -> None:
     first = schedule(store, key="k")
     if state == "RUNNING":
         claim(store)
@@ -122,21 +122,21 @@ def test_a_key_gives_the_action_in_every_state_and_when_it_is_pruned(store: Stor
 
 
 @pytest.mark.parametrize("other", [("test", {"a": 2}), ("test", {}), ("else", {"a": 1}), ("test", {"a": True})])
-def test_a_key_is_not_used_again_for_something_else(store: Store, other: tuple[str, object]) -> None:
+def test_key_reused_with_other_arguments_is_refused(store: Store, other: tuple[str, object]) -> None:
     schedule(store, "test", {"a": 1}, key="k")
     with pytest.raises(IdempotencyKeyReused):
         schedule(store, *other, key="k")
     assert len(actions.queue(store)) == 1
 
 
-def test_a_key_that_is_known_is_answered_by_a_full_queue(store: Store) -> None:
+def test_known_key_is_answered_although_the_queue_is_full(store: Store) -> None:
     first = schedule(store, key="k", limit=1)
     assert schedule(store, key="k", limit=1) == first
     with pytest.raises(QueueFull):
         schedule(store, key="l", limit=1)
 
 
-def test_a_refused_key_is_still_free(store: Store) -> None:
+def test_refused_call_does_not_use_up_its_key(store: Store) -> None:
     schedule(store, limit=1)
     with pytest.raises(QueueFull):
         schedule(store, key="k", limit=1)
@@ -144,28 +144,28 @@ def test_a_refused_key_is_still_free(store: Store) -> None:
     schedule(store, "else", key="k", limit=1)
 
 
-def test_callers_at_once_with_one_key_are_one_action(store: Store) -> None:
+def test_concurrent_callers_with_one_key_get_one_action(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(lambda _: schedule(store, key="k"), range(40)))
     assert found == set(ids(actions.queue(store)))
     assert len(found) == 1
 
 
-def test_calls_without_a_key_are_all_different(store: Store) -> None:
+def test_calls_without_a_key_get_different_actions(store: Store) -> None:
     assert len({schedule(store, args={}) for _ in range(3)}) == 3
 
 
 # The lists
 
 
-def test_the_queue_is_in_the_order_of_seq_with_the_running_one_first(store: Store) -> None:
+def test_queue_is_ordered_by_seq_with_the_running_action_first(store: Store) -> None:
     scheduled = [schedule(store) for _ in range(4)]
     claim(store)
     assert ids(actions.queue(store)) == scheduled
     assert [row["state"] for row in actions.queue(store)] == ["RUNNING", "NEW", "NEW", "NEW"]
 
 
-def test_finished_is_in_the_order_in_which_they_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_actions_are_ordered_by_their_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third = (schedule(store) for _ in range(3))
     for number, action_id in enumerate((second, third)):
         monkeypatch.setattr(clock, "now", lambda number=number: 5000 - number)  # the clock runs backwards
@@ -184,7 +184,7 @@ def test_only_the_head_is_claimed_and_only_once(store: Store) -> None:
     assert ids(actions.queue(store))[0] == first
 
 
-def test_finishing_one_claims_the_next_in_the_same_commit(store: Store) -> None:
+def test_finish_claims_the_next_action_in_the_same_commit(store: Store) -> None:
     _, second = schedule(store), schedule(store)
     claimed = transitions.finish(store, claim(store).action.seq, State.DONE, None, "", claim_next=True)
     assert claimed is not None
@@ -192,7 +192,7 @@ def test_finishing_one_claims_the_next_in_the_same_commit(store: Store) -> None:
     assert transitions.finish(store, claimed.action.seq, State.DONE, None, "", claim_next=True) is None
 
 
-def test_what_is_final_is_neither_recorded_nor_finished_again(store: Store) -> None:
+def test_final_action_can_be_neither_recorded_nor_finished(store: Store) -> None:
     schedule(store)
     seq = claim(store).action.seq
     transitions.finish(store, seq, State.DONE, 1, "", claim_next=False)
@@ -205,7 +205,7 @@ def test_what_is_final_is_neither_recorded_nor_finished_again(store: Store) -> N
     assert actions.finished(store, 1)[0]["state"] == "DONE"
 
 
-def test_a_message_that_is_no_text_for_sqlite_does_not_stop_the_queue(store: Store) -> None:
+def test_message_with_lone_surrogates_is_stored_escaped(store: Store) -> None:
     schedule(store)
     transitions.finish(store, claim(store).action.seq, State.FAILED, "\ud800", "bad name \udcff", claim_next=False)
     assert store.read("SELECT finished_message FROM actions")[0][0] == "bad name \\udcff"
@@ -220,14 +220,14 @@ def test_an_unknown_id_is_not_found(store: Store) -> None:
 # Cancel
 
 
-def test_what_waits_is_cancelled_at_once_and_never_claimed(store: Store) -> None:
+def test_waiting_action_is_cancelled_at_once_and_never_claimed(store: Store) -> None:
     first, second = schedule(store), schedule(store)
     action = transitions.cancel(store, first)
     assert (action.state, action.state_payload) == (State.FAILED, {"cancelled": True})
     assert claim(store).action.id == second
 
 
-def test_what_runs_is_asked_and_a_final_one_refuses(store: Store) -> None:
+def test_running_action_gets_a_cancel_request_and_a_final_action_refuses_one(store: Store) -> None:
     action_id = schedule(store)
     seq = claim(store).action.seq
     assert not transitions.cancel_requested(store, seq)
@@ -238,7 +238,7 @@ def test_what_runs_is_asked_and_a_final_one_refuses(store: Store) -> None:
         transitions.cancel(store, action_id)
 
 
-def test_a_kind_that_cannot_be_interrupted_is_cancelled_only_while_it_waits(store: Store) -> None:
+def test_action_of_an_uninterruptible_kind_is_cancelled_only_while_waiting(store: Store) -> None:
     """Decided where the state is, for it may begin to run between a look and the request."""
     running, waiting = schedule(store), schedule(store)
     seq = claim(store).action.seq
@@ -251,7 +251,7 @@ def test_a_kind_that_cannot_be_interrupted_is_cancelled_only_while_it_waits(stor
 # Prune
 
 
-def test_prune_keeps_the_newest_in_the_order_in_which_they_ended(store: Store) -> None:
+def test_prune_keeps_the_actions_that_ended_last(store: Store) -> None:
     scheduled = [schedule(store) for _ in range(6)]
     for number in (5, 3, 1):
         transitions.cancel(store, scheduled[number])
@@ -262,7 +262,7 @@ def test_prune_keeps_the_newest_in_the_order_in_which_they_ended(store: Store) -
     assert ids(actions.queue(store)) == [scheduled[4]]
 
 
-def test_prune_takes_the_oldest_and_at_most_its_limit(store: Store) -> None:
+def test_prune_removes_the_oldest_and_at_most_its_limit(store: Store) -> None:
     scheduled = [schedule(store) for _ in range(10)]
     for _ in range(10):
         finish(store)
@@ -273,14 +273,14 @@ def test_prune_takes_the_oldest_and_at_most_its_limit(store: Store) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3, 10])
-def test_prune_never_touches_what_waits_or_runs(store: Store, keep: int) -> None:
+def test_prune_never_removes_waiting_or_running_actions(store: Store, keep: int) -> None:
     kept = [schedule(store) for _ in range(3)]
     claim(store)
     assert retention.prune(store, keep, 100) == 0
     assert ids(actions.queue(store)) == kept
 
 
-def test_history_goes_with_its_action_and_with_no_other(store: Store) -> None:
+def test_history_is_pruned_with_its_action_only(store: Store) -> None:
     gone, kept = schedule(store), schedule(store)
     finish(store)
     finish(store)
@@ -291,7 +291,7 @@ def test_history_goes_with_its_action_and_with_no_other(store: Store) -> None:
         info(store, gone)
 
 
-def test_order_continues_after_all_were_pruned(store: Store) -> None:
+def test_seq_continues_after_all_actions_were_pruned(store: Store) -> None:
     for _ in range(3):
         schedule(store)
         finish(store)
@@ -341,7 +341,7 @@ def test_a_measurement_replaces_the_measurement_before_it(store: Store) -> None:
     assert payloads(store, action_id) == [None, None, "copying", 99, "starting", 2, "done"]
 
 
-def test_every_measurement_is_a_version_of_its_own(store: Store) -> None:
+def test_every_measurement_has_a_new_version(store: Store) -> None:
     action_id = schedule(store)
     seq = claim(store).action.seq
     versions = []
@@ -353,7 +353,7 @@ def test_every_measurement_is_a_version_of_its_own(store: Store) -> None:
     assert versions == [3, 4, 5]
 
 
-def test_no_line_but_a_replaced_measurement_leaves_the_history_of_a_running_action(store: Store) -> None:
+def test_only_a_replaced_measurement_leaves_the_history_of_a_running_action(store: Store) -> None:
     schedule(store)
     seq = claim(store).action.seq
     transitions.record(store, seq, "copying")

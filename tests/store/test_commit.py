@@ -91,7 +91,7 @@ def test_a_returned_write_is_visible_to_all_readers(table: Store, tmp_path: Path
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(), sqlite3.IntegrityError("no")])
-def test_an_exception_undoes_the_work_that_raised_it(table: Store, error: BaseException) -> None:
+def test_exception_rolls_back_its_write(table: Store, error: BaseException) -> None:
     def fails(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO numbers VALUES (1000)")
         raise error
@@ -102,7 +102,7 @@ def test_an_exception_undoes_the_work_that_raised_it(table: Store, error: BaseEx
     assert table.write(insert(5)) == 5
 
 
-def test_an_error_of_the_file_is_reported_with_its_cause_and_leaves_nothing_half_done(table: Store) -> None:
+def test_sqlite_error_is_reported_with_its_cause_and_rolled_back(table: Store) -> None:
     def file_breaks(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO numbers VALUES (1000)")
         raise sqlite3.OperationalError("disk I/O error")
@@ -114,7 +114,7 @@ def test_an_error_of_the_file_is_reported_with_its_cause_and_leaves_nothing_half
     assert table.write(insert(5)) == 5
 
 
-def test_an_error_in_the_commit_itself_leaves_nothing_half_done(table: Store) -> None:
+def test_error_in_the_commit_is_rolled_back(table: Store) -> None:
     """A deferred constraint is the one fault of a COMMIT that can be ordered."""
     child = "CREATE TABLE child (number INTEGER REFERENCES numbers DEFERRABLE INITIALLY DEFERRED)"
     table.write(lambda connection: connection.execute(child))
@@ -124,13 +124,13 @@ def test_an_error_in_the_commit_itself_leaves_nothing_half_done(table: Store) ->
     assert table.write(insert(5)) == 5
 
 
-def test_a_thousand_writes_of_many_threads_are_a_thousand_rows(table: Store) -> None:
+def test_thousand_concurrent_writes_make_thousand_rows(table: Store) -> None:
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(lambda number: table.write(insert(number)), range(1000)))
     assert results == list(range(1000)) == numbers(table)
 
 
-def test_a_read_sees_one_moment(table: Store) -> None:
+def test_snapshot_does_not_see_later_commits(table: Store) -> None:
     table.write(insert(1))
     with table.snapshot() as connection:
         count = "SELECT count(*) FROM numbers"
@@ -174,14 +174,14 @@ def test_every_connection_writes_through_to_the_disk(store: Store) -> None:
 # Many requests, one commit
 
 
-def test_requests_that_come_at_once_are_in_their_order_with_an_id_each(known: Store) -> None:
+def test_concurrent_requests_keep_their_order_and_get_an_id_each(known: Store) -> None:
     results = at_once(known, [request(args={"number": number}) for number in range(THREADS)])
     assert ids(actions.queue(known)) == results
     assert [info(known, each)[0].args for each in results] == [{"number": number} for number in range(THREADS)]
     assert all(len(info(known, each)[1]) == 1 for each in results), "each has its history"
 
 
-def test_requests_that_come_at_once_share_one_commit(known: Store) -> None:
+def test_concurrent_requests_share_one_commit(known: Store) -> None:
     seen: list[str] = []
     known.write(lambda connection: connection.set_trace_callback(seen.append))
     at_once(known, [request() for _ in range(THREADS)])
@@ -189,7 +189,7 @@ def test_requests_that_come_at_once_share_one_commit(known: Store) -> None:
     assert len(begun) == 2, "one for the first, one for all the others"
 
 
-def test_what_one_request_is_refused_for_concerns_no_other(known: Store) -> None:
+def test_refused_request_in_a_shared_commit_affects_no_other(known: Store) -> None:
     before = schedule(known, args={"a": 1}, key="old")
     requests = [request(args={"number": number}) for number in range(6)]
     requests[2] = request(args={"a": 2}, key="old")
@@ -211,7 +211,7 @@ def test_the_limit_is_exact_within_one_commit(known: Store) -> None:
     assert all(isinstance(result, QueueFull) for result in results[5:])
 
 
-def test_secrets_and_strange_texts_pass_through_a_shared_commit(known: Store) -> None:
+def test_secrets_and_unusual_texts_are_stored_unchanged_by_a_shared_commit(known: Store) -> None:
     strange = 'a "quoted" \\ text \x7f ümlaut \U0001f512 \ud800 \x00'
     results = at_once(known, [request(args={"text": strange}, secrets={"password": strange}) for _ in range(3)])
     assert info(known, results[2])[0].args == {"text": strange}
@@ -228,7 +228,7 @@ def test_a_request_that_sqlite_cannot_hold_is_refused_alone(known: Store) -> Non
     assert ids(actions.queue(known)) == results[:3] + results[4:]
 
 
-def test_an_error_of_the_file_fails_all_and_none_is_written(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sqlite_error_fails_all_requests_of_a_shared_commit(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the others were inserted before: it is all or nothing for those who are told 503."""
     schedule(known, args={"a": 1}, key="old")
     requests = [request() for _ in range(THREADS)]
@@ -247,7 +247,7 @@ def test_an_error_of_the_file_fails_all_and_none_is_written(known: Store, monkey
     assert len(actions.queue(known)) == 2
 
 
-def test_what_ran_and_was_pruned_meanwhile_is_not_scheduled_again(
+def test_action_that_ran_and_was_pruned_before_the_retry_is_not_scheduled_again(
     known: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between a first and a second look at a batch the queue goes on, if it can."""
@@ -296,7 +296,7 @@ def test_each_caller_gets_its_own_result_or_error() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError("all"), SystemExit("all")])
-def test_what_fails_for_all_is_raised_by_all_and_the_next_go_on(error: BaseException) -> None:
+def test_failure_of_a_shared_commit_is_raised_by_all_and_the_next_commit_works(error: BaseException) -> None:
     broken = [True]
 
     def do(items: Sequence[int]) -> list[int | Exception]:

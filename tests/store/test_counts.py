@@ -22,7 +22,7 @@ def ended(store: Store) -> dict[tuple[str, str], int]:
     return {(each.kind, each.outcome): each.count for each in counts.read(store).ended}
 
 
-def test_final_actions_are_counted_by_kind_and_outcome_also_once_they_are_pruned(store: Store) -> None:
+def test_final_actions_are_counted_by_kind_and_outcome_even_after_pruning(store: Store) -> None:
     for _ in range(2):
         schedule(store, "a")
         finish(store)
@@ -73,7 +73,7 @@ def test_an_action_that_never_started_has_no_duration(store: Store) -> None:
     assert counts.read(store).times == ()
 
 
-def test_what_waits_is_grouped_by_what_may_hold_it(store: Store) -> None:
+def test_waiting_actions_are_counted_by_kind_start_time_and_approval(store: Store) -> None:
     far = clock.now() + 10**12
     for more in ({}, {}, {"not_before": far}, {"needs_approval": True}):
         schedule(store, "a", **more)
@@ -85,7 +85,7 @@ def test_what_waits_is_grouped_by_what_may_hold_it(store: Store) -> None:
     }  # fmt: skip
 
 
-def test_the_running_action_has_its_start(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_action_is_counted_with_its_start_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     schedule(store, "a")
     monkeypatch.setattr(clock, "now", lambda: 42)
     seq = claim(store).action.seq

@@ -39,7 +39,7 @@ def schema(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("target", range(RELEASED, len(migrations())))
-def test_taking_steps_back_leaves_exactly_the_earlier_schema(tmp_path: Path, target: int) -> None:
+def test_downgrade_leaves_exactly_the_earlier_schema(tmp_path: Path, target: int) -> None:
     with closing(opened(tmp_path / "a")) as there, closing(opened(tmp_path / "b")) as back:
         migrate(there, [step for step in migrations() if step.number <= target])
         migrate(back, migrations())
@@ -48,7 +48,7 @@ def test_taking_steps_back_leaves_exactly_the_earlier_schema(tmp_path: Path, tar
         assert (version(back), schema(back)) == (target, schema(there))
 
 
-def test_what_waits_and_what_ended_survive_the_way_back_and_forth(store: Store) -> None:
+def test_waiting_and_finished_actions_survive_a_downgrade_and_upgrade(store: Store) -> None:
     done = finish_one(store)
     waiting = [schedule(store, key=f"key-{number}") for number in range(20)]
     running = claim(store).action.id
@@ -74,7 +74,7 @@ def finish_one(store: Store) -> str:
     return finish(store)
 
 
-def test_an_action_that_waits_for_its_approval_keeps_its_schema(store: Store) -> None:
+def test_action_waiting_for_an_approval_blocks_the_downgrade_of_its_schema(store: Store) -> None:
     schedule(store, needs_approval=True)
     store.close()
     with closing(opened(store.path)) as connection:
@@ -84,7 +84,7 @@ def test_an_action_that_waits_for_its_approval_keeps_its_schema(store: Store) ->
     open_and_close(store.path)
 
 
-def test_an_action_with_a_time_keeps_its_schema(store: Store) -> None:
+def test_action_with_a_start_time_blocks_the_downgrade_of_its_schema(store: Store) -> None:
     schedule(store, not_before=1)
     store.close()
     with (
@@ -94,7 +94,7 @@ def test_an_action_with_a_time_keeps_its_schema(store: Store) -> None:
         downgrade(connection, migrations(), RELEASED)
 
 
-def test_a_step_without_a_way_back_is_refused_before_anything_changes(tmp_path: Path) -> None:
+def test_downgrade_past_a_step_without_down_is_refused_before_any_change(tmp_path: Path) -> None:
     with closing(opened(tmp_path / "a")) as connection:
         migrate(connection, migrations())
         with pytest.raises(StoreUnusable, match="schema 2 has no way back to schema 1"):
@@ -102,7 +102,7 @@ def test_a_step_without_a_way_back_is_refused_before_anything_changes(tmp_path: 
         assert version(connection) == len(migrations())
 
 
-def test_an_agent_uses_a_file_to_which_a_newer_one_only_added(store: Store) -> None:
+def test_older_agent_uses_a_schema_to_which_a_newer_one_only_added(store: Store) -> None:
     action = schedule(store)
     with closing(opened(store.path)) as connection:
         needed = needs(connection)
@@ -114,7 +114,7 @@ def test_an_agent_uses_a_file_to_which_a_newer_one_only_added(store: Store) -> N
     older.close()
 
 
-def test_an_agent_refuses_a_file_that_a_newer_one_changed_and_names_the_way_back(store: Store) -> None:
+def test_older_agent_refuses_a_changed_schema_and_names_the_downgrade(store: Store) -> None:
     schedule(store)
     with closing(opened(store.path)) as connection:
         migrate(connection, [*migrations(), CHANGES])
@@ -125,7 +125,7 @@ def test_an_agent_refuses_a_file_that_a_newer_one_changed_and_names_the_way_back
     open_and_close(store.path)
 
 
-def test_a_copy_without_secrets_is_made_before_a_change(tmp_path: Path) -> None:
+def test_copy_without_secrets_is_made_before_a_migration(tmp_path: Path) -> None:
     path = tmp_path / "agent.db"
     before = Store(path)
     schedule(before, secrets={"password": "battery-staple"})

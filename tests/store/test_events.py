@@ -31,7 +31,7 @@ def broken(store: Store) -> list[str]:
     return [fault for _, fault in faults(trail(store)) if fault]
 
 
-def test_the_life_of_an_action_is_in_it_and_outlives_the_action(store: Store) -> None:
+def test_audit_trail_has_the_life_of_an_action_and_outlives_it(store: Store) -> None:
     one = schedule(store, "deploy", {"git_ref": "main"})
     finish(store)
     two = schedule(store)
@@ -51,7 +51,7 @@ def test_the_life_of_an_action_is_in_it_and_outlives_the_action(store: Store) ->
     assert broken(store) == []
 
 
-def test_secrets_are_in_none_of_it_and_long_arguments_are_left_out(store: Store) -> None:
+def test_audit_trail_has_no_secrets_and_leaves_out_long_arguments(store: Store) -> None:
     schedule(store, args={"password": "********"}, secrets={"password": "correct horse"})
     schedule(store, args={"x": "a" * 5000})
     assert "correct horse" not in json.dumps(trail(store))
@@ -61,7 +61,7 @@ def test_secrets_are_in_none_of_it_and_long_arguments_are_left_out(store: Store)
 @pytest.mark.parametrize(
     "text", ["\u00e4\U0001f512", "\x1b[2J\n", "\ud800", '"quoted"', "\x00", 1e300, 2**70, None, -0.0]
 )
-def test_whatever_stands_in_it_the_chain_holds(store: Store, text: Any) -> None:
+def test_hash_chain_is_valid_for_any_text(store: Store, text: Any) -> None:
     schedule(store, args={"z": text, "a": [text]})
     claimed = claim(store)
     transitions.finish(store, claimed.action.seq, State.FAILED, None, f"{text}"[:20], claim_next=False)
@@ -85,7 +85,7 @@ def raw(store: Store) -> sqlite3.Connection:
         ("UPDATE events SET id = 99 WHERE id = 4", "event 99 was changed"),
     ],
 )
-def test_what_another_program_changes_is_found(store: Store, sql: str, found: str) -> None:
+def test_change_of_an_event_by_another_program_is_found(store: Store, sql: str, found: str) -> None:
     schedule(store)
     finish(store)
     with closing(raw(store)) as connection:
@@ -137,7 +137,7 @@ def test_events_that_were_pruned_are_not_missing(store: Store) -> None:
     assert missing(store) == ""
 
 
-def test_an_event_is_undone_with_its_transaction(store: Store) -> None:
+def test_event_is_rolled_back_with_its_transaction(store: Store) -> None:
     def work(connection: sqlite3.Connection) -> None:
         audit_events.add(connection, "agent.started", {})
         raise ValueError
@@ -157,7 +157,7 @@ def age(store: Store, older: int, seconds: int) -> None:
         connection.execute("UPDATE events SET timestamp = ? WHERE id <= ?", (timestamp, older))
 
 
-def test_events_are_kept_as_long_as_configured_from_the_oldest_on(store: Store) -> None:
+def test_events_older_than_configured_are_pruned_from_the_oldest_on(store: Store) -> None:
     for _ in range(4):
         schedule(store)
     age(store, 3, 400 * DAY + 60)
@@ -168,7 +168,7 @@ def test_events_are_kept_as_long_as_configured_from_the_oldest_on(store: Store) 
     assert broken(store) == []
 
 
-def test_the_newest_event_is_kept_whatever_its_age(store: Store) -> None:
+def test_newest_event_is_kept_at_any_age(store: Store) -> None:
     for _ in range(3):
         schedule(store)
     age(store, 4, 500 * DAY)
@@ -177,14 +177,14 @@ def test_the_newest_event_is_kept_whatever_its_age(store: Store) -> None:
     assert [event["id"] for event in trail(store)] == [4, 5]
 
 
-def test_no_more_rows_are_kept_than_configured(store: Store) -> None:
+def test_events_beyond_the_configured_number_are_pruned(store: Store) -> None:
     for _ in range(9):
         schedule(store)
     assert audit_events.prune(store, 400 * DAY, 4) == 6
     assert [event["id"] for event in trail(store)] == [7, 8, 9, 10]
 
 
-def test_an_older_file_begins_its_trail_when_it_is_migrated(tmp_path: Path) -> None:
+def test_migration_of_an_older_file_begins_its_audit_trail(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as old:
         migrate(old, migrations()[:5])
         old.execute("INSERT INTO resources (type, name) VALUES ('Server', 'here')")
@@ -200,7 +200,7 @@ def test_an_older_file_begins_its_trail_when_it_is_migrated(tmp_path: Path) -> N
         assert broken(store) == []
 
 
-def test_the_hash_is_what_is_documented() -> None:
+def test_hash_of_an_event_is_as_documented() -> None:
     import hashlib
 
     text = '["p",7,"1970-01-01T00:00:01Z","e",null,"API",null,"id",{"a":"\\u00e4","b":1}]'

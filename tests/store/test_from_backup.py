@@ -35,14 +35,14 @@ def found(store: Store, resume_within: float = DAY) -> str:
     return from_backup.reason(store, from_backup.Witness(store.path), resume_within)
 
 
-def test_the_database_of_the_last_run_is_continued(store: Store, machine: Path) -> None:
+def test_unchanged_database_of_the_last_run_is_continued(store: Store, machine: Path) -> None:
     schedule(store)
     used(store)
     schedule(store)  # after the witness was written, as before a power cut
     assert found(store) == ""
 
 
-def test_an_older_copy_is_found_also_after_an_agent_has_started_on_it(store: Store, machine: Path) -> None:
+def test_older_copy_is_found_even_after_an_agent_started_on_it(store: Store, machine: Path) -> None:
     schedule(store)
     used(store)
     store.close()
@@ -80,7 +80,7 @@ def test_a_snapshot_is_found_by_the_boot_and_the_time(
     assert found(store, 0) == ""
 
 
-def test_what_waits_and_what_ran_is_failed_and_says_why(store: Store) -> None:
+def test_waiting_and_running_actions_of_a_backup_fail_with_the_reason(store: Store) -> None:
     ran, waits = schedule(store, secrets={"password": "x"}), schedule(store)
     claim(store)
     late = actions.newest(store)
@@ -98,7 +98,7 @@ def test_what_waits_and_what_ran_is_failed_and_says_why(store: Store) -> None:
     ]
 
 
-def test_an_action_whose_secrets_a_copy_left_out_never_runs(store: Store) -> None:
+def test_action_without_its_secrets_in_the_copy_never_runs(store: Store) -> None:
     without = schedule(store, secrets={"password": "x"})
     kept = schedule(store)
     store.write(lambda connection: connection.execute("UPDATE actions SET secrets = '\"left out\"' WHERE seq = 1"))

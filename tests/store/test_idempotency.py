@@ -42,7 +42,7 @@ def files_holding(folder: Path, text: str) -> list[str]:
 # Whose key it is
 
 
-def test_a_key_is_written_with_its_action_and_belongs_to_its_user(store: Store) -> None:
+def test_key_is_stored_with_its_action_and_its_user(store: Store) -> None:
     first = ask(store)
     assert known(store) == [("caller", "a@b", "k1", first.action_id)]
     assert ask(store) == replace(first, replayed=True)
@@ -52,7 +52,7 @@ def test_a_key_is_written_with_its_action_and_belongs_to_its_user(store: Store) 
     assert len(known(store)) == 3
 
 
-def test_a_delivery_belongs_to_no_user_and_to_no_key_of_a_caller(store: Store) -> None:
+def test_delivery_of_a_hook_shares_no_key_with_a_caller(store: Store) -> None:
     delivered = deliver(store)
     assert known(store) == [("hook", "", DELIVERY, delivered.action_id)]
     assert deliver(store) == replace(delivered, replayed=True)
@@ -65,7 +65,7 @@ def test_the_key_of_a_delivery_is_of_the_application_and_of_every_byte() -> None
     assert len(set(keys)) == 4
 
 
-def test_a_hook_without_a_key_is_impossible(store: Store) -> None:
+def test_request_of_a_hook_without_a_key_is_refused(store: Store) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         deliver(store, None)
     assert actions.queue(store) == []
@@ -75,7 +75,7 @@ def test_a_hook_without_a_key_is_impossible(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", ["NEW", "RUNNING", "DONE"])
-def test_another_secret_is_another_request_in_every_state(store: Store, state: str) -> None:
+def test_key_with_another_secret_is_refused_in_every_state(store: Store, state: str) -> None:
     first = ask(store, secrets={"password": "correct horse"})
     if state == "RUNNING":
         claim(store)
@@ -86,7 +86,7 @@ def test_another_secret_is_another_request_in_every_state(store: Store, state: s
     assert ask(store, secrets={"password": "correct horse"}).action_id == first.action_id
 
 
-def test_the_fingerprint_needs_a_key_that_is_in_no_file_of_the_database(store: Store, tmp_path: Path) -> None:
+def test_fingerprint_needs_a_hash_key_outside_of_the_database(store: Store, tmp_path: Path) -> None:
     ask(store, secrets={"password": "correct horse"})
     finish(store)
     assert store.wipe_secrets()
@@ -114,7 +114,7 @@ def test_with_another_hash_key_a_repeat_is_refused_and_not_run_again(store: Stor
 # How long
 
 
-def test_a_key_is_known_when_its_action_was_pruned(store: Store) -> None:
+def test_key_is_known_after_its_action_was_pruned(store: Store) -> None:
     first = ask(store)
     finish(store)
     assert retention.prune(store, 0, 10) == 1
@@ -156,14 +156,14 @@ def fill(store: Store, count: int, created_ts: int) -> None:
     store.write_one(many, {"count": count, "created": created_ts})
 
 
-def test_what_is_older_than_a_day_and_beyond_ten_thousand_is_removed(store: Store) -> None:
+def test_keys_older_than_a_day_and_beyond_ten_thousand_are_removed(store: Store) -> None:
     now = clock.now()
     fill(store, idempotency.NEWEST + 700, now - (DAY + 60) * 1_000_000)
     assert [idempotency.prune(store) for _ in range(3)] == [500, 200, 0]
     assert len(known(store)) == idempotency.NEWEST
 
 
-def test_within_a_day_every_key_is_kept(store: Store) -> None:
+def test_every_key_is_kept_for_a_day(store: Store) -> None:
     fill(store, idempotency.NEWEST + 700, clock.now() - (DAY - 60) * 1_000_000)
     assert idempotency.prune(store) == 0
 
@@ -234,7 +234,7 @@ def test_keys_get_their_source_from_their_prefix_and_keep_their_place(tmp_path: 
 # Ids of callers, and repeated Request-Ids
 
 
-def test_an_id_is_used_once_by_whichever_identity(store: Store) -> None:
+def test_action_id_is_used_once_by_all_identities_together(store: Store) -> None:
     enqueuer = Enqueuer(store, 100)
     first = enqueuer.schedule(request(action_id="a-1"))
     assert first == Accepted("a-1")
@@ -245,7 +245,7 @@ def test_an_id_is_used_once_by_whichever_identity(store: Store) -> None:
     assert [row["id"] for row in actions.queue(store)] == ["a-1"]
 
 
-def test_an_id_counts_after_its_action_was_pruned_however_old_the_caller_says_it_is(store: Store) -> None:
+def test_action_id_is_known_after_pruning_whatever_its_created_ts(store: Store) -> None:
     enqueuer = Enqueuer(store, 100)
     enqueuer.schedule(replace(request(action_id="a-1"), created_ts=0))
     finish(store)

@@ -42,20 +42,20 @@ def rows(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
     return connection.execute("SELECT * FROM a").fetchall()
 
 
-def test_an_old_file_is_brought_to_the_new_schema_with_its_rows(connection: sqlite3.Connection) -> None:
+def test_migration_of_an_old_file_keeps_its_rows(connection: sqlite3.Connection) -> None:
     migrate(connection, [FIRST])
     assert (version(connection), rows(connection)) == (1, [(1,)])
     migrate(connection, [FIRST, SECOND])
     assert (version(connection), rows(connection)) == (2, [(1, 2), (5, 3)])
 
 
-def test_a_new_file_gets_all_steps_at_once_and_each_only_once(connection: sqlite3.Connection) -> None:
+def test_new_file_gets_every_step_once(connection: sqlite3.Connection) -> None:
     for _ in range(2):
         migrate(connection, [FIRST, SECOND])
     assert (version(connection), rows(connection)) == (2, [(1, 2), (5, 3)])
 
 
-def test_a_failing_step_leaves_the_version_before_and_nothing_half_done(connection: sqlite3.Connection) -> None:
+def test_failing_step_is_rolled_back_to_the_version_before(connection: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table: no"):
         migrate(connection, [FIRST, FAILING])
     assert (version(connection), rows(connection)) == (1, [(1,)])
@@ -64,7 +64,7 @@ def test_a_failing_step_leaves_the_version_before_and_nothing_half_done(connecti
     assert version(connection) == 2
 
 
-def test_a_step_that_forgets_its_last_semicolon_is_not_taken_for_applied(connection: sqlite3.Connection) -> None:
+def test_step_without_a_last_semicolon_is_applied_whole(connection: sqlite3.Connection) -> None:
     migrate(connection, [Migration(1, "0001.sql", "CREATE TABLE a (x);\nINSERT INTO a VALUES (1)")])
     assert rows(connection) == [(1,)]
 
@@ -92,7 +92,7 @@ def test_the_steps_are_numbered_from_one_without_a_gap() -> None:
     assert [step.number for step in migrations()] == list(range(1, len(migrations()) + 1))
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "agent.db"
     path.write_bytes(b"something of great value to somebody\n" * 200)
     before = path.read_bytes()
@@ -113,7 +113,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
         ("FAILED", None, "failed"),
     ],
 )
-def test_the_outcome_of_an_earlier_action_is_read_from_its_payload(
+def test_migration_reads_the_outcome_of_old_actions_from_their_payload(
     connection: sqlite3.Connection, state: str, payload: str | None, outcome: str
 ) -> None:
     connection.row_factory = sqlite3.Row

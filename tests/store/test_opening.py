@@ -47,7 +47,7 @@ def let_open(opening: list["subprocess.Popen[bytes]"]) -> None:
     assert errors == [""] * len(opening)
 
 
-def test_the_log_gets_small_again_after_a_reader_that_stayed_long(store: Store) -> None:
+def test_wal_is_truncated_after_a_long_reader(store: Store) -> None:
     log = store.path.with_name("agent.db-wal")
     schedule(store)
 
@@ -67,7 +67,7 @@ def test_the_log_gets_small_again_after_a_reader_that_stayed_long(store: Store) 
     assert log.stat().st_size <= LOG_SIZE + 2**22
 
 
-def test_reads_of_a_thread_within_a_snapshot_are_of_one_moment(store: Store) -> None:
+def test_reads_of_a_thread_within_a_snapshot_see_no_later_commit(store: Store) -> None:
     schedule(store)
     with store.snapshot(), ThreadPoolExecutor(1) as other:
         before = len(actions.queue(store))
@@ -79,14 +79,14 @@ def test_reads_of_a_thread_within_a_snapshot_are_of_one_moment(store: Store) -> 
     assert len(actions.queue(store)) == before + 1
 
 
-def test_the_file_and_what_sqlite_puts_beside_it_are_for_their_owner_alone(store: Store) -> None:
+def test_database_wal_and_shm_have_mode_0600(store: Store) -> None:
     schedule(store)
     modes = {file.name: file.stat().st_mode & 0o777 for file in store.path.parent.iterdir()}
     assert modes == {"agent.db": 0o600, "agent.db-wal": 0o600, "agent.db-shm": 0o600}
 
 
 @pytest.mark.parametrize("attempt", range(4))
-def test_processes_that_open_a_new_file_at_once_all_find_it_whole(tmp_path: Path, attempt: int) -> None:
+def test_new_file_opened_by_several_processes_at_once_is_complete(tmp_path: Path, attempt: int) -> None:
     path = tmp_path / "agent.db"
     let_open(processes(path, 4))
     store = Store(path)
@@ -95,12 +95,12 @@ def test_processes_that_open_a_new_file_at_once_all_find_it_whole(tmp_path: Path
     store.close()
 
 
-def test_threads_that_open_a_new_file_at_once_all_find_it_whole(store: Store) -> None:
+def test_new_file_opened_by_several_threads_at_once_is_complete(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: schedule(store), range(8)))) == 8
 
 
-def test_another_process_that_opens_and_closes_the_file_does_no_harm(store: Store) -> None:
+def test_process_that_opens_and_closes_the_file_does_not_remove_the_wal(store: Store) -> None:
     """SQLite's locks are lost with any descriptor of the file: then the log would be deleted under us."""
     schedule(store)
     with ThreadPoolExecutor(4) as pool:  # threads with connections of their own, as a server has
@@ -115,7 +115,7 @@ def test_another_process_that_opens_and_closes_the_file_does_no_harm(store: Stor
     other.close()
 
 
-def test_a_file_that_cannot_be_made_is_unavailable_with_the_cause(tmp_path: Path) -> None:
+def test_file_that_cannot_be_created_is_unavailable_with_the_cause(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         Store(tmp_path / "no such directory" / "agent.db").open()
     assert "No such file or directory" in caught.value.layers[0]
@@ -155,7 +155,7 @@ def opened(path: Path) -> list[str]:
     return [name for link in links if (name := os.path.realpath(link)).startswith(str(path))]
 
 
-def test_connections_of_threads_that_still_run_are_closed_too(store: Store) -> None:
+def test_close_includes_connections_of_running_threads(store: Store) -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
             pool.submit(store.read, "SELECT 1").result(10)
@@ -165,7 +165,7 @@ def test_connections_of_threads_that_still_run_are_closed_too(store: Store) -> N
         assert opened(store.path) == []
 
 
-def test_threads_that_read_one_after_the_other_share_a_connection(store: Store) -> None:
+def test_successive_reading_threads_share_a_connection(store: Store) -> None:
     store.read("SELECT 1")
     before = opened(store.path)
     for _ in range(5):
@@ -174,7 +174,7 @@ def test_threads_that_read_one_after_the_other_share_a_connection(store: Store) 
             assert opened(store.path) == before
 
 
-def test_a_connection_that_is_read_with_is_closed_when_the_read_ends(store: Store) -> None:
+def test_connection_in_use_is_closed_when_its_read_ends(store: Store) -> None:
     with store.snapshot() as connection:
         store.close()
         assert connection.execute("SELECT 1").fetchone()[0] == 1

@@ -41,7 +41,7 @@ def events(store: Store, receiver: int) -> list[tuple[str, str, str | None]]:
     return found
 
 
-def test_every_end_is_put_there_in_the_order_of_the_ends(store: Store) -> None:
+def test_outbox_has_every_end_of_an_action_in_order(store: Store) -> None:
     receivers(store, HERE, THERE)
     first, second, third = schedule(store), schedule(store), schedule(store)
     assert waiting(store) == []
@@ -61,7 +61,7 @@ def test_without_receivers_the_outbox_stays_empty(store: Store) -> None:
     assert waiting(store) == [], "and nobody is told of what was before"
 
 
-def test_the_head_is_what_waits_longest_and_each_has_its_own(store: Store) -> None:
+def test_each_receiver_gets_its_own_oldest_callback_first(store: Store) -> None:
     ids = receivers(store, HERE, THERE)
     done = []
     for _ in range(3):
@@ -87,7 +87,7 @@ def test_receivers_follow_the_configuration(store: Store) -> None:
     assert waiting(store) == []
 
 
-def test_what_is_yet_to_be_told_is_not_pruned_nor_deleted_by_anybody(store: Store) -> None:
+def test_action_with_undelivered_callbacks_is_neither_pruned_nor_deleted(store: Store) -> None:
     ids = receivers(store, HERE, THERE)
     for _ in range(4):
         schedule(store)
@@ -105,7 +105,7 @@ def test_what_is_yet_to_be_told_is_not_pruned_nor_deleted_by_anybody(store: Stor
     assert retention.prune(store, 0, 100) == 2
 
 
-def test_the_time_of_a_callback_counts_only_from_its_first_attempt(store: Store) -> None:
+def test_time_of_a_callback_counts_from_its_first_attempt(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
@@ -120,7 +120,7 @@ def test_the_time_of_a_callback_counts_only_from_its_first_attempt(store: Store)
     assert waiting(store) == []
 
 
-def test_what_ends_after_a_receiver_was_reached_again_waits_from_then(store: Store) -> None:
+def test_time_of_a_callback_counts_from_the_recovery_of_its_receiver(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
@@ -134,7 +134,7 @@ def test_what_ends_after_a_receiver_was_reached_again_waits_from_then(store: Sto
     assert outbox.postpone(store, receiver, 0.2, 1.0, keep=10.0, failure="away") == 1
 
 
-def test_a_receiver_that_is_away_for_long_makes_a_prune_no_slower(store: Store) -> None:
+def test_prune_is_as_fast_with_many_undelivered_callbacks(store: Store) -> None:
     receivers(store, HERE, THERE)
     store.write_one("INSERT INTO resources (type, name) VALUES ('Server', 'here')", {})
     many = """
@@ -151,7 +151,7 @@ def test_a_receiver_that_is_away_for_long_makes_a_prune_no_slower(store: Store) 
     assert "SCAN outbox" not in plan
 
 
-def test_a_receiver_gets_the_events_that_it_is_subscribed_to_in_their_order(store: Store) -> None:
+def test_receiver_gets_its_subscribed_events_in_order(store: Store) -> None:
     ids, _ = outbox.set_receivers(store, [HERE, THERE], callbacks.EVENTS)
     ended, waits = schedule(store), schedule(store, needs_approval=True)
     finish(store)
@@ -166,7 +166,7 @@ def test_a_receiver_gets_the_events_that_it_is_subscribed_to_in_their_order(stor
         assert [(event, action) for event, action, _ in events(store, receiver)] == expected
 
 
-def test_of_an_action_it_is_known_which_receivers_of_its_end_still_wait(store: Store) -> None:
+def test_undelivered_lists_the_receivers_of_the_end_of_an_action(store: Store) -> None:
     ids = receivers(store, HERE, THERE)
     action_id = schedule(store)
     seq = actions.by_id(store, action_id)[0].seq
@@ -188,7 +188,7 @@ def test_a_changed_subscription_applies_to_later_events(store: Store) -> None:
     assert first != second
 
 
-def test_an_ended_subscription_stays_ended_until_it_is_resumed(store: Store) -> None:
+def test_ended_subscription_stays_ended_until_resumed(store: Store) -> None:
     ids = receivers(store, HERE, THERE)
     schedule(store)
     finish(store)
@@ -204,7 +204,7 @@ def test_an_ended_subscription_stays_ended_until_it_is_resumed(store: Store) -> 
     assert events(store, ids[HERE]) == [("action.final", last, None)]
 
 
-def test_a_standing_has_the_last_failure_until_a_delivery(store: Store) -> None:
+def test_receiver_has_its_last_failure_until_a_delivery(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
@@ -216,7 +216,7 @@ def test_a_standing_has_the_last_failure_until_a_delivery(store: Store) -> None:
     assert outbox.receivers(store)[0].failure is None
 
 
-def test_events_since_a_time_are_replayed_in_their_order_and_once(store: Store) -> None:
+def test_events_since_a_time_are_replayed_once_and_in_order(store: Store) -> None:
     receiver = receivers(store, HERE)[HERE]
     schedule(store)
     finish(store)
@@ -232,7 +232,7 @@ def test_events_since_a_time_are_replayed_in_their_order_and_once(store: Store) 
     assert [action for _, action, _ in events(store, receiver)] == later
 
 
-def test_callbacks_that_were_pending_before_subscriptions_come_first_and_in_order(tmp_path: Path) -> None:
+def test_callbacks_pending_before_the_migration_come_first_and_in_order(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         connection.create_function("chained", 9, chained, deterministic=True)

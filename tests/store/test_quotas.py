@@ -33,7 +33,7 @@ def waiting(store: Store) -> int:
     return int(row["bytes"])
 
 
-def test_the_bytes_that_wait_are_counted_as_they_come_and_go(store: Store) -> None:
+def test_waiting_bytes_are_counted_by_schedule_claim_and_cancel(store: Store) -> None:
     sizes = (100, 250, 17)
     ids = [ask(store, size).action_id for size in sizes]
     assert waiting(store) == sum(sizes)
@@ -47,7 +47,7 @@ def test_the_bytes_that_wait_are_counted_as_they_come_and_go(store: Store) -> No
     assert waiting(store) == 0
 
 
-def test_secrets_and_headers_count(store: Store) -> None:
+def test_secrets_and_headers_count_towards_the_bytes(store: Store) -> None:
     Enqueuer(store, 10, 10_000).schedule(request(secrets={"password": "x" * 500}))
     assert waiting(store) == len("{}{}") + len(json.dumps({"password": "x" * 500}, separators=(",", ":")))
 
@@ -67,7 +67,7 @@ def test_a_refused_action_leaves_no_row_of_a_new_resource(store: Store) -> None:
     assert [row["resource_id"] for row in rows] == [added["id"]] * 2
 
 
-def test_the_limit_is_exact_and_says_which_option_it_is(store: Store) -> None:
+def test_byte_limit_is_exact_and_names_its_option(store: Store) -> None:
     ask(store, LIMIT - 20)
     with pytest.raises(QueueFull, match=f"{LIMIT - 20} bytes are waiting already: actions.queue_bytes allows {LIMIT}"):
         ask(store, 21)
@@ -78,19 +78,19 @@ def test_the_limit_is_exact_and_says_which_option_it_is(store: Store) -> None:
     ask(store, LIMIT - 20)
 
 
-def test_what_may_end_a_hold_finds_room(store: Store) -> None:
+def test_action_that_may_end_a_hold_uses_the_reserved_bytes(store: Store) -> None:
     ask(store, LIMIT)
     assert ask(store, 100, ends_hold=True)
     with pytest.raises(QueueFull):
         ask(store, RESERVED_BYTES, ends_hold=True)
 
 
-def test_a_replayed_key_needs_no_room(store: Store) -> None:
+def test_replayed_key_needs_no_free_bytes(store: Store) -> None:
     first = ask(store, LIMIT, key="k")
     assert ask(store, LIMIT, key="k").action_id == first.action_id
 
 
-def test_beyond_its_limit_the_history_says_what_it_left_out(store: Store) -> None:
+def test_history_beyond_its_limit_has_the_number_of_bytes_left_out(store: Store) -> None:
     action_id = ask(store, 50).action_id
     seq = claim(store).action.seq
     payloads = [{"n": number, "x": "a" * 100} for number in range(5)]
@@ -109,7 +109,7 @@ def test_beyond_its_limit_the_history_says_what_it_left_out(store: Store) -> Non
     assert kept[0] < 2 * size + 3 * 100
 
 
-def test_an_older_file_is_counted_when_it_is_migrated(tmp_path: Path) -> None:
+def test_migration_counts_the_bytes_of_an_older_file(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as old:
         migrate(old, migrations()[:4])
         old.execute("INSERT INTO resources (type, name) VALUES ('Server', 'here')")
@@ -145,7 +145,7 @@ def with_key(enqueuer: Enqueuer, key: str | None, user: str = "a@b") -> Accepted
     return enqueuer.schedule(replace(request(key=key), user=user))
 
 
-def test_one_caller_has_no_more_keys_than_the_limit_and_others_have_theirs(few_keys: Enqueuer) -> None:
+def test_limit_of_keys_counts_for_each_caller(few_keys: Enqueuer) -> None:
     ids = [with_key(few_keys, f"k{number}").action_id for number in range(3)]
     with pytest.raises(QueueFull, match="3 Idempotency-Keys of a@b are kept, each for 24 hours: call without a key"):
         with_key(few_keys, "k3")
@@ -156,16 +156,14 @@ def test_one_caller_has_no_more_keys_than_the_limit_and_others_have_theirs(few_k
         few_keys.schedule(request("another", key="k1"))
 
 
-def test_all_callers_together_have_a_limit_too(few_keys: Enqueuer) -> None:
+def test_limit_of_keys_counts_for_all_callers_together(few_keys: Enqueuer) -> None:
     for number in range(5):
         with_key(few_keys, "k", f"{number}@b")
     with pytest.raises(QueueFull, match="5 Idempotency-Keys are kept"):
         with_key(few_keys, "k", "5@b")
 
 
-def test_keys_that_are_not_kept_any_more_make_room(
-    few_keys: Enqueuer, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pruned_keys_make_room_for_new_ones(few_keys: Enqueuer, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         with_key(few_keys, f"k{number}")
     with pytest.raises(QueueFull):
@@ -176,7 +174,7 @@ def test_keys_that_are_not_kept_any_more_make_room(
     assert with_key(few_keys, "k3").action_id
 
 
-def test_a_store_that_has_too_many_keys_already_is_counted_at_the_start(few_keys: Enqueuer, store: Store) -> None:
+def test_keys_of_an_earlier_start_are_counted(few_keys: Enqueuer, store: Store) -> None:
     for number in range(3):
         with_key(few_keys, f"k{number}")
     restarted = KeyLimit(store, 3, 5)

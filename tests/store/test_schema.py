@@ -25,7 +25,7 @@ def rows_of(store: Store) -> list[tuple[object, ...]]:
     return [tuple(row) for row in found]
 
 
-def test_two_actions_never_run_at_once(store: Store) -> None:
+def test_two_running_actions_are_refused(store: Store) -> None:
     schedule(store)
     schedule(store)
     claim(store)
@@ -46,7 +46,7 @@ def test_a_finished_action_never_changes_its_state(store: Store, state: str) -> 
     ["state_payload", "args", "headers", "secrets", "created_ts", "scheduled_ts", "finished_ts", "finished_order",
      "finished_message", "state_ts", "id", "kind", "requester", "user", "seq", "version", "idempotency_key"],
 )  # fmt: skip
-def test_nothing_of_a_finished_action_ever_changes(store: Store, column: str) -> None:
+def test_finished_action_never_changes_any_column(store: Store, column: str) -> None:
     schedule(store)
     finish(store)
     before = rows_of(store)
@@ -73,21 +73,21 @@ def test_an_action_begins_as_new(store: Store, state: str) -> None:
 
 
 @pytest.mark.parametrize(("begin", "state"), [("NEW", "PAUSED"), ("RUNNING", ""), ("RUNNING", "done")])
-def test_there_are_four_states_and_no_other(store: Store, begin: str, state: str) -> None:
+def test_unknown_state_is_refused(store: Store, begin: str, state: str) -> None:
     schedule(store)
     if begin == "RUNNING":
         claim(store)
     assert "CHECK" in broken(store, "UPDATE actions SET state = ?, version = version + 1", state)
 
 
-def test_a_final_state_and_its_time_come_together(store: Store) -> None:
+def test_final_state_needs_its_time(store: Store) -> None:
     schedule(store)
     claim(store)
     assert "CHECK" in broken(store, "UPDATE actions SET state = 'DONE', version = version + 1")
     assert "CHECK" in broken(store, "UPDATE actions SET finished_ts = 1, finished_order = 1, outcome = 'failed'")
 
 
-def test_a_final_state_and_its_outcome_come_together(store: Store) -> None:
+def test_final_state_needs_a_matching_outcome(store: Store) -> None:
     schedule(store)
     claim(store)
     ended = "version = version + 1, finished_ts = 1, finished_order = 1"
@@ -101,7 +101,7 @@ def test_a_final_state_and_its_outcome_come_together(store: Store) -> None:
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_what_waits_or_runs_is_never_deleted(store: Store, running: bool) -> None:
+def test_waiting_or_running_action_is_never_deleted(store: Store, running: bool) -> None:
     schedule(store)
     if running:
         claim(store)
@@ -138,7 +138,7 @@ def test_history_is_written_by_the_change_itself(store: Store) -> None:
     ]
 
 
-def test_a_change_of_state_without_a_line_of_history_is_impossible(store: Store) -> None:
+def test_change_of_state_without_a_row_of_history_is_refused(store: Store) -> None:
     schedule(store)
     assert "UNIQUE" in broken(store, "UPDATE actions SET state = 'RUNNING'")
 
@@ -161,7 +161,7 @@ def test_a_full_life_leaves_a_full_history(store: Store) -> None:
     assert all(then.version - line.version == 1 for line, then in pairwise(reversed(history)))
 
 
-def test_secrets_are_kept_until_the_action_is_final_and_not_a_byte_longer(store: Store, tmp_path: Path) -> None:
+def test_secrets_are_erased_when_the_action_is_final(store: Store, tmp_path: Path) -> None:
     secret = "correct horse battery staple"
     schedule(store, secrets={"password": secret})
     assert claim(store).secrets == {"password": secret}
@@ -185,7 +185,7 @@ def test_a_cancel_erases_the_secrets_too(store: Store) -> None:
     assert store.read("SELECT secrets FROM actions")[0][0] is None
 
 
-def test_seq_is_never_used_again_not_even_when_all_are_gone(store: Store) -> None:
+def test_seq_is_never_reused_even_after_all_actions_were_pruned(store: Store) -> None:
     for _ in range(3):
         schedule(store)
         finish(store)
@@ -206,11 +206,11 @@ def test_the_id_of_a_resource_is_permanent(store: Store) -> None:
 
 
 @pytest.mark.parametrize("column", ["args", "headers", "state_payload", "secrets"])
-def test_what_is_not_json_is_not_stored(store: Store, column: str) -> None:
+def test_column_of_json_refuses_other_text(store: Store, column: str) -> None:
     schedule(store)
     assert "CHECK" in broken(store, f"UPDATE actions SET {column} = 'no json', version = version + 1")  # noqa: S608
 
 
-def test_there_are_four_channels(store: Store) -> None:
+def test_unknown_channel_is_refused(store: Store) -> None:
     schedule(store)
     assert "CHECK" in broken(store, "UPDATE actions SET requester = 'FAX'")
