@@ -40,7 +40,7 @@ def test_failed_is_failed(scene: Scene) -> None:
     assert (told.state, told.payload, told.message) == ("FAILED", [1], "ill")
 
 
-def test_running_goes_on_with_its_payload(scene: Scene) -> None:
+def test_running_result_continues_with_its_payload(scene: Scene) -> None:
     told = scene.run(count_to(4))
     assert (told.state, told.payload) == ("DONE", 4)
     assert told.history == ["NEW", *["RUNNING"] * 4, "DONE"]
@@ -57,7 +57,7 @@ def test_an_exception_without_a_message_is_reported_by_its_name(scene: Scene) ->
     assert scene.run(raising(ValueError())).message == "ValueError"
 
 
-def test_an_error_with_causes_tells_them(scene: Scene) -> None:
+def test_error_with_causes_is_reported_with_its_layers(scene: Scene) -> None:
     told = scene.run(raising(InvalidArgs("no", layers=["because", "of this"])))
     assert told.payload == {"message": "no", "layers": ["because", "of this"]}
 
@@ -81,7 +81,7 @@ def test_an_error_with_causes_tells_them(scene: Scene) -> None:
     ],
     ids=repr,
 )
-def test_what_a_step_must_not_return_fails_the_action_and_not_the_queue(scene: Scene, rubbish: Any) -> None:
+def test_invalid_result_of_a_step_fails_the_action_and_not_the_queue(scene: Scene, rubbish: Any) -> None:
     scene.kind(lambda step: rubbish)
     scene.kind(lambda step: Done(), name="next")
     bad, good = scene.schedule(), scene.schedule("next")
@@ -98,13 +98,13 @@ def test_a_payload_that_refers_to_itself_fails_the_action(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("text", ["\udcff", "a\x00b", "\ud800"])
-def test_a_message_may_hold_what_a_program_printed(scene: Scene, text: str) -> None:
+def test_message_with_nul_or_lone_surrogates_is_stored(scene: Scene, text: str) -> None:
     told = scene.run(raising(OSError(text)))
     assert (told.state, told.payload["message"]) == ("FAILED", text)
     assert told.history == ["NEW", "RUNNING", "FAILED"]
 
 
-def test_what_a_step_raises_never_shows_in_the_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_message_of_an_exception_is_never_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         scene.run(raising(ValueError("the secret argument")))
     logged = [record.getMessage() for record in caplog.records if "raised" in record.getMessage()]
@@ -137,7 +137,7 @@ def test_a_step_gets_its_arguments_and_secrets(scene: Scene) -> None:
     ],
     ids=repr,
 )
-def test_a_secret_in_what_a_step_returns_is_masked(scene: Scene, outcome: Any) -> None:
+def test_secret_in_the_result_of_a_step_is_masked(scene: Scene, outcome: Any) -> None:
     def step(step: Step) -> StepResult:
         if isinstance(outcome, Exception):
             raise outcome
@@ -149,7 +149,7 @@ def test_a_secret_in_what_a_step_returns_is_masked(scene: Scene, outcome: Any) -
     assert MASK in told.message
 
 
-def test_a_secret_in_the_payload_of_a_running_one_is_masked_too(scene: Scene) -> None:
+def test_secret_in_the_payload_of_a_running_action_is_masked(scene: Scene) -> None:
     def step(step: Step) -> StepResult:
         return Done() if step.payload else Running("hunter22")
 
@@ -158,7 +158,7 @@ def test_a_secret_in_the_payload_of_a_running_one_is_masked_too(scene: Scene) ->
     assert "hunter22" not in repr([tuple(row) for row in kept])
 
 
-def test_what_a_kind_keeps_in_members_and_truths_is_not_masked_though_the_secret_is_a_part_of_it(scene: Scene) -> None:
+def test_member_names_booleans_and_numbers_of_a_payload_are_not_masked(scene: Scene) -> None:
     def step(step: Step) -> StepResult:
         return Done(step.payload) if step.payload else Running({"phase": {"creating": True, "looks": 12}})
 
@@ -167,7 +167,7 @@ def test_what_a_kind_keeps_in_members_and_truths_is_not_masked_though_the_secret
         assert (told.state, told.payload) == ("DONE", {"phase": {"creating": True, "looks": 12}})
 
 
-def test_a_file_descriptor_is_not_left_by_an_action(scene: Scene) -> None:
+def test_action_leaves_no_file_descriptor_open(scene: Scene) -> None:
     scene.kind(count_to(2))
     scene.schedule()
     scene.drain()
@@ -181,7 +181,7 @@ def test_a_file_descriptor_is_not_left_by_an_action(scene: Scene) -> None:
 # Cancel
 
 
-def test_a_cancel_in_a_step_that_continues_ends_the_action_after_it(scene: Scene) -> None:
+def test_cancel_during_a_step_ends_the_action_after_this_step(scene: Scene) -> None:
     def step(step: Step) -> StepResult:
         transitions.cancel(scene.store, step.action.id)
         executor.check_running()
@@ -200,7 +200,7 @@ def test_a_cancel_in_a_step_that_continues_ends_the_action_after_it(scene: Scene
     assert kind.seen == [("step", None), ("cancel", "half")]
 
 
-def test_an_action_that_is_done_in_spite_of_a_cancel_is_done(scene: Scene) -> None:
+def test_action_that_succeeds_after_a_cancel_request_is_done(scene: Scene) -> None:
     def step(step: Step) -> StepResult:
         step.stop.request("cancelled")
         return Done("whole", "made it")
@@ -269,7 +269,7 @@ def test_a_cancel_is_honoured_after_a_restart(scene: Scene) -> None:
     assert kind.seen == [("cancel", None)], "nothing was begun again"
 
 
-def test_a_cancel_is_not_the_cancel_of_the_next_action(scene: Scene) -> None:
+def test_cancel_does_not_affect_the_next_action(scene: Scene) -> None:
     """Neither its end, nor the end of the next one's wait between two steps."""
 
     def cancelled(step: Step) -> StepResult:
@@ -288,7 +288,7 @@ def test_a_cancel_is_not_the_cancel_of_the_next_action(scene: Scene) -> None:
     assert time.monotonic() - begin >= 0.4
 
 
-def test_a_cancel_that_itself_fails_ends_the_action_all_the_same(scene: Scene) -> None:
+def test_exception_in_cancel_still_ends_the_action_as_cancelled(scene: Scene) -> None:
     def step(step: Step) -> StepResult:
         step.stop.request("cancelled")
         return Running()
@@ -343,7 +343,7 @@ def test_a_timeout_ends_the_command_of_a_step(scene: Scene) -> None:
     assert scene.told(action_id).payload["timed_out"] is True
 
 
-def test_a_step_that_ends_well_after_the_timeout_has_ended_well(scene: Scene, steady: list[float]) -> None:
+def test_step_that_succeeds_after_the_timeout_is_done(scene: Scene, steady: list[float]) -> None:
     def step(step: Step) -> StepResult:
         steady[0] += 1000
         executor.check_running()
@@ -376,7 +376,7 @@ def test_the_time_before_a_restart_counts_only_in_the_same_boot(
     assert scene.told(action_id).state == "DONE"
 
 
-def test_the_configuration_decides_how_long_a_kind_may_run(tmp_path: Path) -> None:
+def test_timeout_of_a_kind_comes_from_the_configuration(tmp_path: Path) -> None:
     scene = Scene(tmp_path, timeouts={"fake": 0.1})
     told = scene.run(count_to(1000, after=600))
     assert told.message == "timed out after 0.1 s"
@@ -386,7 +386,7 @@ def test_the_configuration_decides_how_long_a_kind_may_run(tmp_path: Path) -> No
 # Interrupted
 
 
-def test_an_interrupted_action_fails_honestly_unless_its_kind_knows_better(scene: Scene) -> None:
+def test_interrupted_action_fails_with_an_unknown_effect_by_default(scene: Scene) -> None:
     kind = scene.kind(count_to(3))
     action_id = scene.crash()
     scene.drain()
@@ -412,7 +412,7 @@ def test_an_exception_of_a_resume_is_a_failure(scene: Scene) -> None:
     assert scene.told(action_id).message == "cannot look"
 
 
-def test_a_kind_that_is_no_longer_offered_fails_its_actions_and_says_why(scene: Scene) -> None:
+def test_actions_of_a_kind_no_longer_offered_fail_with_the_reason(scene: Scene) -> None:
     scene.kind(count_to(3))
     running, waiting = scene.crash(), scene.schedule()
     scene.registry.offered.clear()
@@ -425,7 +425,7 @@ def test_a_kind_that_is_no_longer_offered_fails_its_actions_and_says_why(scene: 
         )
 
 
-def test_arguments_that_a_kind_no_longer_accepts_fail_its_actions(scene: Scene) -> None:
+def test_arguments_no_longer_accepted_fail_the_action(scene: Scene) -> None:
     kind = scene.kind(count_to(3))
     action_id = scene.schedule()
     kind.schema = type(kind.schema)(unknown="raise")
@@ -435,7 +435,7 @@ def test_arguments_that_a_kind_no_longer_accepts_fail_its_actions(scene: Scene) 
     assert "does not accept" in scene.told(action_id).message
 
 
-def test_a_kind_that_cannot_load_its_arguments_any_more_fails_its_action_and_not_the_queue(scene: Scene) -> None:
+def test_exception_while_loading_arguments_fails_the_action_and_not_the_queue(scene: Scene) -> None:
     kind = scene.kind(count_to(3))
     action_id = scene.crash()
     transitions.record(scene.store, 1, {"count": 1})
@@ -449,7 +449,7 @@ def test_a_kind_that_cannot_load_its_arguments_any_more_fails_its_action_and_not
     assert scene.told(action_id).payload["error"] == "KeyError"
 
 
-def test_mask_goes_through_everything_but_the_names_of_members() -> None:
+def test_mask_covers_all_values_and_no_member_names() -> None:
     value = {"a hunter22": [{"b": "hunter22hunter22"}, ("hunter22", None, 1.5, True)], "x": "HUNTER22"}
     assert mask(value, ["hunter22"]) == {
         "a hunter22": [{"b": MASK + MASK}, [MASK, None, 1.5, True]],
@@ -457,22 +457,22 @@ def test_mask_goes_through_everything_but_the_names_of_members() -> None:
     }
 
 
-def test_the_names_that_a_command_chose_are_masked_too() -> None:
+def test_member_names_chosen_by_a_command_are_masked() -> None:
     assert mask_names_too({"a hunter22": ["hunter22"]}, ["hunter22"]) == {f"a {MASK}": [MASK]}
 
 
-def test_a_secret_is_masked_as_json_writes_it_too() -> None:
+def test_secret_is_masked_in_its_json_form_too() -> None:
     secret = 'g\u00e4nse"fu\\ss\nchen'
     for printed in (secret, json.dumps({"password": secret}), json.dumps({"x": secret}, ensure_ascii=False)):
         masked = mask(f"got {printed}", [secret])
         assert MASK in masked and "nse" not in masked and "chen" not in masked
 
 
-def test_of_a_text_with_a_short_secret_nothing_is_left() -> None:
+def test_text_with_a_short_secret_is_masked_whole() -> None:
     assert mask(["the user was created", "another"], ["eat"]) == [MASK, "another"]
 
 
-def test_a_stop_is_asked_for_once_and_keeps_its_reason(scene: Scene) -> None:
+def test_stop_keeps_its_first_reason(scene: Scene) -> None:
     reasons: list[str | None] = []
 
     def step(step: Step) -> StepResult:

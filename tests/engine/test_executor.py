@@ -40,7 +40,7 @@ class Gate:
 # Order
 
 
-def test_actions_run_in_the_order_in_which_they_were_scheduled(scene: Scene) -> None:
+def test_actions_run_in_the_order_of_their_scheduling(scene: Scene) -> None:
     ran: list[str] = []
 
     def step(step: Step) -> StepResult:
@@ -53,7 +53,7 @@ def test_actions_run_in_the_order_in_which_they_were_scheduled(scene: Scene) -> 
     assert ran == [action_id for action_id in ids for _ in range(2)]
 
 
-def test_what_is_scheduled_during_a_drain_is_run_by_it(scene: Scene) -> None:
+def test_action_scheduled_during_a_drain_is_run_by_this_drain(scene: Scene) -> None:
     later: list[str] = []
 
     def step(step: Step) -> StepResult:
@@ -67,7 +67,7 @@ def test_what_is_scheduled_during_a_drain_is_run_by_it(scene: Scene) -> None:
     assert [scene.told(action_id).state for action_id in later] == ["DONE"] * 3
 
 
-def test_what_was_left_running_goes_before_what_waits(scene: Scene) -> None:
+def test_interrupted_action_runs_before_waiting_actions(scene: Scene) -> None:
     ran: list[str] = []
 
     def step(step: Step) -> StepResult:
@@ -97,7 +97,7 @@ def test_a_wake_during_a_pause_takes_no_step_early_and_is_not_lost(scene: Scene)
     eventually(lambda: scene.told(second).state == "DONE", "the next action is run too")
 
 
-def test_a_mistake_of_ours_is_logged_and_the_thread_runs_the_queue_at_the_next_wake(
+def test_unexpected_exception_is_logged_and_the_next_wake_runs_the_queue(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.kind(count_to(1))
@@ -122,7 +122,7 @@ def test_a_mistake_of_ours_is_logged_and_the_thread_runs_the_queue_at_the_next_w
     eventually(lambda: scene.told(action_id).state == "DONE", "the queue is run")
 
 
-def test_every_change_is_told_to_those_who_wait_for_one(scene: Scene) -> None:
+def test_every_change_notifies_the_waiters(scene: Scene) -> None:
     scene.run(count_to(3))
     assert scene.changes >= 4, "claimed, two payloads, final"
 
@@ -142,7 +142,7 @@ def test_only_one_of_two_executors_runs_anything(scene: Scene) -> None:
     assert scene.told(action_id).state == "DONE"
 
 
-def test_the_lock_is_one_process_s_and_ends_with_it_however_that_ends(tmp_path: Path) -> None:
+def test_lock_is_held_by_one_process_and_released_by_its_death(tmp_path: Path) -> None:
     lock = ExecutorLock(tmp_path / "agent.db")
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "agent.db")],
@@ -160,7 +160,7 @@ def test_the_lock_is_one_process_s_and_ends_with_it_however_that_ends(tmp_path: 
     assert lock.held
 
 
-def test_the_lock_is_not_passed_on_to_commands(tmp_path: Path) -> None:
+def test_lock_is_not_inherited_by_commands(tmp_path: Path) -> None:
     lock = ExecutorLock(tmp_path / "agent.db")
     assert lock.take()
     command = subprocess.Popen(["sleep", "60"], close_fds=False)
@@ -172,7 +172,7 @@ def test_the_lock_is_not_passed_on_to_commands(tmp_path: Path) -> None:
         command.wait()
 
 
-def test_a_lock_that_cannot_be_taken_or_not_even_made_is_tried_again(scene: Scene) -> None:
+def test_lock_that_cannot_be_taken_or_created_is_retried(scene: Scene) -> None:
     scene.kind(count_to(1))
     action_id = scene.schedule()
     path = scene.settings.agent.db.with_name("agent.db.lock")
@@ -218,7 +218,7 @@ def test_a_stop_ends_the_wait_between_two_steps(scene: Scene) -> None:
     assert kind.seen == [("step", None), ("step", 1)]
 
 
-def test_a_stopped_executor_begins_nothing(scene: Scene) -> None:
+def test_stopped_executor_starts_no_action(scene: Scene) -> None:
     scene.kind(count_to(1))
     action_id = scene.schedule()
     executor = scene.executor()
@@ -227,7 +227,7 @@ def test_a_stopped_executor_begins_nothing(scene: Scene) -> None:
     assert scene.told(action_id).state == "NEW"
 
 
-def test_an_action_that_was_handed_over_once_is_interrupted_by_a_later_crash(scene: Scene) -> None:
+def test_action_handed_over_once_is_interrupted_by_a_later_crash(scene: Scene) -> None:
     kind = scene.kind(count_to(2), resume=lambda step: Done("resumed"))
     action_id = scene.crash()
     [seq] = scene.store.read("SELECT seq FROM actions")[0]
@@ -246,7 +246,7 @@ def test_an_action_that_was_handed_over_once_is_interrupted_by_a_later_crash(sce
     assert [what for what, _ in kind.seen] == ["step", "resume"]
 
 
-def test_an_interrupted_action_that_was_not_looked_at_yet_stays_interrupted(scene: Scene) -> None:
+def test_interrupted_action_not_resumed_yet_stays_interrupted(scene: Scene) -> None:
     kind = scene.kind(count_to(2), resume=lambda step: Done("resumed"))
     action_id = scene.crash()
     executor = scene.executor()
@@ -284,7 +284,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("steps", [1, 2])
-def test_what_a_step_did_is_written_down_when_there_is_room_again_and_not_done_again(scene: Scene, steps: int) -> None:
+def test_result_of_a_step_is_stored_once_the_store_is_writable_and_the_step_not_repeated(
+    scene: Scene, steps: int
+) -> None:
     locked = Locked(scene.store)
 
     def step(step: Step) -> StepResult:
@@ -302,7 +304,7 @@ def test_what_a_step_did_is_written_down_when_there_is_room_again_and_not_done_a
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_stop_that_cannot_be_written_down_is_an_interruption(scene: Scene) -> None:
+def test_stop_that_cannot_be_stored_is_an_interruption(scene: Scene) -> None:
     locked = Locked(scene.store)
     entered = threading.Event()
 
@@ -326,7 +328,7 @@ def test_a_stop_that_cannot_be_written_down_is_an_interruption(scene: Scene) -> 
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_queue_that_cannot_be_read_or_claimed_is_tried_by_the_next_drain(scene: Scene) -> None:
+def test_queue_that_cannot_be_read_or_claimed_is_retried_by_the_next_drain(scene: Scene) -> None:
     scene.kind(count_to(1))
     action_id = scene.schedule()
     executor = scene.executor()

@@ -56,7 +56,7 @@ def order(agent: AgentProcess, *ids: str) -> list[str]:
     return [each["id"] for each in reversed(agent.finished()) if each["id"] in ids]
 
 
-def test_held_kinds_wait_while_others_go_past_and_then_the_oldest_goes_first(agent: AgentProcess) -> None:
+def test_held_kinds_wait_while_others_run_and_then_the_oldest_runs_first(agent: AgentProcess) -> None:
     turn(agent, 1)
     held = [agent.schedule(SUCCESS, {}) for _ in range(3)]
     passing = agent.schedule(FAIL, {})
@@ -68,14 +68,14 @@ def test_held_kinds_wait_while_others_go_past_and_then_the_oldest_goes_first(age
     assert order(agent, *held, passing, off, later) == [passing, off, *held, later]
 
 
-def test_the_queue_shows_what_is_held_like_everything_else(agent: AgentProcess) -> None:
+def test_queue_shows_held_actions_like_all_others(agent: AgentProcess) -> None:
     turn(agent, 1)
     held = agent.schedule(SUCCESS, {})
     assert agent.queue() == [{"kind": SUCCESS, "id": held, "state": "NEW"}]
     assert set(agent.queue()[0]) == ITEM
 
 
-def test_why_it_waits_is_seen_on_both_wires_as_long_as_it_does(agent: AgentProcess) -> None:
+def test_reason_of_a_hold_is_shown_on_both_wires_while_it_lasts(agent: AgentProcess) -> None:
     since = agent.info(turn(agent, 1))["action"]["state_payload"]["since"]
     answer = agent.post(ACTIONS, json={"command": LOOP, "target": 2, "delay": 0.1, "user_reference": "r"})
     number = answer.json["response"]["id"]
@@ -94,12 +94,12 @@ def test_why_it_waits_is_seen_on_both_wires_as_long_as_it_does(agent: AgentProce
     assert agent.get(f"{ACTIONS}/{number}").json["response"]["metadata"] == seen
 
 
-def test_the_document_has_the_member_as_one_that_may_be_missing(agent: AgentProcess) -> None:
+def test_openapi_document_has_held_as_an_optional_member(agent: AgentProcess) -> None:
     described = agent.get("/openapi.json").json["components"]["schemas"]["Action"]
     assert described["properties"]["held"]["type"] == "string" and "held" not in described["required"]
 
 
-def test_what_is_not_held_says_nothing_of_it(agent: AgentProcess) -> None:
+def test_action_that_is_not_held_has_no_member_held(agent: AgentProcess) -> None:
     on = turn(agent, 1)
     agent.await_final(failed := agent.schedule(FAIL, {}))
     for each in (on, failed):
@@ -117,7 +117,7 @@ def test_the_etag_of_an_action_changes_while_it_is_held(agent: AgentProcess) -> 
     assert other.headers["ETag"] != tag
 
 
-def test_who_waits_for_a_change_hears_that_it_is_held_and_that_it_is_no_more(agent: AgentProcess) -> None:
+def test_long_poll_returns_when_a_hold_begins_and_ends(agent: AgentProcess) -> None:
     running = agent.schedule(LOOP, {"target": 600, "delay": 1})
     agent.await_state(running, "RUNNING")
     waiting = agent.schedule(SUCCESS, {})
@@ -131,14 +131,14 @@ def test_who_waits_for_a_change_hears_that_it_is_held_and_that_it_is_no_more(age
     agent.cancel(running)
 
 
-def test_what_runs_is_not_touched(agent: AgentProcess) -> None:
+def test_hold_does_not_affect_a_running_action(agent: AgentProcess) -> None:
     running = agent.schedule(LOOP, {"target": 8, "delay": 0.1})
     agent.await_state(running, "RUNNING")
     flag_of(agent).touch()
     assert agent.await_final(running)["action"]["state"] == "DONE"
 
 
-def test_what_is_held_can_be_cancelled(agent: AgentProcess) -> None:
+def test_held_action_can_be_cancelled(agent: AgentProcess) -> None:
     flag_of(agent).touch()
     held = agent.schedule(SUCCESS, {})
     assert "held" in agent.info(held)["action"]
@@ -179,7 +179,7 @@ def test_maintenance_mode_itself_is_never_held(start_agent: StartAgent) -> None:
     agent.await_final(held)
 
 
-def test_a_queue_that_is_full_of_what_is_held_can_be_let_go(start_agent: StartAgent) -> None:
+def test_maintenance_can_be_turned_off_although_held_actions_fill_the_queue(start_agent: StartAgent) -> None:
     agent = start_agent(config=configured("*").replace("actions = {", "actions = {queue_limit = 2, "))
     turn(agent, 1)
     held = [agent.schedule(SUCCESS, {}) for _ in range(2)]
@@ -188,7 +188,7 @@ def test_a_queue_that_is_full_of_what_is_held_can_be_let_go(start_agent: StartAg
     assert [agent.await_final(each)["action"]["state"] for each in held] == ["DONE", "DONE"]
 
 
-def test_what_cannot_be_looked_for_holds(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_unreadable_maintenance_flag_holds_the_actions(start_agent: StartAgent, tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     maintenance = {"holds": ["*.success"], "flag": str(loop / "flag")}
@@ -202,14 +202,14 @@ def test_what_cannot_be_looked_for_holds(start_agent: StartAgent, tmp_path: Path
     assert agent.await_final(held)["action"]["state"] == "DONE"
 
 
-def test_a_glob_of_no_kind_stops_the_start() -> None:
+def test_hold_glob_that_matches_no_kind_stops_the_start() -> None:
     settings = config.parse({"maintenance": {"holds": ["database_*", "deply"]}})
     with pytest.raises(ConfigError) as wrong:
         discover(settings)
     assert str(wrong.value) == 'maintenance.holds: expected kinds, or globs of them, got "deply"'
 
 
-def test_what_is_held_stays_held_over_a_kill(start_agent: StartAgent) -> None:
+def test_held_action_stays_held_after_a_kill(start_agent: StartAgent) -> None:
     agent = start_agent(config=configured("*"))
     turn(agent, 1)
     held = agent.schedule(SUCCESS, {})
@@ -223,7 +223,7 @@ def test_what_is_held_stays_held_over_a_kill(start_agent: StartAgent) -> None:
     assert lines_of(agent, held) == 1, "each reason is announced once"
 
 
-def test_two_agents_on_one_database_hold_and_tell_the_same(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_two_agents_on_one_database_hold_and_show_the_same(start_agent: StartAgent, tmp_path: Path) -> None:
     environment = {"AGENT_DB": str(tmp_path / "agent.db")}
     first = start_agent(config=configured("*"), env=environment)
     eventually(lambda: "executes the queue" in first.log_text(), "the first executes")
@@ -237,7 +237,7 @@ def test_two_agents_on_one_database_hold_and_tell_the_same(start_agent: StartAge
     assert second.await_final(held)["action"]["state"] == "DONE"
 
 
-def test_the_order_is_strict_among_many_clients_though_some_are_held(agent: AgentProcess) -> None:
+def test_order_is_kept_for_many_clients_while_some_kinds_are_held(agent: AgentProcess) -> None:
     """What is held keeps its order, what is not keeps its own, while maintenance goes on and off."""
     ids: dict[str, list[str]] = {SUCCESS: [], FAIL: []}
     done = threading.Event()

@@ -61,7 +61,7 @@ def due(made: BackgroundScheduler, clocks: Clocks) -> list[str]:
 
 
 @pytest.mark.parametrize("jump", [-YEAR, -DAY, timedelta(seconds=-2), timedelta(), timedelta(seconds=2), DAY, YEAR])
-def test_ticks_go_on_with_their_interval_after_the_clock_was_set(
+def test_ticks_keep_their_interval_after_the_clock_was_set(
     paused: BackgroundScheduler, clocks: Clocks, jump: timedelta
 ) -> None:
     clocks.pass_time(1.0)
@@ -93,9 +93,7 @@ def test_a_clock_set_back_does_not_flood_the_other_jobs(paused: BackgroundSchedu
     assert "prune" in due(paused, clocks)
 
 
-def test_a_sleep_of_the_machine_is_no_jump_and_missed_ticks_are_one(
-    paused: BackgroundScheduler, clocks: Clocks
-) -> None:
+def test_suspend_of_the_machine_makes_one_tick_of_the_missed_ones(paused: BackgroundScheduler, clocks: Clocks) -> None:
     clocks.pass_time(8 * 3600)
     assert due(paused, clocks) == ["drain", "prune"]
     assert due(paused, clocks) == []
@@ -107,7 +105,7 @@ def test_the_real_timer_fires_again_and_again() -> None:
             assert fired.acquire(timeout=5)
 
 
-def test_ticks_go_on_after_the_clock_was_set_back_while_the_timer_computes_its_wait(
+def test_ticks_continue_if_the_clock_is_set_back_while_the_timer_computes_its_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """APScheduler reads the clock for the jobs that are due, and once more for the time until the next one."""

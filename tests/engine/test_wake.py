@@ -40,7 +40,7 @@ def await_done(scene: Scene, action_id: str) -> None:
     eventually(lambda: scene.told(action_id).state == "DONE", "it is done without waiting for a tick", AT_ONCE)
 
 
-def test_one_call_is_heard(scene: Scene, engine: Engine) -> None:
+def test_one_wake_runs_the_queue_at_once(scene: Scene, engine: Engine) -> None:
     scene.kind(count_to(1))
     action_id = scene.schedule()
     engine.wake()
@@ -101,9 +101,7 @@ def test_a_wake_up_during_a_step_is_noticed_after_it(scene: Scene, engine: Engin
     await_done(scene, later)
 
 
-def test_a_call_is_heard_while_the_drain_before_it_is_just_ending(
-    scene: Scene, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wake_at_the_end_of_a_drain_is_not_lost(scene: Scene, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Held here between its last look at the queue and its end."""
     scene.kind(count_to(1))
     first = scene.schedule()
@@ -126,7 +124,7 @@ def test_a_call_is_heard_while_the_drain_before_it_is_just_ending(
     await_done(scene, action_id)
 
 
-def test_an_engine_that_is_stopped_or_was_not_started_is_woken_without_harm(scene: Scene) -> None:
+def test_wake_of_an_engine_that_does_not_run_is_ignored(scene: Scene) -> None:
     scene.kind(count_to(1))
     made = Engine(scene.store, scene.registry, scene.settings)
     action_id = scene.schedule()
@@ -168,7 +166,7 @@ def test_old_actions_are_pruned_on_their_own_time(tmp_path: Path) -> None:
         scene.close()
 
 
-def test_an_agent_that_is_started_more_often_than_it_prunes_prunes_all_the_same(
+def test_agent_restarted_more_often_than_prune_interval_still_prunes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.engine.engine.FIRST_PRUNE", 0.2)

@@ -54,7 +54,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
         yield found
 
 
-def test_the_watchdog_is_fed_while_the_worker_of_a_reload_boots(tmp_path: Path, systemd: Systemd) -> None:
+def test_watchdog_is_notified_while_the_worker_of_a_reload_boots(tmp_path: Path, systemd: Systemd) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "seconds").write_text("0")
     env = {

@@ -59,7 +59,7 @@ def test_the_next_opening_is_after_now(now: str, opens: str) -> None:
         ({"hours": "22:00-05:00", "days": []}, "days: expected a list of mon, tue"),
     ],
 )
-def test_a_window_that_says_no_time_is_refused(options: dict[str, object], message: str) -> None:
+def test_window_with_an_invalid_time_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.parse({"windows": {"night": {"kinds": ["*"]} | options}})
     assert message in str(caught.value)
