@@ -46,7 +46,7 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]
 # Exit status
 
 
-def test_a_done_action_exits_with_0_and_its_sentence(shared_agent: AgentProcess) -> None:
+def test_done_action_exits_with_0_and_prints_its_message(shared_agent: AgentProcess) -> None:
     ended = call(shared_agent, "schedule", "--wait", "ping", "count=2")
     assert (ended.status, ended.stdout.split("  ")[1:]) == (0, ["replicante.test.ping", "done: 2 of 2 pongs\n"])
 
@@ -84,7 +84,7 @@ def test_a_cancelled_action_exits_with_3(busy_agent: AgentProcess) -> None:
     assert (ended.status, "cancelled: cancelled before it started" in ended.stdout) == (3, True)
 
 
-def test_an_action_that_runs_is_asked_to_stop_and_it_is_said_what_shows_its_end(busy_agent: AgentProcess) -> None:
+def test_cancel_of_a_running_action_names_the_command_that_shows_its_end(busy_agent: AgentProcess) -> None:
     action_id = call(busy_agent, "info", "@running", "-o", "name").stdout.strip()
     ended = call(busy_agent, "cancel", "@running")
     assert (ended.status, ended.stdout) == (0, f"{action_id}  RUNNING\n")
@@ -103,7 +103,7 @@ def test_an_unreachable_agent_exits_with_5() -> None:
         assert (ended.status, ended.stderr) == (5, f"{url}: {sentence}; {remedy}\n")
 
 
-def test_an_address_that_is_none_exits_with_2() -> None:
+def test_invalid_address_exits_with_2() -> None:
     ended = call("db-1:8000", "queue")
     assert (ended.status, "expected unix:PATH, http://HOST:PORT or https://HOST:PORT" in ended.stderr) == (2, True)
 
@@ -159,7 +159,7 @@ def test_a_token_is_read_from_a_file_and_a_wrong_one_exits_with_4(start_agent: S
     assert call(agent, "queue").status == 4
 
 
-def test_what_several_kinds_or_actions_match_is_refused(external: AgentProcess, shared_agent: AgentProcess) -> None:
+def test_ambiguous_kind_or_action_is_refused(external: AgentProcess, shared_agent: AgentProcess) -> None:
     kinds = call(external, "schedule", "same")
     assert (kinds.status, kinds.stderr) == (2, "several kinds end with same: external.one.same, external.two.same\n")
     letters: list[str] = []
@@ -192,7 +192,7 @@ def test_a_dangerous_kind_needs_yes_without_a_terminal(external: AgentProcess) -
 
 
 @pytest.mark.parametrize(("answer", "status"), [("n", 2), ("", 2), ("y", 0)])
-def test_a_kind_that_disrupts_is_asked_for_on_a_terminal(external: AgentProcess, answer: str, status: int) -> None:
+def test_kind_that_disrupts_is_confirmed_on_a_terminal(external: AgentProcess, answer: str, status: int) -> None:
     before = len(external.finished())
     shown, code = on_a_terminal(external, ("schedule", "plain"), (b"schedule it? [y/N] ", f"{answer}\n"))
     assert (code, "external.plain" in shown) == (status, True), shown
@@ -200,7 +200,7 @@ def test_a_kind_that_disrupts_is_asked_for_on_a_terminal(external: AgentProcess,
 
 
 @pytest.mark.parametrize(("answer", "status"), [("y", 2), ("", 2), ("clear_caches", 0)])
-def test_a_kind_that_destroys_asks_for_a_name(external: AgentProcess, answer: str, status: int) -> None:
+def test_kind_that_destroys_is_confirmed_by_its_name(external: AgentProcess, answer: str, status: int) -> None:
     kept = external.directory / "cache" / "kept"
     kept.parent.mkdir(exist_ok=True)
     kept.touch()
@@ -224,7 +224,9 @@ def test_a_kind_that_disrupts_is_confirmed_whatever_its_plan(external: AgentProc
 
 @pytest.mark.parametrize("kind", ["tests.effect", "tests.effect.harmless"])
 @pytest.mark.parametrize(("answer", "status"), [("y", 2), ("", 2), ("{}", 0)])
-def test_a_plan_that_destroys_asks_for_a_name(external: AgentProcess, kind: str, answer: str, status: int) -> None:
+def test_plan_that_destroys_is_confirmed_by_the_name_of_the_kind(
+    external: AgentProcess, kind: str, answer: str, status: int
+) -> None:
     ended, prose = asked(external, kind, "destroy", answer.format(kind))
     assert (ended, f"this destroys data; type {kind} to schedule it: " in prose) == (status, True)
 
@@ -236,7 +238,7 @@ def test_a_harmless_kind_whose_plan_disrupts_is_confirmed(external: AgentProcess
 
 
 @pytest.mark.parametrize("would", ["nothing", "change", "unknown"])
-def test_a_harmless_kind_with_a_harmless_plan_asks_nothing(external: AgentProcess, would: str) -> None:
+def test_harmless_kind_with_a_harmless_plan_needs_no_confirmation(external: AgentProcess, would: str) -> None:
     status, prose = asked(external, "tests.effect.harmless", would, "")
     assert (status, "schedule it" in prose) == (0, False)
 
@@ -252,7 +254,7 @@ def test_a_harmless_kind_needs_yes_without_a_terminal_if_its_plan_is_worse(exter
 
 
 @pytest.mark.parametrize(("kind", "questions"), [("tests.effect", 1), ("tests.effect.harmless", 0)])
-def test_a_plan_that_is_not_available_leaves_the_danger_of_the_kind(
+def test_unavailable_plan_leaves_the_danger_of_the_kind(
     external: AgentProcess, kind: str, questions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post = Client.post
@@ -269,7 +271,7 @@ def test_a_plan_that_is_not_available_leaves_the_danger_of_the_kind(
     )  # fmt: skip
 
 
-def test_a_plan_that_is_refused_is_printed_once_and_asks_nothing(start_agent: StartAgent) -> None:
+def test_refused_plan_is_printed_once_without_a_question(start_agent: StartAgent) -> None:
     agent = start_agent(config=toml({"datastore": {"kind": "redis", "url": REFUSED_PORT.replace("http", "redis")}}))
     shown, code = on_a_terminal(agent, ("schedule", "promote_slave_db"))
     assert (code, shown.count("nothing listens at"), "[y/N]" in shown) == (2, 1, False), shown
@@ -277,7 +279,7 @@ def test_a_plan_that_is_refused_is_printed_once_and_asks_nothing(start_agent: St
     assert agent.queue() == agent.finished() == []
 
 
-def test_the_output_of_commands_has_one_form(shared_agent: AgentProcess) -> None:
+def test_output_format_does_not_apply_to_the_output_of_commands(shared_agent: AgentProcess) -> None:
     ended = call(shared_agent, "-o", "json", "output", "@last")
     assert (ended.status, ended.stderr) == (
         2,
@@ -302,7 +304,7 @@ def on_a_terminal(agent: AgentProcess, words: tuple[str, ...], *dialogue: tuple[
         return shown.decode(), process.wait(60)
 
 
-def test_a_secret_is_asked_for_on_a_terminal_and_not_shown(external: AgentProcess) -> None:
+def test_secret_is_read_from_the_terminal_and_not_shown(external: AgentProcess) -> None:
     words, first = ("schedule", "--yes", "secretive"), (b"password: ", "battery-staple\n")
     shown, code = on_a_terminal(external, words, first, (b"password again: ", "battery-staple\n"))
     assert (code, "done: " in shown, "staple" in shown) == (0, True, False), shown
@@ -313,7 +315,7 @@ def test_a_secret_is_asked_for_on_a_terminal_and_not_shown(external: AgentProces
     )
 
 
-def test_a_secret_that_is_typed_in_two_ways_is_not_sent(external: AgentProcess) -> None:
+def test_secret_typed_differently_the_second_time_is_not_sent(external: AgentProcess) -> None:
     before = len(external.finished())
     words, first = ("schedule", "--yes", "secretive"), (b"password: ", "battery-staple\n")
     shown, code = on_a_terminal(external, words, first, (b"password again: ", "battery-stable\n"))
@@ -385,7 +387,7 @@ def interrupted(agent: AgentProcess) -> tuple[subprocess.Popen[str], str]:
     return process, action_id
 
 
-def test_ctrl_c_leaves_the_action_running_and_another_one_cancels_it(shared_agent: AgentProcess) -> None:
+def test_ctrl_c_leaves_the_action_running_and_a_second_one_cancels_it(shared_agent: AgentProcess) -> None:
     process, action_id = interrupted(shared_agent)
     with process:
         process.communicate(timeout=60)

@@ -35,7 +35,7 @@ def states(agent: AgentProcess) -> list[list[str]]:
     return [line.split(maxsplit=3) for line in callbacks(agent, "list").stdout.splitlines()[1:]]
 
 
-def test_list_replay_and_resume(start_agent: StartAgent, receiver: Receiver) -> None:
+def test_callbacks_are_listed_replayed_and_resumed(start_agent: StartAgent, receiver: Receiver) -> None:
     receiver.behaviours = {"/quite-secret": "500"}
     agent = start_agent(config=config([receiver.url("/quite-secret"), receiver.url("/other")]))
     ids = [agent.schedule(SUCCESS, {}) for _ in range(2)]
@@ -65,7 +65,7 @@ def test_list_replay_and_resume(start_agent: StartAgent, receiver: Receiver) -> 
     assert "quite-secret" not in callbacks(agent, "list").stdout
 
 
-def test_test_sends_a_signed_message_and_prints_the_answer(tmp_path: Path, receiver: Receiver) -> None:
+def test_callbacks_test_sends_a_signed_message_and_prints_the_answer(tmp_path: Path, receiver: Receiver) -> None:
     (tmp_path / "secret").write_text(SECRET)
     file = tmp_path / "agent.toml"
     file.write_text(config([receiver.url("/fine"), receiver.url("/bad")], secret=str(tmp_path / "secret")))
@@ -87,7 +87,7 @@ def test_test_sends_a_signed_message_and_prints_the_answer(tmp_path: Path, recei
     )
 
 
-def test_what_does_not_exist_is_refused(tmp_path: Path) -> None:
+def test_missing_table_database_or_receiver_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
 
     def failure(*words: str) -> tuple[int, str]:

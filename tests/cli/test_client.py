@@ -49,7 +49,7 @@ def test_the_client_is_short_and_imports_the_standard_library_alone() -> None:
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
 
-def test_what_is_put_into_a_path_is_quoted_as_urllib_does() -> None:
+def test_path_parameters_are_quoted_as_by_urllib() -> None:
     every = "".join(map(chr, range(256))) + "€ 語"
     assert _quoted(every) == quote(every, safe="")
     assert _quoted(500) == "500"
@@ -70,7 +70,7 @@ def test_a_host_is_named_in_capitals_and_by_an_ipv6_address(shared_agent: AgentP
 @pytest.mark.parametrize(
     "url", ["db-1:8000", "http://", "http://db-1:99999", "http://db-1:port", "http://db-1/agent", "ftp://db-1", "unix:"]
 )
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_invalid_address_is_refused(url: str) -> None:
     ended = call(url, "queue")
     assert (ended.status, ended.stderr) == (
         2, f"{url}: expected unix:PATH, http://HOST:PORT or https://HOST:PORT\n",
@@ -93,14 +93,14 @@ def test_a_reason_may_have_any_characters(shared_agent: AgentProcess, reason: st
 @pytest.mark.parametrize(
     "cut", [b"", b"HTTP/1.0 200 OK\r\nContent-", b"HTTP/1.0 200 OK\r\n", WHOLE[:-1], b"hello\r\n\r\n"]
 )
-def test_an_answer_that_breaks_off_is_asked_for_again_where_that_is_safe(cut: bytes) -> None:
+def test_truncated_answer_is_retried_only_where_a_retry_is_safe(cut: bytes) -> None:
     with answering(cut, WHOLE) as client:
         assert client.get("/").body == []
     with answering(cut) as client, pytest.raises(Unreachable, match="its answer breaks off or is not HTTP"):
         client.post("cancel", "1")  # not safe to repeat
 
 
-def test_a_304_has_no_body_whatever_its_length_says() -> None:
+def test_answer_304_has_no_body_despite_its_content_length() -> None:
     with answering(b"HTTP/1.0 304 Not Modified\r\nContent-Length: 526\r\nETag: x\r\n\r\n") as client:
         answer = client.get("/", "x")
     assert (answer.status, answer.headers["etag"], answer.body) == (304, "x", b"")

@@ -38,7 +38,7 @@ def used(shared_agent: AgentProcess) -> AgentProcess:
 # Forms of output
 
 
-def test_each_form_has_the_same_actions(used: AgentProcess) -> None:
+def test_every_output_format_lists_the_same_actions(used: AgentProcess) -> None:
     listed = used.get(f"{PREFIX}/list").json["items"]
     ids = [each["id"] for each in listed]
     assert json.loads(call(used, "list", "-o", "json").stdout) == listed
@@ -50,7 +50,7 @@ def test_each_form_has_the_same_actions(used: AgentProcess) -> None:
     assert call(used, "-o", "name", "list").stdout.split() == ids
 
 
-def test_one_action_in_each_form(used: AgentProcess) -> None:
+def test_info_prints_an_action_in_every_output_format(used: AgentProcess) -> None:
     info = used.info("1")
     assert json.loads(call(used, "info", "1", "-o", "json").stdout) == info
     assert yaml.safe_load(call(used, "info", "1", "-o", "yaml").stdout) == info
@@ -67,7 +67,7 @@ def test_yaml_reads_back_as_the_same(value: object) -> None:
     assert yaml.safe_load(written_yaml(value)) == value
 
 
-def test_text_of_an_agent_steers_no_terminal(used: AgentProcess) -> None:
+def test_control_characters_in_a_list_are_escaped(used: AgentProcess) -> None:
     call(used, "schedule", "--wait", PING, "count=1", "--reason", "r")
     used.await_final(used.schedule(PING, {"count": 1}, headers={"From": "x@example.com"}))
     printed = call(used, "kinds", "ping").stdout + call(used, "list").stdout
@@ -86,7 +86,7 @@ def test_finished_is_filtered_by_how_actions_ended(used: AgentProcess) -> None:
     assert (refused.status, "--state: expected some of done, failed" in refused.stderr) == (2, True)
 
 
-def test_what_failed_is_found_behind_what_was_cancelled(start_agent: StartAgent) -> None:
+def test_state_failed_is_filtered_past_newer_cancelled_actions(start_agent: StartAgent) -> None:
     agent = start_agent()
     failed = agent.schedule(FAIL, {})
     agent.await_final(failed)
@@ -118,7 +118,7 @@ def test_filters_are_applied_over_all_pages(monkeypatch: pytest.MonkeyPatch, use
     assert call(used, "finished", "--state", "failed", "-o", "name").stdout.split() == ids
 
 
-def test_status_says_what_ran_last(used: AgentProcess) -> None:
+def test_status_shows_what_runs_and_waits(used: AgentProcess) -> None:
     found = json.loads(call(used, "status", "-o", "json").stdout)
     assert found["running"] == "nothing" and found["waiting"] == 0
     assert found["agent"] == url_of(used) and found["datastore"].startswith("this node has no datastore")
@@ -142,7 +142,7 @@ def test_a_list_is_printed_again_after_each_change(used: AgentProcess) -> None:
     assert following.returncode == 3
 
 
-def test_events_come_from_the_agent_that_is_named(used: AgentProcess) -> None:
+def test_events_are_read_from_the_named_agent(used: AgentProcess) -> None:
     wire = used.get("/api/unstable/events").body.decode().splitlines()
     printed = call(used, "events")
     assert (printed.status, printed.stdout.splitlines()[: len(wire)]) == (0, wire)
@@ -160,7 +160,7 @@ def test_events_come_from_the_agent_that_is_named(used: AgentProcess) -> None:
 # Kinds
 
 
-def test_kinds_can_be_listed_and_those_that_are_missing_too(used: AgentProcess) -> None:
+def test_kinds_lists_offered_and_missing_kinds(used: AgentProcess) -> None:
     names = call(used, "kinds", "-o", "name").stdout.split()
     assert PING in names and "deploy" not in names
     assert "deploy" in call(used, "kinds", "--missing").stdout
@@ -173,7 +173,7 @@ def test_kinds_can_be_listed_and_those_that_are_missing_too(used: AgentProcess) 
     assert "unknown kind: pimg; the closest is replicante.test.ping; agentctl kinds lists the kinds of" in close.stderr
 
 
-def test_can_says_yes_where_the_caller_may(used: AgentProcess) -> None:
+def test_can_prints_yes_for_a_permitted_kind(used: AgentProcess) -> None:
     assert (call(used, "can", "ping").stdout, call(used, "can", "ping").status) == (f"yes: {PING}\n", 0)
 
 
@@ -226,12 +226,12 @@ def test_a_value_is_read_as_the_kind_declares_it(word: str, value: object) -> No
     assert list(typed(KIND, [word]).values()) == [value]
 
 
-def test_a_list_that_is_written_as_a_text_is_explained() -> None:
+def test_list_written_as_a_text_is_refused_with_an_example() -> None:
     with pytest.raises(Usage, match=r"""caches: expected array, got page; write caches:='\["page"\]'"""):
         typed(KIND, ["caches=page"])
 
 
-def test_an_action_can_be_scheduled_again_with_another_argument(used: AgentProcess) -> None:
+def test_action_is_scheduled_again_with_a_changed_argument(used: AgentProcess) -> None:
     first = call(used, "schedule", "--wait", PING, "count=2", "-o", "name").stdout.strip()
     again = call(used, "again", first[:12], "--wait", "-o", "json")
     other = call(used, "again", first, "count=1", "--wait", "-o", "json")
@@ -239,7 +239,7 @@ def test_an_action_can_be_scheduled_again_with_another_argument(used: AgentProce
     assert json.loads(again.stdout)["action"]["id"] != first
 
 
-def test_a_time_span_becomes_a_time_to_start(used: AgentProcess) -> None:
+def test_time_span_is_sent_as_a_start_time(used: AgentProcess) -> None:
     held = call(used, "schedule", SUCCESS, "--not-before", "2h", "--not-after", "3h").stdout.strip()
     action = used.info(held)["action"]
     assert action["state"] == "NEW" and action["not_before"] < action["not_after"]
@@ -250,7 +250,7 @@ def test_a_time_span_becomes_a_time_to_start(used: AgentProcess) -> None:
 # A lost answer
 
 
-def test_a_lost_answer_of_a_schedule_call_is_asked_for_again(used: AgentProcess) -> None:
+def test_schedule_is_retried_with_the_same_key_after_a_lost_answer(used: AgentProcess) -> None:
     before = len(used.finished())
     with losing_answers(used, lose=2) as (url, seen):
         ended = call(url, "schedule", SUCCESS)
@@ -335,7 +335,7 @@ def test_contexts_are_kept_in_a_file_of_the_callers_own(used: AgentProcess, tmp_
         assert sentence in call(None, "queue", **env).stderr
 
 
-def test_a_context_is_used_only_where_it_is_named_or_chosen(
+def test_context_is_used_only_if_named_or_chosen(
     monkeypatch: pytest.MonkeyPatch, used: AgentProcess, tmp_path: Path
 ) -> None:
     """With a socket of an agent on this host, as on the host of a datastore."""
@@ -372,7 +372,7 @@ def test_a_context_is_used_only_where_it_is_named_or_chosen(
 # Several agents
 
 
-def test_an_address_that_is_none_becomes_no_context(tmp_path: Path) -> None:
+def test_context_with_an_invalid_address_is_refused(tmp_path: Path) -> None:
     refused = call(None, "context", "add", "db-1", "db-1:8000", AGENT_CONTEXTS=str(tmp_path / "contexts.toml"))
     assert (refused.status, refused.stderr) == (
         2, "db-1:8000: expected unix:PATH, http://HOST:PORT or https://HOST:PORT\n",
@@ -380,7 +380,7 @@ def test_an_address_that_is_none_becomes_no_context(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_empty_list_and_a_caller_without_a_name_are_said(start_agent: StartAgent) -> None:
+def test_empty_list_and_an_unauthenticated_caller_are_named(start_agent: StartAgent) -> None:
     agent = start_agent()
     nothing = call(agent, "queue")
     assert nothing.stderr == "nothing runs or waits; agentctl finished shows what has ended\n"
@@ -389,7 +389,7 @@ def test_an_empty_list_and_a_caller_without_a_name_are_said(start_agent: StartAg
     assert call(agent, "whoami").stdout.split("\n")[0].split() == ["user", "unauthenticated"]
 
 
-def test_status_has_the_action_that_ended_last(start_agent: StartAgent) -> None:
+def test_status_shows_the_action_that_ended_last(start_agent: StartAgent) -> None:
     agent = start_agent()
     agent.occupy()
     running, waiting = agent.queue()[0]["id"], agent.schedule(SUCCESS, {})
@@ -416,7 +416,7 @@ def test_a_command_runs_on_several_agents_until_too_many_fail(used: AgentProcess
 
 
 @pytest.mark.parametrize("killed", [True, False])
-def test_the_file_of_an_agent_that_is_down_is_read_and_not_touched(start_agent: StartAgent, killed: bool) -> None:
+def test_db_option_reads_the_file_of_a_stopped_agent_without_a_change(start_agent: StartAgent, killed: bool) -> None:
     agent = start_agent()
     ids = [agent.schedule(kind, {}) for kind in (SUCCESS, FAIL)]
     infos = [agent.await_final(each) for each in ids]
@@ -449,7 +449,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(each): (each.read_bytes(), each.stat().st_mtime_ns) for each in found}
 
 
-def test_a_file_that_is_no_database_of_an_agent_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_an_agent_database_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     assert call(None, "--db", str(other), "queue").status == 7
     other.write_bytes(b"no database at all " * 200)
@@ -504,17 +504,17 @@ def test_contexts_are_completed(used: AgentProcess, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_has_a_script(shell: str) -> None:
+def test_completion_script_exists_for_each_shell(shell: str) -> None:
     ended = call(None, "completion", shell)
     assert (ended.status, "_AGENTCTL_COMPLETE" in ended.stdout) == (0, True)
 
 
-def test_the_manual_page_is_that_of_the_help() -> None:
+def test_manual_page_is_generated_from_the_help() -> None:
     printed = call(None, "config", "man").stdout
     shipped = (CHECKOUT / "docs" / "agentctl.1").read_text()
     assert shipped == printed, "run: make docs (agentctl config man > docs/agentctl.1)"
     assert all(f".SS {name} " in printed for name in MODULES)
 
 
-def test_the_version_is_that_of_the_package() -> None:
+def test_version_is_that_of_the_package() -> None:
     assert call(None, "version").stdout.startswith("agentctl 0.")

@@ -18,9 +18,7 @@ from tests.agent_process import CHECKOUT
 from tests.cli.calling import call
 
 
-def test_config_check_finds_no_mistake_in_what_config_show_prints(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_config_check_accepts_the_output_of_config_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["config", "show"]) == 0
     file = tmp_path / "agent.toml"
     file.write_text(capsys.readouterr().out)
@@ -29,7 +27,7 @@ def test_config_check_finds_no_mistake_in_what_config_show_prints(
     assert capsys.readouterr().out == f"{file}: no mistake found\n"
 
 
-def test_config_check_names_the_option_what_was_expected_and_what_was_found(tmp_path: Path) -> None:
+def test_config_check_names_option_expectation_and_value(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text('[actions]\nqueue_limit = "many"\n')
     done = subprocess.run(
@@ -50,7 +48,7 @@ def test_config_check_finds_a_module_of_kinds_that_is_not_there(
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql", "redis", "mongodb"])
-def test_config_check_needs_none_of_the_credentials_that_only_the_unit_has(
+def test_config_check_needs_no_credentials_of_the_unit(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "agent.toml"
@@ -171,7 +169,7 @@ def test_config_check_finds_mistakes_in_several_files(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_names_that_mean_nothing_are_warnings(tmp_path: Path) -> None:
+def test_unknown_names_of_kinds_are_warnings(tmp_path: Path) -> None:
     file, tokens = tmp_path / "agent.toml", tmp_path / "tokens.toml"
     tokens.write_text('["you@example.com"]\nsha256 = "' + "0" * 64 + '"\nkinds = ["deplyo", "database_*"]\n')
     tokens.chmod(0o600)
@@ -191,7 +189,7 @@ def test_names_that_mean_nothing_are_warnings(tmp_path: Path) -> None:
     assert call(None, "config", "check", "--strict", str(file)).status == 1
 
 
-def test_kinds_that_miss_the_same_are_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kinds_with_the_same_missing_driver_share_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "agent.toml"
     file.write_text('[datastore]\nkind = "redis"\nurl = "redis://127.0.0.1:1"\n')
     monkeypatch.setattr(RedisDatastore, "driver", "a_driver_that_is_missing")
@@ -204,7 +202,7 @@ def test_kinds_that_miss_the_same_are_one_warning(tmp_path: Path, monkeypatch: p
     )
 
 
-def test_config_diff_shows_what_is_set_and_no_password(tmp_path: Path) -> None:
+def test_config_diff_shows_changed_options_without_passwords(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text('[actions]\nqueue_limit = 7\n[datastore]\nkind = "mysql"\nurl = "mysql://agent:staple@127.0.0.1"\n')
     printed = call(None, "config", "diff", str(file)).stdout
@@ -212,7 +210,7 @@ def test_config_diff_shows_what_is_set_and_no_password(tmp_path: Path) -> None:
     assert "mysql://agent:********@127.0.0.1" in printed and "staple" not in printed
 
 
-def test_config_schema_accepts_what_config_show_prints(tmp_path: Path) -> None:
+def test_config_schema_accepts_the_output_of_config_show(tmp_path: Path) -> None:
     schema = json.loads(call(None, "config", "schema").stdout)
     Draft202012Validator.check_schema(schema)
     shown = re.sub(r"(?m)^#(?=[a-z_]+ = |\[)", "", reference.document())

@@ -26,7 +26,7 @@ def db(agent: AgentProcess, *words: str) -> Ended:
     return call(None, "db", *words, AGENT_CONFIG=agent.env["AGENT_CONFIG"], AGENT_DB=str(agent.db))
 
 
-def test_yesterdays_queue_does_not_run_again_after_a_restore(agent: AgentProcess, tmp_path: Path) -> None:
+def test_queue_of_an_older_copy_does_not_run_after_a_restore(agent: AgentProcess, tmp_path: Path) -> None:
     running = agent.occupy()
     waiting = agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
     copy = tmp_path / "copy.db"
@@ -55,7 +55,7 @@ def test_yesterdays_queue_does_not_run_again_after_a_restore(agent: AgentProcess
     assert (checked.status, checked.stdout.endswith("no fault found\n")) == (0, True), checked
 
 
-def test_a_queue_that_is_kept_runs(agent: AgentProcess, tmp_path: Path) -> None:
+def test_restored_queue_runs_if_it_is_kept(agent: AgentProcess, tmp_path: Path) -> None:
     agent.occupy()
     waiting = agent.schedule("replicante.test.success", {})
     copy = tmp_path / "copy.db"
@@ -68,7 +68,7 @@ def test_a_queue_that_is_kept_runs(agent: AgentProcess, tmp_path: Path) -> None:
     assert agent.await_final(waiting)["action"]["state"] == "DONE"
 
 
-def test_a_copy_put_back_by_hand_and_a_clone_run_nothing(agent: AgentProcess, tmp_path: Path) -> None:
+def test_queue_of_a_copy_put_back_by_hand_or_of_a_clone_does_not_run(agent: AgentProcess, tmp_path: Path) -> None:
     agent.occupy()
     waiting = agent.schedule("replicante.test.success", {})
     copy = tmp_path / "copy.db"
@@ -100,7 +100,9 @@ def test_a_copy_put_back_by_hand_and_a_clone_run_nothing(agent: AgentProcess, tm
     assert "waiting actions are FAILED instead of running, as from a backup" in agent.log_text()
 
 
-def test_what_is_no_copy_is_refused_and_the_database_stays(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_restore_of_a_file_that_is_not_a_copy_is_refused_and_changes_nothing(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
     agent = start_agent()
     kept = agent.schedule("replicante.test.success", {})
     agent.await_final(kept)
@@ -149,7 +151,7 @@ def test_a_copy_that_the_agents_user_cannot_read_is_named(agent: AgentProcess, s
     assert (refused.status, refused.stderr) == (2, said)
 
 
-def test_a_backup_replaces_nothing_and_says_where_it_may_not_write(agent: AgentProcess, tmp_path: Path) -> None:
+def test_backup_replaces_no_file_and_names_a_path_it_cannot_write(agent: AgentProcess, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     copy.write_text("precious")
     ended = db(agent, "backup", str(copy))
@@ -206,7 +208,7 @@ def test_a_restore_beside_a_reader_or_a_running_job_is_refused(agent: AgentProce
     assert len(list(agent.directory.glob("agent.db.replaced-*Z"))) == 2
 
 
-def test_a_queue_waits_also_after_the_way_back_to_a_schema_without_the_trail(agent: AgentProcess) -> None:
+def test_waiting_action_runs_after_a_downgrade_to_a_schema_without_audit_trail(agent: AgentProcess) -> None:
     agent.occupy()
     waiting = agent.schedule("replicante.test.success", {})
     agent.stop()

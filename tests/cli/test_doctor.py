@@ -38,7 +38,7 @@ def examined(folder: Path, text: str) -> Ended:
     return call(None, "doctor", "--faults", str(file))
 
 
-def test_a_host_without_fault(tmp_path: Path) -> None:
+def test_host_without_a_fault_passes(tmp_path: Path) -> None:
     bind = f'[api]\nbind = "127.0.0.1:{free_port()}"\n'
     ended = examined(tmp_path, bind)
     assert (ended.status, ended.stdout) == (0, ""), ended.stdout
@@ -181,7 +181,7 @@ server.serve_forever()
 
 
 @pytest.mark.parametrize(("plant", "found"), FAULTS, ids=lambda each: getattr(each, "__name__", ""))
-def test_a_planted_fault_is_found_and_its_mending_named(tmp_path: Path, plant: Plant, found: str) -> None:
+def test_each_fault_is_found_with_its_repair(tmp_path: Path, plant: Plant, found: str) -> None:
     ended = examined(tmp_path, plant(tmp_path))
     assert ended.status == 1
     assert found.format(tmp_path) in ended.stdout, ended.stdout + ended.stderr
@@ -198,7 +198,7 @@ def test_a_running_agent_is_no_fault(tmp_path: Path, shared_agent: AgentProcess)
     assert (ended.status, ended.stdout) == (0, "")
 
 
-def test_what_a_datastore_never_has_is_no_fault(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_facts_that_a_datastore_never_has_are_no_fault(tmp_path: Path, redis_server: RedisServer) -> None:
     bind = f'[api]\nbind = "127.0.0.1:{free_port()}"\n'
     ended = examined(tmp_path, f'{bind}[datastore]\nkind = "redis"\nurl = "{redis_server.url}"\n')
     assert (ended.status, ended.stdout) == (0, "")
@@ -206,17 +206,17 @@ def test_what_a_datastore_never_has_is_no_fault(tmp_path: Path, redis_server: Re
     assert (checked.status, checked.stderr) == (0, "")
 
 
-def test_a_configuration_with_mistakes_keeps_doctor_from_all_else_and_it_says_so(tmp_path: Path) -> None:
+def test_mistakes_in_the_configuration_skip_the_other_checks_with_a_message(tmp_path: Path) -> None:
     ended = examined(tmp_path, mistake(tmp_path))
     assert ended.stderr.startswith("the other checks were skipped: correct the configuration, then run doctor again\n")
 
 
-def test_too_little_room_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "LEAST_ROOM", shutil.disk_usage(tmp_path).total * 2)
     assert "remove files, or lower actions.prune_keep" in examined(tmp_path, "").stdout
 
 
-def test_a_token_that_ends_beside_one_that_stays_is_no_fault(tmp_path: Path) -> None:
+def test_expiring_token_beside_a_longer_valid_one_is_no_fault(tmp_path: Path) -> None:
     config = tokens_of(tmp_path, 400.0)
     file = tmp_path / "tokens.toml"
     token_file.rotate(file, "you@example.com", None, overlap=86400.0)
@@ -230,7 +230,7 @@ def token_ids(file: Path) -> list[str]:
     return [each.id for each in found.by_email["you@example.com"].tokens]
 
 
-def test_the_findings_are_data_for_programs(tmp_path: Path) -> None:
+def test_findings_are_available_as_json(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(f'[agent]\ndb = "{tmp_path}/none/agent.db"\n[api]\nbind = "127.0.0.1:{free_port()}"\n')
     found = json.loads(call(None, "-o", "json", "doctor", str(file)).stdout)
@@ -268,7 +268,7 @@ def unprivileged() -> Iterator[Path]:
         yield folder
 
 
-def test_root_looks_with_the_rights_of_the_agents_user(unprivileged: Path) -> None:
+def test_root_checks_with_the_rights_of_the_agents_user(unprivileged: Path) -> None:
     secret = unprivileged / "password"
     secret.write_text("battery-staple")
     secret.chmod(0o600)
@@ -290,7 +290,7 @@ def test_root_looks_with_the_rights_of_the_agents_user(unprivileged: Path) -> No
     assert "staple" not in ended.stdout + ended.stderr
 
 
-def test_a_user_who_may_not_connect_reads_why(unprivileged: Path) -> None:
+def test_user_who_may_not_connect_gets_the_reason(unprivileged: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(unprivileged.parent / "agent.sock"))
         listening.listen()

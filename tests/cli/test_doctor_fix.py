@@ -41,7 +41,7 @@ REDIS = '[datastore]\nkind = "redis"\nurl = "redis://127.0.0.1:1"\npassword_file
 
 
 @pytest.mark.parametrize(("words", "stdin"), [(("--yes",), ""), ((), Typed("y\n"))])
-def test_modes_are_mended_after_the_commands_were_shown(
+def test_file_modes_are_repaired_after_the_commands_were_shown(
     tmp_path: Path, open_files: dict[str, int], words: tuple[str, ...], stdin: str | Typed
 ) -> None:
     ended = fixed(tmp_path, REDIS.format(tmp_path), *words, stdin=stdin)
@@ -53,7 +53,7 @@ def test_modes_are_mended_after_the_commands_were_shown(
 
 
 @pytest.mark.parametrize(("stdin", "status"), [("", 2), (Typed("n\n"), 1), (Typed(""), 1)])
-def test_nothing_is_mended_without_a_yes(
+def test_nothing_is_repaired_without_a_confirmation(
     tmp_path: Path, open_files: dict[str, int], stdin: str | Typed, status: int
 ) -> None:
     ended = fixed(tmp_path, REDIS.format(tmp_path), stdin=stdin)
@@ -67,14 +67,14 @@ def folders_in(folder: Path) -> str:
     return f'[agent]\ndb = "{folder}/state/agent.db"\n[api]\nbind = "unix:{folder}/run/agent.sock"\n'
 
 
-def test_folders_that_are_missing_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_folders_are_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_unit, "user", lambda: "no-such-user")
     ended = fixed(tmp_path, folders_in(tmp_path), "--yes")
     assert (ended.status, ended.stdout) == (0, ""), ended.stdout + ended.stderr
     assert (mode(tmp_path / "state"), mode(tmp_path / "run")) == (0o750, 0o755)
 
 
-def test_folders_that_root_makes_belong_to_the_user_of_the_unit(
+def test_folders_created_by_root_belong_to_the_user_of_the_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent_unit, "user", lambda: "nobody")
@@ -87,7 +87,7 @@ def test_folders_that_root_makes_belong_to_the_user_of_the_unit(
     assert {(tmp_path / name).stat().st_uid for name in ("state", "run")} == {65534}
 
 
-def test_a_mount_point_and_a_deeper_way_are_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mount_points_and_deeper_paths_are_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fstab").write_text(f"# comment\n/dev/vdb1 {tmp_path}/state ext4 defaults 0 2\n")
     monkeypatch.setattr(mending, "FSTAB", tmp_path / "fstab")
     for folder in ("state", "a/b"):
@@ -96,7 +96,7 @@ def test_a_mount_point_and_a_deeper_way_are_not_made(tmp_path: Path, monkeypatch
         assert not (tmp_path / folder).exists()
 
 
-def test_data_is_not_touched(tmp_path: Path) -> None:
+def test_database_is_never_repaired(tmp_path: Path) -> None:
     content = b"no database at all " * 500
     (tmp_path / "agent.db").write_bytes(content)
     (tmp_path / "agent.db").chmod(0o600)
@@ -105,7 +105,7 @@ def test_data_is_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "agent.db").read_bytes() == content
 
 
-def test_a_link_and_the_file_of_another_user_are_left(tmp_path: Path) -> None:
+def test_symbolic_links_and_files_of_other_users_are_left(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").touch()
     (tmp_path / "elsewhere").chmod(0o666)
     (tmp_path / "agent.db.lock").symlink_to(tmp_path / "elsewhere")
@@ -116,7 +116,9 @@ def test_a_link_and_the_file_of_another_user_are_left(tmp_path: Path) -> None:
     assert mode(tmp_path / "elsewhere") == mode(tmp_path / "agent.db.key") == 0o666
 
 
-def test_a_stale_rule_is_replaced_and_one_of_others_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_polkit_rule_is_replaced_and_a_foreign_one_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(polkit, "FILE", tmp_path / "50-agent.rules")
     text = '[host]\nservices = ["redis.service"]\n'
     wanted = polkit.rule(config.parse({"host": {"services": ["redis.service"]}}), "agent", "here")

@@ -38,20 +38,20 @@ def nothing_may_be_written(path: object, mode: int) -> bool:
 # Addresses
 
 
-def test_a_socket_in_a_folder_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socket_in_a_folder_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", nothing_may_be_written)
     found = faults(access.addresses, {"api": {"bind": f"unix:{tmp_path}/agent.sock"}})
     assert found == [f"the agent's user may not make {tmp_path}/agent.sock: add RuntimeDirectory= to its unit"]
 
 
-def test_a_socket_of_another_kind_at_the_address(tmp_path: Path) -> None:
+def test_other_type_of_file_at_the_socket_path_is_found(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(f"{tmp_path}/agent.sock")
         [found] = faults(access.addresses, {"api": {"bind": f"unix:{tmp_path}/agent.sock"}})
     assert found.endswith(f": run rm {tmp_path}/agent.sock if it is no socket of the agent")
 
 
-def test_a_list_of_revoked_certificates_that_is_missing(tmp_path: Path) -> None:
+def test_missing_list_of_revoked_certificates_is_found(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate, key = authority.server()
     tls = {"certificate": certificate, "key": key, "clients_ca": authority.ca, "crl": tmp_path / "clients.crl"}
@@ -60,7 +60,7 @@ def test_a_list_of_revoked_certificates_that_is_missing(tmp_path: Path) -> None:
     assert found == [f"{tmp_path}/clients.crl {gone}"]
 
 
-def test_a_tokens_file_without_tokens(tmp_path: Path) -> None:
+def test_tokens_file_without_tokens_is_found(tmp_path: Path) -> None:
     (tmp_path / "tokens.toml").touch(0o600)
     found = faults(access.identities, {"api": {"tokens": f"{tmp_path}/tokens.toml"}})
     assert found == [f"{tmp_path}/tokens.toml is empty: run agentctl token create"]
@@ -69,14 +69,14 @@ def test_a_tokens_file_without_tokens(tmp_path: Path) -> None:
 # The configuration and the state
 
 
-def test_a_host_without_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_configuration_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "SEARCHED", ())
     monkeypatch.chdir(tmp_path)
     shown = call(None, "doctor", "--faults").stdout
     assert "FAULT  configuration: there is no file: run agentctl config show > /etc/agent/agent.toml\n" in shown
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+def test_file_in_place_of_a_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
     document = {
         "agent": {"db": f"{tmp_path}/agent.db"},
@@ -85,7 +85,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     assert faults(state.folder, document) == [f"{tmp_path}/cache is no folder: name one in the configuration"]
 
 
-def test_a_database_that_breaks_its_own_rules(tmp_path: Path) -> None:
+def test_database_that_violates_its_constraints_is_found(tmp_path: Path) -> None:
     db = tmp_path / "agent.db"
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("CREATE TABLE t (a)")
@@ -99,7 +99,7 @@ def test_a_database_that_breaks_its_own_rules(tmp_path: Path) -> None:
 # Programs and units
 
 
-def test_a_program_that_a_kind_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_program_of_a_kind_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = faults(programs.tools, {"applications": {"shop": {"repository": "/srv/shop.git", "path": "/srv/shop"}}})
     assert found == ["git is not installed, and deploy needs it: install it"]
@@ -122,19 +122,21 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("masked", f"the unit {UNIT} is masked: run systemctl unmask {UNIT}"),
     ],
 )
-def test_a_unit_that_cannot_be_managed(systemctl: Path, monkeypatch: pytest.MonkeyPatch, says: str, fault: str) -> None:
+def test_unit_that_cannot_be_managed_is_found(
+    systemctl: Path, monkeypatch: pytest.MonkeyPatch, says: str, fault: str
+) -> None:
     systemctl.write_text(says)
     monkeypatch.setattr(units, "Path", lambda path: systemctl.parent)  # systemd runs here
     assert faults(units.exist, {**SERVICE}) == [fault]
 
 
-def test_a_host_without_systemd(systemctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_without_systemd_is_found(systemctl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(units, "Path", lambda path: systemctl)  # no folder
     found = faults(units.exist, {**SERVICE})
     assert found == [f"systemd does not run here: {UNIT} cannot be managed: use commands instead"]
 
 
-def test_a_polkit_rule_that_is_missing_or_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_old_polkit_rule_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     monkeypatch.setattr(units, "RULES", tmp_path)
     run = "run agentctl polkit --user nobody --write"
@@ -189,21 +191,21 @@ class Server:
         ),
     ],
 )
-def test_a_datastore_that_does_not_say_all(
+def test_unknown_facts_of_a_datastore_are_found(
     monkeypatch: pytest.MonkeyPatch, status: DatastoreStatus | ImportError, fault: str
 ) -> None:
     monkeypatch.setattr(datastores, "of", lambda settings: Server(status))
     assert faults(servers.datastore, {**REDIS}) == [fault]
 
 
-def test_a_container_engine_of_another_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_container_engine_of_another_group_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docker.sock").touch()
     monkeypatch.setattr(os, "access", nothing_may_be_written)
     [found] = faults(servers.engine, {"containers": {"engine": f"unix://{tmp_path}/docker.sock"}})
     assert found.startswith(f"the agent's user may not use {tmp_path}/docker.sock: add the agent's user to the group")
 
 
-def test_the_line_of_a_fault_names_what_it_is_about(tmp_path: Path) -> None:
+def test_line_of_a_fault_names_its_option(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(toml({"agent": {"db": f"{tmp_path}/none/agent.db"}}))
     shown = call(None, "doctor", "--faults", str(file)).stdout

@@ -47,7 +47,7 @@ def files(authority: Authority, email: str) -> tuple[str, ...]:
     return "--ca", str(authority.ca), "--certificate", str(certificate), "--key-file", str(key)
 
 
-def test_a_caller_is_known_by_its_certificate(encrypted: Encrypted, authority: Authority, tmp_path: Path) -> None:
+def test_caller_is_authenticated_by_its_certificate(encrypted: Encrypted, authority: Authority, tmp_path: Path) -> None:
     url = f"https://127.0.0.1:{encrypted.port}"
     ended = call(url, "schedule", "success", "--wait", *files(authority, DBA), "-o", "name")
     assert ended.status == 0, ended.stderr
@@ -60,7 +60,7 @@ def test_a_caller_is_known_by_its_certificate(encrypted: Encrypted, authority: A
     assert call(None, "-c", "db-1", "queue", **env).status == 0
 
 
-def test_whoami_names_the_identity_of_a_certificate_and_its_end(encrypted: Encrypted, authority: Authority) -> None:
+def test_whoami_shows_the_identity_and_expiry_of_a_certificate(encrypted: Encrypted, authority: Authority) -> None:
     url = f"https://127.0.0.1:{encrypted.port}"
     found = json.loads(call(url, "whoami", *files(authority, PINGER), "-o", "json").stdout)
     end = datetime.fromisoformat(found.pop("expires_ts"))
@@ -71,7 +71,7 @@ def test_whoami_names_the_identity_of_a_certificate_and_its_end(encrypted: Encry
     assert call(url, "whoami", *files(authority, APPROVER), "-o", "name").stdout == f"{APPROVER}\n"
 
 
-def test_the_metrics_have_the_end_of_the_certificate_of_the_agent(encrypted: Encrypted) -> None:
+def test_metrics_have_the_expiry_of_the_agents_certificate(encrypted: Encrypted) -> None:
     metrics = {
         metric.name: metric for metric in text_string_to_metric_families(encrypted.get("/metrics").body.decode())
     }
@@ -98,7 +98,7 @@ def test_another_identity_approves_an_action(encrypted: Encrypted, authority: Au
     assert (again.status, again.stderr.startswith(f"{held}: ")) == (8, True)
 
 
-def test_an_agent_that_is_not_certified_is_not_called(encrypted: Encrypted, tmp_path: Path) -> None:
+def test_agent_with_an_unknown_authority_is_not_called(encrypted: Encrypted, tmp_path: Path) -> None:
     url = f"https://127.0.0.1:{encrypted.port}"
     other = Authority(tmp_path)
     ended = call(url, "queue", *files(other, DBA))

@@ -74,7 +74,7 @@ def test_a_wait_ends_with_the_first_answer_after_the_end(start_agent: StartAgent
     assert len(re.findall("^GET .*: 200 after ", rest, re.MULTILINE)) == 1, rest
 
 
-def test_an_agent_that_cannot_write_now_exits_with_5(start_agent: StartAgent) -> None:
+def test_agent_with_an_unwritable_database_exits_with_5(start_agent: StartAgent) -> None:
     agent = start_agent()
     agent.occupy()
     waiting = agent.schedule(SUCCESS, {})
@@ -102,7 +102,7 @@ def test_ctrl_c_before_the_id_is_known_exits_with_130_and_names_the_key(start_ag
     assert (again.status, len(agent.queue() + agent.finished())) == (0, 1)
 
 
-def test_the_table_of_exit_statuses_is_that_of_the_program() -> None:
+def test_documented_exit_statuses_are_those_of_the_program() -> None:
     text = (
         (CHECKOUT / "docs" / "agentctl.rst").read_text().partition("\nExit status\n")[2].partition("\nThis host\n")[0]
     )

@@ -52,7 +52,7 @@ def kept(agent: AgentProcess, action_id: str) -> str:
     return found.decode()
 
 
-def test_output_is_printed_whole_and_by_its_last_lines(talking: AgentProcess) -> None:
+def test_output_is_printed_whole_followed_and_by_its_last_lines(talking: AgentProcess) -> None:
     ended = call(talking, "schedule", "few", "--yes", "--wait", "--follow", "-o", "name")
     action_id = ended.stdout.strip()
     whole = kept(talking, action_id)
@@ -69,16 +69,14 @@ def test_output_is_printed_whole_and_by_its_last_lines(talking: AgentProcess) ->
     assert silent.stderr == "the commands of the action have printed nothing\n"
 
 
-def test_output_beyond_the_limit_is_said_to_be_cut(talking: AgentProcess) -> None:
+def test_output_beyond_the_limit_is_printed_with_a_note(talking: AgentProcess) -> None:
     action_id = call(talking, "schedule", "loud", "--yes", "--wait", "-o", "name").stdout.strip()
     ended = call(talking, "output", action_id)
     assert ended.stdout == kept(talking, action_id)
     assert ended.stderr == "the output was longer than actions.output_limit: a part was dropped\n"
 
 
-def test_nothing_is_lost_or_doubled_while_the_agent_is_reloaded_killed_and_started(
-    talking: AgentProcess, directory: Path
-) -> None:
+def test_follow_prints_each_line_once_across_reload_kill_and_start(talking: AgentProcess, directory: Path) -> None:
     with started(talking, "schedule", "talk", "--yes", "--wait", "--follow") as scheduling:
         eventually(lambda: (directory / "count").exists(), "it runs", 30)
         action_id = talking.queue()[0]["id"]

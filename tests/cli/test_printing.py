@@ -26,16 +26,16 @@ def test_progress_has_the_phase_the_rate_and_the_time_left() -> None:
     assert printing.progress(held) == "NEW  maintenance"
 
 
-def test_what_an_agent_says_steers_no_terminal() -> None:
+def test_control_characters_of_a_message_are_escaped() -> None:
     assert printing.progress(action(message="\x1b[2J")) == "RUNNING  \\x1b[2J"
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 kB"), (5 << 50, "5120.0 TB")])
-def test_bytes_have_the_unit_that_keeps_them_short(count: int, text: str) -> None:
+def test_sizes_have_the_unit_that_keeps_them_short(count: int, text: str) -> None:
     assert printing.size(count) == text
 
 
-def test_without_a_terminal_each_change_is_a_line() -> None:
+def test_progress_without_a_terminal_is_a_line_for_each_change() -> None:
     stream = io.StringIO()
     with drawing.of(stream) as show:
         for each in (action(message="one"), action(message="one"), COPYING):
@@ -50,7 +50,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "140")
     stream = Terminal()
@@ -59,7 +59,7 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "resync_slave_db  RUNNING  copy  42.5 %  1.5 MB/s  30 s left" in stream.getvalue()
 
 
-def test_without_rich_a_terminal_gets_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_without_rich_is_lines_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich", None)
     stream = Terminal()
     with drawing.of(stream) as show:

@@ -63,7 +63,7 @@ def typed(agent: AgentProcess, command: str, without_rich: Path) -> str:
     return shown.replace("\r\n", "\n").replace(f"127.0.0.1:{agent.port}", "127.0.0.1:8000")
 
 
-def test_the_session_is_as_it_stands_there(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_session_in_the_readme_prints_what_the_readme_shows(start_agent: StartAgent, tmp_path: Path) -> None:
     (tmp_path / "rich.py").write_text("raise ImportError\n")  # the session was typed without the extra
     agent = start_agent(config=toml(CONFIG))
     expected = session()

@@ -72,7 +72,7 @@ def test_a_shell_recipe_runs_an_action_once_and_cancels_it(
     assert process.returncode == 3 and agent.state(running[0]["id"]) == "FAILED", text
 
 
-def test_the_default_execution_of_the_stackstorm_recipe_is_that_of_the_workflow() -> None:
+def test_stackstorm_recipe_uses_the_execution_id_of_the_workflow() -> None:
     """StackStorm renders it with `action_context` alone, and refuses names that it does not know."""
     environment = Environment(undefined=StrictUndefined)
     default = yaml.safe_load(blocks("stackstorm", "yaml")[0])["parameters"]["execution"]["default"]
@@ -108,7 +108,9 @@ def test_the_rundeck_job_has_the_members_of_its_format() -> None:
     assert all(f"option.{each['name']}" in filters["filter"] for each in job["options"])
 
 
-def test_the_functions_of_the_airflow_recipe(shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_of_the_airflow_recipe_run_and_cancel_an_action(
+    shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = SimpleNamespace(**executed(blocks("airflow", "python")[0]))
     for name, value in environ(shared_agent).items():
         monkeypatch.setenv(name, value)
@@ -121,7 +123,9 @@ def test_the_functions_of_the_airflow_recipe(shared_agent: AgentProcess, monkeyp
         recipe.run_action("--timeout=1s", SUCCESS, key="airflow-3", reason="r")
 
 
-def test_the_functions_of_the_temporal_recipe(shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_of_the_temporal_recipe_run_and_cancel_an_action(
+    shared_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = SimpleNamespace(**executed(blocks("temporal", "python")[0]))
     for name, value in environ(shared_agent).items():
         monkeypatch.setenv(name, value)
@@ -145,7 +149,7 @@ def test_the_functions_of_the_temporal_recipe(shared_agent: AgentProcess, monkey
     eventually(lambda: not shared_agent.queue(), "the action is cancelled", 60)
 
 
-def test_the_temporal_recipe_is_cancelled_also_where_its_command_has_just_ended(
+def test_temporal_recipe_is_cancelled_even_if_its_command_has_just_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The error of the signal came in place of the cancellation, and the action continued."""
@@ -169,7 +173,7 @@ def test_the_temporal_recipe_is_cancelled_also_where_its_command_has_just_ended(
         asyncio.run(recipe.agentctl("json", "wait", "x"))
 
 
-def test_every_block_can_be_read() -> None:
+def test_every_code_block_of_a_recipe_parses() -> None:
     """Those that only the engine itself can run."""
     for page in sorted((CHECKOUT / "docs").glob("recipe-*.rst")):
         engine = page.stem.removeprefix("recipe-")

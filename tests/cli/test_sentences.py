@@ -16,5 +16,5 @@ def test_each_sentence_is_expected_by_a_test() -> None:
     assert not missing, "provoke each in a test that expects its words"
 
 
-def test_what_no_test_expects_is_found() -> None:
+def test_sentence_without_a_test_is_found() -> None:
     assert not is_expected("a sentence of \0 that nothing in here has", of_tests(TESTS[:3]))

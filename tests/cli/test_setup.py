@@ -29,7 +29,7 @@ def words(text: str) -> str:
     return " ".join(text.replace('"', "").split())
 
 
-def test_sockets_are_those_that_the_process_has(tmp_path: Path) -> None:
+def test_listening_sockets_of_a_process_are_found(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as tcp,
         socket.socket(socket.AF_UNIX) as unix,
@@ -45,7 +45,7 @@ def test_sockets_are_those_that_the_process_has(tmp_path: Path) -> None:
     assert [each for each in found.sockets if each.startswith(str(tmp_path))] == [str(tmp_path / "listens")]
 
 
-def test_the_rights_are_those_of_the_pages() -> None:
+def test_granted_rights_are_those_of_the_documentation() -> None:
     of_redis = words((DOCS / "redis.rst").read_text())
     assert f"ACL SETUSER agent on ><password> {redis.RIGHTS}" in of_redis
     of_mysql = words((DOCS / "mysql.rst").read_text())
@@ -61,7 +61,7 @@ def test_the_rights_are_those_of_the_pages() -> None:
         assert right in page and right in postgresql.CREATE + postgresql.CREATE_15
 
 
-def test_a_file_is_written_and_taken_back(place: Path) -> None:
+def test_file_is_written_and_removed_by_undo(place: Path) -> None:
     file = place / "new/agent.toml"
     change = files.write(file, "[agent]\n", "a test")
     assert not change.is_made() and change.note is not None
@@ -73,7 +73,7 @@ def test_a_file_is_written_and_taken_back(place: Path) -> None:
     assert files.undo(change.note) == ""
 
 
-def test_a_packaged_file_without_options_is_put_back(place: Path) -> None:
+def test_packaged_file_without_options_is_restored_by_undo(place: Path) -> None:
     file = place / "agent.toml"
     file.write_text("# nothing is set\n")
     for text in ("[agent]\n", "[agent]\nnode = 'b'\n"):
@@ -109,7 +109,7 @@ def test_a_damaged_record_is_named(place: Path) -> None:
 
 
 @pytest.mark.parametrize("tls_names", [(), ("db-1.example.com", "db-1")])
-def test_the_configuration_has_no_mistake(tmp_path: Path, tls_names: tuple[str, ...]) -> None:
+def test_written_configuration_has_no_mistake(tmp_path: Path, tls_names: tuple[str, ...]) -> None:
     nowhere = Path("/nonexistent")
     server = Server("valkey", "valkey-server.service", 1, "valkey", nowhere, nowhere, (), Listening((), (6379,)))
     file = tmp_path / "agent.toml"

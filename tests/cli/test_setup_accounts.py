@@ -40,7 +40,7 @@ def logs_in(there: Server, made: Account) -> bool:
     return datastores.of(settings).status().reachable
 
 
-def test_an_account_in_mysql(mysql_server: MySQLServer) -> None:
+def test_mysql_account_is_created_and_dropped(mysql_server: MySQLServer) -> None:
     there = server("mysql", sockets=(str(mysql_server.socket),))
     made = mysql.account(there, "agent")
     (change,) = made.changes
@@ -52,7 +52,7 @@ def test_an_account_in_mysql(mysql_server: MySQLServer) -> None:
     assert not change.is_made() and mysql.undo(change.note) == ""
 
 
-def test_a_user_in_mongodb(mongo_server: MongoServer) -> None:
+def test_mongodb_user_is_created_and_dropped(mongo_server: MongoServer) -> None:
     there = server("mongodb", ports=(mongo_server.port,))
     made = mongodb.account(there, "agent")
     (change,) = made.changes

@@ -47,7 +47,7 @@ def apply(change: Change) -> Note:
     return record.read()[-1]
 
 
-def test_a_change_that_was_interrupted_is_made_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_change_is_made_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An account may exist without its rights: it looks made."""
     account_file, rights = place / "account", place / "rights"
 
@@ -102,7 +102,7 @@ def test_a_certificate_of_an_operator_is_neither_replaced_nor_removed(place: Pat
     assert key.read_text() == "precious" and not pem.exists()
 
 
-def test_tokens_of_an_operator_stay(place: Path) -> None:
+def test_tokens_of_an_operator_are_kept(place: Path) -> None:
     """Also those of the identity that gets the token of setup, and where that token is revoked already."""
     config = str(place / "agent.toml")
     tokens_file, token_file = place / "tokens.toml", place / "admin.token"
@@ -163,7 +163,7 @@ def test_a_server_without_peer_authentication_is_named() -> None:
     assert str(refused.value) == f"{why}; setup needs peer authentication of the owner in pg_hba.conf"
 
 
-def test_a_role_that_owns_a_table_is_kept_with_it(postgres_server: PostgresServer) -> None:
+def test_role_that_owns_a_table_is_kept(postgres_server: PostgresServer) -> None:
     argv = [str(postgres_server.bin / "psql"), "-U", "postgres", "-h", str(postgres_server.dir)]
     psql = [*argv, "-p", str(postgres_server.port)]
     note = {"user": "agent", "psql": psql}
@@ -176,7 +176,7 @@ def test_a_role_that_owns_a_table_is_kept_with_it(postgres_server: PostgresServe
     assert postgresql.undo(note) == "dropped the role agent of PostgreSQL"
 
 
-def test_an_edited_file_of_redis_keeps_its_edits(server_dir: Path) -> None:
+def test_edits_in_the_configuration_of_redis_are_kept(server_dir: Path) -> None:
     """CONFIG REWRITE would write what the running server has."""
     of_root = server_dir / "folder/redis.conf"
     of_root.parent.mkdir()

@@ -44,13 +44,13 @@ def refused(ask: Callable[[], object]) -> str:
     return str(error.value)
 
 
-def test_another_user_than_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_other_than_root_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
     ended = call(None, "setup")
     assert (ended.status, ended.stderr) == (2, "setup writes files of root: run it as root\n")
 
 
-def test_a_second_setup_beside_the_first() -> None:
+def test_second_concurrent_setup_is_refused() -> None:
     with record.alone():
         for words in ((), ("--remove",)):
             ended = call(None, "setup", *words)
@@ -58,7 +58,7 @@ def test_a_second_setup_beside_the_first() -> None:
             assert (ended.status, ended.stderr) == (2, said)
 
 
-def test_a_host_with_no_server_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_with_no_or_several_servers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "servers", lambda: iter(()))
     assert refused(lambda: host.find("redis")) == "redis does not run here as a unit of systemd: start it first"
     none = "none of postgresql, mariadb, mysql, redis, valkey, mongodb runs here as a unit of systemd: start it first"
@@ -75,13 +75,13 @@ def test_a_host_with_no_server_or_several(monkeypatch: pytest.MonkeyPatch) -> No
     assert refused(lambda: host.find(None, "redis@c")) == gone
 
 
-def test_a_host_that_is_set_up_for_another_server() -> None:
+def test_host_set_up_for_another_server_is_refused() -> None:
     record.write([{"what": "setup", "unit": "redis.service", "user": "agent"}])
     sentence = "this host is set up for redis.service with the user agent: run agentctl setup --remove first"
     assert refused(lambda: plan.changes(server("mysql"), "agent", tls=False)) == sentence
 
 
-def test_files_and_users_of_an_operator(place: Path) -> None:
+def test_foreign_file_damaged_record_and_missing_user_are_refused(place: Path) -> None:
     (place / "agent.toml").write_text("[agent]\n")
     sentence = "agent.toml has a content that setup did not write: move it away, then run agentctl setup again"
     assert refused(lambda: files.write(place / "agent.toml", "", "a test")).endswith(sentence)
@@ -92,7 +92,7 @@ def test_files_and_users_of_an_operator(place: Path) -> None:
     assert refused(lambda: list(units.user("no-such-user"))) == sentence
 
 
-def test_a_program_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     failing = ["sh", "-c", "echo no; exit 3"]
     assert refused(lambda: programs.run(failing, name="psql")) == "psql failed with status 3: no"
     missing = "/no/such/program: [Errno 2] No such file or directory: '/no/such/program'"
@@ -117,19 +117,19 @@ def test_a_program_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: redis.account(server("redis", ports=[1]), "agent"), "redis"),
     ],
 )
-def test_a_driver_that_is_missing(monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object], extra: str) -> None:
+def test_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object], extra: str) -> None:
     for module in ("pymysql", "pymongo", "redis"):
         monkeypatch.setitem(sys.modules, module, None)
     assert refused(ask) == f"the driver is missing: install the agent with its extra [{extra}]"
 
 
-def test_tls_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     made = certificate.make(["db-1"], "root")
     assert refused(made.make) == "--tls needs the package cryptography: install the agent with its extra [mysql]"
 
 
-def test_a_server_that_listens_where_setup_does_not_connect() -> None:
+def test_server_without_a_usable_address_is_refused() -> None:
     on_none = "redis.service listens neither on 127.0.0.1 nor on a unix socket"
     assert refused(lambda: redis.account(server("redis"), "agent")) == f"{on_none}: {BY_HAND}"
     on_no_port = "mongodb.service does not listen on 127.0.0.1: write /etc/agent/agent.toml by hand"
@@ -138,7 +138,7 @@ def test_a_server_that_listens_where_setup_does_not_connect() -> None:
     assert refused(lambda: mysql.account(server("mysql"), "agent")) == on_no_socket
 
 
-def test_a_standby_without_the_role(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standby_without_the_role_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "postmaster.pid").write_text("1\n/data\n0\n5432\n/run/postgresql\n")
     monkeypatch.setattr(programs, "run", lambda argv, **_: "t\n")  # in recovery, and no role
     sentence = "this server is a standby without the role agent: run agentctl setup on its primary first"
@@ -172,7 +172,7 @@ class Cursor:
         ),
     ],
 )
-def test_an_account_that_mysql_cannot_get(
+def test_account_that_cannot_be_created_in_mysql_is_refused(
     monkeypatch: pytest.MonkeyPatch, answers: dict[str, object], sentence: str
 ) -> None:
     @contextmanager
@@ -183,7 +183,7 @@ def test_an_account_that_mysql_cannot_get(
     assert refused(lambda: mysql.account(server("mysql", sockets=["/s"]), "agent")) == sentence
 
 
-def test_root_of_mysql_who_may_not_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_login_of_root_in_mysql_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(**login: object) -> None:
         raise pymysql.MySQLError(1045, "Access denied")
 
@@ -192,7 +192,7 @@ def test_root_of_mysql_who_may_not_log_in(monkeypatch: pytest.MonkeyPatch) -> No
     assert refused(lambda: mysql.account(server("mysql", sockets=["/s"]), "agent")) == sentence
 
 
-def test_a_user_of_mongodb_that_setup_did_not_make(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_user_of_mongodb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def admin(port: int) -> Any:
         yield SimpleNamespace(command=lambda name, user: {"users": [user]})
@@ -202,7 +202,7 @@ def test_a_user_of_mongodb_that_setup_did_not_make(monkeypatch: pytest.MonkeyPat
     assert refused(lambda: mongodb.account(server("mongodb", ports=[1]), "agent")) == sentence
 
 
-def test_an_administrator_whom_mongodb_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_login_of_the_mongodb_administrator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mongodb, "MILLISECONDS", 50)
     sentence = "MongoDB on port 1 refused the command with error None"
     assert refused(lambda: mongodb.account(server("mongodb", ports=[1]), "agent")) == sentence
@@ -215,7 +215,7 @@ def test_an_administrator_whom_mongodb_refuses(monkeypatch: pytest.MonkeyPatch) 
         ("/users.acl", "redis has a user agent that setup did not make: delete it, or name another --user"),
     ],
 )
-def test_users_that_redis_does_not_keep_or_has_already(
+def test_volatile_or_existing_users_of_redis_are_refused(
     monkeypatch: pytest.MonkeyPatch, aclfile: str, sentence: str
 ) -> None:
     @contextmanager
@@ -230,7 +230,7 @@ def test_users_that_redis_does_not_keep_or_has_already(
     assert refused(lambda: redis.account(server("redis", ports=[1]), "agent")) == sentence
 
 
-def test_an_administrator_whom_redis_refuses(server_dir: Path) -> None:
+def test_failed_login_of_the_redis_administrator_is_named(server_dir: Path) -> None:
     with RedisServer(server_dir / "redis", password="battery-staple", appendonly=False) as guarded:
         there = server("redis", sockets=[str(guarded.socket)])
         sentence = f"unix://{guarded.socket} refuses its user default: name its password in $REDISCLI_AUTH"

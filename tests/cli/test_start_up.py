@@ -66,7 +66,7 @@ def loaded(words: tuple[str, ...], env: dict[str, str]) -> tuple[list[int], set[
 
 
 @pytest.mark.parametrize("unix", [False, True])
-def test_a_list_of_actions_loads_click_and_nothing_that_it_does_not_use(start_agent: StartAgent, *, unix: bool) -> None:
+def test_agentctl_list_imports_no_unused_module(start_agent: StartAgent, *, unix: bool) -> None:
     agent = start_agent(unix=unix)
     agent.await_final(agent.schedule(SUCCESS, {}))
     lists = ("queue", "finished", "list --limit 1 --output tsv", "queue --output json")
@@ -75,7 +75,7 @@ def test_a_list_of_actions_loads_click_and_nothing_that_it_does_not_use(start_ag
     assert names - BY_CLICK <= LISTS, names - BY_CLICK - LISTS
 
 
-def test_a_call_without_an_address_loads_the_contexts_too() -> None:
+def test_call_without_an_address_also_imports_the_contexts() -> None:
     statuses, names = loaded(("--context none queue",), environment(None))
     assert statuses == [7]
     assert names - BY_CLICK <= LISTS | {"agent.cli.contexts"}, names - BY_CLICK - LISTS

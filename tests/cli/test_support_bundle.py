@@ -54,7 +54,7 @@ def unpacked(archive: Path) -> dict[str, str]:
         return {name: file.read().decode() for name, file in files.items() if file is not None}
 
 
-def test_no_secret_that_was_planted_is_in_the_archive(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_archive_contains_no_planted_secret(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config='[external_actions.x]\naction = ["false"]\ncheck = ["true"]\n')
     secret_args = {"password": SECRETS[17], "list": [SECRETS[18]]}
     agent.await_final(agent.schedule("external.x", secret_args, headers={"Action-Reason": f"token={SECRETS[19]}"}))
@@ -89,7 +89,7 @@ def test_no_secret_that_was_planted_is_in_the_archive(start_agent: StartAgent, t
     assert again.stderr == f"{archive} cannot be made: File exists: name another file with --output\n"
 
 
-def test_what_is_broken_does_not_keep_the_rest_out(tmp_path: Path) -> None:
+def test_unavailable_part_does_not_prevent_the_others(tmp_path: Path) -> None:
     (tmp_path / "agent.db").write_bytes(b"no database at all " * 500)
     (tmp_path / "agent.db").chmod(0o600)
     (tmp_path / "agent.toml").write_text(f'[agent]\ndb = "{tmp_path}/agent.db"\n')
@@ -120,7 +120,7 @@ def test_what_is_broken_does_not_keep_the_rest_out(tmp_path: Path) -> None:
         "0bf49e27-62be-4946-a483-9f1445a4863f+e3b0c442staple000e3b0c442e3b0c442",
     ],
 )  # fmt: skip
-def test_what_looks_like_a_secret_is_masked(line: str) -> None:
+def test_text_like_a_secret_is_masked(line: str) -> None:
     assert "staple" not in support_bundle.redacted(line, [])
 
 
@@ -132,7 +132,7 @@ def test_what_looks_like_a_secret_is_masked(line: str) -> None:
         "replicante.service.restart_after_upgrade_of_the_server",
     ],
 )
-def test_other_lines_are_left_as_they_are(line: str) -> None:
+def test_ordinary_lines_are_not_changed(line: str) -> None:
     assert support_bundle.redacted(line, []) == f"{line}\n"
 
 
@@ -146,7 +146,7 @@ def test_other_lines_are_left_as_they_are(line: str) -> None:
         ("--user", "="), ("", "http://"), ("", "-----BEGIN A"), ("", "a:"),
     ],
 )  # fmt: skip
-def test_a_long_line_takes_a_time_in_proportion(begin: str, repeated: str) -> None:
+def test_redaction_time_grows_linearly_with_the_line(begin: str, repeated: str) -> None:
     """A text eight times as long takes 64 times as long where an expression looks at the rest again and again."""
     times = [shortest_time(begin + repeated * (length // len(repeated))) for length in (3000, 24000)]
     assert times[1] < 24 * times[0]
