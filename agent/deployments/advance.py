@@ -1,4 +1,4 @@
-"""Takes a deployment forward, back after a failure, and ends it where its action is cancelled."""
+"""Runs the phases of a deployment: forward, back after a failure, and the end after a cancel."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -12,26 +12,26 @@ from agent.supervisors.base import CommandKilled
 
 
 def advance(deployment: Deployment) -> DeployProgress:
-    """The progress after the next piece of work; it holds everything that the piece after that needs."""
+    """Do the next piece of work. Returns the progress, with everything that the following piece needs."""
     try:
         return replace(PHASES[deployment.progress.phase](deployment), killed=0)
     except CommandKilled as error:
-        # The agent's unit is being stopped: the next agent does the piece again.
+        # The agent's unit is being stopped: the next agent process repeats the piece.
         if deployment.was_killed_too_often:
             return _failed(deployment, _reason(error))
         return replace(deployment.progress, killed=deployment.progress.killed + 1)
     except FAILURES as error:
         return _failed(deployment, _reason(error))
     except Exception as error:
-        # A mistake of ours must not leave an unchecked release in use.
+        # A bug in the agent must not leave an unchecked release in use.
         log.step_raised(deployment.action, "deploy", error)
         return _failed(deployment, f"{type(error).__name__}: {error}")
 
 
 def cancel(deployment: Deployment) -> None:
-    """End what runs. Before the switch nothing was changed; after it `current` goes back, and no unit does.
+    """End the running command. After the switch, point `current` to the previous release; restart no unit.
 
-    `current` stays where all but the removal of old releases is done.
+    `current` keeps the new release if only the removal of old releases is left.
     """
     progress = deployment.progress
     deployment.end_command()
@@ -45,7 +45,7 @@ def cancel(deployment: Deployment) -> None:
 
 
 def _failed(deployment: Deployment, error: str) -> DeployProgress:
-    """What is to be done about a failure: it depends on whether `current` was switched."""
+    """The progress after a failure: go back if `current` was switched, else give up."""
     progress = deployment.progress
     if progress.phase in BACK:
         return give_up(progress, f"; the rollback failed too: {error}")
@@ -60,7 +60,7 @@ def _failed(deployment: Deployment, error: str) -> DeployProgress:
 
 
 def _sweep(deployment: Deployment) -> None:
-    """Remove what git had not finished: the next fetch would, but that may never come."""
+    """Remove unfinished files of git: the next fetch would do so, but there may be none."""
     if deployment.progress.phase == "fetch":
         with suppress(OSError):
             deployment.mirror.sweep()

@@ -1,4 +1,4 @@
-"""A deployment at the point that its progress records: its application, and the pieces that its phases are made of."""
+"""A deployment at its current progress, and the operations that the phases use."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from agent.supervisors.base import CommandKilled
 from agent.util.stop import Stop
 
 TRIES = 3
-"""How often an idempotent piece is started when its command is killed or the host goes down."""
+"""Attempts of an idempotent piece whose command is killed or whose host goes down."""
 
 
 class Deployment:
@@ -35,13 +35,13 @@ class Deployment:
 
     @property
     def release(self) -> str:
-        """The new release, from the phase `checkout` on."""
+        """The new release. Set from the phase `checkout` on."""
         assert self.progress.release is not None
         return self.progress.release
 
     @property
     def previous_release(self) -> str:
-        """The release before, on the way back."""
+        """The previous release. Set in the phases after a failure."""
         assert self.progress.previous_release is not None
         return self.progress.previous_release
 
@@ -54,11 +54,11 @@ class Deployment:
 
     @property
     def was_killed_too_often(self) -> bool:
-        """Whether a command that was killed now is not to be run again."""
+        """Whether this kill of a command was the last allowed one."""
         return self.progress.killed + 1 >= TRIES
 
     def commands(self, commands: Sequence[Sequence[str]]) -> DeployProgress:
-        """One of them after the other, and then the next phase."""
+        """Run the next command; after the last one, return the progress of the next phase."""
         number = self.progress.command
         if number >= len(commands):
             return self.progress.then(AFTER_COMMANDS[self.progress.phase])
@@ -68,7 +68,7 @@ class Deployment:
         return replace(self.progress, command=number + 1)
 
     def git(self, verb: str, argv: Sequence[str], prepare: Callable[[], None], clean: Callable[[], None]) -> bool:
-        """Whether git has done it. It is done again where it is not known how far it came, or the mirror was broken."""
+        """Whether git has finished. A lost job and a broken mirror cause another attempt."""
         ref = self.progress.git_ref
 
         def reason(outcome: CommandResult) -> str:
@@ -79,7 +79,7 @@ class Deployment:
         try:
             return self._work.done(self._job(), argv, env, cwd, prepare=prepare, reason=reason, title=title)
         except JobLost as error:
-            self._again(error, clean)
+            self._retry(error, clean)
         except DeploymentFailed as error:
             if not self.mirror.is_broken(str(error), self.stop, self.action):
                 raise
@@ -87,27 +87,27 @@ class Deployment:
                 self.mirror.discard()
                 why = f"{error}; the mirror {self.mirror.path} was broken and is removed: deploy again"
                 raise DeploymentFailed(why) from None
-            self._again(error, self.mirror.discard)
+            self._retry(error, self.mirror.discard)
 
     def end_command(self) -> None:
         """End the command of this phase, if it runs."""
         self._work.end(self._job())
 
     def units_to_restart(self) -> tuple[str, ...]:
-        """The health of an application without units is checked all the same."""
+        """The units of the restart phase. `NO_UNIT` if there are none: the health check runs all the same."""
         if not self.application.services:
             return (NO_UNIT,) if self.application.health else ()
         return () if self.progress.deployment_strategy == "none" else self.application.services
 
     def rollout(self, release: str) -> Rollout:
-        """The restarts of the units onto a release."""
+        """The restarts of the units, with this release."""
         return Rollout(self.application, self._environment(release), self.folder(release), self.stop, self.action)
 
     def folder(self, release: str) -> Path:
         return self.application.path / release
 
-    def _again(self, error: DeploymentFailed, clean: Callable[[], None]) -> NoReturn:
-        """Have the next step run git again, unless it was run `TRIES` times."""
+    def _retry(self, error: DeploymentFailed, clean: Callable[[], None]) -> NoReturn:
+        """Make the next step run git again. Raises `error` after `TRIES` attempts."""
         if self.progress.command + 1 == TRIES:
             raise error
         clean()
@@ -118,7 +118,7 @@ class Deployment:
         return f"{self.progress.phase}-{self.progress.command}".replace(" ", "-")
 
     def _environment(self, release: str) -> dict[str, str]:
-        """What the commands learn of the release that they work for."""
+        """The environment of the commands: names the release that they work for."""
         previous = self.progress.previous_release
         return command.passed_on() | {
             "AGENT_APPLICATION": self.progress.application,
@@ -129,10 +129,10 @@ class Deployment:
 
 
 def _as_planned(application: Application, plan: dict[str, Any]) -> Application:
-    """The application with the options that the deployment was begun with; an older agent noted none."""
+    """The application with the options stored at the start of the deployment. An older agent stored none."""
     return replace(application, **{option: _tuples(value) for option, value in plan.items()})
 
 
 def _tuples(value: Any) -> Any:
-    """What JSON made lists of, as the configuration has it."""
+    """The value with tuples, as in the configuration: JSON turned them into lists."""
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

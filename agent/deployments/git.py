@@ -1,4 +1,4 @@
-"""git: a bare mirror of an application's repository, and the commits that are checked out of it."""
+"""git: a bare mirror of an application's repository, and the checkout of its commits."""
 
 import re
 import shlex
@@ -20,15 +20,15 @@ REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 WHOLE_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 SHORT_HASH = re.compile(r"[0-9a-f]{4,63}", re.ASCII)
 SHORT_WORK = 60.0
-"""Seconds for what git does without the network or many files."""
+"""Timeout, in seconds, of git commands that use neither the network nor many files."""
 UMASK = 0o022
 LISTED = 2**24
-"""Bytes of a list of files or folders that are read."""
+"""Bytes read of a list of files or folders."""
 OPTIONS = (
     "core.hooksPath=/dev/null",
-    # What git answered for must be there after a power cut.
+    # A fetch that succeeded must survive a power cut.
     "core.fsync=all",
-    # Nothing of it continues in the background.
+    # No process of git continues in the background.
     "gc.autoDetach=false",
     "maintenance.autoDetach=false",
     "advice.detachedHead=false",
@@ -43,50 +43,50 @@ class Mirror:
         self._application = application
 
     def prepare(self, stop: Stop, action: str) -> None:
-        """Make it where it is missing, and remove what a git that was ended has left.
+        """Create the mirror if it is missing, and remove the files that an interrupted git left.
 
         Raises `DeploymentFailed`, `OSError`.
         """
         if not (self.path / "HEAD").exists():
             shutil.rmtree(self.path, ignore_errors=True)
-            # Files that are not for all may be in the history, and the history is not needed by all.
+            # The history may contain private files, and only the agent needs it.
             self.path.mkdir(mode=0o700)
             self._run(stop, action, "init", "--quiet", "--bare", "--template=")
         self.sweep()
 
     def sweep(self) -> None:
-        """Remove the locks, and what was not finished, of a git that was ended; none may be running in it."""
+        """Remove locks and unfinished files of an interrupted git. No git may be running in the mirror."""
         git_debris.sweep(self.path)
 
-    def is_broken(self, words: str, stop: Stop, action: str) -> bool:
-        """Whether git failed with these words because a file of the mirror is broken, as after a power cut."""
-        if not git_debris.may_be_broken(words):
+    def is_broken(self, message: str, stop: Stop, action: str) -> bool:
+        """Whether git failed with this message because a file of the mirror is broken, as after a power cut."""
+        if not git_debris.may_be_broken(message):
             return False
         checked = self._git(stop, action, "fsck", "--connectivity-only", "--no-dangling", "--no-progress")
         return checked.ended is None and checked.status is not None and checked.status > 0
 
     def forget_checked_out(self) -> None:
-        """Without this git would not write a second time what it wrote before."""
+        """Remove git's index: with it, git would not write a file a second time."""
         (self.path / "index").unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove it: after a power cut what a fetch was writing may be broken."""
+        """Remove the mirror: a power cut may have broken the files of a running fetch."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def fetch(self) -> list[str]:
-        """The command that brings it up to date."""
+        """The command that updates the mirror."""
         quiet = ("--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
         return self._argv("fetch", *quiet, "--", self._application.repository, *REFS)
 
     def check_out(self, git_hash: str, folder: Path) -> list[str]:
-        """The command that writes the files of a commit into an empty folder, and nothing of git's."""
+        """The command that writes the files of a commit, without `.git`, into an empty folder."""
         return self._argv(f"--work-tree={folder}", "read-tree", "--reset", "-u", git_hash)
 
     def resolve(self, ref: str, stop: Stop, action: str, *, force: bool = False) -> str:
-        """The commit that the hash of a commit, a tag, a branch, or the beginning of a hash names.
+        """The hash of the commit for a full or abbreviated hash, a tag or a branch.
 
-        Raises `DeploymentFailed` where there is none, where several commits are named so, and, unless `force`, for a
-        commit that no branch or tag reaches.
+        Raises `DeploymentFailed` if there is no such commit, if the name is ambiguous, and, unless `force`, if no
+        branch or tag contains the commit.
         """
         named = self._find(ref, stop, action)
         if not named:
@@ -105,15 +105,15 @@ class Mirror:
         refuse_files_elsewhere(git_hash, lambda *words: self._git(stop, action, *words, tail=LISTED))
 
     def find(self, ref: str, stop: Stop, action: str) -> str | None:
-        """The commit of that name, and None where there is none.
+        """The hash of the commit of that name, None if there is none.
 
-        The full hash of a commit means this commit, whatever branches and tags are called. Raises `DeploymentFailed`
-        where git does not tell, and where several commits are named so.
+        A full hash has precedence over a branch or tag of the same name. Raises `DeploymentFailed` if git fails, and
+        if the name is ambiguous.
         """
         return next(iter(self._find(ref, stop, action).values()), None)
 
     def _find(self, ref: str, stop: Stop, action: str) -> dict[str, str]:
-        """The one commit by each of its names that may be meant."""
+        """The one commit, under each full name that `ref` may stand for; empty if there is none."""
         if WHOLE_HASH.fullmatch(ref) and (found := self._commits([ref], stop, action)):
             return found
         named = self._commits([*_names(ref), *self._commits_beginning_with(ref, stop, action)], stop, action)
@@ -122,16 +122,16 @@ class Mirror:
         return named
 
     def _commits(self, names: Sequence[str], stop: Stop, action: str) -> dict[str, str]:
-        """The commits of these names as git reads them. Raises `DeploymentFailed` where git does not tell."""
-        asked = "".join(f"{name}^{{commit}}\n" for name in names).encode()
-        found = self._git(stop, action, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked)
+        """The commits by these names, without the names of no commit. Raises `DeploymentFailed` if git fails."""
+        queries = "".join(f"{name}^{{commit}}\n" for name in names).encode()
+        found = self._git(stop, action, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=queries)
         if not found.ok:
             raise failure(found)
         answers = (line.split(" ") for line in found.stdout.splitlines())
         return {name: hash for name, (hash, *type) in zip(names, answers, strict=True) if type == ["commit"]}
 
     def _commits_beginning_with(self, ref: str, stop: Stop, action: str) -> list[str]:
-        """The commits whose hashes begin so: git itself would prefer a branch of that name, silently."""
+        """The hashes of commits with this prefix: git itself would silently prefer a branch of that name."""
         if not SHORT_HASH.fullmatch(ref):
             return []
         found = self._git(stop, action, "rev-parse", f"--disambiguate={ref}")
@@ -148,7 +148,7 @@ class Mirror:
         return bool(found.stdout.strip())
 
     def environment(self) -> dict[str, str]:
-        """What git runs with: it never asks anybody, and runs no helper that an address names."""
+        """git's environment: no prompts, and no transport helper that a repository URL could name."""
         ssh = ["ssh", "-o", "BatchMode=yes"]
         if key := self._application.ssh_key:
             ssh += ["-i", str(key), "-o", "IdentitiesOnly=yes"]
@@ -168,7 +168,7 @@ class Mirror:
         return ["git", f"--git-dir={self.path}", *(word for each in options for word in ("-c", each)), *words]
 
     def _credentials(self) -> Iterator[str]:
-        """The file is read, and never written: git would remove from it what a server refused once."""
+        """Options that only read the credentials file: git would erase credentials that a server refused once."""
         if file := self._application.credentials:
             store = shlex.join(["git", "credential-store", "--file", str(file), "get"])
             yield "credential.helper="
@@ -180,7 +180,7 @@ class Mirror:
         return command.run(self._argv(*words), stop=stop, action=action, **options)
 
     def why(self, output: str) -> str:
-        """Why a git that printed this has failed, in one sentence."""
+        """The cause of git's failure in one sentence, from its output."""
         return about_key(last_words(output), self._application.ssh_key)
 
     def _run(self, stop: Stop, action: str, *words: str) -> None:
@@ -190,7 +190,7 @@ class Mirror:
 
 
 def _names(ref: str) -> Iterator[str]:
-    """The refs that may be meant. Not what names a commit of the mirror alone, such as HEAD."""
+    """The full refs that `ref` may stand for. Names such as HEAD, which only the mirror has, are excluded."""
     if ref.startswith("refs/"):
         yield ref
         return

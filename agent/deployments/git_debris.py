@@ -1,4 +1,4 @@
-"""What a git that was ended leaves in a mirror: its locks, and the files that it had not finished."""
+"""Files that an interrupted git leaves in a mirror: locks and unfinished files."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ UNFINISHED = (
     "objects/pack/tmp_*",
     "objects/pack/.tmp-*",
     "objects/info/commit-graphs/tmp_graph_*",
-    # Held by a fetch until its refs are written: a pack that stays kept is never packed again.
+    # A fetch keeps it until its refs are written. A pack with a leftover .keep is never repacked.
     "objects/pack/*.keep",
 )
 BROKEN = (
@@ -38,11 +38,11 @@ BROKEN = (
     "missing blob",
     "missing tree",
 )
-"""What git says where a file of a repository is broken, as after a power cut: of this one or of the one it asks."""
+"""Parts of git's messages about a broken file, as after a power cut, in the mirror or in the remote repository."""
 
 
 def sweep(mirror: Path) -> None:
-    """Remove it. No git may be running in the mirror."""
+    """Remove these files. No git may be running in the mirror."""
     for left in _left(mirror):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
@@ -55,6 +55,6 @@ def _left(mirror: Path) -> Iterator[Path]:
         yield from mirror.glob(pattern)
 
 
-def may_be_broken(words: str) -> bool:
-    """Whether git failed at what may be a broken file of the mirror."""
-    return any(each in words for each in BROKEN)
+def may_be_broken(message: str) -> bool:
+    """Whether git's message may come from a broken file of the mirror."""
+    return any(each in message for each in BROKEN)

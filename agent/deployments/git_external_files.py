@@ -1,4 +1,4 @@
-"""Files of a commit that its repository does not hold: submodules and Git LFS, which the agent does not fetch."""
+"""Refuses commits with files outside the repository: the agent fetches neither submodules nor Git LFS."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,22 @@ from agent.processes.command import CommandResult
 SUBMODULE = "160000 "
 """The mode of a submodule in a tree."""
 POINTER = "version https://git-lfs.github.com/spec/v1"
-"""The first line of a file that stands for one in Git LFS."""
+"""The first line of a pointer to a file in Git LFS."""
 NOTHING_FOUND = 1
-"""The exit status of `git grep` where no file has the text."""
+"""The exit status of `git grep` without a match."""
 
 Git = Callable[..., CommandResult]
-"""Runs git in the mirror with the words it is given."""
+"""Runs git in the mirror with the given arguments."""
 
 
 def refuse_files_elsewhere(git_hash: str, git: Git) -> None:
-    """Raises `DeploymentFailed` where the release would have empty folders or pointers in place of files."""
+    """Raises `DeploymentFailed` if the release would contain empty folders or pointers in place of files."""
     _refuse(git_hash, "submodules", _submodules(git_hash, git))
     _refuse(git_hash, "files in Git LFS", _in_lfs(git_hash, git))
 
 
 def _submodules(git_hash: str, git: Git) -> list[str]:
-    # Only folders and submodules are listed.
+    # -d lists only folders and submodules.
     listed = git("ls-tree", "-r", "-d", "-z", git_hash)
     if not listed.ok:
         raise failure(listed)
@@ -31,14 +31,14 @@ def _submodules(git_hash: str, git: Git) -> list[str]:
 
 
 def _in_lfs(git_hash: str, git: Git) -> list[str]:
-    # Without the attribute a file of that text is what it is.
+    # Without the attribute, such a text is an ordinary file.
     if not _found(git_hash, git, "filter=lfs", ":(glob)**/.gitattributes"):
         return []
     return _found(git_hash, git, POINTER)
 
 
 def _found(git_hash: str, git: Git, text: str, *where: str) -> list[str]:
-    """The files of the commit that have the text in a line."""
+    """The files of the commit that contain the text."""
     found = git("grep", "-l", "-z", "-I", "--fixed-strings", "-e", text, git_hash, "--", *where)
     if found.status == NOTHING_FOUND and found.ended is None:
         return []

@@ -1,4 +1,4 @@
-"""The long commands of a deployment: each is a job, which runs once whatever becomes of the agent meanwhile."""
+"""Long commands of a deployment. Each is a job: it runs once, also if the agent ends meanwhile."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -12,18 +12,18 @@ from agent.supervisors.base import failure_text
 from agent.util.stop import Stop
 
 UMASK = 0o022
-"""What an application's units run as is hardly us, and must be able to read what is made for it."""
+"""The units of an application run as another user, who must be able to read its files."""
 END_GRACE = 10.0
 PATIENCE = 0.5
-"""Seconds that one call waits for the end of a command: a reload of the agent waits for the call."""
+"""Seconds that one call waits for the end of a command. It is short because a reload of the agent waits for it."""
 
 
 class JobLost(DeploymentFailed):
-    """A command's runner is gone or was ended from outside; the command may or may not have taken effect."""
+    """The runner of a command is gone or was killed; the command may or may not have taken effect."""
 
 
 class DeployJobs:
-    """The commands of one action, each `timeout` seconds long at most."""
+    """The commands of one action. Each may take `timeout` seconds."""
 
     def __init__(self, jobs: Jobs, action: str, timeout: float, stop: Stop) -> None:
         self._jobs = jobs
@@ -42,12 +42,11 @@ class DeployJobs:
         reason: Callable[[CommandResult], str] = failure_text,
         title: str | None = None,
     ) -> bool:
-        """Whether the command of that name has succeeded; where it was not started, it is, after `prepare`.
+        """Start the command of that name once, after `prepare`. Returns whether it has succeeded.
 
-        `title` names it in the output of the action, in place of the command line.
-        Waits for its end for `PATIENCE` seconds at most.
+        Waits at most `PATIENCE` seconds for its end. `title` replaces the command line in the output of the action.
 
-        Raises `JobLost`, `DeploymentFailed` with what `reason` makes of its end, `OSError`.
+        Raises `JobLost`, `DeploymentFailed` with the message that `reason` returns, `OSError`.
         """
         job = self._jobs.find(self._named(name))
         if job is None:
@@ -64,7 +63,7 @@ class DeployJobs:
         return isinstance(status, ExitedJob)
 
     def end(self, name: str) -> None:
-        """End the command of that name, if it runs."""
+        """End the command of that name if it runs."""
         if job := self._jobs.find(self._named(name)):
             job.end(END_GRACE)
 

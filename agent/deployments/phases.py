@@ -1,4 +1,4 @@
-"""The phases of a deployment, forward and back. A function does one short piece of its phase."""
+"""The phases of a deployment, forward and back. Each function does one short piece of its phase."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,27 +15,27 @@ from agent.supervisors.base import CommandKilled
 
 
 def fetch(deployment: Deployment) -> DeployProgress:
-    """Bring the mirror up to date, and find the commit."""
-    mirror, progress, looking = deployment.mirror, deployment.progress, (deployment.stop, deployment.action)
-    if not deployment.git("fetch", mirror.fetch(), lambda: mirror.prepare(*looking), mirror.discard):
+    """Update the mirror and find the commit."""
+    mirror, progress, context = deployment.mirror, deployment.progress, (deployment.stop, deployment.action)
+    if not deployment.git("fetch", mirror.fetch(), lambda: mirror.prepare(*context), mirror.discard):
         return progress
     if progress.of_ref:
-        tip = mirror.find(progress.of_ref, *looking)
-        if tip is None or tip != mirror.find(progress.git_ref, *looking):
+        tip = mirror.find(progress.of_ref, *context)
+        if tip is None or tip != mirror.find(progress.git_ref, *context):
             return _overtaken(deployment, tip)
-    git_hash = mirror.resolve(progress.git_ref, *looking, force=progress.force)
-    mirror.refuse_files_elsewhere(git_hash, *looking)
+    git_hash = mirror.resolve(progress.git_ref, *context, force=progress.force)
+    mirror.refuse_files_elsewhere(git_hash, *context)
     return progress.then("checkout", git_hash=git_hash, release=deployment.releases.named(git_hash))
 
 
 def _overtaken(deployment: Deployment, tip: str | None) -> DeployProgress:
-    """Nothing is deployed: another deploy is for the commit that `of_ref` points to now."""
+    """Deploy nothing: another deploy has the commit that `of_ref` points to now."""
     previous = hash_of(deployment.releases.in_use())
     return deployment.progress.then(OVERTAKEN, overtaken_by=tip, previous_git_hash=previous)
 
 
 def check_out(deployment: Deployment) -> DeployProgress:
-    """Write the files of the commit into a folder of their own."""
+    """Write the files of the commit into the folder of the release."""
 
     def prepare() -> None:
         deployment.mirror.forget_checked_out()
@@ -49,12 +49,12 @@ def check_out(deployment: Deployment) -> DeployProgress:
 
 
 def before(deployment: Deployment) -> DeployProgress:
-    """Run the commands before; they may install the units, which are looked for after them."""
+    """Run the commands `before`. They may install the units: only the next phase reads their state."""
     return deployment.commands(deployment.application.before)
 
 
 def switch(deployment: Deployment) -> DeployProgress:
-    """Note the units, then point `current` to the release, once all of its files are on the disk."""
+    """Record the invocations of the units, sync the files of the release to disk, then point `current` to it."""
     release, services = deployment.release, deployment.application.services
     if deployment.progress.units is None:
         return replace(deployment.progress, units=deployment.rollout(release).invocations(services))
@@ -71,7 +71,7 @@ def switch(deployment: Deployment) -> DeployProgress:
 
 
 def restart(deployment: Deployment) -> DeployProgress:
-    """Restart the units, by the strategy."""
+    """Restart the units as the strategy demands."""
     names, done = deployment.units_to_restart(), deployment.progress.services
     if not _all_ended(names, done):
         rollout = deployment.rollout(deployment.release)
@@ -86,12 +86,12 @@ def _all_ended(names: Sequence[str], done: list[Unit]) -> bool:
 
 
 def after(deployment: Deployment) -> DeployProgress:
-    """Run the commands after."""
+    """Run the commands `after`."""
     return deployment.commands(deployment.application.after)
 
 
 def prune(deployment: Deployment) -> DeployProgress:
-    """Remove the oldest releases; what cannot be removed does not make the deploy a failure."""
+    """Remove the oldest releases. A failed removal does not fail the deploy."""
     releases, needed = deployment.releases, [deployment.progress.release, deployment.progress.previous_release]
     left = releases.sweep()
     for release in list(releases.superfluous(deployment.application.keep, needed)):
@@ -104,7 +104,7 @@ def prune(deployment: Deployment) -> DeployProgress:
 
 
 def switch_back(deployment: Deployment) -> DeployProgress:
-    """Point `current` to the release before, and find out which units have left it."""
+    """Point `current` to the previous release, and find the units that no longer run it."""
     progress, previous = deployment.progress, deployment.previous_release
     deployment.releases.switch(previous)
     left = deployment.rollout(previous).have_left(progress.units or {}, progress.services)
@@ -112,7 +112,7 @@ def switch_back(deployment: Deployment) -> DeployProgress:
 
 
 def restart_back(deployment: Deployment) -> DeployProgress:
-    """Restart what has left it, the one that failed first; a unit that fails again does not end it."""
+    """Restart the units that left the previous release, the failed one first. Another failure skips the unit."""
     names, back = deployment.progress.restarted or [], deployment.progress.back or []
     if len(back) == len(names) and (not back or ended(back[-1])):
         return _rolled_back(deployment, back)
@@ -135,7 +135,7 @@ def _rolled_back(deployment: Deployment, back: list[Unit]) -> DeployProgress:
 
 
 def give_up(progress: DeployProgress, consequence: str) -> DeployProgress:
-    """The end of a deployment that failed: the error of its failure, and what became of the release."""
+    """The end of a failed deployment: its error, and the fate of the release."""
     return progress.then(GIVEN_UP, error=f"{progress.error}{consequence}")
 
 

@@ -1,4 +1,4 @@
-"""How far a deployment is: the payload of its action."""
+"""Progress of a deployment, stored as the payload of its action."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 from agent.config import Application
 
 DONE, GIVEN_UP, OVERTAKEN = "done", "given up", "overtaken"
-"""The phases in which there is nothing more to do."""
+"""The final phases."""
 BEFORE_SWITCH = ("fetch", "checkout", "before")
-"""The phases in which `current` points to the release before."""
+"""The phases in which `current` points to the previous release."""
 BACK = ("switch back", "rollback")
 """The phases after a failure."""
 AFTER_COMMANDS = {"before": "switch", "after": "prune"}
-"""The phase after the commands of each of these options."""
+"""The phase that follows the commands of each option."""
 PLAN = ("services", "before", "after", "health")
-"""What it does of the application's options, as they were when it was begun: its progress counts in them."""
+"""Options of the application that are stored at the start: the progress contains indexes into them."""
 
 Unit = dict[str, Any]
-"""How far the restart of one unit is: see `agent.supervisors.systemd.unit_target`."""
+"""Progress of the restart of one unit: see `agent.supervisors.systemd.unit_target`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeployProgress:
-    """Members that are not known yet are None. An older agent did not record those with a default."""
+    """Members that are not known yet are None. Members with a default are missing in payloads of older agents."""
 
     application: str
     phase: str
     path: str | None = None
     plan: dict[str, Any] = field(default_factory=dict)
     phases: list[str] = field(default_factory=list)
-    """The phases that are over."""
+    """The finished phases."""
     command: int = 0
-    """How many commands of this phase were run; for git, how often it was run again."""
+    """The number of commands of this phase that have run; for git, the number of retries."""
     killed: int = 0
-    """How often the present piece was killed."""
+    """How often the command of the current piece was killed."""
     git_ref: str = ""
     of_ref: str | None = None
     """Deploy only while this ref points to `git_ref`."""
@@ -47,29 +47,29 @@ class DeployProgress:
     previous_git_hash: str | None = None
     previous_release: str | None = None
     services: list[Unit] = field(default_factory=list)
-    """The units that were restarted, and the one that is being restarted."""
+    """The restarted units and the one being restarted."""
     units: dict[str, str | None] | None = None
-    """All units at the switch, with the invocations that ran the release before."""
+    """All units at the switch, with their invocation of the previous release."""
     left: list[str] | None = None
     """Old releases that could not be removed."""
     restarted: list[str] | None = None
     """The units to restart in a rollback."""
     back: list[Unit] | None = None
-    """As `services`, of the rollback."""
+    """Like `services`, for the rollback."""
     overtaken_by: str | None = None
     error: str | None = None
     failed_in: str | None = None
 
     @classmethod
     def of(cls, payload: Mapping[str, Any]) -> DeployProgress:
-        """The progress that a payload records."""
+        """The progress stored in a payload."""
         return cls(**{each.name: payload[each.name] for each in fields(cls) if each.name in payload})
 
     def payload(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if value is not None or name in ALWAYS}
 
     def then(self, phase: str, **more: Any) -> DeployProgress:
-        """The progress at the beginning of the next phase. A phase of no commands is over at once."""
+        """The progress at the beginning of the next phase. A phase without commands is skipped."""
         phases = [*self.phases, self.phase]
         if phase in AFTER_COMMANDS and phase in self.plan and not self.plan[phase]:
             phases, phase = [*phases, phase], AFTER_COMMANDS[phase]
@@ -77,15 +77,15 @@ class DeployProgress:
 
 
 ALWAYS = ("of_ref", "git_hash", "release", "previous_git_hash", "previous_release")
-"""Members of the payload from the beginning, null until they are known."""
+"""Members that the payload always contains, null until they are known."""
 
 
 def beginning(
     name: str, application: Application, git_ref: str, strategy: str, of_ref: str | None = None, *, force: bool = False
 ) -> DeployProgress:
-    """The progress of a deployment that has done nothing yet; without `of_ref` no later commit overtakes it.
+    """The first progress of a deployment. Without `of_ref`, no later commit overtakes it.
 
-    With `force` it deploys a commit that no branch or tag reaches any more.
+    `force` also deploys a commit that no branch or tag contains any more.
     """
     return DeployProgress(
         application=name,

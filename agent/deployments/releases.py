@@ -1,4 +1,4 @@
-"""The releases of one application: a folder each, and `current`, the link to the one in use."""
+"""The releases of one application: a folder for each, and the symbolic link `current` to the one in use."""
 
 import os
 import re
@@ -17,11 +17,11 @@ STAMP = "%Y%m%d-%H%M%S"
 FOLDER = "releases"
 LINK = "current"
 OPEN = 0o755
-"""The units that run an application are hardly ours: they must be able to read it, whatever our umask is."""
+"""The units of an application run as another user, who must be able to read it, whatever the agent's umask."""
 
 
 class Releases:
-    """Those below one path. A release is named by what `current` points to: `releases/<stamp>-<hash>`."""
+    """The releases below `path`. The name of a release is the target of `current`: `releases/<stamp>-<hash>`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,9 +33,9 @@ class Releases:
                 _make_open(folder)
 
     def in_use(self) -> str | None:
-        """The release that `current` points to; None where it leads nowhere.
+        """The release that `current` points to; None if the link is missing or dangling.
 
-        Raises `DeploymentFailed` where it is something else than a link.
+        Raises `DeploymentFailed` if `current` is not a symbolic link.
         """
         link = self.path / LINK
         if not link.is_symlink():
@@ -45,23 +45,23 @@ class Releases:
         return os.readlink(link) if link.is_dir() else None
 
     def named(self, git_hash: str) -> str:
-        """A new name for a release of this commit, which sorts after all others, whatever the clock says."""
+        """A new name for a release of this commit. It sorts after all others, even if the clock went back."""
         moment = datetime.fromtimestamp(clock.now() // 1_000_000, UTC)
         for newest in self._names()[-1:]:
-            with suppress(ValueError, OverflowError):  # digits that are no date
+            with suppress(ValueError, OverflowError):  # the digits are no date
                 made = datetime.strptime(newest.rpartition("-")[0], STAMP).replace(tzinfo=UTC)
                 moment = max(moment, made + timedelta(seconds=1))
         return f"{FOLDER}/{moment.strftime(STAMP)}-{git_hash}"
 
     def make(self, release: str) -> None:
-        """Make its folder, empty whatever was there. Raises `OSError`."""
+        """Create its folder, empty; an existing one is removed first. Raises `OSError`."""
         self.remove(release)
         folder = self.path / release
         folder.mkdir()
         folder.chmod(OPEN)
 
     def switch(self, release: str) -> None:
-        """Point `current` to it: at once, and for good also after a power cut. Raises `OSError`."""
+        """Point `current` to it, atomically and durably. Raises `OSError`."""
         draft = self.path / f".{LINK}"
         draft.unlink(missing_ok=True)
         draft.symlink_to(release)
@@ -69,9 +69,9 @@ class Releases:
         atomic_files.sync(self.path)
 
     def remove(self, release: str) -> bool:
-        """Remove one that is not in use; false where something of it could not be removed.
+        """Remove a release that is not in use; false if a part of it is left.
 
-        It gets another name first: half a release must not be taken for a whole one.
+        It is renamed first: half a release must not be mistaken for a complete one.
         """
         folder = self.path / release
         hidden = folder.with_name(f".{folder.name}")
@@ -85,23 +85,23 @@ class Releases:
         return remove_tree(hidden)
 
     def superfluous(self, keep: int, needed: Collection[str | None]) -> Iterator[str]:
-        """All but the newest `keep`, and never one that is `needed`. Only what has a release's name is one."""
+        """All releases but the newest `keep` and the `needed` ones."""
         for name in self._names()[:-keep]:
             if f"{FOLDER}/{name}" not in needed:
                 yield f"{FOLDER}/{name}"
 
     def _names(self) -> list[str]:
-        """The folders that have a release's name, the oldest first."""
+        """The folders with the name of a release, oldest first."""
         return sorted(entry.name for entry in (self.path / FOLDER).iterdir() if NAME.fullmatch(entry.name))
 
     def sweep(self) -> list[str]:
-        """Remove what an agent that was killed had half removed; the names of what could not be removed."""
+        """Finish removals that a killed agent had begun. Returns the names of releases that cannot be removed."""
         left = sorted(entry for entry in (self.path / FOLDER).glob(".*") if NAME.fullmatch(entry.name[1:]))
         return [f"{FOLDER}/{entry.name}" for entry in left if not remove_tree(entry)]
 
 
 def _make_open(folder: Path) -> None:
-    """Make a folder that is open to all, or none: also where we are killed meanwhile. Raises `OSError`."""
+    """Create a folder with mode `OPEN` atomically: a kill leaves no folder with another mode. Raises `OSError`."""
     draft = folder.with_name(f".{folder.name}.new")
     try:
         with suppress(FileNotFoundError):
@@ -114,6 +114,6 @@ def _make_open(folder: Path) -> None:
 
 
 def hash_of(release: str | None) -> str | None:
-    """The commit of a release; None where its name does not tell."""
+    """The commit in the name of a release; None if the name has none."""
     found = NAME.fullmatch(Path(release).name) if release else None
     return found[1] if found else None

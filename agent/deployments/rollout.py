@@ -1,4 +1,4 @@
-"""Restarting the units of an application, each of which must be up and healthy; every call is a short piece of it."""
+"""Restarts the units of an application and checks their health. Each call does a short piece."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,16 +23,16 @@ Progress = dict[str, Json]
 HEALTHY, FAILED = "healthy", "failed"
 """States of a unit's progress beyond those of a restart."""
 NO_UNIT = ""
-"""Stands for an application without units, whose health is asked for all the same."""
+"""Stands for an application without units: its health is checked all the same."""
 LEAST = 1.0
-"""Seconds that even a late try of the health command gets."""
+"""Minimum timeout, in seconds, of the health command, also near the end of `health_timeout`."""
 
 
 class Rollout:
-    """The units of one application, onto the release in `cwd`.
+    """The restarts of the units of one application, with the release in `cwd`.
 
-    A list of progress, one for each unit begun, goes in and comes out; what it says must be on disk before the
-    next call. All raise `SupervisorFailed`, `DeploymentFailed`, `CommandError`.
+    The methods take and return a list with the progress of each unit begun. The caller must store it on disk before
+    the next call. All raise `SupervisorFailed`, `DeploymentFailed`, `CommandError`.
     """
 
     def __init__(self, application: Application, env: Mapping[str, str], cwd: Path, stop: Stop, action: str) -> None:
@@ -43,17 +43,17 @@ class Rollout:
         self._action = action
 
     def invocations(self, names: Sequence[str]) -> dict[str, str | None]:
-        """That of each unit as it runs now. Raises `SupervisorFailed` where there is no such unit."""
+        """The current invocation id of each unit. Raises `SupervisorFailed` for a missing unit."""
         return {name: self._invocation(name) for name in names}
 
     def rolling(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
-        """One at a time: the next is not touched before the one before it is healthy."""
+        """Restart one unit at a time: the next one only after this one is healthy."""
         if done and not ended(done[-1]):
             return [*done[:-1], self._advance(done[-1])]
         return [*done, self._note(names[len(done)])]
 
     def parallel(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
-        """All at once."""
+        """Restart all units at once."""
         if not done:
             return [self._note(name) for name in names]
         if any(each["state"] == "noted" for each in done):
@@ -61,20 +61,20 @@ class Rollout:
         return [self._advance(each) for each in done]
 
     def give_up(self, names: Sequence[str], done: list[Progress], reason: str) -> list[Progress]:
-        """Go on with the next after a failure."""
+        """Mark the current unit as failed, so that the next call takes the next one."""
         if done and not ended(done[-1]):
             return [*done[:-1], done[-1] | {"state": FAILED, "message": reason}]
         return [*done, {"unit": names[len(done)], "state": FAILED, "message": reason}]
 
     def have_left(self, noted: Mapping[str, str | None], done: list[Progress]) -> list[str]:
-        """Which units have left the release before, the last one begun first: by us, by a boot, by a crash."""
+        """The units restarted since the switch, by the agent, a boot or a crash; the last one begun first."""
         states = {each["unit"]: each["state"] for each in reversed(done)}
-        asked = {name for name, state in states.items() if state != "noted"}
+        requested = {name for name, state in states.items() if state != "noted"}
         names = dict.fromkeys((*states, *noted))
-        return [name for name in names if name in asked or self._was_started(name, noted.get(name))]
+        return [name for name in names if name in requested or self._was_started(name, noted.get(name))]
 
     def _was_started(self, name: str, was: str | None) -> bool:
-        """Whether it was started since; true where that is unknown."""
+        """Whether it was started since; true if that is unknown."""
         try:
             return self._invocation(name) != was
         except CommandKilled:
@@ -90,7 +90,7 @@ class Rollout:
             return UnitProgress(unit=name).now(RUNNING).payload()
         unit = self._unit(name)
         if not unit.look(self._stop, self._action).running:
-            # One that has crashed too often is not started again before that is forgotten.
+            # systemd refuses to start a unit that crashed too often, until a reset.
             with suppress(SupervisorFailed):
                 unit.ask("reset-failed", self._stop, self._action)
         return self._target(name).note().payload()
@@ -105,7 +105,7 @@ class Rollout:
             return progress
         restart = UnitProgress.of(progress)
         if restart.state != RUNNING or restart.boot != clock.boot_id():
-            # After a boot of the host, it must come up once more, within a new timeout.
+            # After a reboot of the host, it must come up again, within a new timeout.
             if restart.unit == NO_UNIT:
                 restart = restart.now(RUNNING)
             else:
@@ -136,7 +136,7 @@ class Rollout:
         return outcome.ok
 
     def _look(self, restart: UnitProgress) -> UnitProgress:
-        """How the unit stands by now. Raises `DeploymentFailed` where it has ended since it came up."""
+        """The progress with the unit's current status. Raises `DeploymentFailed` if it ended after it came up."""
         if restart.unit == NO_UNIT:
             return restart
         status = self._unit(restart.unit).look(self._stop, self._action)
@@ -152,5 +152,5 @@ class Rollout:
 
 
 def ended(progress: Progress) -> bool:
-    """Whether there is nothing more to do for a unit."""
+    """Whether a unit is final: healthy or failed."""
     return progress["state"] in (HEALTHY, FAILED)
