@@ -1,1 +1,1 @@
-"""Containers of this host: the engine that runs them, and how one is restarted once."""
+"""Containers of this host: the client of the container engine, and idempotent restarts."""

@@ -1,4 +1,4 @@
-"""The engine's own events of one container: they say when to look at it again."""
+"""The container engine's events for one container: each calls for another look at it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from agent.util.pauses import Pauses
 from agent.util.stop import Stop
 
 LOOK_ANYWAY = 1.0
-"""Seconds after which a look is due without an event: one may come before the engine has begun to report."""
+"""Seconds until a look without an event: a change before the subscription causes none."""
 LONGEST_HEAD = 64 * 1024
 EVENT_STREAM = b" 200 "
 
 
 class ContainerEvents:
-    """A wait for the next event of a container; an engine that reports none is looked at with growing pauses."""
+    """Waits for the next event of a container. Without a stream of events, the waits are growing pauses."""
 
     def __init__(self, connection: socket.socket | None, id: str) -> None:
-        """`connection` is to the engine, and closed with the `with` block; None where there is none."""
+        """`connection` leads to the engine, None if it cannot be reached. The `with` block closes it."""
         self._connection = connection
         self._pauses = Pauses()
         if connection is not None and not _subscribed(connection, id):
@@ -39,7 +39,7 @@ class ContainerEvents:
         return self._connection is not None
 
     def wait(self, seconds: float, stop: Stop) -> None:
-        """Wait for an event or a stop, at most so many seconds."""
+        """Wait for an event or a stop, at most `seconds`."""
         if self._connection is None:
             stop.wait(min(seconds, self._pauses.next()))
             return
@@ -48,7 +48,7 @@ class ContainerEvents:
         poller.register(stop.fileno(), select.POLLIN)
         found = [descriptor for descriptor, _ in poller.poll(1000 * min(seconds, LOOK_ANYWAY))]
         if self._connection.fileno() in found and not _received(self._connection):
-            self._close()  # the engine was stopped: what it reports no longer is looked for
+            self._close()  # the engine was stopped: poll from now on
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -59,7 +59,7 @@ class ContainerEvents:
 def _subscribed(connection: socket.socket, id: str) -> bool:
     """Whether the engine answers with a stream of events."""
     filters = quote(json.dumps({"type": ["container"], "container": [id]}))
-    # By HTTP/1.0 an answer without a length is not cut into chunks.
+    # With HTTP/1.0 the response is not chunked.
     request = f"GET /events?filters={filters} HTTP/1.0\r\nHost: localhost\r\n\r\n"
     head = b""
     try:
@@ -75,7 +75,7 @@ def _subscribed(connection: socket.socket, id: str) -> bool:
 
 
 def _received(connection: socket.socket) -> bytes:
-    """What is there; nothing at the end of the stream."""
+    """The bytes available; empty at the end of the stream."""
     try:
         return connection.recv(64 * 1024)
     except OSError:

@@ -1,4 +1,4 @@
-"""A container that is restarted, paused and resumed: every start gives it another StartedAt."""
+"""A container as a target of restart, pause and resume. Its StartedAt changes with every start."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from agent.util.idempotent_restart import NOTED, RESTARTING, RUNNING, AnswerLost
 from agent.util.stop import Stop
 
 PATIENCE = 2.0
-"""Seconds that one look waits until the container is up; then its status is recorded."""
+"""Seconds that one look waits for the container to be up before its status is recorded."""
 STAYS = 0.3
-"""Seconds since its start that a container without a health check must run, unless its processes come to rest before:
-one that fails at once does so too."""
+"""Seconds that a container without a health check must run to count as up, unless its processes come to rest before:
+a container that fails at once also runs for a moment."""
 STARTS = 5.0
-"""Seconds that an engine gets to start a container that has ended, after the answer to a restart was lost."""
+"""Seconds for the engine to start an exited container after the answer to a restart was lost."""
 
 
 class NotUp(EngineFailed):
-    """A container that does not run is neither paused nor resumed; the message is its status."""
+    """A container that does not run cannot be paused or resumed; the message is its status."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class ContainerProgress(RestartProgress):
 
 
 class ContainerTarget(RestartTarget[ContainerProgress]):
-    """The container of an engine with this id. All methods raise `EngineFailed`."""
+    """The container with this id. All methods raise `EngineFailed`."""
 
     progress = ContainerProgress
 
@@ -43,11 +43,11 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
         super().__init__(timeout, stop)
         self._engine, self._id = engine, id
         self._before: Container
-        # The engine may still be about to stop and start it.
+        # The engine may need this long to stop and start it.
         self.in_doubt = engine.stop_timeout + STARTS
 
     def pause(self) -> str:
-        """How it was frozen. Raises `NotUp`, as `resume` does."""
+        """Pause it. Returns how. Raises `NotUp`, as `resume` does."""
         return self._bring(self._engine.pause, "paused", "paused", "paused already")
 
     def resume(self) -> str:
@@ -63,7 +63,7 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
 
     def ask(self, restart: ContainerProgress) -> None:
         try:
-            # What is frozen can neither end nor be restarted.
+            # A frozen container can neither end nor be restarted.
             if self._before.status == "paused":
                 self._engine.unpause(self._id)
             self._engine.restart(self._id)
@@ -81,7 +81,7 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
         if is_up:
             return Look(RUNNING, {**shown, "since": None, "boot": None})
         if not found.up and self._engine.was_lost:
-            # Not by itself: an engine that is stopped ends what it has just restarted too.
+            # It did not exit by itself: a stop of the engine also ends a container just restarted.
             return Look(NOTED, {**shown, "was": found.started, "since": None, "boot": None})
         failed = f"and has exited: {found.message}" if not found.up else "and is unhealthy"
         starting = found.status == "running" and found.health == "starting"
@@ -105,7 +105,7 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
         try:
             ask(self._id)
         except EngineFailed as error:
-            # An engine that was asked before a crash may be busy with it; after a lost answer, only a look shows it.
+            # A request before a crash may still be running, or the answer was lost: the status shows it.
             if self._engine.look(self._id).status != wanted:
                 if not isinstance(error, EngineLost | EngineUnclear) or not self._engine.was_lost:
                     raise
@@ -113,8 +113,10 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
         return done
 
     def _await_decision(self, restart: ContainerProgress, seconds: float) -> tuple[Container, bool]:
-        """How it stands once it has ended, is unhealthy or stays up, `seconds` later or at a stop; and whether it
-        stays up."""
+        """Wait, at most `seconds` and until a stop, until it has ended, is unhealthy or stays up.
+
+        Returns its status and whether it stays up.
+        """
         first_seen: dict[str, float] = {}
         rest = RestCheck()
         with self._engine.changes(self._id) as changes:
@@ -134,8 +136,8 @@ class ContainerTarget(RestartTarget[ContainerProgress]):
 
 
 def _unproved(container: Container, seen_for: float, rest: RestCheck) -> float:
-    """Seconds until the next look: none where its health check has passed, where it has run for `STAYS` by the engine's
-    clock, or where its processes are at rest."""
+    """Seconds until the next look: 0 if its health check has passed, if it has run for `STAYS` by the engine's clock,
+    or if its processes are at rest."""
     if container.health == "healthy":
         return 0.0
     try:

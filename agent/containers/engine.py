@@ -1,4 +1,4 @@
-"""The container engine of this host, Docker or podman, through its API: how containers stand, restart, pause."""
+"""Client for the API of this host's container engine, Docker or podman: status, restart, pause."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from agent.util.repeated_reads import repeated
 from agent.util.stop import Stop
 
 ONE_OFF = "com.docker.compose.oneoff"
-"""Compose's label of what `run` started beside the service: a task, not one of its containers."""
+"""Compose's label of a container of `compose run`: a task, not one of the service's containers."""
 SHORT_ID = 12
-"""Digits of an id that stand for it. Fewer might be the name of a container that is gone: `db`, `cafe`."""
+"""Digits of a shortened id. Fewer digits might be the name of a removed container: `db`, `cafe`."""
 BROKEN = (ConnectionError, FileNotFoundError, HTTPException)
-"""What an engine that is being restarted causes, also where it has accepted the connection."""
+"""Errors during a restart of the engine, also after it has accepted the connection."""
 NO_ANSWER = "did not answer within {:g} s; the request may still take effect"
 
 Answer = TypeVar("Answer")
@@ -32,7 +32,7 @@ class EngineMissing(Exception):
 
 
 class EngineFailed(Exception):
-    """The engine could not be asked or refused; the message is a sentence."""
+    """The engine was not reached or refused the request; the message is a sentence."""
 
 
 class EngineLost(EngineFailed):
@@ -40,7 +40,7 @@ class EngineLost(EngineFailed):
 
 
 class EngineUnclear(EngineFailed):
-    """The engine failed with the request: it refuses it, or is being stopped."""
+    """The engine answered with a server error: it refuses the request, or is being stopped."""
 
 
 class NoContainer(EngineFailed):
@@ -49,11 +49,11 @@ class NoContainer(EngineFailed):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """How a container stands. `started` changes with every start and so shows a restart.
+    """Status of a container. `started` changes with every start and so shows a restart.
 
-    `status` is the engine's word: `running`, `paused`, `restarting`, `exited` …; `health` is empty
-    where the image has no health check, else `starting`, `healthy` or `unhealthy`. `pid` is its main
-    process on the engine's host, 0 for none.
+    `status` is as the engine reports it: `running`, `paused`, `restarting`, `exited` …; `health` is empty
+    without a health check, else `starting`, `healthy` or `unhealthy`. `pid` is its main process on the
+    engine's host, 0 for none.
     """
 
     id: str
@@ -74,9 +74,9 @@ class Container:
 
 
 class ContainerEngine:
-    """A conversation with the engine, closed with its `with` block. All calls raise `EngineFailed`.
+    """A connection to the engine, as a context manager. All calls raise `EngineFailed`.
 
-    With `stop`, reads are repeated until an engine that is being restarted answers again; `was_lost` is then true.
+    With `stop`, reads are repeated during a restart of the engine. `was_lost`: the engine was unreachable once.
     """
 
     def __init__(self, options: Containers, stop: Stop | None = None) -> None:
@@ -91,37 +91,37 @@ class ContainerEngine:
 
         url, timeout = self._options.engine, self._options.timeout
         version = self._read(lambda: _version(url, timeout))
-        self._client = self._asked(lambda: APIClient(base_url=url, version=version, timeout=timeout))
-        self._client.trust_env = False  # an engine is asked directly, whatever proxy the environment names
+        self._client = self._call(lambda: APIClient(base_url=url, version=version, timeout=timeout))
+        self._client.trust_env = False  # no proxy of the environment between the agent and the engine
         return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def find(self, wanted: str) -> Container:
-        """The container of this name or id, whole or as short as engines show it."""
-        listed = self._asked(lambda: self._client.containers(all=True))
+        """The container with this name or id, full or of `SHORT_ID` digits. Raises `NoContainer`."""
+        listed = self._call(lambda: self._client.containers(all=True))
         found = [each["Id"] for each in listed if wanted in (each["Id"], each["Id"][:SHORT_ID], _name(each))]
         if len(found) != 1:
             raise NoContainer(f"there is no container {wanted}")
         return self.look(found[0])
 
     def of_service(self, service: str) -> dict[str, str]:
-        """The ids of its containers by their names, in the order of these; also of those that do not run."""
+        """The ids of the service's containers by name, sorted by name; stopped containers included."""
         label = {"label": [f"{self._options.label}={service}"]}
-        listed = self._asked(lambda: self._client.containers(all=True, filters=label))
+        listed = self._call(lambda: self._client.containers(all=True, filters=label))
         lasting = [each for each in listed if (each["Labels"] or {}).get(ONE_OFF) != "True"]
         return dict(sorted((_name(each), each["Id"]) for each in lasting))
 
     def services(self) -> list[str]:
-        """The names of all services that have containers, in order."""
+        """The sorted names of all services with containers."""
         label = self._options.label
-        listed = self._asked(lambda: self._client.containers(all=True, filters={"label": [label]}))
+        listed = self._call(lambda: self._client.containers(all=True, filters={"label": [label]}))
         lasting = [each["Labels"] for each in listed if (each["Labels"] or {}).get(ONE_OFF) != "True"]
         return sorted({name for labels in lasting if (name := labels.get(label))})
 
     def look(self, id: str) -> Container:
-        """How it stands now, by its full id, which no other container ever has."""
+        """The current status of the container with this full id; full ids are never reused."""
         shown = self._read(lambda: self._client.inspect_container(id), missing=f"the container {id[:SHORT_ID]} is gone")
         state = shown["State"]
         return Container(
@@ -136,54 +136,54 @@ class ContainerEngine:
         )
 
     def changes(self, id: str) -> ContainerEvents:
-        """The events of a container from now on, to be closed by the caller."""
+        """The events of a container from now on. The caller closes them."""
         try:
             connection = _connected(self._options.engine, self._options.timeout)
         except OSError:
-            connection = None  # the next look says why
+            connection = None  # the next look reports the error
         return ContainerEvents(connection, id)
 
     def restart(self, id: str) -> None:
-        """Restart it, or start it where it does not run; it has begun when this returns.
+        """Restart it, or start it if it does not run. Returns once it has been started.
 
-        Takes as long as the container takes to end, at most `stop_timeout`.
+        Waits for the container to stop, at most `stop_timeout`.
         """
         allowed = self._options.timeout + self.stop_timeout
-        self._asked(lambda: self._client.restart(id, timeout=self.stop_timeout), allowed=allowed)
+        self._call(lambda: self._client.restart(id, timeout=self.stop_timeout), allowed=allowed)
 
     def pause(self, id: str) -> None:
         """Freeze all its processes."""
-        self._asked(lambda: self._client.pause(id))
+        self._call(lambda: self._client.pause(id))
 
     def unpause(self, id: str) -> None:
-        """Let them go on."""
-        self._asked(lambda: self._client.unpause(id))
+        """Thaw all its processes."""
+        self._call(lambda: self._client.unpause(id))
 
     def _read(self, ask: Callable[[], Answer], *, missing: str = "") -> Answer:
         def read() -> Answer:
-            self._asked(self._reach)
-            return self._asked(ask, missing=missing)
+            self._call(self._reach)
+            return self._call(ask, missing=missing)
 
         if self._stop is None:
-            return self._asked(ask, missing=missing)
+            return self._call(ask, missing=missing)
         return repeated(read, (EngineLost, EngineUnclear), self._stop)
 
     def _reach(self) -> None:
-        """Raises `OSError` where no engine listens: the package would leave a socket open."""
+        """Raises `OSError` if no engine listens: the docker package would then leave a socket open."""
         if connection := _connected(self._options.engine, self._options.timeout):
             connection.close()
 
-    def _asked(self, ask: Callable[[], Answer], *, missing: str = "", allowed: float | None = None) -> Answer:
-        """What the engine answers. `missing` is what its 404 means."""
+    def _call(self, ask: Callable[[], Answer], *, missing: str = "", allowed: float | None = None) -> Answer:
+        """The engine's answer. `missing` is the message for its status 404."""
         from docker.errors import APIError, DockerException, NotFound
         from requests.exceptions import RequestException
 
         try:
             return ask()
         except NotFound as error:
-            raise (NoContainer(missing) if missing else EngineFailed(_said(error))) from error
+            raise (NoContainer(missing) if missing else EngineFailed(_refusal(error))) from error
         except APIError as error:
-            raise (EngineUnclear if error.is_server_error() else EngineFailed)(_said(error)) from error
+            raise (EngineUnclear if error.is_server_error() else EngineFailed)(_refusal(error)) from error
         except (DockerException, RequestException, HTTPException, OSError) as error:
             why = _reason(error, self._options.timeout if allowed is None else allowed)
             failure = EngineLost if _is_lost(error) else EngineFailed
@@ -192,15 +192,15 @@ class ContainerEngine:
 
 
 def require_package() -> None:
-    """Raises `EngineMissing` without the package that speaks to engines, which is imported where it is used."""
+    """Raises `EngineMissing` without the docker package, which is imported only where it is used."""
     if find_spec("docker") is None:
         raise EngineMissing("the Python package docker is not installed: install the agent with its extra [containers]")
 
 
 def _version(url: str, timeout: float) -> str | None:
-    """What the engine speaks; None where the package is to find out. Raises `OSError`, `HTTPException`.
+    """The version of the engine's API; None leaves it to the docker package. Raises `OSError`, `HTTPException`.
 
-    The package would leave a socket open where no engine listens, and ask for facts that take podman a second.
+    The package would leave a socket open if no engine listens, and send a request that takes podman a second.
     """
     connection = _connected(url, timeout)
     if connection is None:
@@ -213,7 +213,7 @@ def _version(url: str, timeout: float) -> str | None:
 
 
 def _connected(url: str, timeout: float) -> socket.socket | None:
-    """A connection to its unix socket or its port; None where the package is to say what is wrong with the address."""
+    """A connection to its unix socket or port; None leaves errors of the address to the docker package."""
     scheme, _, path = url.partition("://")
     if scheme == "tcp" and (port := urlsplit(url).port):
         return socket.create_connection((urlsplit(url).hostname, port), timeout)
@@ -230,7 +230,7 @@ def _connected(url: str, timeout: float) -> socket.socket | None:
 
 
 def _name(listed: dict[str, Any]) -> str:
-    """Its own name: what other containers call it by links has another slash."""
+    """Its own name. Aliases by links from other containers contain a second slash."""
     names = [name.lstrip("/") for name in listed["Names"] or () if name.count("/") <= 1]
     return names[0] if names else str(listed["Id"])
 
@@ -240,13 +240,12 @@ def _health(state: dict[str, Any]) -> str:
     return "" if status == "none" else str(status)
 
 
-def _said(error: Any) -> str:
-    said = str(error.explanation or error).strip()
-    return f"the engine refused: {said}"
+def _refusal(error: Any) -> str:
+    return f"the engine refused: {str(error.explanation or error).strip()}"
 
 
 def _reason(error: BaseException, allowed: float) -> str:
-    """Why there was no answer, in a few words: the libraries wrap it in layers of their own."""
+    """The cause of a missing answer, in a few words: the libraries wrap it in several exceptions."""
     for each in _layers(error):
         if isinstance(each, TimeoutError) or "timed out" in str(each):
             return NO_ANSWER.format(allowed)
@@ -256,13 +255,13 @@ def _reason(error: BaseException, allowed: float) -> str:
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether the connection broke or was refused: no timeout, and nothing that another try would meet again."""
+    """Whether the connection broke or was refused. A timeout or a permanent error is not lost."""
     causes = [each for each in _layers(error) if isinstance(each, OSError | HTTPException)]
     return any(isinstance(each, BROKEN) for each in causes)
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:
-    """The innermost cause first."""
+    """The exception and its causes, the innermost first."""
     for inner in (*error.args, error.__cause__, error.__context__):
         if isinstance(inner, BaseException):
             yield from _layers(inner)
