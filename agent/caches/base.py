@@ -1,4 +1,4 @@
-"""The contract of a cache: it is cleared, and says what that has freed."""
+"""The interface of a cache: clears it and reports the amount freed."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from agent.util.stop import Stop
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """What one call has freed, by what it is counted in.
+    """Result of one call: `freed` maps units, such as bytes, to amounts.
 
-    `problem` is why something is left, `unfinished` means that there is more to do.
+    `problem` says why something is left. `unfinished`: another call is necessary.
     """
 
     freed: dict[str, int] = field(default_factory=dict)
@@ -20,19 +20,19 @@ class Cleared:
 
 
 class CacheFailed(Exception):
-    """It was not cleared; the message is one sentence without any secret."""
+    """The cache was not cleared; the message is one sentence without secrets."""
 
 
 class Cache(ABC):
-    """One cache. A cache of another make is a module of its own here: a subclass, named in `KINDS`."""
+    """One cache. A new kind of cache is a subclass in its own module, registered in `KINDS`."""
 
     def __init__(self, settings: CacheSettings) -> None:
         self.settings = settings
 
     @abstractmethod
     def clear(self, stop: Stop) -> Cleared:
-        """Remove what it holds, and return once that is gone; no client gets any of it afterwards.
+        """Remove the content. No client gets any of it after the return.
 
-        One that is `unfinished` is called again for the rest: no call takes long; each ends when `stop` is requested.
-        Raises `CacheFailed` where nothing was cleared, or that is not known.
+        A call is short and ends when `stop` is requested; the caller repeats it while the result is `unfinished`.
+        Raises `CacheFailed` if nothing was cleared, or if that is not known.
         """

@@ -14,20 +14,20 @@ from agent.caches.base import Cache, CacheFailed, Cleared
 from agent.util.stop import Stop
 
 SLICE = 1.0
-"""Seconds that one call takes at most; the next one removes the rest."""
+"""Maximum seconds of one call; the next one removes the rest."""
 DEEPEST = 100
-"""Levels of folders; each takes two descriptors."""
+"""Maximum levels of folders; each takes two descriptors."""
 TRIES = 3
-"""How many times a folder is emptied that another program keeps filling."""
+"""Attempts to empty a folder that another program keeps filling."""
 ABOVE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Folder(Cache):
-    """Counted in files, and in the bytes of those that have no other name.
+    """Counts files, and the bytes of files without another hard link.
 
-    Each file is named relative to the descriptor of the folder that it was found in, so that no symbolic link leads
-    out of the cache, also not one that is put there meanwhile. What is mounted in it stays.
+    Each file is removed relative to the descriptor of its folder, so that no symbolic link leads out of the cache,
+    not even a link created meanwhile. Mounted file systems are kept.
     """
 
     def clear(self, stop: Stop) -> Cleared:
@@ -41,11 +41,11 @@ class Folder(Cache):
 
 
 class _TimeIsUp(Exception):
-    """The rest is for the next call."""
+    """The next call removes the rest."""
 
 
 class Emptying:
-    """One call's work on one folder, and what became of it."""
+    """One call's work on one folder, and its results."""
 
     def __init__(self, folder: int, stop: Stop) -> None:
         self.files = self.bytes = 0
@@ -66,16 +66,16 @@ class Emptying:
     def problem(self, path: Path) -> str | None:
         if self.stopped or not self._left:
             return None
-        return f"{self._left} of what is in {path} cannot be removed, the first is {self._first_left}"
+        return f"{self._left} of the entries of {path} cannot be removed, the first is {self._first_left}"
 
     def _empty(self, folder: int, path: str, depth: int) -> None:
         with os.scandir(folder) as entries:
             for entry in entries:
-                self._look_up()
+                self._check_time()
                 self._try(folder, entry.name, f"{path}{entry.name}", depth)
 
-    def _look_up(self) -> None:
-        # Where nothing was removed the next call would get no further than this one.
+    def _check_time(self) -> None:
+        # Each call removes at least one entry: otherwise the next one would end at the same place.
         if self._stop.requested or (self._removed and time.monotonic() > self._deadline):
             raise _TimeIsUp
 
@@ -102,7 +102,7 @@ class Emptying:
         for attempt in range(TRIES):
             self._empty_inside(folder, name, path, depth)
             if self._left > left:
-                return  # why it cannot go is known
+                return  # an entry is left and already counted, with its reason
             try:
                 os.rmdir(name, dir_fd=folder)
                 self._removed += 1
@@ -130,7 +130,7 @@ class Emptying:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """The folder itself, never one that a link on the way to it leads to. Raises `CacheFailed`."""
+    """The folder, opened without following any symbolic link in its path. Raises `CacheFailed`."""
     folder, reached = os.open("/", ABOVE), Path("/")
     try:
         for name in path.parts[1:]:
@@ -152,7 +152,7 @@ def _open(above: int, name: str, reached: Path, path: Path) -> int:
 
 
 def _place(folder: int) -> tuple[int, str]:
-    """The file system and the mount that a folder belongs to: the same file system may be mounted inside itself."""
+    """The file system and the mount of a folder: a file system may be mounted inside itself."""
     with open(f"/proc/self/fdinfo/{folder}", encoding="ascii") as lines:
         mount = next((line for line in lines if line.startswith("mnt_id:")), "")
     return os.fstat(folder).st_dev, mount

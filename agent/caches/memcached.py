@@ -22,7 +22,7 @@ PORT = 11211
 
 
 class Memcached(Cache):
-    """Counted in items, and in the bytes that they took."""
+    """Counts items and their bytes."""
 
     def __init__(self, settings: CacheSettings) -> None:
         super().__init__(settings)
@@ -34,7 +34,7 @@ class Memcached(Cache):
         self._address = f"{self._parts.scheme}://{self._parts.netloc}{self._parts.path}"
 
     def clear(self, stop: Stop) -> Cleared:
-        """After the answer no client gets an old item; the server frees their memory little by little."""
+        """Flush all items: no client gets one after the answer. The server frees their memory later."""
         with self._client() as client:
             before = _held(client)
             client.flush_all(noreply=False)
@@ -43,7 +43,7 @@ class Memcached(Cache):
         return Cleared(before)
 
     def _await_free(self, client: Client, stop: Stop) -> None:
-        """Until then the server still counts the flushed items. Some servers lack the command; that does no harm."""
+        """Wait until the server no longer counts the flushed items. Servers without the command skip the wait."""
         client.raw_command("lru_crawler crawl all")
         deadline = time.monotonic() + self.settings.timeout
         pauses = Pauses()
@@ -53,7 +53,7 @@ class Memcached(Cache):
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
-        """A connection that tries everything once, and whose errors are ours."""
+        """A connection without retries. Raises `CacheFailed` for all its errors."""
         from pymemcache.client.base import Client
         from pymemcache.exceptions import MemcacheError
 
@@ -71,7 +71,7 @@ class Memcached(Cache):
         except OSError as error:
             raise CacheFailed(f"memcached at {self._address} cannot be reached: {error.strerror or error}") from error
         except MemcacheError as error:
-            raise CacheFailed(f"memcached at {self._address} refuses: {_words(error)}") from error
+            raise CacheFailed(f"memcached at {self._address} refuses: {_message(error)}") from error
 
 
 def _held(client: Client) -> dict[str, int]:
@@ -79,6 +79,6 @@ def _held(client: Client) -> dict[str, int]:
     return {"items": int(stats[b"curr_items"]), "bytes": int(stats[b"bytes"])}
 
 
-def _words(error: Exception) -> str:
-    said = error.args[0] if error.args else ""
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said) or type(error).__name__
+def _message(error: Exception) -> str:
+    text = error.args[0] if error.args else ""
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A Redis, or Valkey, as a cache: the databases that the configuration names are flushed."""
+"""A Redis or Valkey server as a cache: flushes the configured databases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RedisCache(Cache):
-    """Counted in keys, and in bytes of the server's memory."""
+    """Counts keys, and bytes of the server's memory."""
 
     def __init__(self, settings: CacheSettings) -> None:
         super().__init__(settings)
@@ -36,7 +36,7 @@ class RedisCache(Cache):
         return Cleared(freed)
 
     def _flush(self, client: redis.Redis, freed: dict[str, int], stop: Stop) -> None:
-        """Asynchronous: the keys are gone with the answer, and no client waits until the memory is free."""
+        """Flush asynchronously: the keys are gone with the answer, and no client waits for the memory to be freed."""
         before, keys = _memory(client)["used_memory"], int(client.dbsize())
         client.flushdb(asynchronous=True)
         if keys:
@@ -44,12 +44,12 @@ class RedisCache(Cache):
             freed["bytes"] += max(0, before - self._memory_left(client, stop))
 
     def _memory_left(self, client: redis.Redis, stop: Stop) -> int:
-        """The memory used once all is freed; or as it is when there is no more time to wait for that."""
+        """The memory used after the asynchronous flush, or at the timeout."""
         poll(lambda: not _memory(client).get("lazyfree_pending_objects"), self.settings.timeout, stop)
         return int(_memory(client)["used_memory"])
 
     def _server(self, database: int) -> Server:
-        """One database of it; a connection that has to be made again selects the same one."""
+        """The server with one database, in the URL so that a reconnect selects it too."""
         parts = urlsplit(self.settings.url or "")
         query = "&".join(filter(None, (parts.query, f"db={database}")))
         url = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"

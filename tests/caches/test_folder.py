@@ -170,14 +170,15 @@ def test_mounted_file_system_is_kept_and_reported(cache: Path, mounted: Path) ->
     freed, problem = clear(cache)
     assert (mounted / "precious").read_text() == "keep"
     assert freed == {"files": 5, "bytes": 15}
-    assert problem == f"1 of what is in {cache} cannot be removed, the first is a/mounted: something is mounted there"
+    left = f"1 of the entries of {cache} cannot be removed"
+    assert problem == f"{left}, the first is a/mounted: something is mounted there"
 
 
 def test_files_that_cannot_be_removed_are_reported_with_the_freed_amount(cache: Path) -> None:
     with busy(cache / "a" / "3"), busy(cache / "2"):
         freed, problem = clear(cache)
     assert freed == {"files": 3, "bytes": 9}
-    assert problem is not None and problem.startswith(f"2 of what is in {cache} cannot be removed, the first is ")
+    assert problem is not None and problem.startswith(f"2 of the entries of {cache} cannot be removed, the first is ")
     assert problem.endswith((" 2: Device or resource busy", " a/3: Device or resource busy"))
 
 
@@ -212,5 +213,5 @@ def test_too_deep_folder_is_reported_and_the_rest_removed(cache: Path) -> None:
         deep /= "d"
         deep.mkdir()
     freed, problem = clear(cache)
-    assert freed["files"] == 5 and problem is not None and problem.startswith("1 of what is in")
+    assert freed["files"] == 5 and problem is not None and problem.startswith("1 of the entries of")
     assert problem.endswith(f"it lies more than {module.DEEPEST} folders deep")
