@@ -1,4 +1,4 @@
-"""Who starts and stops the datastore's service on this node."""
+"""Supervisors: start and stop the datastore's service on this node."""
 
 from agent.config import Service
 from agent.supervisors.base import Supervisor
@@ -6,7 +6,7 @@ from agent.supervisors.commands import Commands
 
 
 def of(service: Service) -> Supervisor:
-    """The supervisor that `[service]` names."""
+    """The supervisor configured in `[service]`."""
     if service.supervisor == "systemd":
         from agent.supervisors.systemd.supervisor import Systemd
 

@@ -1,4 +1,4 @@
-"""The contract of a supervisor: reports the state of the one service, starts and stops it."""
+"""The interface of a supervisor: reports the status of one service, starts and stops it."""
 
 import shlex
 from abc import ABC, abstractmethod
@@ -13,15 +13,15 @@ from agent.util.pauses import Pauses
 from agent.util.stop import Stop
 
 HINT = "See system logs and "
-"""How systemctl begins a line that says nothing of what has happened."""
-SAID = 500
-"""Characters of a command's last words that a message repeats."""
+"""The beginning of a line of systemctl without information about the failure."""
+EXCERPT = 500
+"""Maximum characters of a command's output in an error message."""
 
 
 class SupervisorFailed(Exception):
-    """The supervisor could not be asked or refused; the message is a sentence with what it printed.
+    """The supervisor was not reached or refused; the message is a sentence with its output.
 
-    `journal` holds the last lines of the unit's log, where the unit has failed.
+    `journal` holds the last lines of the unit's log if the unit has failed.
     """
 
     def __init__(self, message: str, journal: Sequence[str] = ()) -> None:
@@ -34,17 +34,17 @@ class CommandKilled(SupervisorFailed):
 
 
 class AnswerUnclear(CommandKilled):
-    """The answer may be a refusal, or say that the connection broke."""
+    """The answer may be a refusal or the report of a broken connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the service stands.
+    """Status of the service.
 
-    `running` and `stopped` are both false on the way from one to the other: while it starts or
-    stops, or waits to be started again. `pid` is the main process, if the supervisor knows it.
-    `message` is how the supervisor puts it. `ready`: the supervisor itself awaited that the service
-    was up. `age`: seconds since the service came up, None if unknown.
+    `running` and `stopped` are both false while it starts or stops, or waits for an automatic restart.
+    `pid` is the main process, if the supervisor knows it. `message` is the supervisor's description.
+    `ready`: the supervisor itself awaited that the service was up. `age`: seconds since the service
+    came up, None if unknown.
     """
 
     running: bool
@@ -56,35 +56,35 @@ class Status:
 
 
 class Supervisor(ABC):
-    """Starts and stops one service. Every call ends early where `stop` is requested.
+    """Starts and stops one service. Every call ends early when `stop` is requested.
 
-    `action` is the id of the action it is done for. All calls raise `SupervisorFailed`.
+    `action` is the id of the action that makes the call. All calls raise `SupervisorFailed`.
     """
 
     subject: str
-    """What it supervises or how, for messages."""
+    """The unit or the start command, for messages."""
     stays_stopped: ClassVar[bool] = False
-    """Whether a service that is stopped after a start was asked for has failed: it will not come up later."""
+    """Whether a service that is stopped after a requested start has failed and will not come up later."""
 
     @abstractmethod
     def status(self, stop: Stop, action: str | None = None) -> Status:
-        """How the service stands now."""
+        """The current status of the service."""
 
     @abstractmethod
     def start(self, stop: Stop, action: str | None = None) -> None:
-        """Ask for a start; it may not have come up yet when this returns."""
+        """Request a start. The service may not be up yet when this returns."""
 
     @abstractmethod
     def stop(self, stop: Stop, action: str | None = None) -> None:
-        """Ask for a stop; it may still run when this returns."""
+        """Request a stop. The service may still run when this returns."""
 
-    def allow_start(self, stop: Stop, action: str | None = None) -> None:  # noqa: B027 (most limit nothing)
-        """Make sure that a start will not be refused for too many starts before it. Call it before a stop."""
+    def allow_start(self, stop: Stop, action: str | None = None) -> None:  # noqa: B027 (most have no limit)
+        """Ensure that a start is not refused because of too many earlier starts. Call it before a stop."""
 
     def watch(self, left: Callable[[Status], float], seconds: float, stop: Stop, action: str | None = None) -> Status:
-        """Look until `left` says 0 seconds, and at most for `seconds`; returns the last look.
+        """Poll the status until `left` returns 0, at most for `seconds`. Returns the last status.
 
-        `left` says how long the status must last before it counts.
+        `left` returns how many more seconds the status must last to count.
         """
         pauses = Pauses()
         while True:
@@ -94,7 +94,7 @@ class Supervisor(ABC):
                 return status
 
     def journal(self, seconds: float) -> list[str]:
-        """The last lines that the service logged within `seconds`; none where the supervisor keeps no log."""
+        """The last lines that the service logged within `seconds`; empty if the supervisor keeps no log."""
         return []
 
 
@@ -106,7 +106,7 @@ def run(
     env: Mapping[str, str] | None = None,
     recorded: Recorded | None = None,
 ) -> CommandResult:
-    """Run a command that ends by itself, whatever its status. Raises `SupervisorFailed` for any other."""
+    """Run a command; any exit status is allowed. Raises `SupervisorFailed` if it cannot start or is ended early."""
     try:
         outcome = command.run(argv, timeout=timeout, stop=stop, action=action, env=env, recorded=recorded)
     except CommandNotStarted as error:
@@ -119,7 +119,7 @@ def run(
 
 
 def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) -> CommandResult:
-    """Run and record a command that must succeed. Raises `SupervisorFailed` with what it printed."""
+    """Run and record a command that must succeed. Raises `SupervisorFailed` with its output."""
     outcome = run(argv, timeout, stop, action, recorded=Recorded(f"$ {shlex.join(argv)}"))
     if not outcome.ok:
         raise SupervisorFailed(failure_text(outcome))
@@ -127,7 +127,7 @@ def run_ok(argv: Sequence[str], timeout: float, stop: Stop, action: str | None) 
 
 
 def failure_text(outcome: CommandResult) -> str:
-    """How a command ended and its last words."""
-    lines = (outcome.stderr.strip() or outcome.stdout.strip())[-SAID:].splitlines()
-    said = "; ".join(line.strip().rstrip(".") for line in lines if line.strip() and not line.startswith(HINT))
-    return f"{outcome.describe()}: {said}" if said else outcome.describe()
+    """The end of a command and its last output."""
+    lines = (outcome.stderr.strip() or outcome.stdout.strip())[-EXCERPT:].splitlines()
+    output = "; ".join(line.strip().rstrip(".") for line in lines if line.strip() and not line.startswith(HINT))
+    return f"{outcome.describe()}: {output}" if output else outcome.describe()

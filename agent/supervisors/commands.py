@@ -1,4 +1,4 @@
-"""The supervisor of a host without systemd: three commands of the configuration."""
+"""The supervisor of a host without systemd: runs three configured commands."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from agent.util.stop import Stop
 
 
 class Commands(Supervisor):
-    """`pid` prints the main pid and ends with 0 while the service runs; `start` and `stop` do what they say.
+    """`pid` prints the main pid and exits with 0 while the service runs; `start` and `stop` do what they say.
 
     Each may take `timeout` seconds.
     """
@@ -39,7 +39,7 @@ class Commands(Supervisor):
         run_ok(self._stop, self._timeout, stop, action)
 
     def _age(self, pid: str) -> float:
-        """Seconds since the process started; of one that is hidden from us, since we saw it first."""
+        """Seconds since the process started, or since the first sight of a pid without readable /proc entry."""
         if (stat := stat_of(int(pid))) is not None:
             return clock.monotonic() - stat.started / os.sysconf("SC_CLK_TCK")
         if self._seen[0] != pid:

@@ -1,4 +1,4 @@
-"""The processes of a pid file: their whole group gets the signals, and a command restarts them."""
+"""The processes of a pid file as a target: signals go to the whole group, and a command restarts it."""
 
 import shlex
 import signal
@@ -15,17 +15,17 @@ from agent.processes.pid_file import NotRunning, PidFileInvalid
 from agent.processes.process import Group, Process, stat_of
 from agent.processes.recording import Recorded
 from agent.processes.rest import RestCheck
-from agent.supervisors.base import SAID, SupervisorFailed
+from agent.supervisors.base import EXCERPT, SupervisorFailed
 from agent.supervisors.systemd.freezer import BY_SIGNAL
 from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, RestartProgress, RestartTarget
 from agent.util.poll import poll
 from agent.util.stop import Stop
 
 PATIENCE = 0.5
-"""Seconds that one call waits for the end of the command, or for another process in the file."""
+"""Seconds that one call waits for the end of the command, or for another pid in the file."""
 STAYS = 0.2
-"""Seconds since its start that a process must live, unless its group comes to rest before: one that fails at once is
-there for a moment too."""
+"""Seconds that a process must live to count as up, unless its group comes to rest before: a process that fails at
+once also lives for a moment."""
 END_GRACE = 5.0
 
 
@@ -36,10 +36,10 @@ class ProcessProgress(RestartProgress):
 
 
 class PidFileTarget(RestartTarget[ProcessProgress]):
-    """The processes whose leader's pid is in a file. They have `timeout` seconds for each request.
+    """The process group of the pid in a file. It has `timeout` seconds for each request.
 
-    The command runs as a job, so that neither it nor what it starts ends with the agent, and so that it runs
-    once, however often the agent is killed meanwhile. All methods raise `SupervisorFailed`.
+    The command runs as a job: the command and its children outlive the agent, and it runs once even if the agent
+    is killed meanwhile. All methods raise `SupervisorFailed`.
     """
 
     progress = ProcessProgress
@@ -51,7 +51,7 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
         self._jobs_directory, self._action = jobs, action
 
     def paused(self) -> bool | None:
-        """Whether all of them are paused; None where none of them runs."""
+        """Whether all processes are paused; None if none runs."""
         return None if self._leader() is None else not _not(True, self._group())
 
     def pause(self) -> str:
@@ -77,7 +77,7 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
     def ask(self, restart: ProcessProgress) -> None:
         if self._leader() is not None:
             self._bring(self._group(), stopped=False)
-        # Started once by its name, also by an agent that was started since.
+        # A job of a name starts only once, also if the agent was restarted since.
         recorded = Recorded(f"$ {shlex.join(self._command)}")
         self._jobs().start(restart.job, self._command, timeout=self.timeout, recorded=recorded)
 
@@ -85,7 +85,7 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
         job = self._jobs().find(restart.job)
         status = lost_if_stopped(job.await_end(PATIENCE, self.stop)) if job else None
         if isinstance(status, RunningJob):
-            return Look(RESTARTING, {"since": None})  # the time to be up begins with the end of the command
+            return Look(RESTARTING, {"since": None})  # the timeout begins with the end of the command
         if isinstance(status, ExitedJob) and not status.ok:
             return Look(RESTARTING, failed=f"its restart {_ending(status)}")
         if other := self._other_than(restart.was):
@@ -94,7 +94,7 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
         return Look(
             RESTARTING,
             {"since": restart.since or clock.monotonic()},
-            failed=f"it is not known whether it was restarted, as {lost}; {self._now()}" if lost else "",
+            failed=f"it is unknown whether it was restarted: {lost}; {self._now()}" if lost else "",
             lacks=f"not up {self.timeout:g} s after its restart: {self._now()}",
         )
 
@@ -123,11 +123,11 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
             raise SupervisorFailed(str(error)) from None
 
     def _bring(self, group: Group, *, stopped: bool) -> bool:
-        """Stop or continue every process of the group and await that it is so; false where it was so before."""
+        """Stop or continue every process of the group and wait for it; false if there is nothing to do."""
         if not (others := _not(stopped, group)):
             return False
         for member in others:
-            self._send(member, 0)  # all of them or none
+            self._send(member, 0)  # check the permission first: all of them or none
 
         def brought() -> bool:
             for member in (left := _not(stopped, group)):
@@ -135,7 +135,7 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
             return not left
 
         if not poll(brought, self.timeout, self.stop):
-            wanted = "stopped" if stopped else "gone on"
+            wanted = "stopped" if stopped else "continued"
             raise SupervisorFailed(f"pid {others[0].pid} has not {wanted}")
         return True
 
@@ -146,12 +146,12 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
             raise SupervisorFailed(f"the agent may not signal pid {member.pid}, which another user runs") from None
 
     def _other_than(self, was: object) -> Process | None:
-        """Who leads now, if that is another process and stays."""
+        """The current leader, if it is another process and stays alive."""
 
         def another() -> Process | None:
             try:
                 leader = pid_file.process_in(self._path)
-            except PidFileInvalid:  # it may just be written
+            except PidFileInvalid:  # the file may be half written
                 return None
             return None if leader._asdict() == was else leader
 
@@ -178,12 +178,12 @@ class PidFileTarget(RestartTarget[ProcessProgress]):
 
 
 def _not(stopped: bool, group: Group) -> list[Process]:
-    """The processes of the group that are not so."""
+    """The processes of the group that are not in the wanted state."""
     stats = ((member, stat_of(member.pid)) for member in group.members())
     return [member for member, stat in stats if stat is not None and (stat.state == "T") != stopped]
 
 
 def _ending(status: ExitedJob) -> str:
     how = "took too long and was ended" if status.ended else f"failed with exit status {status.status}"
-    said = status.output.strip()[-SAID:]
-    return f"{how}: {said}" if said else how
+    output = status.output.strip()[-EXCERPT:]
+    return f"{how}: {output}" if output else how

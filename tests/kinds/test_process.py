@@ -196,7 +196,7 @@ def test_what_runs_the_command_is_ended_and_the_failure_says_what_is_known(
     agent.start()
     final = agent.await_final(action, timeout=30)["action"]
     assert final["state"] == "FAILED"
-    assert final["state_payload"]["message"].startswith(f"workers: it is not known whether it was restarted, as {why}")
+    assert final["state_payload"]["message"].startswith(f"workers: it is unknown whether it was restarted: {why}")
     assert final["state_payload"]["message"].endswith(f"; {workers.pid_file} still contains pid {pid}")
     assert is_alive(pid) and workers.marks.read_text() == "begun\n"
 

@@ -1,4 +1,4 @@
-"""systemd asked over D-Bus, which also reports each change of a unit. Needs the extra [systemd]."""
+"""Client for systemd over D-Bus, which also reports each change of a unit. Needs the extra [systemd]."""
 
 import asyncio
 import signal as signals
@@ -34,15 +34,15 @@ LOST = (
     "NoReply", "Disconnected", "ServiceUnknown", "NameHasNoOwner", "Timeout", "TimedOut", "IOError", "NoServer",
     "NoNetwork", "LimitsExceeded", "NoMemory",
 )  # fmt: skip
-"""Errors of D-Bus itself that say that no answer of systemd arrived."""
+"""Errors of D-Bus itself: no answer of systemd arrived."""
 HEARTBEAT = 0.25
-"""Seconds after which a wait ends without a change, should systemd have lost the subscription."""
+"""Seconds after which a wait ends without a change: systemd may have lost the subscription."""
 
 
 class Bus:
-    """One connection to the system's bus, closed at the end of its context. Each call may take `timeout` seconds.
+    """One connection to the system bus, as a context manager. Each call may take `timeout` seconds.
 
-    All raise `SupervisorFailed`, and `CommandKilled` where the connection or the answer was lost.
+    All calls raise `SupervisorFailed`, and `CommandKilled` if the connection or the answer was lost.
     """
 
     def __init__(self, timeout: float, stop: Stop) -> None:
@@ -68,19 +68,19 @@ class Bus:
         self._slots.clear()
         with suppress(Exception):
             self._bus.close()
-        # The library's object keeps the loop, unseen by the garbage collector: a handler that leads back here would
-        # keep both, and their descriptors, as long as this process runs.
+        # The library's object keeps the loop, invisible to the garbage collector: a handler that refers to this
+        # object would keep both, and their descriptors, as long as this process runs.
         self._loop.set_exception_handler(None)
         del self._bus
         self._loop.close()
 
     def show(self, unit: str) -> dict[str, str]:
-        """The properties of a unit, spelled as systemctl spells them and times in microseconds."""
+        """The properties of a unit, formatted like systemctl's, with times in microseconds."""
         shown = self._run(self._show(unit), "show", unit)
-        return {name: _spelled(shown[name]) for name in PROPERTIES if name in shown}
+        return {name: _formatted(shown[name]) for name in PROPERTIES if name in shown}
 
     def manage(self, verb: str, unit: str) -> None:
-        """Ask for one of `METHODS`; only a freeze or thaw is done when this returns."""
+        """Request one of `METHODS`. Only a freeze or thaw is complete when this returns."""
         member, more = METHODS[verb]
         self._run(self._call(*MANAGER, member, "s" * (1 + len(more)), unit, *more), verb, unit)
 
@@ -90,11 +90,11 @@ class Bus:
         self._run(self._call(*MANAGER, "KillUnit", "ssi", unit, "all", number), "kill", unit)
 
     def subscribe(self, unit: str) -> None:
-        """Have `wait` end at each change of the unit, and at the end of its jobs."""
+        """Make `wait` end at each change of the unit, and at the end of its jobs."""
         self._run(self._subscribe(unit), "watch", unit)
 
     def wait(self, seconds: float) -> str:
-        """Wait for a change, at most for `seconds`; the result of a job that has ended meanwhile, else nothing."""
+        """Wait for a change, at most for `seconds`. Returns the result of a job that ended meanwhile, else ""."""
         self._run(self._await_change(min(seconds, HEARTBEAT)), "watch", "systemd")
         self._changed.clear()
         result, self._job_result = self._job_result, ""
@@ -109,17 +109,17 @@ class Bus:
         return str(await self._call(*MANAGER, "LoadUnit", "s", unit))
 
     async def _subscribe(self, unit: str) -> None:
-        def heard(_message: "SdBusMessage") -> None:
+        def changed(_message: "SdBusMessage") -> None:
             self._changed.set()
 
         def ended(message: "SdBusMessage") -> None:
-            _number, _job, whose, result = message.get_contents()
-            if whose == unit:
+            _number, _job, ended_unit, result = message.get_contents()
+            if ended_unit == unit:
                 self._job_result = str(result)
                 self._changed.set()
 
-        changed = (await self._path(unit), PROPERTIES_OF, "PropertiesChanged", heard)
-        for match in (changed, (*MANAGER, "JobRemoved", ended)):
+        properties = (await self._path(unit), PROPERTIES_OF, "PropertiesChanged", changed)
+        for match in (properties, (*MANAGER, "JobRemoved", ended)):
             self._slots.append(await self._bus.match_signal_async(SYSTEMD, *match))
         await self._call(*MANAGER, "Subscribe", "")
 
@@ -134,7 +134,7 @@ class Bus:
         return (await self._bus.call_async(message)).get_contents()
 
     def _run(self, work: Coroutine[Any, Any, T], verb: str, unit: str) -> T:
-        """The outcome of one call, which a requested stop ends."""
+        """The result of one call. A requested stop ends the call."""
         if self._stop.requested:
             work.close()
             raise SupervisorFailed(f"{verb} {unit} was ended: {self._stop.reason}")
@@ -161,31 +161,31 @@ class Bus:
         return result
 
     def _note_broken(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Whatever the library raises while it reads: nothing more arrives on this connection."""
+        """Record an exception of the library's reader: nothing more arrives on this connection."""
         self._broken = str(context.get("exception") or context["message"])
         self._changed.set()
 
 
 def _failure(error: Exception, verb: str, unit: str) -> SupervisorFailed:
-    """What an exception of the library means. An error that systemd sent is its answer, any other a lost one."""
+    """The error for an exception of the library: an error of systemd is an answer, any other a lost one."""
     from sdbus import SdBusBaseError, SdBusLibraryError
 
-    name, said = _named(error)
+    name, text = _parsed(error)
     if name in DENIED:
-        return SupervisorFailed(not_allowed(verb, unit, f"Failed to {verb} {unit}: {said}"))
+        return SupervisorFailed(not_allowed(verb, unit, f"Failed to {verb} {unit}: {text}"))
     if name in LOST or isinstance(error, SdBusLibraryError) or not isinstance(error, SdBusBaseError):
-        return CommandKilled(f"the answer to {verb} {unit} was lost: {said}")
-    return SupervisorFailed(f"systemd refused: Failed to {verb} {unit}: {said}")
+        return CommandKilled(f"the answer to {verb} {unit} was lost: {text}")
+    return SupervisorFailed(f"systemd refused: Failed to {verb} {unit}: {text}")
 
 
-def _named(error: Exception) -> tuple[str, str]:
-    """The last part of the error's name on the bus, and its sentence."""
-    said = str(error.args[-1]) if error.args else str(error)
+def _parsed(error: Exception) -> tuple[str, str]:
+    """The last part of the error's D-Bus name, and its message."""
+    text = str(error.args[-1]) if error.args else str(error)
     name = getattr(type(error), "dbus_error_name", None) or (error.args[0] if len(error.args) > 1 else "")
-    return str(name).rpartition(".")[2], said.rstrip(".")
+    return str(name).rpartition(".")[2], text.rstrip(".")
 
 
-def _spelled(variant: tuple[str, Any]) -> str:
+def _formatted(variant: tuple[str, Any]) -> str:
     _signature, value = variant
     if isinstance(value, bytes):
         return value.hex()

@@ -1,4 +1,4 @@
-"""Pause a unit and let it go on: frozen by systemd, or its processes stopped where systemd cannot."""
+"""Pauses and resumes a unit: systemd freezes it; if systemd cannot, SIGSTOP stops its processes."""
 
 from agent.processes import cgroup
 from agent.processes.process import stat_of
@@ -9,18 +9,18 @@ from agent.util.stop import Stop
 
 BY_SIGNAL = "paused by a signal"
 SIGNAL_WAIT = 5.0
-"""Seconds that the processes of a unit get to stop, or to go on, once they were sent the signal."""
+"""Seconds that the processes of a unit get to stop or continue after the signal."""
 
 
 def paused(unit: Unit, status: UnitStatus) -> bool:
-    """Whether nothing of the unit runs, though it has not ended."""
+    """Whether the unit is active, but all of its processes are frozen or stopped."""
     return status.frozen or _stopped(status) == "all"
 
 
 def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
-    """Pause it and await that it is; how: `frozen`, `paused by a signal`, or `paused already`.
+    """Pause it and wait until it is paused. Returns `frozen`, `paused by a signal` or `paused already`.
 
-    Raises `SupervisorFailed`, also for a unit that is not running or that the agent itself is in.
+    Raises `SupervisorFailed`, also for a unit that is not running and for the agent's own unit.
     """
     status = unit.look(stop, action)
     if not status.running:
@@ -30,13 +30,13 @@ def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
     if cgroup.is_ours(status.cgroup):
         raise SupervisorFailed(f"{unit.name} is the unit that the agent runs in: once frozen, it could not be resumed")
     if status.freezer == "frozen":
-        # Left from a process that died while it was frozen: systemd would take the new one for frozen already.
+        # A state left by a process that died while frozen: systemd would assume that the new one is frozen.
         unit.ask("thaw", stop, action, status)
     try:
         unit.ask("freeze", stop, action, status)
         return f"frozen{_watchdog(status)}"
     except SupervisorFailed as refusal:
-        # systemd says that a unit can be frozen also where the control groups of the host cannot: only a try shows it.
+        # systemd claims that a unit can be frozen even if the host's cgroups cannot: only an attempt shows it.
         unfrozen = unit.look(stop, action).freezer in ("", "running")
         if stop.requested or not unfrozen or not cgroup.members(status.cgroup):
             raise
@@ -45,13 +45,13 @@ def pause(unit: Unit, stop: Stop, action: str | None = None) -> str:
 
 
 def resume(unit: Unit, stop: Stop, action: str | None = None) -> str:
-    """Let it go on, however it was paused; how: `thawed`, `continued`, or `not paused`.
+    """Resume it, however it was paused. Returns `thawed`, `continued` or `not paused`.
 
     Raises `SupervisorFailed`, also for a unit that is not running.
     """
     status = unit.look(stop, action)
     if not status.running:
-        # Also where it is frozen: systemd is ending it, and resumes nothing that is on its way down.
+        # It may be frozen while it is being stopped: systemd thaws no such unit.
         raise SupervisorFailed(f"{unit.name} is not running: {status.message}")
     how = "not paused"
     if status.frozen:
@@ -79,7 +79,7 @@ def _stop(unit: Unit, status: UnitStatus, refusal: SupervisorFailed, stop: Stop,
 
 
 def _stopped(status: UnitStatus) -> str:
-    """How many of its processes a signal has stopped: `all`, `some` or `none`."""
+    """Share of its processes that a signal has stopped: `all`, `some` or `none`."""
     stats = [stat for pid in cgroup.members(status.cgroup) if (stat := stat_of(pid)) is not None]
     stopped = [stat.state == "T" for stat in stats if stat.state not in "ZX"]
     if not any(stopped):
@@ -89,4 +89,4 @@ def _stopped(status: UnitStatus) -> str:
 
 def _await(unit: Unit, status: UnitStatus, wanted: str, stop: Stop) -> None:
     if not poll(lambda: _stopped(status) == wanted, SIGNAL_WAIT, stop):
-        raise SupervisorFailed(f"of the processes of {unit.name} {_stopped(status)} are stopped, not {wanted}")
+        raise SupervisorFailed(f"{_stopped(status)} of the processes of {unit.name} are stopped, not {wanted}")

@@ -1,4 +1,4 @@
-"""The one place that decides what a lost answer to a request means: yes, no, or ask again."""
+"""Decides after a lost answer to a request: succeeded, refused, or send it again."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from agent.util.repeated_reads import PATIENCE
 from agent.util.stop import Stop
 
 
-def asked(request: Callable[[], None], heard: Callable[[], bool], stop: Stop) -> None:
-    """Make a request once. After a lost answer `heard` looks whether it arrived, and only else it is repeated.
+def send_once(request: Callable[[], None], has_arrived: Callable[[], bool], stop: Stop) -> None:
+    """Send a request once. After a lost answer it is sent again only if `has_arrived` is false.
 
     An unclear answer that arrives twice is a refusal. Raises `SupervisorFailed`.
     """
@@ -19,7 +19,7 @@ def asked(request: Callable[[], None], heard: Callable[[], bool], stop: Stop) ->
         try:
             return request()
         except CommandKilled as lost:
-            if heard():
+            if has_arrived():
                 return
             if isinstance(lost, AnswerUnclear):
                 if unclear == str(lost):

@@ -8,9 +8,9 @@ from agent.util.stop import Stop
 
 
 class Systemd(Supervisor):
-    """One unit. A unit that waits for its automatic restart is not stopped: only a stop ends that.
+    """One unit. While it waits for its automatic restart it is not stopped: only a stop ends that.
 
-    `timeout` is how many seconds one request to systemd may take; the unit's own start and stop are not awaited.
+    One request to systemd may take `timeout` seconds; it does not wait for the unit's start or stop.
     """
 
     stays_stopped = True

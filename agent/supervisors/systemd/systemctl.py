@@ -1,4 +1,4 @@
-"""systemd asked through the program systemctl: where the library for D-Bus is not installed, or D-Bus is down."""
+"""Client for systemd by the program systemctl, for hosts without the D-Bus library and while D-Bus is down."""
 
 import re
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ FINAL = (
     "does not support freezing",
     " is inactive",
 )
-"""What systemd says of a unit that it will not act on."""
+"""Messages of systemd about a unit that it cannot act on."""
 AWAITED = ("freeze", "thaw")
 UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 SPANS = ("StartLimitIntervalUSec", "WatchdogUSec")
-"""Properties that systemctl prints as a span of time, such as `1min 30s`."""
+"""Properties that systemctl prints as a time span, such as `1min 30s`."""
 
 
 class Systemctl:
-    """Calls of systemctl, which may take `timeout` seconds each. All raise `SupervisorFailed`."""
+    """Calls of systemctl. Each may take `timeout` seconds. All raise `SupervisorFailed`."""
 
     def __init__(self, timeout: float, stop: Stop, action: str | None) -> None:
         self._timeout, self._stop, self._action = timeout, stop, action
@@ -44,14 +44,14 @@ class Systemctl:
     def show(self, unit: str) -> dict[str, str]:
         """The properties of a unit."""
         outcome = self._run(["show", f"--property={','.join(PROPERTIES)}", "--", unit])
-        if not outcome.ok:  # it shows also what does not exist
+        if not outcome.ok:  # also for a missing unit, `show` exits with 0
             raise CommandKilled(failure_text(outcome))
         shown = dict(line.split("=", 1) for line in outcome.stdout.splitlines() if "=" in line)
         return shown | {name: str(_microseconds(shown.get(name, ""))) for name in SPANS}
 
     def manage(self, verb: str, unit: str) -> None:
-        """Ask for `start`, `stop`, `restart`, `reset-failed`, `freeze` or `thaw`; only the last two are awaited."""
-        # With --no-block systemctl crashes on those two.
+        """Request `start`, `stop`, `restart`, `reset-failed`, `freeze` or `thaw`; only the last two are awaited."""
+        # systemctl crashes if these two have --no-block.
         self._ask(verb, unit, [] if verb in AWAITED else ["--no-block"])
 
     def kill(self, unit: str, signal: str) -> None:
@@ -62,7 +62,7 @@ class Systemctl:
         """systemctl reports no changes."""
 
     def wait(self, seconds: float) -> str:
-        """Pause before the next look, at most for `seconds`. The result of a job is never heard."""
+        """Pause before the next look, at most for `seconds`. Returns no job result: systemctl reports none."""
         self._stop.wait(min(seconds, self._pauses.next()))
         return ""
 
@@ -71,8 +71,7 @@ class Systemctl:
         if outcome.ok:
             return
         if any(refusal in outcome.stderr for refusal in REFUSALS):
-            said = outcome.stderr.strip().splitlines()[0].rstrip(".")
-            raise SupervisorFailed(not_allowed(verb, unit, said))
+            raise SupervisorFailed(not_allowed(verb, unit, outcome.stderr.strip().splitlines()[0].rstrip(".")))
         if is_lost(outcome.stderr):
             raise CommandKilled(failure_text(outcome))
         if any(words in outcome.stderr for words in FINAL):
@@ -83,9 +82,9 @@ class Systemctl:
         return run(["systemctl", *words], self._timeout, self._stop, self._action, _environment(), recorded)
 
 
-def not_allowed(verb: str, unit: str, said: str) -> str:
-    """The message where polkit or the bus refuses."""
-    return f"the agent's user may not {verb} {unit} (see agentctl polkit): {said}"
+def not_allowed(verb: str, unit: str, refusal: str) -> str:
+    """The error message for a refusal by polkit or the bus."""
+    return f"the agent's user may not {verb} {unit} (see agentctl polkit): {refusal}"
 
 
 def _environment() -> Mapping[str, str]:
@@ -93,6 +92,6 @@ def _environment() -> Mapping[str, str]:
 
 
 def _microseconds(span: str) -> int:
-    """Of a span as systemd prints it; 0 for `infinity` and whatever else is no number."""
+    """The microseconds of a time span as systemd prints it; 0 for `infinity` and other non-numbers."""
     parts = re.findall(r"([0-9.]+)(us|ms|s|min|h|d)\b", span)
     return round(sum(float(number) * UNITS[unit] for number, unit in parts))

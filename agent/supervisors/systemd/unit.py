@@ -1,4 +1,4 @@
-"""One systemd unit: its status, requests to it, and their results."""
+"""One systemd unit: its status, and requests to it."""
 
 import re
 import time
@@ -21,24 +21,24 @@ from agent.util.stop import Stop
 __all__ = ["SYSTEMCTL_TIMEOUT", "Unit", "UnitStatus"]
 
 T = TypeVar("T")
-Way = Bus | Systemctl
+Client = Bus | Systemctl
 
 SYSTEMCTL_TIMEOUT = 30.0
-"""Seconds that one request to systemd may take, where nothing else is configured."""
+"""Default timeout, in seconds, of one request to systemd."""
 BOOTED = Path("/run/systemd/system")
 LINES = 10
-"""Lines of a unit's log that a failure repeats."""
+"""Lines of a unit's log in the report of a failure."""
 JOURNAL_TIMEOUT = 2.0
 LIMIT_WAIT = 15.0
-"""Seconds that a start waits at most until systemd's limit of starts allows it."""
+"""Maximum seconds that a start waits until systemd's start limit allows it."""
 
 
 class Unit:
-    """A unit by its full name, or that of a service without `.service`. `timeout` is how many seconds one request
-    may take; starts and stops are not awaited.
+    """A unit by its full name; `.service` may be omitted. One request may take `timeout` seconds; it does not wait
+    for the unit's start or stop.
 
-    All calls raise `SupervisorFailed`, and end early where `stop` is requested; `action` is the id of the
-    action they are done for. A lost answer is looked after here, see `agent.supervisors.systemd.lost_answers`.
+    All calls raise `SupervisorFailed`, and end early when `stop` is requested; `action` is the id of the action that
+    makes the call. Lost answers are handled by `agent.supervisors.systemd.lost_answers`.
     """
 
     def __init__(self, name: str, timeout: float) -> None:
@@ -47,37 +47,37 @@ class Unit:
         self._timeout = timeout
 
     def look(self, stop: Stop, action: str | None = None) -> UnitStatus:
-        """How it stands now. `SupervisorFailed` also where systemd knows no such unit."""
+        """The current status. Raises `SupervisorFailed` also if systemd knows no such unit."""
         return self._repeated(self._look, stop, action)
 
     def ask(self, verb: str, stop: Stop, action: str | None = None, before: UnitStatus | None = None) -> None:
-        """Ask once for `start`, `stop`, `restart`, `reset-failed`, `freeze` or `thaw`; only the last two are done
-        when this returns. `before` is the last look at it, for a lost answer to be looked after."""
+        """Request `start`, `stop`, `restart`, `reset-failed`, `freeze` or `thaw` once; only the last two are complete
+        when this returns. `before` is the last known status, which shows after a lost answer what has changed."""
         was = before or self.look(stop, action)
 
-        def heard() -> bool:
-            return _was_heard(verb, was, self.look(stop, action))
+        def has_arrived() -> bool:
+            return _has_arrived(verb, was, self.look(stop, action))
 
-        self._asked(lambda way: way.manage(verb, self._full), heard, stop, action)
+        self._send_once(lambda client: client.manage(verb, self._full), has_arrived, stop, action)
 
     def signal(self, name: str, stop: Stop, action: str | None = None) -> None:
         """Send every process of it a signal, such as `SIGSTOP`; it may not have taken effect when this returns."""
-        self._asked(lambda way: way.kill(self._full, name), lambda: False, stop, action)
+        self._send_once(lambda client: client.kill(self._full, name), lambda: False, stop, action)
 
     def watch(
         self, left: Callable[[UnitStatus], float], seconds: float, stop: Stop, action: str | None = None
     ) -> UnitStatus:
-        """Look at each change until `left` says 0 seconds, and at most for `seconds`; returns the last look.
+        """Check each change until `left` returns 0, at most for `seconds`. Returns the last status.
 
-        `left` says how long the status must last before it counts.
+        `left` returns how many more seconds the status must last to count.
         """
         deadline = time.monotonic() + seconds
-        return self._repeated(lambda way: self._watch(way, left, deadline, stop), stop, action)
+        return self._repeated(lambda client: self._watch(client, left, deadline, stop), stop, action)
 
     def allow_start(self, stop: Stop, action: str | None = None, before: UnitStatus | None = None) -> None:
-        """Make sure that the next start is not refused for the starts before it: a restart would leave it stopped.
+        """Ensure that systemd's start limit does not refuse the next start: a restart would leave the unit stopped.
 
-        systemd is asked to forget them. Where the agent may not ask that, wait until they do not count any more.
+        Resets the limit, or, without the permission for that, waits until the earlier starts no longer count.
         """
         status = before or self.look(stop, action)
         most, interval = status.start_limit
@@ -91,7 +91,7 @@ class Unit:
             self._await_limit(interval - status.started_ago, status, refusal, stop)
 
     def journal(self, seconds: float) -> list[str]:
-        """The last lines that systemd and the unit logged within `seconds`; none where the agent may not read them."""
+        """The last lines that systemd and the unit logged within `seconds`; empty if the agent may not read them."""
         since = f"--since=@{time.time() - seconds:.3f}"
         argv = [
             "journalctl",
@@ -106,21 +106,21 @@ class Unit:
             return run(argv, JOURNAL_TIMEOUT, Stop(), None).stdout.splitlines()[-LINES:]
         return []
 
-    def _look(self, way: Way) -> UnitStatus:
-        shown = way.show(self._full)
+    def _look(self, client: Client) -> UnitStatus:
+        shown = client.show(self._full)
         if shown.get("LoadState") == "not-found":
             raise SupervisorFailed(f"systemd has no unit {self.name}")
         return read(shown)
 
-    def _watch(self, way: Way, left: Callable[[UnitStatus], float], deadline: float, stop: Stop) -> UnitStatus:
-        way.subscribe(self._full)
+    def _watch(self, client: Client, left: Callable[[UnitStatus], float], deadline: float, stop: Stop) -> UnitStatus:
+        client.subscribe(self._full)
         result = ""
         while True:
-            status = self._look(way).after_job(result)
+            status = self._look(client).after_job(result)
             wanted, over = left(status), deadline - time.monotonic()
             if wanted <= 0 or over <= 0 or stop.requested:
                 return status
-            result = way.wait(min(wanted, over)) or result
+            result = client.wait(min(wanted, over)) or result
 
     def _await_limit(self, seconds: float, status: UnitStatus, refusal: SupervisorFailed, stop: Stop) -> None:
         most, interval = status.start_limit
@@ -131,37 +131,39 @@ class Unit:
                 f"limit: {refusal}"
             )
 
-    def _repeated(self, read: Callable[[Way], T], stop: Stop, action: str | None) -> T:
-        ways = self._ways(stop, action)
-        return repeated(lambda: _on(next(ways), read), CommandKilled, stop)
+    def _repeated(self, read: Callable[[Client], T], stop: Stop, action: str | None) -> T:
+        clients = self._clients(stop, action)
+        return repeated(lambda: _with(next(clients), read), CommandKilled, stop)
 
-    def _asked(self, request: Callable[[Way], None], heard: Callable[[], bool], stop: Stop, action: str | None) -> None:
-        ways = self._ways(stop, action)
-        lost_answers.asked(lambda: _on(next(ways), request), heard, stop)
+    def _send_once(
+        self, request: Callable[[Client], None], has_arrived: Callable[[], bool], stop: Stop, action: str | None
+    ) -> None:
+        clients = self._clients(stop, action)
+        lost_answers.send_once(lambda: _with(next(clients), request), has_arrived, stop)
 
-    def _ways(self, stop: Stop, action: str | None) -> Iterator[Callable[[], Way]]:
-        """How to reach systemd, one after the other: root reaches it through systemctl also while dbus is down."""
+    def _clients(self, stop: Stop, action: str | None) -> Iterator[Callable[[], Client]]:
+        """The clients for the attempts, in turns: for root, systemctl reaches systemd also while D-Bus is down."""
         if not BOOTED.is_dir():
             raise SupervisorFailed("this host does not run systemd")
 
-        def program() -> Way:
+        def program() -> Client:
             return Systemctl(self._timeout, stop, action)
 
-        def bus() -> Way:
+        def bus() -> Client:
             return Bus(self._timeout, stop)
 
         return cycle([bus, program] if has_bus() else [program])
 
 
-def _on(way: Callable[[], Way], use: Callable[[Way], T]) -> T:
-    with way() as opened:
+def _with(client: Callable[[], Client], use: Callable[[Client], T]) -> T:
+    with client() as opened:
         return use(opened)
 
 
-def _was_heard(verb: str, before: UnitStatus, now: UnitStatus) -> bool:
-    """Whether a request whose answer was lost has arrived. One that changes nothing when repeated need not be known."""
+def _has_arrived(verb: str, before: UnitStatus, now: UnitStatus) -> bool:
+    """Whether a request whose answer was lost has arrived. False for harmless repetitions."""
     if verb in ("start", "restart"):
-        # Without an invocation it was only forgotten, as after reset-failed.
+        # An empty invocation is no start: systemd only dropped the old one, as after reset-failed.
         return now.queued or now.invocation not in ("", before.invocation)
     if verb == "stop":
         return now.queued or not now.running

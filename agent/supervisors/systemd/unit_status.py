@@ -15,22 +15,22 @@ PROPERTIES = (
 ACTIVE = ("active", "reloading", "refreshing")
 ENDED = ("inactive", "failed")
 AWAITED_TYPES = ("notify", "notify-reload", "dbus", "forking", "oneshot")
-"""Types of a service that is active only once the service itself has said so. Units that are no services have none."""
+"""Types of services that become active only when they report it. Units other than services have no type."""
 ABOUT_TO_START = "before-auto-restart"
-"""How the SubState of a unit ends that looks ended and is started again at once (systemd 254 and later)."""
+"""End of the SubState of a unit that looks ended but restarts automatically at once (systemd 254 and later)."""
 STAYS = 0.2
-"""Seconds that a unit must have been active where nothing proves that it is up, unless its processes come to rest
-before: one that dies at once is active too."""
+"""Seconds that a unit of any other type must be active to count as up, unless its processes come to rest before: a
+unit that dies at once is also active for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitStatus:
-    """How a unit stands. `invocation` changes with every start, which shows whether a restart was done. `queued`:
-    systemd has yet to start or stop the unit, as while the host boots or between the halves of a restart.
+    """Status of a unit. `invocation` changes with every start and so shows a restart. `queued`: systemd has a job to
+    start or stop the unit, as while the host boots or between the halves of a restart.
 
-    `age` and `started_ago` are seconds since it was active and since its start began, by systemd's clock; None if it
-    never was. `start_limit` is how many starts systemd allows in how many seconds. `watchdog` is the seconds in
-    which systemd expects a sign of life, 0 for none. `job_result` is how the last job ended, where it was heard.
+    `age` and `started_ago` are seconds since it became active and since its start began, by systemd's clock; None if
+    it never did. `start_limit` is how many starts systemd allows in how many seconds. `watchdog` is WatchdogSec in
+    seconds, 0 for none. `job_result` is the result of the last job, if it was received.
     """
 
     active: str
@@ -54,36 +54,36 @@ class UnitStatus:
 
     @property
     def stopped(self) -> bool:
-        """One that waits for its automatic restart is not: only a stop ends that. Nor is one that is to start yet."""
+        """Whether it stays stopped: a unit that waits for its automatic restart, or for a queued start, does not."""
         return self.active in ENDED and not self.queued and not self.sub.endswith(ABOUT_TO_START)
 
     @property
     def frozen(self) -> bool:
-        """systemd keeps the state of a unit that has died while it was frozen, also after the next start. So the
-        state counts for a unit with processes only, and not against the kernel's own word."""
+        """Whether it is frozen. systemd keeps this state of a unit that died while frozen, even after the next start:
+        the state counts only for an active unit, and the kernel's cgroup overrides it."""
         return self.freezer == "frozen" and self.active not in ENDED and cgroup.frozen(self.cgroup) is not False
 
     def stays(self, rest: RestCheck) -> float:
-        """Seconds until the next look while it is not certain that it stays active; 0 where that is proved."""
+        """Seconds until the next look; 0 once it is proved that the unit stays active."""
         return 0.0 if self.ready else rest.left(self.age or 0.0, STAYS, cgroup.members(self.cgroup))
 
     @property
     def message(self) -> str:
-        """systemd's words: `active (running)`, `failed (failed), Result: exit-code`."""
-        said = f"{self.active} ({self.sub})"
+        """As systemctl prints it: `active (running)`, `failed (failed), Result: exit-code`."""
+        text = f"{self.active} ({self.sub})"
         if self.result != "success":
-            said += f", Result: {self.result}"
+            text += f", Result: {self.result}"
         if self.job_result not in ("", "done") and not self.running:
-            said += f", job result: {self.job_result}"
-        return said
+            text += f", job result: {self.job_result}"
+        return text
 
     def after_job(self, result: str) -> "UnitStatus":
-        """The same, once its job has ended so."""
+        """This status with the result of its last job."""
         return replace(self, job_result=result)
 
 
 def read(shown: Mapping[str, str]) -> UnitStatus:
-    """The status that these properties say. Times are in microseconds, an invocation is 32 hexadecimal digits."""
+    """The status from a unit's properties. Times are in microseconds, an invocation is 32 hexadecimal digits."""
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
 
     def ago(name: str) -> float | None:

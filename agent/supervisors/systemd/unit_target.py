@@ -1,4 +1,4 @@
-"""A systemd unit that is restarted, paused and resumed: every start gives it another InvocationID."""
+"""A systemd unit as a target of restart, pause and resume. Its InvocationID changes with every start."""
 
 import math
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from agent.util.idempotent_restart import RESTARTING, RUNNING, Look, RestartProg
 from agent.util.stop import Stop
 
 WATCH = 1.0
-"""Seconds that one look watches the unit; the agent may be stopped between two."""
+"""Seconds that one look watches the unit. The agent may be stopped between two looks."""
 LOG_BEFORE = 0.5
-"""Seconds before the request from which on the log is repeated: the clocks are not read at once."""
+"""Seconds before the request from which on the log is repeated: the clocks are not read at the same moment."""
 NEVER_STARTED = ""
-"""The invocation of a unit that was not started since the boot."""
+"""The invocation of a unit without a start since the boot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class UnitProgress(RestartProgress):
 
 
 class UnitTarget(RestartTarget[UnitProgress]):
-    """All methods raise `SupervisorFailed`; `action` is the id of the action they are done for."""
+    """All methods raise `SupervisorFailed`; `action` is the id of the action that makes the calls."""
 
     progress = UnitProgress
 
@@ -38,7 +38,7 @@ class UnitTarget(RestartTarget[UnitProgress]):
         self._ends_the_agent = False
 
     def paused(self) -> bool | None:
-        """Whether it is paused; None where it does not run."""
+        """Whether it is paused; None if it does not run."""
         status = self.unit.look(self.stop, self._action)
         paused = freezer.paused(self.unit, status)
         return paused if paused or status.running else None
@@ -56,7 +56,7 @@ class UnitTarget(RestartTarget[UnitProgress]):
     def has_changed(self, restart: UnitProgress) -> bool:
         status = self.unit.look(self.stop, self._action)
         if status.queued and status.invocation == restart.was:
-            # Perhaps by us, before we were interrupted: what it comes to is seen once it has ended.
+            # The job may be ours, from before an interruption: its result is known only at its end.
             status = self.unit.watch(lambda now: math.inf if now.queued else 0.0, WATCH, self.stop, self._action)
         self._before = status
         return status.invocation not in (restart.was, NEVER_STARTED)
@@ -64,7 +64,7 @@ class UnitTarget(RestartTarget[UnitProgress]):
     def ask(self, restart: UnitProgress) -> None:
         unit, status = self.unit, self._before
         unit.allow_start(self.stop, self._action, status)
-        # What is paused cannot end; what systemd is ending already cannot be resumed.
+        # A paused unit cannot end; a unit that systemd is already stopping cannot be resumed.
         if freezer.paused(unit, status) and status.running:
             freezer.resume(unit, self.stop, self._action)
         self._ends_the_agent = cgroup.is_ours(status.cgroup)
@@ -75,23 +75,23 @@ class UnitTarget(RestartTarget[UnitProgress]):
                 raise
 
     def look(self, restart: UnitProgress, seconds: float) -> Look:
-        if self._ends_the_agent:  # and every command of it too: the next agent looks
+        if self._ends_the_agent:  # and all its commands: the next agent process looks
             return Look(RESTARTING)
         rest = RestCheck()
 
-        def came_to_nothing(status: UnitStatus) -> bool:
-            """Whether systemd has ended the restart otherwise than with a unit that runs."""
+        def has_failed(status: UnitStatus) -> bool:
+            """Whether systemd has finished the restart, but the unit does not run or is the old invocation."""
             return status.stopped or (status.running and not status.queued and status.invocation == restart.was)
 
         def left(status: UnitStatus) -> float:
-            """Seconds until the next look: 0 for up, and for what no job of systemd will change any more."""
-            if came_to_nothing(status):
+            """Seconds until the next look: 0 if the unit is up, or if the restart has failed."""
+            if has_failed(status):
                 return 0.0
             return status.stays(rest) if status.running and status.invocation != restart.was else math.inf
 
         status = self.unit.watch(left, min(WATCH, seconds), self.stop, self._action)
         shown, name = {"pid": status.pid, "message": status.message}, self.unit.name
-        if came_to_nothing(status):
+        if has_failed(status):
             how = "failed" if status.active == "failed" else "has ended" if status.stopped else "was not"
             failed = f"{name} was restarted and {how}: {status.message} (journalctl -u {name})"
             return Look(RESTARTING, shown, failed=failed)
