@@ -74,7 +74,7 @@ def test_a_result_is_described_in_one_sentence(status: int | None, ended: str | 
     assert outcome.ok == (sentence == "pg_ctl 'a b' succeeded")
 
 
-def test_the_description_holds_neither_environment_nor_stdin_and_is_short() -> None:
+def test_description_has_neither_environment_nor_stdin_and_is_short() -> None:
     outcome = run(
         ["sh", "-c", "cat >/dev/null; exit 1", "x" * 5000],
         stdin=b"hunter2", env={"PATH": os.environ["PATH"], "PASSWORD": "hunter3"}, timeout=20,
@@ -110,7 +110,7 @@ def test_a_command_runs_in_the_given_folder_and_environment(tmp_path: Path) -> N
     assert outcome.stdout == f"{tmp_path}\nred\n"
 
 
-def test_a_command_inherits_the_mark_of_its_action_and_no_variables_of_the_agent(
+def test_command_inherits_agent_action_and_no_variables_of_the_agent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AGENT_ACTION", "of the agent itself")
@@ -126,7 +126,7 @@ def test_a_command_inherits_the_mark_of_its_action_and_no_variables_of_the_agent
 # Time and stops
 
 
-def test_when_its_time_is_over_its_whole_group_is_asked_to_end(tmp_path: Path) -> None:
+def test_timeout_sends_sigterm_to_the_process_group(tmp_path: Path) -> None:
     began = time.monotonic()
     outcome = sh('sleep 60 & echo $! >"$1"; echo working; wait', tmp_path / "pid", timeout=2)
     assert time.monotonic() - began < 60
@@ -135,7 +135,7 @@ def test_when_its_time_is_over_its_whole_group_is_asked_to_end(tmp_path: Path) -
     eventually(lambda: (stat := stat_of(pid)) is None or stat.state == "Z", "the end of the child")
 
 
-def test_what_ignores_the_request_is_killed_after_the_grace(tmp_path: Path) -> None:
+def test_command_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
     began = time.monotonic()
     script = 'trap "" TERM; sh -c \'echo $$ >"$1"; while :; do sleep 1; done\' sh "$1"'
     outcome = sh(script, tmp_path / "pid", timeout=2, grace=0.5)
@@ -144,7 +144,7 @@ def test_what_ignores_the_request_is_killed_after_the_grace(tmp_path: Path) -> N
     assert stat_of(pid_in(tmp_path / "pid")) is None or not process_in(tmp_path / "pid").alive
 
 
-def test_the_rest_of_the_group_has_its_grace_also_when_the_command_ends_at_once(
+def test_process_group_has_its_grace_even_if_the_command_ends_at_once(
     tmp_path: Path,
 ) -> None:
     tidy = tmp_path / "tidy"
@@ -177,7 +177,7 @@ def test_a_stop_from_another_thread_is_noticed_at_once() -> None:
     assert (outcome.ended, outcome.status, outcome.ok) == ("cancelled by ada", -15, False)
 
 
-def test_what_was_stopped_before_is_not_started(tmp_path: Path) -> None:
+def test_command_is_not_started_after_a_stop(tmp_path: Path) -> None:
     with Stop() as stop:
         stop.request("cancelled")
         outcome = sh('touch "$1"', tmp_path / "effect", stop=stop)
@@ -185,11 +185,11 @@ def test_what_was_stopped_before_is_not_started(tmp_path: Path) -> None:
     assert not (tmp_path / "effect").exists()
 
 
-def test_a_stopped_process_is_ended_too() -> None:
+def test_suspended_process_is_ended_by_a_timeout() -> None:
     assert sh("kill -STOP $$", timeout=0.3, grace=10).status == -15
 
 
-def test_last_words_are_heard() -> None:
+def test_output_printed_during_the_grace_is_kept() -> None:
     outcome = sh(
         "trap 'head -c 1000000 /dev/zero; echo bye; exit 7' TERM; while :; do sleep 0.1; done",
         timeout=0.3,
@@ -197,13 +197,13 @@ def test_last_words_are_heard() -> None:
     assert outcome.stdout.endswith("\0bye\n") and outcome.status == 7
 
 
-def test_a_timeout_may_be_very_long() -> None:
+def test_very_long_timeout_is_accepted() -> None:
     assert sh("sleep 0.1", timeout=float("inf")).ok
     assert sh("sleep 0.1", timeout=1e12).ok
 
 
 @pytest.mark.skipif(not FREEZER.is_dir(), reason="the kernel has no freezer of the first kind")
-def test_what_cannot_be_killed_does_not_hold_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_cannot_be_killed_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "KILL_WAIT", 0.3)
     cgroup = FREEZER / f"t-{os.getpid()}"
     cgroup.mkdir()
@@ -222,7 +222,7 @@ def test_what_cannot_be_killed_does_not_hold_us(tmp_path: Path, monkeypatch: pyt
 # Its pipes
 
 
-def test_a_background_child_is_neither_awaited_nor_ended(tmp_path: Path) -> None:
+def test_background_child_is_neither_awaited_nor_ended(tmp_path: Path) -> None:
     began = time.monotonic()
     outcome = sh('sleep 60 & echo $! >"$1"; echo started', tmp_path / "pid")
     assert time.monotonic() - began < 60
@@ -239,7 +239,7 @@ def test_a_background_child_that_never_stops_printing_does_not_block(tmp_path: P
         assert time.monotonic() - began < 60
 
 
-def test_what_prints_faster_than_we_read_does_not_hold_us(tmp_path: Path) -> None:
+def test_output_faster_than_its_reader_does_not_block(tmp_path: Path) -> None:
     reads = []
 
     def slow(data: bytes) -> None:
@@ -256,24 +256,24 @@ def test_what_prints_faster_than_we_read_does_not_hold_us(tmp_path: Path) -> Non
         started.close()
 
 
-def test_while_it_is_silent_we_are_idle() -> None:
+def test_silent_command_costs_no_cpu_time() -> None:
     before = time.thread_time()
     assert sh("exec <&- >&- 2>&-; sleep 0.5", stdin=b"x" * 200_000).ok
     assert time.thread_time() - before < 0.2
 
 
-def test_all_that_it_printed_before_its_end_is_there() -> None:
+def test_output_printed_before_the_end_is_complete() -> None:
     outcome = sh("head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2; echo end; echo end >&2")
     assert len(outcome.stdout) == len(outcome.stderr) == 60004
     assert outcome.stdout.endswith("end\n") and outcome.stderr.endswith("end\n")
 
 
-def test_a_child_that_does_not_read_its_stdin_does_not_hold_us() -> None:
+def test_child_that_does_not_read_its_stdin_does_not_block() -> None:
     assert sh("echo done", stdin=b"x" * 10_000_000).stdout == "done\n"
     assert sh("sleep 60", stdin=b"x" * 10_000_000, timeout=0.3).ended == "timeout"
 
 
-def test_a_child_that_closes_its_stdin_early_ends_as_it_wants() -> None:
+def test_child_that_closes_its_stdin_early_keeps_its_exit_status() -> None:
     outcome = sh("exec <&-; sleep 0.3; echo done; exit 5", stdin=b"x" * 10_000_000)
     assert (outcome.stdout, outcome.status) == ("done\n", 5)
 
@@ -283,23 +283,23 @@ def test_a_large_stdin_arrives_whole_while_output_comes_back() -> None:
     assert outcome.stdout.strip() == "5000000" and len(outcome.stderr) == 65536
 
 
-def test_without_stdin_it_reads_an_end_of_file() -> None:
+def test_command_without_stdin_reads_end_of_file() -> None:
     assert sh("cat; echo done").stdout == "done\n"
 
 
-def test_a_broken_pipe_kills_what_it_runs_as_in_a_shell() -> None:
+def test_sigpipe_has_its_default_action_in_a_command() -> None:
     assert sh("yes | head -n 1; yes | true; echo $?").stdout == "y\n0\n"
     assert sh("bash -c 'yes | head -n 1 >/dev/null; echo ${PIPESTATUS[0]}'").stdout == "141\n"
 
 
-def test_of_its_output_only_the_tail_is_kept() -> None:
+def test_only_the_tail_of_the_output_is_kept() -> None:
     outcome = sh("seq 100000", tail=12)
     assert outcome.stdout == "99999\n100000\n"[-12:]
     assert sh("printf 'aé'", tail=1).stdout == "\ufffd"
     assert sh("printf abc", tail=0).stdout == ""
 
 
-def test_memory_is_bounded_whatever_it_prints() -> None:
+def test_memory_is_bounded_for_any_amount_of_output() -> None:
     script = """
 from agent.processes.command import run
 def peak():
@@ -329,7 +329,7 @@ def test_no_zombie_and_no_open_file_is_left() -> None:
     assert open_files() - before == set()
 
 
-def test_an_exception_in_the_middle_leaves_nothing_running(tmp_path: Path) -> None:
+def test_exception_during_a_command_leaves_no_process(tmp_path: Path) -> None:
     class Broken(Stop):
         @property
         def requested(self) -> bool:
@@ -347,7 +347,7 @@ def test_an_exception_in_the_middle_leaves_nothing_running(tmp_path: Path) -> No
     eventually(lambda: stat_of(pid) is None, "the end of the command")
 
 
-def test_many_threads_run_commands_at_once() -> None:
+def test_concurrent_commands_of_many_threads_work() -> None:
     def one(n: int) -> bool:
         return sh("cat; sleep 0.05; echo $1", n, stdin=b"%d " % n).stdout == f"{n} {n}\n"
 
@@ -362,7 +362,7 @@ def test_a_command_does_not_hold_the_pipes_of_another_command(tmp_path: Path) ->
         assert first.result(timeout=10).stdout.endswith("xend\n") and all(s.ok for s in second)
 
 
-def test_a_command_has_a_process_group_of_its_own() -> None:
+def test_command_has_its_own_process_group() -> None:
     pid, group = sh("ps -o pid=,pgid= -p $$").stdout.split()
     assert pid == group != str(os.getpgrp())
 
@@ -392,7 +392,7 @@ def written(pid_file: Path) -> int:
 
 
 @pytest.mark.parametrize("how", ["command", "job"])
-def test_a_daemon_that_keeps_writing_to_inherited_pipes_lives_on(tmp_path: Path, how: str) -> None:
+def test_daemon_that_writes_to_inherited_pipes_is_not_killed(tmp_path: Path, how: str) -> None:
     """More than a pipe holds, into both of them."""
     pid_file = tmp_path / "pid"
     argv = [sys.executable, "-c", CHATTY, str(pid_file)]

@@ -63,7 +63,7 @@ def process_in_or_none(file: Path) -> bool:
     return process is not None and process.alive
 
 
-def test_what_works_on_for_a_command_that_died_with_the_agent_is_ended_too(tmp_path: Path) -> None:
+def test_children_of_a_command_that_died_with_the_agent_are_ended(tmp_path: Path) -> None:
     left = leave("a1", IN_FLIGHT, tmp_path)
     child = process_in(tmp_path / "child")
     with ended_at_the_end(left, child):
@@ -74,7 +74,7 @@ def test_what_works_on_for_a_command_that_died_with_the_agent_is_ended_too(tmp_p
         assert not child.alive
 
 
-def test_a_daemon_of_the_very_step_is_known_by_its_session(tmp_path: Path) -> None:
+def test_daemon_of_the_interrupted_step_is_kept_by_its_session(tmp_path: Path) -> None:
     daemon = leave("a1", DAEMON_OF_A_SESSION, tmp_path, finished=True)
     with ended_at_the_end(daemon):
         assert end_left_over("a1", 3) == []
@@ -100,7 +100,7 @@ def test_a_daemon_that_detached_itself_outlives_the_command_in_flight(tmp_path: 
         assert not left.alive and daemon.alive
 
 
-def test_a_job_is_never_taken_for_a_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_is_never_ended_as_a_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_ACTION", "a1")
     job = Jobs(tmp_path / "jobs").start("a1", ["sleep", "60"])
     status = job.look()
@@ -126,7 +126,7 @@ def test_the_processes_of_another_user_are_left_alone() -> None:
             other.kill()
 
 
-def test_we_ourselves_are_never_a_left_over(tmp_path: Path) -> None:
+def test_agent_itself_is_never_ended_as_a_left_over(tmp_path: Path) -> None:
     script = "from agent.processes.command import end_left_over as end; print(end('a1'))"
     env = dict(os.environ, AGENT_ACTION="a1")
     with killed_at_the_end(python(f"import os; os.setpgid(0, 0); {script}", env=env)) as process:

@@ -47,7 +47,9 @@ def test_an_ended_process_is_not_alive(sleeper: subprocess.Popen[bytes]) -> None
 
 
 @pytest.mark.parametrize("change", [{"started": 1}, {"boot": "another"}])
-def test_another_one_under_the_same_pid_is_never_hit(sleeper: subprocess.Popen[bytes], change: dict[str, Any]) -> None:
+def test_other_process_with_a_reused_pid_is_never_signalled(
+    sleeper: subprocess.Popen[bytes], change: dict[str, Any]
+) -> None:
     earlier = identity(sleeper)._replace(**change)
     assert not earlier.alive and earlier.signal(signal.SIGKILL) is False
     assert Group(earlier).members() == []
@@ -55,7 +57,7 @@ def test_another_one_under_the_same_pid_is_never_hit(sleeper: subprocess.Popen[b
     assert sleeper.poll() is None and identity(sleeper).alive
 
 
-def test_a_name_full_of_parentheses_does_not_confuse(tmp_path: os.PathLike[str]) -> None:
+def test_process_name_with_parentheses_is_parsed(tmp_path: os.PathLike[str]) -> None:
     odd = os.path.join(tmp_path, ") Z 1 (")
     os.symlink("/bin/sleep", odd)
     with subprocess.Popen([odd, "60"]) as process:

@@ -31,12 +31,12 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-def test_processes_that_wait_are_at_rest_long_before_they_are_old(start: Start) -> None:
+def test_blocked_processes_are_at_rest_before_the_minimum_age(start: Start) -> None:
     pids, rest = [start("cat"), start("cat")], RestCheck()
     eventually(lambda: rest.left(0.0, STAYS, pids) == 0.0, "rest")
 
 
-def test_one_that_sleeps_for_a_time_is_not_at_rest_as_it_wakes_by_itself(start: Start) -> None:
+def test_process_in_a_timed_sleep_is_not_at_rest(start: Start) -> None:
     pids, rest = [start("cat"), start("sleep", "600")], RestCheck()
     deadline = time.monotonic() + 4 * REST
     while time.monotonic() < deadline:
@@ -45,14 +45,14 @@ def test_one_that_sleeps_for_a_time_is_not_at_rest_as_it_wakes_by_itself(start: 
         time.sleep(0.01)
 
 
-def test_processes_are_not_at_rest_while_one_of_them_works(start: Start) -> None:
+def test_processes_are_not_at_rest_while_one_uses_the_cpu(start: Start) -> None:
     pids, rest = [start("cat"), start("sh", "-c", "while :; do :; done")], RestCheck()
     looked = [rest.left(0.0, STAYS, pids) for _ in range(200)]
     assert all(looked) and max(looked) < 1.0, "the next look is soon"
 
 
 @pytest.mark.parametrize("pids", [[], [2**22 + 1]])
-def test_what_cannot_be_seen_must_be_old(pids: list[int]) -> None:
+def test_invisible_processes_are_at_rest_only_at_the_minimum_age(pids: list[int]) -> None:
     rest = RestCheck()
     assert rest.left(0.0, STAYS, pids) and rest.left(0.0, STAYS, pids)
     assert rest.left(STAYS, STAYS, pids) == 0.0
@@ -64,7 +64,7 @@ def test_an_ended_process_is_not_at_rest(start: Start) -> None:
     assert all(rest.left(0.0, STAYS, [pid]) for _ in range(50))
 
 
-def test_another_process_in_the_place_of_one_begins_the_wait_again(start: Start) -> None:
+def test_replaced_process_begins_the_wait_again(start: Start) -> None:
     rest, first, second = RestCheck(), start("cat"), start("cat")
     eventually(lambda: rest.left(0.0, STAYS, [first]) == 0.0, "rest of the first")
     assert rest.left(0.0, STAYS, [second])

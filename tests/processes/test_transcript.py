@@ -37,7 +37,7 @@ def size(folder: Path) -> int:
     return sum(each.stat().st_size for each in folder.iterdir())
 
 
-def test_nothing_is_there_before_something_is_printed(folder: Path) -> None:
+def test_transcript_without_output_has_no_file(folder: Path) -> None:
     assert transcript_reading.read(folder, 0, 100) == (b"", 0, 0, 0, False)
     assert transcript_reading.end(folder) == 0
     with Transcript(folder, LIMIT).stream():
@@ -54,7 +54,7 @@ def test_a_transcript_is_read_from_any_offset(folder: Path) -> None:
     assert transcript_reading.read(folder, 100, 100) == (b"", 8, 8, 8, False)
 
 
-def test_characters_are_never_split(folder: Path) -> None:
+def test_utf_8_characters_are_never_split(folder: Path) -> None:
     text = "".join(random.Random(1).choices("aé€😀\n", k=3000))
     with Transcript(folder, 64 * LIMIT).stream() as add:
         data = text.encode()
@@ -63,7 +63,7 @@ def test_characters_are_never_split(folder: Path) -> None:
     assert everything(folder, 5).decode() == text
 
 
-def test_what_is_no_text_is_replaced(folder: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_replaced(folder: Path) -> None:
     with Transcript(folder, LIMIT).stream() as add:
         add(b"a\xff\xc3")
     assert transcript_reading.read(folder, 0, 100).text.decode() == "a\ufffd\ufffd"
@@ -84,7 +84,7 @@ def test_the_beginning_and_the_end_of_a_long_output_are_kept(folder: Path) -> No
     assert printed.endswith(rest.text)
 
 
-def test_a_reader_that_follows_misses_nothing(folder: Path) -> None:
+def test_following_reader_misses_no_output(folder: Path) -> None:
     seen, offset = b"", 0
     with Transcript(folder, LIMIT).stream() as add:
         for number in range(1000):
@@ -109,7 +109,7 @@ def test_several_writers_share_an_output(folder: Path) -> None:
     assert sorted(lines) == sorted(f"{name} {number}" for name in "abc" for number in range(200))
 
 
-def test_what_a_full_disk_does_not_take_is_left_out_and_said(folder: Path) -> None:
+def test_output_lost_to_a_write_error_is_marked_as_truncated(folder: Path) -> None:
     written = Transcript(folder, LIMIT)
     written.say("before")
     folder.rename(folder.with_name("aside"))
@@ -126,7 +126,7 @@ def test_what_a_full_disk_does_not_take_is_left_out_and_said(folder: Path) -> No
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("secret", [SECRET, "se€ret-😀-word", "short", "aab", "aaaaaaab"])
-def test_secrets_are_masked_wherever_they_are_cut(folder: Path, secret: str, length: int) -> None:
+def test_secrets_are_masked_across_any_split_of_the_output(folder: Path, secret: str, length: int) -> None:
     text = f"a\nit is {secret}!\nthe end {secret[:-1]}\n{secret}".encode()
     with Transcript(folder, LIMIT, [secret]).stream() as add:
         for at in range(0, len(text), length):
@@ -137,7 +137,7 @@ def test_secrets_are_masked_wherever_they_are_cut(folder: Path, secret: str, len
     assert ("it is ********!\n" if len(secret.encode()) >= 8 else "\n********\n") in shown
 
 
-def test_only_what_may_begin_a_secret_is_held_back() -> None:
+def test_only_a_possible_start_of_a_secret_is_held_back() -> None:
     mask = Masking([SECRET])
     assert mask.add(b"password: ") == b"password: "
     assert mask.add(b"correct-") == b""
@@ -145,13 +145,13 @@ def test_only_what_may_begin_a_secret_is_held_back() -> None:
     assert mask.add(b"corr") == b"" and mask.rest() == b"corr"
 
 
-def test_a_long_line_with_short_secrets_is_not_held_for_good() -> None:
+def test_long_line_with_short_secrets_is_not_held_back_without_limit() -> None:
     mask = Masking(["pin1"])
     shown = b"".join(mask.add(b"x" * 1000) for _ in range(200)) + mask.add(b"pin1\n") + mask.rest()
     assert b"pin1" not in shown and shown.count(b"x") > 100_000
 
 
-def test_commands_are_recorded_where_they_ask_for_it(folder: Path) -> None:
+def test_only_commands_with_recorded_are_recorded(folder: Path) -> None:
     with recording(Transcript(folder, LIMIT)):
         run(["sh", "-c", "echo one; echo two >&2"], timeout=10, recorded=Recorded("$ first"))
         run(["sh", "-c", "echo answer; echo three >&2"], timeout=10, recorded=Recorded(stdout=False))
@@ -160,7 +160,7 @@ def test_commands_are_recorded_where_they_ask_for_it(folder: Path) -> None:
     assert everything(folder).decode().splitlines() == ["$ first", "one", "two", "three"]
 
 
-def test_a_job_records_by_itself(folder: Path, tmp_path: Path) -> None:
+def test_output_of_a_job_is_recorded_by_its_runner(folder: Path, tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "jobs")
     with recording(Transcript(folder, LIMIT, [SECRET])):
         job = jobs.start("a", ["sh", "-c", f"echo {SECRET}; echo end >&2"], recorded=Recorded("$ sh"))
@@ -169,7 +169,7 @@ def test_a_job_records_by_itself(folder: Path, tmp_path: Path) -> None:
     assert not any(SECRET.encode() in each.read_bytes() for each in folder.iterdir())
 
 
-def test_a_job_that_cannot_start_says_so_in_the_output(folder: Path, tmp_path: Path) -> None:
+def test_job_that_cannot_start_has_the_reason_in_its_output(folder: Path, tmp_path: Path) -> None:
     with recording(Transcript(folder, LIMIT)):
         job = Jobs(tmp_path / "jobs").start("a", ["/nowhere/program"], recorded=Recorded())
     assert isinstance(job.await_end(20), ExitedJob)
