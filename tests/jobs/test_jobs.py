@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 # The ordinary way
 
 
-def test_a_job_runs_and_its_status_and_output_are_kept(jobs: Jobs, tmp_path: Path) -> None:
+def test_status_and_output_of_a_job_are_kept(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, "pwd; cat; echo $COLOUR >&2; exit 3", stdin=b"given\n", cwd=tmp_path,
              env={"COLOUR": "red"})  # fmt: skip
     assert result(job) == ExitedJob(3, f"{tmp_path}\ngiven\nred\n", None, "")
@@ -91,7 +91,7 @@ def test_a_job_runs_and_its_status_and_output_are_kept(jobs: Jobs, tmp_path: Pat
     assert found is not None and found.look() == job.look()
 
 
-def test_while_it_runs_its_runner_and_its_output_can_be_seen(jobs: Jobs, tmp_path: Path) -> None:
+def test_running_job_shows_its_runner_and_output(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, 'echo first; while [ ! -e "$1" ]; do sleep 0.02; done; echo last', tmp_path / "go")
     eventually(lambda: running(job).output == "first\n", "the first line")
     assert alive(running(job).pid) and os.getsid(running(job).pid) == running(job).pid
@@ -99,7 +99,7 @@ def test_while_it_runs_its_runner_and_its_output_can_be_seen(jobs: Jobs, tmp_pat
     assert result(job).output == "first\nlast\n" and result(job).ok
 
 
-def test_what_it_prints_is_bounded_on_disk(jobs: Jobs) -> None:
+def test_output_of_a_job_is_bounded_on_disk(jobs: Jobs) -> None:
     job = sh(jobs, "head -c 20000000 /dev/zero; seq 9; sleep 0.5; exit 0")
     eventually(lambda: running(job).output.endswith("\n8\n9\n"), "the end of the output")
     assert len(running(job).output) == TAIL
@@ -107,7 +107,7 @@ def test_what_it_prints_is_bounded_on_disk(jobs: Jobs) -> None:
     assert result(job).ok
 
 
-def test_a_program_that_cannot_start_says_so(jobs: Jobs) -> None:
+def test_job_of_a_missing_program_ends_with_127_and_the_reason(jobs: Jobs) -> None:
     status = result(jobs.start("one", ["no-such-program"]))
     assert (status.status, status.output) == (127, "no-such-program was not found\n")
 
@@ -124,7 +124,7 @@ def test_a_job_inherits_no_variables_of_the_agent_or_an_action(jobs: Jobs, monke
     assert result(sh(jobs, show, name="two", env=env)).output == "none none none\n"
 
 
-def test_what_it_leaves_in_the_background_is_neither_awaited_nor_ended(jobs: Jobs, tmp_path: Path) -> None:
+def test_background_process_of_a_job_is_neither_awaited_nor_ended(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, 'sleep 60 & echo $! >"$1"', tmp_path / "pid")
     assert result(job, timeout=10).ok
     daemon = process_in(tmp_path / "pid")
@@ -162,7 +162,7 @@ def test_plain_names_are_taken(jobs: Jobs) -> None:
 # Once
 
 
-def test_the_same_name_runs_once_until_it_is_forgotten(jobs: Jobs, tmp_path: Path) -> None:
+def test_job_of_a_name_runs_once_until_forgotten(jobs: Jobs, tmp_path: Path) -> None:
     effect = tmp_path / "effect"
     for _ in range(3):
         assert result(sh(jobs, ONCE, effect)).output == "said\n"
@@ -173,14 +173,14 @@ def test_the_same_name_runs_once_until_it_is_forgotten(jobs: Jobs, tmp_path: Pat
     assert effect.read_text() == "done\ndone\n"
 
 
-def test_started_by_many_at_once_it_runs_once(jobs: Jobs, tmp_path: Path) -> None:
+def test_job_started_concurrently_runs_once(jobs: Jobs, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         started = list(pool.map(lambda _: sh(jobs, ONCE, tmp_path / "effect"), range(8)))
     assert all(result(job).ok for job in started)
     assert (tmp_path / "effect").read_text() == "done\n"
 
 
-def test_a_second_runner_does_nothing(jobs: Jobs, tmp_path: Path) -> None:
+def test_second_runner_of_a_job_does_nothing(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, ONCE + "; sleep 0.3", tmp_path / "effect")
     subprocess.run(launch._runner_argv(job, "second"), check=True, timeout=20)
     assert result(job).note == "" and (tmp_path / "effect").read_text() == "done\n"
@@ -196,7 +196,7 @@ def test_a_running_job_cannot_be_forgotten(jobs: Jobs, tmp_path: Path) -> None:
     assert jobs.find("one") is None
 
 
-def test_killed_right_after_the_start_the_starter_leaves_a_job_that_continues(jobs: Jobs, tmp_path: Path) -> None:
+def test_job_continues_if_its_starter_is_killed_after_the_start(jobs: Jobs, tmp_path: Path) -> None:
     script = START + "start(); os.kill(os.getpid(), 9)"
     work = "sleep 0.5; cat; " + ONCE
     with python(script, tmp_path / "jobs", work, tmp_path / "effect") as starter:
@@ -226,7 +226,7 @@ os._exit(0)
 """
 
 
-def test_killed_at_any_write_of_the_start_it_runs_once_when_started_again(jobs: Jobs, tmp_path: Path) -> None:
+def test_job_runs_once_if_its_starter_is_killed_at_any_write(jobs: Jobs, tmp_path: Path) -> None:
     effects = []
     for at in range(1, 100):
         where, effect = tmp_path / f"jobs{at}", tmp_path / f"effect{at}"
@@ -248,7 +248,7 @@ def assert_private(directory: Path) -> None:
         assert request.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_start_that_was_cut_short_is_not_found_and_never_runs_later(
+def test_interrupted_start_is_not_found_and_never_runs_later(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "launch", lambda job: None)  # Killed just before.
@@ -261,16 +261,14 @@ def test_a_start_that_was_cut_short_is_not_found_and_never_runs_later(
     assert result(sh(jobs, ONCE, tmp_path / "effect")).ok
 
 
-def test_a_find_that_was_cut_short_does_not_keep_it_from_starting(
-    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_find_does_not_block_a_start(jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "launch", lambda job: None)
     sh(jobs, ONCE, tmp_path / "effect").withdraw(jobs_module.NOT_STARTED)
     monkeypatch.undo()
     assert result(sh(jobs, ONCE, tmp_path / "effect")).output == "said\n"
 
 
-def test_when_no_runner_starts_the_job_is_lost_and_has_not_run(
+def test_job_whose_runner_does_not_start_is_lost_and_has_not_run(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -305,7 +303,7 @@ def test_a_started_job_does_not_keep_its_stdin(jobs: Jobs, tmp_path: Path) -> No
 # Ends
 
 
-def test_when_its_time_is_over_it_is_ended(jobs: Jobs, tmp_path: Path) -> None:
+def test_job_is_ended_after_its_timeout(jobs: Jobs, tmp_path: Path) -> None:
     status = result(sh(jobs, FOR_EVER, tmp_path / "pid", timeout=0.5))
     assert status == ExitedJob(-15, "working\n", "timeout", "") and not status.ok
     assert not alive(pid_in(tmp_path / "pid"))
@@ -333,7 +331,7 @@ def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(jobs: Jobs, tmp_pa
 # Lost
 
 
-def test_a_killed_runner_means_lost_and_its_command_does_not_go_on(jobs: Jobs, tmp_path: Path) -> None:
+def test_job_of_a_killed_runner_is_lost_and_its_command_ends(jobs: Jobs, tmp_path: Path) -> None:
     job = sh(jobs, FOR_EVER, tmp_path / "pid")
     command = process_in(tmp_path / "pid")
     eventually(lambda: running(job).output == "working\n", "its output")
@@ -345,7 +343,7 @@ def test_a_killed_runner_means_lost_and_its_command_does_not_go_on(jobs: Jobs, t
     assert isinstance(sh(jobs, FOR_EVER, tmp_path / "pid").look(), LostJob)  # Not started again.
 
 
-def test_what_a_lost_job_left_behind_is_reported_and_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
+def test_processes_of_a_lost_job_are_reported_and_can_be_ended(jobs: Jobs, tmp_path: Path) -> None:
     script = 'sleep 60 & echo $! >"$1"; wait'
     job = sh(jobs, script, tmp_path / "pid")
     left = process_in(tmp_path / "pid")
@@ -374,7 +372,7 @@ def claim_changed(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         path.write_text(text)
 
 
-def test_another_process_under_the_same_pid_is_not_the_runner(
+def test_other_process_with_the_pid_of_the_runner_is_not_ended(
     jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path]
 ) -> None:
     job = sh(jobs, FOR_EVER, tmp_path / "pid")
@@ -387,14 +385,16 @@ def test_another_process_under_the_same_pid_is_not_the_runner(
     assert alive(pid) and alive(command)
 
 
-def test_after_a_restart_of_the_host_it_is_lost(jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path]) -> None:
+def test_job_is_lost_after_a_restart_of_the_host(
+    jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path]
+) -> None:
     job = sh(jobs, FOR_EVER, tmp_path / "pid")
     claim_changed(job, boot="an earlier one")
     assert lost(job).why == "the host was restarted while it ran"
 
 
 @pytest.mark.parametrize("left", [b"", b"\0" * 80], ids=["empty", "zeros"])
-def test_a_record_of_its_command_that_a_power_cut_has_emptied_is_none(
+def test_command_record_emptied_by_a_power_cut_is_ignored(
     jobs: Jobs, tmp_path: Path, claim_changed: Callable[..., Path], left: bytes
 ) -> None:
     job = sh(jobs, FOR_EVER, tmp_path / "pid")
@@ -442,7 +442,7 @@ def test_a_full_disk_loses_neither_the_result_nor_the_last_output(small_disk: Pa
 # The service manager
 
 
-def test_where_systemd_refuses_the_job_runs_as_a_child_and_says_so(
+def test_job_refused_by_systemd_runs_as_a_child_with_a_note(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = tmp_path / "bin" / "systemd-run"
@@ -456,7 +456,7 @@ def test_where_systemd_refuses_the_job_runs_as_a_child_and_says_so(
     assert status == ExitedJob(0, "said\n", None, note)
 
 
-def test_without_systemd_run_the_job_runs_as_a_child_and_says_so(
+def test_job_without_systemd_run_runs_as_a_child_with_a_note(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "SYSTEMD_RUNS", tmp_path)
@@ -468,7 +468,7 @@ def test_without_systemd_run_the_job_runs_as_a_child_and_says_so(
 SLOW_TO_LOAD = {"dataclasses", "enum", "json", "pathlib", "re", "signal", "subprocess", "threading", "typing"}
 
 
-def test_a_runner_loads_nothing_slow_to_follow_its_command(jobs: Jobs, tmp_path: Path) -> None:
+def test_runner_imports_no_slow_module(jobs: Jobs, tmp_path: Path) -> None:
     job = Job(jobs._directory / "one")
     with recording(Transcript(tmp_path / "output", 4096, ["secret-of-the-action"])):
         jobs._prepare(job, ["echo", "said"], b"", None, None, None, -1, Recorded("$ echo"))
@@ -483,12 +483,12 @@ def test_a_runner_loads_nothing_slow_to_follow_its_command(jobs: Jobs, tmp_path:
     assert packages == {"agent", "agent.jobs", "agent.processes", "agent.util"}
 
 
-def test_a_command_ignores_no_signal_that_python_ignores(jobs: Jobs) -> None:
+def test_command_ignores_neither_sigpipe_nor_sigxfsz(jobs: Jobs) -> None:
     ignored = result(jobs.start("one", ["grep", "SigIgn", "/proc/self/status"])).output.split()[1]
     assert not int(ignored, 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
 
 
-def test_all_that_have_ended_are_forgotten_and_one_that_runs_is_kept(jobs: Jobs, tmp_path: Path) -> None:
+def test_forget_ended_keeps_running_jobs(jobs: Jobs, tmp_path: Path) -> None:
     ended = sh(jobs, "true", name="ended")
     eventually(lambda: isinstance(ended.look(), ExitedJob), "it has ended")
     runs = sh(jobs, "sleep 60", name="runs")
@@ -512,7 +512,7 @@ def ended(job: Job) -> Job:
     return job
 
 
-def test_a_file_of_an_old_job_that_cannot_be_read_is_in_no_later_jobs_way(jobs: Jobs) -> None:
+def test_unreadable_file_of_an_old_job_blocks_no_later_job(jobs: Jobs) -> None:
     old = ended(sh(jobs, "true", name="old"))
     for number, (content, file) in enumerate(product(UNREADABLE, ("result", "claim", "command"))):
         broken = Job(old.directory.with_name(f"broken-{number}"))
@@ -526,7 +526,7 @@ def test_a_file_of_an_old_job_that_cannot_be_read_is_in_no_later_jobs_way(jobs: 
     assert result(sh(jobs, "true")).ok
 
 
-def test_why_a_job_with_such_a_file_is_lost_is_reported(jobs: Jobs) -> None:
+def test_job_with_an_unreadable_file_is_lost_with_the_reason(jobs: Jobs) -> None:
     job = ended(sh(jobs, "true"))
     (job.directory / "result").write_bytes(b"")
     assert lost(job).why == "its result cannot be read"
@@ -535,7 +535,7 @@ def test_why_a_job_with_such_a_file_is_lost_is_reported(jobs: Jobs) -> None:
     assert isinstance(job.end(0), LostJob)
 
 
-def test_what_is_no_job_at_all_is_in_no_jobs_way(jobs: Jobs, tmp_path: Path) -> None:
+def test_foreign_file_among_the_jobs_blocks_no_job(jobs: Jobs, tmp_path: Path) -> None:
     (tmp_path / "jobs" / "note").write_text("of an operator")
     jobs.forget_ended()
     assert result(sh(jobs, "true")).ok
@@ -543,7 +543,7 @@ def test_what_is_no_job_at_all_is_in_no_jobs_way(jobs: Jobs, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("arrived", [True, False], ids=["the request arrived", "the request was lost"])
-def test_a_connection_to_systemd_that_breaks_is_no_refusal(
+def test_broken_connection_to_systemd_is_not_taken_for_a_refusal(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrived: bool
 ) -> None:
     """As during daemon-reexec: a job that ran as a child in place of a unit would end with the agent's unit."""

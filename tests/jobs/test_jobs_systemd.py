@@ -124,14 +124,14 @@ def test_a_job_outlives_the_unit_that_started_it(node: Node, end: str) -> None:
     eventually(lambda: not units(node), "the end of the unit")
 
 
-def test_an_operator_can_end_it_as_a_unit(node: Node) -> None:
+def test_job_is_ended_by_systemctl_stop_of_its_unit(node: Node) -> None:
     start_in_the_service(node)
     node.systemctl("stop", units(node).split()[0])
     status = look(node)
     assert (status["is"], status["ended"], status["status"]) == ("ExitedJob", "stopped", -15)
 
 
-def test_a_power_cut_loses_it_and_it_is_not_started_again(node: Node) -> None:
+def test_job_is_lost_by_a_power_cut_and_not_started_again(node: Node) -> None:
     start_in_the_service(node)
     node.power_cut()
     node.boot()
@@ -180,7 +180,7 @@ def run_as_daemon(node: Node, template: str) -> dict[str, Any]:
         (TEMPLATE.format(jobs=JOBS), "systemd refused: Failed to start agent-job@one.service: "),
     ],
 )
-def test_the_job_of_a_plain_user_without_such_a_unit_is_a_child_and_says_why(
+def test_job_of_an_unprivileged_user_without_the_template_is_a_child_with_a_note(
     node: Node, template: str, reason: str
 ) -> None:
     status = run_as_daemon(node, template)
@@ -188,7 +188,7 @@ def test_the_job_of_a_plain_user_without_such_a_unit_is_a_child_and_says_why(
     assert status["note"].startswith(f"runs as a child of the agent, because {reason}")
 
 
-def test_a_plain_user_who_may_start_the_unit_for_jobs_gets_its_job_in_one(node: Node) -> None:
+def test_unprivileged_user_with_the_polkit_rule_gets_a_unit_for_its_job(node: Node) -> None:
     node.write("/etc/polkit-1/rules.d/50-test.rules", ALLOWED)
     try:
         may = ["systemctl", "--no-ask-password", "stop", "agent-job@none.service"]
@@ -200,7 +200,7 @@ def test_a_plain_user_who_may_start_the_unit_for_jobs_gets_its_job_in_one(node: 
     assert (status["output"], status["note"]) == ("given$HOME 1\n", "")
 
 
-def test_a_directory_with_an_odd_name_is_passed_on_as_it_is(node: Node) -> None:
+def test_directory_with_special_characters_is_passed_to_systemd_run_unchanged(node: Node) -> None:
     odd = f"{JOBS}/a $HOME %n ${{X}} 'q'"
     script = START.replace(repr(JOBS), repr(odd)) + (
         "import time\nfor _ in range(200): time.sleep(0.05 if type(job.look()).__name__ =="
@@ -220,7 +220,7 @@ print(job.look().note, job.look().output)
 """
 
 
-def test_over_dbus_a_directory_with_an_odd_name_is_passed_on_and_no_program_is_run(host_with_dbus: Node) -> None:
+def test_directory_with_special_characters_is_passed_over_dbus_without_systemd_run(host_with_dbus: Node) -> None:
     odd = f"{JOBS}/a $HOME %n ${{X}} 'q'"
     node, script = host_with_dbus, START.replace(repr(JOBS), repr(odd)) + ODD
     node.run("sh", "-c", f"mkdir -p {JOBS}; touch {JOBS}.go")
@@ -229,7 +229,7 @@ def test_over_dbus_a_directory_with_an_odd_name_is_passed_on_and_no_program_is_r
     assert (done.stdout, done.stderr) == (" given$HOME 0\n\n", "")
 
 
-def test_where_dbus_gives_no_answer_the_program_starts_the_job(host_with_dbus: Node) -> None:
+def test_systemd_run_starts_the_job_if_dbus_does_not_answer(host_with_dbus: Node) -> None:
     node = host_with_dbus
     node.run("sh", "-c", f"rm -rf {JOBS}*; mkdir -p {JOBS}; touch {JOBS}.go")
     unheard = "from agent.jobs import transient_unit\ntransient_unit.start_over_bus = lambda *_: 'no answer'\n"
