@@ -41,7 +41,7 @@ def test_no_pid_or_a_failure_is_not_running(script: str) -> None:
     assert (status.running, status.stopped, status.pid) == (False, True, None)
 
 
-def test_of_several_pids_the_first_is_the_main_one() -> None:
+def test_first_of_several_pids_is_the_main_pid() -> None:
     assert over(pid=["echo", "12 13"]).status(Stop()).pid == "12"
 
 
@@ -54,19 +54,19 @@ def test_of_several_pids_the_first_is_the_main_one() -> None:
         (["sh", "-c", "kill -9 $$"], "was killed by SIGKILL"),
     ],
 )
-def test_an_answer_that_says_nothing_of_the_service_is_a_failure(pid: list[str], said: str) -> None:
+def test_output_without_a_pid_is_a_failure(pid: list[str], said: str) -> None:
     with pytest.raises(SupervisorFailed, match=said):
         over(pid=pid, timeout=0.3).status(Stop())
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
-def test_a_failing_command_is_told_with_its_last_words(verb: str) -> None:
+def test_failing_command_is_reported_with_its_last_output(verb: str) -> None:
     argv = ["sh", "-c", "echo the disk is full >&2; exit 4"]
     with pytest.raises(SupervisorFailed, match="failed with exit status 4: the disk is full"):
         getattr(over(**{verb: argv}), verb)(Stop())
 
 
-def test_a_stop_ends_the_command_under_way() -> None:
+def test_stop_ends_the_running_command() -> None:
     stop = Stop()
     stop.request("cancelled")
     with pytest.raises(SupervisorFailed, match="was ended: cancelled"):

@@ -51,7 +51,7 @@ def test_a_unit_is_frozen_once_and_thawed_once(node: Node) -> None:
     assert answers(node)
 
 
-def test_without_a_freezer_its_processes_are_stopped(old_node: Node) -> None:
+def test_unit_is_paused_by_signals_without_a_freezer(old_node: Node) -> None:
     assert ask(old_node, PAUSED, PAUSE, PAUSED, PAUSE) == ["False", "paused by a signal", "True", "paused already"]
     assert not answers(old_node)
     assert ask(old_node, RESUME, PAUSED, RESUME) == ["continued", "False", "not paused"]
@@ -77,7 +77,7 @@ def old_agent(old_node: Node, shells: str) -> Iterator[AgentInside]:
     agent.close()
 
 
-def test_all_processes_of_a_unit_are_stopped_and_go_on(old_node: Node, shells: str) -> None:
+def test_all_processes_of_a_unit_are_stopped_and_continued(old_node: Node, shells: str) -> None:
     assert ask(old_node, "freezer.pause(unit('shells.service'), Stop())") == ["paused by a signal"]
     assert states(old_node, "shells.service") == ["T", "T", "T"]
     old_node.run("pkill", "-CONT", "-o", "-f", "sleep 1000")
@@ -88,7 +88,7 @@ def test_all_processes_of_a_unit_are_stopped_and_go_on(old_node: Node, shells: s
 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("what", ["process", "service"])
-def test_actions_stop_all_its_processes_and_let_them_go_on(what: str, wire: str, old_agent: AgentInside) -> None:
+def test_actions_pause_and_resume_all_processes_of_a_unit(what: str, wire: str, old_agent: AgentInside) -> None:
     told = []
     for verb in ("pause", "pause", "resume", "resume"):
         action = perform(old_agent, wire, f"{what}_{verb}", **{f"{what}_name": "shells"})
@@ -103,21 +103,21 @@ def how(result: Any) -> str:
     return str(result["processes"][0]["how"] if "processes" in result else result["unit"]["message"])
 
 
-def test_what_a_signal_has_paused_is_restarted_by_an_action(old_agent: AgentInside) -> None:
+def test_unit_paused_by_a_signal_is_restarted_by_an_action(old_agent: AgentInside) -> None:
     assert perform(old_agent, "actions", "process_pause", process_name="cache")["finished_success"]
     assert not answers(old_agent.node)
     assert perform(old_agent, "actions", "process_restart", process_name="cache")["finished_success"]
     eventually(lambda: answers(old_agent.node), "the new one answers")
 
 
-def test_what_another_hand_stopped_in_a_unit_goes_on_too(node: Node) -> None:
+def test_processes_stopped_by_an_operator_are_continued(node: Node) -> None:
     node.systemctl("kill", "--signal=SIGSTOP", REDIS)
     node.systemctl("freeze", REDIS)
     assert ask(node, PAUSE, RESUME) == ["paused already", "continued"]
     assert answers(node) and node.show(REDIS, "FreezerState") == "running"
 
 
-def test_what_does_not_run_can_neither_be_paused_nor_go_on(node: Node) -> None:
+def test_stopped_unit_can_be_neither_paused_nor_resumed(node: Node) -> None:
     node.systemctl("stop", REDIS)
     try:
         pause, resume = ask(node, PAUSE, RESUME)
@@ -127,7 +127,7 @@ def test_what_does_not_run_can_neither_be_paused_nor_go_on(node: Node) -> None:
     assert resume == f"{REDIS} is not running: inactive (dead)"
 
 
-def test_a_unit_that_is_missing_or_has_no_processes_is_told_so(node: Node) -> None:
+def test_pause_of_a_missing_unit_or_one_without_processes_fails_with_the_reason(node: Node) -> None:
     missing, without = ask(
         node, "freezer.pause(unit('no.service'), Stop())", "freezer.pause(unit('dbus.socket'), Stop())"
     )
@@ -150,9 +150,7 @@ ExecStart=/bin/sh -c "systemd-notify --ready; while :; do systemd-notify WATCHDO
 
 
 @pytest.mark.parametrize("way", list(PATHS))
-def test_a_unit_that_died_while_it_was_frozen_is_resumed_restarted_and_paused_like_any_other(
-    node: Node, way: str
-) -> None:
+def test_unit_killed_while_frozen_can_be_resumed_restarted_and_paused(node: Node, way: str) -> None:
     """systemd calls such a unit frozen also after its next start."""
     node.write("/etc/systemd/system/dying.service", SLEEPING)
     node.systemctl("daemon-reload")
@@ -176,7 +174,7 @@ def test_a_unit_that_died_while_it_was_frozen_is_resumed_restarted_and_paused_li
 
 
 @pytest.mark.parametrize("way", list(PATHS))
-def test_a_paused_unit_that_its_watchdog_ends_is_restarted(node: Node, way: str) -> None:
+def test_paused_unit_ended_by_its_watchdog_is_restarted(node: Node, way: str) -> None:
     node.write("/etc/systemd/system/watched.service", WATCHED)
     node.systemctl("daemon-reload")
     node.systemctl("start", "watched.service")

@@ -116,7 +116,7 @@ def test_a_graceful_restart_of_a_unit_that_restarts_by_itself(agent: AgentInside
     assert node.run("redis-cli", "get", "kept").stdout == "1\n"
 
 
-def test_a_graceful_stop_leaves_it_down_though_it_would_restart(agent: AgentInside, node: Node, redis: str) -> None:
+def test_graceful_stop_keeps_a_unit_with_restart_always_down(agent: AgentInside, node: Node, redis: str) -> None:
     assert node.show(redis, "Restart") == "always"
     state, payload = final(agent.over(redis).perform("gracefulstop"))
     assert (state, payload["stage"], payload["payload"]) == ("DONE", 1, service(0, NOT_RUNNING, None))
@@ -124,7 +124,7 @@ def test_a_graceful_stop_leaves_it_down_though_it_would_restart(agent: AgentInsi
     assert (node.show(redis, "ActiveState"), node.show(redis, "SubState")) == ("inactive", "dead")
 
 
-def test_it_is_stopped_started_and_restarted(agent: AgentInside, node: Node, redis: str) -> None:
+def test_unit_is_stopped_started_and_restarted(agent: AgentInside, node: Node, redis: str) -> None:
     agent.over(redis)
     for _ in range(2):
         assert final(agent.perform("stop")) == ("DONE", service(0, NOT_RUNNING, None))
@@ -138,12 +138,12 @@ def test_it_is_stopped_started_and_restarted(agent: AgentInside, node: Node, red
 
 
 @pytest.mark.parametrize("kind", ["start", "stop"])
-def test_a_unit_that_is_not_there_fails_at_once_by_its_name(kind: str, agent: AgentInside) -> None:
+def test_missing_unit_fails_at_once_with_its_name(kind: str, agent: AgentInside) -> None:
     info = agent.over("nosuch.service", attempts=1000).perform(kind)
     assert final(info) == ("FAILED", service(0, "systemd has no unit nosuch.service", None))
 
 
-def test_a_masked_unit_fails_with_the_words_of_systemd(
+def test_masked_unit_fails_with_the_message_of_systemd(
     agent: AgentInside, node: Node, unit: Callable[[str], str]
 ) -> None:
     masked = unit(FAILING)
@@ -176,7 +176,7 @@ def test_a_unit_that_crashes_again_and_again_is_neither_running_nor_stopped(
 
 
 @pytest.mark.parametrize("exit_status, result", [(3, "exit-code"), (0, "start-limit-hit")])
-def test_a_unit_that_systemd_has_given_up_is_told_with_its_result(
+def test_failed_unit_is_reported_with_its_result(
     exit_status: int, result: str, agent: AgentInside, unit: Callable[[str], str]
 ) -> None:
     crashing = unit(CRASHING.format(3, exit_status))
@@ -186,7 +186,7 @@ def test_a_unit_that_systemd_has_given_up_is_told_with_its_result(
     assert payload["message"].removesuffix(", job result: failed").endswith(f"failed (failed), Result: {result}")
 
 
-def test_a_unit_that_is_never_ready_is_looked_at_until_it_is_given_up(
+def test_unit_that_never_becomes_ready_fails_after_the_attempts(
     agent: AgentInside, node: Node, unit: Callable[[str], str]
 ) -> None:
     *before, last = shown(agent.over(unit(NEVER_READY), attempts=2).perform("start"))
@@ -195,7 +195,7 @@ def test_a_unit_that_is_never_ready_is_looked_at_until_it_is_given_up(
     assert last["message"].endswith("the service is not running: activating (start)")
 
 
-def test_a_start_that_is_waited_for_can_be_cancelled(agent: AgentInside, unit: Callable[[str], str]) -> None:
+def test_start_can_be_cancelled_while_it_is_awaited(agent: AgentInside, unit: Callable[[str], str]) -> None:
     agent.over(unit(NEVER_READY), attempts=1000, interval=60)
     action_id = agent.schedule("replicante.service.start", {})
     eventually(lambda: agent.info(action_id)["action"]["state_payload"], "the first look")
@@ -203,7 +203,7 @@ def test_a_start_that_is_waited_for_can_be_cancelled(agent: AgentInside, unit: C
     assert agent.await_final(action_id)["action"]["state_payload"]["cancelled"] is True
 
 
-def test_a_slow_stop_is_waited_for_whatever_its_result(agent: AgentInside, unit: Callable[[str], str]) -> None:
+def test_slow_stop_is_awaited_for_any_result(agent: AgentInside, unit: Callable[[str], str]) -> None:
     agent.over(unit(SLOW_TO_STOP))
     pid = final(agent.perform("start"))[1]["pid"]
     first, *_, last = shown(agent.perform("stop"))
@@ -211,7 +211,7 @@ def test_a_slow_stop_is_waited_for_whatever_its_result(agent: AgentInside, unit:
     assert last["attempt"] > 1 and (last["message"], last["pid"]) == (NOT_RUNNING, None)
 
 
-def test_a_user_who_may_not_manage_units_is_told_so_and_never_asked(node: Node, redis: str) -> None:
+def test_unprivileged_user_gets_a_refusal_without_a_password_prompt(node: Node, redis: str) -> None:
     node.add_code()
     told = node.run("env", f"PYTHONPATH={CODE}", "/usr/bin/python3", "-c", AS_ANOTHER_USER, user="daemon")
     running, refusal = told.stdout.splitlines()[0], told.stdout

@@ -115,11 +115,11 @@ def test_a_unit_is_restarted_and_up(restart: Restart, node: Node) -> None:
     assert invocation(node, REDIS) != before and node.show(REDIS, "MainPID") != pid
 
 
-def test_one_that_does_not_run_is_started(restart: Restart, node: Node, unit: Callable[[str], str]) -> None:
+def test_stopped_unit_is_started(restart: Restart, node: Node, unit: Callable[[str], str]) -> None:
     assert restart(unit(SLEEPING)) == "active (running)"
 
 
-def test_it_is_restarted_once_though_the_asking_was_not_written_down(
+def test_unit_is_restarted_once_although_the_request_was_not_stored(
     restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     slow = unit(SLOW)
@@ -133,14 +133,14 @@ def test_it_is_restarted_once_though_the_asking_was_not_written_down(
     assert starts(node, slow) == before + 2
 
 
-def test_what_a_reboot_left_down_is_started_and_gets_its_time_anew(
+def test_unit_down_after_a_reboot_is_started_with_a_new_timeout(
     restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     asked = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
     assert restart(unit(SLEEPING), progress=str(asked)) == "active (running)"
 
 
-def test_one_that_never_comes_up_is_told_in_time_also_after_a_reboot(
+def test_unit_that_never_comes_up_fails_after_the_timeout_even_after_a_reboot(
     restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     asked = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
@@ -149,7 +149,7 @@ def test_one_that_never_comes_up_is_told_in_time_also_after_a_reboot(
 
 
 @pytest.mark.parametrize("text", [FAILING, FAILING_SOON])
-def test_one_that_comes_up_and_fails_is_told_at_once(
+def test_unit_that_fails_after_its_start_is_reported_at_once(
     text: str, restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     told = restart(unit(text), timeout=60)
@@ -158,7 +158,7 @@ def test_one_that_comes_up_and_fails_is_told_at_once(
 
 
 @pytest.mark.parametrize("pause", ["freeze", "kill --signal=SIGSTOP --kill-who=main"])
-def test_what_is_paused_goes_on_so_that_it_can_end(
+def test_paused_unit_is_resumed_before_its_restart(
     restart: Restart, pause: str, node: Node, unit: Callable[[str], str]
 ) -> None:
     polite = unit(POLITE)
@@ -169,7 +169,7 @@ def test_what_is_paused_goes_on_so_that_it_can_end(
     assert invocation(node, polite) != before
 
 
-def test_a_unit_that_is_missing_is_not_asked_for(node: Node, way: str) -> None:
+def test_missing_unit_is_refused_by_name(node: Node, way: str) -> None:
     assert ask(node, NOTE.format("no.service"), prelude=ADVANCE, way=way) == ["systemd has no unit no.service"]
 
 
@@ -182,7 +182,7 @@ def test_a_start_limit_that_would_refuse_the_start_is_reset_before_the_stop(
         assert restart(hasty) == "active (running)"
 
 
-def test_a_unit_whose_dependency_fails_is_final_at_once(
+def test_unit_whose_dependency_fails_is_reported_at_once(
     restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     node.write("/etc/systemd/system/failing-need.service", NEED)
@@ -191,7 +191,7 @@ def test_a_unit_whose_dependency_fails_is_final_at_once(
 
 
 @pytest.mark.parametrize("text, said", [("masked", "Unit tried.service is masked"), ("[Service]\n", "bad unit file")])
-def test_a_unit_that_cannot_be_started_is_refused_in_the_words_of_systemd(
+def test_unit_that_cannot_be_started_fails_with_the_message_of_systemd(
     text: str, said: str, restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     name = unit(text)
@@ -229,7 +229,7 @@ def under_a_storm(name, command):
 """
 
 
-def test_while_systemd_executes_itself_again_no_restart_fails_and_none_is_done_twice(
+def test_restarts_during_daemon_reexec_neither_fail_nor_repeat(
     node: Node, unit: Callable[[str], str], way: str
 ) -> None:
     quick = unit(SLEEPING)
@@ -253,6 +253,6 @@ def descriptors(looks):
 """
 
 
-def test_what_is_asked_leaves_no_descriptor_open(node: Node, way: str) -> None:
+def test_queries_of_a_unit_leave_no_descriptor_open(node: Node, way: str) -> None:
     first, second = ask(node, "descriptors(1)", "descriptors(10)", prelude=DESCRIPTORS, way=way)
     assert first == second
