@@ -47,7 +47,7 @@ def test_a_nested_file_access_ends_with_the_outer_one(folder: Path) -> None:
     assert (folder / "made").stat().st_uid == OTHER
 
 
-def test_another_thread_keeps_the_rights_of_the_process(folder: Path) -> None:
+def test_other_threads_keep_the_rights_of_the_process(folder: Path) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def access() -> None:

@@ -75,13 +75,13 @@ def taken(server: Server, payload: Any = None, steps: int = 10) -> tuple[list[st
     return states, payload
 
 
-def test_it_is_noted_before_it_is_requested_and_requested_once() -> None:
+def test_identity_is_stored_before_the_restart_is_requested_once() -> None:
     server = Server(NOT_YET, NOT_YET, UP)
     assert taken(server)[0] == [NOTED, RESTARTING, RESTARTING, RUNNING]
     assert server.requests == 1
 
 
-def test_what_was_restarted_before_the_request_could_be_recorded_is_not_restarted_again() -> None:
+def test_restart_that_happened_before_its_request_was_stored_is_not_repeated() -> None:
     server = Server(UP)
     noted = server.note().payload()
     server.identity = AFTER
@@ -89,7 +89,7 @@ def test_what_was_restarted_before_the_request_could_be_recorded_is_not_restarte
     assert server.requests == 0
 
 
-def test_a_request_whose_answer_was_lost_is_repeated_only_when_it_can_no_longer_take_effect() -> None:
+def test_request_without_an_answer_is_repeated_only_once_it_cannot_take_effect() -> None:
     server = Server(UP, heard=False, answers=False)
     states, doubted = taken(server, steps=5)
     assert states == [NOTED, *[DOUBTED] * 4] and server.requests == 1
@@ -98,7 +98,7 @@ def test_a_request_whose_answer_was_lost_is_repeated_only_when_it_can_no_longer_
     assert server.requests == 2
 
 
-def test_a_request_whose_answer_was_lost_is_not_repeated_where_it_took_effect() -> None:
+def test_request_without_an_answer_is_not_repeated_if_it_took_effect() -> None:
     server = Server(UP, answers=False)
     assert taken(server)[0] == [NOTED, DOUBTED, RUNNING]
     assert server.requests == 1
@@ -106,7 +106,7 @@ def test_a_request_whose_answer_was_lost_is_not_repeated_where_it_took_effect() 
 
 @pytest.mark.parametrize("state", [DOUBTED, RESTARTING])
 @pytest.mark.parametrize(("identity", "requests"), [(BEFORE, 1), (AFTER, 0)])
-def test_after_a_reboot_it_is_requested_again_unless_the_boot_restarted_it(
+def test_restart_is_requested_again_after_a_reboot_unless_the_boot_did_it(
     state: str, identity: str, requests: int
 ) -> None:
     server = Server(UP)
@@ -133,29 +133,29 @@ def test_the_progress_of_the_previous_version_is_read(progress: type[RestartProg
     assert progress.of(stored | {"newer": 1}).payload() == stored | boot
 
 
-def test_a_request_of_the_previous_version_from_before_a_reboot_gets_its_time_again() -> None:
+def test_progress_of_the_previous_version_gets_its_full_timeout_after_a_reboot() -> None:
     assert RestartProgress.of({"state": DOUBTED, "was": BEFORE, "since": 1e9}).waited == pytest.approx(0.0, abs=1.0)
 
 
-def test_what_has_failed_ends_it_at_once() -> None:
+def test_failed_target_ends_the_restart_at_once() -> None:
     server = Server(Look(RESTARTING, {}, failed="it has failed", lacks="it is not up"))
     with pytest.raises(ValueError, match="it has failed"):
         taken(server)
 
 
-def test_what_is_not_up_in_time_ends_it() -> None:
+def test_target_not_up_in_time_fails_the_restart() -> None:
     server = Server(NOT_YET, timeout=-1.0)
     with pytest.raises(ValueError, match="it is not up"):
         taken(server)
 
 
-def test_while_the_agent_stops_nothing_is_final_but_that_it_is_up() -> None:
+def test_restart_ends_during_a_stop_only_if_the_target_is_up() -> None:
     server = Server(Look(RESTARTING, {}, failed="it has failed"), UP, timeout=-1.0)
     server.stop.request("the agent stops")
     assert taken(server)[0] == [NOTED, RESTARTING, RUNNING]
 
 
-def test_what_went_down_with_its_supervisor_is_requested_again() -> None:
+def test_target_stopped_with_its_supervisor_is_requested_again() -> None:
     server = Server(Look(NOTED, {"was": AFTER, "since": None, "boot": None}), UP)
     assert taken(server)[0] == [NOTED, NOTED, RUNNING]
     assert server.requests == 2

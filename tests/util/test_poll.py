@@ -39,12 +39,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("comes", [0.0, 0.012, 0.3, 2.0, 40.0])
-def test_a_fact_is_found_a_tenth_late_at_most(clock: Clock, comes: float) -> None:
+def test_fact_is_found_after_at_most_a_tenth_of_the_wait(clock: Clock, comes: float) -> None:
     assert poll(lambda: clock.now >= comes, 60)
     assert clock.now - comes <= max(SHORTEST, min(LONGEST, comes / 10)) * 1.11
 
 
-def test_a_fact_that_does_not_come_is_given_up_on_time_with_the_last_answer(clock: Clock) -> None:
+def test_poll_returns_the_last_answer_at_its_timeout(clock: Clock) -> None:
     looks: list[str] = []
 
     def look() -> str:
@@ -55,13 +55,13 @@ def test_a_fact_that_does_not_come_is_given_up_on_time_with_the_last_answer(cloc
     assert clock.now == pytest.approx(3.0) and len(looks) < 60
 
 
-def test_pauses_count_what_was_waited_before(clock: Clock) -> None:
+def test_pauses_depend_on_the_time_waited_before(clock: Clock) -> None:
     looks = []
     poll(lambda: looks.append(clock.now), 1.0, before=10.0)
     assert len(looks) == 5
 
 
-def test_a_stop_ends_it_at_once() -> None:
+def test_stop_ends_a_poll_at_once() -> None:
     with Stop() as stop:
         threading.Timer(0.05, stop.request, ("cancelled",)).start()
         began = time.monotonic()
@@ -76,7 +76,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_the_end_of_a_process_and_a_stop_are_noticed_without_looks(sleeper: subprocess.Popen[bytes]) -> None:
+def test_end_of_a_process_and_a_stop_are_noticed_without_polling(sleeper: subprocess.Popen[bytes]) -> None:
     process = Process.of(sleeper.pid)
     assert process is not None and 0 <= process.age() < 30
     assert not process.await_end(0.01)

@@ -20,7 +20,7 @@ def test_the_first_reason_stays() -> None:
         assert stop.requested and stop.reason == "cancelled"
 
 
-def test_of_many_that_ask_at_once_one_wins_for_all() -> None:
+def test_concurrent_requests_agree_on_one_reason() -> None:
     with Stop() as stop:
         barrier, seen = threading.Barrier(16), []
 
@@ -37,7 +37,7 @@ def test_of_many_that_ask_at_once_one_wins_for_all() -> None:
         assert len(seen) == 16 and set(seen) == {stop.reason}
 
 
-def test_waiting_ends_with_the_request_or_with_the_time() -> None:
+def test_wait_ends_with_the_request_or_the_timeout() -> None:
     with Stop() as stop:
         assert stop.wait(0.01) is False
         threading.Timer(0.05, stop.request, ["enough"]).start()
@@ -54,7 +54,7 @@ def test_a_selector_notices_a_stop_and_keeps_noticing_it() -> None:
         assert select.select([stop], [], [], 0)[0] == [stop]
 
 
-def test_a_signal_handler_may_ask_while_its_thread_is_asking() -> None:
+def test_signal_handler_may_request_while_its_thread_holds_the_lock() -> None:
     with Stop() as stop:
 
         def handler(number: int, frame: FrameType | None) -> None:
@@ -69,7 +69,7 @@ def test_a_signal_handler_may_ask_while_its_thread_is_asking() -> None:
         assert stop.reason == "signal"
 
 
-def test_closed_it_gives_its_descriptor_back_and_writes_to_no_other() -> None:
+def test_closed_stop_releases_its_descriptor_and_writes_to_no_other() -> None:
     stop = Stop()
     descriptor = stop.fileno()
     stop.close()
