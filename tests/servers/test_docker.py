@@ -29,7 +29,7 @@ def test_a_container_runs_pauses_and_restarts(docker_engine: DockerEngine) -> No
         docker_engine.cli("restart", "nobody")
 
 
-def test_docker_restarts_after_a_kill_and_leaves_nothing(server_dir: Path) -> None:
+def test_docker_restarts_after_a_kill_and_leaves_no_container_or_mount(server_dir: Path) -> None:
     engine = DockerEngine(server_dir / "d").start()
     try:
         engine.import_busybox()

@@ -31,7 +31,7 @@ def test_a_write_survives_kill_and_start(mariadb_server: MariaDBServer) -> None:
     assert mariadb_server.sql("select x from kept.t") == "42"
 
 
-def test_tcp_asks_for_the_password(mariadb_server: MariaDBServer) -> None:
+def test_tcp_needs_the_password(mariadb_server: MariaDBServer) -> None:
     mariadb_server.sql("create user app@'127.0.0.1' identified by 'right'")
     argv = [
         str(mariadb_server.client), "--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-uapp",

@@ -10,7 +10,7 @@ from tests.servers.memcached import MemcachedServer
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_memcached_keeps_an_item_until_it_ends(tcp: bool, server_dir: Path) -> None:
+def test_memcached_keeps_an_item_until_its_end(tcp: bool, server_dir: Path) -> None:
     with MemcachedServer(server_dir / "memcached", tcp=tcp) as server:
         server.set("k", "1")
         assert server.get("k") == "1"

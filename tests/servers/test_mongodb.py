@@ -26,7 +26,7 @@ def test_data_and_users_survive_kill_and_start(mongo_server: MongoServer) -> Non
         mongo_server.command("dropUser", "u", db="app")
 
 
-def test_the_password_is_asked_for(server_dir: Path) -> None:
+def test_login_needs_the_password(server_dir: Path) -> None:
     with MongoServer(server_dir / "m", password="correct-horse") as server:
         server.command("insert", "t", db="app", documents=[{"x": 1}])
         server.password = "wrong"

@@ -31,7 +31,7 @@ def test_a_write_survives_kill_and_start(mysql_server: MySQLServer) -> None:
     assert mysql_server.sql("select x from kept.t") == "42"
 
 
-def test_tcp_asks_for_the_password(mysql_server: MySQLServer) -> None:
+def test_tcp_needs_the_password(mysql_server: MySQLServer) -> None:
     mysql_server.sql("create user app@'127.0.0.1' identified by 'right'")
     argv = [
         str(mysql_server.client), "--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-uapp",

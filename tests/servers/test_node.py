@@ -100,7 +100,7 @@ def test_the_agent_runs_inside_as_a_user_without_rights(agent_venv: Path, node: 
     assert node.run("readlink", f"/proc/{pid}/exe").stdout == "/usr/bin/python3.11\n"
 
 
-def test_a_failed_boot_says_why_and_leaves_nothing() -> None:
+def test_failed_boot_names_the_cause_and_leaves_no_files_or_processes() -> None:
     broken = Node("n2", binds=["/nowhere/at/all"])
     with pytest.raises(RuntimeError, match="/nowhere/at/all"), broken:
         pass
@@ -121,7 +121,7 @@ def test_directories_are_shown_inside_to_read_or_to_write(server_dir: Path) -> N
     assert (server_dir / "write/new").exists()
 
 
-def test_two_nodes_of_one_name_do_not_meet(start_node: Callable[..., Node]) -> None:
+def test_two_nodes_with_one_name_are_independent(start_node: Callable[..., Node]) -> None:
     one, two = start_node("same"), start_node("same")
     one.write("/etc/only-one", "")
     one.power_cut()

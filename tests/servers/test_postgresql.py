@@ -35,7 +35,7 @@ def test_a_write_survives_kill_and_start(postgres_server: PostgresServer) -> Non
     assert postgres_server.psql("select x from kept") == "42"
 
 
-def test_tcp_asks_for_the_password(postgres_server: PostgresServer) -> None:
+def test_tcp_needs_the_password(postgres_server: PostgresServer) -> None:
     psql = str(postgres_server.bin / "psql")
     right = postgres_server.dsn(password=postgres_server.password)
     assert run([psql, "-Atc", "select inet_server_addr()", right]).strip() == "127.0.0.1"

@@ -32,7 +32,7 @@ def test_a_replica_follows_and_can_be_promoted(redis_server: RedisServer, server
         assert replica.cli("set", "k", "3") == "OK"
 
 
-def test_the_password_is_asked_for(server_dir: Path) -> None:
+def test_login_needs_the_password(server_dir: Path) -> None:
     with RedisServer(server_dir / "a", password="correct-horse", appendonly=False) as server:
         assert server.cli("set", "k", "1") == "OK"
         assert "correct-horse" in server.url
