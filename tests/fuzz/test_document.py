@@ -15,7 +15,7 @@ TIMEOUT = 400
 """Seconds; on a machine with nothing else to do it takes a quarter of that."""
 
 
-def test_the_agent_answers_as_its_document_says(harmless_agent: AgentProcess, tmp_path: Path) -> None:
+def test_agent_answers_as_its_openapi_document_says(harmless_agent: AgentProcess, tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{harmless_agent.port}/openapi.json"
     run = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", address],

@@ -58,7 +58,7 @@ def test_a_hostile_body_is_read_or_refused(ledger: Ledger, wire: Wire) -> None:
     assert {each[0].status for each in answers.values()} <= {200, 400, 404, 413, 415}
 
 
-def test_a_hostile_address_is_nowhere(ledger: Ledger) -> None:
+def test_hostile_address_is_answered_cleanly(ledger: Ledger) -> None:
     for name, answers in ledger.send_all(corpus.addresses()).items():
         assert len(answers) == 1, name
         assert "x-injected" not in answers[0].headers, name
@@ -72,13 +72,13 @@ def test_a_hostile_header_is_kept_as_text_or_refused(ledger: Ledger, wire: Wire)
         assert answers[0].status in (200, 400, 409, 417, 431), name
 
 
-def test_a_body_that_is_not_all_there_is_not_taken(ledger: Ledger, wire: Wire) -> None:
+def test_incomplete_body_is_not_accepted(ledger: Ledger, wire: Wire) -> None:
     for name, answers in ledger.send_all(corpus.framings(wire)).items():
         assert [answer.id for answer in answers if answer.id] == [], name
         assert all(answer.status in (400, 413, 501) for answer in answers), name
 
 
-def test_nothing_behind_a_body_of_unknown_end_is_taken(ledger: Ledger, wire: Wire) -> None:
+def test_request_after_a_body_of_unknown_length_is_not_read(ledger: Ledger, wire: Wire) -> None:
     framings = corpus.framings(wire)
     del framings["longer than it is"]  # by one byte, which is the next request's: it ends where it says
     for name, request in framings.items():
@@ -86,30 +86,30 @@ def test_nothing_behind_a_body_of_unknown_end_is_taken(ledger: Ledger, wire: Wir
         assert [answer.id for answer in answers if answer.id] == [], name
 
 
-def test_what_is_hardly_http_ends_the_connection(ledger: Ledger, wire: Wire) -> None:
+def test_malformed_request_line_ends_the_connection(ledger: Ledger, wire: Wire) -> None:
     for name, answers in ledger.send_all(corpus.lines(wire)).items():
         assert len(answers) <= 1, name
 
 
-def test_requests_at_once_on_one_connection_are_answered_in_order(ledger: Ledger, wire: Wire) -> None:
+def test_pipelined_requests_are_answered_in_order(ledger: Ledger, wire: Wire) -> None:
     right, wrong, unknown = wire.post(wire.body), wire.post(b"{"), b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
     answers = ledger.send("at once", (right + wrong + unknown + QUEUE) * 25)
     assert [answer.status for answer in answers] == [200, 400, 404, 200] * 25
 
 
-def test_the_connection_ends_with_the_first_request_that_cannot_be_read(ledger: Ledger, wire: Wire) -> None:
+def test_first_unreadable_request_ends_the_connection(ledger: Ledger, wire: Wire) -> None:
     answers = ledger.send("broken", QUEUE + b"NO HTTP AT ALL\r\n\r\n" + wire.post(wire.body))
     assert [answer.status for answer in answers] == [200, 400]
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
-def test_the_old_version_is_served_too(ledger: Ledger, wire: Wire, version: bytes) -> None:
+def test_http_1_0_is_served(ledger: Ledger, wire: Wire, version: bytes) -> None:
     length = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(wire.body)
     (answer,) = ledger.send("old", wire.head(length, version) + wire.body)
     assert answer.id is not None
 
 
-def test_a_body_in_many_chunks_is_one_body(ledger: Ledger, wire: Wire) -> None:
+def test_body_of_many_chunks_is_read(ledger: Ledger, wire: Wire) -> None:
     head = wire.head(b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n")
     chunks = b"".join(b"1;ext=1\r\n%c\r\n" % byte for byte in wire.body)
     (answer,) = ledger.send("chunks", head + chunks + b"0\r\nX-Trailer: 1\r\n\r\n")
