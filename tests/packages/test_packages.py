@@ -100,7 +100,7 @@ def test_the_sdist_and_the_wheel_are_complete(packages: Path) -> None:
     }
 
 
-def test_the_packages_of_the_systems_are_complete(packages: Path) -> None:
+def test_deb_and_rpm_are_complete(packages: Path) -> None:
     lines = run(["dpkg-deb", "--contents", only(packages, "*.deb")]).splitlines()
     have = {line.split()[5].removeprefix("./") for line in lines}
     assert [each for each in OF_SYSTEM if each not in have] == []
@@ -118,7 +118,7 @@ def test_lintian_finds_no_error(packages: Path, tmp_path: Path) -> None:
     assert (found.returncode, errors) == (0, []), found.stderr
 
 
-def test_the_lock_has_what_setup_cfg_requires() -> None:
+def test_lock_file_has_every_requirement_of_setup_cfg() -> None:
     locked = dict(re.findall(r"^([a-z0-9-]+)==([\w.]+) \\$", LOCK.read_text(), re.M))
     wanted = list(requirements())
     assert len(wanted) > 10

@@ -95,7 +95,7 @@ def installed(host: Host, packages: Path) -> Iterator[Host]:
     yield host
 
 
-def test_nothing_runs_before_setup_and_several_servers_are_named(installed: Host) -> None:
+def test_service_does_not_run_before_setup_and_setup_refuses_several_servers(installed: Host) -> None:
     assert installed.node.run("systemctl", "is-active", "agent").stdout == "inactive\n"
     assert installed.node.run("systemctl", "is-enabled", "agent").stdout == "disabled\n"
     before = installed.files()
@@ -113,7 +113,9 @@ def test_nothing_runs_before_setup_and_several_servers_are_named(installed: Host
         ("redis", "agent", ["database_user_create", "name=shop", "password=@-", 'databases:=["shop"]']),
     ],
 )
-def test_setup_an_action_and_the_way_back(installed: Host, datastore: str, user: str, words: list[str]) -> None:
+def test_setup_runs_an_action_and_remove_undoes_it(
+    installed: Host, datastore: str, user: str, words: list[str]
+) -> None:
     node, unit = installed.node, UNITS[datastore]
     before, pid = installed.files(), node.show(unit, "MainPID")
     said = installed.ok("agentctl", "setup", "--datastore", datastore)
@@ -137,7 +139,7 @@ def test_setup_an_action_and_the_way_back(installed: Host, datastore: str, user:
     assert datastore not in accounts or "agent" not in installed.ok(*accounts[datastore]).split()
 
 
-def test_a_role_with_fewer_rights_and_a_certificate(installed: Host) -> None:
+def test_setup_with_fewer_rights_and_tls_works(installed: Host) -> None:
     """As `agent`, PostgreSQL's own user keeps its files; the polkit rule follows the configuration."""
     node = installed.node
     installed.ok("agentctl", "setup", "--datastore", "postgresql", "--user", "agent", "--tls")
@@ -172,7 +174,7 @@ def test_a_role_with_fewer_rights_and_a_certificate(installed: Host) -> None:
     assert "kept /etc/agent/agent.toml: it was changed since" in kept and "dropped the role agent" in kept
 
 
-def test_an_upgrade_restarts_the_agent_and_a_purge_leaves_its_data(installed: Host, packages: Path) -> None:
+def test_upgrade_restarts_the_agent_and_purge_keeps_its_data(installed: Host, packages: Path) -> None:
     node = installed.node
     node.run("rm", "/etc/agent/agent.toml")
     installed.ok("agentctl", "setup", "--datastore", "redis")
@@ -213,7 +215,7 @@ def test_an_upgrade_restarts_the_agent_and_a_purge_leaves_its_data(installed: Ho
     installed.ok("redis-cli", "CONFIG", "REWRITE")
 
 
-def test_the_same_from_the_wheel(host: Host, wheels: Wheels) -> None:
+def test_setup_from_the_wheel_runs_an_action_and_remove_undoes_it(host: Host, wheels: Wheels) -> None:
     """Three commands, as docs/runbook.rst has them; pip has the folder of the wheels in the place of the index."""
     node = host.node
     assert node.run("test", "-e", "/opt/agent").returncode != 0, "another test has purged the package"
