@@ -20,7 +20,7 @@ def document(tmp_path: Path, **api: str) -> Any:
     return found
 
 
-def test_generation_0_5_describes_the_envelope_and_its_own_words(tmp_path: Path) -> None:
+def test_generation_0_5_describes_the_envelope_and_its_kinds(tmp_path: Path) -> None:
     found = document(tmp_path, node_protocol="0.5")
     paths = [path.removeprefix(f"{PREFIX}/schedule/") for path in found["paths"] if "/schedule/" in path]
     assert {"agent.replicante.io/test.ping", "external.agent.replicante.io/note"} <= set(paths)
@@ -37,7 +37,7 @@ def test_generation_0_5_describes_the_envelope_and_its_own_words(tmp_path: Path)
     assert "ActionAlreadyExists" in conflict["description"]
 
 
-def test_the_typed_form_describes_its_texts_and_its_routes(tmp_path: Path) -> None:
+def test_typed_form_describes_its_types_and_routes(tmp_path: Path) -> None:
     found = document(tmp_path, async_actions="typed")
     schemas = found["components"]["schemas"]
     assert schemas["AsyncAction"]["properties"]["resource_id"]["type"] == "string"
@@ -46,7 +46,7 @@ def test_the_typed_form_describes_its_texts_and_its_routes(tmp_path: Path) -> No
         assert {path, f"{path}.json"} <= set(found["paths"])
 
 
-def test_the_default_form_has_neither(tmp_path: Path) -> None:
+def test_default_form_describes_no_typed_routes(tmp_path: Path) -> None:
     found = document(tmp_path)
     schemas = found["components"]["schemas"]
     assert schemas["AsyncAction"]["properties"]["resource_id"]["type"] == "integer"

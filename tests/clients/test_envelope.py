@@ -49,7 +49,7 @@ def info(node: Node, action_id: str) -> Any:
     return node_models.info("0.5")(node.info(action_id))["action"]
 
 
-def test_the_id_the_moment_and_the_requester_are_the_callers(node: Node) -> None:
+def test_envelope_sets_id_created_ts_and_requester(node: Node) -> None:
     for requester in node_models.REQUESTERS["0.5"]["API"], *node_models.CORE:
         body = envelope(args={"count": 1}, requester=requester)
         answer = ask(node, body, PING)
@@ -74,13 +74,13 @@ def test_the_id_the_moment_and_the_requester_are_the_callers(node: Node) -> None
         ("2026-01-31t03:00:00z", "2026-01-31T03:00:00Z"),
     ],
 )
-def test_the_moment_is_kept_to_the_microsecond(node: Node, given: str, kept: str) -> None:
+def test_created_ts_is_kept_to_the_microsecond(node: Node, given: str, kept: str) -> None:
     action_id = ask(node, envelope(created_ts=given)).json["id"]
     assert node.info(action_id)["action"]["created_ts"] == kept
     info(node, action_id)
 
 
-def test_every_member_may_be_absent_or_null(node: Node) -> None:
+def test_every_member_of_the_envelope_may_be_absent_or_null(node: Node) -> None:
     before = datetime.now(UTC)
     for body in ({}, dict.fromkeys(envelope())):
         found = info(node, ask(node, body).json["id"])
@@ -113,7 +113,7 @@ def test_every_member_may_be_absent_or_null(node: Node) -> None:
         ({"count": 1}, "count"),
     ],
 )
-def test_a_member_that_the_protocol_does_not_know_is_refused(node: Node, members: Any, wrong: str) -> None:
+def test_unknown_member_of_the_envelope_is_refused(node: Node, members: Any, wrong: str) -> None:
     before = node.get(f"{PREFIX}/list?limit=1").json
     answer = ask(node, envelope(**members))
     assert_error(answer, 400, "InvalidArgs")
@@ -122,11 +122,11 @@ def test_a_member_that_the_protocol_does_not_know_is_refused(node: Node, members
 
 
 @pytest.mark.parametrize("body", [[], "text", 7, None, [{"args": {}}]])
-def test_what_is_no_object_is_no_envelope(node: Node, body: Any) -> None:
+def test_body_that_is_not_an_object_is_refused(node: Node, body: Any) -> None:
     assert_error(ask(node, body), 400, "InvalidArgs")
 
 
-def test_a_moment_of_a_clock_that_is_ahead_is_kept_and_of_a_day_ahead_refused(node: Node) -> None:
+def test_created_ts_slightly_ahead_is_kept_and_a_day_ahead_refused(node: Node) -> None:
     def ahead(hours: int) -> str:
         return (datetime.now(UTC) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -135,7 +135,7 @@ def test_a_moment_of_a_clock_that_is_ahead_is_kept_and_of_a_day_ahead_refused(no
     assert_error(ask(node, envelope(created_ts=ahead(48))), 400, "InvalidArgs")
 
 
-def test_arguments_are_checked_as_ever_and_nothing_is_stored(node: Node) -> None:
+def test_invalid_args_of_the_envelope_are_refused_and_not_stored(node: Node) -> None:
     body = envelope(args={"count": "three"})
     answer = ask(node, body, PING)
     assert_error(answer, 400, "InvalidArgs")
@@ -145,21 +145,21 @@ def test_arguments_are_checked_as_ever_and_nothing_is_stored(node: Node) -> None
 
 
 @pytest.mark.parametrize("name", ["replicante.test.ping", "external.note", "replicante.io/test.ping", "test.ping", ""])
-def test_only_the_names_of_the_protocol_are_known(node: Node, name: str) -> None:
+def test_only_kinds_of_the_protocol_are_known(node: Node, name: str) -> None:
     answer = ask(node, envelope(), name)
     assert_error(answer, 404)
     if name == "replicante.test.ping":
         assert PING in answer.json["error"]
 
 
-def test_a_plan_takes_the_same_body(node: Node) -> None:
+def test_plan_accepts_the_envelope(node: Node) -> None:
     answer = node.post(f"{PREFIX}/plan/{PING}", json=envelope(args={"count": 1}))
     assert_json(answer)
     assert answer.json["kind"] == PING
     assert_error(node.post(f"{PREFIX}/plan/{PING}", json={"count": 1}), 400, "InvalidArgs")
 
 
-def test_the_list_is_filtered_by_the_names_of_the_protocol(node: Node) -> None:
+def test_list_is_filtered_by_the_kinds_of_the_protocol(node: Node) -> None:
     action_id = ask(node, envelope(), SUCCESS).json["id"]
     globs = "agent.replicante.io/test.s*", "*success", "agent.replicante.io/*", "*replicante.io/*", "agent.*ccess", "*"
     for glob in (SUCCESS, *globs):
@@ -172,7 +172,7 @@ def test_the_list_is_filtered_by_the_names_of_the_protocol(node: Node) -> None:
         assert node.get(f"{PREFIX}/list?kind={glob}").json["items"] == [], glob
 
 
-def test_a_wait_for_the_list_sees_a_kind_that_no_action_had_before(node: Node) -> None:
+def test_long_poll_of_the_list_sees_a_new_kind(node: Node) -> None:
     eventually(lambda: node.get(f"{PREFIX}/queue").json == [], "earlier actions have ended and change nothing more", 60)
     path = f"{PREFIX}/list?kind=*test.fail"
     before = node.get(path)
@@ -187,7 +187,7 @@ def test_a_wait_for_the_list_sees_a_kind_that_no_action_had_before(node: Node) -
 # Ids
 
 
-def test_a_known_id_is_a_conflict_whatever_is_asked_for(node: Node) -> None:
+def test_known_action_id_is_a_conflict_for_any_request(node: Node) -> None:
     body = envelope()
     assert_json(ask(node, body, NOTE))
     for kind, again in (
@@ -204,13 +204,13 @@ def test_a_known_id_is_a_conflict_whatever_is_asked_for(node: Node) -> None:
     assert node.ran().count(body["action_id"]) == 1
 
 
-def test_an_id_in_upper_case_is_the_same_id(node: Node) -> None:
+def test_upper_case_action_id_is_the_same_id(node: Node) -> None:
     body = envelope(action_id=str(uuid.uuid4()).upper())
     assert ask(node, body).json["id"] == body["action_id"].lower()
     assert_error(ask(node, body | {"action_id": body["action_id"].lower()}), 409, "ActionAlreadyExists")
 
 
-def test_an_id_of_another_identity_is_a_conflict_that_says_nothing_of_it(node: Node) -> None:
+def test_action_id_of_another_identity_is_a_conflict_without_details(node: Node) -> None:
     body = envelope(args={"secret": "of-the-controller"})
     assert_json(ask(node, body, NOTE))
     theirs = {"action_id": body["action_id"]}
@@ -225,7 +225,7 @@ def test_an_id_of_another_identity_is_a_conflict_that_says_nothing_of_it(node: N
     assert (action["user"], action["kind"], action["args"]) == (lives.CONTROLLER, NOTE, body["args"])
 
 
-def test_of_many_calls_with_one_id_at_once_exactly_one_is_accepted(node: Node) -> None:
+def test_exactly_one_of_many_concurrent_calls_with_one_id_is_accepted(node: Node) -> None:
     action_id = str(uuid.uuid4())
     spellings = [(action_id, CONTROLLER_TOKEN), (action_id.upper(), CONTROLLER_TOKEN), (action_id, OTHER_TOKEN)]
 
@@ -240,7 +240,7 @@ def test_of_many_calls_with_one_id_at_once_exactly_one_is_accepted(node: Node) -
     assert node.ran().count(action_id) == 1
 
 
-def test_the_id_of_an_action_that_the_agent_named_is_known_too(node: Node) -> None:
+def test_action_id_made_by_the_agent_is_known_too(node: Node) -> None:
     own = ask(node, {}).json["id"]
     assert_error(ask(node, {"action_id": own}), 409, "ActionAlreadyExists")
 
@@ -258,7 +258,7 @@ def test_an_idempotency_key_does_not_count_beside_an_id(node: Node) -> None:
 
 
 @pytest.mark.parametrize("requester", node_models.CORE)
-def test_a_requester_of_the_core_needs_the_permission(node: Node, requester: str) -> None:
+def test_requester_of_the_core_needs_its_permission(node: Node, requester: str) -> None:
     body = envelope(requester=requester)
     answer = ask(node, body, token=OTHER_TOKEN)
     assert_error(answer, 403, "Forbidden")
@@ -268,7 +268,7 @@ def test_a_requester_of_the_core_needs_the_permission(node: Node, requester: str
     assert info(node, body["action_id"])["user"] == lives.OTHER
 
 
-def test_the_audit_trail_has_what_was_named_and_by_whom(node: Node) -> None:
+def test_audit_trail_has_the_named_requester_and_the_user(node: Node) -> None:
     body = envelope(requester="CORE_PLAYBOOK")
     assert_json(ask(node, body))
     with closing(sqlite3.connect(f"file:{node.db}?mode=ro", uri=True)) as connection:

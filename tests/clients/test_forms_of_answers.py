@@ -12,7 +12,7 @@ OTHER_FORMS = 'node_protocol = "0.5"\nasync_actions = "typed"'
 SEED_WORDS = {"Node-Protocol": "seed"}
 
 
-def test_a_tag_of_one_form_is_not_one_of_another(tmp_path: Path) -> None:
+def test_etag_of_one_form_is_not_valid_for_another(tmp_path: Path) -> None:
     with lives.node(tmp_path, "") as node:
         action_id = lives.by_api(node, PING, {"count": 1})
         number = node.await_final(action_id, timeout=60)["action"]["async_action_id"]

@@ -26,19 +26,19 @@ def read(agent: AgentProcess, path: str) -> Any:
 
 
 @pytest.mark.parametrize("path", [f"{PREFIX}/", PREFIX])
-def test_actions_are_offered(shared_agent: AgentProcess, path: str) -> None:
+def test_actions_info_lists_the_offered_kinds(shared_agent: AgentProcess, path: str) -> None:
     answer = shared_agent.get(path)
     assert_json(answer)
     assert node_models.OFFERED(answer.json) == {"actions": True}
 
 
-def test_the_agent_says_its_version(shared_agent: AgentProcess) -> None:
+def test_agent_info_has_the_version(shared_agent: AgentProcess) -> None:
     found = node_models.AGENT_INFO(read(shared_agent, "/info/agent"))
     assert found["version"]["number"] == version("datastore-host-agent")
 
 
 @pytest.mark.parametrize("path", ["/info/datastore", "/shards"])
-def test_without_a_datastore_there_is_none(shared_agent: AgentProcess, path: str) -> None:
+def test_datastore_info_and_shards_are_404_without_a_datastore(shared_agent: AgentProcess, path: str) -> None:
     assert_error(shared_agent.get(UNSTABLE + path), 404, "DatastoreNotConfigured")
 
 
@@ -65,7 +65,7 @@ def test_a_primary_is_one_shard_of_its_cluster(postgres_server: PostgresServer, 
     assert shard["commit_offset"]["unit"] == {"unit": "bytes"} and shard["commit_offset"]["value"] > 0
 
 
-def test_what_does_not_answer_keeps_its_cluster_and_has_an_unknown_role(
+def test_unreachable_datastore_keeps_its_cluster_and_has_an_unknown_role(
     redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     agent = start_agent(config=toml(NODE | over(redis_server)))

@@ -101,7 +101,7 @@ def test_the_stack_and_the_server_have_their_documented_types(node: Node, suffix
     assert node.get(f"/api/3/stacks{suffix}?page=2").json["response"] == []
 
 
-def test_a_ping_needs_no_token_and_all_else_does(node: Node) -> None:
+def test_only_ping_needs_no_token(node: Node) -> None:
     for suffix in ("", ".json"):
         anyone = node.get(f"/api/3/ping{suffix}", headers={"Authorization": None})
         assert stack_models.PING(anyone.json)["response"]["ok"] is True
@@ -115,12 +115,12 @@ def test_a_ping_needs_no_token_and_all_else_does(node: Node) -> None:
 @pytest.mark.parametrize(
     "path", ["stacks/green", "stacks/green/servers", "stacks/blue/servers/db-2", "stacks/green/servers/db-1"]
 )
-def test_another_stack_or_server_is_not_found(node: Node, path: str) -> None:
+def test_unknown_stack_or_server_is_not_found(node: Node, path: str) -> None:
     assert refusal_of(node.get(f"/api/3/{path}"), 404)["variant"] in ("StackNotFound", "ServerNotFound")
     assert refusal_of(node.post(f"{BLUE}/servers/db-2/reboot_server", json={}), 404)["variant"] == "ServerNotFound"
 
 
-def test_a_private_key_is_asked_for_and_there_is_none(node: Node) -> None:
+def test_requested_private_key_is_null(node: Node) -> None:
     answer = node.get(f"{BLUE}/servers/db-1.json?include_private_key=1")
     assert stack_models.one(stack_models.SERVER)(answer.json)["response"]["ssh_private_key"] is None
 
@@ -128,7 +128,7 @@ def test_a_private_key_is_asked_for_and_there_is_none(node: Node) -> None:
 # What they ask for
 
 
-def test_a_deployment_is_a_deploy(node: Node) -> None:
+def test_deployment_schedules_a_deploy(node: Node) -> None:
     body = {
         "git_ref": "main", "deploy_strategy": "serial", "rollout_strategy": None, "canary_percentage": None,
         "deployment_profile": "", "services": None,
@@ -160,7 +160,7 @@ def test_a_deployment_behind_another_action_is_queued(node: Node) -> None:
         b"git_ref=main",
     ],
 )
-def test_an_empty_member_of_a_form_is_an_absent_one(node: Node, body: bytes) -> None:
+def test_empty_member_of_a_form_counts_as_absent(node: Node, body: bytes) -> None:
     answer = stack_models.DEPLOYMENT(node.post(f"{BLUE}/deployments", body=body, headers=FORM).json)["response"]
     assert action_of(node.get(f"{ACTIONS}/{answer['async_action_id']}"))["metadata"] == {"git_ref": "main"}
     as_json = node.post(f"{BLUE}/deployments", json={"git_ref": "", "services": "", "canary_percentage": ""})
@@ -169,7 +169,7 @@ def test_an_empty_member_of_a_form_is_an_absent_one(node: Node, body: bytes) -> 
 
 
 @pytest.mark.parametrize("services", [b"services=none", b"services[]=none"])
-def test_one_service_of_a_form_is_a_list_of_one(node: Node, services: bytes) -> None:
+def test_single_service_of_a_form_is_read_as_a_list(node: Node, services: bytes) -> None:
     for body, wrong in ((services, "application: "), (services + b"&services=shop", "services: One application")):
         assert wrong in refusal_of(node.post(f"{BLUE}/deployments", body=body, headers=FORM))["details"]
     one = node.post(f"{BLUE}/deployments", body=services.replace(b"none", b"shop"), headers=FORM)
@@ -191,18 +191,18 @@ def test_one_service_of_a_form_is_a_list_of_one(node: Node, services: bytes) -> 
         ({"git_ref": "-x"}, "git_ref"),
     ],
 )
-def test_a_deployment_that_cannot_be_done_is_refused(node: Node, members: Any, wrong: str) -> None:
+def test_deployment_with_invalid_parameters_is_refused(node: Node, members: Any, wrong: str) -> None:
     assert wrong in refusal_of(node.post(f"{BLUE}/deployments", json=members))["details"]
 
 
 @pytest.mark.parametrize("body", [[], [None], 5, "text"])
-def test_what_is_wrong_with_the_whole_body_is_said_without_a_name(node: Node, body: Any) -> None:
+def test_mistake_in_the_whole_body_is_reported_without_a_parameter_name(node: Node, body: Any) -> None:
     for path in ("deployments", "reboot_servers", "actions"):
         refused = refusal_of(node.post(f"{BLUE}/{path}", json=body))
         assert refused["error_description"] == "these parameters are not accepted: Invalid input type"
 
 
-def test_a_reboot_of_all_servers_or_of_this_one_is_a_reboot(node: Node) -> None:
+def test_reboot_of_all_servers_or_this_server_schedules_a_reboot(node: Node) -> None:
     sent: list[tuple[str, dict[str, Any]]] = [
         ("reboot_servers.json", {"json": {"strategy": "serial", "group": "all"}}),
         ("reboot_servers", {"json": {"strategy": "", "group": ""}}),
@@ -216,7 +216,7 @@ def test_a_reboot_of_all_servers_or_of_this_one_is_a_reboot(node: Node) -> None:
     assert "group" in refusal_of(node.post(f"{BLUE}/reboot_servers", json={"group": "web"}))["details"]
 
 
-def test_the_calls_need_the_permission_of_their_kinds(tmp_path: Path) -> None:
+def test_calls_need_the_permission_of_their_kinds(tmp_path: Path) -> None:
     with lives.node(tmp_path, 'async_actions = "typed"', '[host]\nreboot = ["false"]\n') as node:
         write_tokens(tmp_path / "tokens.toml", table(lives.OTHER, OTHER_TOKEN, ["replicante.*"]))
         node.token = OTHER_TOKEN
@@ -239,20 +239,22 @@ def test_the_calls_need_the_permission_of_their_kinds(tmp_path: Path) -> None:
         (b"command=clear_caches", None),
     ],
 )
-def test_a_list_in_a_form_is_spelled_with_brackets_or_without(node: Node, body: bytes, caches: Any) -> None:
+def test_list_in_a_form_is_read_with_or_without_brackets(node: Node, body: bytes, caches: Any) -> None:
     action = action_of(node.post(ACTIONS, body=body, headers=FORM))
     assert action["metadata"].get("caches") == caches
 
 
 @pytest.mark.parametrize("parameter", ["db_type", "server_group"])
 @pytest.mark.parametrize("value", ["", "all", "redis"])
-def test_every_way_to_say_all_servers_means_this_nodes_datastore(node: Node, parameter: str, value: str) -> None:
+def test_every_spelling_of_all_servers_selects_the_datastore_of_this_node(
+    node: Node, parameter: str, value: str
+) -> None:
     command = {"command": "disable_replication_slave_db", "server_uid": "db-1", parameter: value}
     answer = node.post(ACTIONS, json=command)
     assert action_of(answer)["action"] == "disable_replication_slave_db"
 
 
-def test_another_kind_of_datastore_is_refused_and_other_kinds_know_no_group(node: Node) -> None:
+def test_other_datastore_type_is_refused_and_other_kinds_accept_no_group(node: Node) -> None:
     wrong = refusal_of(begin(node, "disable_replication_slave_db", db_type="mysql"))
     assert "this node runs redis" in wrong["details"]
     assert "db_type: Unknown field" in refusal_of(begin(node, PING, db_type=""))["details"]
