@@ -81,7 +81,7 @@ def stalled(place: Place) -> Iterator[str]:
         yield address
 
 
-def test_fetches_that_take_too_long_leave_nothing(place: Place, stalled: str) -> None:
+def test_fetches_that_time_out_leave_no_files(place: Place, stalled: str) -> None:
     before = place.bytes
     for _ in range(5):
         assert "timed out and was ended" in place.refused(repository=stalled, timeout=0.5)
@@ -89,7 +89,7 @@ def test_fetches_that_take_too_long_leave_nothing(place: Place, stalled: str) ->
     assert not list((place.path / "repository").rglob("*tmp*"))
 
 
-def test_what_a_fetch_that_was_killed_has_left_goes_with_the_next(place: Place) -> None:
+def test_files_of_a_killed_fetch_are_removed_by_the_next(place: Place) -> None:
     place.deployed()
     mirror = place.path / "repository"
     left = [
@@ -103,7 +103,7 @@ def test_what_a_fetch_that_was_killed_has_left_goes_with_the_next(place: Place) 
     assert not [name for name in left if (mirror / name).exists()]
 
 
-def test_deploys_that_fail_one_after_the_other_leave_no_release(place: Place) -> None:
+def test_repeated_failed_deploys_leave_no_release(place: Place) -> None:
     place.deployed()
     before, releases = place.bytes, os.listdir(place.path / "releases")
     place.origin.commit({"version": os.urandom(SENT)})
@@ -119,7 +119,7 @@ def test_deploys_that_fail_one_after_the_other_leave_no_release(place: Place) ->
 
 
 @pytest.mark.parametrize("file", ["HEAD", "config", "packed-refs", "objects"])
-def test_a_mirror_that_a_power_cut_has_broken_is_made_again(place: Place, file: str) -> None:
+def test_mirror_broken_by_a_power_cut_is_cloned_again(place: Place, file: str) -> None:
     place.deployed()
     wanted = place.origin.commit({"version": "two"})
     mirror = place.path / "repository"
@@ -132,7 +132,7 @@ def test_a_mirror_that_a_power_cut_has_broken_is_made_again(place: Place, file: 
     assert place.deployed()["git_hash"] == wanted
 
 
-def test_objects_that_are_missing_at_the_checkout_are_there_at_the_next_deploy(place: Place) -> None:
+def test_objects_missing_at_the_checkout_fail_one_deploy_and_are_fetched_by_the_next(place: Place) -> None:
     place.deployed()
     mirror = place.path / "repository"
     blob = subprocess.run(
@@ -143,7 +143,7 @@ def test_objects_that_are_missing_at_the_checkout_are_there_at_the_next_deploy(p
     place.deployed()
 
 
-def test_a_broken_repository_is_no_broken_mirror(place: Place) -> None:
+def test_broken_repository_does_not_replace_the_mirror(place: Place) -> None:
     place.deployed()
     before = (place.path / "repository").stat().st_ino
     (place.origin.path / "config").write_bytes(b"\0" * 64)
@@ -158,7 +158,7 @@ KEPT = 5 + 2
 """The releases that stay by default, the one in use, and the one before it."""
 
 
-def test_fifty_interrupted_deploys_leave_no_more_than_a_few(place: Place) -> None:
+def test_fifty_interrupted_deploys_keep_the_disk_usage_bounded(place: Place) -> None:
     place.deployed()
     chance = random.Random(11)
     ends: Counter[str] = Counter()

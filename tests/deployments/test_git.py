@@ -79,7 +79,7 @@ def test_a_ref_that_is_not_there_is_reported(origin: Origin, ref: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["branch", "tag"])
-def test_the_full_hash_of_a_commit_is_this_commit_whatever_a_ref_is_called(origin: Origin, how: str) -> None:
+def test_full_hash_selects_its_commit_before_a_ref_of_this_name(origin: Origin, how: str) -> None:
     reviewed = origin.commit({"version": "reviewed"})
     other = origin.commit({"version": "not reviewed"})
     if how == "tag":
@@ -123,7 +123,7 @@ def test_a_tag_named_like_a_branch_is_ambiguous_and_both_are_named(origin: Origi
     assert [resolve(mirror, ref) for ref in ("refs/tags/main", "refs/heads/main")] == [one, two]
 
 
-def test_two_names_of_one_commit_are_not_ambiguous(origin: Origin) -> None:
+def test_two_refs_to_one_commit_are_not_ambiguous(origin: Origin) -> None:
     wanted = origin.commit({"version": "one"})
     origin.git("push", "--quiet", "origin", f"{wanted}:refs/tags/main", f"{wanted}:refs/heads/{wanted[:7]}")
     mirror = mirror_of(origin)
@@ -149,7 +149,7 @@ def test_a_commit_that_no_ref_reaches_any_more_needs_force(origin: Origin, digit
     assert resolve(mirror, gone[:digits]) == gone
 
 
-def test_what_was_pushed_anew_is_followed_and_what_was_deleted_is_gone(origin: Origin) -> None:
+def test_forced_push_and_deleted_branch_are_followed(origin: Origin) -> None:
     origin.commit({"version": "two"})
     origin.git("push", "--quiet", "origin", "main:side")
     mirror = mirror_of(origin)
@@ -266,9 +266,7 @@ def served(origin: Origin) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_password_is_read_from_its_file_and_never_told_nor_forgotten(
-    origin: Origin, tmp_path: Path, known: bool
-) -> None:
+def test_credentials_file_is_used_unchanged_and_never_shown(origin: Origin, tmp_path: Path, known: bool) -> None:
     file = tmp_path / "the store's; touch owned"
     with served(origin) as address:
         password = "battery-staple" if known else "correct-horse"
@@ -295,7 +293,7 @@ def test_a_password_is_read_from_its_file_and_never_told_nor_forgotten(
         ("fatal: Could not read from remote repository.", "fatal: Could not read from remote repository."),
     ],
 )
-def test_the_words_of_git_are_the_line_that_says_why(output: str, said: str) -> None:
+def test_error_of_git_is_reported_by_its_fatal_line(output: str, said: str) -> None:
     assert last_words(output) == said
 
 

@@ -184,7 +184,7 @@ def town(whole_town: Town) -> Town:
     return whole_town
 
 
-def test_new_versions_answer_without_one_failed_request(town: Town) -> None:
+def test_deploys_without_one_failed_request(town: Town) -> None:
     first = town.version
     with town.client() as seen:
         second = town.next_version()
@@ -236,7 +236,7 @@ def test_a_broken_version_is_rolled_back_without_downtime(town: Town, broken: Ca
     assert town.node.run("readlink", "/srv/shop/current").stdout == release
 
 
-def test_in_parallel_both_are_asked_at_once_and_with_none_nothing_is_restarted(town: Town) -> None:
+def test_strategy_parallel_restarts_both_at_once_and_none_restarts_no_unit(town: Town) -> None:
     town.version = town.next_version()
     history = town.deploy(deployment_strategy="parallel")["history"]
     begun = [(each["state_payload"] or {}).get("services") for each in reversed(history)]
@@ -254,7 +254,7 @@ def states_of(services: Any) -> list[str]:
     return [each["state"] for each in services or ()]
 
 
-def test_a_parallel_deploy_that_fails_brings_both_back(town: Town) -> None:
+def test_failed_parallel_deploy_rolls_both_units_back(town: Town) -> None:
     town.origin.commit(broken_by_its_answers())
     action = town.deploy(deployment_strategy="parallel")["action"]
     assert action["state"] == "FAILED" and "; rolled back to " in action["state_payload"]["message"]
@@ -306,7 +306,7 @@ def test_a_before_command_continues_while_the_agent_is_down(town: Town, how: str
 
 
 @pytest.mark.parametrize("where", ["start", "health"])
-def test_killed_while_the_units_are_restarted_it_restarts_each_once(town: Town, where: str) -> None:
+def test_deploy_killed_during_the_restart_restarts_each_unit_once(town: Town, where: str) -> None:
     town.version = town.next_version()
     starts = town.starts()
     with town.held(where):
@@ -322,7 +322,7 @@ def test_killed_while_the_units_are_restarted_it_restarts_each_once(town: Town, 
     assert town.starts() == starts + 2
 
 
-def test_killed_in_the_rollback_it_rolls_back_all_the_same(town: Town) -> None:
+def test_deploy_killed_during_the_rollback_rolls_back(town: Town) -> None:
     before = town.hash
     town.origin.commit(broken_by_its_answers())
     starts = town.starts()
@@ -337,7 +337,7 @@ def test_killed_in_the_rollback_it_rolls_back_all_the_same(town: Town) -> None:
     assert town.starts() == starts + 2
 
 
-def test_an_application_that_is_configured_no_more_is_left_as_it_is_and_that_is_reported(town: Town) -> None:
+def test_deploy_of_a_removed_application_fails_and_reports_its_state(town: Town) -> None:
     town.next_version()
     with town.held("health"):
         action = town.schedule()
@@ -355,7 +355,7 @@ def test_an_application_that_is_configured_no_more_is_left_as_it_is_and_that_is_
     eventually(lambda: town.answers() == [f"v{town.versions}", town.version], "one of them runs it")
 
 
-def test_a_deploy_that_restarts_the_agent_itself_continues_after_it(town: Town) -> None:
+def test_deploy_that_restarts_the_agent_continues_afterwards(town: Town) -> None:
     pid = town.node.show("agent", "MainPID")
     action = town.schedule(application="agent")
     eventually(lambda: town.node.show("agent", "MainPID") not in (pid, "0"), "another agent", 60)
@@ -367,7 +367,7 @@ def test_a_deploy_that_restarts_the_agent_itself_continues_after_it(town: Town) 
     ]  # fmt: skip
 
 
-def test_a_power_cut_in_the_command_before_fails_it_and_says_so(town: Town) -> None:
+def test_power_cut_during_the_command_before_fails_the_deploy_with_the_reason(town: Town) -> None:
     before = town.current()
     town.next_version()
     with town.held("before"):

@@ -15,7 +15,7 @@ def shop() -> Application:
     return settings({"applications": {"shop": SHOP}}).applications["shop"]
 
 
-def test_a_payload_is_read_as_it_was_written() -> None:
+def test_payload_is_read_back_unchanged() -> None:
     begun = beginning("shop", shop(), "main", "rolling")
     progress = begun.then("checkout", git_hash="a" * 40, release="releases/1", units={"web.service": None})
     assert DeployProgress.of(json.loads(json.dumps(progress.payload()))).payload() == json.loads(
@@ -24,13 +24,13 @@ def test_a_payload_is_read_as_it_was_written() -> None:
     assert (progress.phase, progress.phases, begun.phases) == ("checkout", ["fetch"], [])
 
 
-def test_what_is_known_from_a_later_phase_on_is_absent_before_it() -> None:
+def test_payload_lacks_the_members_of_later_phases() -> None:
     payload = beginning("shop", shop(), "main", "rolling").payload()
     assert payload["release"] is None and payload["previous_git_hash"] is None
     assert not {"units", "left", "restarted", "back", "overtaken_by", "error", "failed_in"} & set(payload)
 
 
-def test_an_older_agent_s_payload_lacks_what_that_agent_did_not_know() -> None:
+def test_payload_of_an_older_agent_is_read_without_newer_members() -> None:
     progress = DeployProgress.of(
         {"application": "shop", "phase": "before", "command": 1, "git_ref": "main", "newer": 1}
     )

@@ -34,7 +34,7 @@ def is_pushed(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", [*ALLOWED, *REFUSED])
-def test_a_name_is_allowed_where_git_allows_it_as_an_argument_and_in_a_hook(name: str) -> None:
+def test_ref_name_is_allowed_exactly_if_git_allows_it(name: str) -> None:
     git = subprocess.run(["git", "check-ref-format", "--allow-onelevel", name], check=False).returncode == 0
     assert git is (name in ALLOWED)
     assert is_argument(name) is git
@@ -43,11 +43,11 @@ def test_a_name_is_allowed_where_git_allows_it_as_an_argument_and_in_a_hook(name
 
 
 @pytest.mark.parametrize("name", ["-a", "--upload-pack=touch", "a\0b", "a\ud800", "x" * 1001, 7, None, ["main"]])
-def test_options_of_git_and_what_is_no_text_are_no_names(name: object) -> None:
+def test_options_of_git_and_values_that_are_not_text_are_refused(name: object) -> None:
     with pytest.raises(Mistake):
         git_names.git_ref(name)
 
 
-def test_a_hook_names_branches_and_tags_alone() -> None:
+def test_hook_may_name_only_branches_and_tags() -> None:
     assert is_pushed("refs/tags/v1")
     assert not any(map(is_pushed, ("main", "refs/pull/1/head", "refs/heads", "refs/heads/", "HEAD")))

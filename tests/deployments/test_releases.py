@@ -34,7 +34,7 @@ def made(releases: Releases, number: int) -> str:
     return release
 
 
-def test_there_is_always_a_release_in_use_while_it_is_switched(releases: Releases) -> None:
+def test_current_release_exists_at_every_moment_of_a_switch(releases: Releases) -> None:
     first, second = made(releases, 1), made(releases, 2)
     for release in (first, second):
         (releases.path / release / "file").touch()
@@ -56,7 +56,7 @@ def test_there_is_always_a_release_in_use_while_it_is_switched(releases: Release
     assert not missed and releases.in_use() == first
 
 
-def test_a_switch_that_was_interrupted_is_done_again(releases: Releases) -> None:
+def test_interrupted_switch_is_done_again(releases: Releases) -> None:
     release = made(releases, 1)
     (releases.path / ".current").symlink_to("half")
     releases.switch(release)
@@ -65,7 +65,7 @@ def test_a_switch_that_was_interrupted_is_done_again(releases: Releases) -> None
     assert sorted(os.listdir(releases.path)) == ["current", "releases"]
 
 
-def test_the_folders_are_open_to_all_whatever_the_umask(tmp_path: Path) -> None:
+def test_folders_have_mode_0755_with_any_umask(tmp_path: Path) -> None:
     umask = os.umask(0o077)
     try:
         releases = Releases(tmp_path / "srv/shop")
@@ -78,7 +78,7 @@ def test_the_folders_are_open_to_all_whatever_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_folder_is_never_there_and_narrow_though_we_are_killed(
+def test_folder_never_appears_with_a_narrow_mode_despite_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     releases, chmod, left = Releases(tmp_path / "srv/shop"), Path.chmod, [number]
@@ -102,21 +102,19 @@ def test_a_folder_is_never_there_and_narrow_though_we_are_killed(
     assert [oct(folder.stat().st_mode & 0o777) for folder in folders] == ["0o755"] * 3
 
 
-def test_a_link_that_leads_nowhere_is_no_release(releases: Releases) -> None:
+def test_dangling_link_is_no_release(releases: Releases) -> None:
     assert releases.in_use() is None
     (releases.path / "current").symlink_to("releases/gone")
     assert releases.in_use() is None
 
 
-def test_what_is_no_link_is_not_touched(releases: Releases) -> None:
+def test_folder_in_place_of_the_link_is_refused(releases: Releases) -> None:
     (releases.path / "current").mkdir()
     with pytest.raises(DeploymentFailed, match="is no symbolic link"):
         releases.in_use()
 
 
-def test_each_release_has_a_name_of_its_own_that_tells_the_commit(
-    releases: Releases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_release_names_are_unique_and_contain_the_commit(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: 1_567_197_624_000_000)
     first = releases.named(HASH)
     assert first == f"releases/20190830-204024-{HASH}" and hash_of(first) == HASH
@@ -125,7 +123,7 @@ def test_each_release_has_a_name_of_its_own_that_tells_the_commit(
     assert hash_of("elsewhere/by-hand") is None and hash_of(None) is None
 
 
-def test_a_new_release_sorts_after_all_others_of_its_second_and_of_a_clock_set_back(
+def test_new_release_sorts_last_even_after_the_clock_was_set_back(
     releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "now", lambda: 1_567_197_624_000_000)
@@ -139,14 +137,14 @@ def test_a_new_release_sorts_after_all_others_of_its_second_and_of_a_clock_set_b
     assert releases.named(HASH) == f"releases/20170714-024000-{HASH}"
 
 
-def test_old_ones_are_superfluous_but_not_what_is_needed_nor_what_is_not_ours(releases: Releases) -> None:
+def test_superfluous_releases_exclude_needed_and_foreign_folders(releases: Releases) -> None:
     every = [made(releases, number) for number in range(1, 7)]
     (releases.path / "releases/by-hand").mkdir()
     assert list(releases.superfluous(2, [every[0], every[2]])) == [every[1], every[3]]
     assert list(releases.superfluous(1, [every[0], None])) == every[1:5]
 
 
-def test_half_a_release_is_none(releases: Releases) -> None:
+def test_half_removed_release_is_no_release_and_is_swept(releases: Releases) -> None:
     half = f".20260101-000000-{HASH}"
     (releases.path / "releases" / half / "deep").mkdir(parents=True)
     (releases.path / "releases/.mine").mkdir()
@@ -155,7 +153,7 @@ def test_half_a_release_is_none(releases: Releases) -> None:
     assert names(releases) == [".mine"]
 
 
-def test_what_is_made_again_is_empty(releases: Releases) -> None:
+def test_release_made_again_is_empty(releases: Releases) -> None:
     release = made(releases, 1)
     (releases.path / release / "partial").touch()
     releases.make(release)
@@ -187,7 +185,7 @@ def closed(release: Path) -> None:
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["whole", "half removed"])
-def test_a_plain_user_removes_a_release_with_folders_that_may_not_be_written(plain_user: None, half: bool) -> None:
+def test_unprivileged_user_removes_a_release_with_read_only_folders(plain_user: None, half: bool) -> None:
     releases = Releases(Path("srv"))
     releases.prepare()
     release = made(releases, 1)
@@ -200,7 +198,7 @@ def test_a_plain_user_removes_a_release_with_folders_that_may_not_be_written(pla
     assert names(releases) == []
 
 
-def test_what_cannot_be_removed_is_named_each_time(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_that_cannot_be_removed_is_named_each_time(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
     release = made(releases, 1)
     monkeypatch.setattr(module, "remove_tree", lambda path: not path.exists())
     assert not releases.remove(release)

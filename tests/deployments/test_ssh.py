@@ -85,7 +85,7 @@ def agent(module_dir: Path, ssh: SshServer, origin: Origin, others: Path) -> Ite
 
 
 @pytest.mark.parametrize("name", ["good", "odd"])
-def test_who_has_the_key_and_knows_the_host_is_let_in(name: str, agent: AgentProcess, origin: Origin) -> None:
+def test_deploy_over_ssh_with_key_and_known_host_works(name: str, agent: AgentProcess, origin: Origin) -> None:
     wanted = origin.commit({"version": name})
     assert done(agent, "deploy", {"application": name})["git_hash"] == wanted
     again = perform(agent, "async actions", "deploy", application=name)
@@ -130,7 +130,7 @@ def test_a_failure_of_ssh_is_reported_in_one_sentence_without_a_prompt(
     assert failure(agent, "deploy", {"application": name}) == said
 
 
-def test_no_key_is_in_what_is_answered_logged_or_kept(agent: AgentProcess, ssh: SshServer, others: Path) -> None:
+def test_private_keys_are_in_no_answer_log_or_file(agent: AgentProcess, ssh: SshServer, others: Path) -> None:
     done(agent, "deploy", {"application": "good"})
     failure(agent, "deploy", {"application": "broken"})
     answers = json.dumps([agent.info(each["id"]) for each in agent.finished()])
@@ -144,6 +144,6 @@ def test_no_key_is_in_what_is_answered_logged_or_kept(agent: AgentProcess, ssh: 
 
 
 @pytest.mark.parametrize("path", ["known_hosts", "/etc/%h", "/etc/${HOME}", '/etc/"', "credential:known"])
-def test_what_ssh_would_not_take_for_that_file_is_refused(path: str) -> None:
+def test_known_hosts_path_that_ssh_cannot_use_is_refused(path: str) -> None:
     with pytest.raises(Mistake, match="an absolute path"):
         validators.known_hosts(path)
