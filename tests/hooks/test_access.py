@@ -37,7 +37,7 @@ def test_a_hook_needs_no_token_and_opens_nothing_else(start_guarded: StartGuarde
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_the_certificate_that_every_connection_needs_hooks_need_too(
+def test_hooks_need_the_client_certificate_of_every_connection(
     tmp_path: Path, authority: Authority, stranger: Authority, request: pytest.FixtureRequest
 ) -> None:
     """Whom it names is not looked up: here it is somebody who may only read, and somebody who is not known."""

@@ -34,7 +34,7 @@ def ignored(answer: Any) -> str:
 
 
 @pytest.mark.parametrize("digits", [40, 64])
-def test_a_push_is_a_deploy_of_what_was_pushed(agent: AgentProcess, digits: int) -> None:
+def test_push_schedules_a_deploy_of_its_commit(agent: AgentProcess, digits: int) -> None:
     after = commit().rjust(digits, "a")
     action = taken(deliver(agent, encoded(push(after=after))))
     assert (action["action"], action["started_via"], action["user"]) == ("deploy", "hook", "hook:shop")
@@ -45,7 +45,7 @@ def test_a_push_is_a_deploy_of_what_was_pushed(agent: AgentProcess, digits: int)
     assert agent.get(f"/api/3/stacks/default/actions/{action['id']}").json == {"response": action}
 
 
-def test_both_wires_know_it_and_neither_its_signature(agent: AgentProcess) -> None:
+def test_action_of_a_hook_is_on_both_wires_without_signature_headers(agent: AgentProcess) -> None:
     body = encoded(push())
     headers = {"X-Hub-Signature": "sha1=1", "X-Gitea-Signature": "2", "X-GitHub-Delivery": "3", "Idempotency-Key": ""}
     action = taken(deliver(agent, body, headers=headers))
@@ -54,7 +54,7 @@ def test_both_wires_know_it_and_neither_its_signature(agent: AgentProcess) -> No
     assert info["headers"] == {}
 
 
-def test_names_with_slashes_have_hooks_too_and_refs_of_their_own(agent: AgentProcess) -> None:
+def test_application_name_with_a_slash_has_its_own_hook_and_refs(agent: AgentProcess) -> None:
     for ref in ("refs/heads/release-7", "refs/tags/v1"):
         action = taken(deliver(agent, encoded(push(ref=ref)), "team/shop"))
         assert action["metadata"]["application"] == "team/shop"
@@ -82,7 +82,7 @@ def test_the_event_is_read_from_the_header_of_each_server(agent: AgentProcess, h
         ({"email": "\ud800@b"}, None),
     ],
 )
-def test_who_pushed_is_shown_and_is_never_the_user(agent: AgentProcess, pusher: Any, shown: str | None) -> None:
+def test_pusher_is_shown_and_never_the_user(agent: AgentProcess, pusher: Any, shown: str | None) -> None:
     action = taken(deliver(agent, encoded(push(pusher=pusher)), headers={"From": "x@y"}))
     assert (action["user"], action["metadata"].get("pusher")) == ("hook:shop", shown)
 
@@ -106,7 +106,7 @@ def test_a_ping_is_answered(agent: AgentProcess) -> None:
         ("push", {"after": "0" * 40}, "refs/heads/main was deleted"),
     ],
 )
-def test_what_is_not_to_be_deployed_is_answered_and_not_scheduled(
+def test_event_that_deploys_nothing_is_answered_and_not_scheduled(
     agent: AgentProcess, event: str, members: dict[str, Any], why: str
 ) -> None:
     before = scheduled(agent)
@@ -127,7 +127,7 @@ def said_since(agent: AgentProcess, lines: int) -> list[str]:
     [None, "", "sha256=", "sha256=" + "0" * 64, signed(b"other"), "sha1=" + "0" * 40, "\u00e9", "RIGHT", "DIGITS",
      "TWICE", "OTHER SECRET"],
 )  # fmt: skip
-def test_a_signature_that_is_not_the_body_s_is_one_401_and_one_line(agent: AgentProcess, signature: str | None) -> None:
+def test_wrong_signature_is_401_with_one_log_line(agent: AgentProcess, signature: str | None) -> None:
     body = encoded(push())
     made = {
         "RIGHT": signed(body).upper(),
@@ -156,7 +156,7 @@ def test_a_signature_that_is_not_the_body_s_is_one_401_and_one_line(agent: Agent
 
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"[" * 200_000, b"\xff"])
-def test_nothing_of_a_body_is_looked_at_before_its_signature(agent: AgentProcess, body: bytes) -> None:
+def test_body_is_not_parsed_before_its_signature_is_checked(agent: AgentProcess, body: bytes) -> None:
     wrong = {"X-Hub-Signature-256": signed(b"another"), "Content-Type": "text/plain", "X-GitHub-Event": None}
     assert_error(deliver(agent, body, headers=wrong), 401, "Unauthenticated")
     assert_error(deliver(agent, body), 400, "InvalidBody")
@@ -169,11 +169,11 @@ def test_every_byte_of_the_body_is_signed(agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", None])
-def test_a_body_that_is_not_said_to_be_json_is_415(agent: AgentProcess, content_type: str | None) -> None:
+def test_body_of_another_media_type_is_415(agent: AgentProcess, content_type: str | None) -> None:
     assert_error(deliver(agent, encoded(push()), headers={"Content-Type": content_type}), 415, "UnsupportedMediaType")
 
 
-def test_a_body_too_large_is_413_whatever_it_is_signed_with(agent: AgentProcess) -> None:
+def test_too_large_body_is_413_with_any_signature(agent: AgentProcess) -> None:
     body = encoded(push(padding="x" * 1_100_000))
     assert_error(deliver(agent, body), 413, "BodyTooLarge")
     assert_error(deliver(agent, body, headers={"X-Hub-Signature-256": None}), 413, "BodyTooLarge")
@@ -202,18 +202,18 @@ def test_members_of_another_type_are_refused(agent: AgentProcess, members: dict[
 
 
 @pytest.mark.parametrize("missing", ["ref", "after"])
-def test_a_push_without_what_matters_is_refused(agent: AgentProcess, missing: str) -> None:
+def test_push_without_ref_or_after_is_refused(agent: AgentProcess, missing: str) -> None:
     said = push()
     del said[missing]
     assert_invalid_args(deliver(agent, encoded(said)), missing)
 
 
 @pytest.mark.parametrize("said", [None, [], "push", 7])
-def test_what_is_no_object_is_refused(agent: AgentProcess, said: Any) -> None:
+def test_body_that_is_not_an_object_is_refused(agent: AgentProcess, said: Any) -> None:
     assert_invalid_args(deliver(agent, encoded(said)), "_schema")
 
 
-def test_an_event_must_be_said(agent: AgentProcess) -> None:
+def test_missing_event_header_is_refused(agent: AgentProcess) -> None:
     assert_error(deliver(agent, encoded(push()), event=None), 400, "InvalidHeader")
 
 
@@ -242,7 +242,7 @@ def test_an_unknown_application_looks_like_a_wrong_signature(
         ("no\nbody", r"there is no application 'no\nbody': its hook would need applications.NAME.hook_secret"),
     ],
 )
-def test_which_of_the_two_it_is_stands_in_the_log(agent: AgentProcess, name: str, reason: str) -> None:
+def test_log_says_whether_the_application_or_its_secret_is_missing(agent: AgentProcess, name: str, reason: str) -> None:
     lines = len(agent.log_text().splitlines())
 
     def told() -> list[str]:
@@ -289,7 +289,7 @@ def test_pages_of_other_origins_and_other_hosts_are_refused(agent: AgentProcess)
 # The secret
 
 
-def test_the_secret_is_read_anew_each_time_and_never_told(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_secret_file_is_read_for_each_delivery_and_never_shown(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=hooked(tmp_path))
     file = tmp_path / "shop.secret"
     body = encoded(push())
@@ -310,7 +310,7 @@ def test_the_secret_is_read_anew_each_time_and_never_told(start_agent: StartAgen
     assert SECRET not in log
 
 
-def test_where_deploy_is_not_offered_that_is_told_to_who_can_sign(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_missing_deploy_is_404_for_a_signed_delivery_only(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=hooked(tmp_path), env={"PATH": without_git(tmp_path)})
     assert_error(deliver(agent, encoded(push())), 404, "ActionNotAvailable")
     assert_error(deliver(agent, encoded(push()), headers={"X-Hub-Signature-256": None}), 401)

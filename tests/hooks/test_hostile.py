@@ -34,7 +34,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_bodies_that_are_signed(agent: AgentProcess, template: bytes) -> None:
+def test_hostile_signed_body_is_refused_or_ignored(agent: AgentProcess, template: bytes) -> None:
     for name, fragment in (FRAGMENTS | ENCODINGS).items():
         answer = deliver(agent, template.replace(b"%s", fragment))
         assert answer.status in (200, 400), (name, answer)
@@ -44,7 +44,7 @@ def test_bodies_that_are_signed(agent: AgentProcess, template: bytes) -> None:
     assert_no_failure_logged(agent)
 
 
-def test_addresses(agent: AgentProcess) -> None:
+def test_hostile_application_name_is_refused(agent: AgentProcess) -> None:
     for segment in SEGMENTS.values():
         head = b"POST /hooks/deploy/%s HTTP/1.1\r\nHost: localhost\r\nX-Hub-Signature-256: x\r\n" % segment
         answers = talk(agent, head + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
@@ -53,7 +53,7 @@ def test_addresses(agent: AgentProcess) -> None:
     assert_no_failure_logged(agent)
 
 
-def test_events_and_signatures(agent: AgentProcess, tmp_path: Path) -> None:
+def test_hostile_event_is_ignored_and_hostile_signature_refused(agent: AgentProcess, tmp_path: Path) -> None:
     for value in ("\u00ff" * 100, "x" * 8000, "push, push", "PUSH", "\u00e9push", "%s%n{0}"):
         answer = deliver(agent, encoded(push()), event=value)
         assert answer.status == 200

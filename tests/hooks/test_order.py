@@ -50,7 +50,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
 
 
 @pytest.mark.parametrize("order", ["as pushed", "turned round"])
-def test_whatever_the_order_of_the_deliveries_the_last_push_is_deployed(pushed: Pushed, order: str) -> None:
+def test_last_push_is_deployed_for_any_order_of_the_deliveries(pushed: Pushed, order: str) -> None:
     first = pushed.commit("first")
     before = pushed.deliver(first)["finished_result"]
     assert (pushed.current(), before["git_hash"]) == ("first", first)
@@ -71,7 +71,7 @@ def test_whatever_the_order_of_the_deliveries_the_last_push_is_deployed(pushed: 
     )
 
 
-def test_a_push_that_another_has_taken_back_is_not_deployed_nor_one_to_a_branch_that_is_gone(pushed: Pushed) -> None:
+def test_push_that_was_reverted_or_whose_branch_is_gone_is_not_deployed(pushed: Pushed) -> None:
     ref = "refs/heads/release-größe(1)"
     branch = ref.removeprefix("refs/heads/")
     pushed.commit("before", branch)
@@ -88,7 +88,7 @@ def test_a_push_that_another_has_taken_back_is_not_deployed_nor_one_to_a_branch_
     assert pushed.current("team") == "stays"
 
 
-def test_a_tag_with_a_message_is_deployed_by_the_commit_it_stands_for(pushed: Pushed) -> None:
+def test_annotated_tag_deploys_its_commit(pushed: Pushed) -> None:
     commit = pushed.commit("tagged")
     pushed.origin.tag("v1", "--annotate", "--message=one")
     tag = pushed.origin.git("rev-parse", "v1")

@@ -25,7 +25,7 @@ def test_the_same_delivery_is_the_same_action(start_agent: StartAgent, tmp_path:
     assert taken(deliver(agent, body))["id"] == action["id"]
 
 
-def test_another_body_or_application_is_another_delivery(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_other_body_or_application_is_a_new_delivery(start_agent: StartAgent, tmp_path: Path) -> None:
     config = hooked(tmp_path).replace("refs/heads/release-*", "refs/heads/*")
     agent = start_agent(config=config)
     said = push()
@@ -35,7 +35,7 @@ def test_another_body_or_application_is_another_delivery(start_agent: StartAgent
     assert len(set(ids)) == 4
 
 
-def test_a_key_of_a_caller_is_not_that_of_a_hook(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_key_of_a_caller_does_not_match_a_delivery(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=hooked(tmp_path))
     body = encoded(push())
     taken(deliver(agent, body, headers={"Idempotency-Key": "mine"}))
@@ -44,7 +44,7 @@ def test_a_key_of_a_caller_is_not_that_of_a_hook(start_agent: StartAgent, tmp_pa
     assert scheduled(agent) == 3
 
 
-def test_eight_at_once_are_one_action(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_eight_concurrent_equal_deliveries_are_one_action(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=hooked(tmp_path))
     for _ in range(5):
         body = encoded(push())
@@ -56,7 +56,7 @@ def test_eight_at_once_are_one_action(start_agent: StartAgent, tmp_path: Path) -
     assert "ERROR" not in agent.whole_log()
 
 
-def test_a_delivery_is_known_when_its_action_is_not_kept_any_more(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_delivery_is_refused_again_after_its_action_was_pruned(start_agent: StartAgent, tmp_path: Path) -> None:
     more = "[actions]\nprune_interval = 0.2\nprune_keep = 0\nexecute_interval = 0.2\n"
     agent = start_agent(config=hooked(tmp_path, more))
     body = encoded(push())

@@ -16,7 +16,7 @@ secret = "{directory}/shop.secret"
 """
 
 
-def test_a_push_is_deployed_and_told_of(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_push_is_deployed_and_its_callback_sent(start_agent: StartAgent, tmp_path: Path) -> None:
     repository = Origin(tmp_path)
     pushed = repository.commit({"version": "one"})
     repository.commit({"version": "two"}, "next")
