@@ -53,7 +53,7 @@ def test_a_token_opens_a_session_once(node: Node) -> None:
 @pytest.mark.parametrize(
     "token", ["", "wrong", DBA_TOKEN[:-1], "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")]
 )
-def test_another_token_opens_none(node: Node, token: str) -> None:
+def test_wrong_token_opens_no_session(node: Node, token: str) -> None:
     answer = sign_in(node, token)
     assert answer.status == 401
     assert "Set-Cookie" not in answer.headers
@@ -63,12 +63,12 @@ def test_another_token_opens_none(node: Node, token: str) -> None:
 @pytest.mark.parametrize(
     "address", ["https://example.com/", "//example.com/ui/", "/api/", "/ui/\r\nX: 1", "javascript:1", "ui/"]
 )
-def test_signing_in_leads_to_pages_of_ours_alone(node: Node, address: str) -> None:
+def test_sign_in_redirects_to_own_pages_only(node: Node, address: str) -> None:
     answer = post_form(node, "/ui/sign-in", {"token": DBA_TOKEN, "next": address}, FORM)
     assert (answer.status, answer.headers["Location"]) == (303, "/ui/")
 
 
-def test_a_cookie_opens_the_page_and_never_the_api(node: Node) -> None:
+def test_cookie_is_accepted_by_the_page_and_never_by_the_api(node: Node) -> None:
     cookie = cookie_of(sign_in(node, DBA_TOKEN))
     for path in (f"{PREFIX}/queue", f"{PREFIX}/list", "/api/unstable/whoami", "/openapi.json", "/metrics"):
         assert get(node, path, cookie).status == 401, path
@@ -78,14 +78,14 @@ def test_a_cookie_opens_the_page_and_never_the_api(node: Node) -> None:
     )
 
 
-def test_a_token_opens_the_api_and_never_the_page(node: Node) -> None:
+def test_token_is_accepted_by_the_api_and_never_by_the_page(node: Node) -> None:
     assert node.get("/ui/").status == 303
 
 
 @pytest.mark.parametrize(
     "path", ["/ui/", "/ui/finished", "/ui/ask", "/ui/ask/tests.copy", "/ui/actions/1", "/ui/actions/1/output"]
 )
-def test_who_is_not_known_sees_nothing_of_the_node(node: Node, path: str) -> None:
+def test_unknown_visitor_sees_only_the_sign_in_form(node: Node, path: str) -> None:
     answer = get(node, path)
     assert (answer.status, answer.body) == (303, b"")
     form = get(node, answer.headers["Location"])
@@ -93,7 +93,7 @@ def test_who_is_not_known_sees_nothing_of_the_node(node: Node, path: str) -> Non
     assert b"db-1.example.com" not in form.body
 
 
-def test_every_answer_says_what_a_browser_must_not_do(node: Node) -> None:
+def test_every_answer_has_the_security_headers(node: Node) -> None:
     cookie = cookie_of(sign_in(node, DBA_TOKEN))
     for path in ("/ui/", "/ui/ask", "/ui/nothing", "/ui/sign-in", "/ui/finished?kind=x", "/ui/ask/no-such-kind"):
         headers = get(node, path, cookie).headers
@@ -123,7 +123,7 @@ SCHEDULE = "/ui/ask/replicante.test.success"
         {},
     ],
 )
-def test_a_form_of_another_page_is_refused(node: Node, headers: dict[str, str]) -> None:
+def test_form_of_another_origin_is_refused(node: Node, headers: dict[str, str]) -> None:
     cookie = cookie_of(sign_in(node, DBA_TOKEN))
     own = f"127.0.0.1:{node.port}"
     sent = {name: f"http://{own}" if value == "own" else value.replace("own", own) for name, value in headers.items()}
@@ -137,13 +137,13 @@ def test_a_form_of_another_page_is_refused(node: Node, headers: dict[str, str]) 
     assert get(node, "/ui/", cookie).status == 200
 
 
-def test_a_form_of_ours_is_taken_by_its_origin_where_the_browser_says_no_more(node: Node) -> None:
+def test_own_form_is_accepted_by_its_origin_header_alone(node: Node) -> None:
     cookie = cookie_of(sign_in(node, DBA_TOKEN))
     headers = {"Content-Type": FORM["Content-Type"], "Cookie": cookie, "Origin": f"http://127.0.0.1:{node.port}"}
     assert post_form(node, SCHEDULE, {"do": "plan"}, headers).status == 200
 
 
-def test_a_reader_gets_no_button_and_403_by_hand(node: Node) -> None:
+def test_reader_gets_no_button_and_403_for_a_request(node: Node) -> None:
     cookie = cookie_of(sign_in(node, READER_TOKEN))
     with node.copying() as (action_id, _):
         held = node.schedule("tests.drop", {"name": "orders"})
@@ -157,7 +157,7 @@ def test_a_reader_gets_no_button_and_403_by_hand(node: Node) -> None:
         node.cancel(held)
 
 
-def test_a_person_cancels_and_approves_what_they_may(node: Node) -> None:
+def test_cancel_and_approval_without_permission_are_403(node: Node) -> None:
     cookie = cookie_of(sign_in(node, PINGER_TOKEN))
     with node.copying() as (action_id, _):
         assert post_form(node, f"/ui/actions/{action_id}/cancel", {}, FORM | {"Cookie": cookie}).status == 403
@@ -165,7 +165,7 @@ def test_a_person_cancels_and_approves_what_they_may(node: Node) -> None:
         assert node.state(action_id) == "RUNNING"
 
 
-def test_what_destroys_is_not_scheduled_without_its_plan_and_its_name(node: Node) -> None:
+def test_destructive_action_without_plan_and_typed_name_is_refused(node: Node) -> None:
     cookie, before = cookie_of(sign_in(node, DBA_TOKEN)), node.newest_id()
     for form in ({}, {"typed": "orders"}, {"planned": "x", "typed": "orders"}):
         sent = {"do": "schedule", "arg.name": "orders", **form}
@@ -174,7 +174,7 @@ def test_what_destroys_is_not_scheduled_without_its_plan_and_its_name(node: Node
     assert node.newest_id() == before
 
 
-def test_a_form_that_is_sent_twice_schedules_one_action(node: Node) -> None:
+def test_form_sent_twice_schedules_one_action(node: Node) -> None:
     cookie = cookie_of(sign_in(node, DBA_TOKEN))
     planned = post_form(node, SCHEDULE, {"do": "plan"}, FORM | {"Cookie": cookie}).body.decode()
     form = {name: value_of(planned, name) for name in ("planned", "key")} | {"do": "schedule"}
@@ -221,7 +221,7 @@ def test_session_whose_token_expired_does_not_come_back(tmp_path: Path) -> None:
         agent.close()
 
 
-def test_signing_in_again_ends_the_session_before_and_takes_no_value_of_others(node: Node) -> None:
+def test_second_sign_in_ends_the_previous_session_and_ignores_foreign_cookie_values(node: Node) -> None:
     before = cookie_of(sign_in(node, DBA_TOKEN))
     form = {"token": READER_TOKEN, "next": "/ui/"}
     for given in (before, f"{before.partition('=')[0]}=fixed-by-another"):
@@ -238,14 +238,14 @@ def test_form_of_an_unknown_person_is_small(node: Node) -> None:
     assert (long.status, long.headers["Location"]) == (303, "/ui/")
 
 
-def test_name_that_leads_to_the_agent_but_is_not_its_own_gets_no_page(open_agent: AgentProcess) -> None:
+def test_foreign_host_name_of_this_address_is_refused(open_agent: AgentProcess) -> None:
     """As a page does whose name was made to lead here: its browser takes the agent for the same origin."""
     other = FORM | {"Host": f"evil.example.com:{open_agent.port}"}
     assert open_agent.get("/ui/", headers=other).status == 421
     assert post_form(open_agent, SCHEDULE, {"do": "schedule"}, other).status == 421
 
 
-def test_an_agent_that_does_not_ask_who_calls_shows_its_page(open_agent: AgentProcess) -> None:
+def test_agent_without_authentication_shows_the_page_without_sign_in(open_agent: AgentProcess) -> None:
     answer = open_agent.get("/ui/")
     assert answer.status == 200
     assert b"Sign out" not in answer.body
@@ -257,26 +257,26 @@ def test_an_agent_that_does_not_ask_who_calls_shows_its_page(open_agent: AgentPr
     assert post_form(open_agent, SCHEDULE, form, FORM | {"Sec-Fetch-Site": "cross-site"}).status == 403
 
 
-def test_the_root_leads_browsers_to_the_page_and_programs_to_the_document(open_agent: AgentProcess) -> None:
+def test_root_redirects_browsers_to_the_page_and_programs_to_the_document(open_agent: AgentProcess) -> None:
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     for accepted, address in ((browser, "/ui/"), ("application/json", "/openapi.json"), ("*/*", "/openapi.json")):
         answer = open_agent.get("/", headers={"Accept": accepted})
         assert (answer.status, answer.headers["Location"]) == (303, address)
 
 
-def test_address_without_its_slash_leads_to_the_page(node: Node) -> None:
+def test_path_without_its_slash_redirects_to_the_page(node: Node) -> None:
     answer = get(node, "/ui")
     assert (answer.status, answer.headers["Location"]) == (303, "/ui/")
 
 
-def test_the_page_is_not_served_where_it_is_switched_off(start_agent: StartAgent) -> None:
+def test_disabled_page_is_not_served(start_agent: StartAgent) -> None:
     agent = start_agent(config="[web]\nenabled = false\n")
     for path in ("/", "/ui/", "/ui/sign-in"):
         assert agent.get(path).status == 404
         assert agent.get(path).json["variant"] == "NotFound"
 
 
-def test_a_link_of_another_site_reaches_the_session(node: Node) -> None:
+def test_link_of_another_site_keeps_the_session(node: Node) -> None:
     """Its request has no cookie, as that is `SameSite=Strict`."""
     answer = get(node, "/ui/finished?kind=deploy", **{"Sec-Fetch-Site": "cross-site"})
     assert answer.status == 200
@@ -306,7 +306,7 @@ def test_a_session_ends_after_an_hour_without_use_and_after_twelve_in_any_case(t
     assert known.token(used) is None
 
 
-def test_a_session_is_known_by_the_hash_of_its_cookie_alone(time: list[float]) -> None:
+def test_session_stores_only_the_hash_of_its_cookie(time: list[float]) -> None:
     known = Sessions()
     value = known.open(b"token")
     assert value not in repr(vars(known))
@@ -326,7 +326,9 @@ def test_sessions_are_bounded(time: list[float], monkeypatch: pytest.MonkeyPatch
     assert json.dumps(values)
 
 
-def test_a_token_ends_no_session_of_another(time: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_of_one_token_do_not_displace_those_of_another(
+    time: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sessions, "MOST_OF_A_TOKEN", 3)
     known = Sessions()
     other = known.open(b"another token")

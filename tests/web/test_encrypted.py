@@ -40,7 +40,7 @@ def start(tmp_path: Path, authority: Authority) -> Iterator[Start]:
         each.close()
 
 
-def test_over_tls_the_cookie_is_secure_and_of_this_host_alone(start: Start) -> None:
+def test_cookie_over_tls_is_secure_and_host_only(start: Start) -> None:
     agent = start(certified=False)
     cookie = sign_in(agent, DBA_TOKEN).headers["Set-Cookie"]
     assert cookie.startswith("__Host-agent-")
@@ -50,7 +50,7 @@ def test_over_tls_the_cookie_is_secure_and_of_this_host_alone(start: Start) -> N
     assert get(agent, "/ui/", cookie.partition(";")[0]).status == 200
 
 
-def test_a_certificate_says_who_looks_at_the_page(start: Start, authority: Authority) -> None:
+def test_client_certificate_authenticates_the_page(start: Start, authority: Authority) -> None:
     agent = start(certified=True)
     assert DBA.encode() in get(agent, "/ui/").body
     assert get(agent, "/ui/sign-in").headers["Location"] == "/ui/"
@@ -64,7 +64,7 @@ def test_a_certificate_says_who_looks_at_the_page(start: Start, authority: Autho
     agent.context = authority.client(DBA)
 
 
-def test_an_identity_that_expired_is_refused_and_not_led_in_a_circle(start: Start, tmp_path: Path) -> None:
+def test_expired_identity_is_refused_without_a_redirect_loop(start: Start, tmp_path: Path) -> None:
     agent = start(certified=True)
     write_tokens(tmp_path / "tokens.toml", THREE.replace("kinds", "expires = 2020-01-01T00:00:00Z\nkinds", 1))
     answer = get(agent, "/ui/")

@@ -19,7 +19,7 @@ from tests.web.browser import visiting
 from tests.web.people import Node
 
 
-def test_the_head_shows_the_datastore_and_what_doctor_finds(
+def test_header_shows_the_datastore_and_the_findings_of_doctor(
     browser: Browser, start_agent: StartAgent, redis_server: RedisServer
 ) -> None:
     datastore = f'[datastore]\nkind = "redis"\nurl = "{redis_server.url}"\n'
@@ -31,7 +31,7 @@ def test_the_head_shows_the_datastore_and_what_doctor_finds(
         expect(page.get_by_role("complementary")).to_contain_text("no kind is called deplyo")
 
 
-def test_the_head_shows_how_far_a_replica_is_behind(
+def test_header_shows_the_lag_of_a_replica(
     browser: Browser, start_agent: StartAgent, redis_server: RedisServer, server_dir: Path
 ) -> None:
     with RedisServer(server_dir / "replica", replica_of=redis_server) as replica:
@@ -48,7 +48,7 @@ def test_the_head_shows_how_far_a_replica_is_behind(
             expect(head).to_contain_text("replica, read-only, not streaming")
 
 
-def test_the_head_shows_maintenance_and_the_queue_why_an_action_waits(browser: Browser, node: Node) -> None:
+def test_header_shows_maintenance_and_the_queue_shows_why_an_action_waits(browser: Browser, node: Node) -> None:
     node.await_final(node.schedule("maintenance_mode", {"value": True}))
     with visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
@@ -64,7 +64,7 @@ def test_the_head_shows_maintenance_and_the_queue_why_an_action_waits(browser: B
         expect(page.get_by_label("This node")).to_contain_text(re.compile(r"maintenance\s*off"))
 
 
-def test_an_action_shows_the_runs_before_it_and_how_long_they_took(browser: Browser, node: Node) -> None:
+def test_action_shows_previous_runs_with_their_durations(browser: Browser, node: Node) -> None:
     for title in ("first", "second"):
         newest = node.schedule("tests.form", {"title": title})
         node.await_final(newest)
@@ -80,7 +80,7 @@ def test_an_action_shows_the_runs_before_it_and_how_long_they_took(browser: Brow
         expect(after).to_have_text(re.compile(r"^[0-9.]+ m?s$"))
 
 
-def test_what_runs_shows_how_long_its_kind_usually_takes(browser: Browser, node: Node) -> None:
+def test_running_action_shows_the_usual_duration_of_its_kind(browser: Browser, node: Node) -> None:
     for _ in range(2):
         with node.copying() as (_, gate):
             gate.open()
@@ -124,7 +124,9 @@ def times(db: Path, kind: str) -> list[tuple[int, int]]:
         ).fetchall()
 
 
-def test_an_action_shows_its_callbacks_without_what_may_be_a_secret(browser: Browser, open_agent: AgentProcess) -> None:
+def test_callbacks_of_an_action_are_shown_without_secret_parts_of_the_url(
+    browser: Browser, open_agent: AgentProcess
+) -> None:
     action_id = open_agent.schedule("replicante.test.success", {})
     open_agent.await_final(action_id)
     with visiting(browser, open_agent) as visit:

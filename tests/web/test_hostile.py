@@ -52,7 +52,7 @@ def actions(node: Node) -> list[str]:
     return found
 
 
-def test_nothing_runs_and_nothing_leaves_its_box(browser: Browser, node: Node, actions: list[str]) -> None:
+def test_hostile_text_runs_no_script_and_does_not_overflow(browser: Browser, node: Node, actions: list[str]) -> None:
     with visiting(browser, node, viewport={"width": 600, "height": 800}) as visit:
         visit.sign_in(DBA_TOKEN)
         for path in ("/ui/", "/ui/finished", *(f"/ui/actions/{each}" for each in actions)):
@@ -62,7 +62,7 @@ def test_nothing_runs_and_nothing_leaves_its_box(browser: Browser, node: Node, a
             assert page.evaluate("document.body.innerText.length") < 200_000, path
 
 
-def test_a_form_keeps_what_was_entered_and_runs_none_of_it(browser: Browser, node: Node) -> None:
+def test_form_keeps_hostile_input_without_running_it(browser: Browser, node: Node) -> None:
     with visiting(browser, node) as visit:
         visit.sign_in(DBA_TOKEN)
         page = visit.go("/ui/ask/tests.form")
@@ -78,7 +78,9 @@ def test_a_form_keeps_what_was_entered_and_runs_none_of_it(browser: Browser, nod
         visit.complaints[:] = [each for each in visit.complaints if "status of 4" not in each]
 
 
-def test_again_with_hostile_arguments(browser: Browser, node: Node, actions: list[str]) -> None:
+def test_form_of_again_keeps_hostile_arguments_without_running_them(
+    browser: Browser, node: Node, actions: list[str]
+) -> None:
     with visiting(browser, node) as visit:
         visit.sign_in(DBA_TOKEN)
         page = visit.go(f"/ui/ask/tests.form?again={actions[3]}")
@@ -87,7 +89,7 @@ def test_again_with_hostile_arguments(browser: Browser, node: Node, actions: lis
         assert unharmed(page)
 
 
-def test_hostile_addresses(browser: Browser, node: Node) -> None:
+def test_hostile_address_runs_no_script(browser: Browser, node: Node) -> None:
     with visiting(browser, node) as visit:
         visit.sign_in(DBA_TOKEN)
         for path in (

@@ -14,7 +14,7 @@ from tests.web.browser import LOST, visiting
 from tests.web.people import Node
 
 
-def test_the_page_shows_each_change_by_itself(browser: Browser, open_agent: AgentProcess) -> None:
+def test_page_shows_each_change_without_a_reload(browser: Browser, open_agent: AgentProcess) -> None:
     with visiting(browser, open_agent) as visit:
         page = visit.go()
         expect(page.get_by_role("status")).to_contain_text("Nothing runs. 0 waiting.")
@@ -30,7 +30,7 @@ def test_the_page_shows_each_change_by_itself(browser: Browser, open_agent: Agen
         expect(row).to_contain_text("cancelled")
 
 
-def test_focus_selection_and_what_was_entered_survive_each_change(browser: Browser, open_agent: AgentProcess) -> None:
+def test_focus_selection_and_input_survive_each_change(browser: Browser, open_agent: AgentProcess) -> None:
     first = open_agent.schedule("replicante.test.ping", {})
     open_agent.await_final(first)
     with visiting(browser, open_agent) as visit:
@@ -64,7 +64,7 @@ def test_a_confirmation_stays_open_while_the_page_changes(browser: Browser, node
         expect(page.get_by_role("button", name="Cancel this action")).to_be_focused()
 
 
-def test_times_are_in_the_zone_of_the_viewer_with_utc_beside_them(browser: Browser, open_agent: AgentProcess) -> None:
+def test_times_are_in_the_viewers_time_zone_with_utc_as_title(browser: Browser, open_agent: AgentProcess) -> None:
     action_id = open_agent.schedule("replicante.test.success", {})
     finished = open_agent.await_final(action_id)["action"]["finished_ts"]
     with visiting(browser, open_agent, timezone_id="Asia/Kathmandu", locale="en-GB") as visit:
@@ -75,7 +75,7 @@ def test_times_are_in_the_zone_of_the_viewer_with_utc_beside_them(browser: Brows
         expect(time).to_contain_text(wanted)
 
 
-def test_a_hidden_page_asks_for_nothing(browser: Browser, open_agent: AgentProcess) -> None:
+def test_hidden_page_sends_no_requests(browser: Browser, open_agent: AgentProcess) -> None:
     with visiting(browser, open_agent) as visit:
         page = visit.go()
         hide(page, hidden=True)
@@ -98,7 +98,7 @@ def hide(page: Page, *, hidden: bool) -> None:
     )
 
 
-def test_the_page_says_when_the_agent_is_gone_and_comes_back_by_itself(browser: Browser, tmp_path: Path) -> None:
+def test_page_reports_a_lost_agent_and_reconnects(browser: Browser, tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path).start()
     try:
         with visiting(browser, agent) as visit:
@@ -116,7 +116,7 @@ def test_the_page_says_when_the_agent_is_gone_and_comes_back_by_itself(browser: 
         agent.close()
 
 
-def test_the_page_says_within_five_seconds_that_the_agent_was_killed(browser: Browser, tmp_path: Path) -> None:
+def test_page_reports_a_killed_agent_within_five_seconds(browser: Browser, tmp_path: Path) -> None:
     """By the clock of the page, which stands still but for these five seconds."""
     agent = AgentProcess(tmp_path).start()
     try:
@@ -141,7 +141,7 @@ def test_the_page_says_within_five_seconds_that_the_agent_was_killed(browser: Br
         agent.close()
 
 
-def test_the_page_says_that_its_token_was_revoked(browser: Browser, tmp_path: Path) -> None:
+def test_page_reports_a_revoked_token(browser: Browser, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens.toml")
     agent = Guarded(tmp_path, config=f'[api]\ntokens = "{tokens}"\n').start()
     other = "another-token-of-people-012345"

@@ -117,7 +117,7 @@ def overflow(page: Page) -> int:
     return found
 
 
-def test_a_page_weighs_little_and_loads_nothing_of_others(browser: Browser, node: Node, scene: dict[str, str]) -> None:
+def test_page_is_small_and_loads_only_own_files(browser: Browser, node: Node, scene: dict[str, str]) -> None:
     with visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
         loaded: list[str] = page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")

@@ -17,7 +17,7 @@ def refusals(visit: Visit) -> None:
     visit.complaints[:] = [each for each in visit.complaints if "status of 4" not in each]
 
 
-def test_a_person_asks_for_an_action_and_watches_it_with_a_mouse(browser: Browser, node: Node) -> None:
+def test_action_is_scheduled_and_watched_with_a_mouse(browser: Browser, node: Node) -> None:
     gate = node.gate()
     with visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
@@ -56,7 +56,7 @@ def watch(page: Page, gate: Gate) -> None:
     expect(bar).to_have_count(0)
 
 
-def test_the_same_with_the_keyboard_alone(browser: Browser, node: Node) -> None:
+def test_action_is_scheduled_and_watched_with_the_keyboard_alone(browser: Browser, node: Node) -> None:
     gate = node.gate()
     with visiting(browser, node) as visit:
         page = sign_in_by_keyboard(visit, DBA_TOKEN)
@@ -95,7 +95,7 @@ def tab_to(page: Page, wanted: Locator) -> None:
     raise AssertionError(f"Tab does not reach {wanted}")
 
 
-def test_the_same_without_scripts(browser: Browser, node: Node) -> None:
+def test_action_is_scheduled_and_watched_without_scripts(browser: Browser, node: Node) -> None:
     gate = node.gate()
     with visiting(browser, node, java_script_enabled=False) as visit:
         page = visit.sign_in(DBA_TOKEN)
@@ -118,7 +118,7 @@ def test_the_same_without_scripts(browser: Browser, node: Node) -> None:
         expect(page.get_by_label("Token")).to_be_visible()
 
 
-def test_a_running_action_is_cancelled_where_it_is_seen(browser: Browser, node: Node) -> None:
+def test_running_action_is_cancelled_on_the_overview(browser: Browser, node: Node) -> None:
     with node.copying() as (action_id, _), visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
         running = page.get_by_role("article")
@@ -130,7 +130,7 @@ def test_a_running_action_is_cancelled_where_it_is_seen(browser: Browser, node: 
     assert node.info(action_id)["action"]["outcome"] == "cancelled"
 
 
-def test_an_action_that_destroys_is_confirmed_by_name_and_approved_by_another(browser: Browser, node: Node) -> None:
+def test_destructive_action_is_confirmed_by_name_and_approved_by_another_identity(browser: Browser, node: Node) -> None:
     with visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
         visit.go("/ui/ask/tests.drop")
@@ -219,7 +219,7 @@ def test_an_action_that_disrupts_is_confirmed(browser: Browser, node: Node) -> N
 
 
 @pytest.mark.parametrize(("kind", "scripts"), [("tests.effect", False), ("tests.effect.harmless", True)])
-def test_a_plan_that_destroys_is_confirmed_by_name_whatever_its_kind(
+def test_plan_that_destroys_is_confirmed_by_name_for_any_kind(
     browser: Browser, node: Node, kind: str, scripts: bool
 ) -> None:
     with visiting(browser, node, java_script_enabled=scripts) as visit:
@@ -236,7 +236,7 @@ def test_a_plan_that_destroys_is_confirmed_by_name_whatever_its_kind(
         refusals(visit)
 
 
-def test_a_plan_that_is_not_known_is_confirmed_by_the_danger_of_its_kind(browser: Browser, node: Node) -> None:
+def test_unknown_plan_is_confirmed_by_the_danger_of_its_kind(browser: Browser, node: Node) -> None:
     with visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
         visit.go("/ui/ask/tests.effect")
@@ -248,7 +248,7 @@ def test_a_plan_that_is_not_known_is_confirmed_by_the_danger_of_its_kind(browser
         expect(page.get_by_role("status")).to_contain_text("tests.effect is done")
 
 
-def test_each_mistake_stands_beside_its_field_and_nothing_entered_is_lost(browser: Browser, node: Node) -> None:
+def test_mistakes_are_shown_beside_their_fields_and_input_is_kept(browser: Browser, node: Node) -> None:
     with visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
         visit.go("/ui/ask/tests.form")
@@ -281,7 +281,7 @@ def test_each_mistake_stands_beside_its_field_and_nothing_entered_is_lost(browse
     }  # fmt: skip
 
 
-def test_the_plan_that_is_scheduled_is_the_plan_that_was_seen(browser: Browser, node: Node) -> None:
+def test_changed_plan_is_shown_again_before_scheduling(browser: Browser, node: Node) -> None:
     with visiting(browser, node) as visit:
         page = visit.sign_in(DBA_TOKEN)
         visit.go("/ui/ask/tests.form")
@@ -297,7 +297,7 @@ def test_the_plan_that_is_scheduled_is_the_plan_that_was_seen(browser: Browser, 
     assert node.info(node.newest()["id"])["action"]["args"]["count"] == 7
 
 
-def test_again_fills_the_form_and_shows_what_differs(browser: Browser, node: Node) -> None:
+def test_again_fills_the_form_and_shows_the_changes(browser: Browser, node: Node) -> None:
     before = node.schedule("tests.form", {"title": "first", "count": 4, "password": "not-kept-with-it"})
     node.await_final(before)
     with visiting(browser, node) as visit:
@@ -313,7 +313,7 @@ def test_again_fills_the_form_and_shows_what_differs(browser: Browser, node: Nod
 
 
 @pytest.mark.parametrize("token", [PINGER_TOKEN])
-def test_a_person_sees_the_kinds_that_they_may_schedule(browser: Browser, node: Node, token: str) -> None:
+def test_only_permitted_kinds_are_shown(browser: Browser, node: Node, token: str) -> None:
     with visiting(browser, node) as visit:
         page = visit.sign_in(token)
         page.get_by_role("link", name="Ask").click()

@@ -43,7 +43,7 @@ from tests.kinds.effects import Effect
         ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, Widget.NUMBER, "16", 16),
     ],
 )
-def test_an_argument_is_read_as_its_schema_says(schema: Any, widget: Widget, text: str, argument: Any) -> None:
+def test_input_is_converted_by_the_schema(schema: Any, widget: Widget, text: str, argument: Any) -> None:
     [field] = forms.fields({"properties": {"a": schema}})
     assert field.widget is widget
     read = forms.entered([field], {"arg.a": text})
@@ -52,13 +52,13 @@ def test_an_argument_is_read_as_its_schema_says(schema: Any, widget: Widget, tex
 
 
 @pytest.mark.parametrize("argument", ["text", 5, True, ["a", "b"], {"a": 1}])
-def test_an_argument_is_shown_as_it_is_entered(argument: Any) -> None:
+def test_argument_is_shown_in_its_input_form(argument: Any) -> None:
     schemas = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}
     [field] = forms.fields({"properties": {"a": {"type": schemas[type(argument)], "items": {"type": "string"}}}})
     assert field.argument(field.text(argument)) == argument
 
 
-def test_a_plan_that_became_worse_is_not_the_plan_that_was_shown() -> None:
+def test_worse_plan_differs_from_the_shown_plan() -> None:
     kind = Effect(config.parse({}))
     plans = [Plan(would, "a plan").as_json() for would in Would]
     asked = [Asked(kind, [], forms.entered([], {}), {}, plan=plan) for plan in plans]
@@ -73,7 +73,7 @@ def test_json_is_read_as_strictly_as_a_body(text: str) -> None:
     assert list(read.wrong) == [forms.WHOLE]
 
 
-def test_an_empty_field_is_an_argument_that_is_not_given() -> None:
+def test_empty_field_is_an_absent_argument() -> None:
     fields = forms.fields({"properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["b"]})
     assert [field.name for field in fields] == ["b", "a"]
     assert forms.entered(fields, {"arg.a": "", "arg.b": "  "}).args == {}
@@ -91,7 +91,7 @@ def test_an_empty_field_is_an_argument_that_is_not_given() -> None:
         ("x" * 30, "x" * 20 + "… (10 more characters)"),
     ],
 )
-def test_a_line_holds_nothing_that_steers(text: str, shown: str) -> None:
+def test_control_characters_of_a_line_are_escaped(text: str, shown: str) -> None:
     assert escaping.line(text, 20) == shown
 
 
@@ -124,7 +124,7 @@ def test_output_is_shown_as_a_terminal_would_leave_it(text: str, shown: str) -> 
         (7200, "2 h"), (7440, "2 h 4 min"), (90000, "1 d 1 h"),
     ],
 )  # fmt: skip
-def test_a_duration_has_the_two_units_that_say_most(seconds: float, shown: str) -> None:
+def test_duration_has_its_two_largest_units(seconds: float, shown: str) -> None:
     assert templates.duration(seconds) == shown
 
 
@@ -135,7 +135,7 @@ def test_a_duration_has_the_two_units_that_say_most(seconds: float, shown: str) 
         {"phases": [1, None]}, {"rate": {}}, {"stage": []}, {"percent": 10**400},
     ],
 )  # fmt: skip
-def test_progress_that_a_kind_says_in_another_way_is_not_shown(found: Any) -> None:
+def test_progress_of_an_unknown_form_is_not_shown(found: Any) -> None:
     shown = progress.of(found)
     assert shown.percent is None and shown.rate is None and shown.stage is None and shown.done == ()
 
@@ -149,7 +149,7 @@ def test_the_package_has_every_template_and_static_file() -> None:
     assert packed == {path for name in ("templates", "static") for path in (folder / name).iterdir()}
 
 
-def test_what_the_first_view_needs_is_compiled_before() -> None:
+def test_templates_of_the_first_view_are_listed_for_compilation() -> None:
     needed, found = {"home.html", "sign_in.html"}, set[str]()
     while needed - found:
         name = (needed - found).pop()
@@ -160,7 +160,7 @@ def test_what_the_first_view_needs_is_compiled_before() -> None:
     assert set(templates.FIRST) == needed
 
 
-def test_the_agent_compiles_them_after_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_templates_of_the_first_view_are_compiled_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = set[str]()
     monkeypatch.setattr(templates.ENVIRONMENT, "get_template", compiled.add)
     for begin in create_app(config.parse({})).extensions["agent.after_start"]:

@@ -16,7 +16,7 @@ from agent.web.views import MOST, Rendered
 from tests.store.scenes import claim, finish, schedule
 
 
-def test_action_that_ends_meanwhile_is_shown_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_action_that_ends_during_the_rendering_is_shown_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     app = create_app(config.parse({"agent": {"db": str(tmp_path / "agent.db")}}))
     store: Store = app.extensions["agent"].store
     schedule(store, "replicante.test.success")
@@ -53,7 +53,7 @@ def test_list_of_finished_actions_is_made_again_only_for_an_end_or_a_removal(tmp
     store.close()
 
 
-def test_one_rendering_of_each_view_is_kept_for_all_who_see_it() -> None:
+def test_rendering_of_a_view_is_shared_by_its_viewers() -> None:
     rendered, made = Rendered(), list[str]()
 
     def seen(view: str, tag: str) -> str:
