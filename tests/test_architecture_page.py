@@ -33,7 +33,7 @@ def defined_in(path: Path) -> set[str]:
     return found
 
 
-def test_the_page_names_many_files() -> None:
+def test_page_names_many_files() -> None:
     assert len({path for path, _ in NAMED}) > 30
 
 

@@ -123,7 +123,7 @@ def refused(file: Path, text: str, **environ: str) -> str:
 
 
 @pytest.mark.parametrize(("table", "option", "value", "expected", "got"), WRONG)
-def test_a_wrong_value_is_reported_with_its_place_what_was_expected_and_what_was_got(
+def test_wrong_value_is_reported_with_option_expectation_and_value(
     file: Path, table: str, option: str, value: str, expected: str, got: str
 ) -> None:
     kept = [line for line in GOOD.get(table, "").splitlines() if not line.startswith(f"{option} ")]
@@ -131,20 +131,20 @@ def test_a_wrong_value_is_reported_with_its_place_what_was_expected_and_what_was
     assert refused(file, text) == f"{table}.{option}: expected {expected}, got {got}"
 
 
-def test_there_is_a_wrong_value_above_for_every_option() -> None:
+def test_every_core_option_has_a_wrong_value_in_these_tests() -> None:
     core = ("agent", "api", "actions", "audit", "service")
     options = {(table, each.name) for table in core for each in fields(config.TABLES[table])}
     assert options <= {(table, option) for table, option, *_ in WRONG}
 
 
-def test_every_option_of_every_table_refuses_what_it_cannot_be() -> None:
+def test_every_option_refuses_a_value_of_another_type() -> None:
     sections = [*config.TABLES.values(), *config.NAMED_TABLES.values()]
     for each in [each for section in sections for each in fields(section)]:
         with pytest.raises(Mistake):
             each.metadata["check"](date(2019, 8, 30))
 
 
-def test_the_datastore_is_one_that_the_agent_knows(file: Path) -> None:
+def test_unknown_kind_of_datastore_is_refused(file: Path) -> None:
     said = refused(file, '[datastore]\nkind = "oracle"\nurl = "x"\n')
     assert said.startswith("datastore.kind: expected one of ")
     assert said.endswith(', got "oracle"')
@@ -180,7 +180,7 @@ def test_a_home_directory_of_an_unknown_user_is_refused(file: Path) -> None:
         ),
     ],
 )
-def test_an_unknown_table_or_option_is_reported_with_those_that_there_are(file: Path, text: str, said: str) -> None:
+def test_unknown_table_or_option_is_reported_with_the_known_ones(file: Path, text: str, said: str) -> None:
     assert refused(file, text).startswith(said)
 
 
@@ -193,12 +193,12 @@ def test_an_unknown_table_or_option_is_reported_with_those_that_there_are(file: 
         ("[[actions]]\n", "actions: expected a table, got [{}]"),
     ],
 )
-def test_what_is_no_table_is_reported(file: Path, text: str, said: str) -> None:
+def test_value_in_place_of_a_table_is_reported(file: Path, text: str, said: str) -> None:
     assert refused(file, text) == said
 
 
 @pytest.mark.parametrize("name", ["vacuum", "vacuum.full", "a/b", "0_a-Z"])
-def test_an_external_action_has_the_name_that_it_was_given(file: Path, name: str) -> None:
+def test_external_action_keeps_its_configured_name(file: Path, name: str) -> None:
     settings = load(file, f'[external_actions."{name}"]\n{EXTERNAL}')
     assert list(settings.external_actions) == [name]
     assert settings.external_actions[name].action == ("/bin/true",)
@@ -228,7 +228,7 @@ def test_a_name_that_cannot_be_part_of_an_address_is_refused(file: Path, name: s
     assert said.startswith("external_actions: expected a name of letters, digits, dots, dashes")
 
 
-def test_a_dotted_name_without_quotes_is_not_taken_for_another_one(file: Path) -> None:
+def test_dotted_name_without_quotes_is_refused(file: Path) -> None:
     """TOML reads it as tables within tables."""
     said = refused(file, f"[external_actions.vacuum.full]\n{EXTERNAL}")
     assert said.startswith("external_actions.vacuum.full: unknown option")
@@ -237,7 +237,7 @@ def test_a_dotted_name_without_quotes_is_not_taken_for_another_one(file: Path) -
 @pytest.mark.parametrize(
     ("option", "value"), [("action", '"/bin/true"'), ("check", "[]"), ("timeout", "0"), ("interval", '"1"')]
 )
-def test_a_wrong_value_of_an_external_action_is_reported_with_its_place(file: Path, option: str, value: str) -> None:
+def test_wrong_value_of_an_external_action_is_reported_with_its_option(file: Path, option: str, value: str) -> None:
     kept = "\n".join(line for line in EXTERNAL.splitlines() if not line.startswith(option))
     said = refused(file, f'[external_actions."vacuum.full"]\n{kept}\n{option} = {value}\n')
     assert said.startswith(f"external_actions.vacuum.full.{option}: expected ")
@@ -259,7 +259,7 @@ def test_a_wrong_value_of_an_external_action_is_reported_with_its_place(file: Pa
         ('[service]\nsupervisor = "commands"\npid = ["a"]\nstart = ["a"]\n', "service.stop"),
     ],
 )
-def test_what_is_missing_is_reported(file: Path, text: str, option: str) -> None:
+def test_missing_option_is_reported(file: Path, text: str, option: str) -> None:
     said = refused(file, text)
     assert said.startswith(f"{option}: expected a value, ")
     assert said.endswith(", got nothing")
@@ -289,7 +289,7 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, missing: bool) -
     assert str(caught.value) == f"{path}: cannot be read: {why}"
 
 
-def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_are_used_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "SEARCHED", ("agent.toml",))
     assert config.load({}) == Settings()
@@ -305,7 +305,7 @@ def test_an_empty_file_is_all_defaults(file: Path) -> None:
     assert load(file, "") == Settings()
 
 
-def test_every_option_takes_its_own_default(file: Path) -> None:
+def test_default_of_every_option_passes_its_check(file: Path) -> None:
     settings = load(file, "[agent]\n[api]\n[actions]\n")
     assert settings == Settings()
     for section in (settings.agent, settings.api, settings.actions):
@@ -320,7 +320,7 @@ def test_every_option_takes_its_own_default(file: Path) -> None:
             assert each.default is not MISSING or each.default_factory is not MISSING
 
 
-def test_a_value_is_what_the_file_says(file: Path) -> None:
+def test_values_are_read_from_the_file(file: Path) -> None:
     settings = load(
         file,
         """
@@ -349,7 +349,7 @@ def test_a_value_is_what_the_file_says(file: Path) -> None:
 @pytest.mark.parametrize(
     "bind", ["127.0.0.1:8000", "127.3.2.1:1", "localhost:80", "[::1]:8000", "unix:/run/agent/agent.sock"]
 )
-def test_an_address_that_only_this_machine_reaches_is_taken(file: Path, bind: str) -> None:
+def test_loopback_and_unix_addresses_are_accepted_without_tokens(file: Path, bind: str) -> None:
     assert load(file, f'[api]\nbind = "{bind}"\n').api.bind == (bind,)
 
 
@@ -374,7 +374,7 @@ def test_an_empty_variable_overrides_nothing(file: Path) -> None:
         ("AGENT_DB", " ", "AGENT_DB: expected a text"),
     ],
 )
-def test_a_wrong_variable_is_reported_by_its_name(file: Path, variable: str, value: str, said: str) -> None:
+def test_wrong_environment_variable_is_reported_by_name(file: Path, variable: str, value: str, said: str) -> None:
     assert refused(file, "", **{variable: value}).startswith(said)
 
 
@@ -425,7 +425,7 @@ def started_in_vain(directory: Path, text: str, status: int = os.EX_CONFIG, **en
         ('[agent]\nkinds = ["twice"]\n', "the kind replicante.test.ping is defined twice"),
     ],
 )
-def test_an_agent_with_a_wrong_configuration_does_not_start_and_says_why(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_configuration_stops_the_start_with_the_reason(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "broken_module.py").write_text("def:\n")
     (tmp_path / "raising_module.py").write_text("1 / 0\n")
     (tmp_path / "twice.py").write_text(
@@ -441,19 +441,17 @@ def test_an_agent_with_a_wrong_configuration_does_not_start_and_says_why(tmp_pat
         ({"AGENT_CONFIG": "/nowhere/agent.toml"}, "/nowhere/agent.toml: cannot be read: No such file or directory"),
     ],
 )
-def test_an_agent_in_a_wrong_environment_does_not_start_and_says_why(
-    tmp_path: Path, environ: dict[str, str], said: str
-) -> None:
+def test_wrong_environment_stops_the_start_with_the_reason(tmp_path: Path, environ: dict[str, str], said: str) -> None:
     assert said in started_in_vain(tmp_path, "", os.EX_CONFIG, **environ)
 
 
 @pytest.mark.parametrize("db", ["/nowhere/agent.db", "/proc/version"])
-def test_an_agent_whose_disk_may_be_there_later_does_not_start_now(tmp_path: Path, db: str) -> None:
+def test_unavailable_database_path_ends_the_start_with_1_for_a_retry(tmp_path: Path, db: str) -> None:
     """systemd is to try again."""
     assert f"agent.db: {db} cannot be opened: " in started_in_vain(tmp_path, "", 1, AGENT_DB=db)
 
 
-def test_an_agent_whose_file_is_no_database_does_not_start_and_leaves_it_alone(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_stops_the_start_and_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "agent.db").write_bytes(b"precious " * 1000)
     assert "not a database" in started_in_vain(tmp_path, "")
     assert (tmp_path / "agent.db").read_bytes() == b"precious " * 1000
@@ -500,7 +498,7 @@ def test_an_unknown_peer_is_refused_with_the_known_ones() -> None:
         datastores.of(parsed).peer("db-3")
 
 
-def test_a_folder_that_the_agents_user_may_not_read_hides_no_other_configuration(
+def test_unreadable_folder_does_not_hide_another_configuration(
     server_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after `sudo -i`: a command of root becomes that user and looks again."""

@@ -12,15 +12,15 @@ CHECKOUT = Path(__file__).parent.parent
 SHIPPED = CHECKOUT / "systemd" / "agent.toml"
 
 
-def test_the_shipped_file_is_the_one_that_the_options_give() -> None:
+def test_shipped_file_is_generated_from_the_options() -> None:
     assert SHIPPED.read_text() == reference.document(), "run: make docs (agentctl config show > systemd/agent.toml)"
 
 
-def test_read_back_it_gives_the_defaults() -> None:
+def test_shipped_file_gives_the_defaults() -> None:
     assert config.parse(tomllib.loads(SHIPPED.read_text())) == config.Settings()
 
 
-def test_with_all_that_is_commented_out_it_is_still_a_configuration() -> None:
+def test_shipped_file_is_valid_with_every_comment_removed() -> None:
     whole = re.sub(r"^#(?=[a-z\[])", "", SHIPPED.read_text(), flags=re.MULTILINE)
     settings = config.parse(tomllib.loads(whole))
     assert settings.api.tls is not None
@@ -29,7 +29,7 @@ def test_with_all_that_is_commented_out_it_is_still_a_configuration() -> None:
     assert list(settings.external_actions) == ["vacuum.full"]
 
 
-def test_every_option_stands_in_it_with_its_help() -> None:
+def test_shipped_file_has_every_option_with_its_help() -> None:
     text = SHIPPED.read_text()
     for section in [*config.TABLES.values(), *config.NAMED_TABLES.values(), config.Tls]:
         for option in [each for each in fields(section) if "section" not in each.metadata]:

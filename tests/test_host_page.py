@@ -16,10 +16,10 @@ EXAMPLES = [textwrap.dedent(block) for block in re.findall(r"^::\n\n((?:(?:    .
 CONFIGURATIONS = [example for example in EXAMPLES if example.lstrip().startswith("[")]
 
 
-def test_there_are_examples() -> None:
+def test_page_has_examples() -> None:
     assert len(CONFIGURATIONS) == 6
 
 
 @pytest.mark.parametrize("example", CONFIGURATIONS, ids=lambda example: example.split()[0])
-def test_an_example_is_a_configuration(example: str) -> None:
+def test_every_example_is_a_valid_configuration(example: str) -> None:
     config.parse(tomllib.loads(example))

@@ -151,7 +151,7 @@ def test_imports_under_type_checking_and_in_functions_are_seen() -> None:
     assert "agent.datastores.postgresql.resync" in later()["agent.datastores.postgresql.datastore"]
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_there_is_no_import_cycle() -> None:
     found = cycle(with_packages(loaded()))
     assert not found, f"import cycle: {' -> '.join(found)}; move what they share to a module that both import"
 
@@ -173,7 +173,7 @@ def test_modules_import_lower_layers_only() -> None:
     assert not wrong, f"not a lower layer (see LAYERS): {sorted(wrong)}"
 
 
-def test_packages_leave_alone_what_they_must_not_know() -> None:
+def test_packages_import_no_refused_module() -> None:
     wrong = [
         f"{module} imports {name}"
         for module, targets in loaded().items()

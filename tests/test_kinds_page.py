@@ -7,5 +7,5 @@ from agent.tools import kinds_page
 PAGE = Path(__file__).parent.parent / "docs" / "kinds.rst"
 
 
-def test_the_page_is_the_one_that_the_kinds_give() -> None:
+def test_page_is_generated_from_the_kinds() -> None:
     assert PAGE.read_text() == kinds_page.document(), "run: make docs (agentctl config kinds > docs/kinds.rst)"

@@ -167,7 +167,7 @@ def test_a_listed_unit_is_restarted_by_an_action_on_either_wire(agent: AgentInNo
     assert agent.node.run("ps", "-o", "user=", "-p", agent.node.show("agent", "MainPID")).stdout == "agent\n"
 
 
-def test_all_that_are_listed_are_restarted_by_an_action(agent: AgentInNode) -> None:
+def test_restart_action_restarts_exactly_the_listed_units(agent: AgentInNode) -> None:
     units = ("listed", "paused", "worker", "other")
     before = {unit: agent.node.show(unit, "InvocationID") for unit in units}
     (restarted,) = done(agent, agent.schedule("restart", {}))["services"]
@@ -175,7 +175,7 @@ def test_all_that_are_listed_are_restarted_by_an_action(agent: AgentInNode) -> N
     assert [unit for unit in units if agent.node.show(unit, "InvocationID") != before[unit]] == ["listed"]
 
 
-def test_an_external_action_starts_an_instance_of_its_template_and_no_other_unit(agent: AgentInNode) -> None:
+def test_external_action_starts_only_an_instance_of_its_template(agent: AgentInNode) -> None:
     action_id = agent.schedule("external.trim-journal", {})
     unit = f"trim-journal@{action_id}.service"
     assert done(agent, action_id) == {"status": "finished", "error": "", "unit": unit}
@@ -189,7 +189,7 @@ def test_an_external_action_starts_an_instance_of_its_template_and_no_other_unit
         assert systemctl(agent.node, "start", f"{name.removesuffix('.service')}.service"), name
 
 
-def test_an_external_action_whose_unit_fails_says_which_unit(agent: AgentInNode) -> None:
+def test_external_action_names_its_failed_unit(agent: AgentInNode) -> None:
     broken = "/etc/systemd/system/trim-journal@.service.d/broken.conf"
     agent.node.write(broken, "[Service]\nExecStart=\nExecStart=/bin/false\n")
     agent.node.systemctl("daemon-reload")
@@ -229,7 +229,7 @@ def test_a_unit_is_paused_resumed_and_restarted_by_actions(what: str, unit: str,
         ("agent", []),
     ],
 )
-def test_a_unit_may_be_asked_for_what_its_actions_need_and_no_more(node: Node, unit: str, allowed: list[str]) -> None:
+def test_polkit_rule_allows_only_the_verbs_that_the_actions_need(node: Node, unit: str, allowed: list[str]) -> None:
     verbs = ["freeze", "thaw", "stop", "start", "restart", "reload-or-restart", "kill", "set-property", "reset-failed"]
     more = {"set-property": ["--runtime"], "kill": ["--signal=CONT"]}
     tried = {
@@ -256,7 +256,7 @@ def test_a_unit_may_be_asked_for_what_its_actions_need_and_no_more(node: Node, u
         ["busctl", "call", *MANAGER, "FreezeUnit", "s", "db@b.service"],
     ],
 )
-def test_nothing_else_of_systemd_is_its_business(node: Node, argv: list[str]) -> None:
+def test_other_calls_to_systemd_are_refused(node: Node, argv: list[str]) -> None:
     assert refused(as_agent(node, *argv))
 
 
@@ -268,7 +268,7 @@ def test_nothing_else_of_systemd_is_its_business(node: Node, argv: list[str]) ->
     ],
 )
 @pytest.mark.parametrize("unit", ["agent-job@one.service", "db@b.service"])
-def test_a_transient_unit_is_refused_also_where_systemd_tells_its_name(
+def test_transient_unit_is_refused_even_if_systemd_passes_its_name(
     node: Node, unit: str, message: str, allowed: bool
 ) -> None:
     """As systemd 257 and later ask; only root may say details to polkit."""
@@ -281,13 +281,13 @@ def test_a_transient_unit_is_refused_also_where_systemd_tells_its_name(
     assert asked.returncode == (0 if allowed else NEEDS_A_PASSWORD), asked.stderr
 
 
-def test_a_job_may_be_started_by_its_name_and_runs_as_the_same_user(node: Node) -> None:
+def test_job_unit_may_be_started_but_not_restarted(node: Node) -> None:
     assert systemctl(node, "start", "agent-job@none.service") == ""
     assert refused(systemctl(node, "restart", "agent-job@none.service"))
     assert refused(systemctl(node, "start", "agent-job.service"))
 
 
-def test_what_the_rule_does_not_name_fails_with_the_words_of_systemd(agent: AgentInNode) -> None:
+def test_unit_missing_from_the_rule_fails_with_the_message_of_systemd(agent: AgentInNode) -> None:
     asked = [
         ("replicante.service.restart", {}, ""),
         ("restart", {}, "restart listed.service"),
@@ -310,7 +310,7 @@ def test_what_the_rule_does_not_name_fails_with_the_words_of_systemd(agent: Agen
     assert said.endswith("authentication required") and "\n" not in said
 
 
-def test_without_a_grant_of_reset_failed_the_limit_of_starts_is_waited_for_before_the_stop(agent: AgentInNode) -> None:
+def test_start_limit_is_awaited_before_the_stop_without_reset_failed(agent: AgentInNode) -> None:
     node = agent.node
     limited = "/etc/systemd/system/listed.service.d/limit.conf"
 
@@ -447,7 +447,7 @@ def test_the_units_leave_little_exposed(unit: str) -> None:
 # The last one: the agent's host goes down.
 
 
-def test_the_host_is_rebooted_by_an_action_once_it_is_configured(agent: AgentInNode) -> None:
+def test_host_is_rebooted_by_an_action_only_if_configured(agent: AgentInNode) -> None:
     node, configuration = agent.node, CONFIGURATION.replace("[host]", REBOOT)
     node.write("/etc/agent/agent.toml", configuration)
     node.systemctl("enable", "agent")

@@ -32,7 +32,7 @@ class Unheard(AgentProcess):
         return ["env", "--unset=PYTHONUNBUFFERED", "sh", "-c", 'exec "$@" 2>/dev/full', "sh", *super().command()]
 
 
-def test_a_log_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+def test_unwritable_log_does_not_affect_actions(tmp_path: Path) -> None:
     action = {"action": ["true"], "check": ["echo", REPORT]}
     agent = Unheard(tmp_path, config=toml({"external_actions": {"one": action}})).start()
     try:
@@ -43,7 +43,7 @@ def test_a_log_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
         agent.close()
 
 
-def test_so_many_a_second_are_said_and_the_others_counted() -> None:
+def test_rate_limiter_counts_the_suppressed_lines() -> None:
     now = [5.0]
     ration = RateLimiter(3, lambda: now[0])
     assert [ration.take() for _ in range(5)] == [0, 0, 0, None, None]
@@ -85,7 +85,7 @@ def left_out(agent: AgentProcess) -> list[int]:
     ]
 
 
-def test_wrong_callers_do_not_drown_out_what_happens(start_guarded: StartGuarded) -> None:
+def test_refused_callers_do_not_flood_the_log(start_guarded: StartGuarded) -> None:
     guarded = start_guarded()
     with closing(guarded.connect()) as connection:
 
@@ -102,7 +102,7 @@ def test_wrong_callers_do_not_drown_out_what_happens(start_guarded: StartGuarded
 
 
 @pytest.mark.parametrize(("secret", "status"), [("another", 401), (None, 503)])
-def test_wrong_deliveries_do_not_either(
+def test_refused_deliveries_do_not_flood_the_log(
     start_agent: StartAgent, tmp_path: Path, secret: str | None, status: int
 ) -> None:
     agent = start_agent(config=hooked(tmp_path))
@@ -120,7 +120,7 @@ def test_wrong_deliveries_do_not_either(
     assert_told_of_all(agent, call, lines[status])
 
 
-def test_what_is_no_http_does_not_either(agent: AgentProcess) -> None:
+def test_malformed_requests_do_not_flood_the_log(agent: AgentProcess) -> None:
     def call() -> None:
         assert agent.get("/", headers={"A B": "c"}).status == 400
 

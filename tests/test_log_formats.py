@@ -89,7 +89,7 @@ def action(**more: str) -> Action:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda each: each.__name__)
-def test_each_event_is_one_line_of_json_and_one_entry_of_the_journal(
+def test_every_event_is_one_json_line_and_one_journal_entry(
     message: Callable[..., None], journald: Journald, capsys: pytest.CaptureFixture[str]
 ) -> None:
     setup.set_up("json")
@@ -107,7 +107,7 @@ def test_each_event_is_one_line_of_json_and_one_entry_of_the_journal(
     assert not capsys.readouterr().err
 
 
-def test_the_events_of_an_action_have_its_fields(journald: Journald, capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_of_an_action_have_its_fields(journald: Journald, capsys: pytest.CaptureFixture[str]) -> None:
     ended = action(x_request_id="CH-7", traceparent=SPAN)
     setup.set_up("journal")
     log.finished(ended, "FAILED", "no such ref")
@@ -137,9 +137,7 @@ def test_an_event_of_a_request_has_the_ids_of_the_request(capsys: pytest.Capture
     assert "request_id" not in second and second["count"] == 3
 
 
-def test_what_a_library_logs_has_its_traceback_in_a_field(
-    journald: Journald, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_traceback_of_a_library_is_a_field(journald: Journald, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         try:
             raise ValueError(HOSTILE)
@@ -157,16 +155,14 @@ def test_what_a_library_logs_has_its_traceback_in_a_field(
     assert json.loads(line)["traceback"].startswith("Traceback ") and "logger" in json.loads(line)
 
 
-def test_an_entry_that_is_larger_than_a_datagram_arrives_whole(journald: Journald) -> None:
+def test_entry_larger_than_a_datagram_arrives_whole(journald: Journald) -> None:
     setup.set_up("journal")
     text = "é" * 400_000
     log.finished(action(), "FAILED", text)
     assert journald.entry()["AGENT_RESULT"] == text
 
 
-def test_without_a_journal_the_line_goes_to_standard_error(
-    journald: Journald, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_line_goes_to_standard_error_without_a_journal(journald: Journald, capsys: pytest.CaptureFixture[str]) -> None:
     setup.set_up("journal")
     os.unlink(journald.path)
     log.pruned(3)

@@ -44,7 +44,7 @@ def variable(name: str, text: str) -> Any:
     return json.loads(found[1])
 
 
-def test_each_unit_of_the_configuration_is_named_with_what_its_kinds_ask_for() -> None:
+def test_rule_names_each_configured_unit_with_the_verbs_of_its_kinds() -> None:
     pause = ["freeze", "kill", "ref", "reset-failed", "restart", "thaw"]
     assert variable("units", rule(EVERYTHING)) == {
         "postgresql@15-main.service": ["reset-failed", "start", "stop"],
@@ -57,13 +57,13 @@ def test_each_unit_of_the_configuration_is_named_with_what_its_kinds_ask_for() -
     }
 
 
-def test_without_a_configuration_only_jobs_are_left() -> None:
+def test_rule_without_a_configuration_allows_only_jobs() -> None:
     empty = rule("")
     assert variable("units", empty) == {} and variable("others", empty) == []
     assert "agent-job@" in empty and variable("user", empty) == "agent"
 
 
-def test_the_template_of_an_external_action_is_named_only_where_there_is_one() -> None:
+def test_rule_names_templates_of_external_actions_only() -> None:
     own = '[external_actions.a]\naction = ["a"]\ncheck = ["b"]\n'
     assert "templates" not in rule(own) and rule(own) == rule("")
     text = rule(
@@ -75,12 +75,12 @@ def test_the_template_of_an_external_action_is_named_only_where_there_is_one() -
 @pytest.mark.parametrize(
     "unit", ["vacuum.service", "vacuum@x.service", "vacuum@.timer", "@.service", "a b@.service", ""]
 )
-def test_what_is_no_template_is_refused(unit: str) -> None:
+def test_unit_that_is_not_a_template_is_refused(unit: str) -> None:
     with pytest.raises(ConfigError, match="a template of services"):
         rule(f'[external_actions.a]\naction = ["a"]\ncheck = ["b"]\nunit = "{unit}"\n')
 
 
-def test_a_reboot_is_allowed_only_where_it_is_configured() -> None:
+def test_reboot_is_allowed_only_if_configured() -> None:
     without = rule(EVERYTHING.replace("reboot =", "# reboot ="))
     assert "reboot" not in "\n".join(line for line in without.splitlines() if not line.startswith("//"))
     assert variable("others", rule(EVERYTHING)) == [
@@ -90,7 +90,7 @@ def test_a_reboot_is_allowed_only_where_it_is_configured() -> None:
     ]
 
 
-def test_a_service_that_commands_supervise_is_no_unit() -> None:
+def test_service_supervised_by_commands_is_not_in_the_rule() -> None:
     commands = '[service]\nsupervisor = "commands"\nunit = "x"\npid = ["a"]\nstart = ["b"]\nstop = ["c"]\n'
     assert variable("units", rule(commands)) == {}
 
@@ -102,14 +102,14 @@ def test_the_text_is_the_same_for_the_same_units_in_another_order() -> None:
 
 
 @pytest.mark.parametrize("name", ['x"]; return 1; //', "a\\", "a\nb", "\u2028x", "*/", "</script>", "%(user)s"])
-def test_a_name_is_never_code(name: str) -> None:
+def test_names_are_quoted_in_the_rule(name: str) -> None:
     text = rule(f"[service]\nunit = {json.dumps(name)}\n", user=name)
     assert variable("user", text) == name
     assert variable("units", text) == {f"{name}.service": ["reset-failed", "start", "stop"]}
     assert len(text.splitlines()) == len(rule('[service]\nunit = "x"\n').splitlines())
 
 
-def test_agentctl_prints_it_for_the_user_that_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_agentctl_prints_the_rule_for_the_given_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(EVERYTHING)
     assert cli.main(["polkit", str(file), "--user", "operator"]) == 0
@@ -118,7 +118,7 @@ def test_agentctl_prints_it_for_the_user_that_it_is_told(tmp_path: Path, capsys:
     assert "run `agentctl polkit --write`" in printed
 
 
-def test_agentctl_writes_it_into_its_file_when_it_differs(
+def test_agentctl_writes_the_rule_only_if_it_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, written = tmp_path / "agent.toml", tmp_path / "50-agent.rules"
@@ -136,7 +136,7 @@ def test_agentctl_writes_it_into_its_file_when_it_differs(
     assert cli.main(words) != 0 and written.read_text() == rule(EVERYTHING, "operator").replace("a test", str(file))
 
 
-def test_agentctl_says_that_it_has_found_no_configuration(
+def test_agentctl_warns_that_no_configuration_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

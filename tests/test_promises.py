@@ -17,11 +17,11 @@ def named_in(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED)
-def test_a_test_that_is_named_is_there(path: str, name: str) -> None:
+def test_named_test_exists(path: str, name: str) -> None:
     assert name in named_in(CHECKOUT / path)
 
 
-def test_each_promise_is_shown_by_a_test() -> None:
+def test_each_promise_names_a_test() -> None:
     promises = re.findall(r"^\*\*(?:.+)\n((?:    .+\n)+)", TEXT, re.MULTILINE)
     assert len(promises) == TEXT.count("\n**")
     assert all("``tests/" in told for told in promises)

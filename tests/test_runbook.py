@@ -46,16 +46,16 @@ def parts(sentence: str) -> list[str]:
 
 
 @pytest.mark.parametrize("sentence", sorted(set(sentences())))
-def test_the_runbook_has_each_sentence_that_stops_the_start(sentence: str) -> None:
+def test_runbook_has_each_message_that_stops_the_start(sentence: str) -> None:
     page = " ".join(RUNBOOK.split())
     assert [part for part in parts(sentence) if part not in page] == []
 
 
-def test_there_are_sentences_to_find() -> None:
+def test_messages_that_stop_the_start_are_found() -> None:
     assert len([each for each in sentences() if parts(each)]) > 15
 
 
-def test_each_alert_has_what_to_do() -> None:
+def test_each_alert_has_instructions() -> None:
     rules = yaml.safe_load((CHECKOUT / "monitoring/agent.rules.yml").read_text())
     names = [rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
     assert names and [name for name in names if f"\n``{name}``" not in OBSERVING] == []

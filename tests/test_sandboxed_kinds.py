@@ -184,7 +184,7 @@ def test_caches_maintenance_and_actions_of_the_configuration_work(agent: Sandbox
     agent.seen.add("replicante.test.fail")
 
 
-def test_the_host_is_rebooted_and_every_kind_was_seen(agent: Sandboxed) -> None:
+def test_host_is_rebooted_and_every_kind_was_tested(agent: Sandboxed) -> None:
     action_id = agent.schedule("stack_reboot", {})
     agent.node.boot_after_reboot()
     agent.await_ready()

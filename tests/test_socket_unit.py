@@ -81,9 +81,7 @@ def said(node: Node) -> str:
     return node.run("journalctl", "--unit=agent", "--no-pager", "--lines=20").stdout
 
 
-def test_the_agent_serves_the_socket_of_its_unit_to_the_users_of_the_host(
-    node: Node, start: Callable[..., int]
-) -> None:
+def test_socket_of_the_unit_is_served_to_the_users_of_its_group(node: Node, start: Callable[..., int]) -> None:
     assert start() == 0, said(node)
     action_id = call(node, "alice", "POST", "schedule/replicante.test.success", "{}")["id"]
     action = call(node, "alice", "GET", f"info/{action_id}")["action"]
@@ -107,14 +105,14 @@ def test_the_socket_stays_through_a_reload_and_a_restart(node: Node, start: Call
     assert node.run("stat", "-c", "%i", PATH).stdout == inode
 
 
-def test_a_socket_unit_that_lets_everybody_in_is_refused(node: Node, start: Callable[..., int]) -> None:
+def test_socket_unit_with_mode_0666_is_refused(node: Node, start: Callable[..., int]) -> None:
     assert start(mode="0666", user="root") != 0
     assert node.show("agent", "ExecMainStatus") == "78"
     assert "set SocketMode=0660 and SocketGroup=dba in the socket unit" in said(node)
     assert call(node, "mallory", "GET", "queue") is None
 
 
-def test_a_socket_of_the_agents_user_that_lets_everybody_in_is_closed(node: Node, start: Callable[..., int]) -> None:
+def test_socket_of_the_agents_user_with_mode_0666_gets_mode_0660(node: Node, start: Callable[..., int]) -> None:
     assert start(mode="0666") == 0, said(node)
     assert node.run("stat", "-c", "%a", PATH).stdout.strip() == "660"
     assert call(node, "mallory", "GET", "queue") is None

@@ -64,7 +64,7 @@ def worker(node: Node) -> str:
     return [pid for pid in children if "gunicorn" in node.run("cat", f"/proc/{pid}/cmdline").stdout][-1]
 
 
-def test_the_unit_runs_as_its_own_user_with_private_state(node: Node) -> None:
+def test_unit_runs_as_its_own_user_with_private_state(node: Node) -> None:
     assert node.systemctl("is-active", "agent") == "active"
     assert node.run("stat", "-c", "%U %a", "/var/lib/agent", "/var/lib/agent/agent.db").stdout.split() == [
         "agent", "700", "agent", "600",
@@ -168,7 +168,7 @@ def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(
     assert answers(node)
 
 
-def test_a_caller_may_call_as_soon_as_the_unit_has_started(node: Node) -> None:
+def test_agent_answers_as_soon_as_the_unit_has_started(node: Node) -> None:
     for _ in range(3):
         node.systemctl("restart", "agent")
         assert answers(node)
@@ -184,7 +184,7 @@ def test_a_worker_that_hangs_is_found_by_the_watchdog(node: Node) -> None:
     await_that(lambda: state(node, action_id) == "DONE", 10, "the queue goes on")
 
 
-def test_what_was_accepted_survives_a_power_cut_and_runs_after_the_boot(node: Node) -> None:
+def test_accepted_actions_survive_a_power_cut_and_run_after_the_boot(node: Node) -> None:
     head = call(node, "POST", "schedule/replicante.test.loop", {"target": 30, "delay": 0.5})["id"]
     behind = call(node, "POST", "schedule/replicante.test.ping", {"count": 2})["id"]
     node.power_cut()

@@ -13,7 +13,7 @@ REFUSED = re.compile(
 READ = ("agent", "docs", "systemd", "README.rst", "gunicorn.conf.py", "wsgi.py")
 
 
-def test_no_refused_word_stands_in_code_messages_or_documentation() -> None:
+def test_code_messages_and_documentation_have_no_refused_word() -> None:
     listing = subprocess.run(["git", "ls-files", "--", *READ], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     paths = listing.stdout.split()
     assert len(paths) > 300
@@ -26,6 +26,6 @@ def test_no_refused_word_stands_in_code_messages_or_documentation() -> None:
     assert found == [], "write it in the words of STYLE section 5:\n" + "\n".join(found)
 
 
-def test_the_words_are_found_where_they_stand() -> None:
+def test_refused_words_are_found() -> None:
     assert REFUSED.search("Nobody tells")
     assert not REFUSED.search("untold, anewer")
