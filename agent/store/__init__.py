@@ -1,4 +1,4 @@
-"""The file of state: connections, transactions, and what SQLite's errors mean here."""
+"""The agent's SQLite database: connections, transactions, and the errors that SQLite's errors become."""
 
 import errno
 import os
@@ -22,16 +22,16 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for another connection's lock on the file."""
 
 SCRUB_TIMEOUT = 0.1
-"""Seconds to wait for readers before emptying the log is put off: writers wait as long."""
+"""Seconds to wait for readers before truncating the log is postponed; writers wait meanwhile."""
 
 SCRUB_RETRY = 1.0
-"""Seconds until that is tried again."""
+"""Seconds until the next attempt to truncate the log."""
 
 CHECKED_SIZE = 64 * 1024 * 1024
-"""Bytes: a file up to this size (some 200,000 actions; a second) is looked through for damage at the start."""
+"""Bytes: a file up to this size (some 200,000 actions) is checked for damage at the start, in about a second."""
 
 LOG_SIZE = 8 * 1024 * 1024
-"""Bytes of the write-ahead log that stay allocated: it grows beyond them only while a reader keeps it from ending."""
+"""Bytes of the write-ahead log that stay allocated; it grows beyond them only while a reader prevents its reset."""
 
 PRAGMAS: tuple[str, ...] = (
     "PRAGMA journal_mode = WAL",
@@ -40,15 +40,15 @@ PRAGMAS: tuple[str, ...] = (
     "PRAGMA secure_delete = ON",  # an erased secret leaves no bytes behind
     "PRAGMA trusted_schema = ON",  # the triggers of the audit trail call a function of ours
     f"PRAGMA journal_size_limit = {LOG_SIZE}",
-    "PRAGMA cache_size = -512",  # KiB a connection: the memory belongs to the database beside us
+    "PRAGMA cache_size = -512",  # KiB per connection: the host's memory belongs to the datastore
 )
 
 
 class Store:
     """The database of one agent. The first use opens and migrates it.
 
-    Every method raises `StoreUnavailable` where the file cannot be read or written now; where it is
-    no database of this agent, or damaged, `open` raises `StoreUnusable`.
+    Every method raises `StoreUnavailable` if the file cannot be read or written now. `open` raises `StoreUnusable` if
+    the file is damaged or not a database that this agent can use.
     """
 
     def __init__(self, path: Path, *, copies_before_change: bool = True) -> None:
@@ -56,12 +56,12 @@ class Store:
         self.commit_times = CommitTimes()
         self._copies_before_change = copies_before_change
         self._opening = threading.Lock()
-        self._readers: list[sqlite3.Connection] = []  # those that are not in use
-        self._closed = 0  # how often
+        self._readers: list[sqlite3.Connection] = []  # not in use
+        self._closed = 0  # calls of `close`
         self._snapshots = threading.local()
         self._writer: sqlite3.Connection | None = None
         self._turn = threading.Lock()
-        self._scrubbed = False  # the log may hold what an agent before this one had no time to empty it of
+        self._scrubbed = False  # a previous process may have left erased secrets in the log
         self._scrub_again = 0.0
 
     def read(self, sql: str, parameters: dict[str, Any] | tuple[Any, ...] = ()) -> list[sqlite3.Row]:
@@ -112,12 +112,12 @@ class Store:
         self._scrubbed = False
 
     def wipe_secrets(self) -> bool:
-        """After an erased secret, checkpoint and truncate the write-ahead log. False while that is put off."""
+        """After an erased secret, checkpoint and truncate the write-ahead log. False while that is postponed."""
         if self._scrubbed or clock.monotonic() < self._scrub_again or not self._turn.acquire(timeout=SCRUB_TIMEOUT):
             return self._scrubbed
         try:
             with raised_as_unavailable():
-                self._scrubbed = _empty_log(self._writing())
+                self._scrubbed = _truncate_log(self._writing())
         finally:
             self._scrub_again = clock.monotonic() + SCRUB_RETRY if not self._scrubbed else 0.0
             self._turn.release()
@@ -128,7 +128,7 @@ class Store:
         with self._turn, raised_as_unavailable():
             connection = self._writing()
             connection.execute("VACUUM")
-            _empty_log(connection)
+            _truncate_log(connection)
 
     def open(self) -> None:
         """Open, migrate and check the database. Raises `StoreUnusable` or `StoreUnavailable`."""
@@ -137,7 +137,7 @@ class Store:
             if not os.access(self.path, os.W_OK):
                 raise OSError(errno.EACCES, "it cannot be written")
             if self.path.stat().st_size <= CHECKED_SIZE:
-                with _told_as_unusable(self.path):
+                with _raised_as_unusable(self.path):
                     _refuse_damaged(connection)
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection of this thread's snapshot, or one of its own: as many as there were reads at one time."""
+        """The connection of this thread's snapshot, else one of a pool as large as the most concurrent reads."""
         if (snapshot := getattr(self._snapshots, "connection", None)) is not None:
             yield snapshot
             return
@@ -173,20 +173,20 @@ class Store:
                 connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        with self._opening, _told_as_unusable(self.path):
+        with self._opening, _raised_as_unusable(self.path):
             _create_private(self.path)
             # One thread at a time uses a connection, but not always the same thread.
             connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
             try:
-                _make_ours(connection, self.path if self._copies_before_change else None)
+                _prepare(connection, self.path if self._copies_before_change else None)
             except BaseException:
                 connection.close()
                 raise
         return connection
 
 
-def _make_ours(connection: sqlite3.Connection, path: Path | None) -> None:
-    """Bring the file to our schema, with a copy beside `path` before; one that is none of ours is left as it is."""
+def _prepare(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Configure the connection and migrate the file, after a copy beside `path`. A foreign file stays unchanged."""
     connection.row_factory = sqlite3.Row
     connection.create_function("chained", 9, chained, deterministic=True)
     refuse_foreign(connection)
@@ -214,8 +214,8 @@ def _refuse_damaged(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"the file is damaged: {found}")
 
 
-def _empty_log(connection: sqlite3.Connection) -> bool:
-    """Whether it is empty now; it cannot be emptied while a reader uses it."""
+def _truncate_log(connection: sqlite3.Connection) -> bool:
+    """Truncate the write-ahead log. False while a reader uses it: SQLite cannot truncate it then."""
     _wait_for_locks(connection, SCRUB_TIMEOUT)
     try:
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -244,13 +244,13 @@ def raised_as_unavailable(*, but: tuple[type[Exception], ...] = ()) -> Iterator[
 
 
 @contextmanager
-def _told_as_unusable(path: Path) -> Iterator[None]:
+def _raised_as_unusable(path: Path) -> Iterator[None]:
     try:
         yield
     except StoreUnusable as error:
         raise StoreUnusable(f"{path}: {error}") from None
     except sqlite3.OperationalError:
-        raise  # locked, full, not to be opened: may pass
+        raise  # locked, full, cannot be opened: may pass
     except sqlite3.DatabaseError as error:
         raise StoreUnusable(
             f"{path}: {error}: move the file away and restore it from a backup, or let the agent begin a new one"
@@ -259,6 +259,6 @@ def _told_as_unusable(path: Path) -> Iterator[None]:
 
 def _create_private(path: Path) -> None:
     # SQLite gives its -wal and -shm files the mode of the database: secrets pass through all three.
-    # Only a new file: closing any descriptor of it would drop the locks that our connections hold on it.
+    # Only a new file is opened: closing any descriptor of the file would drop the locks of our connections.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

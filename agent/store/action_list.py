@@ -1,4 +1,4 @@
-"""Pages of actions, newest first, without their arguments; and a tag that changes with what lists show."""
+"""Pages of actions, newest first, without their arguments; and tags that change when a list changes."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -55,10 +55,9 @@ WAITING_BEFORE = """
 
 @dataclass(frozen=True)
 class Filter:
-    """Which actions are wanted; None: any. Times are microseconds since the epoch, `kind` is a glob,
-    `kinds` are names.
+    """Conditions on actions; None: any. Times are microseconds since the epoch, `kind` is a glob, `kinds` are names.
 
-    `before`, `after`: only actions that were scheduled before the one of this place, and after the one of that.
+    `before`, `after`: only actions with a smaller, or larger, sequence number.
     """
 
     states: tuple[State, ...] | None = None
@@ -102,13 +101,13 @@ class Item:
 
 
 def tag(store: Store) -> str:
-    """Another text after each change of an action's state, progress or retention; three index look-ups."""
+    """A text that changes with every state, progress and removal of an action; three index look-ups."""
     event, oldest_finished, running = store.read(NEWEST_CHANGE)[0]
     return f"{event}.{oldest_finished or 0}.{running or 0}"
 
 
 def finished_tag(store: Store) -> str:
-    """Another text whenever an action ends or is pruned, whatever else changes; two index look-ups."""
+    """A text that changes only when an action ends or is pruned; two index look-ups."""
     newest, oldest = store.read(NEWEST_END)[0]
     return f"{newest or 0}.{oldest or 0}"
 
@@ -120,12 +119,12 @@ def running(store: Store) -> str | None:
 
 
 def kinds(store: Store) -> list[str]:
-    """The kinds of all actions, also of some that were pruned; reads no final action."""
+    """The kinds of all actions, also some kinds of pruned ones; reads no final action."""
     return [row["kind"] for row in store.read(KINDS)]
 
 
 def page(store: Store, wanted: Filter, limit: int) -> list[Item]:
-    """The newest `limit` actions that the filter wants, newest first."""
+    """The newest `limit` actions that match the filter, newest first."""
     pending = wanted.states is not None and not any(state.final for state in wanted.states)
     with store.snapshot() as connection:
         rows = connection.execute(PENDING_PAGE if pending else PAGE, _parameters(wanted, limit)).fetchall()
@@ -134,7 +133,7 @@ def page(store: Store, wanted: Filter, limit: int) -> list[Item]:
 
 
 def queue(store: Store, limit: int) -> tuple[list[Item], int]:
-    """What runs and the first of what waits, in the order of execution, `limit` at most; and how many there are."""
+    """The running and waiting actions in the order of execution, at most `limit`; and the number of all of them."""
     with store.snapshot() as connection:
         rows = connection.execute(QUEUE_PAGE, _parameters(Filter(), limit)).fetchall()
         positions = _positions(connection, sorted(rows, key=lambda row: int(row["seq"])))
@@ -159,15 +158,15 @@ def _parameters(wanted: Filter, limit: int) -> dict[str, Any]:
 
 
 def _positions(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> dict[int, int]:
-    """How many actions wait before each row that waits, plus one, by its place; `rows` are in the order of places."""
+    """The position of each waiting row by its sequence number; `rows` are in the order of these."""
     positions: dict[int, int] = {}
-    place, counted = 0, 0
+    last, waiting = 0, 0
     for row in rows:
         if row["state"] == State.NEW:
-            span = {"from": place, "to": row["seq"]}
-            counted += connection.execute(WAITING_BEFORE, span).fetchone()[0]
-            positions[row["seq"]] = counted + 1
-            place = row["seq"]
+            span = {"from": last, "to": row["seq"]}
+            waiting += connection.execute(WAITING_BEFORE, span).fetchone()[0]
+            positions[row["seq"]] = waiting + 1
+            last = row["seq"]
     return positions
 
 
@@ -185,7 +184,7 @@ def _item(row: Any, position: int | None) -> Item:
 
 
 def _progress(payload: dict[str, Json]) -> Json:
-    """The phase or stage of a running action, with the measurement of it if there is one; None where neither is."""
+    """The phase or stage of a running action, with its measurement if there is one; None without any."""
     measured = payload.get("progress")
     place = {name: payload[name] for name in ("stage", "phase", "phases") if name in payload}
     return place | (measured if isinstance(measured, dict) else {}) or None

@@ -1,4 +1,4 @@
-"""The actions as they are read: the statements by name, then the functions that run them."""
+"""Reads actions: the SQL statements by name, then the functions that run them."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,10 @@ HISTORY_PIECE = 20
 """Lines of a history that are in memory at once."""
 
 LAST = 2**63 - 1
-"""Beyond every place of the order."""
+"""Greater than or equal to every sequence number."""
 
 LONGEST_NUMBER = 20
-"""Digits: one more than an id has."""
+"""Digits: one more than the largest id has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ STARTED = "SELECT timestamp FROM history WHERE action_seq = ? AND version = 2 AN
 NEWEST = "SELECT ifnull(max(seq), 0) FROM actions"
 UNKNOWN = "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM actions WHERE id = value)"
 
-# The numbers of final actions follow one another, so that this is read from both ends of an index.
+# The values of finished_order follow one another: both ends of its index give the number of final actions.
 FINAL = """
     SELECT ifnull(max(finished_order) - (
         SELECT finished_order FROM actions WHERE finished_order IS NOT NULL ORDER BY finished_order LIMIT 1) + 1, 0)
@@ -77,7 +77,7 @@ def queue(store: Store) -> list[dict[str, str]]:
 
 
 def by_id(store: Store, action_id: str) -> tuple[Action, int]:
-    """An action by either of its ids, and its present version. Raises `ActionNotFound`."""
+    """An action by either of its ids, and its version. Raises `ActionNotFound`."""
     row = only(store.read(*by_either(ACTION, action_id)), action_id)
     return from_row(row), row["version"]
 
@@ -96,7 +96,7 @@ def started(store: Store, action: Action) -> int | None:
 def history(store: Store, action: Action, version: int) -> Iterator[Transition]:
     """The transitions of an action up to a version, newest first, read in pieces.
 
-    `version` is that of `action`, whose payload is there in full. Raises `ActionNotFound` where it was pruned.
+    `version`: of `action`, which has the newest payload in full. Raises `ActionNotFound` if it was pruned.
     """
     newest = version
     while version:
@@ -124,13 +124,13 @@ def read(connection: sqlite3.Connection, action_id: str) -> Action:
 
 
 def from_row(row: sqlite3.Row, state: State | None = None) -> Action:
-    """The action of a row that has the `COLUMNS`, in a state that may not be written yet."""
+    """The action of a row with the `COLUMNS`; `state` replaces the state of the row."""
     given: dict[str, Any] = {"message": row["finished_message"]} | ({"state": state} if state else {})
     return row_as(Action, row, **given)
 
 
 def by_either(statement: str, action_id: str) -> tuple[str, tuple[str | int]]:
-    """The statement for one action, by either of its ids, with the parameter: digits alone are the AsyncAction's."""
+    """The statement for one action, by either of its ids, and its parameter; digits are the AsyncAction's id."""
     if action_id.isascii() and action_id.isdecimal():
         # SQLite has no larger integers.
         return f"{statement} WHERE actions.seq = ?", (min(int(action_id[:LONGEST_NUMBER]), LAST),)

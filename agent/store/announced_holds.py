@@ -1,4 +1,4 @@
-"""Why waiting actions are held, announced once for each reason: one commit adds the event and its callbacks."""
+"""Announces the reason of a hold, once for each reason: one commit adds the event and its callbacks."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ ANNOUNCE = "UPDATE actions SET announced_hold = ? WHERE seq = ? AND state = 'NEW
 
 
 def waiting(store: Store, after: int) -> list[Held]:
-    """The waiting actions behind a place of the order, each with the reason that was announced last."""
+    """The waiting actions after the sequence number `after`, each with the reason that was announced last."""
     return [row_as(Held, row) for row in store.read(WAITING, (after,))]
 
 
 def announce(store: Store, held: Sequence[Held]) -> list[Held]:
-    """Add the event `action.held` to each; returns those that still wait."""
+    """Add the event `action.held` for each action that still waits; returns these."""
     return store.write(lambda connection: [each for each in held if _announced(connection, each)])
 
 
 def _announced(connection: sqlite3.Connection, action: Held) -> bool:
     if connection.execute(ANNOUNCE, (action.reason, action.seq)).rowcount == 0:
         return False
-    whose = {"user": action.user, "requester": action.requester, "kind": action.kind, "action_id": action.id}
-    audit_events.add(connection, "action.held", {"reason": action.reason}, **whose)
+    origin = {"user": action.user, "requester": action.requester, "kind": action.kind, "action_id": action.id}
+    audit_events.add(connection, "action.held", {"reason": action.reason}, **origin)
     return True

@@ -1,4 +1,4 @@
-"""The same rows as AsyncActions: the statements by name, then the functions that run them."""
+"""Reads actions as AsyncActions: the SQL statements by name, then the functions that run them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ ROWS = """
     FROM actions JOIN resources ON resources.id = resource_id
 """
 
-# Oldest first: what arrives between two pages comes after the last one.
+# Oldest first: an action that arrives between two reads comes after the last page.
 PAGE = "SELECT seq FROM actions ORDER BY seq LIMIT :limit OFFSET :offset"
 COUNT = "SELECT count(*) FROM actions"
 PAGE_OF_REFERENCE = """
@@ -26,7 +26,7 @@ COUNT_OF_REFERENCE = "SELECT count(*) FROM actions WHERE user_reference = :user_
 
 @dataclass(frozen=True, slots=True)
 class AsyncAction:
-    """One row seen the other way; `seq` is its id. Times are microseconds since the epoch."""
+    """An action as an AsyncAction; `seq` is its id. Times are microseconds since the epoch."""
 
     seq: int
     user: str
@@ -75,9 +75,9 @@ def by_seq(store: Store, seq: int) -> AsyncAction:
 
 
 def page(store: Store, number: int, per_page: int, user_reference: str | None) -> tuple[list[int], int]:
-    """The ids on one page, counted from 1, of all actions or of those with a reference; and how many there are in all.
+    """The ids on page `number`, from 1, of all actions or of those with a reference; and the number of all these.
 
-    What they are is for `by_seq` to read, one at a time: together they may be larger than is good for the memory.
+    The caller reads the actions by `by_seq`, one at a time: a whole page of them could take too much memory.
     """
     parameters = {"limit": per_page, "offset": (number - 1) * per_page, "user_reference": user_reference}
     some = user_reference is not None
@@ -88,7 +88,7 @@ def page(store: Store, number: int, per_page: int, user_reference: str | None) -
 
 
 def as_object(value: Json, name: str) -> dict[str, Any]:
-    """The value as an object: itself, `{}` for nothing, else as the member `name` of one."""
+    """The value itself if it is an object, `{}` for None, else an object with the value as its member `name`."""
     if isinstance(value, dict):
         return value
     return {} if value is None else {name: value}

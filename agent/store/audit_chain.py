@@ -14,7 +14,7 @@ from typing import Any
 from agent.clock import rfc3339
 from agent.models import Json
 
-# Made once: the functions of the module make a new encoder for each call with options.
+# Made once: json.dumps with options makes a new encoder for each call.
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
 _time = lru_cache(4)(rfc3339)
@@ -24,9 +24,9 @@ HASHED = ("previous", "id", "timestamp", "event", "user", "requester", "kind", "
 
 
 def chained(previous: str, event_id: int, timestamp: int, *rest: Any) -> str:
-    """The hash of an event, from its columns in the order of `HASHED`; the function of this name in the database."""
+    """The hash of an event, from its columns in the order of `HASHED`; also an SQL function."""
     event, user, requester, kind, action_id, details = rest
-    # Written out, as each action waits for three of these: the encoder takes three times as long for the same list.
+    # Built by hand, as each action waits for three hashes: the encoder takes three times as long for the same list.
     canonical = details if details == "{}" else _encode(_decode(details)[0])
     texts = ",".join(
         [_or_null(each) for each in (_time(timestamp // SECOND * SECOND), event, user, requester, kind, action_id)]
@@ -35,7 +35,7 @@ def chained(previous: str, event_id: int, timestamp: int, *rest: Any) -> str:
 
 
 def faults(events: Iterable[Mapping[str, Json]]) -> Iterator[tuple[Mapping[str, Json], str]]:
-    """Each event, as it is shown, with what is wrong with its place in the chain; empty where nothing is."""
+    """Each event with the fault of its place in the chain, empty if there is none; `events` as `shown` returns them."""
     before: Mapping[str, Json] | None = None
     for event in events:
         fault = ""

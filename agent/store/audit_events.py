@@ -1,4 +1,4 @@
-"""The audit trail: events, added in the transaction of what they are about, by triggers or by `add`."""
+"""The audit trail. An event is added in the transaction of the change that it records, by a trigger or by `add`."""
 
 import json
 import sqlite3
@@ -38,7 +38,7 @@ def add(connection: sqlite3.Connection, event: str, details: dict[str, Json], **
 
 
 def after(store: Store, event_id: int, limit: int) -> list[dict[str, Json]]:
-    """The events after one, oldest first, as they are shown."""
+    """At most `limit` events after this id, oldest first, in their output form."""
     return [shown(row) for row in store.read(AFTER, (event_id, limit))]
 
 
@@ -48,16 +48,16 @@ def newest(store: Store) -> int:
 
 
 def before(store: Store, timestamp: int) -> int:
-    """The id of the event before the first one of that time, in microseconds, or later."""
+    """The id of the last event before this time in microseconds."""
     return int(store.read(BEFORE, (timestamp,))[0][0])
 
 
 def shown(row: sqlite3.Row) -> dict[str, Json]:
-    """An event as the members of a line; `row` is one of `AFTER`."""
+    """An event in its output form, from a row of `AFTER`."""
     return dict(row) | {"timestamp": rfc3339(row["timestamp"]), "details": json.loads(row["details"])}
 
 
 def prune(store: Store, keep: float, rows: int) -> int:
-    """Remove a piece of the events that are older than `keep` seconds or beyond the newest `rows`; how many."""
+    """Remove at most `PIECE` events older than `keep` seconds or beyond the newest `rows`; returns how many."""
     before = clock.now() - round(keep * 1_000_000)
     return store.write_one(PRUNE, {"before": before, "rows": rows, "limit": PIECE})

@@ -1,4 +1,4 @@
-"""Whether the audit trail has the events of the actions beside it: its chain does not show that its end was removed."""
+"""Checks that the audit trail has the events of the stored actions: the chain does not show a removed end."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ SCHEDULED, FINAL = "action.scheduled", "action.final"
 
 
 class Unseen:
-    """The events that must come, of the actions that are kept when this is made."""
+    """The events that the trail must have for the actions stored now, without those already seen."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute(ACTIONS).fetchall()
@@ -19,7 +19,7 @@ class Unseen:
         self._first: int | None = None
 
     def among(self, events: Iterable[Mapping[str, Json]]) -> Iterator[Mapping[str, Json]]:
-        """The same events, which are seen then."""
+        """Yield the events, and note each as seen."""
         for event in events:
             if self._first is None and event["event"] == SCHEDULED and isinstance(details := event["details"], dict):
                 self._first = int(str(details["async_action_id"]))
@@ -27,7 +27,7 @@ class Unseen:
             yield event
 
     def fault(self) -> str:
-        """Which event is missing; empty where none is. Actions older than the events that were seen do not count."""
+        """A sentence about the first missing event, or empty. Actions older than the seen events do not count."""
         first = self._first
         missing = sorted((self._seq[each], name, each) for name, each in self._unseen)
         found = [(name, each) for seq, name, each in missing if first is not None and seq >= first]

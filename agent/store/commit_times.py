@@ -1,4 +1,4 @@
-"""How long commits take: most of the time that a schedule call and each step of an action wait for the disk."""
+"""The duration of commits: most of the time that schedule calls and steps wait for the disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from agent import clock
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, float("inf"))
-"""Seconds that the commits of a bucket take at most."""
+"""Upper bounds of the buckets, in seconds."""
 
 
 class CommitTimes:
@@ -18,7 +18,7 @@ class CommitTimes:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Count what happens inside as one commit, unless it raises."""
+        """Measure the block as one commit, unless it raises."""
         began = clock.monotonic()
         yield
         taken = clock.monotonic() - began
@@ -26,6 +26,6 @@ class CommitTimes:
         self._counts[next(at for at, bound in enumerate(BOUNDS) if taken <= bound)] += 1
 
     def buckets(self) -> list[tuple[float, int]]:
-        """How many commits took at most so many seconds, cumulative."""
+        """Upper bounds in seconds, each with the cumulative number of commits."""
         counts = list(self._counts)
         return [(bound, sum(counts[: at + 1])) for at, bound in enumerate(BOUNDS)]

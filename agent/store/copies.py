@@ -1,4 +1,4 @@
-"""Copies of a database: one private file each, checked, complete but for secrets."""
+"""Copies of a database: one private file each, checked, complete except for secrets."""
 
 import os
 import sqlite3
@@ -9,10 +9,10 @@ from agent.errors import StoreUnusable
 from agent.util import atomic_files
 
 LEFT_OUT = '"left out"'
-"""In place of the secrets of a waiting action: the action cannot run from a copy."""
+"""Replaces the secrets of a waiting action: the action cannot run from a copy."""
 
 A_COPY = "a copy"
-"""In place of the machine and the boot that use the database: an agent that starts on a copy finds it."""
+"""Replaces the ids of machine and boot: an agent that starts on a copy recognizes it."""
 
 MARK = """
     INSERT INTO host (only_row, ids, boot, seen_ts)
@@ -22,10 +22,10 @@ MARK = """
 
 
 def make(source: sqlite3.Connection, target: Path, *, schema: int | None = None) -> None:
-    """Copy a database as of one moment, also while an agent writes to it.
+    """Copy one consistent state of a database, also while an agent writes to it.
 
-    Raises `FileExistsError` for a target that exists, `OSError`, and `sqlite3.Error`; then there is no target. With
-    `schema` the copy takes the place of the target, unless another process has changed the schema meanwhile.
+    Raises `FileExistsError` if the target exists, `OSError`, `sqlite3.Error`; the target is then not created. With
+    `schema` the copy replaces the target, unless another process has changed the schema meanwhile.
     """
     if schema is None and target.exists():
         raise FileExistsError(f"{target} exists")
@@ -49,7 +49,7 @@ def make(source: sqlite3.Connection, target: Path, *, schema: int | None = None)
 
 
 def fault_of(connection: sqlite3.Connection) -> str:
-    """What SQLite finds wrong with the whole file; empty where nothing is."""
+    """The faults that SQLite finds in the whole file, in a sentence; empty without any."""
     found = [" ".join(str(row[0]).split()) for row in connection.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
         return "; ".join(found)
@@ -58,14 +58,14 @@ def fault_of(connection: sqlite3.Connection) -> str:
 
 
 def _complete(copy: sqlite3.Connection) -> None:
-    """Make it a single file without secrets, and prove that it is whole."""
+    """Make the copy a single file without secrets, and check its integrity."""
     copy.execute("PRAGMA journal_mode = DELETE")
     if _has_table(copy, "actions"):
         copy.execute("UPDATE actions SET secrets = ? WHERE secrets IS NOT NULL", (LEFT_OUT,))
     if _has_table(copy, "host"):
-        # An agent of an earlier version, which knows no copy, takes it for one of another machine.
+        # Earlier versions of the agent do not know the mark: they take the copy for the database of another machine.
         copy.execute(MARK, {"mark": A_COPY})
-    copy.execute("VACUUM")  # leaves no bytes of what was overwritten
+    copy.execute("VACUUM")  # leaves no bytes of overwritten values
     if fault := fault_of(copy):
         raise StoreUnusable(f"the database is damaged: {fault}")
 

@@ -1,4 +1,4 @@
-"""What the metrics show of the queue: its length, how actions ended, how long they waited and ran.
+"""Counts for the metrics: waiting actions, outcomes, waiting and running times.
 
 No statement reads the final actions: triggers keep the counts of them.
 """
@@ -13,7 +13,7 @@ from agent.store.actions import LAST
 from agent.store.rows import row_as
 
 MOST_CALLBACKS = 100_000
-"""Undelivered callbacks that are counted at most."""
+"""Maximum number of undelivered callbacks that are counted."""
 
 WAITING = """
     SELECT kind, max(not_before) AS not_before, needs_approval, max(approved_by) AS approved_by,
@@ -38,7 +38,7 @@ STATEMENTS: Mapping[str, Mapping[str, int]] = {
     WAITING: {"now": 0}, RUNNING: {}, OUTCOMES: {}, BOUNDS: {}, TIMES: {}, CALLBACKS: {"most": MOST_CALLBACKS},
     RECEIVERS: {},
 }  # fmt: skip
-"""All of them, with parameters to try each with."""
+"""All statements, with parameters for a test of their query plans."""
 
 
 @dataclass(frozen=True)

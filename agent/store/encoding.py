@@ -1,4 +1,4 @@
-"""JSON as it is stored."""
+"""The JSON of stored values."""
 
 import json
 
@@ -8,7 +8,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def dumps(value: Json) -> str:
-    """The JSON that is stored: ASCII, so that a lone surrogate passes; raises ValueError for NaN."""
+    """The JSON of a value, in ASCII, as SQLite stores no lone surrogate; raises ValueError for NaN."""
     return _encode(value) if value != {} else "{}"
 
 

@@ -1,4 +1,4 @@
-"""Where requests become actions: those that come at the same moment share one commit, and with it one fsync."""
+"""Inserts actions into the queue. Concurrent requests share one commit, and so one fsync."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ COLUMNS = (
 WAITING_BYTES = "SELECT bytes FROM waiting"
 
 QUEUE_BYTES = 64 * 1024 * 1024
-"""Bytes that may wait, unless `actions.queue_bytes` says otherwise."""
+"""The default of `actions.queue_bytes`."""
 RESERVED, RESERVED_BYTES = 10, 64 * 1024
-"""Places and bytes beyond the limits of the queue for what may end a hold."""
+"""Actions and bytes beyond the limits of the queue, for actions that may end a hold."""
 
 Row = dict[str, Any]
-"""A value for each column. `resource_id` is None for a resource that no action had before."""
-Asked = tuple[Request, int | None, bytes | None]
-"""A request, the id of its resource if that is known, and its fingerprint where it has an idempotency key."""
+"""A value for each column. `resource_id` is None for a new resource."""
+PendingInsert = tuple[Request, int | None, bytes | None]
+"""A request, the id of its resource if that is known, and its fingerprint if it has an idempotency key."""
 
 
-# As the queue is executed in order the span of its seqs is hardly more than its length: the count, which takes
-# longer the more wait, is only taken where the span leaves doubt.
+# The queue is executed in order, so the span of its sequence numbers is hardly more than its length. Counting takes
+# longer the longer the queue is: only a span above the limit needs it.
 INSERT = f"""
     INSERT INTO actions ({COLUMNS})
     SELECT :{COLUMNS.replace(", ", ", :")}
@@ -44,7 +44,7 @@ INSERT = f"""
            - (SELECT seq FROM actions WHERE finished_ts IS NULL ORDER BY seq LIMIT 1) < :most
         OR (SELECT count(*) FROM actions WHERE finished_ts IS NULL AND state = 'NEW') <= :most)
 """
-"""Insert a row if the queue has room for it: for `size` more bytes, and with at most `most` waiting actions before."""
+"""Insert a row if the queue has room: for `size` more bytes, and with at most `most` actions waiting already."""
 
 
 class Enqueuer:
@@ -57,14 +57,14 @@ class Enqueuer:
         self._resources = Resources(store)
         self._fingerprints = Fingerprints(store.path)
         self._keys = KeyLimit(store)
-        self._schedule: GroupCommit[Asked, Accepted] = GroupCommit(self._schedule_all)
+        self._schedule: GroupCommit[PendingInsert, Accepted] = GroupCommit(self._schedule_all)
 
     def schedule(self, request: Request) -> Accepted:
         """Store the action of a request; it is on disk when this returns.
 
-        Raises `QueueFull`, `StoreUnavailable`, and `IdempotencyKeyReused` where the key came before with
-        something else; a key that came before with the same gives the id of then, also where that action was pruned.
-        Raises `ActionAlreadyExists` where the caller's id was used before, also for an action that was pruned.
+        A repeated request with the same key returns the id of the first action, even if that was pruned. Raises
+        `IdempotencyKeyReused` for the key with another request, `ActionAlreadyExists` for a used id of the caller,
+        even if that action was pruned; `QueueFull`, `StoreUnavailable`.
         """
         try:
             request, fingerprint = self._fingerprints.identified(request)
@@ -73,7 +73,7 @@ class Enqueuer:
                 "the key of the fingerprints cannot be read or written", layers=[str(error)]
             ) from error
         if fingerprint is not None and (reason := self._keys.reason(idempotency.owner(request))):
-            return self._scheduled_before(request, fingerprint, reason)
+            return self._replayed(request, fingerprint, reason)
         accepted = self._schedule((request, self._resources.find(request.resource), fingerprint))
         if not accepted.replayed:
             log.scheduled(accepted.action_id, request)
@@ -81,33 +81,33 @@ class Enqueuer:
                 self._keys.added(idempotency.owner(request))
         return accepted
 
-    def _scheduled_before(self, request: Request, fingerprint: bytes, reason: str) -> Accepted:
-        """The action of a key that came before. Raises `QueueFull` for `reason` where the key is new."""
+    def _replayed(self, request: Request, fingerprint: bytes, reason: str) -> Accepted:
+        """The action of a known key. Raises `QueueFull` with `reason` for a new key."""
         with self._store.snapshot() as connection:
             before = idempotency.find(connection, request, fingerprint)
         if before is None:
             raise QueueFull(f"{reason}: call without a key, or later")
         return Accepted(before, replayed=True)
 
-    def _schedule_all(self, requests: Sequence[Asked]) -> Sequence[Accepted | Exception]:
-        rows = [_row(*asked) for asked in requests]
+    def _schedule_all(self, requests: Sequence[PendingInsert]) -> Sequence[Accepted | Exception]:
+        rows = [_row(*pending) for pending in requests]
         return self._store.write(
             lambda connection: [self._insert(connection, *each) for each in zip(requests, rows, strict=True)]
         )
 
-    def _insert(self, connection: sqlite3.Connection, asked: Asked, row: Row) -> Accepted | Exception:
-        """The action that a row became or was already, or why it is none: then a new resource is none either."""
+    def _insert(self, connection: sqlite3.Connection, pending: PendingInsert, row: Row) -> Accepted | Exception:
+        """Insert a row, or find the action of its key; returns the error of a refused row, without a new resource."""
         if row["resource_id"] is not None:
-            return self._try(connection, asked, row)
+            return self._try(connection, pending, row)
         connection.execute("SAVEPOINT one")
-        result = self._try(connection, asked, row)
+        result = self._try(connection, pending, row)
         if isinstance(result, Exception):
             connection.execute("ROLLBACK TO one")
         connection.execute("RELEASE one")
         return result
 
-    def _try(self, connection: sqlite3.Connection, asked: Asked, row: Row) -> Accepted | Exception:
-        request, _, fingerprint = asked
+    def _try(self, connection: sqlite3.Connection, pending: PendingInsert, row: Row) -> Accepted | Exception:
+        request, _, fingerprint = pending
         room = self._queue_limit + RESERVED * request.ends_hold - 1
         room_bytes = self._queue_bytes + RESERVED_BYTES * request.ends_hold
         try:

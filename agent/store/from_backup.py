@@ -1,4 +1,4 @@
-"""A database that is an older copy, or came from another machine: what waits in it fails instead of running."""
+"""Detects a database that is an older copy or from another machine. Its waiting actions fail instead of running."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from agent.store.copies import A_COPY, LEFT_OUT
 
 IDS: Mapping[str, Path] = {
     "machine_id": Path("/etc/machine-id"),
-    # A new machine from a snapshot often keeps the machine id, and gets a new id of the cloud.
+    # A machine made from a snapshot often keeps the machine id, and gets a new instance id from the cloud.
     "instance_id": Path("/run/cloud-init/.instance-id"),
 }
 STILL_USED = 300 * 1_000_000
-"""Microseconds between two notes that an agent uses the database."""
+"""Microseconds between two updates of the time of the last use."""
 
 WITHOUT_SECRETS = "the copy has no secrets, and this action needs one"
 
@@ -60,25 +60,25 @@ class Witness:
         self.path.unlink(missing_ok=True)
 
     def contradicts(self, store: Store) -> bool:
-        """Whether the trail lacks the recorded event, or has another event of its number."""
+        """Whether the trail lacks the recorded event, or has another event of its id."""
         event_id, digest = self._read()
         if event_id > int(store.read(NEWEST_EVENT)[0]["id"]):
             return True
-        there = store.read(EVENT, (event_id,))  # old events are pruned
-        return bool(there) and there[0]["hash"] != digest
+        stored = store.read(EVENT, (event_id,))  # old events are pruned
+        return bool(stored) and stored[0]["hash"] != digest
 
     def _read(self) -> tuple[int, str]:
         try:
             event_id, digest = self.path.read_text(encoding="ascii").split()
             return int(event_id), digest
-        except (FileNotFoundError, ValueError):  # never written, or not whole since a power cut
+        except (FileNotFoundError, ValueError):  # never written, or incomplete after a power cut
             return 0, ""
 
 
 def reason(store: Store, witness: Witness, resume_within: float) -> str:
     """Why waiting actions must not run; empty if this database was the last one in use on this machine.
 
-    `resume_within`: seconds after which a queue is not continued in another boot of the machine; 0 for no limit.
+    `resume_within`: seconds without an agent after which a rebooted machine does not continue the queue; 0: no limit.
     """
     rows = store.read(HOST)
     if witness.contradicts(store):
@@ -92,13 +92,13 @@ def reason(store: Store, witness: Witness, resume_within: float) -> str:
     if any(before[name] != now[name] for name in before.keys() & now.keys()):
         return "the database was last used on another machine, of which this one is a clone"
     if boot != clock.boot_id() and 0 < resume_within < (clock.now() - seen) / 1_000_000:
-        stood = f"no agent has used the database since {clock.rfc3339(seen)}"
-        return f"{stood}, and the machine has booted since: it may come from a snapshot (actions.resume_within)"
+        unused = f"no agent has used the database since {clock.rfc3339(seen)}"
+        return f"{unused}, and the machine has booted since: it may come from a snapshot (actions.resume_within)"
     return ""
 
 
 def is_noted(store: Store) -> bool:
-    """Whether the database is noted as used here, in this boot, and nothing waits whose secrets a copy left out."""
+    """Whether this machine and boot are noted as the user, and no waiting action lacks secrets that a copy left out."""
     rows = store.read(HOST)
     waiting = store.read(PENDING, {"newest": actions.LAST, "all": False, "left_out": LEFT_OUT})
     return (
@@ -115,14 +115,14 @@ def is_noted(store: Store) -> bool:
 def fail_waiting(
     store: Store, why: str, newest: int = actions.LAST, *, keep: bool = False, user: str | None = None
 ) -> int:
-    """Fail what is NEW or RUNNING up to the action `newest`, and note that the database is used here; how many failed.
+    """Fail the NEW and RUNNING actions up to `newest`, and note this machine as the user; returns how many failed.
 
-    With `keep` only those fail whose secrets are not part of the copy. `why` empty: only that is looked for.
+    With `keep`, or an empty `why`, only actions fail whose secrets the copy left out.
     """
 
     def work(connection: sqlite3.Connection) -> int:
-        which = {"newest": newest, "all": bool(why) and not keep, "left_out": LEFT_OUT}
-        waiting = connection.execute(PENDING, which).fetchall()
+        parameters = {"newest": newest, "all": bool(why) and not keep, "left_out": LEFT_OUT}
+        waiting = connection.execute(PENDING, parameters).fetchall()
         for row in waiting:
             cause = WITHOUT_SECRETS if keep or not why else why
             transitions.fail(connection, row["seq"], *_ending(row["state"], cause))
@@ -138,7 +138,7 @@ def fail_waiting(
 
 
 def note_still_used(store: Store) -> None:
-    """Record the time at which the agent last used the database."""
+    """Update the time of the last use, at most once in `STILL_USED`."""
     if store.read(HOST)[0]["seen_ts"] < clock.now() - STILL_USED:
         store.write_one(SEEN, {"now": clock.now()})
 

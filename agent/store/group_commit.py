@@ -1,4 +1,4 @@
-"""Group commit: the callers of the same moment share one commit, and with it one fsync."""
+"""Group commit: concurrent callers share one commit, and so one fsync."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ Result = TypeVar("Result")
 class GroupCommit(Generic[Item, Result]):
     """Makes a function of one item from a function `commit` of many.
 
-    The first caller leads and commits its item at once. Callers that come meanwhile wait; the first of them leads
-    next and commits the items of all. `commit` returns a result per item, an exception where that caller is to raise
-    it; what `commit` raises itself, all raise.
+    The first caller leads and commits its item at once. Callers that arrive meanwhile wait; the first of them leads
+    next and commits the items of all. `commit` returns for each item a result, or an exception that its caller raises.
+    An exception raised by `commit` is raised by all callers.
     """
 
     def __init__(self, commit: Callable[[Sequence[Item]], Sequence[Result | Exception]]) -> None:
@@ -28,7 +28,7 @@ class GroupCommit(Generic[Item, Result]):
             self._waiting.append(call)
             leads, self._led = not self._led, True
         if not leads:
-            call.asleep.acquire()
+            call.wakeup.acquire()
         if not call.results:
             self._lead()
         if isinstance(result := call.results[0], BaseException):
@@ -48,12 +48,12 @@ class GroupCommit(Generic[Item, Result]):
             self._led = bool(self._waiting)
             next_leader = self._waiting[:1]
         for call in next_leader + calls:
-            call.asleep.release()
+            call.wakeup.release()
 
 
 class _Call(Generic[Item, Result]):
     def __init__(self, item: Item) -> None:
         self.item = item
         self.results: list[Result | BaseException] = []  # one, once it is committed
-        self.asleep = threading.Lock()
-        self.asleep.acquire()
+        self.wakeup = threading.Lock()
+        self.wakeup.acquire()

@@ -1,4 +1,4 @@
-"""Idempotency keys: which action a key scheduled, and whether a later request with the key is the same."""
+"""Idempotency keys: find the action of a key, and compare a later request with the first one."""
 
 import hashlib
 import hmac
@@ -17,13 +17,13 @@ from agent.models import Json, Request, Requester
 from agent.store import Store
 
 KEPT = 24 * 3600
-"""Seconds that a key is kept at least."""
+"""Seconds; a key is kept at least as long."""
 NEWEST = 10_000
-"""Keys that are kept whatever their age: a clock that jumps forward forgets none of them."""
+"""The number of newest keys that are kept at any age: a clock that jumps forward removes none of them."""
 PIECE = 500
 """Keys removed by one commit."""
 KEY_BYTES = 32
-"""Of the hash key of `Fingerprints`."""
+"""Length of the hash key of `Fingerprints`."""
 REPEATED = 600
 """Seconds within which a request with the same Request-Id, kind and arguments is the same request."""
 
@@ -35,7 +35,7 @@ FIND = """
 KNOWN = """
     SELECT 1 FROM actions WHERE id = :id UNION ALL SELECT 1 FROM idempotency_keys WHERE action_id = :id LIMIT 1
 """
-# An action without a key of its own was named by the agent. What is older than keys are kept is not remembered.
+# The agent made the id of an action without a key. Actions older than `KEPT` are not remembered.
 REMEMBER = """
     INSERT INTO idempotency_keys (source, owner, key, action_id, created_ts)
     SELECT 'id', '', id, id, scheduled_ts FROM actions
@@ -64,8 +64,8 @@ class Owner(NamedTuple):
 class Fingerprints:
     """Keyed hashes of requests, so that secrets can be compared after they were erased.
 
-    The hash key lies in a file of its own beside the database: a copy of the database alone does not allow an
-    attacker to try passwords against a fingerprint.
+    The hash key is in a separate file beside the database: an attacker with a copy of the database alone cannot try
+    passwords against a fingerprint.
     """
 
     def __init__(self, db: Path) -> None:
@@ -74,11 +74,11 @@ class Fingerprints:
         self._key: bytes | None = None
 
     def identified(self, request: Request) -> tuple[Request, bytes | None]:
-        """The request with the key that its id or Request-Id makes, and its fingerprint. Raises `OSError`."""
+        """The request with a key made of its id or Request-Id, and its fingerprint. Raises `OSError`."""
         if request.action_id is not None:
             request = replace(request, idempotency_key=request.action_id)
         elif request.idempotency_key is None and request.request_id is not None:
-            # What was asked for is part of the key: with other arguments a Request-Id is another request.
+            # Kind and arguments are part of the key: a Request-Id with other arguments is another request.
             fingerprint, span = self._of(request).hex(), clock.now() // (REPEATED * 1_000_000)
             key, earlier = (f"{request.request_id}\n{fingerprint}\n{each}" for each in (span, span - 1))
             request = replace(request, idempotency_key=key, earlier_key=earlier)
@@ -107,10 +107,10 @@ def owner(request: Request) -> Owner:
 
 
 def find(connection: sqlite3.Connection, request: Request, fingerprint: bytes | None) -> str | None:
-    """The id of the action that this request's key scheduled before, which may have been pruned; None for a new key.
+    """The id of the action of this request's key, which may have been pruned; None for a new key.
 
-    Raises `IdempotencyKeyReused` where the key came with another kind or other arguments, and `ActionAlreadyExists`
-    where any identity used the request's own id before.
+    Raises `IdempotencyKeyReused` if the key was used with another kind or other arguments, and `ActionAlreadyExists`
+    if any identity has used the request's own id.
     """
     if request.action_id is not None:
         if connection.execute(KNOWN, {"id": request.action_id}).fetchone():
@@ -140,7 +140,7 @@ def remember(connection: sqlite3.Connection, actions: str, parameters: dict[str,
 
 
 def prune(store: Store) -> int:
-    """Remove a piece of the keys that are too old; a key is kept as long as its action. Returns how many."""
+    """Remove at most `PIECE` old keys, none of an existing action; returns how many."""
     before = clock.now() - KEPT * 1_000_000
     return store.write_one(PRUNE, {"newest": NEWEST, "before": before, "limit": PIECE})
 
@@ -167,7 +167,7 @@ def _read_or_create(path: Path) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     try:
-        # Another agent of the same database may have been faster: its key counts.
+        # Another agent of the same database may have been faster: then its key is used.
         with suppress(FileExistsError):
             os.link(written, path)
     finally:

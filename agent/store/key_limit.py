@@ -1,4 +1,4 @@
-"""How many idempotency keys are kept: each stays for a day, so a caller could fill the disk with them."""
+"""Limits the number of idempotency keys: each is kept for a day, so a caller could fill the disk with them."""
 
 import threading
 
@@ -7,20 +7,20 @@ from agent.store import Store
 from agent.store.idempotency import Owner
 
 MOST_OF_ONE = 100_000
-"""Keys of one owner: 70 MB at most."""
+"""Maximum number of keys of one owner, 70 MB at most."""
 MOST = 1_000_000
-"""Keys of all owners. Without authentication a caller chooses the owner."""
+"""Maximum number of all keys: without authentication a caller chooses the owner."""
 COUNTED_AGAIN = 60.0
-"""Seconds between two counts of keys that are too many."""
+"""Seconds between two counts in the database while a limit is reached."""
 OWNERS = 1000
-"""Owners whose counts are in memory."""
+"""Maximum number of owners with a count in memory."""
 
 OF_ONE = "SELECT count(*) FROM idempotency_keys WHERE source = ? AND owner = ?"
 OF_ALL = "SELECT ifnull(max(seq) - min(seq) + 1, 0) FROM idempotency_keys"
 
 
 class KeyLimit:
-    """Counts in memory, as a count in the database takes long; keys that were pruned are noticed at the limit."""
+    """Counts in memory, as a count in the database takes long. Pruned keys are deducted once a limit is reached."""
 
     def __init__(self, store: Store, most_of_one: int = MOST_OF_ONE, most: int = MOST) -> None:
         self._store, self._most_of_one, self._most = store, most_of_one, most

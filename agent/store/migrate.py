@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this agent, or back: numbered `.sql` files, each applied whole or not at all."""
+"""Migrates a database to the schema of this agent, or back: numbered `.sql` files, one transaction each."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,12 @@ from agent import clock
 from agent.errors import StoreUnusable
 
 ONLY_ADDS = "Only adds."
-"""In the first line of a step: agents that know the schema before it may use the file too."""
+"""In the first line of a step: agents that know only the schema before it may use the file too."""
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One step of the schema; `number` becomes the file's `user_version`. `down` takes it back; it may be empty."""
+    """One step of the schema; `number` becomes the file's `user_version`. `down` reverts it; empty: not possible."""
 
     number: int
     name: str
@@ -30,7 +30,7 @@ class Migration:
 
 @cache
 def migrations() -> tuple[Migration, ...]:
-    """Every step, in order. The files are read once: each connection looks at the steps as it opens."""
+    """Every step, in order. Cached, as each new connection needs the steps."""
     folder = resources.files("agent.store") / "migrations"
     files = {file.name: file.read_text() for file in folder.iterdir() if file.name.endswith(".sql")}
     return tuple(
@@ -41,10 +41,9 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
-    """Apply the steps that the database has not seen.
+    """Apply the steps that the database does not have.
 
-    Raises `StoreUnusable` for a database that a newer agent wrote, `sqlite3.Error` where a step fails:
-    then the database is as it was before that step.
+    Raises `StoreUnusable` for a database of a newer agent, `sqlite3.Error` if a step fails; that step is rolled back.
     """
     refuse_newer(connection, steps)
     for step in steps:
@@ -53,10 +52,10 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
 
 
 def downgrade(connection: sqlite3.Connection, steps: Sequence[Migration], target: int) -> list[Migration]:
-    """Take back the steps after schema `target`, the newest first; returns them.
+    """Revert the steps after schema `target`, the newest first; returns them.
 
-    Raises `StoreUnusable`, before anything is changed where a step cannot be taken back, and for a step that would
-    lose what waits: then the database is as it was before that step.
+    Raises `StoreUnusable`: before any change if a step cannot be reverted, and for a step that would lose waiting
+    actions; that step is rolled back.
     """
     refuse_newer(connection, steps)
     found = version(connection)
@@ -64,12 +63,12 @@ def downgrade(connection: sqlite3.Connection, steps: Sequence[Migration], target
     if final := next((step for step in undone if not step.down), None):
         raise StoreUnusable(f"schema {final.number} has no way back to schema {final.number - 1}")
     for step in undone:
-        _take_back(connection, step)
+        _revert(connection, step)
     return undone
 
 
 def refuse_newer(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
-    """Raises `StoreUnusable` for a schema that changed what agents that know `steps` rely on."""
+    """Raises `StoreUnusable` for a schema that agents with `steps` cannot use."""
     newest = steps[-1].number
     found = version(connection)
     if found > newest and needs(connection) > newest:
@@ -109,7 +108,7 @@ def version(connection: sqlite3.Connection) -> int:
 def _apply(connection: sqlite3.Connection, step: Migration) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Asked again under the lock: another agent may have applied it since.
+        # Checked again under the lock: another agent may have applied it since.
         if version(connection) < step.number:
             needed = needs(connection) if step.only_adds else step.number
             for statement in _statements(step.sql):
@@ -129,7 +128,7 @@ def _note(connection: sqlite3.Connection, step: Migration, needed: int) -> None:
         connection.execute("INSERT INTO schemas (number, name, needs, applied_ts) VALUES (?, ?, ?, ?)", row)
 
 
-def _take_back(connection: sqlite3.Connection, step: Migration) -> None:
+def _revert(connection: sqlite3.Connection, step: Migration) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for statement in _statements(step.down):
@@ -148,7 +147,7 @@ def _take_back(connection: sqlite3.Connection, step: Migration) -> None:
 
 
 def _statements(sql: str) -> Iterator[str]:
-    # Not executescript: that one commits what is open first, and with it half a step.
+    # Not executescript: it commits the open transaction first, and so half a step.
     statement = ""
     for line in sql.splitlines(keepends=True):
         statement += line

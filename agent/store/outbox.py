@@ -1,6 +1,6 @@
-"""Undelivered callbacks: the statements by name, then the functions that run them.
+"""Undelivered callbacks: the SQL statements by name, then the functions that run them.
 
-The rows are written by a trigger, in the commit of the event that they are about.
+A trigger adds the rows, in the commit of their event.
 """
 
 import sqlite3
@@ -61,9 +61,9 @@ Row = dict[str, float | str | None]
 
 @dataclass(frozen=True, slots=True)
 class PendingCallback:
-    """The next callback of a receiver: an event, why the action is held if that is the event, and the action's ids.
+    """The next callback of a receiver: an event and its action.
 
-    `headers` are those that the action records, as JSON.
+    `held`: the reason of the event `action.held`. `headers`: the recorded headers of the action, as JSON.
     """
 
     event_id: int
@@ -78,7 +78,7 @@ class PendingCallback:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverState:
-    """The state of a receiver: why the last attempt failed, whether it ended its subscription, and what is pending."""
+    """A receiver: the failure of the last attempt, whether its subscription ended, the number of pending callbacks."""
 
     id: int
     url: str
@@ -88,13 +88,13 @@ class ReceiverState:
 
 
 def set_receivers(store: Store, urls: Sequence[str], events: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Bring the receivers and their subscriptions in step with the configuration.
+    """Replace the receivers and their subscriptions by those of the configuration.
 
-    Returns their ids by URL; and by URL the removed receivers, with the number of their undelivered callbacks.
+    Returns the ids by URL; and the number of undelivered callbacks of each removed receiver, by URL.
     """
     with store.snapshot() as connection:
         known = {url: receiver for receiver, url, _ in connection.execute(RECEIVERS)}
-        if set(known) == set(urls) and not _missing(connection, events):
+        if set(known) == set(urls) and not _subscribed_otherwise(connection, events):
             return known, {}
     return store.write(lambda connection: _set_receivers(connection, urls, events))
 
@@ -106,12 +106,12 @@ def next_pending(store: Store, receiver: int) -> PendingCallback | None:
 
 
 def undelivered(store: Store, seq: int) -> dict[str, bool]:
-    """By the URL of each receiver of final actions, whether the callback of this final action still waits for it."""
+    """Whether the callback of this final action is undelivered, by the URL of each receiver of `action.final`."""
     return {url: bool(waits) for url, waits in store.read(UNDELIVERED, (seq,))}
 
 
 def remove_delivered(store: Store, receiver: int, event_id: int, waited: float | None) -> None:
-    """Record the delivery, after so many seconds in which the receiver was unreachable; None if it was not."""
+    """Record a delivery, after `waited` seconds with an unreachable receiver; None if it was reachable."""
     row: Row = {"receiver": receiver, "event_id": event_id, "seconds": waited, "pause": 0.0, "failure": None}
     if waited is None:
         store.write_one(REMOVE_DELIVERED, row)
@@ -120,16 +120,16 @@ def remove_delivered(store: Store, receiver: int, event_id: int, waited: float |
 
 
 def postpone(store: Store, receiver: int, waited: float, pause: float, keep: float, failure: str) -> int:
-    """Record that the receiver was unreachable for so many seconds more, and why; the next try is after `pause`.
+    """Record `waited` more seconds with an unreachable receiver, the failure, and the pause until the next attempt.
 
-    Drops what has waited `keep` seconds; returns how much that was.
+    Drops the callbacks that have waited `keep` seconds; returns how many.
     """
     row: Row = {"receiver": receiver, "seconds": waited, "pause": pause, "keep": keep, "failure": failure}
     return store.write(lambda connection: _each(connection, (WAITED, DROP), row))
 
 
 def end(store: Store, receiver: int) -> int:
-    """End a subscription for good, and drop what is pending; returns how much that was."""
+    """End a subscription and drop its pending callbacks; returns how many."""
 
     def work(connection: sqlite3.Connection) -> int:
         connection.execute(UNSUBSCRIBE, (receiver,))
@@ -140,7 +140,7 @@ def end(store: Store, receiver: int) -> int:
 
 
 def resume(store: Store, receiver: int, events: Sequence[str]) -> None:
-    """Begin an ended subscription again."""
+    """Restart an ended subscription."""
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute(RESUME, (receiver,))
@@ -150,7 +150,7 @@ def resume(store: Store, receiver: int, events: Sequence[str]) -> None:
 
 
 def receivers(store: Store) -> list[ReceiverState]:
-    """Every receiver that the agent knows."""
+    """All receivers."""
     return [
         ReceiverState(row["id"], row["url"], row["failure"], bool(row["ended"]), row["pending"])
         for row in store.read(RECEIVER_STATES)
@@ -158,20 +158,20 @@ def receivers(store: Store) -> list[ReceiverState]:
 
 
 def replay(store: Store, receiver: int, since: int) -> int:
-    """Deliver the subscribed events again that happened since then, in microseconds; returns how many they are.
+    """Add the subscribed events since this time (microseconds) to the outbox again; returns how many.
 
-    Only of actions that are kept.
+    Events of pruned actions are left out.
     """
     return store.write_one(REPLAY, {"receiver": receiver, "since": since})
 
 
 def _each(connection: sqlite3.Connection, statements: Sequence[str], row: Row) -> int:
-    """Run the statements; how many rows the last one wrote."""
+    """Run the statements; returns the number of rows that the last one wrote."""
     return [connection.execute(statement, row).rowcount for statement in statements][-1]
 
 
-def _missing(connection: sqlite3.Connection, events: Sequence[str]) -> bool:
-    """Whether a receiver is subscribed to other events than these."""
+def _subscribed_otherwise(connection: sqlite3.Connection, events: Sequence[str]) -> bool:
+    """Whether an active receiver is subscribed to other events than these."""
     subscribed = {(receiver, event) for receiver, event in connection.execute(SUBSCRIBED)}
     active = [receiver for receiver, _, ended in connection.execute(RECEIVERS) if not ended]
     return subscribed != {(receiver, event) for receiver in active for event in events}

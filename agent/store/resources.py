@@ -1,4 +1,4 @@
-"""What actions act on: the same type and name always have the same id."""
+"""The resources of actions: the same type and name always have the same id."""
 
 import sqlite3
 
@@ -28,7 +28,7 @@ class Resources:
 
 
 def add(connection: sqlite3.Connection, resource: tuple[str, str]) -> int:
-    """The id of the resource, which is added if it is new. Called in the transaction that stores the action."""
+    """The id of the resource, added if it is new. Called in the transaction that stores the action."""
     connection.execute(ADD, {"type": resource[0], "name": resource[1]})
     added: int = connection.execute(ID, resource).fetchone()[0]
     return added

@@ -1,4 +1,4 @@
-"""Put a copy in the place of a database: prepared beside it, then exchanged by one rename; the replaced one is kept."""
+"""Restores a copy: prepared beside the database, then renamed over it. The replaced database is kept."""
 
 import os
 import sqlite3
@@ -15,7 +15,7 @@ from agent.util import atomic_files
 
 
 class Restored(NamedTuple):
-    """How many waiting actions failed and how many still wait; where the replaced database is, if there was one."""
+    """The numbers of failed and still waiting actions; the path of the replaced database, if there was one."""
 
     failed: int
     waiting: int
@@ -25,8 +25,8 @@ class Restored(NamedTuple):
 def restore(copy: Path, db: Path, user: str, *, keep_queue: bool) -> Restored:
     """Replace `db` by the copy. The caller must hold the lock of `db`, so that no agent runs.
 
-    Raises `StoreUnusable` for a copy that is damaged or none of an agent, `OSError`, `sqlite3.Error`; until the last
-    rename the database is as it was.
+    Raises `StoreUnusable` if the copy is damaged or not an agent's database, `OSError`, `sqlite3.Error`. Until the last
+    rename the database is unchanged.
     """
     draft = db.with_name(f"{db.name}.restoring")
     _remove(draft)
@@ -44,7 +44,7 @@ def restore(copy: Path, db: Path, user: str, *, keep_queue: bool) -> Restored:
 
 
 def key_of(db: Path) -> Path:
-    """The path of the key of the keyed hashes, beside a database or a copy."""
+    """The path of the fingerprints' hash key, beside a database or a copy."""
     return db.with_name(f"{db.name}.key")
 
 
@@ -86,20 +86,20 @@ def _prepare(draft: Path, copy: Path, user: str, *, keep_queue: bool) -> tuple[i
 
 
 def _exchange(draft: Path, db: Path) -> Path | None:
-    """The rename; first what the log of the replaced database holds is brought into it, or both are kept."""
+    """Rename the draft to the database. The replaced one gets the content of its log, or is kept with its log."""
     if not db.exists():
         os.rename(draft, db)
         atomic_files.sync(db.parent)
         return None
     with suppress(sqlite3.Error), closing(sqlite3.connect(db, timeout=1.0)) as connection:
         if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            # Its newest changes would be lost to a kill between the renames below.
+            # A kill between the renames below would lose its newest changes.
             raise StoreUnusable(f"{db} is read by another process: end it, or try again")
     now = clock.now()
     time = f"{strftime('%Y%m%dT%H%M%S', gmtime(now // 1_000_000))}.{now % 1_000_000:06}Z"
     replaced = db.with_name(f"{db.name}.replaced-{time}")
     os.link(db, replaced)
-    for suffix in ("-wal", "-shm"):  # left where the replaced database cannot be read
+    for suffix in ("-wal", "-shm"):  # exist if the replaced database cannot be read
         with suppress(FileNotFoundError):
             os.rename(f"{db}{suffix}", f"{replaced}{suffix}")
     os.rename(draft, db)

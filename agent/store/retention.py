@@ -4,8 +4,8 @@ import sqlite3
 
 from agent.store import Store, idempotency
 
-# An action with an undelivered callback is kept. No more than `limit` are looked at, so that a receiver that is away
-# makes it no slower: where all of them are kept for that, so are those that became final later.
+# An action with an undelivered callback is kept. At most `limit` actions are read, so that an unreachable receiver does
+# not make this slower; if all of them are kept, newer final actions are kept too.
 OUTDATED = """
     SELECT seq FROM (
         SELECT seq FROM actions
@@ -22,14 +22,14 @@ PRUNE = f"DELETE FROM actions WHERE seq IN ({OUTDATED})"
 def prune(store: Store, keep: int, limit: int, *, remember_ids: bool = False) -> int:
     """Remove the oldest final actions beyond the newest `keep`, at most `limit`; returns how many.
 
-    `remember_ids`: no caller may give another action one of their ids, as long as keys are kept.
+    `remember_ids`: callers cannot use their ids for other actions, as long as keys are kept.
     """
 
     def work(connection: sqlite3.Connection) -> int:
         if remember_ids:
             idempotency.remember(connection, OUTDATED, {"keep": keep, "limit": limit})
         count = connection.execute(PRUNE, {"keep": keep, "limit": limit}).rowcount
-        # sqlite3 takes one step of a statement without columns, and one step gives back one page.
+        # sqlite3 runs one step of a statement without columns, and one step frees one page.
         for _ in range(connection.execute("PRAGMA freelist_count").fetchone()[0]):
             connection.execute("PRAGMA incremental_vacuum")
         return count

@@ -1,4 +1,4 @@
-"""Rows as dataclasses: a member is the column of its name."""
+"""Rows as dataclasses: each member has the value of the column of the same name."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ FORMS: Mapping[str, Callable[[Any], Any]] = {
     "state": State,
     "state_payload": loads,
 }
-"""Members that are not what SQLite returns."""
+"""Conversions of members that SQLite returns in another form."""
 
 
 def row_as(cls: Callable[..., T], row: sqlite3.Row, **given: Any) -> T:
@@ -37,6 +37,6 @@ def row_as(cls: Callable[..., T], row: sqlite3.Row, **given: Any) -> T:
 def _members(
     cls: Any, given: tuple[str, ...]
 ) -> tuple[list[str], Callable[[sqlite3.Row], Any], list[tuple[str, Callable[[Any], Any]]]]:
-    """The members to read from a row, how to read them all at once, and those in `FORMS`."""
+    """The members to read from a row, a function that reads them all, and the members with their `FORMS`."""
     names = [each.name for each in fields(cls) if each.name not in given]
     return names, itemgetter(*names), [(name, FORMS[name]) for name in names if name in FORMS]

@@ -1,11 +1,11 @@
-"""The few facts about all actions that stand for the state of a stack."""
+"""The facts about all actions that describe the state of a stack."""
 
 from typing import NamedTuple
 
 from agent.models import State
 from agent.store import Store
 
-# The events are kept longer than the actions: the oldest one is the best that is known of the beginning.
+# Events are kept longer than actions: the oldest event is the best known time of the beginning.
 FACTS = """
     SELECT (SELECT timestamp FROM events ORDER BY id LIMIT 1) AS begun_ts,
            (SELECT timestamp FROM events ORDER BY id DESC LIMIT 1) AS changed_ts,
@@ -17,7 +17,7 @@ FACTS = """
 class Summary(NamedTuple):
     """Times in microseconds since the epoch: of the oldest and newest event, and of the newest action.
 
-    `deploy` is the state of the newest deploy; None where none is kept.
+    `deploy` is the state of the newest deploy; None without one.
     """
 
     begun_ts: int

@@ -1,4 +1,4 @@
-"""The transitions of an action: the statements by name, then one short write for each."""
+"""The transitions of an action: the SQL statements by name, then one short transaction for each."""
 
 import json
 import sqlite3
@@ -13,7 +13,7 @@ from agent.store.actions import COLUMNS
 from agent.store.encoding import dumps
 
 HISTORY_BYTES = 4 * 1024 * 1024
-"""Bytes of payloads that the history of one action keeps, unless `actions.history_bytes` says otherwise."""
+"""The default of `actions.history_bytes`: bytes of payloads that the history of one action keeps."""
 
 DUE = (
     "finished_ts IS NULL AND state = 'NEW' AND ifnull(not_before, 0) <= :now AND ifnull(not_after, :now) >= :now "
@@ -57,13 +57,13 @@ FINISH = """
 """
 HAS_SECRETS = "SELECT secrets IS NOT NULL FROM actions WHERE seq = :seq"
 HAND_OVER = "UPDATE actions SET handed_over = :handed_over WHERE seq = :seq AND state = 'RUNNING'"
-ASK_TO_CANCEL = "UPDATE actions SET cancel_requested = 1 WHERE seq = :seq AND state = 'RUNNING'"
+REQUEST_CANCEL = "UPDATE actions SET cancel_requested = 1 WHERE seq = :seq AND state = 'RUNNING'"
 CANCEL_REQUESTED = "SELECT cancel_requested FROM actions WHERE seq = ?"
 APPROVE = "UPDATE actions SET approved_by = :user WHERE seq = :seq"
 
 
 def claim(store: Store, held: Sequence[str] = (), closed: Sequence[str] = ()) -> Claimed | None:
-    """Make the head of the queue RUNNING and return it, once it is on disk; None if no action can start.
+    """Make the first action of the queue RUNNING, on disk, and return it; None if no action can start.
 
     Actions of the `held` kinds, and of the `closed` kinds without an approval, stay in the queue; the others overtake
     them.
@@ -72,7 +72,7 @@ def claim(store: Store, held: Sequence[str] = (), closed: Sequence[str] = ()) ->
 
 
 def running(store: Store) -> Claimed | None:
-    """The action that is RUNNING, left by an earlier executor; None without one."""
+    """The RUNNING action of an earlier executor; None without one."""
     rows = store.read(RUNNING)
     return _left_running(rows[0]) if rows else None
 
@@ -87,7 +87,7 @@ def record(
     row = {"seq": seq, "payload": _payload(payload), "now": clock.now(), "measured": int(measured)}
     row = _sized(row, history_bytes)
     if measured:
-        row["size"] = 0  # its line is replaced, so that measurements do not add up
+        row["size"] = 0  # its line is replaced: the bytes of measurements do not add up
     store.write(lambda connection: _one(connection.execute(RECORD, row)))
 
 
@@ -105,9 +105,9 @@ def finish(
     closed: Sequence[str] = (),
     history_bytes: int = HISTORY_BYTES,
 ) -> Claimed | None:
-    """Store how an action ended and, in the same transaction, claim the next one, as `claim` does.
+    """Store the end of an action and, in the same transaction, claim the next one like `claim`.
 
-    `outcome` is that of `state` unless something more precise is known.
+    `outcome` defaults to the general outcome of `state`.
     """
     outcome = outcome or (Outcome.DONE if state is State.DONE else Outcome.FAILED)
     row = _final(seq, outcome, payload, message, history_bytes)
@@ -140,11 +140,11 @@ def cancel(
     user: str | None = None,
     requester: Requester | None = None,
 ) -> Action:
-    """Cancel for `user`: a NEW action ends, a RUNNING one is requested to stop. Returns the action after that.
+    """Cancel for `user`: a NEW action ends, a RUNNING one is requested to stop. Returns the changed action.
 
-    `requester` is the channel of the request.
+    `requester` is the channel of the request. `running`: whether the kind of a RUNNING action can be interrupted.
 
-    Raises `ActionNotFound`, and `NotCancellable` for a final one, or a running one unless `running`.
+    Raises `ActionNotFound`, and `NotCancellable` if the action is final or cannot be interrupted.
     """
 
     def work(connection: sqlite3.Connection) -> Action:
@@ -153,24 +153,24 @@ def cancel(
             raise NotCancellable(f"the action is {action.state} already")
         if action.state is State.RUNNING and not running:
             raise NotCancellable(f"a running {action.kind} cannot be interrupted")
-        whose = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
-        audit_events.add(connection, "action.cancel_requested", {"state": action.state}, **whose)
+        origin = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
+        audit_events.add(connection, "action.cancel_requested", {"state": action.state}, **origin)
         if action.state is State.NEW:
             final = _final(action.seq, Outcome.CANCELLED, {"cancelled": True}, "cancelled before it started")
             if connection.execute(HAS_SECRETS, {"seq": action.seq}).fetchone()[0]:
                 store.secret_erased()
             _finish(connection, final)
         else:
-            _one(connection.execute(ASK_TO_CANCEL, {"seq": action.seq}))
+            _one(connection.execute(REQUEST_CANCEL, {"seq": action.seq}))
         return actions.read(connection, action_id)
 
     return store.write(work)
 
 
 def approve(store: Store, action_id: str, user: str, requester: Requester) -> Action:
-    """Approve an action that waits for an approval or its window. Returns the action after that.
+    """Approve an action that waits for an approval or its window. Returns the changed action.
 
-    Raises `ActionNotFound`, and `NotApprovable` where it has started, was approved before, or is `user`'s own.
+    Raises `ActionNotFound`, and `NotApprovable` if it has started, was approved already, or was scheduled by `user`.
     """
 
     def work(connection: sqlite3.Connection) -> Action:
@@ -181,8 +181,8 @@ def approve(store: Store, action_id: str, user: str, requester: Requester) -> Ac
             raise NotApprovable(f"the action was approved already, by {action.approved_by}")
         if action.user == user:
             raise NotApprovable("an action is approved by another identity than the one that scheduled it")
-        whose = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
-        audit_events.add(connection, "action.approved", {"needed": action.needs_approval}, **whose)
+        origin = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
+        audit_events.add(connection, "action.approved", {"needed": action.needs_approval}, **origin)
         _one(connection.execute(APPROVE, {"seq": action.seq, "user": user}))
         return actions.read(connection, action_id)
 
@@ -215,8 +215,8 @@ def fail(connection: sqlite3.Connection, seq: int, outcome: Outcome, payload: Js
 
 def _claim(connection: sqlite3.Connection, held: Sequence[str], closed: Sequence[str]) -> Claimed | None:
     now = clock.now()
-    which = {"now": now, "held": dumps(list(held)), "closed": dumps(list(closed))}
-    row = connection.execute(HEAD_NOT_HELD if held or closed else HEAD, which).fetchone()
+    parameters = {"now": now, "held": dumps(list(held)), "closed": dumps(list(closed))}
+    row = connection.execute(HEAD_NOT_HELD if held or closed else HEAD, parameters).fetchone()
     if row is None:
         return None
     since = {"now": now, "boot": clock.boot_id(), "since": clock.monotonic()}
@@ -229,7 +229,7 @@ def _finish(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
 
 
 def _left_running(row: sqlite3.Row) -> Claimed:
-    # The clock of another boot says nothing: a reboot starts an action's time again.
+    # The clocks of two boots cannot be compared: after a reboot the time of an action starts again.
     same_boot = row["running_boot"] == clock.boot_id()
     return Claimed(
         actions.from_row(row),
