@@ -1,1 +1,1 @@
-"""How requests are received and answered: no connection that is slow holds a thread."""
+"""Receives requests and sends answers. Slow connections hold no thread."""

@@ -1,4 +1,4 @@
-"""Addresses of `api.bind` that cannot be listened on: found before gunicorn tries, which does not name the option."""
+"""Tries to listen on the addresses of `api.bind` before gunicorn does, whose errors do not name the option."""
 
 import errno
 import os
@@ -10,13 +10,13 @@ from agent.errors import AddressTaken, ConfigError
 from agent.util.poll import poll
 
 PATIENCE = 5.0
-"""Seconds in which a process that ends may let go of the address; gunicorn waits as long."""
+"""Seconds to wait for an ending process to free the address; gunicorn waits as long."""
 PASSED_ON = ("LISTEN_FDS", "GUNICORN_FD")
-"""Set where the sockets are open already: by systemd, or by the gunicorn before this one."""
+"""Environment variables of sockets that are open already, passed by systemd or by the previous gunicorn."""
 
 
 def refuse_taken(api: Api) -> None:
-    """Raises `AddressTaken` or `ConfigError` where an address of TCP cannot be listened on."""
+    """Raises `AddressTaken` or `ConfigError` if a TCP address cannot be listened on."""
     if any(name in os.environ for name in PASSED_ON):
         return
     for bind in api.bind:
@@ -26,16 +26,16 @@ def refuse_taken(api: Api) -> None:
 
 def _try(bind: str, host: str, port: int) -> None:
     def free() -> bool:
-        return (found := _why_not(host, port)) is None or found.errno != errno.EADDRINUSE
+        return (found := _listen_error(host, port)) is None or found.errno != errno.EADDRINUSE
 
     if not poll(free, PATIENCE):
-        who = f"another process listens on {bind} (ss -ltnp shows which)"
-        raise AddressTaken(f"api.bind: {who}: stop it, or set another address")
-    if (error := _why_not(host, port)) is not None:
+        reason = f"another process listens on {bind} (ss -ltnp shows which)"
+        raise AddressTaken(f"api.bind: {reason}: stop it, or set another address")
+    if (error := _listen_error(host, port)) is not None:
         raise ConfigError(f"api.bind: cannot listen on {bind}: {error.strerror}")
 
 
-def _why_not(host: str, port: int) -> OSError | None:
+def _listen_error(host: str, port: int) -> OSError | None:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as tried:

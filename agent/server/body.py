@@ -1,4 +1,4 @@
-"""The body of a request while it arrives, and as the application reads it (`wsgi.input`)."""
+"""The body of a request: filled by the event loop while it arrives, read by the application as `wsgi.input`."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ class BodyIncomplete(BaseException):
     """The application reads bytes that have not arrived yet. The server receives them and calls the application again.
 
     The application thus checks permissions before a body is received, and no thread waits for a body. Not an
-    `Exception`: the application would answer that.
+    `Exception`, which the application would turn into an answer.
     """
 
 
@@ -36,11 +36,11 @@ class Body:
         self._read = 0
         self._broken = False
         self.wanted = UNREAD
-        """How many bytes are to be received: enough to keep the connection, until the application reads."""
+        """Bytes to receive. Until the application reads, enough to keep the connection usable after the answer."""
 
     @property
     def long(self) -> bool:
-        """Whether its Content-Length is too large to receive it before the application reads it."""
+        """Whether the Content-Length is too large to receive the body before the application reads it."""
         return self._length >= UNREAD
 
     @property
@@ -50,7 +50,7 @@ class Body:
 
     @property
     def complete(self) -> bool:
-        """Whether the whole body has arrived, or the client broke it off."""
+        """Whether the whole body has arrived, or the client has ended it early."""
         return self._broken or (self._chunks.ended if self._chunks else len(self._bytes) == self._length)
 
     @property
@@ -65,7 +65,7 @@ class Body:
         return self._broken or not self.complete or unread
 
     def take(self, received: bytearray) -> None:
-        """Move bytes of the body from the buffer `received` to here, up to `wanted` in all."""
+        """Move bytes of the body out of the buffer `received`, up to `wanted` in total."""
         if self._chunks is None:
             count = min(self._length, self.wanted) - len(self._bytes)
             if count > 0:
@@ -82,7 +82,7 @@ class Body:
         self._broken |= not self.complete
 
     def release(self) -> None:
-        """Free the memory after the answer. The WSGI environment is a cycle, which the garbage collector frees late."""
+        """Free the memory after the answer. The WSGI environment is a reference cycle, which would be freed late."""
         self._bytes.clear()
 
     def rewind(self) -> None:
@@ -90,16 +90,16 @@ class Body:
         self._read = 0
 
     def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes, fewer only at the end of the body; without `size` all of the rest.
+        """The next `size` bytes, fewer only at the end of the body; without `size` the whole rest.
 
-        Raises `BodyIncomplete` for bytes that have not arrived yet, `OSError` for chunks that break off.
+        Raises `BodyIncomplete` for bytes that have not arrived yet, `OSError` for truncated chunks.
         """
         end = self._read + size if size >= 0 else self._length if self._chunks is None else sys.maxsize
         if not self.complete and len(self._bytes) < end:
             self.wanted = end
             raise BodyIncomplete
         if self._broken and self._chunks is not None and len(self._bytes) < end:
-            raise ConnectionError("the chunks break off")
+            raise ConnectionError("the chunks are truncated")
         with memoryview(self._bytes) as there:
             found = bytes(there[self._read : end])
         self._read += len(found)

@@ -7,7 +7,7 @@ MOST = 32 * 1024 * 1024
 
 
 class BodyMemory:
-    """Counts the bytes that the large bodies of requests may take; `most` in all."""
+    """Reserves memory for large request bodies, up to `most` bytes in total."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -21,12 +21,12 @@ class BodyMemory:
         """Free the bytes reserved for this connection, if any."""
         self._taken.pop(connection, None)
 
-    def one_to_go(self, wanting: ClientConnection) -> ClientConnection | None:
-        """The connection to refuse so that the rest fits: the oldest with an incomplete body, else `wanting`.
+    def to_refuse(self, newest: ClientConnection) -> ClientConnection | None:
+        """The connection to refuse to get below the limit: the oldest with an incomplete body, else `newest`.
 
-        A good client sends its body at once, so an old body that is incomplete is a slow client's. None if all fit, or
-        if one connection alone has a large body.
+        Normal clients send their body at once; an old incomplete body belongs to a slow client. None if all bodies fit,
+        or if only one connection has a large body.
         """
         if len(self._taken) < 2 or sum(self._taken.values()) <= self._most:
             return None
-        return next((each for each in self._taken if each.phase is Phase.REQUEST), wanting)
+        return next((each for each in self._taken if each.phase is Phase.REQUEST), newest)

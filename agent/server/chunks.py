@@ -1,9 +1,9 @@
-"""The decoder of a chunked body (RFC 9112, section 7.1), fed as the bytes arrive."""
+"""Incremental decoder of a chunked body (RFC 9112, section 7.1)."""
 
 import re
 
 LONGEST_LINE = 8190
-"""Bytes of a chunk's size with its extensions, or of a trailer field."""
+"""Maximum bytes of a chunk's size with its extensions, and of a trailer field."""
 LONGEST_TRAILERS = 32 * 1024
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?")
 TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
@@ -14,7 +14,7 @@ class Unreadable(ValueError):
 
 
 class Chunks:
-    """Takes what belongs to the body from a buffer, and nothing behind it."""
+    """Removes the chunked body from a buffer and leaves the bytes after it, such as the next request."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -24,9 +24,9 @@ class Chunks:
         self._trailers = 0
 
     def decode(self, buffer: bytearray, into: bytearray, most: int) -> None:
-        """Move the decoded bytes to `into` until it holds `most` of them. Raises `Unreadable`.
+        """Move decoded bytes to `into` until it holds `most` bytes. Raises `Unreadable`.
 
-        One pass: what was taken is removed from the buffer once, at the end.
+        The buffer is shortened only once, at the end: linear time.
         """
         taken = 0
         while not self.ended and len(into) < most:
@@ -42,7 +42,7 @@ class Chunks:
                 if (end if end >= 0 else len(buffer)) - taken > LONGEST_LINE:
                     raise Unreadable("a line is too long")
                 if end < 0:
-                    # The last byte may be the first half of the line's end.
+                    # The last byte may be the CR of the line's CRLF.
                     self._searched = max(0, len(buffer) - taken - 1)
                     break
                 self._searched = 0
@@ -62,7 +62,7 @@ class Chunks:
         self._line = self._size
 
     def _trailer(self, line: bytes) -> None:
-        """What stands behind the last chunk is checked and ignored."""
+        """Check and ignore a trailer field."""
         self._trailers += len(line) + 2
         if self._trailers > LONGEST_TRAILERS:
             raise Unreadable("the trailers are too long")

@@ -1,4 +1,4 @@
-"""The options that gunicorn was started with: it refuses those that the agent decides itself."""
+"""Checks gunicorn's command line: refuses the options that the agent sets itself."""
 
 import os
 import shlex
@@ -32,7 +32,7 @@ FREE = frozenset(
         "worker_tmp_dir",
     }
 )
-"""What may be given: none of it touches who is served, what runs, or what is logged of it."""
+"""Permitted options: none of them affects authentication, the code that runs, or the log of requests."""
 
 INSTEAD = {
     "bind": "api.bind",
@@ -44,13 +44,13 @@ INSTEAD = {
     "threads": "api.threads",
     "umask": "api.socket_mode",
 }
-"""The option of agent.toml that decides the same."""
+"""The corresponding options of agent.toml."""
 
 
 def check() -> None:
-    """Look at gunicorn's command line and `GUNICORN_CMD_ARGS`, as its own parser reads them. Raises `ConfigError`.
+    """Check gunicorn's command line and `GUNICORN_CMD_ARGS` with its own parser. Raises `ConfigError`.
 
-    gunicorn lets both win over its configuration file, at the start and at each reload.
+    Both override gunicorn's configuration file, at the start and at each reload.
     """
     parser = Config().parser()
     _check(parser, sys.argv[1:], "gunicorn's command line")
@@ -62,5 +62,5 @@ def _check(parser: Any, words: Sequence[str], where: str) -> None:
     if given.pop("args", [APP]) != [APP]:
         raise ConfigError(f"{where} names another application: remove it, the agent is {APP}")
     for name in sorted(given.keys() - FREE):
-        instead = f"set {INSTEAD[name]} in agent.toml instead" if name in INSTEAD else "the agent decides it itself"
+        instead = f"set {INSTEAD[name]} in agent.toml instead" if name in INSTEAD else "the agent sets it itself"
         raise ConfigError(f"{where} sets {name}: remove it; {instead}")

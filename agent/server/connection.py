@@ -1,4 +1,4 @@
-"""One connection of a client: the stream of its socket, the phase it is in, and the request that it has open."""
+"""One connection of a client: its stream, its phase and its current request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.server.exchange import Exchange
 from agent.server.stream import Stream
 
 IPV6_NETWORK = 8
-"""Bytes of an IPv6 address that name the network: one client usually controls all of its addresses."""
+"""Bytes of an IPv6 network prefix (/64): one client usually controls all addresses of the network."""
 
 
 class Phase(enum.Enum):
@@ -22,28 +22,28 @@ class Phase(enum.Enum):
     HANDSHAKE = enum.auto()
     REQUEST = enum.auto()
     THREAD = enum.auto()
-    """A thread has it: only that thread uses it."""
+    """A thread, which alone uses the connection."""
     PARKED = enum.auto()
-    """The application, which waits for a fact."""
+    """The condition for which the application has parked the request."""
     ANSWER = enum.auto()
-    """The client, to take what is to be sent."""
+    """The client must take the bytes to send."""
     GOODBYE = enum.auto()
-    """The client, to close first, so that it reads the answer to its end."""
+    """The client must close first, so that it reads the whole answer."""
 
 
 class ClientConnection(Stream):
-    """Has one owner at a time, the loop or a thread; it is not locked."""
+    """A connection with its state. Not locked: it has one owner at a time, the loop or a thread."""
 
     def __init__(self, sock: socket.socket, address: Any, server: Any, tls: ssl.SSLContext | None) -> None:
         super().__init__(sock, address, server, tls)
         self.peer = _peer(sock.family, address)
         self.phase = Phase.HANDSHAKE if tls else Phase.REQUEST
         self.since = time.monotonic()
-        """When it came, or was answered last."""
+        """Time of the connection or of the last answer."""
         self.deadline = float("inf")
         self.answered = False
         self.searched = 0
-        """How much of `received` is known to hold no end of a head."""
+        """Bytes of `received` already searched for the end of a head."""
         self.exchange: Exchange | None = None
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class ClientConnection(Stream):
 
 
 def _peer(family: int, address: Any) -> str:
-    """Who shares a cap: an address, an IPv6 network, or all who come by unix sockets."""
+    """The key of the limit for each client: an address, an IPv6 network, or "unix" for all unix sockets."""
     if family == socket.AF_UNIX:
         return "unix"
     host = str(address[0])

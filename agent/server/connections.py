@@ -1,4 +1,4 @@
-"""All connections of the worker; at the limit it chooses one to close."""
+"""All connections of the worker; at the limit, chooses one to close."""
 
 import time
 from collections import Counter
@@ -8,7 +8,7 @@ from agent import log
 from agent.server.connection import ClientConnection, Phase
 
 FRESH = 1.0
-"""Seconds in which a new connection may be without a request, while there are kept connections to close."""
+"""Seconds for which a new connection without a request is spared while idle kept connections can be closed."""
 
 
 class ConnectionLimit:
@@ -24,7 +24,7 @@ class ConnectionLimit:
         return len(self._connections)
 
     def __iter__(self) -> Iterator[ClientConnection]:
-        """Iterates over a copy, so that connections may be removed meanwhile."""
+        """Iterates over a copy, so that connections may be removed during the iteration."""
         return iter(list(self._connections))
 
     def __contains__(self, connection: ClientConnection) -> bool:
@@ -36,7 +36,7 @@ class ConnectionLimit:
         self._of_peer[connection.peer] += 1
 
     def remove(self, connection: ClientConnection) -> None:
-        """Count a closed connection no longer."""
+        """Stop counting a closed connection."""
         self._connections.discard(connection)
         self._of_peer[connection.peer] -= 1
         if not self._of_peer[connection.peer]:
@@ -46,8 +46,8 @@ class ConnectionLimit:
         """Whether another connection from the address `peer` is within both limits."""
         return len(self) < self._most and self._of_peer[peer] < self._most_of_a_peer
 
-    def one_to_go(self, peer: str) -> ClientConnection | None:
-        """The connection to close for a new one of `peer`: one of its own at its limit, else one of the largest peer.
+    def to_close(self, peer: str) -> ClientConnection | None:
+        """The connection to close for a new one of `peer`: its own if `peer` is at its limit, else the largest peer's.
 
         None if threads use all of them.
         """
@@ -64,12 +64,12 @@ class ConnectionLimit:
 
 
 def _rank(connection: ClientConnection, now: float) -> int:
-    """The lowest is closed first: silent clients, then kept connections, then those that are about to ask."""
+    """The order of closing, lowest first: silent clients, idle kept connections, active ones, parked requests."""
     if connection.phase is Phase.PARKED:
         return 3
     if connection.phase is Phase.ANSWER:
         return 2
     if connection.answered:
         return 1
-    # A busy machine may run the client only some time after it has connected.
+    # On a busy machine, some time may pass between a client's connect and its request.
     return 0 if now - connection.since >= FRESH else 2

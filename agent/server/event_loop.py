@@ -1,4 +1,4 @@
-"""The loop that all connections are in while they wait: handshakes, heads, bodies and slow answers hold no thread."""
+"""The event loop of all waiting connections: handshakes, heads, bodies and slow answers hold no thread."""
 
 import errno
 import selectors
@@ -26,27 +26,27 @@ from agent.server.stream import PIECE, ClientGone
 from agent.server.threads import Threads
 
 READ = 30.0
-"""Seconds in which a whole request must be there, the handshake included."""
+"""Seconds for a whole request to arrive, including the handshake."""
 ANSWERED = 120.0
-"""Seconds from the head of a request to the last byte of its answer: a wait of 60, and the client's pace."""
+"""Seconds from the head of a request to the last byte of its answer: a long poll of 60 s, and a slow client."""
 LEAVING = 1.0
-"""Seconds in which what has begun must be there once the worker was asked to end, or has accepted it after that."""
+"""Seconds for an incomplete request to arrive during a stop."""
 TAKEN = 10.0
-"""Seconds in which the client must have taken its answer then, or the refusal of its request."""
+"""Seconds for the client to take its answer during a stop, or the refusal of its request at any time."""
 LINGER = 0.5
-"""Seconds in which the client may close a connection first, so that it reads the answer to its end."""
+"""Seconds for the client to close the connection first, so that it reads the whole answer."""
 PATIENCE = 0.2
-"""Seconds in which a short body is waited for before the caller's rights are checked without it."""
+"""Seconds to wait for a short body before the permissions are checked without it."""
 LOOK = 0.5
 """Seconds between two checks for slow clients."""
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Errors of `accept` without room for one more; new connections wait in the kernel."""
+"""Errors of `accept` when resources are exhausted; new connections then wait in the kernel."""
 ACCEPTED = 64
-"""Connections accepted at once, before the open ones get their turn."""
+"""Maximum connections accepted at once, before the open ones are served."""
 
 
 class EventLoop:
-    """All connections of one worker. One thread uses it; `leave` may be called by any thread and by signal handlers."""
+    """All connections of one worker. Single-threaded, except `leave`: any thread or signal handler may call it."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class EventLoop:
         access_log: Callable[..., None],
         tls: Callable[[], ssl.SSLContext] | None,
     ) -> None:
-        """`tls` gives the context of a new connection; those of unix sockets are never encrypted."""
+        """`tls` returns the context for a new TCP connection; connections by unix socket are never encrypted."""
         self._config, self._tls = config, tls
         self._threads = Threads(config.threads, lambda exchange: exchange.run(application, access_log))
         self._connection_limit = ConnectionLimit(config.worker_connections)
@@ -79,13 +79,13 @@ class EventLoop:
         return not len(self._connection_limit)
 
     def leave(self) -> None:
-        """Accept no further connection; requests that have begun are answered."""
+        """Begin the stop: accept no further connection, and answer the requests in progress."""
         if self._left is None:
             self._left = time.monotonic()
         self._threads.wake()
 
     def turn(self) -> None:
-        """Wait for the first event, at most `LOOK` seconds, and handle all that have happened."""
+        """Wait up to `LOOK` seconds for events and handle them."""
         until = min((self._resume_queue.open_at, *self._impatient.values()))
         for key, _ in self._poller.select(max(0.0, min(LOOK, until - time.monotonic()))):
             key.data()
@@ -100,7 +100,7 @@ class EventLoop:
             self._listen()
 
     def close(self) -> None:
-        """Close all connections except those that threads use, which end with the process."""
+        """Close all connections except those in use by threads, which end with the process."""
         self._stop_listening()
         for connection in self._connection_limit:
             if connection.phase is not Phase.THREAD:
@@ -125,7 +125,7 @@ class EventLoop:
                 self._poller.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
 
     def _pause(self, listener: Any) -> None:
-        """Until the next look: the kernel keeps who connects, and reports waiting clients at each turn."""
+        """Stop accepting until the next look. New clients wait in the kernel, which would report them at each turn."""
         self._listening.discard(listener)
         self._poller.unregister(listener)
 
@@ -136,7 +136,7 @@ class EventLoop:
             listener.close()
         self._listeners.clear()
 
-    # A connection comes
+    # Accept
 
     def _accept(self, listener: Any) -> None:
         if listener not in self._listening:
@@ -152,7 +152,7 @@ class EventLoop:
                 sock.close()  # the client has gone
 
     def _next_client(self, listener: Any) -> tuple[socket.socket, Any] | None:
-        """The next new connection, or None; if no descriptor is free, one connection that waits is closed for it."""
+        """The next new connection, or None. If no descriptor is free, closes one waiting connection for it."""
         for may_close in (True, False):
             try:
                 accepted: tuple[socket.socket, Any] = listener.accept()
@@ -168,18 +168,18 @@ class EventLoop:
 
     def _welcome(self, connection: ClientConnection) -> None:
         if not self._connection_limit.has_room(connection.peer):
-            if (one := self._connection_limit.one_to_go(connection.peer)) is None:
+            if (other := self._connection_limit.to_close(connection.peer)) is None:
                 connection.close()
                 return
-            self._drop(one)
+            self._drop(other)
         self._connection_limit.add(connection)
         connection.deadline = connection.since + READ
         self._proceed(connection)
 
-    # It continues
+    # Proceed
 
     def _proceed(self, connection: ClientConnection) -> None:
-        """Let a connection go on as far as it can, and register it for what it waits for then."""
+        """Take steps until the connection must wait, then register it for the event that it waits for."""
         if connection not in self._connection_limit:
             return  # dropped in this turn
         try:
@@ -188,11 +188,11 @@ class EventLoop:
         except ClientGone:
             self._drop(connection)
         except ssl.SSLError as error:
-            # A handshake that cannot be read, or a certificate of the wrong authority.
+            # An invalid handshake, or a certificate of an unknown authority.
             log.request_refused(HTTPStatus.BAD_REQUEST, f"{type(error).__name__} {error.reason}")
             self._say_goodbye(connection)
         except Exception as error:
-            # A mistake of ours ends this connection and no other.
+            # A bug ends only this connection.
             log.request_failed("a request", "the server", error)
             self._drop(connection)
         if connection in self._connection_limit and connection.phase is not Phase.THREAD:
@@ -203,7 +203,7 @@ class EventLoop:
                 self._poller.register(connection.sock, connection.events, proceed)
 
     def _step(self, connection: ClientConnection) -> bool:
-        """Whether another step may follow at once. Raises `ClientGone` or `ssl.SSLError`."""
+        """Take one step; True if another can follow at once. Raises `ClientGone` or `ssl.SSLError`."""
         phase = connection.phase
         if phase is Phase.HANDSHAKE and connection.shake_hands():
             connection.phase = Phase.REQUEST
@@ -229,10 +229,10 @@ class EventLoop:
         with suppress(KeyError, ValueError):
             self._poller.unregister(connection.sock)
 
-    # It asks
+    # Receive a request
 
     def _receive(self, connection: ClientConnection) -> None:
-        """Take a request from what is there, or else from the next piece that comes: one, as others wait too."""
+        """Take one request from the received bytes, else after one further read: other connections wait too."""
         if self._take(connection) or not connection.receive() or self._take(connection) or not connection.ended:
             return
         # The client sends no more.
@@ -245,7 +245,7 @@ class EventLoop:
             raise ClientGone
 
     def _take(self, connection: ClientConnection) -> bool:
-        """Whether it waits for its client no longer: a request is there, or was refused."""
+        """Whether the connection waits for its client no longer: a request has arrived or was refused."""
         if connection.exchange is None and not self._take_head(connection):
             return connection.phase is not Phase.REQUEST
         exchange = connection.exchange
@@ -270,7 +270,7 @@ class EventLoop:
         return head is not None and self._begin(connection, head)
 
     def _begin(self, connection: ClientConnection, head: bytes) -> bool:
-        """Whether it is the head of a request; an answer says what it is not."""
+        """Begin a request; False if the head is invalid and was refused."""
         try:
             connection.exchange = Exchange(head, connection, self._config)
         except (NoMoreData, StopIteration):
@@ -279,7 +279,7 @@ class EventLoop:
             self._refuse(connection, status_of(error), type(error).__name__)
         return connection.exchange is not None
 
-    # A thread answers
+    # Answer in a thread
 
     def _submit(self, connection: ClientConnection) -> None:
         assert connection.exchange is not None
@@ -289,7 +289,7 @@ class EventLoop:
         self._threads.submit(connection)
 
     def _finish(self, connection: ClientConnection, run: Future[Next]) -> None:
-        """Go on with what a thread leaves to be done."""
+        """Continue a connection that a thread has handed back."""
         exchange = connection.exchange
         assert exchange is not None
         connection.phase, connection.deadline = Phase.ANSWER, exchange.began + ANSWERED
@@ -310,7 +310,7 @@ class EventLoop:
         self._proceed(connection)
 
     def _park(self, connection: ClientConnection, exchange: Exchange) -> None:
-        """Wait without a thread, until the application is to be called again."""
+        """Wait without a thread until the application can be called again."""
         assert exchange.parked is not None
         connection.phase, connection.events = Phase.PARKED, selectors.EVENT_READ
         exchange.parked.park(partial(self._threads.resume, connection))
@@ -321,20 +321,20 @@ class EventLoop:
             raise ClientGone
 
     def _await_body(self, connection: ClientConnection, exchange: Exchange) -> None:
-        """Receive what the application wants to read, if there is room for it."""
+        """Receive the bytes that the application reads, within the limit of memory."""
         self._body_memory.take(connection, exchange.body.size)
-        while (one := self._body_memory.one_to_go(connection)) is not None:
+        while (refused := self._body_memory.to_refuse(connection)) is not None:
             log.body_refused()
-            self._refuse(one, HTTPStatus.SERVICE_UNAVAILABLE, "NoRoom")
-            if one is connection:
+            self._refuse(refused, HTTPStatus.SERVICE_UNAVAILABLE, "NoRoom")
+            if refused is connection:
                 return
-            self._proceed(one)
+            self._proceed(refused)
         connection.phase, connection.deadline = Phase.REQUEST, exchange.began + READ
         connection.sending += CONTINUE if exchange.expects else b""
-        with suppress(ClientGone):  # the next step sees it too
+        with suppress(ClientGone):  # the next step raises it again
             connection.send()
 
-    # It takes the answer
+    # Send the answer
 
     def _sent(self, connection: ClientConnection) -> None:
         last = connection.exchange.next if connection.exchange else Next.CLOSE
@@ -359,7 +359,7 @@ class EventLoop:
             self._drop(connection)
 
     def _refuse(self, connection: ClientConnection, status: HTTPStatus, reason: str) -> None:
-        """Answer what the application does not."""
+        """Answer a request that does not reach the application."""
         log.request_refused(status, reason)
         self._body_memory.leave(connection)
         if connection.exchange is not None:
@@ -368,7 +368,7 @@ class EventLoop:
         connection.sending += answer(status)
         connection.phase, connection.deadline = Phase.ANSWER, time.monotonic() + TAKEN
 
-    # It takes too long
+    # Time limits
 
     def _end_the_slow(self, now: float) -> None:
         for connection in self._connection_limit:
@@ -386,6 +386,6 @@ class EventLoop:
         if self._left is None:
             return connection.deadline
         answered = connection.phase in (Phase.ANSWER, Phase.PARKED)
-        # A busy machine may accept it long after the worker was asked to end.
+        # A busy machine may accept a connection long after the stop has begun.
         began = max(self._left, connection.since)
         return min(connection.deadline, began + (TAKEN if answered else LEAVING))

@@ -1,4 +1,4 @@
-"""One request and its answer: gunicorn parses the head and writes the response, threads call the application."""
+"""One request and its answer. gunicorn parses the head and formats the response; threads call the application."""
 
 import enum
 import time
@@ -18,14 +18,14 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Next(enum.Enum):
-    """What the exchange waits for, or what follows it."""
+    """The next thing that the exchange needs, or that follows it."""
 
     RECEIVE = enum.auto()
     """More bytes of the body."""
     WAIT = enum.auto()
     """The condition for which the application has parked the request."""
     SEND = enum.auto()
-    """The client must take the present part of the answer."""
+    """The client must take this part of the answer."""
     KEEP = enum.auto()
     """Answered; another request may follow."""
     CLOSE = enum.auto()
@@ -33,10 +33,10 @@ class Next(enum.Enum):
 
 
 class Exchange:
-    """One request and its answer. Made by the event loop, run by threads."""
+    """One request and its answer. Created by the event loop, run by threads."""
 
     def __init__(self, head: bytes, connection: Stream, config: Any) -> None:
-        """Raises gunicorn's `ParseException`s, `StopIteration` or `Contradiction` for what is no request."""
+        """Raises gunicorn's `ParseException`, `StopIteration` or `AmbiguousLength` for an invalid request."""
         self._connection = connection
         self._config = config
         self._request = next(RequestParser(config, iter([head]), connection.address))
@@ -71,7 +71,7 @@ class Exchange:
     def run(self, application: Callable[..., Any], access_log: Callable[..., None]) -> Next:
         """Continue the answer until it would wait for the client. Raises `ClientGone`.
 
-        All other errors are those of the application or of gunicorn; nothing of the answer was sent by then.
+        Other errors come from the application or gunicorn, before any part of the answer was sent.
         """
         try:
             if self._pieces is None:
@@ -83,19 +83,19 @@ class Exchange:
             self._pieces = None
             return Next.RECEIVE
         except Parked as parked:
-            # Without the traceback: its frames refer to this exchange, and only the collector would free the cycle.
+            # Without the traceback: its frames refer to this exchange, a cycle that would be freed late.
             self._pieces, self._response, self.parked = None, None, parked.with_traceback(None)
             return Next.WAIT
         except Exception as error:
             if self._response is None or not self._response.headers_sent:
                 raise
-            # An answer that has begun can only break off; the application and `ClientGone` raise an `OSError` for that.
+            # An answer in progress can only be truncated. An `OSError` was logged already or means a lost client.
             if not isinstance(error, OSError):
                 log.answer_broken_off(self.method, "the server", error)
             return Next.CLOSE
         self._pieces = None
         self.body.release()
-        with suppress(ClientGone):  # seen by the loop too
+        with suppress(ClientGone):  # the loop notices it too
             self._connection.send()
         return Next.CLOSE if self.last or self._response.should_close() else Next.KEEP
 
@@ -126,13 +126,13 @@ class Exchange:
         return response, environ
 
     def _start_response(self, *status: Any) -> Any:
-        """What the application calls before its first piece: by then it has read what it wants of the body."""
+        """Called by the application before its first piece, when it has finished reading the body."""
         if self.last or self.body.left:
             self._response.force_close()
         return self._response.start_response(*status)
 
     def abandon(self) -> None:
-        """Free an answer that the client will not receive completely."""
+        """Free the resources of an answer that is not sent completely."""
         if self._pieces is not None:
             with suppress(Exception):
                 self._pieces.close()  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ class Exchange:
 
 
 class _Writer:
-    """What gunicorn writes a response to instead of a socket."""
+    """The socket that gunicorn writes a response to: appends to the connection's buffer."""
 
     def __init__(self, connection: Stream) -> None:
         self._connection = connection
@@ -151,5 +151,5 @@ class _Writer:
         self._connection.sending += data
 
     def send(self, data: bytes) -> int:
-        """Only `100 Continue` comes this way; the loop says it, once the body is wanted."""
+        """Ignored: only `100 Continue` is sent this way, and the loop sends it when the body is needed."""
         return len(data)

@@ -1,4 +1,4 @@
-"""Where the head of a request ends in the bytes that were received."""
+"""Splits the head of a request off the received bytes."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ from agent.server.connection import ClientConnection
 
 END = b"\r\n\r\n"
 LARGEST = 64 * 1024
-"""Bytes of a request line and headers."""
+"""Maximum bytes of a request line and headers."""
 
 
 class TooLarge(Exception):
@@ -20,7 +20,7 @@ class TooLarge(Exception):
 def take(connection: ClientConnection, longest_line: int) -> bytes | None:
     """Remove the head from the received bytes and return it; None while it is incomplete. Raises `TooLarge`.
 
-    No byte is searched twice: a head that arrives byte by byte costs no more than another.
+    No byte is searched twice, so a head that arrives byte by byte costs no more than any other.
     """
     received = connection.received
     end = received.find(END, max(0, connection.searched - len(END) + 1))

@@ -1,4 +1,4 @@
-"""What gunicorn's configuration asks of the agent: its settings, and the engine's start and stop with the worker."""
+"""The hooks of gunicorn's configuration: read the settings, start and stop the engine with the worker."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ from agent.log.setup import TEXT, refusal_to_start, set_up
 from agent.server import addresses_in_use, command_line, listeners, sd_notify, startup_checks, tls, unix_sockets
 
 MAY_PASS = 1
-"""Exit status if another try may succeed; after `os.EX_CONFIG` (78) only a change of the configuration helps."""
+"""Exit status if a retry may succeed; `os.EX_CONFIG` (78) means that only a change of the configuration helps."""
 
 
 _changed: list[str] = []
@@ -25,14 +25,14 @@ _changed: list[str] = []
 
 
 def settings() -> Settings:
-    """Read the configuration at the start and at each reload. A wrong one ends the start only."""
+    """Read the configuration at the start and at each reload. An invalid one prevents a start but not a reload."""
     before = config.loaded()
     set_up(before.log.format if before is not None else TEXT)
     try:
         if before is None:
             command_line.check()
         else:
-            _try_apart()
+            _check_in_subprocess()
         after = config.reload()
     except ConfigError as error:
         if before is None:
@@ -44,13 +44,13 @@ def settings() -> Settings:
     return after
 
 
-def _try_apart() -> None:
-    """Find out in a process of its own whether a worker could start; raises `ConfigError`.
+def _check_in_subprocess() -> None:
+    """Check in a separate process whether a worker can start; raises `ConfigError`.
 
     The master never imports kinds, so each new worker reads them again; a broken kind would end the master.
     """
     if (file := config.file()) is not None:
-        trusted_file.check_file(file)  # before the other process becomes its owner
+        trusted_file.check_file(file)  # before the other process switches to the file's owner
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", "-m", "agent.cli", "config", "check"]
     tried = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -69,7 +69,7 @@ def on_starting(arbiter: Any) -> None:
         addresses_in_use.refuse_taken(config.current().api)
         startup_checks.check(config.current(), config.file())
         store.open()
-        startup_checks.close_state(store.path)
+        startup_checks.restrict_database_mode(store.path)
         store.write(lambda connection: audit_events.add(connection, "agent.started", {}))
     except ConfigError as error:
         _refuse_to_start(*error.mistakes)
@@ -86,13 +86,13 @@ def on_starting(arbiter: Any) -> None:
     finally:
         # SQLite's connections must not cross a fork.
         store.close()
-    # The status by which a worker ends its master; gunicorn's own value would have systemd try again and again.
+    # A worker that cannot load the application ends its master with this status, which systemd does not restart.
     arbiter.APP_LOAD_ERROR = os.EX_CONFIG
     sd_notify.withhold()
 
 
 def when_ready(arbiter: Any) -> None:
-    """Look at the sockets before any worker takes a connection of them."""
+    """Check the sockets before any worker accepts connections."""
     sd_notify.restore()
     try:
         listeners.check(config.current().api)
@@ -113,7 +113,7 @@ def on_reload(arbiter: Any) -> None:
 
 
 def _note_reloaded() -> None:
-    """Add the reload to the audit trail, with the names of what changed."""
+    """Add the reload to the audit trail, with the names of the changed options."""
     from agent.store import Store, audit_events
 
     names, _changed[:] = list(_changed), []
@@ -128,7 +128,7 @@ def _note_reloaded() -> None:
 
 
 def _forget_working_directory() -> None:
-    """Take from the path of modules what gunicorn has put on it and `gunicorn.conf.py` has closed."""
+    """Remove the working directory from `sys.path`: gunicorn adds it again after `gunicorn.conf.py` has disabled it."""
     here = os.getcwd()
     if sys.path_importer_cache.get(here, here) is None:
         sys.path[:] = [each for each in sys.path if each != here]
@@ -147,9 +147,9 @@ def post_fork(arbiter: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Start the engine. Its threads live in the worker."""
     set_up(config.current().log.format)
-    startup_checks.tell(config.current())
+    startup_checks.warn(config.current())
     maintenance.warn_if_in_memory(config.current())
-    # The objects loaded by now stay until the end: the collector need not traverse them again.
+    # The objects loaded so far live as long as the process: exclude them from garbage collection.
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 20, 20)
@@ -160,7 +160,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(arbiter: Any, worker: Any) -> None:
-    """Stop the engine after the running step. Also called after a failed boot, and in the master for a lost worker."""
+    """Stop the engine after the running step. gunicorn calls this after a failed boot and in the master too."""
     app = getattr(worker, "wsgi", None)
     if app is not None:
         app.extensions["agent"].engine.stop(timeout=24 * 3600)

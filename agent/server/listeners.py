@@ -1,4 +1,4 @@
-"""The sockets that really listen: they must be those of `api.bind`, also if another process opened them."""
+"""Compares the sockets that really listen with `api.bind`, including sockets opened by another process."""
 
 import ipaddress
 import os
@@ -18,9 +18,9 @@ Address = str | tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 
 
 def check(api: Api) -> None:
-    """Compare every listening socket of this process with `api.bind`. Raises `ConfigError` for one too many or too few.
+    """Raises `ConfigError` unless the listening sockets of this process are exactly those of `api.bind`.
 
-    gunicorn listens elsewhere if its command line, systemd or a process before it says so.
+    gunicorn listens elsewhere if its command line, systemd or a previous process gives it other sockets.
     """
     found = list(_listening())
     for each in found:
@@ -45,7 +45,7 @@ def check(api: Api) -> None:
 
 def _listening() -> Iterator[Address]:
     for descriptor in DESCRIPTORS.iterdir():
-        with suppress(OSError):  # closed meanwhile
+        with suppress(OSError):  # closed since the listing
             number = int(descriptor.name)
             if stat.S_ISSOCK(os.fstat(number).st_mode):
                 with socket.socket(fileno=os.dup(number)) as each:
@@ -63,7 +63,7 @@ def _address(listener: socket.socket) -> Address:
 
 
 def _is(found: Address, bind: str) -> bool:
-    """Whether a listener is at the address that an element of `api.bind` names."""
+    """Whether the listener has the address of an element of `api.bind`."""
     host = addresses.host_of(bind)
     if host is None or isinstance(found, str):
         return bind == f"unix:{found}"

@@ -1,4 +1,4 @@
-"""What gunicorn itself says, so that systemd's journal knows of its level too."""
+"""gunicorn's own log, in the agent's format and with levels for systemd's journal."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from agent.log.lines import PrioritisedLines
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's logger in the formats of `log.format`; as text with the priority of syslog before each line."""
+    """gunicorn's logger in the format of `log.format`; text lines begin with a syslog priority."""
 
     def setup(self, cfg: Any) -> None:
         """Called by gunicorn at the start and at each reload."""

@@ -1,4 +1,4 @@
-"""What the server itself answers a request that never reaches the application, in the one shape of every error."""
+"""Answers to requests that do not reach the application, in the common shape of errors."""
 
 import json
 from http import HTTPStatus
@@ -14,7 +14,7 @@ REFUSALS: tuple[tuple[str, HTTPStatus], ...] = (
     ("ExpectationFailed", HTTPStatus.EXPECTATION_FAILED),
     ("ParseException", HTTPStatus.BAD_REQUEST),
 )
-"""gunicorn's exceptions by name, as not every version has them all; the first that fits counts."""
+"""gunicorn's exceptions by name, because older versions lack some; the first match counts."""
 
 
 def status_of(error: BaseException) -> HTTPStatus:

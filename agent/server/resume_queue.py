@@ -1,4 +1,4 @@
-"""Parked requests whose wait is over: answered one at a time, so that they delay no other call."""
+"""Queue of parked requests that can be answered; limits their rate so that they do not delay other calls."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from agent.server.connection import ClientConnection
 
 
 class ResumeQueue:
-    """Requests whose wait is over. They are answered one at a time and take at most `SHARE` of the time.
+    """Parked requests that can be answered: one at a time, during at most `SHARE` of the time.
 
-    So many requests that wait for the same change delay no other call.
+    So a change that many requests wait for does not delay other calls.
     """
 
     SHARE = 0.2
@@ -25,11 +25,11 @@ class ResumeQueue:
         self._answered: ClientConnection | None = None
         self._began = 0.0
         self.open_at = inf
-        """When the next one may be answered, by the monotonic clock; infinite while none waits or one is answered."""
+        """Earliest time to answer the next one (monotonic); infinite while none waits or one is answered."""
         self._earliest = 0.0
 
     def add(self, connection: ClientConnection) -> None:
-        """Add a connection whose request may be answered; one marked `first` goes to the front."""
+        """Add a connection whose request can be answered; a `first` one goes to the front."""
         exchange = connection.exchange
         if exchange is not None and exchange.parked is not None and exchange.parked.first:
             self._waiting.appendleft(connection)

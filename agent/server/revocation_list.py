@@ -1,4 +1,4 @@
-"""Until when a revocation list is valid: OpenSSL looks at that in handshakes only, and open connections have none."""
+"""Reads the expiry of a revocation list. OpenSSL checks it only in handshakes, not on open connections."""
 
 import base64
 import binascii
@@ -10,16 +10,16 @@ INTEGER, UTC_TIME, GENERALIZED_TIME = 0x02, 0x17, 0x18
 TIMES = {UTC_TIME: "%y%m%d%H%M%SZ", GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
 
 Element = tuple[int, int, int]
-"""The tag of a DER element, and where its content begins and ends."""
+"""The tag of a DER element, and the start and end of its content."""
 
 
 def valid_until(pem: bytes) -> float:
-    """Seconds since the epoch until which at least one of the lists is valid; infinite where one has no end."""
+    """The latest expiry of the lists in seconds since the epoch; infinite if one has no expiry."""
     return max((_next_update(each[1]) for each in PEM.finditer(pem)), default=float("inf"))
 
 
 def _next_update(text: bytes) -> float:
-    """The member nextUpdate of a list (RFC 5280, section 5.1); infinite where it has none or cannot be read."""
+    """The nextUpdate of a list (RFC 5280, section 5.1); infinite if it is missing or invalid."""
     try:
         der = base64.b64decode(text)
         _, inside, _ = _element(der, _element(der, 0)[1])

@@ -1,4 +1,4 @@
-"""Notifies systemd: READY once the worker serves (not when gunicorn's master runs), and the watchdog while it lives."""
+"""Notifies systemd: READY when the worker serves (not when gunicorn's master runs), and the watchdog."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ from gunicorn import systemd
 
 NOTIFY = "NOTIFY_SOCKET"
 BOOT = 90.0
-"""Seconds in which a worker must have booted: systemd waits as long for a start."""
+"""Maximum seconds for the boot of a worker; systemd waits as long for a start."""
 _withheld: list[str] = []
 _booted = threading.Event()
 
@@ -27,7 +27,7 @@ def restore() -> None:
 
 
 def announce() -> None:
-    """Tell systemd that the agent is ready. Called by the worker; needs `NotifyAccess=all` in the unit."""
+    """Notify systemd that the agent is ready. Called by the worker; needs `NotifyAccess=all` in the unit."""
     _booted.set()
     systemd.sd_notify("READY=1\nSTATUS=Serving", getLogger("agent"))
 
@@ -38,14 +38,14 @@ def watchdog() -> float:
 
 
 def feed() -> None:
-    """Tell the watchdog that the agent lives."""
+    """Notify the watchdog once."""
     systemd.sd_notify("WATCHDOG=1", getLogger("agent"))
 
 
 def feed_during_boot() -> None:
-    """Feed the watchdog until `announce`, for `BOOT` seconds at most.
+    """Feed the watchdog until `announce`, for at most `BOOT` seconds.
 
-    At a reload the old worker ends as soon as the new one exists, which has no engine yet.
+    At a reload the old worker ends as soon as the new one exists, whose engine does not feed the watchdog yet.
     """
     if watchdog() < float("inf"):
         threading.Thread(target=_feed_during_boot, name="boot", daemon=True).start()

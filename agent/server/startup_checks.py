@@ -21,15 +21,15 @@ TRUSTED = (validators.secret_file, validators.trusted_file, validators.known_hos
 """The checks of options that name a file whose content is trusted."""
 
 PRIVATE = (".lock", ".key", ".seen")
-"""What lies beside the database and no other user may read: a process that can read the lock can take it."""
+"""Suffixes of files beside the database that no other user may read: a process that can read the lock can take it."""
 DATABASE = ("", "-wal", "-shm")
-"""What SQLite gives the same mode."""
+"""Suffixes of the database's own files, which SQLite creates with the same mode."""
 
 
 def check(settings: Settings, file: Path | None = None) -> None:
-    """Raises `ConfigError` for the files of trust that could not be used, or that another user may write or owns.
+    """Raises `ConfigError` for trusted files that cannot be used, or that another user owns or may write.
 
-    `file` is that of the configuration itself.
+    `file`: the configuration file.
     """
     found = dict.fromkeys(map(str, mistakes(settings, file)))  # a key is checked as a file and as a key
     if found:
@@ -54,7 +54,7 @@ def mistakes(settings: Settings, file: Path | None = None) -> Iterator[ConfigErr
 
 
 def trusted_files(settings: Settings, file: Path | None = None) -> Iterator[tuple[Path, bool]]:
-    """Every file whose mode is checked, and whether only its owner may read it."""
+    """Every file with a checked mode, and whether only its owner may read it."""
     if file is not None:
         yield file, False
     if settings.api.tokens is not None:
@@ -65,7 +65,7 @@ def trusted_files(settings: Settings, file: Path | None = None) -> Iterator[tupl
 
 
 def _beside(db: Path) -> Iterator[tuple[Path, bool]]:
-    """What lies beside the database under its name, and whether no other user may read it."""
+    """The files beside the database that begin with its name, and whether only their owner may read them."""
     for each in sorted(db.parent.glob(f"{glob.escape(db.name)}?*")):
         yield each, each.name.removeprefix(db.name) in PRIVATE
 
@@ -80,7 +80,7 @@ def _check_key(option: str, secret: Path) -> None:
 
 
 def _check_state(db: Path) -> None:
-    """The database and all that lies beside it under its name: log, lock, keys, jobs."""
+    """Check the database and the files beside it that begin with its name: log, lock, keys, jobs."""
     try:
         trusted_file.check_file(db)
         for each, private in _beside(db):
@@ -89,8 +89,8 @@ def _check_state(db: Path) -> None:
         raise ConfigError(f"agent.db: {error}") from None
 
 
-def close_state(db: Path) -> None:
-    """Set mode 0600 on database files that other users can read: they hold the secrets of waiting actions."""
+def restrict_database_mode(db: Path) -> None:
+    """Set mode 0600 on database files that other users can read, because they contain secrets of waiting actions."""
     for each in (db.with_name(f"{db.name}{suffix}") for suffix in DATABASE):
         with suppress(FileNotFoundError):
             status = each.stat()
@@ -109,7 +109,7 @@ def _check_callers(api: Api) -> None:
 
 
 def _named_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """The files that options name whose content is trusted, by option, except those that this process cannot see."""
+    """The trusted files by option, except those that this process cannot see."""
     for option, check, value in walk(settings):
         if check in TRUSTED and value is not None and not _is_unseen(value):
             yield option, value
@@ -123,7 +123,7 @@ def _check_file(option: str, file: Path) -> None:
 
 
 def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
-    """The files by the options that name them; outside of the agent's unit none that systemd gives to that alone."""
+    """The files with signing keys by option, except those that this process cannot see."""
     files = {f"applications.{name}.hook_secret": each.hook_secret for name, each in settings.applications.items()}
     if settings.callbacks is not None:
         files["callbacks.secret"] = settings.callbacks.secret
@@ -132,20 +132,20 @@ def _keys_to_sign_with(settings: Settings) -> dict[str, Path]:
 
 
 def _is_unseen(file: Path) -> bool:
-    """Whether systemd gives the file to the agent's unit alone, and this process is outside of the unit."""
+    """Whether the file is a systemd credential of the agent's unit and this process runs outside of the unit."""
     # systemd sets no CREDENTIALS_DIRECTORY for a unit without credentials.
     in_unit = "CREDENTIALS_DIRECTORY" in os.environ or "NOTIFY_SOCKET" in os.environ
     return not in_unit and file.parent == Path(validators.CREDENTIALS)
 
 
-def tell(settings: Settings) -> None:
+def warn(settings: Settings) -> None:
     """Log a warning for each kind of open access."""
-    _tell_of_callers(settings.api)
+    _warn_of_callers(settings.api)
     if settings.callbacks is not None and settings.callbacks.secret is None:
         log.callbacks_not_signed()
 
 
-def _tell_of_callers(api: Api) -> None:
+def _warn_of_callers(api: Api) -> None:
     if not api.authenticated:
         log.callers_not_authenticated(", ".join(api.bind))
     if api.tokens is None and api.certified:

@@ -1,4 +1,4 @@
-"""The socket of a client, which never blocks: what was received from it, and what is yet to be sent."""
+"""A client's non-blocking socket with its buffers for received bytes and bytes to send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 PIECE = 64 * 1024
-"""Bytes that are received or sent at once."""
+"""Maximum bytes received or sent at once."""
 
 
 class ClientGone(OSError):
@@ -22,7 +22,7 @@ class Stream:
     def __init__(self, sock: socket.socket, address: Any, server: Any, tls: ssl.SSLContext | None) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
-            # A small answer leaves at once, also behind another packet that was not acknowledged yet.
+            # Send small answers at once, even while an earlier packet is not acknowledged yet.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) if tls else sock
         self.address, self.server = address, server
@@ -31,7 +31,7 @@ class Stream:
         """Whether the client has closed its side."""
         self.sending = bytearray()
         self.events = selectors.EVENT_READ
-        """The events of the selector to await before the next try."""
+        """The selector's events to wait for before the next attempt."""
 
     def shake_hands(self) -> bool:
         """Continue the handshake without blocking; True once complete. Raises `ClientGone` or `ssl.SSLError`."""
@@ -67,11 +67,11 @@ class Stream:
         return True
 
     def send(self) -> bool:
-        """Send as much of `sending` as the client takes now; True if that was all. Raises `ClientGone`."""
+        """Send as much of `sending` as the socket accepts now; True if all was sent. Raises `ClientGone`."""
         self.events = selectors.EVENT_WRITE
         try:
             while self.sending:
-                # The same bytes again after a `WantWrite`, as OpenSSL demands: `sending` only grows at its end.
+                # OpenSSL requires the same bytes again after a `WantWrite`: `sending` only grows at its end.
                 del self.sending[: self.sock.send(self.sending[:PIECE])]
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
             return False

@@ -1,4 +1,4 @@
-"""The threads that call the application, and what they leave for the loop."""
+"""The threads that call the application and hand connections back to the loop."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ class Threads:
         os.eventfd_write(self._event, 1)
 
     def submit(self, connection: ClientConnection) -> None:
-        """Give a connection with a request to a thread; until it is handed back, only that thread uses it."""
+        """Give a connection with a request to a thread, which alone uses it until it is handed back."""
         assert connection.exchange is not None
         connection.phase = Phase.THREAD
         self._pool.submit(self._run, connection.exchange).add_done_callback(partial(self._hand_back, connection))
@@ -40,18 +40,18 @@ class Threads:
         self.wake()
 
     def resume(self, connection: ClientConnection) -> None:
-        """Note that the wait of a parked request is over. May be called by any thread."""
+        """Mark a parked request as ready to be answered. May be called by any thread."""
         self._resumed.put(connection)
         self.wake()
 
     def resumed(self) -> Iterator[ClientConnection]:
-        """The connections whose wait has ended since the last call; some may be closed already."""
+        """The connections passed to `resume` since the last call; some may be closed already."""
         with suppress(Empty):
             while True:
                 yield self._resumed.get_nowait()
 
     def handed_back(self) -> Iterator[tuple[ClientConnection, Future[Next]]]:
-        """The connections that threads have handed back since the last call, each with the result of its run."""
+        """The connections handed back since the last call, each with the result of its run."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._event)
         with suppress(Empty):

@@ -1,4 +1,4 @@
-"""The TLS context of connections, and which client certificates it accepts."""
+"""The TLS context of connections, with the authority and revocation list for client certificates."""
 
 import ssl
 import threading
@@ -12,11 +12,11 @@ from agent.server import certificate_end, revocation_list
 from agent.util import file_stamp
 
 RETRY = 1.0
-"""Seconds until files that could not be used are tried again."""
+"""Seconds between attempts to use files that could not be used."""
 
 
 class Encryption:
-    """Makes the TLS context of new connections, and a new one when the revocation list changes. Thread-safe."""
+    """Holds the TLS context of new connections; makes a new one when the revocation list changes. Thread-safe."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
@@ -26,12 +26,12 @@ class Encryption:
         self._valid_until = revocation_list.valid_until(self._list or b"")
         self._context = context(tls)
         self.certificate_end = certificate_end.of(tls.certificate)
-        """When the certificate of the context ends, in seconds since the epoch; 0 if that cannot be read."""
+        """Expiry of the context's certificate in seconds since the epoch; 0 if it cannot be read."""
         self._complaint = ""
         self._again = 0.0
 
     def current(self) -> ssl.SSLContext:
-        """The present context. While the revocation list cannot be used, it accepts no client."""
+        """The current context. While the revocation list cannot be used, it accepts no client."""
         wrong = self._complaint or self._expired
         if self._now() != self._stamp or (wrong and clock.monotonic() >= self._again):
             with self._reading:
@@ -41,12 +41,12 @@ class Encryption:
     def _read_again(self) -> None:
         now = self._now()
         if now == self._stamp and clock.monotonic() < self._again:
-            return  # another thread did
+            return  # another thread has read it
         before, self._list = self._list, self._content()
         self._stamp, self._again = now, clock.monotonic() + RETRY
         self._valid_until = revocation_list.valid_until(self._list or b"")
         if self._list == before and not self._complaint and not self._expired:
-            return  # connections of the present context go on
+            return  # unchanged: keep the context
         try:
             self._refuse_expired()
             self._context, self._complaint = context(self._tls), ""
@@ -63,7 +63,7 @@ class Encryption:
     def _refuse_expired(self) -> None:
         if self._expired:
             end = clock.rfc3339(round(self._valid_until * 1e6))
-            raise ConfigError(f"api.tls.crl {self._tls.crl} is out of date since {end}: write the present list there")
+            raise ConfigError(f"api.tls.crl {self._tls.crl} is out of date since {end}: write the current list there")
 
     def _content(self) -> bytes | None:
         try:
@@ -84,14 +84,14 @@ def of_this_worker() -> Encryption:
 
 
 def context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer; with `clients_ca` every client needs a certificate of it. Raises `ConfigError`."""
+    """A context for TLS 1.2 or newer; with `clients_ca`, clients need a certificate of it. Raises `ConfigError`."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A resumed session would not show its certificate again.
+    # No session resumption: a resumed session would skip the check of the client's certificate.
     made.options |= ssl.OP_NO_TICKET
     made.num_tickets = 0
     try:
-        # A key with a passphrase is refused: a service cannot ask for it.
+        # The empty password makes OpenSSL refuse a key with a passphrase instead of prompting for it.
         made.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
     except (OSError, ValueError) as error:
         names = f"api.tls.certificate {tls.certificate} and api.tls.key {tls.key}"
@@ -116,7 +116,7 @@ def _load(context: ssl.SSLContext, option: str, file: Path) -> None:
 
 
 def _accepting_none() -> ssl.SSLContext:
-    """Without a certificate of the server, each handshake fails with the first step."""
+    """A context without a server certificate: every handshake fails at its first step."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.verify_mode = ssl.CERT_REQUIRED
     return made

@@ -1,4 +1,4 @@
-"""The unix sockets of `api.bind`: open to those whom `api.socket_mode` and `api.socket_group` name, and to no other."""
+"""Restricts the unix sockets of `api.bind` to the users permitted by `api.socket_mode` and `api.socket_group`."""
 
 import grp
 import os
@@ -14,8 +14,8 @@ from agent.errors import ConfigError
 def secure(api: Api) -> None:
     """Set group and mode of each unix socket of `api.bind`, and check them. Raises `ConfigError`.
 
-    gunicorn makes a socket with the mode already: no other user can connect before this. A socket of systemd's stays as
-    its unit has made it.
+    gunicorn creates the socket with that mode already, so no other user can connect before this call. A socket of
+    systemd is only checked.
     """
     gid = gid_of(api.socket_group)
     mode = int(api.socket_mode, 8)
@@ -35,7 +35,7 @@ def secure(api: Api) -> None:
 
 
 def gid_of(group: str | None) -> int | None:
-    """The id of the group `name`; None without a name. Raises `ConfigError` if this host has no such group."""
+    """The id of a group; None without a name. Raises `ConfigError` if this host has no such group."""
     try:
         return grp.getgrnam(group).gr_gid if group else None
     except KeyError:
@@ -59,6 +59,6 @@ def _check(path: Path, mode: int, gid: int | None) -> None:
     if found & ~mode or (gid is not None and status.st_gid != gid):
         group = f" and SocketGroup={grp.getgrgid(gid).gr_name}" if gid is not None else ""
         raise ConfigError(
-            f"api.bind: {path} is open to others than api.socket_mode and api.socket_group say (mode {found:04o}): "
-            f"set SocketMode={mode:04o}{group} in the socket unit"
+            f"api.bind: {path} is open to more users than api.socket_mode and api.socket_group permit "
+            f"(mode {found:04o}): set SocketMode={mode:04o}{group} in the socket unit"
         )

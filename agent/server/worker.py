@@ -1,4 +1,4 @@
-"""gunicorn's worker as the agent needs it: one loop for all connections, and an engine that stops with a signal."""
+"""gunicorn's worker for the agent: one event loop for all connections; a signal also stops the engine."""
 
 import os
 import threading
@@ -11,13 +11,13 @@ from agent.server.event_loop import EventLoop
 
 
 class Worker(base.Worker):  # type: ignore[misc]
-    """Uses gunicorn for the process, the signals and the parsing of requests; `EventLoop` has the connections."""
+    """Uses gunicorn for the process, the signals and the parsing of requests, and `EventLoop` for the connections."""
 
     alive: bool
-    _reception: EventLoop | None = None
+    _event_loop: EventLoop | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: stop gracefully. A worker that is replaced after a SIGHUP of the master gets it too."""
+        """SIGTERM: stop gracefully. After a SIGHUP, the master sends it to each replaced worker too."""
         self._leave()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
@@ -29,9 +29,9 @@ class Worker(base.Worker):  # type: ignore[misc]
         if not self.alive:
             return
         self.alive = False
-        if self._reception is not None:
-            self._reception.leave()
-        # In a thread: the one that this signal interrupts may hold the engine's lock.
+        if self._event_loop is not None:
+            self._event_loop.leave()
+        # In another thread, because the thread interrupted by the signal may hold the engine's lock.
         threading.Thread(target=self._stop_engine, name="leave", daemon=True).start()
 
     def _stop_engine(self) -> None:
@@ -39,15 +39,15 @@ class Worker(base.Worker):  # type: ignore[misc]
             app.extensions["agent"].engine.begin_stop()
 
     def run(self) -> None:
-        """Called by gunicorn once the application is loaded; it returns when the last connection has ended."""
+        """Called by gunicorn after the application is loaded; returns when the last connection has ended."""
         tls = (lambda: self.cfg.ssl_context(self.cfg, None)) if self.cfg.is_ssl else None
-        reception = self._reception = EventLoop(self.sockets, self.cfg, self.wsgi, self.log.access, tls)
+        event_loop = self._event_loop = EventLoop(self.sockets, self.cfg, self.wsgi, self.log.access, tls)
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            reception.turn()
-        reception.leave()
+            event_loop.turn()
+        event_loop.leave()
         deadline = time.monotonic() + self.cfg.graceful_timeout
-        while not reception.empty and time.monotonic() < deadline:
+        while not event_loop.empty and time.monotonic() < deadline:
             self.notify()
-            reception.turn()
-        reception.close()
+            event_loop.turn()
+        event_loop.close()

@@ -68,7 +68,7 @@ def refused(directory: Path, options: Sequence[str] = (), *, handed: socket.sock
         (["-b", "0.0.0.0:{port}"], "gunicorn's command line sets bind: remove it; set api.bind in agent.toml instead"),
         (["--bind", "unix:{directory}/open.sock"], "gunicorn's command line sets bind"),
         (["-b", "fd://0"], "gunicorn's command line sets bind"),
-        (["--workers", "4"], "gunicorn's command line sets workers: remove it; the agent decides it itself"),
+        (["--workers", "4"], "gunicorn's command line sets workers: remove it; the agent sets it itself"),
         (["--threads", "1"], "gunicorn's command line sets threads: remove it; set api.threads in agent.toml instead"),
         (["--preload"], "gunicorn's command line sets preload_app"),
         (["--reload"], "gunicorn's command line sets reload"),

@@ -31,15 +31,15 @@ def test_an_address_in_use_ends_the_start_with_one_line_that_names_the_option(tm
 def test_an_address_that_is_freed_during_the_check_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bind = f"127.0.0.1:{listener.getsockname()[1]}"
-        why_not = addresses_in_use._why_not
+        listen_error = addresses_in_use._listen_error
         found: list[OSError | None] = []
 
         def look(host: str, port: int) -> OSError | None:
-            found.append(why_not(host, port))
+            found.append(listen_error(host, port))
             listener.close()
             return found[-1]
 
-        monkeypatch.setattr(addresses_in_use, "_why_not", look)
+        monkeypatch.setattr(addresses_in_use, "_listen_error", look)
         addresses_in_use.refuse_taken(Api(bind=(bind,)))
     assert found[0] is not None and found[-1] is None, "it was taken at first, and free then"
 

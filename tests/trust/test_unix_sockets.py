@@ -225,5 +225,5 @@ def test_a_socket_of_systemd_that_is_open_to_all_is_refused(tmp_path: Path) -> N
         path.chmod(0o666)
         os.chown(path, 65534, -1)
         told = refused(tmp_path, handed=listener, AGENT_BIND=f"unix:{path}")
-    assert "is open to others than api.socket_mode and api.socket_group say (mode 0666)" in told
+    assert "is open to more users than api.socket_mode and api.socket_group permit (mode 0666)" in told
     assert told.endswith("set SocketMode=0660 in the socket unit")
