@@ -45,24 +45,24 @@ def test_a_number_is_a_number(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", ["1", "", None, True, False, [], {}, -1, 11, float("nan"), float("inf"), 10**400])
-def test_what_is_no_number_within_the_limits_is_refused(value: Any) -> None:
+def test_value_that_is_not_a_number_within_the_limits_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
         NumberArgs().load({"value": value})
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_a_flag_is_true_or_false(value: bool) -> None:
+def test_boolean_is_true_or_false(value: bool) -> None:
     assert FlagArgs().load({"value": value}) == {"value": value}
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", "false", "", None, [], {}])
-def test_what_only_looks_like_a_flag_is_refused(value: Any) -> None:
+def test_value_that_is_not_a_boolean_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
         FlagArgs().load({"value": value})
 
 
 @pytest.mark.parametrize("member", ["names", "listed"])
-def test_a_hundred_names_are_taken_and_one_more_is_refused_at_once(member: str) -> None:
+def test_hundred_names_are_accepted_and_one_more_is_refused_at_once(member: str) -> None:
     class Many(Args):
         names = Names()
         listed = Listed(fields.String(), validate=validate.Length(max=100))
@@ -75,7 +75,7 @@ def test_a_hundred_names_are_taken_and_one_more_is_refused_at_once(member: str) 
         assert len(str(refused.value.messages)) < 100
 
 
-def test_the_schema_tells_all_that_a_caller_must_know() -> None:
+def test_json_schema_has_every_constraint_of_the_arguments() -> None:
     size = {
         "type": "object",
         "properties": {"size": {"type": "integer"}},
@@ -118,7 +118,7 @@ def test_no_arguments_are_an_empty_object() -> None:
         ({}, {}),
     ],
 )
-def test_an_argument_may_be_spelled_as_its_twin(args: dict[str, Any], spelled: dict[str, Any]) -> None:
+def test_argument_may_be_spelled_with_or_without_its_suffix(args: dict[str, Any], spelled: dict[str, Any]) -> None:
     class Declared(Args):
         container_id = fields.Raw()
 
@@ -141,6 +141,6 @@ def test_a_limit_of_lag_is_bytes_or_a_text_with_a_unit(given: object, limit: Lag
 
 
 @pytest.mark.parametrize("given", [-1, True, 1.5, "5", "5 h", "MB", "\u0665s", [], None])
-def test_another_limit_of_lag_is_refused(given: object) -> None:
+def test_invalid_limit_of_lag_is_refused(given: object) -> None:
     with pytest.raises(ValidationError):
         LagLimit().deserialize(given)

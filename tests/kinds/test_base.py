@@ -67,7 +67,7 @@ def test_arguments_are_loaded_with_their_defaults(kind: Plain) -> None:
 
 
 @pytest.mark.parametrize("count", [8, 8.0])
-def test_a_whole_number_is_one_however_it_is_written(kind: Plain, count: float) -> None:
+def test_whole_float_is_loaded_as_an_integer(kind: Plain, count: float) -> None:
     loaded = kind.load({"name": "a", "count": count})["count"]
     assert (loaded, type(loaded)) == (8, int)
 
@@ -90,12 +90,12 @@ def test_a_whole_number_is_one_however_it_is_written(kind: Plain, count: float) 
         ({"limit": [], "parts": {}}, {"name", "limit", "parts"}),
     ],
 )
-def test_each_member_that_is_wrong_is_reported(kind: Plain, args: Any, members: set[str]) -> None:
+def test_every_wrong_argument_is_reported(kind: Plain, args: Any, members: set[str]) -> None:
     assert set(wrong(kind, args)) == members
 
 
 @pytest.mark.parametrize("args", [[], "text", 1, 1.5, True, None, [{"name": "a"}]])
-def test_arguments_that_are_no_object_are_refused(kind: Plain, args: Any) -> None:
+def test_arguments_that_are_not_an_object_are_refused(kind: Plain, args: Any) -> None:
     assert set(wrong(kind, args)) == {"_schema"}
 
 
@@ -116,7 +116,7 @@ def test_secrets_are_taken_out_and_masked(kind: Plain) -> None:
 
 
 @pytest.mark.parametrize("args", [{"name": "a"}, {}])
-def test_without_a_secret_nothing_is_concealed(kind: Plain, args: dict[str, Any]) -> None:
+def test_arguments_without_a_secret_are_not_masked(kind: Plain, args: dict[str, Any]) -> None:
     assert kind.split_secrets(args) == (args, {})
 
 
@@ -129,19 +129,19 @@ def test_the_docstring_of_a_kind_is_its_description(kind: Plain) -> None:
     assert Bare(Settings()).description == ""
 
 
-def test_an_interruption_is_an_honest_failure_unless_a_kind_can_look(kind: Plain) -> None:
+def test_interruption_is_a_failure_unless_a_kind_overrides_resume(kind: Plain) -> None:
     outcome = kind.resume(step_of({"half": 1}))
     assert isinstance(outcome, Failed)
     assert outcome.payload == {"interrupted": True, "payload": {"half": 1}}
     assert "may or may not" in outcome.message
 
 
-def test_a_kind_may_be_stopped_and_has_an_hour_unless_it_says_otherwise(kind: Plain) -> None:
+def test_kind_is_cancellable_with_a_timeout_of_an_hour_by_default(kind: Plain) -> None:
     assert kind.cancellable
     assert kind.timeout == 3600
     kind.cancel(step_of(None))
 
 
-def test_a_kind_without_a_step_cannot_pretend_to_have_done_something() -> None:
+def test_kind_without_a_step_raises() -> None:
     with pytest.raises(NotImplementedError):
         Bare(Settings()).step(step_of(None))

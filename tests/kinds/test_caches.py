@@ -81,7 +81,7 @@ def agent(caches: Caches, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize("ask", [by_schedule, by_command, by_form])
-def test_all_are_cleared_in_the_order_of_the_file_and_again_there_is_nothing_left(
+def test_all_caches_are_cleared_in_order_and_a_second_time_frees_nothing(
     ask: Ask, agent: AgentProcess, caches: Caches
 ) -> None:
     action = ask(agent, KIND)
@@ -99,13 +99,13 @@ def test_all_are_cleared_in_the_order_of_the_file_and_again_there_is_nothing_lef
 
 
 @pytest.mark.parametrize("ask", [by_schedule, by_command, by_form])
-def test_only_the_named_ones_are_cleared(ask: Ask, agent: AgentProcess, caches: Caches) -> None:
+def test_only_the_named_caches_are_cleared(ask: Ask, agent: AgentProcess, caches: Caches) -> None:
     action = ask(agent, KIND, caches=["pages", "items", "pages"])
     assert list(action["state_payload"]["cleared"]) == ["pages", "items"]
     assert caches.held() == (2, None, False)
 
 
-def test_each_is_reported_before_it_is_cleared(agent: AgentProcess) -> None:
+def test_each_cache_is_reported_before_its_clearing(agent: AgentProcess) -> None:
     history = agent.info(by_schedule(agent, KIND)["id"])["history"]
     told = [
         each["state_payload"]["clearing"] for each in reversed(history) if "clearing" in (each["state_payload"] or ())
@@ -131,12 +131,14 @@ def test_clear_caches_acts_on_the_stack_and_reports_the_freed_amount(agent: Agen
         ([1], "caches.0", "Not a valid string."),
     ],
 )
-def test_what_names_no_cache_is_refused(names: Any, member: str, why: str, agent: AgentProcess, caches: Caches) -> None:
+def test_unknown_or_missing_cache_name_is_refused(
+    names: Any, member: str, why: str, agent: AgentProcess, caches: Caches
+) -> None:
     assert refused(agent, KIND, caches=names) == {member: [why]}
     assert caches.held()[0] == 2
 
 
-def test_the_document_knows_the_names(agent: AgentProcess) -> None:
+def test_openapi_document_lists_the_names_of_the_caches(agent: AgentProcess) -> None:
     available = {each["kind"]: each for each in agent.get("/api/unstable/actions/available").json}
     described = available[KIND]["args"]["properties"]["caches"]
     assert described["items"] == {"type": "string", "enum": ["sessions", "items", "pages"]}
@@ -166,7 +168,7 @@ def test_a_cache_that_cannot_be_cleared_fails_the_action_after_the_others(
 
 @pytest.mark.parametrize("answered", [False, True])
 @pytest.mark.parametrize("name, word", [("sessions", b"FLUSHDB"), ("items", b"flush_all")])
-def test_the_one_that_was_interrupted_is_cleared_again_and_named(
+def test_interrupted_cache_is_cleared_again_and_named(
     name: str, word: bytes, answered: bool, caches: Caches, start_agent: StartAgent
 ) -> None:
     way = caches.directory / "held.sock"
@@ -187,7 +189,7 @@ def test_the_one_that_was_interrupted_is_cleared_again_and_named(
 
 
 @pytest.mark.parametrize("how", ["kill", "cancel"])
-def test_a_large_folder_can_be_left_in_the_middle(how: str, caches: Caches, agent: AgentProcess) -> None:
+def test_clearing_of_a_large_folder_can_be_interrupted(how: str, caches: Caches, agent: AgentProcess) -> None:
     many = caches.folder / "many"
     many.mkdir()
     for number in range(MANY):
@@ -233,7 +235,7 @@ def offered(caches: Any) -> ClearCaches:
         ({"kind": "memcached", "url": "unix://"}, "caches.c.url: expected memcached://host:port or unix:///path"),
     ],
 )
-def test_a_cache_that_cannot_be_meant_stops_the_start(cache: dict[str, Any], why: str) -> None:
+def test_dangerous_cache_folder_stops_the_start(cache: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError) as refused:
         offered({"c": cache})
     assert why in str(refused.value) and "staple" not in str(refused.value)
@@ -248,7 +250,7 @@ def test_the_folder_of_the_agent_s_own_state_stops_the_start(tmp_path: Path) -> 
             ClearCaches(config.parse(document | {"caches": caches}))
 
 
-def test_without_a_cache_it_is_not_offered() -> None:
+def test_clear_caches_without_a_cache_is_not_offered() -> None:
     with pytest.raises(NotOffered, match=r"set \[caches\.NAME\] in the configuration"):
         offered({})
 

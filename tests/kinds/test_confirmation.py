@@ -19,5 +19,5 @@ LOST = [Discard("transactions of the old primary", 3, "transactions")]
         (Danger.DESTROYS, refuse("it is a primary", "force"), Danger.DESTROYS),
     ],
 )
-def test_the_worse_of_kind_and_plan_is_confirmed(kind: Danger, plan: Plan, confirmed: Danger) -> None:
+def test_worse_danger_of_kind_and_plan_is_confirmed(kind: Danger, plan: Plan, confirmed: Danger) -> None:
     assert to_confirm(kind, plan.as_json()) is confirmed

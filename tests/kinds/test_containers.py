@@ -41,7 +41,7 @@ def driver(engine: DockerEngine, driver_of: Drive) -> AgentProcess:
     return driver_of(engine)
 
 
-def test_a_container_is_restarted_by_its_name_and_by_its_id(engine: DockerEngine, driver: AgentProcess) -> None:
+def test_container_is_restarted_by_name_and_by_id(engine: DockerEngine, driver: AgentProcess) -> None:
     id = run(engine, "shop")
     result = done(driver, KIND, {"container": "shop"})
     assert ContainerResult().validate(result) == {}
@@ -54,7 +54,7 @@ def test_a_container_is_restarted_by_its_name_and_by_its_id(engine: DockerEngine
     assert starts(engine, "shop") == 4
 
 
-def test_what_does_not_run_is_started_and_what_is_paused_is_let_go_on_first(
+def test_restart_starts_a_stopped_container_and_unpauses_a_paused_one(
     engine: DockerEngine, driver: AgentProcess
 ) -> None:
     run(engine, "stopped")
@@ -67,26 +67,28 @@ def test_what_does_not_run_is_started_and_what_is_paused_is_let_go_on_first(
     assert [starts(engine, name) for name in ("stopped", "frozen")] == [2, 2]
 
 
-def test_what_ends_again_at_once_is_told_with_its_exit_code(engine: DockerEngine, driver: AgentProcess) -> None:
+def test_container_that_exits_after_its_restart_is_reported_with_its_exit_code(
+    engine: DockerEngine, driver: AgentProcess
+) -> None:
     run(engine, "brief", does="test -e /again && exit 3; echo > /again; ")
     why = failure(driver, KIND, {"container": "brief"})
     assert re.fullmatch(r"the container brief was restarted and has exited: \w+ with exit code 3", why)
 
 
-def test_a_container_that_is_not_there_is_told(driver: AgentProcess) -> None:
+def test_missing_container_is_reported(driver: AgentProcess) -> None:
     assert failure(driver, KIND, {"container": "nobody"}) == "there is no container nobody"
     action = perform(driver, "async actions", KIND, container="nobody")
     assert (action["finished_success"], action["finished_message"]) == (False, "there is no container nobody")
 
 
-def test_the_beginning_of_an_id_may_be_a_name_and_is_no_container(docker: DockerEngine) -> None:
+def test_short_prefix_of_an_id_is_not_accepted(docker: DockerEngine) -> None:
     id = docker.cli("create", "busybox:1", "true")
     kind = ContainerRestart(settings(driving(docker)))
     why = f"there is no container {id[:11]}"
     assert kind.step(step_of(kind, args={"container": id[:11]})) == Failed({"message": why}, why)
 
 
-def test_the_engine_reports_what_happens_to_a_container(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_reports_events_of_a_container(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes_module, "LOOK_ANYWAY", PATIENT)
     id = run(engine, "restless")
     with ContainerEngine(Containers(engine=engine.url)) as asked, asked.changes(id) as changes, Stop() as stop:
@@ -110,7 +112,7 @@ def _pause_until(engine: DockerEngine, name: str, over: threading.Event) -> None
         engine.cli("unpause", name)
 
 
-def test_an_engine_that_reports_nothing_is_looked_at_with_growing_pauses() -> None:
+def test_engine_without_events_is_polled_with_growing_pauses() -> None:
     with ContainerEvents(None, "0" * 64) as changes, Stop() as stop:
         assert not changes.reported
         begun = time.monotonic()
@@ -118,7 +120,9 @@ def test_an_engine_that_reports_nothing_is_looked_at_with_growing_pauses() -> No
         assert time.monotonic() - begun < PATIENT / 2
 
 
-def test_a_container_with_a_check_is_done_once_it_is_healthy(docker: DockerEngine, driver_of: Drive) -> None:
+def test_restart_of_a_container_with_a_health_check_is_done_once_healthy(
+    docker: DockerEngine, driver_of: Drive
+) -> None:
     check = ("--health-cmd", "test -e /ok", "--health-interval", "0.2s", "--health-retries", "2")
     agent = driver_of(docker)
     run(docker, "slow", does="busybox rm -f /ok; sleep 0.3; echo > /ok; ", options=check)
@@ -127,7 +131,7 @@ def test_a_container_with_a_check_is_done_once_it_is_healthy(docker: DockerEngin
     assert failure(agent, KIND, {"container": "ill"}) == "the container ill was restarted and is unhealthy"
 
 
-def test_one_that_does_not_get_healthy_in_time_is_told(docker: DockerEngine) -> None:
+def test_container_not_healthy_in_time_fails_the_action(docker: DockerEngine) -> None:
     run(docker, "late", options=("--health-cmd", "false", "--health-interval", "60s"))
     kind = ContainerRestart(settings(driving(docker) | {"host": {"timeout": 0.3}}))
     ended = perform_steps(kind, _noted(kind, "late"), args={"container": "late"})[-1]
@@ -137,7 +141,7 @@ def test_one_that_does_not_get_healthy_in_time_is_told(docker: DockerEngine) -> 
 
 
 @pytest.mark.parametrize("answered", [False, True])
-def test_a_container_is_restarted_once_though_the_agent_was_killed(
+def test_container_is_restarted_once_despite_a_kill_of_the_agent(
     answered: bool, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
     run(engine, "shop")
@@ -153,9 +157,7 @@ def test_a_container_is_restarted_once_though_the_agent_was_killed(
     assert (starts(engine, "shop"), status(engine, "shop")) == (2, "running")
 
 
-def test_an_engine_that_takes_its_time_is_not_asked_twice(
-    podman_engine: PodmanEngine, server_dir: Path, start_agent: StartAgent
-) -> None:
+def test_slow_engine_gets_one_request(podman_engine: PodmanEngine, server_dir: Path, start_agent: StartAgent) -> None:
     deaf = "echo started; trap : TERM; while true; do sleep 0.1; done"
     podman_engine.run_container("deaf", "sh", "-c", deaf)
     with Held(server_dir / "h.sock", podman_engine.socket, b"/restart") as held:
@@ -172,7 +174,7 @@ def test_an_engine_that_takes_its_time_is_not_asked_twice(
     podman_engine.cli("rm", "--force", "--time=0", "deaf")
 
 
-def test_one_that_is_down_between_its_stop_and_its_start_is_not_asked_for_again(
+def test_container_between_stop_and_start_gets_no_second_request(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container_target, "STARTS", 1.0)
@@ -188,7 +190,7 @@ def test_one_that_is_down_between_its_stop_and_its_start_is_not_asked_for_again(
     assert starts(docker, "shop") == 1
 
 
-def test_what_the_engine_was_never_asked_for_is_asked_for_after_a_while(
+def test_request_that_never_reached_the_engine_is_sent_after_a_while(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container_target, "STARTS", 0.2)
@@ -201,7 +203,7 @@ def test_what_the_engine_was_never_asked_for_is_asked_for_after_a_while(
     assert starts(docker, "shop") == 2
 
 
-def test_an_engine_that_is_restarted_meanwhile_is_asked_once_it_is_back(docker: DockerEngine) -> None:
+def test_restarted_engine_gets_the_request_once_it_is_up(docker: DockerEngine) -> None:
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
     noted = _noted(kind, "shop")
@@ -216,7 +218,7 @@ def test_an_engine_that_is_restarted_meanwhile_is_asked_once_it_is_back(docker: 
     assert (starts(docker, "shop"), status(docker, "shop")) == (2, "running")
 
 
-def test_a_container_that_its_engine_ends_after_the_restart_is_started_again(
+def test_container_stopped_with_its_engine_after_the_restart_is_started_again(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An engine ends its containers when it is stopped, also one that it has just restarted."""
@@ -239,7 +241,7 @@ def test_a_container_that_its_engine_ends_after_the_restart_is_started_again(
     assert (starts(docker, "shop"), status(docker, "shop")) == (3, "running")
 
 
-def test_an_engine_that_fails_with_the_restart_because_it_is_stopped_is_asked_again(
+def test_failed_restart_of_a_stopping_engine_is_requested_again(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answered `failed to update the store state of sandbox`, and was gone at the next request."""
@@ -263,7 +265,7 @@ def test_an_engine_that_fails_with_the_restart_because_it_is_stopped_is_asked_ag
     assert (starts(docker, "shop"), status(docker, "shop")) == (2, "running")
 
 
-def test_an_engine_that_runs_and_fails_with_the_restart_is_not_asked_again(
+def test_failed_restart_of_a_running_engine_is_not_requested_again(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(docker, "shop")
@@ -277,7 +279,7 @@ def test_an_engine_that_runs_and_fails_with_the_restart_is_not_asked_again(
     assert isinstance(ended, Failed) and ended.message == "the engine refused: no space left on device"
 
 
-def test_a_request_whose_answer_was_lost_is_looked_after_and_not_repeated(
+def test_request_without_an_answer_is_checked_and_not_repeated(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(docker, "shop")
@@ -294,7 +296,7 @@ def test_a_request_whose_answer_was_lost_is_looked_after_and_not_repeated(
     assert starts(docker, "shop") == 2
 
 
-def test_another_container_of_that_name_is_not_restarted_in_its_place(docker: DockerEngine) -> None:
+def test_new_container_of_the_same_name_is_not_restarted_instead(docker: DockerEngine) -> None:
     id = run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
     noted = _noted(kind, "shop")
@@ -305,13 +307,13 @@ def test_another_container_of_that_name_is_not_restarted_in_its_place(docker: Do
     assert starts(docker, "shop") == 1
 
 
-def test_an_engine_that_is_not_there_is_told_and_how_to_name_another(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_unreachable_engine_is_reported_with_its_option(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=toml({"containers": {"engine": f"unix://{tmp_path}/no.sock"}}))
     why = f"the engine at unix://{tmp_path}/no.sock (containers.engine) cannot be reached: No such file or directory"
     assert failure(agent, KIND, {"container": "shop"}) == why
 
 
-def test_an_engine_that_may_not_be_used_is_told(docker: DockerEngine) -> None:
+def test_engine_without_permission_is_reported(docker: DockerEngine) -> None:
     with ContainerEngine(Containers(engine=docker.url)):
         pass
     docker.socket.chmod(0o600)
@@ -326,7 +328,7 @@ def test_an_engine_that_may_not_be_used_is_told(docker: DockerEngine) -> None:
         os.seteuid(0)
 
 
-def test_an_engine_that_hangs_is_told_after_the_timeout(docker: DockerEngine, server_dir: Path) -> None:
+def test_hanging_engine_is_reported_after_the_timeout(docker: DockerEngine, server_dir: Path) -> None:
     run(docker, "shop")
     with Held(server_dir / "h.sock", docker.socket, b"/restart", answered=True) as held:
         options = driving(docker, engine=f"unix://{held.path}", timeout=0.3, stop_timeout=1)
@@ -336,7 +338,7 @@ def test_an_engine_that_hangs_is_told_after_the_timeout(docker: DockerEngine, se
     assert isinstance(ended, Failed) and ended.message.endswith(why)
 
 
-def test_an_engine_on_a_port_is_asked_directly(server_dir: Path, start_agent: StartAgent) -> None:
+def test_engine_on_a_port_is_called_without_a_proxy(server_dir: Path, start_agent: StartAgent) -> None:
     with DockerEngine(server_dir / "docker", tcp=True) as engine:
         engine.import_busybox()
         run(engine, "shop")
@@ -350,30 +352,30 @@ def test_an_engine_on_a_port_is_asked_directly(server_dir: Path, start_agent: St
 
 
 @pytest.mark.parametrize("url", ["ssh://host", "https://host", "tcp://127.0.0.1:99999", "unix:run", "tcp://u:pw@host"])
-def test_an_address_that_no_engine_can_have_stops_the_start(url: str) -> None:
+def test_invalid_engine_address_stops_the_start(url: str) -> None:
     with pytest.raises(ConfigError, match=r"containers\.engine: expected unix:///path or tcp://host:port") as stopped:
         settings({"containers": {"engine": url}})
     assert "pw" not in str(stopped.value)
 
 
-def test_an_address_that_is_none_is_told() -> None:
+def test_unusable_engine_address_is_reported() -> None:
     with pytest.raises(EngineFailed, match=r"the engine at foo://bar \(containers.engine\) cannot be queried: "):
         ContainerEngine(Containers(engine="foo://bar")).__enter__()
 
 
 @pytest.mark.parametrize("args", [{}, {"container": ""}, {"container": "a b"}, {"container": "../x"}, {"container": 1}])
-def test_what_is_no_container_is_refused(args: Any, docker: DockerEngine, driver_of: Drive) -> None:
+def test_invalid_container_name_is_refused(args: Any, docker: DockerEngine, driver_of: Drive) -> None:
     answer = driver_of(docker).post_schedule(KIND, args)
     assert (answer.status, list(answer.json["details"])) == (400, ["container"])
 
 
-def test_without_an_engine_the_kind_is_not_offered(agent: AgentProcess) -> None:
+def test_container_restart_without_an_engine_is_not_offered(agent: AgentProcess) -> None:
     answer = agent.post(f"{PREFIX}/schedule/{KIND}", json={"container": "shop"})
     assert answer.status == 404
     assert answer.json["error"].endswith("is not available on this node: set [containers] in the configuration")
 
 
-def test_without_its_package_the_kind_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_container_restart_without_its_package_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "find_spec", lambda name: None)
     missing = discover(settings({"containers": {}})).missing
     why = "the Python package docker is not installed: install the agent with its extra [containers]"

@@ -97,7 +97,7 @@ def sh(script: str) -> list[str]:
 # What it does
 
 
-def test_deploy_by_both_apis_one_after_the_other(shop: Shop, start_agent: StartAgent) -> None:
+def test_deploys_by_both_apis_switch_the_release(shop: Shop, start_agent: StartAgent) -> None:
     agent = shop.agent(start_agent)
     args = {"git_ref": "main", "deployment_strategy": "rolling"}
     info = agent.await_final(agent.schedule("deploy", args))
@@ -122,7 +122,7 @@ def test_deploy_by_both_apis_one_after_the_other(shop: Shop, start_agent: StartA
     assert (shop.current, len(shop.releases)) == ("two", 2)
 
 
-def test_the_history_tells_the_phases(shop: Shop, start_agent: StartAgent) -> None:
+def test_history_has_every_phase_in_order(shop: Shop, start_agent: StartAgent) -> None:
     agent = shop.agent(start_agent, before=[["true"]], after=[["true"]])
     history = agent.await_final(agent.schedule("deploy", {}))["history"]
     payloads = [each["state_payload"] for each in reversed(history) if each["state"] == "RUNNING"]
@@ -148,7 +148,7 @@ def test_the_same_commit_is_deployed_twice_on_both_wires(shop: Shop, start_agent
     assert len(set(releases)) == 4 and Path(releases[-1]).samefile(shop.path / "current")
 
 
-def test_files_of_a_release_are_readable_by_all_and_the_git_history_is_not(shop: Shop) -> None:
+def test_files_of_a_release_are_world_readable_and_the_mirror_is_not(shop: Shop) -> None:
     shop.origin.commit({"version": "two", "deep/file": "x"})
     umask = os.umask(0o077)
     try:
@@ -163,7 +163,7 @@ def test_files_of_a_release_are_readable_by_all_and_the_git_history_is_not(shop:
     assert not (release / ".git").exists()
 
 
-def test_the_commands_know_what_they_work_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_get_the_documented_environment_and_folder(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSWORD_OF_THE_AGENT", "hidden")
     told = sh("env > env; pwd > pwd")
     first = shop.deployed(before=[told])
@@ -181,12 +181,12 @@ def test_the_commands_know_what_they_work_for(shop: Shop, monkeypatch: pytest.Mo
     assert second["git_hash"] == second_hash
 
 
-def test_old_releases_go_but_neither_the_one_in_use_nor_the_one_before(shop: Shop) -> None:
+def test_old_releases_are_removed_except_the_current_and_previous(shop: Shop) -> None:
     results = [shop.deployed(keep=1) for _ in range(3)]
     assert shop.releases == [Path(result["release"]).name for result in results[1:]]
 
 
-def test_without_a_unit_the_application_itself_must_be_healthy(shop: Shop, tmp_path: Path) -> None:
+def test_application_without_units_must_pass_its_health_check(shop: Shop, tmp_path: Path) -> None:
     health = sh('test -z "$AGENT_UNIT" && echo x >> ../../tried && test $(wc -l < ../../tried) = 3')
     shop.deployed(health=health, health_timeout=10.0)
     assert (shop.path / "tried").read_text() == "x\n" * 3
@@ -195,7 +195,7 @@ def test_without_a_unit_the_application_itself_must_be_healthy(shop: Shop, tmp_p
 # What fails before the switch
 
 
-def test_a_ref_that_is_not_there_changes_nothing(shop: Shop, start_agent: StartAgent) -> None:
+def test_missing_ref_changes_nothing(shop: Shop, start_agent: StartAgent) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
     agent = shop.agent(start_agent)
@@ -207,7 +207,7 @@ def test_a_ref_that_is_not_there_changes_nothing(shop: Shop, start_agent: StartA
     assert (shop.current, len(shop.releases)) == ("one", 1)
 
 
-def test_a_repository_that_cannot_be_reached_is_reported_in_the_words_of_git(shop: Shop) -> None:
+def test_unreachable_repository_is_reported_with_the_message_of_git(shop: Shop) -> None:
     gone = str(shop.directory / "gone.git")
     assert shop.refused(repository=gone) == (
         f"git cannot fetch main of {gone}: fatal: '{gone}' does not appear to be a git repository; `current` was "
@@ -215,7 +215,7 @@ def test_a_repository_that_cannot_be_reached_is_reported_in_the_words_of_git(sho
     )
 
 
-def test_a_command_before_that_fails_leaves_nothing(shop: Shop) -> None:
+def test_failed_command_before_leaves_no_release(shop: Shop) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
     failing = sh("echo no room in the oven; exit 3")
@@ -227,27 +227,27 @@ def test_a_command_before_that_fails_leaves_nothing(shop: Shop) -> None:
     assert not (shop.directory / "later").exists()
 
 
-def test_a_command_that_takes_too_long_is_ended(shop: Shop) -> None:
+def test_command_is_ended_after_its_timeout(shop: Shop) -> None:
     assert "took too long and was ended" in shop.refused(before=[["sleep", "60"]], timeout=0.5)
 
 
-def test_a_command_that_is_not_there_is_named(shop: Shop) -> None:
+def test_missing_command_is_named(shop: Shop) -> None:
     assert "/no/such/build was not found; `current` was not switched" in shop.refused(before=[["/no/such/build"]])
 
 
-def test_what_is_in_the_way_of_the_link_is_left_alone(shop: Shop) -> None:
+def test_folder_in_place_of_the_link_is_kept_and_refused(shop: Shop) -> None:
     (shop.path / "current").mkdir(parents=True)
     said = shop.refused()
     assert said == f"{shop.path}/current is no symbolic link, move it away first; `current` was not switched"
     assert shop.releases == []
 
 
-def test_a_path_that_cannot_be_made_is_named(shop: Shop) -> None:
+def test_path_that_cannot_be_created_is_named(shop: Shop) -> None:
     shop.path.write_text("a file")
     assert shop.refused() == f"{shop.path} cannot be made: Not a directory"
 
 
-def test_a_disk_that_is_full_leaves_the_release_in_use(shop: Shop, small_disk: Path) -> None:
+def test_full_disk_keeps_the_current_release(shop: Shop, small_disk: Path) -> None:
     shop.path = small_disk / "srv"
     shop.deployed()
     shop.origin.commit({"version": "two", "large": os.urandom(3_000_000)})
@@ -293,7 +293,7 @@ def put(shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, script: str) 
 
 @pytest.mark.usefixtures("by_systemctl")
 @pytest.mark.parametrize("end", ["kill -9 $$", "echo 'Transport endpoint is not connected' >&2; exit 1"])
-def test_a_systemctl_that_was_killed_or_cut_off_is_asked_again(
+def test_systemctl_that_was_killed_or_disconnected_is_retried(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     put(shop, monkeypatch, "systemctl", SYSTEMCTL.format(shop.directory, end))
@@ -308,7 +308,7 @@ exec {real} "$@"
 
 
 @pytest.mark.parametrize(("program", "word"), [("git", "cat-file"), ("sync", "-f")])
-def test_a_command_that_always_dies_is_run_three_times(
+def test_command_that_is_always_killed_is_run_three_times(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, word: str
 ) -> None:
     put(shop, monkeypatch, program, DYING.format(word=word, directory=shop.directory, real=shutil.which(program)))
@@ -332,9 +332,7 @@ esac
 
 
 @pytest.mark.usefixtures("by_systemctl")
-def test_a_unit_that_started_on_the_new_release_by_itself_is_rolled_back_too(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unit_started_by_others_on_the_new_release_is_rolled_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.deployed()
     put(shop, monkeypatch, "systemctl", UNITS.format(shop.directory))
     shop.origin.commit({"version": "two"})
@@ -351,14 +349,14 @@ exec {real} "$@"
 """
 
 
-def test_where_git_cannot_tell_nothing_is_overtaken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_of_git_does_not_count_as_overtaken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     put(shop, monkeypatch, "git", UNTOLD.format(real=shutil.which("git")))
     said = shop.refused({"git_ref": shop.first, "of_ref": MAIN})
     assert said.endswith("fatal: Out of memory; `current` was not switched"), said
 
 
 @pytest.mark.usefixtures("by_systemctl")
-def test_a_unit_whose_systemctl_always_dies_does_not_keep_the_others_from_the_rollback(
+def test_failing_systemctl_of_one_unit_does_not_stop_the_rollback_of_others(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repeated_reads, "PATIENCE", 0.0)
@@ -375,7 +373,7 @@ def test_a_unit_whose_systemctl_always_dies_does_not_keep_the_others_from_the_ro
 # What fails after it
 
 
-def test_a_command_after_that_fails_takes_the_release_back(shop: Shop) -> None:
+def test_failed_command_after_rolls_back(shop: Shop) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
     said = shop.refused(after=[sh("cat version; exit 1")])
@@ -383,13 +381,13 @@ def test_a_command_after_that_fails_takes_the_release_back(shop: Shop) -> None:
     assert (shop.current, len(shop.releases)) == ("one", 1)
 
 
-def test_the_first_release_has_none_to_go_back_to_and_says_so(shop: Shop) -> None:
+def test_failed_first_release_reports_that_none_is_before_it(shop: Shop) -> None:
     said = shop.refused(after=[["false"]])
     assert said == "false failed with exit status 1; there is no previous release"
     assert shop.current == "one"
 
 
-def test_a_rollback_that_is_not_healthy_says_so(shop: Shop) -> None:
+def test_unhealthy_rollback_is_reported(shop: Shop) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
     said = shop.refused(health=sh("cat version; exit 1"), health_timeout=0.1)
@@ -401,7 +399,7 @@ def test_a_rollback_that_is_not_healthy_says_so(shop: Shop) -> None:
     assert (shop.current, len(shop.releases)) == ("one", 2)
 
 
-def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
+def test_unexpected_exception_after_the_switch_rolls_back(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     shop.deployed()
@@ -439,7 +437,7 @@ def test_a_mistake_of_ours_after_the_switch_takes_the_release_back_too(
         ({"application": "shop", "froce": True}, "froce", "Unknown field."),
     ],
 )
-def test_arguments_that_mean_nothing_are_refused(two: AgentProcess, args: Any, member: str, said: str) -> None:
+def test_invalid_arguments_of_a_deploy_are_refused(two: AgentProcess, args: Any, member: str, said: str) -> None:
     answer = two.post_schedule("deploy", args)
     assert (answer.status, answer.json["variant"]) == (400, "InvalidArgs")
     assert answer.json["details"][member][0].startswith(said)
@@ -462,19 +460,19 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
     agent.close()
 
 
-def test_two_applications_do_not_meet(two: AgentProcess) -> None:
+def test_two_applications_deploy_independently(two: AgentProcess) -> None:
     actions = [two.schedule("deploy", {"application": name}) for name in ("shop", "till")]
     assert [two.await_final(action)["action"]["state"] for action in actions] == ["DONE", "DONE"]
     for name in ("shop", "till"):
         assert (two.directory / name / "srv/current/version").read_text() == name
 
 
-def test_without_an_application_it_is_not_offered_and_says_what_to_set() -> None:
+def test_deploy_without_an_application_is_not_offered_and_names_the_option() -> None:
     with pytest.raises(ActionNotAvailable, match=r"set \[applications\.NAME\] in the configuration"):
         discover(config.parse({})).get("deploy")
 
 
-def test_two_applications_in_one_path_are_not_offered() -> None:
+def test_two_applications_with_one_path_are_not_offered() -> None:
     application = {"repository": "/srv/git", "path": "/srv/shop"}
     registry = discover(config.parse({"applications": {"a": application, "b": application}}))
     with pytest.raises(ActionNotAvailable, match="a path of its own"):
@@ -491,7 +489,7 @@ def test_the_only_application_need_not_be_named_and_the_names_are_described(shop
 # What becomes of it when it is interrupted
 
 
-def test_each_piece_may_be_done_twice(shop: Shop) -> None:
+def test_every_step_of_a_deploy_can_be_repeated(shop: Shop) -> None:
     shop.deployed()
     second_hash = shop.origin.commit({"version": "two"})
     counted = [["/bin/sh", "-c", f"echo {number} >> {shop.directory}/ran"] for number in range(4)]
@@ -524,7 +522,7 @@ def let_go(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(("phase", "killed"), [("before", "kill_all"), ("after", "kill_worker")])
-def test_a_command_continues_once_though_the_agent_is_killed(
+def test_command_runs_once_despite_a_kill_of_the_agent(
     shop: Shop, start_agent: StartAgent, killed: str, phase: str
 ) -> None:
     agent = shop.agent(start_agent, **{phase: [held(shop.directory)]})
@@ -556,9 +554,7 @@ ENDS = [("kill_all", signal.SIGKILL), ("stop", signal.SIGTERM)]
 
 
 @pytest.mark.parametrize(("agent_ends", "number"), ENDS)
-def test_a_command_that_was_lost_is_not_run_again(
-    shop: Shop, start_agent: StartAgent, agent_ends: str, number: int
-) -> None:
+def test_lost_command_is_not_run_again(shop: Shop, start_agent: StartAgent, agent_ends: str, number: int) -> None:
     agent = shop.agent(start_agent, before=[held(shop.directory)])
     action = agent.schedule("deploy", {})
     await_held(shop.directory)
@@ -577,7 +573,7 @@ SERVE = 'if [ ! -e {0}/go ]; then {1}; fi; eval "$SSH_ORIGINAL_COMMAND"'
 
 
 @pytest.mark.parametrize(("agent_ends", "number"), [*ENDS, (None, signal.SIGTERM)])
-def test_a_fetch_that_was_lost_is_done_again(
+def test_lost_fetch_is_done_again(
     shop: Shop, server_dir: Path, start_agent: StartAgent, agent_ends: str | None, number: int
 ) -> None:
     with SshServer(server_dir / "ssh") as ssh:
@@ -605,7 +601,7 @@ exec {1} "$@"
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_checkout_is_whole_though_the_agent_is_killed(shop: Shop, start_agent: StartAgent, lost: bool) -> None:
+def test_checkout_is_complete_despite_a_kill_of_the_agent(shop: Shop, start_agent: StartAgent, lost: bool) -> None:
     """Where git goes on alone, and where it was killed too: then it is done again."""
     shop.deployed()
     second_hash = shop.origin.commit({"version": "two"})
@@ -639,7 +635,7 @@ def test_a_checkout_is_whole_though_the_agent_is_killed(shop: Shop, start_agent:
         "1 agent.kinds.deploy:Running 'phase': 'restart'",
     ],
 )
-def test_killed_around_its_switch_it_is_switched_all_the_same(call: str, shop: Shop, start_agent: StartAgent) -> None:
+def test_deploy_killed_around_its_switch_is_switched_once(call: str, shop: Shop, start_agent: StartAgent) -> None:
     """Before another link is made, before and after it takes the place of the one before, and after all of that."""
     shop.deployed()
     second_hash = shop.origin.commit({"version": "two"})
@@ -656,7 +652,9 @@ def test_killed_around_its_switch_it_is_switched_all_the_same(call: str, shop: S
 
 
 @pytest.mark.parametrize("call", ["1 os:rename .{release}", "2 os:unlink .page", "1 agent.kinds.deploy:Done git_hash"])
-def test_killed_in_the_pruning_it_leaves_no_half_of_a_release(call: str, shop: Shop, start_agent: StartAgent) -> None:
+def test_deploy_killed_while_pruning_leaves_no_half_of_a_release(
+    call: str, shop: Shop, start_agent: StartAgent
+) -> None:
     """Before the oldest is hidden, where half of it is removed, and where it is gone."""
     shop.origin.commit({"version": "one", "a.page": "a", "b.page": "b", "c.page": "c"})
     oldest = Path(shop.deployed()["release"]).name
@@ -673,7 +671,7 @@ def test_killed_in_the_pruning_it_leaves_no_half_of_a_release(call: str, shop: S
 @pytest.mark.parametrize(
     ("phase", "end", "releases"), [("before", "cancelled", 1), ("after", "cancelled", 2), ("after", "timed_out", 2)]
 )
-def test_stopped_in_a_command_it_leaves_the_release_before(
+def test_deploy_cancelled_in_a_command_keeps_the_previous_release(
     shop: Shop, start_agent: StartAgent, phase: str, end: str, releases: int
 ) -> None:
     shop.deployed()
@@ -693,7 +691,7 @@ def test_stopped_in_a_command_it_leaves_the_release_before(
     eventually(lambda: not Path(f"/proc/{runner}").exists(), "the end of the command")
 
 
-def test_stopped_when_only_old_releases_are_to_be_removed_it_stays_deployed(shop: Shop) -> None:
+def test_deploy_cancelled_while_pruning_stays_deployed(shop: Shop) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
     kind = discover(config.parse(shop.document())).get("deploy")
@@ -722,7 +720,9 @@ def told_at_the_end(agent: AgentProcess, action: str) -> str:
 NONE_IS_LEFT = "deploy is not available on this node: set [applications.NAME] in the configuration"
 
 
-def test_an_application_that_is_taken_out_before_the_switch_leaves_nothing(shop: Shop, start_agent: StartAgent) -> None:
+def test_deploy_of_an_application_removed_before_the_switch_leaves_no_release(
+    shop: Shop, start_agent: StartAgent
+) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
     agent = shop.agent(start_agent, before=[held(shop.directory)])
@@ -738,7 +738,7 @@ def test_an_application_that_is_taken_out_before_the_switch_leaves_nothing(shop:
 
 
 @pytest.mark.parametrize("change", ["only one left", "another path"])
-def test_an_application_that_is_changed_after_the_switch_stays_switched_and_that_is_reported(
+def test_deploy_of_an_application_changed_after_the_switch_stays_switched_with_a_report(
     shop: Shop, start_agent: StartAgent, change: str
 ) -> None:
     shop.deployed()
@@ -770,7 +770,7 @@ def said_in(file: Path, word: str) -> list[str]:
 
 
 @pytest.mark.parametrize("change", ["fewer", "more"])
-def test_what_is_changed_meanwhile_counts_for_the_next_deploy_only(
+def test_change_of_the_configuration_affects_the_next_deploy_only(
     shop: Shop, start_agent: StartAgent, change: str
 ) -> None:
     ran = shop.directory / "ran"

@@ -68,9 +68,7 @@ def test_an_external_action_is_started_once_and_checked_until_it_is_finished(tmp
     assert starts.read_text() == "start\n"
 
 
-def test_both_commands_are_told_of_the_action_and_nothing_of_the_agent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_get_the_action_and_no_variables_of_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "correct-horse")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/agent.service")
     script = 'cat > {0}.stdin; env > {0}.env; echo \'{{"status": "finished"}}\''
@@ -102,7 +100,7 @@ def test_a_reported_failure_is_the_message_of_the_action() -> None:
 
 
 @pytest.mark.parametrize("which", ["action", "check"])
-def test_a_command_that_fails_fails_the_action_with_what_it_printed(which: str) -> None:
+def test_failed_command_fails_the_action_with_its_output(which: str) -> None:
     failing = sh("echo so far; echo no such table >&2; exit 3")
     last = failed(perform(external(*((failing, FINISHED) if which == "action" else (["true"], failing)))))
     assert last.payload | {"error": ""} == {
@@ -117,7 +115,7 @@ def test_a_report_with_a_failure_of_the_command_is_a_failure() -> None:
     assert "exit status 1" in last.message and "finished" in last.payload["stdout"]
 
 
-def test_a_command_that_is_not_there_fails_the_action() -> None:
+def test_missing_command_fails_the_action() -> None:
     last = failed(perform(external(["/no/such/program", "-v"], FINISHED)))
     assert last.payload | {"error": ""} == {
         "error": "", "status": "failed", "command": ["/no/such/program", "-v"],
@@ -133,13 +131,13 @@ def test_a_command_that_is_not_there_fails_the_action() -> None:
         '{"status": "finished"} {"status": "failed"}', '{"status": "running", "left": NaN}', "[" * 9000,
     ],
 )  # fmt: skip
-def test_a_report_that_cannot_be_read_fails_the_action_with_what_was_printed(report: str) -> None:
+def test_unreadable_report_fails_the_action_with_the_output(report: str) -> None:
     last = failed(perform(external(["true"], ["printf", "%s", report])))
     assert last.message.startswith("the report of printf")
     assert (last.payload["stdout"], last.payload["exit_status"]) == (report, 0)
 
 
-def test_a_report_that_is_too_long_is_cut_and_fails_the_action() -> None:
+def test_too_long_report_is_cut_and_fails_the_action() -> None:
     endless = [sys.executable, "-c", 'print(\'{"status": "running", "log": "\' + "x" * 10**6 + \'"}\')']
     last = failed(perform(external(["true"], endless)))
     assert "the report of " in last.message and "has 16384 bytes or more" in last.message
@@ -155,13 +153,13 @@ def test_a_report_that_is_too_long_is_cut_and_fails_the_action() -> None:
         ('{"status": "running", "rows": ' + "[" * 80 + "]" * 80 + "}", "is nested deeper than 64 levels"),
     ],
 )
-def test_what_is_wrong_with_a_report_is_a_sentence_about_the_report(report: str, why: str) -> None:
+def test_mistake_in_a_report_is_reported_in_one_sentence(report: str, why: str) -> None:
     last = failed(perform(external(["true"], ["printf", "%s", report])))
     assert last.message == f"the report of printf {why}"
 
 
 @pytest.mark.parametrize("which", ["action", "check"])
-def test_a_command_that_takes_too_long_is_ended_with_all_its_children(which: str, tmp_path: Path) -> None:
+def test_command_is_ended_with_its_children_after_the_timeout(which: str, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     hanging = sh(f"sleep 1000 & echo $$ $! > {pids}; echo hanging; wait")
     commands = (hanging, FINISHED) if which == "action" else (["true"], hanging)
@@ -170,7 +168,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_its_children(which: str
     assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
 
 
-def test_after_an_interruption_only_what_is_known_to_have_started_continues(tmp_path: Path) -> None:
+def test_interrupted_action_continues_only_if_its_start_was_stored(tmp_path: Path) -> None:
     kind = external(sh(f"touch {tmp_path}/started"), FINISHED)
     interrupted = kind.resume(step_of(kind))
     assert isinstance(interrupted, Failed) and interrupted.payload["interrupted"] is True
@@ -201,7 +199,7 @@ def test_arguments_and_headers_arrive_on_standard_input(start_agent: StartAgent,
     }  # fmt: skip
 
 
-def test_a_failure_is_final_with_what_was_printed(start_agent: StartAgent) -> None:
+def test_failure_is_final_with_the_output_of_the_command(start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(declared(["true"], sh("echo nonsense; echo why >&2"))))
     action = agent.await_final(agent.schedule("external.vacuum.full", {}))["action"]
     assert action["state"] == "FAILED"

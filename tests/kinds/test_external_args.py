@@ -31,7 +31,7 @@ GIVEN = {"table": "users", "deep": True, "count": 3, "ratio": 0.5, "names": ["a"
 
 
 @pytest.mark.parametrize("missing", ["deep", "count", "ratio", "names", "more", None])
-def test_what_is_declared_is_taken(missing: str | None) -> None:
+def test_declared_arguments_are_accepted(missing: str | None) -> None:
     given = {name: value for name, value in GIVEN.items() if name != missing}
     assert external(["true"], FINISHED, args=ARGS).load(given) == given
 
@@ -41,13 +41,13 @@ def test_what_is_declared_is_taken(missing: str | None) -> None:
     [("table", 1), ("table", None), ("deep", 1), ("count", "3"), ("count", 1.5), ("ratio", "1"), ("names", {}),
      ("more", []), ("other", 1), ("password", 7)],
 )  # fmt: skip
-def test_what_is_not_declared_is_refused(name: str, wrong: Any) -> None:
+def test_undeclared_arguments_are_refused(name: str, wrong: Any) -> None:
     with pytest.raises(InvalidArgs) as refused:
         external(["true"], FINISHED, args=ARGS).load(GIVEN | {name: wrong})
     assert name in (refused.value.details or {})
 
 
-def test_an_argument_that_is_required_must_be_there_and_no_list_is_taken() -> None:
+def test_missing_required_argument_and_a_list_are_refused() -> None:
     kind = external(["true"], FINISHED, args=ARGS)
     refused: tuple[Any, ...] = ({}, [], "users", None)
     for args in refused:
@@ -55,14 +55,14 @@ def test_an_argument_that_is_required_must_be_there_and_no_list_is_taken() -> No
             kind.load(args)
 
 
-def test_an_action_that_declares_none_takes_none() -> None:
+def test_action_without_declared_arguments_accepts_none() -> None:
     kind = external(["true"], FINISHED, args={})
     assert kind.load({}) == {}
     with pytest.raises(InvalidArgs):
         kind.load({"table": "users"})
 
 
-def test_the_schema_is_offered(start_agent: StartAgent) -> None:
+def test_declared_schema_is_published(start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(declared(["true"], FINISHED, args=ARGS)))
     [offered] = [each for each in agent.get(f"{PREFIX}/available").json if each["kind"] == "external.vacuum.full"]
     assert offered["args"]["required"] == ["table"]
@@ -75,7 +75,7 @@ def test_the_schema_is_offered(start_agent: StartAgent) -> None:
 
 
 @pytest.mark.parametrize("cut", range(16384, 16384 + len(SECRET.encode()) + 2))
-def test_no_part_of_a_secret_is_left_where_an_output_was_cut(cut: int) -> None:
+def test_truncated_output_contains_no_part_of_a_secret(cut: int) -> None:
     """What is printed is `cut` bytes from the first byte of the secret on, and the last 16384 of them are kept."""
     padding = cut - len(SECRET.encode())
     printing = [sys.executable, "-c", f"import sys; sys.stdout.write({SECRET!r} + '.' * {padding}); sys.exit(1)"]
@@ -157,7 +157,7 @@ def test_the_envelope_of_another_protocol_is_refused_by_name(
     assert agent.queue() == agent.finished() == []
 
 
-def test_a_kind_that_declares_such_arguments_takes_them(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_kind_with_declared_args_and_requester_accepts_them(start_agent: StartAgent, tmp_path: Path) -> None:
     args = {"args": {"type": "object"}, "requester": {"type": "string"}}
     agent = start_agent(config=toml(declared(sh(f"cat > {tmp_path}/stdin"), FINISHED, args=args)))
     given = {"args": {"a": 1}, "requester": "me"}
@@ -166,6 +166,6 @@ def test_a_kind_that_declares_such_arguments_takes_them(start_agent: StartAgent,
 
 
 @pytest.mark.parametrize("args", [{"args": {"a": 1}}, {"args": 1, "other": 2}, {"action_id": 1, "requester": 2}])
-def test_what_only_resembles_an_envelope_is_taken(start_agent: StartAgent, args: dict[str, Any]) -> None:
+def test_arguments_that_resemble_an_envelope_are_accepted(start_agent: StartAgent, args: dict[str, Any]) -> None:
     agent = start_agent(config=toml(declared(["true"], FINISHED)))
     agent.schedule("external.vacuum.full", args)

@@ -76,7 +76,7 @@ def end_of(
          "the action ended before it was complete; `payload` shows its progress"),
     ],
 )  # fmt: skip
-def test_where_a_kind_is_not_offered_any_more_its_action_says_what_it_left(
+def test_action_of_a_kind_no_longer_offered_reports_its_leftovers(
     kind: str, payload: Json, option: str, left: str, tmp_path: Path
 ) -> None:
     end = end_of(kind, {}, payload, {}, tmp_path)
@@ -84,7 +84,7 @@ def test_where_a_kind_is_not_offered_any_more_its_action_says_what_it_left(
     assert end.payload == {"message": end.message, "payload": payload}
 
 
-def test_where_a_step_was_interrupted_it_is_not_known_what_it_did(tmp_path: Path) -> None:
+def test_interrupted_step_is_reported_with_an_unknown_effect(tmp_path: Path) -> None:
     reason = "no kind is called 'external.vacuum'"
     end = end_of("external.vacuum", {}, None, {}, tmp_path, interrupted=True)
     assert end.message.startswith(reason)
@@ -98,7 +98,7 @@ def test_where_a_step_was_interrupted_it_is_not_known_what_it_did(tmp_path: Path
     )
 
 
-def test_a_job_that_still_runs_is_ended_and_one_of_another_action_is_not(tmp_path: Path) -> None:
+def test_only_the_running_job_of_this_action_is_ended(tmp_path: Path) -> None:
     jobs = Jobs(tmp_path / "agent.db.jobs")
     names = ("deploy-a-1-before-0", "deploy-b-1-before-0")
     try:
@@ -112,7 +112,7 @@ def test_a_job_that_still_runs_is_ended_and_one_of_another_action_is_not(tmp_pat
         other.end(0)
 
 
-def test_a_deploy_goes_on_with_the_only_application_though_it_has_got_company(tmp_path: Path) -> None:
+def test_deploy_continues_with_its_application_after_another_was_added(tmp_path: Path) -> None:
     shops = {name: {"repository": "/no/repository", "path": str(tmp_path / name)} for name in ("shop", "blog")}
     begun = beginning("shop", settings({"applications": shops}).applications["shop"], "main", "none")
     back = {"restarted": [], "back": [], "error": "why", "failed_in": "after"}
@@ -121,7 +121,7 @@ def test_a_deploy_goes_on_with_the_only_application_though_it_has_got_company(tm
     assert end.message == "why; rolled back to one"
 
 
-def test_a_cancel_ends_the_command_of_a_process_that_is_configured_no_more(tmp_path: Path) -> None:
+def test_cancel_ends_the_command_of_a_removed_process(tmp_path: Path) -> None:
     job = Jobs(tmp_path / "agent.db.jobs").start("restart-a-1-0", ["sleep", "60"])
     restarting = {"processes": [{"process": "gone", "restart": {"state": "restarting", "job": job.name}}]}
     other = {"processes": {"other": {"unit": "other.service"}}}
@@ -130,7 +130,7 @@ def test_a_cancel_ends_the_command_of_a_process_that_is_configured_no_more(tmp_p
     job.forget()
 
 
-def test_a_cancel_leaves_no_half_release_of_an_application_that_is_configured_no_more(tmp_path: Path) -> None:
+def test_cancel_removes_the_half_release_of_a_removed_application(tmp_path: Path) -> None:
     release = tmp_path / "releases" / "20261122-000000-0123456"
     release.mkdir(parents=True)
     half = DEPLOYING | {"path": str(tmp_path), "release": f"releases/{release.name}"}
@@ -138,7 +138,7 @@ def test_a_cancel_leaves_no_half_release_of_an_application_that_is_configured_no
     assert not release.exists()
 
 
-def test_arguments_that_mean_nothing_any_more_are_named(tmp_path: Path) -> None:
+def test_arguments_that_became_invalid_are_named(tmp_path: Path) -> None:
     cache = {"caches": {"a": CACHES["a"]}}
     why = "clear_caches does not accept these arguments: caches.0: Must be one of: a"
     assert end_of("clear_caches", {"caches": ["b"]}, None, cache, tmp_path).message == why
@@ -152,7 +152,7 @@ def test_arguments_that_mean_nothing_any_more_are_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_cache_that_is_taken_out_is_not_cleared_and_the_others_were(tmp_path: Path) -> None:
+def test_removed_cache_is_reported_as_not_cleared(tmp_path: Path) -> None:
     end = end_of("clear_caches", {}, CLEARING | {"next": []}, {"caches": {"a": CACHES["a"]}}, tmp_path)
     assert end.message == "b is not cleared: the configuration no longer has it"
 
@@ -165,7 +165,7 @@ def test_a_cache_that_is_taken_out_is_not_cleared_and_the_others_were(tmp_path: 
         (CONTAINERS, {"web": {"unit": "web.service"}}),
     ],
 )
-def test_a_service_that_is_another_meanwhile_is_left_and_told(payload: Any, services: Any, tmp_path: Path) -> None:
+def test_changed_service_is_left_and_reported(payload: Any, services: Any, tmp_path: Path) -> None:
     document = {"services": services, "containers": {"engine": "unix:///no/engine"}}
     end = end_of("service_restart", {"service_name": "web"}, payload, document, tmp_path)
     left = "web.service: restarting" if "unit" in payload else "web-1: noted"

@@ -89,7 +89,9 @@ def site(shared_site: Site) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("ask", [by_schedule, by_command, by_form])
-def test_on_and_off_run_their_commands_once_and_asked_again_none(ask: Ask, agent: AgentProcess, site: Site) -> None:
+def test_on_and_off_run_their_commands_once_and_a_repetition_runs_none(
+    ask: Ask, agent: AgentProcess, site: Site
+) -> None:
     on = ask(agent, KIND, value=1)
     assert on["state"] == "DONE" and MaintenanceResult().validate(on["state_payload"]) == {}
     assert on["state_payload"] | {"since": None} == {
@@ -108,29 +110,29 @@ def test_on_and_off_run_their_commands_once_and_asked_again_none(ask: Ask, agent
 
 @pytest.mark.parametrize("ask", [by_schedule, by_form])
 @pytest.mark.parametrize("on, off", ON_OFF)
-def test_every_spelling_of_on_and_off_is_taken(on: Any, off: Any, ask: Ask, agent: AgentProcess, site: Site) -> None:
+def test_every_spelling_of_on_and_off_is_accepted(on: Any, off: Any, ask: Ask, agent: AgentProcess, site: Site) -> None:
     assert ask(agent, KIND, value=on)["state_payload"]["maintenance"] is True
     assert ask(agent, KIND, value=off)["state_payload"]["maintenance"] is False
     assert len(site.trace()) == 4
 
 
 @pytest.mark.parametrize("value", [2, -1, "yes", "", None, [], {}, 0.5, [1]])
-def test_what_is_neither_on_nor_off_is_refused(value: Any, agent: AgentProcess) -> None:
+def test_value_other_than_on_or_off_is_refused(value: Any, agent: AgentProcess) -> None:
     assert list(refused(agent, KIND, value=value)) == ["value"]
 
 
-def test_without_a_value_it_is_refused(agent: AgentProcess) -> None:
+def test_missing_value_is_refused(agent: AgentProcess) -> None:
     assert refused(agent, KIND) == {"value": ["Missing data for required field."]}
 
 
-def test_the_flag_says_who_and_since_when_and_anybody_may_read_it(agent: AgentProcess, site: Site) -> None:
+def test_flag_is_world_readable_with_user_and_time(agent: AgentProcess, site: Site) -> None:
     action_id = agent.schedule(KIND, {"value": 1}, headers={"From": "ops@example.com"})
     since = agent.await_final(action_id)["action"]["state_payload"]["since"]
     assert site.said() == {"state": "on", "since": since, "by": "ops@example.com", "action": action_id}
     assert stat.S_IMODE(site.flag.stat().st_mode) == 0o644
 
 
-def test_the_flag_is_there_while_the_commands_run_and_says_so(agent: AgentProcess, site: Site) -> None:
+def test_flag_exists_while_the_commands_run_with_its_state(agent: AgentProcess, site: Site) -> None:
     for value, state, ran in ((1, "turning on", ["drain"]), (0, "turning off", ["drain", "stop", "start"])):
         (site.directory / "wait").touch()
         action_id = agent.schedule(KIND, {"value": value})
@@ -155,7 +157,7 @@ def test_a_flag_file_that_another_program_made_counts_as_on(agent: AgentProcess,
 @pytest.mark.parametrize(
     "value, state, words", [(1, "turning on", ["drain", "stop"]), (0, "turning off", ["start", "undrain"])]
 )
-def test_a_command_that_fails_is_named_with_its_words_and_asked_again_all_are_run_again(
+def test_failed_command_is_named_and_a_repetition_runs_all_commands_again(
     value: int, state: str, words: list[str], agent: AgentProcess, site: Site
 ) -> None:
     if not value:
@@ -177,7 +179,7 @@ def test_a_command_that_fails_is_named_with_its_words_and_asked_again_all_are_ru
     assert site.trace() == [words[0], words[0], *words]
 
 
-def test_what_was_turned_on_half_way_can_be_turned_off(agent: AgentProcess, site: Site) -> None:
+def test_half_enabled_maintenance_can_be_turned_off(agent: AgentProcess, site: Site) -> None:
     (site.directory / "fail").touch()
     assert by_schedule(agent, KIND, value=1)["state"] == "FAILED"
     (site.directory / "fail").unlink()
@@ -185,7 +187,7 @@ def test_what_was_turned_on_half_way_can_be_turned_off(agent: AgentProcess, site
     assert site.trace() == ["drain", "start", "undrain"] and not site.flag.exists()
 
 
-def test_a_cancelled_one_says_how_far_it_came(agent: AgentProcess, site: Site) -> None:
+def test_cancelled_maintenance_action_reports_its_progress(agent: AgentProcess, site: Site) -> None:
     (site.directory / "wait").touch()
     action_id = agent.schedule(KIND, {"value": 1})
     site.await_trace(["drain"])
@@ -198,7 +200,7 @@ def test_a_cancelled_one_says_how_far_it_came(agent: AgentProcess, site: Site) -
 @pytest.mark.parametrize(
     "kill, value, words", [("kill_all", 1, ["drain", "stop"]), ("kill_worker", 0, ["start", "undrain"])]
 )
-def test_the_command_that_was_interrupted_is_run_again_and_named(
+def test_interrupted_command_is_run_again_and_named(
     kill: str, value: int, words: list[str], agent: AgentProcess, site: Site
 ) -> None:
     if not value:
@@ -224,7 +226,7 @@ def test_maintenance_mode_stays_on_after_a_restart(agent: AgentProcess, site: Si
     assert (again["maintenance"], again["since"]) == (True, since) and len(site.trace()) == 2
 
 
-def test_without_anything_set_the_flag_lies_beside_the_database(start_agent: StartAgent) -> None:
+def test_flag_is_beside_the_database_by_default(start_agent: StartAgent) -> None:
     agent = start_agent(config="[maintenance]\n")
     for ask in (by_schedule, by_command):
         assert ask(agent, KIND, value=1)["state_payload"]["flag"] == str(agent.directory / "maintenance")
@@ -233,7 +235,7 @@ def test_without_anything_set_the_flag_lies_beside_the_database(start_agent: Sta
         assert not (agent.directory / "maintenance").exists()
 
 
-def test_a_flag_that_a_reboot_would_remove_is_warned_of(start_agent: StartAgent) -> None:
+def test_flag_in_a_volatile_folder_causes_a_warning(start_agent: StartAgent) -> None:
     with TemporaryDirectory(dir="/dev/shm") as memory:
         for directory, warned in (memory, True), ("/usr", False):
             agent = start_agent(config=toml({"maintenance": {"flag": f"{directory}/flag"}}))
@@ -242,7 +244,7 @@ def test_a_flag_that_a_reboot_would_remove_is_warned_of(start_agent: StartAgent)
 
 
 @pytest.mark.parametrize("where", ["missing", "read-only"])
-def test_a_flag_that_cannot_be_written_fails_it_before_any_command(
+def test_unwritable_flag_fails_the_action_before_any_command(
     where: str, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     site = Site(tmp_path)
@@ -264,14 +266,14 @@ def test_a_flag_that_cannot_be_written_fails_it_before_any_command(
             subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_command_that_is_not_there_is_named(start_agent: StartAgent, tmp_path: Path) -> None:
+def test_missing_command_of_maintenance_is_named(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=Site(tmp_path).config(on=[["/nowhere/balancer", "drain"]]))
     for ask in (by_schedule, by_command):
         told = ask(agent, KIND, value=1)["state_payload"]["message"]
         assert "/nowhere/balancer" in told and "was not found; maintenance mode is turning on" in told
 
 
-def test_without_the_table_it_is_not_offered(start_agent: StartAgent) -> None:
+def test_maintenance_mode_without_its_table_is_not_offered(start_agent: StartAgent) -> None:
     with pytest.raises(NotOffered, match=r"set \[maintenance\] in the configuration"):
         MaintenanceMode(config.parse({}))
     answer = start_agent().post_schedule(KIND, {"value": 1})

@@ -61,9 +61,7 @@ def each(result: Any, member: str) -> dict[str, str]:
     return {done["container"]: done[member] for done in result["containers"]}
 
 
-def test_all_containers_of_a_service_are_restarted_in_order_and_no_other(
-    engine: DockerEngine, driver: AgentProcess
-) -> None:
+def test_only_the_containers_of_a_service_are_restarted_in_order(engine: DockerEngine, driver: AgentProcess) -> None:
     once = ("--label", "com.docker.compose.oneoff=True")
     run(engine, "web-run", service="web", options=once)
     run(engine, "db-1", service="db")
@@ -81,7 +79,7 @@ def test_all_containers_of_a_service_are_restarted_in_order_and_no_other(
     assert (starts(engine, "db-1"), starts(engine, "web-run")) == (1, 1)
 
 
-def test_a_service_is_paused_and_resumed_and_what_is_so_stays_so(engine: DockerEngine, driver: AgentProcess) -> None:
+def test_service_is_paused_and_resumed_idempotently(engine: DockerEngine, driver: AgentProcess) -> None:
     engine.cli("stop", "web-3")
     exit_code = engine.cli("inspect", "--format", "{{.State.ExitCode}}", "web-3")
     stopped = f"exited with exit code {exit_code}"
@@ -100,16 +98,14 @@ def test_a_service_is_paused_and_resumed_and_what_is_so_stays_so(engine: DockerE
     assert counted(engine) == [1, 1, 1]
 
 
-def test_a_service_of_which_nothing_runs_has_nothing_to_pause(
-    docker: DockerEngine, docker_driver: AgentProcess
-) -> None:
+def test_pause_of_a_stopped_service_does_nothing(docker: DockerEngine, docker_driver: AgentProcess) -> None:
     docker.cli("stop", *THREE)
     action = perform(docker_driver, "async actions", "service_pause", service_name="web")
     assert action["finished_success"]
     assert action["finished_message"].startswith("nothing of web is running; web-1 is not running: exited")
 
 
-def test_a_service_without_containers_is_told_on_both_wires(engine: DockerEngine, driver_of: Drive) -> None:
+def test_service_without_containers_fails_on_both_wires(engine: DockerEngine, driver_of: Drive) -> None:
     driver, why = driver_of(engine), "no container belongs to the service nobody"
     for kind in ("service_restart", "service_pause", "service_resume"):
         assert failure(driver, kind, {"service_name": "nobody"}) == why
@@ -117,7 +113,7 @@ def test_a_service_without_containers_is_told_on_both_wires(engine: DockerEngine
         assert (action["finished_success"], action["finished_message"]) == (False, why)
 
 
-def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_driver: AgentProcess) -> None:
+def test_failure_lists_the_containers_restarted_before(docker: DockerEngine, docker_driver: AgentProcess) -> None:
     docker.cli("rm", "--force", "web-2")
     run(docker, "web-2", service="web", does="test -e /again && exit 3; echo > /again; ")
     action = by_schedule(docker_driver, "service_restart", service_name="web")
@@ -128,7 +124,7 @@ def test_what_was_done_before_a_failure_is_told(docker: DockerEngine, docker_dri
     assert each(action["state_payload"], "state") == {"web-1": "running", "web-2": "noted", "web-3": "waiting"}
 
 
-def test_each_container_is_restarted_once_though_the_agent_was_killed(
+def test_each_container_is_restarted_once_despite_a_kill_of_the_agent(
     engine: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
     run_web(engine)
@@ -142,7 +138,7 @@ def test_each_container_is_restarted_once_though_the_agent_was_killed(
 
 
 @pytest.mark.parametrize("kind, word", [("service_pause", "/pause"), ("service_resume", "/unpause")])
-def test_a_service_is_paused_or_resumed_though_the_agent_was_killed(
+def test_service_is_paused_or_resumed_despite_a_kill_of_the_agent(
     kind: str, word: str, engine: DockerEngine, server_dir: Path, start_agent: StartAgent
 ) -> None:
     run_web(engine)
@@ -180,7 +176,7 @@ def killed_at(held: Held, agent: AgentProcess, kind: str) -> Any:
         ("other", {"service_name": "web", "other": 1}),
     ],
 )
-def test_what_is_not_for_this_server_or_not_understood_is_refused(
+def test_request_for_another_server_or_with_invalid_arguments_is_refused(
     wrong: str, args: Any, docker: DockerEngine, driver_of: Drive
 ) -> None:
     driver = driver_of(docker)
@@ -189,7 +185,7 @@ def test_what_is_not_for_this_server_or_not_understood_is_refused(
         assert (answer.status, list(answer.json["details"])) == (400, [wrong])
 
 
-def test_without_engine_and_services_the_kinds_are_not_offered(agent: AgentProcess) -> None:
+def test_kinds_without_engine_and_services_are_not_offered(agent: AgentProcess) -> None:
     for kind in ("service_restart", "service_pause", "service_resume"):
         answer = agent.post_schedule(kind, {"service_name": "web"})
         assert answer.status == 404
@@ -236,7 +232,7 @@ def test_a_service_that_is_a_unit_is_restarted_paused_and_resumed(node: Node, in
     assert node.show(UNIT, "MainPID") in pids
 
 
-def test_a_unit_is_restarted_once_though_the_agent_was_killed(node: Node, inside: AgentInside) -> None:
+def test_unit_is_restarted_once_despite_a_kill_of_the_agent(node: Node, inside: AgentInside) -> None:
     before = node.read("/var/starts").count("started")
     node.run("touch", "/slow.hold")
     action = inside.schedule("service_restart", {"service_name": "slow"})
@@ -252,7 +248,7 @@ def test_a_unit_is_restarted_once_though_the_agent_was_killed(node: Node, inside
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_unit_is_paused_and_resumed_though_the_agent_was_killed(moment: str, node: Node, inside: AgentInside) -> None:
+def test_unit_is_paused_and_resumed_despite_a_kill_of_the_agent(moment: str, node: Node, inside: AgentInside) -> None:
     """Whether systemd had been told of it or not."""
     told = []
     for kind in ("service_pause", "service_resume"):
@@ -264,7 +260,7 @@ def test_a_unit_is_paused_and_resumed_though_the_agent_was_killed(moment: str, n
     assert told == list(zip(wanted, ("frozen", "running"), strict=True))
 
 
-def test_a_unit_that_is_not_there_and_a_service_that_is_not_configured_are_told(inside: AgentInside) -> None:
+def test_missing_unit_and_unconfigured_service_are_reported(inside: AgentInside) -> None:
     for kind in ("service_restart", "service_pause", "service_resume"):
         assert failure(inside, kind, {"service_name": "gone"}) == "systemd has no unit gone.service"
         action = perform(inside, "async actions", kind, service="gone")
@@ -282,7 +278,7 @@ def typed(inside: AgentInside, **units: str) -> AgentInside:
     return inside.configure({"agent": {"node": "db-1"}, "api": {"async_actions": "typed"}, "services": services})
 
 
-def test_a_server_without_a_service_means_all_its_services_each_once(node: Node, inside: AgentInside) -> None:
+def test_server_without_a_service_restarts_each_service_once(node: Node, inside: AgentInside) -> None:
     agent = typed(inside, cache=UNIT, slow="slow.service")
     pid, started = node.show(UNIT, "MainPID"), node.read("/var/starts").count("started")
     node.run("touch", "/slow.hold")
@@ -302,7 +298,7 @@ def test_a_server_without_a_service_means_all_its_services_each_once(node: Node,
     assert node.show(UNIT, "MainPID") != pid and node.read("/var/starts").count("started") == started + 1
 
 
-def test_a_service_a_server_or_both_are_named(node: Node, inside: AgentInside) -> None:
+def test_either_service_or_server_is_required(node: Node, inside: AgentInside) -> None:
     agent = typed(inside, cache=UNIT, gone="gone.service", slow="slow.service")
     pid = node.show(UNIT, "MainPID")
     for named in ({"service_name": "cache"}, {"service_name": "cache", "server_uid": "db-1"}):

@@ -39,13 +39,13 @@ path = "/var/cache/shop"
 """
 
 
-def test_a_fully_configured_agent_offers_all_of_them(start_agent: StartAgent) -> None:
+def test_fully_configured_agent_offers_all_nineteen_kinds(start_agent: StartAgent) -> None:
     agent = start_agent(config=CONFIGURATION)
     offered = {kind["kind"] for kind in agent.get(f"{PREFIX}/available").json}
     assert set(NINETEEN) - offered == set(), agent.get(f"{PREFIX}/available?missing=true").json
 
 
-def test_an_agent_without_configuration_says_of_each_what_it_lacks(start_agent: StartAgent) -> None:
+def test_unconfigured_agent_names_the_missing_option_of_each_kind(start_agent: StartAgent) -> None:
     agent = start_agent()
     for name in NINETEEN:
         answer = agent.post_schedule(name, {})
@@ -54,7 +54,7 @@ def test_an_agent_without_configuration_says_of_each_what_it_lacks(start_agent: 
 
 
 @pytest.mark.parametrize("name", NINETEEN)
-def test_the_page_says_all_of_each(name: str) -> None:
+def test_page_documents_every_fact_of_each_kind(name: str) -> None:
     [section] = re.findall(rf"^``{name}``\n-+\n(.*?)(?=^``|\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert "\nResult:\n" in section
     assert ("\nArguments:\n" in section) or name == "stack_reboot"

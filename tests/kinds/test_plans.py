@@ -41,7 +41,7 @@ def plan_of(kind: Kind, args: Any = None) -> Plan:
     return plan
 
 
-def test_every_kind_that_acts_on_the_world_has_a_plan() -> None:
+def test_every_kind_with_an_effect_has_a_plan() -> None:
     classes = [cls for module in own_modules() for cls in kinds_of(module)]
     without = {cls.name for cls in classes if cls.plan is Kind.plan}
     assert {name for name in without if not name.startswith("replicante.test.")} == set()
@@ -60,7 +60,7 @@ SERVICE = {
 
 @pytest.mark.parametrize("up", [True, False])
 @pytest.mark.parametrize("cls", SERVICE)
-def test_of_a_service(cls: type[Kind], up: bool, redis_server: RedisServer) -> None:
+def test_plan_of_a_service_predicts_the_effect(cls: type[Kind], up: bool, redis_server: RedisServer) -> None:
     if not up:
         redis_server.stop()
     before = redis_server.pid
@@ -74,14 +74,14 @@ def test_of_a_service(cls: type[Kind], up: bool, redis_server: RedisServer) -> N
     assert (redis_server.pid == before) == (plan.would is Would.NOTHING)
 
 
-def test_of_a_service_whose_supervisor_fails(redis_server: RedisServer) -> None:
+def test_plan_of_a_service_with_a_failing_supervisor_is_a_refusal(redis_server: RedisServer) -> None:
     kind = StopService(settings(over(redis_server, pid=["/nowhere/pidof"])))
     plan = plan_of(kind)
     assert plan.would is Would.REFUSE and "/nowhere/pidof" in plan.summary
     assert isinstance(perform(kind)[-1], Failed)
 
 
-def test_of_processes(workers: Workers) -> None:
+def test_plan_of_processes_predicts_the_effect(workers: Workers) -> None:
     configured = settings(workers.document())
     pause, resume, restart = (cls(configured) for cls in (PauseProcesses, ResumeProcesses, RestartProcesses))
     assert plan_of(pause).would is plan_of(resume).would is Would.REFUSE
@@ -95,7 +95,7 @@ def test_of_processes(workers: Workers) -> None:
     assert (plan_of(pause).would, plan_of(resume).would) == (Would.DISRUPT, Would.NOTHING)
 
 
-def test_of_maintenance_mode(tmp_path: Path) -> None:
+def test_plan_of_maintenance_mode_predicts_the_effect(tmp_path: Path) -> None:
     maintenance = {"flag": str(tmp_path / "flag"), "on": [["true"]], "off": [["true"]]}
     kind = MaintenanceMode(settings({"maintenance": maintenance, "agent": {"db": str(tmp_path / "agent.db")}}))
     assert plan_of(kind, {"value": "off"}).would is Would.NOTHING
@@ -107,7 +107,7 @@ def test_of_maintenance_mode(tmp_path: Path) -> None:
     assert plan_of(kind, {"value": "off"}).would is Would.CHANGE
 
 
-def test_of_caches(tmp_path: Path) -> None:
+def test_plan_of_caches_destroys_and_names_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "pages"
     folder.mkdir()
     (folder / "page").write_text("cached")
@@ -118,7 +118,7 @@ def test_of_caches(tmp_path: Path) -> None:
     assert (folder / "page").read_text() == "cached"
 
 
-def test_of_containers(docker: DockerEngine) -> None:
+def test_plan_of_containers_predicts_the_effect(docker: DockerEngine) -> None:
     configured = settings(driving(docker))
     container, service = ContainerRestart(configured), ServiceRestart(configured)
     assert "no container none" in plan_of(container, {"container": "none"}).summary
@@ -129,7 +129,7 @@ def test_of_containers(docker: DockerEngine) -> None:
     assert plan.would is Would.DISRUPT and plan.facts["container"] == "web-1"
 
 
-def test_actions_in_order_are_as_harmful_as_the_worst_of_them() -> None:
+def test_combined_plan_has_the_worst_effect() -> None:
     change, disrupt = Plan(Would.CHANGE, "a", steps=["a"]), Plan(Would.DISRUPT, "b", steps=["b"])
     both = in_order("both", [disrupt, change])
     assert (both.would, both.summary, both.steps) == (Would.DISRUPT, "both", ["b", "a"])

@@ -59,7 +59,7 @@ def podman(start_node: Callable[..., Node]) -> Iterator[PodmanOfNode]:
     remove_all(engine)
 
 
-def test_systemd_runs_the_check_and_its_word_is_awaited(podman: PodmanOfNode, start_agent: StartAgent) -> None:
+def test_health_check_run_by_systemd_is_awaited(podman: PodmanOfNode, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(driving(podman) | {"host": {"timeout": 30}}))
     options = (*CHECK, "--pids-limit=0", "--health-retries")  # a node has no controller of pids
     run(podman, "well", does="busybox rm -f /ok; sleep 1; echo > /ok; ", options=(*options, "9"))
@@ -69,7 +69,7 @@ def test_systemd_runs_the_check_and_its_word_is_awaited(podman: PodmanOfNode, st
     assert [starts(podman, name) for name in ("well", "ill")] == [2, 2]
 
 
-def test_a_check_that_nobody_runs_is_told(podman_engine: PodmanEngine) -> None:
+def test_health_check_that_never_runs_fails_the_action(podman_engine: PodmanEngine) -> None:
     run(podman_engine, "well", does="echo > /ok; ", options=CHECK)
     kind = ContainerRestart(settings(driving(podman_engine) | {"host": {"timeout": 1.5}}))
     ended = perform(kind, args={"container": "well"})[-1]

@@ -122,7 +122,7 @@ def why(kind: type[Any], document: Document) -> str:
 # By pid file
 
 
-def test_a_whole_group_is_paused_goes_on_and_is_restarted(workers: Workers, start_agent: StartAgent) -> None:
+def test_process_group_is_paused_resumed_and_restarted(workers: Workers, start_agent: StartAgent) -> None:
     workers.run()
     agent = start_agent(config=toml(workers.document()))
     for wire in WIRES:
@@ -146,7 +146,7 @@ def test_a_whole_group_is_paused_goes_on_and_is_restarted(workers: Workers, star
     assert workers.marks.read_text() == "begun\n" * 2
 
 
-def test_what_is_paused_goes_on_to_be_restarted(workers: Workers) -> None:
+def test_paused_process_is_resumed_for_its_restart(workers: Workers) -> None:
     """As its own end may be what the command asks it for."""
     first = workers.run()
     asked = RESTART.replace("-KILL", "-TERM").format(**workers.places)
@@ -158,12 +158,12 @@ def test_what_is_paused_goes_on_to_be_restarted(workers: Workers) -> None:
     await_that(partial(gone, first), 5, "the end of what was paused")
 
 
-def test_what_does_not_run_is_started_by_a_restart(workers: Workers) -> None:
+def test_stopped_process_is_started_by_a_restart(workers: Workers) -> None:
     (outcome,) = steps_of(RestartProcesses(settings(workers.document(restart=["sh", "-c", workers.start]))))[-1:]
     assert outcome == Done(entry("restarted", pid=str(workers.pid)), "workers: restarted")
 
 
-def test_an_agent_that_is_killed_runs_the_command_once(workers: Workers, start_agent: StartAgent) -> None:
+def test_killed_agent_runs_the_command_once(workers: Workers, start_agent: StartAgent) -> None:
     first = workers.run()
     workers.hold.touch()
     agent = start_agent(config=toml(workers.document()))
@@ -182,7 +182,7 @@ def test_an_agent_that_is_killed_runs_the_command_once(workers: Workers, start_a
     ("number", "why"),
     [(signal.SIGKILL, "its runner was killed"), (signal.SIGTERM, "the job was ended by another program or")],
 )
-def test_what_runs_the_command_is_ended_and_the_failure_says_what_is_known(
+def test_restart_with_a_killed_runner_fails_with_the_known_state(
     workers: Workers, start_agent: StartAgent, number: int, why: str
 ) -> None:
     pid = workers.run()
@@ -210,7 +210,7 @@ def test_what_runs_the_command_is_ended_and_the_failure_says_what_is_known(
         ("process_resume", "1 agent.kinds.process:Running how", "not paused"),
     ],
 )
-def test_an_agent_that_is_killed_half_way_pauses_and_resumes_the_whole_group(
+def test_killed_agent_pauses_and_resumes_the_whole_group(
     kind: str, call: str, how: str, workers: Workers, start_agent: StartAgent
 ) -> None:
     """Where one of them got its signal, and where all did and nothing was written down of it."""
@@ -226,7 +226,7 @@ def test_an_agent_that_is_killed_half_way_pauses_and_resumes_the_whole_group(
 
 
 @pytest.mark.parametrize("kind", [PauseProcesses, ResumeProcesses, RestartProcesses])
-def test_the_first_step_may_be_taken_again(kind: type[Any], workers: Workers) -> None:
+def test_first_step_can_be_repeated(kind: type[Any], workers: Workers) -> None:
     """As after an executor that died before its end was written down."""
     workers.run()
     offered = kind(settings(workers.document()))
@@ -235,7 +235,7 @@ def test_the_first_step_may_be_taken_again(kind: type[Any], workers: Workers) ->
     assert isinstance(steps_of(offered, outcome.payload)[-1], Done)
 
 
-def test_a_target_that_is_missing_is_told_on_both_wires(workers: Workers, start_agent: StartAgent) -> None:
+def test_missing_process_fails_on_both_wires(workers: Workers, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(workers.document(restart=["/no/such/start"])))
     missing = f"workers: there is no {workers.pid_file}"
     ended = f"workers: {workers.pid_file} contains pid 4194303, which is not running"
@@ -251,14 +251,14 @@ def test_a_target_that_is_missing_is_told_on_both_wires(workers: Workers, start_
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "-1", "0", "12x", "9" * 40])
-def test_a_pid_file_with_nonsense_is_refused(text: str, workers: Workers) -> None:
+def test_invalid_pid_file_is_refused(text: str, workers: Workers) -> None:
     workers.pid_file.write_text(text)
     for kind in (PauseProcesses, ResumeProcesses, RestartProcesses):
         assert why(kind, workers.document()) == f"workers: {workers.pid_file} contains no pid"
     workers.pid_file.unlink()
 
 
-def test_what_is_no_file_of_its_own_is_refused(workers: Workers) -> None:
+def test_pid_file_that_is_a_link_or_fifo_is_refused(workers: Workers) -> None:
     other = workers.pid_file.with_name("other.pid")
     other.write_text(f"{workers.run()}\n")
     workers.pid_file.unlink()
@@ -275,7 +275,7 @@ def test_what_is_no_file_of_its_own_is_refused(workers: Workers) -> None:
 @pytest.mark.parametrize(
     ("whose", "pid_of"), [("the process group of init", lambda: 1), ("the agent's own process group", os.getpid)]
 )
-def test_neither_the_agent_nor_init_is_ever_signalled(whose: str, pid_of: Callable[[], int], workers: Workers) -> None:
+def test_agent_and_init_are_never_signalled(whose: str, pid_of: Callable[[], int], workers: Workers) -> None:
     pid = pid_of()
     workers.pid_file.write_text(f"{pid}\n")
     for kind in (PauseProcesses, ResumeProcesses, RestartProcesses):
@@ -283,7 +283,7 @@ def test_neither_the_agent_nor_init_is_ever_signalled(whose: str, pid_of: Callab
     workers.pid_file.unlink()
 
 
-def test_a_pid_file_that_others_may_write_is_refused(workers: Workers) -> None:
+def test_pid_file_writable_by_others_is_refused(workers: Workers) -> None:
     pid = workers.run()
     workers.pid_file.chmod(0o666)
     told = f"workers: users other than root and the owner of pid {pid} may write {workers.pid_file}"
@@ -297,7 +297,7 @@ def test_a_pid_file_that_others_may_write_is_refused(workers: Workers) -> None:
     assert workers.states() == "SSS"
 
 
-def test_an_agent_that_may_not_signal_the_process_says_so(workers: Workers) -> None:
+def test_process_of_another_user_fails_with_the_reason(workers: Workers) -> None:
     other = subprocess.Popen(["sleep", "1000"], start_new_session=True, user="daemon")
     workers.pid_file.write_text(f"{other.pid}\n")
     os.seteuid(65534)
@@ -311,13 +311,13 @@ def test_an_agent_that_may_not_signal_the_process_says_so(workers: Workers) -> N
     assert told == f"workers: the agent may not signal pid {other.pid}, which another user runs"
 
 
-def test_a_restart_without_a_command_says_what_to_set(workers: Workers) -> None:
+def test_restart_without_a_command_names_the_option(workers: Workers) -> None:
     workers.run()
     told = why(RestartProcesses, {"processes": {"workers": {"pid_file": str(workers.pid_file)}}})
     assert told == "workers: set processes.workers.restart in the configuration: the command for it"
 
 
-def test_a_restart_that_fails_tells_the_words_of_its_command(workers: Workers) -> None:
+def test_failed_restart_is_reported_with_the_output_of_its_command(workers: Workers) -> None:
     workers.run()
     document = workers.document(restart=["sh", "-c", "echo no such luck >&2; exit 3"])
     assert why(RestartProcesses, document) == "workers: its restart failed with exit status 3: no such luck"
@@ -327,7 +327,7 @@ def test_a_restart_that_fails_tells_the_words_of_its_command(workers: Workers) -
     )
 
 
-def test_a_restart_that_is_cancelled_ends_its_command(workers: Workers, start_agent: StartAgent) -> None:
+def test_cancelled_restart_ends_its_command(workers: Workers, start_agent: StartAgent) -> None:
     pid = workers.run()
     workers.hold.touch()
     agent = start_agent(config=toml(workers.document()))
@@ -342,7 +342,7 @@ def test_a_restart_that_is_cancelled_ends_its_command(workers: Workers, start_ag
 
 
 @pytest.mark.parametrize("left", ["none", "another", "a unit"])
-def test_a_process_that_is_taken_out_of_the_configuration_meanwhile_is_told(
+def test_process_removed_from_the_configuration_is_reported(
     workers: Workers, start_agent: StartAgent, left: str
 ) -> None:
     pid = workers.run()
@@ -363,7 +363,7 @@ def test_a_process_that_is_taken_out_of_the_configuration_meanwhile_is_told(
     assert workers.pid == pid and is_alive(pid)
 
 
-def test_without_a_name_all_are_taken_in_the_order_of_the_file_until_one_fails(workers: Workers) -> None:
+def test_request_without_a_name_covers_all_processes_in_order_until_one_fails(workers: Workers) -> None:
     workers.run()
     document = workers.document()
     missing = {"pid_file": str(workers.directory / "missing.pid")}
@@ -381,7 +381,7 @@ def test_without_a_name_all_are_taken_in_the_order_of_the_file_until_one_fails(w
     assert workers.states() == "TTT"
 
 
-def test_arguments_that_mean_something_else_are_refused(workers: Workers, start_agent: StartAgent) -> None:
+def test_unknown_arguments_are_refused(workers: Workers, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(workers.document() | {"agent": {"node": "db-1"}}))
     for args, details in (
         ({"process_name": "others"}, {"process_name": ["the processes of this node are workers"]}),
@@ -394,7 +394,7 @@ def test_arguments_that_mean_something_else_are_refused(workers: Workers, start_
             assert (answer.status, answer.json["details"]) == (400, details)
 
 
-def test_without_processes_none_of_the_kinds_is_offered() -> None:
+def test_kinds_without_processes_are_not_offered() -> None:
     for kind in kinds_of(sys.modules[PauseProcesses.__module__]):
         with pytest.raises(NotOffered, match=r"set \[processes.NAME\] in the configuration"):
             list(kind.offered(settings({})))
@@ -460,7 +460,7 @@ def test_the_agent_does_not_pause_itself(inside: AgentInside) -> None:
     assert action["finished_message"].startswith("itself: agent.service is the unit that the agent runs in")
 
 
-def test_the_agent_restarts_itself_and_goes_on(inside: AgentInside) -> None:
+def test_agent_restarts_itself_and_continues(inside: AgentInside) -> None:
     before = inside.node.show("agent", "InvocationID"), starts(inside.node, "agent")
     seq = begin(inside, "actions", "process_restart", process_name="itself")
     eventually(lambda: inside.node.show("agent", "InvocationID") != before[0], "another agent", 30)
@@ -469,7 +469,7 @@ def test_the_agent_restarts_itself_and_goes_on(inside: AgentInside) -> None:
     assert starts(inside.node, "agent") == before[1] + 1
 
 
-def test_what_the_command_of_a_pid_file_started_does_not_end_with_the_agent(inside: AgentInside) -> None:
+def test_process_started_by_the_restart_command_outlives_the_agent(inside: AgentInside) -> None:
     node = inside.node
     (outcome,) = perform(inside, "actions", "process_restart", process_name="filed")["finished_result"]["processes"]
     pid = node.run("cat", "/run/filed.pid").stdout.strip()
@@ -484,7 +484,7 @@ def test_what_the_command_of_a_pid_file_started_does_not_end_with_the_agent(insi
     assert node.run("ps", "-o", "state=", "-p", pid).stdout == "T\n"
 
 
-def test_an_agent_that_is_killed_restarts_a_unit_once(inside: AgentInside) -> None:
+def test_killed_agent_restarts_a_unit_once(inside: AgentInside) -> None:
     node = inside.node
     node.systemctl("start", "slow")
     before = starts(node, "slow")
@@ -501,7 +501,7 @@ def test_an_agent_that_is_killed_restarts_a_unit_once(inside: AgentInside) -> No
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_an_agent_that_is_killed_pauses_and_resumes_a_unit_all_the_same(moment: str, inside: AgentInside) -> None:
+def test_killed_agent_pauses_and_resumes_a_unit(moment: str, inside: AgentInside) -> None:
     """Whether systemd had been told of it or not."""
     told = []
     for kind in ("process_pause", "process_resume"):

@@ -91,7 +91,7 @@ def occupy(shipped: Shipped) -> None:
     shipped.schedule("replicante.test.loop", {"target": 2, "delay": 1})
 
 
-def test_it_reboots_once_and_the_queue_goes_on(shipped: Shipped) -> None:
+def test_stack_reboot_reboots_once_and_the_queue_continues(shipped: Shipped) -> None:
     shipped.configure({"host": {"reboot": REBOOT}})
     for wire in WIRES:
         before = shipped.boots()
@@ -107,7 +107,7 @@ def test_it_reboots_once_and_the_queue_goes_on(shipped: Shipped) -> None:
         assert shipped.boots()[:-1] == before
 
 
-def test_agentctl_follows_an_action_over_a_reboot_of_its_host(shipped: Shipped) -> None:
+def test_agentctl_follows_an_action_across_a_reboot(shipped: Shipped) -> None:
     check = ["sh", "-c", FOLLOWED]
     shipped.configure(
         {
@@ -129,7 +129,7 @@ def test_agentctl_follows_an_action_over_a_reboot_of_its_host(shipped: Shipped) 
     assert [line for line in stderr.splitlines() if line in kept] == kept
 
 
-def test_maintenance_is_on_after_a_reboot_and_what_waits_waits_on(shipped: Shipped, browser: Browser) -> None:
+def test_maintenance_and_held_actions_survive_a_reboot(shipped: Shipped, browser: Browser) -> None:
     shipped.configure({"host": {"reboot": REBOOT}, "maintenance": {"holds": ["replicante.test.*"]}})
     on = perform(shipped, "actions", "maintenance_mode", value="on")["finished_result"]
     waiting = shipped.schedule("replicante.test.ping", {"count": 1})
@@ -156,7 +156,7 @@ def test_maintenance_is_on_after_a_reboot_and_what_waits_waits_on(shipped: Shipp
     assert shipped.await_final(waiting)["action"]["state"] == "DONE"
 
 
-def test_after_a_power_cut_instead_it_is_done_and_asks_no_more(shipped: Shipped) -> None:
+def test_power_cut_during_a_reboot_counts_as_the_reboot(shipped: Shipped) -> None:
     shipped.configure({"host": {"reboot": HANGS}})
     before = shipped.boots()
     seq = begin(shipped, "actions", "stack_reboot")
@@ -171,7 +171,7 @@ def test_after_a_power_cut_instead_it_is_done_and_asks_no_more(shipped: Shipped)
     assert shipped.node.read(MARKS) == "asked\n"
 
 
-def test_a_command_that_the_shutdown_cuts_off_is_no_refusal(shipped: Shipped) -> None:
+def test_reboot_command_killed_by_the_shutdown_is_no_failure(shipped: Shipped) -> None:
     shipped.configure({"host": {"reboot": ["sh", "-c", "systemctl --no-ask-password reboot; exit 1"]}})
     before = shipped.boots()
     occupy(shipped)
@@ -182,7 +182,7 @@ def test_a_command_that_the_shutdown_cuts_off_is_no_refusal(shipped: Shipped) ->
     assert len(shipped.boots()) == len(before) + 1
 
 
-def test_a_reboot_that_is_refused_fails_with_the_words_of_the_refusal(shipped: Shipped) -> None:
+def test_refused_reboot_fails_with_the_message_of_the_refusal(shipped: Shipped) -> None:
     shipped.node.path(DROP_IN).unlink()
     shipped.configure({"host": {"reboot": REBOOT}})
     before = shipped.boots()
@@ -210,7 +210,7 @@ def test_a_host_that_stays_up_fails_the_action(tmp_path: Path, start_agent: Star
 
 
 @pytest.mark.parametrize("more", ["exec sleep 20", "true"])
-def test_an_agent_that_is_killed_asks_no_second_time(more: str, tmp_path: Path, start_agent: StartAgent) -> None:
+def test_killed_agent_requests_no_second_reboot(more: str, tmp_path: Path, start_agent: StartAgent) -> None:
     """Before it could write down that it has asked, and after."""
     marks = tmp_path / "marks"
     agent = start_agent(config=toml(marking(marks, more, timeout=2)))
@@ -232,7 +232,7 @@ def test_an_agent_that_is_killed_asks_no_second_time(more: str, tmp_path: Path, 
     assert marks.read_text() == "asked\n"
 
 
-def test_a_command_that_is_missing_or_fails_is_told(tmp_path: Path, start_agent: StartAgent) -> None:
+def test_missing_or_failing_reboot_command_is_reported(tmp_path: Path, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml({"host": {"reboot": ["sh", "-c", "echo not today >&2; exit 4"]}}))
     assert perform(agent, "actions", "stack_reboot")["finished_message"].endswith(
         "failed with exit status 4: not today"
@@ -248,7 +248,7 @@ def test_a_command_that_is_missing_or_fails_is_told(tmp_path: Path, start_agent:
 
 @pytest.mark.parametrize("phase", ["intended", "asked", "perhaps asked"])
 @pytest.mark.parametrize("before", [{"boot_id": "another"}, {"init_started": 1}])
-def test_another_boot_is_the_end_whatever_came_before(phase: str, before: dict[str, Any], tmp_path: Path) -> None:
+def test_new_boot_id_ends_the_action_in_every_phase(phase: str, before: dict[str, Any], tmp_path: Path) -> None:
     kind = RebootServer(settings(marking(tmp_path / "marks")))
     intended = kind.step(step_of(kind)).payload
     payload = intended | {"phase": phase, "since": 1e9} | before
@@ -258,6 +258,6 @@ def test_another_boot_is_the_end_whatever_came_before(phase: str, before: dict[s
 
 
 @pytest.mark.parametrize("document", [{}, {"host": {}}])
-def test_without_a_command_it_is_not_offered(document: Any) -> None:
+def test_stack_reboot_without_a_command_is_not_offered(document: Any) -> None:
     with pytest.raises(NotOffered, match=r"set host.reboot in the configuration"):
         list(RebootServer.offered(settings(document)))

@@ -80,7 +80,7 @@ def test_the_kinds_of_the_package_are_found() -> None:
     assert all(kind.description for kind in found()), "each says what it does"
 
 
-def test_the_kinds_of_a_module_of_ones_own_are_found(modules: Path) -> None:
+def test_kinds_of_a_configured_module_are_found(modules: Path) -> None:
     (modules / "own_kinds_here.py").write_text(MODULE)
     registry = found("own_kinds_here")
     own = [kind.name for kind in registry if type(kind).__module__ == "own_kinds_here"]
@@ -93,7 +93,7 @@ def test_a_kind_that_is_not_offered_is_reported_with_the_reason(modules: Path) -
     assert why_not(found("own_kinds_here"), "mine.absent") == "mine.absent is not available on this node: set mine.url"
 
 
-def test_two_kinds_of_one_name_are_refused_naming_both_modules(modules: Path) -> None:
+def test_two_kinds_of_one_name_are_refused_with_both_modules(modules: Path) -> None:
     (modules / "one.py").write_text(MODULE)
     (modules / "other.py").write_text(MODULE)
     with pytest.raises(ConfigError, match=r"^the kind mine\.first is defined twice, by one and other$"):
@@ -115,7 +115,7 @@ def test_an_unknown_kind_is_reported_with_the_closest_ones() -> None:
     assert said.startswith("no kind is called 'replicante.test.pong'; the closest are replicante.test.ping")
 
 
-def test_a_kind_that_nothing_is_close_to_is_told_where_to_look() -> None:
+def test_unknown_kind_without_a_close_one_names_the_list_of_kinds() -> None:
     assert why_not(found(), "zzzzzz") == "no kind is called 'zzzzzz'; GET available lists the kinds"
 
 
@@ -123,7 +123,7 @@ def test_only_the_beginning_of_a_very_long_name_is_repeated() -> None:
     assert len(why_not(found(), "x" * 1_000_000)) < 400
 
 
-def test_a_registry_refuses_the_second_of_a_name_and_keeps_the_first() -> None:
+def test_registry_refuses_a_second_kind_of_a_name() -> None:
     class Mine(Kind):
         name = "mine"
 

@@ -43,7 +43,7 @@ def settings(tmp_path: Path, **tables: object) -> Settings:
         ({"datastore": POSTGRESQL, "service": SERVICE}, "set datastore.data_directory in the configuration"),
     ],
 )
-def test_a_resync_that_lacks_something_is_not_offered_and_says_what(
+def test_resync_without_a_needed_option_is_not_offered_with_the_reason(
     tmp_path: Path, tables: dict[str, object], reason: str
 ) -> None:
     registry = discover(settings(tmp_path, **tables))
@@ -51,7 +51,7 @@ def test_a_resync_that_lacks_something_is_not_offered_and_says_what(
         registry.get("resync_slave_db")
 
 
-def test_a_resync_that_has_all_it_needs_is_offered(tmp_path: Path) -> None:
+def test_resync_with_all_needed_options_is_offered(tmp_path: Path) -> None:
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
     registry = discover(settings(tmp_path, datastore=datastore, service=SERVICE))
     assert registry.get("resync_slave_db").name == "resync_slave_db"
@@ -116,7 +116,7 @@ READ_ONLY = Role("standalone")
         (Server(None, dirty=True), True),
     ],
 )
-def test_a_primary_is_not_rebuilt_without_force_whatever_a_resync_left(
+def test_primary_is_not_rebuilt_without_force_after_an_incomplete_resync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, begins: bool
 ) -> None:
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
@@ -127,16 +127,14 @@ def test_a_primary_is_not_rebuilt_without_force_whatever_a_resync_left(
 
 
 @pytest.mark.parametrize("role", [PRIMARY, ALONE, READ_ONLY, Role("replica")])
-def test_what_is_not_whole_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
+def test_incomplete_server_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
     kind = replication.Promote(settings(tmp_path, datastore=POSTGRESQL))
     monkeypatch.setattr(kind, "datastore", Server(role, dirty=True))
     for outcome in (kind.step(step_of(kind)), kind.resume(step_of(kind))):
         assert isinstance(outcome, Failed) and "is incomplete, so it cannot be a primary" in outcome.message
 
 
-def test_a_server_that_goes_down_while_it_is_asked_counts_as_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_that_goes_down_during_a_query_counts_as_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
     kind = resync_kind.ResyncSlaveDb(settings(tmp_path, datastore=datastore, service=SERVICE))
     server = Server(None, dirty=True)
@@ -165,9 +163,7 @@ LONG: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("words", LONG.values(), ids=LONG)
-def test_however_long_a_resync_takes_its_history_is_short(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_history_of_a_long_resync_is_short(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reported = reported_by_the_job(words, tmp_path, monkeypatch)
     datastore = POSTGRESQL | {"data_directory": str(tmp_path)}
     kind = resync_kind.ResyncSlaveDb(settings(tmp_path, datastore=datastore, service=SERVICE))
@@ -266,7 +262,7 @@ def kind_with_job(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return kind
 
 
-def test_an_agent_killed_before_the_end_is_written_down_does_not_rebuild_again(
+def test_agent_killed_before_the_end_is_stored_does_not_rebuild_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = kind_with_job(JOB, tmp_path, monkeypatch)
@@ -280,9 +276,7 @@ def test_an_agent_killed_before_the_end_is_written_down_does_not_rebuild_again(
     assert (tmp_path / "agent" / "datastores" / "effect").read_text() == "rebuilt\n"
 
 
-def test_a_job_of_an_older_agent_that_prints_its_reports_is_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_printed_report_of_a_job_of_an_older_agent_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = kind_with_job(OLD_JOB, tmp_path, monkeypatch)
     payload = kind.step(step_of(kind)).payload
 
@@ -295,13 +289,13 @@ def test_a_job_of_an_older_agent_that_prints_its_reports_is_understood(
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b"[1]", b'{"newer": 1}'])
-def test_a_report_that_cannot_be_read_is_none(tmp_path: Path, broken: bytes) -> None:
+def test_unreadable_report_counts_as_none(tmp_path: Path, broken: bytes) -> None:
     assert Report.read(tmp_path / "report") == Report()
     (tmp_path / "report").write_bytes(broken)
     assert Report.read(tmp_path / "report") == Report()
 
 
-def test_a_full_disk_fails_no_resync_and_its_end_is_reported_when_there_is_room(
+def test_full_disk_delays_the_report_of_a_resync_without_failing_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, room = tmp_path / "report", iter([False, False, True])

@@ -62,7 +62,7 @@ def restarted(action: Any) -> list[str]:
     return [each["unit"] for each in action["finished_result"]["services"]]
 
 
-def test_each_is_restarted_once_in_order_and_the_agent_too(node: Node, agent_of: Callable[..., AgentInside]) -> None:
+def test_each_unit_and_the_agent_are_restarted_once_in_order(node: Node, agent_of: Callable[..., AgentInside]) -> None:
     units = [SLOW, AGENT, REDIS]
     agent = agent_of(*units)
     for wire in WIRES:
@@ -79,9 +79,7 @@ def test_each_is_restarted_once_in_order_and_the_agent_too(node: Node, agent_of:
         assert pids == [node.show(unit, "MainPID") for unit in units]
 
 
-def test_an_agent_that_is_killed_in_the_middle_restarts_each_once(
-    node: Node, agent_of: Callable[..., AgentInside]
-) -> None:
+def test_killed_agent_restarts_each_unit_once(node: Node, agent_of: Callable[..., AgentInside]) -> None:
     agent = agent_of(SLOW, REDIS)
     before = starts(node, SLOW, REDIS)
     node.run("touch", "/slow.hold")
@@ -96,7 +94,9 @@ def test_an_agent_that_is_killed_in_the_middle_restarts_each_once(
     assert starts(node, SLOW, REDIS) == [*before, SLOW, REDIS]
 
 
-def test_the_first_that_fails_ends_it_and_the_others_are_told(node: Node, agent_of: Callable[..., AgentInside]) -> None:
+def test_first_failed_unit_ends_the_action_and_the_others_are_listed(
+    node: Node, agent_of: Callable[..., AgentInside]
+) -> None:
     agent = agent_of(REDIS, FAILING, SLOW)
     before = starts(node, REDIS, SLOW)
     for wire in WIRES:
@@ -113,7 +113,7 @@ def test_the_first_that_fails_ends_it_and_the_others_are_told(node: Node, agent_
     assert starts(node, REDIS, SLOW) == [*before, REDIS, REDIS]
 
 
-def test_where_one_is_missing_none_is_restarted(node: Node, agent_of: Callable[..., AgentInside]) -> None:
+def test_no_unit_is_restarted_if_one_is_missing(node: Node, agent_of: Callable[..., AgentInside]) -> None:
     agent = agent_of(REDIS, "no.service")
     before = starts(node, REDIS)
     told = "systemd has no unit no.service; restarted: none; not restarted: redis-server.service, no.service"
@@ -129,6 +129,6 @@ def test_where_one_is_missing_none_is_restarted(node: Node, agent_of: Callable[.
 
 
 @pytest.mark.parametrize("document", [{}, {"host": {}}, {"host": {"services": []}}])
-def test_without_a_list_it_is_not_offered(document: Any) -> None:
+def test_restart_without_a_list_is_not_offered(document: Any) -> None:
     with pytest.raises(NotOffered, match=r"set host.services in the configuration"):
         list(RestartServices.offered(settings(document)))

@@ -41,7 +41,7 @@ def test_stop_and_start_of_the_service_of_the_datastore(redis_server: RedisServe
     assert perform(start) == [Done(service(0, RUNNING, str(redis_server.pid)), RUNNING)]
 
 
-def test_what_is_so_already_is_not_asked_for(redis_server: RedisServer) -> None:
+def test_reached_state_needs_no_command(redis_server: RedisServer) -> None:
     document = over(redis_server, start=["false"], stop=["false"])
     start, stop = (kind(settings(document)) for kind in (StartService, StopService))
     assert perform(start) == [Done(service(0, RUNNING, str(redis_server.pid)), RUNNING)]
@@ -58,9 +58,7 @@ def test_a_restart_gives_another_process(redis_server: RedisServer) -> None:
     assert started == Done({"stage": 1, "state": "DONE", "payload": service(0, RUNNING, pid)}, RUNNING)
 
 
-def test_a_slow_service_is_looked_at_again_and_again_and_started_once(
-    redis_server: RedisServer, tmp_path: Path
-) -> None:
+def test_slow_service_is_polled_and_started_once(redis_server: RedisServer, tmp_path: Path) -> None:
     redis_server.stop()
     starts = tmp_path / "starts"
     slowly = f"echo start >> {starts}; sleep 0.8; exec {shlex.join(redis_server.start_command)}"
@@ -73,7 +71,7 @@ def test_a_slow_service_is_looked_at_again_and_again_and_started_once(
     assert starts.read_text() == "start\n"
 
 
-def test_a_slow_stop_shows_the_pid_that_is_still_there(redis_server: RedisServer) -> None:
+def test_slow_stop_shows_the_remaining_pid(redis_server: RedisServer) -> None:
     pid = str(redis_server.pid)
     slowly = f"sleep 0.8; exec {shlex.join(redis_server.stop_command)}"
     first, *_, last = perform(StopService(settings(over(redis_server, stop=background(slowly)))))
@@ -81,7 +79,7 @@ def test_a_slow_stop_shows_the_pid_that_is_still_there(redis_server: RedisServer
     assert last.payload["message"] == NOT_RUNNING and last.payload["pid"] is None
 
 
-def test_a_service_that_does_not_come_up_fails_saying_what_was_tried(redis_server: RedisServer) -> None:
+def test_service_that_does_not_come_up_fails_with_the_tried_command(redis_server: RedisServer) -> None:
     redis_server.stop()
     idle = ["sh", "-c", "true # pretend"]
     *before, last = perform(StartService(settings(over(redis_server, start=idle, attempts=3))))
@@ -107,7 +105,7 @@ def test_a_service_that_does_not_stop_fails_with_its_pid(redis_server: RedisServ
     assert "got the request to stop, but after 2 checks over 0.2 s the service has not stopped" in last.message
 
 
-def test_a_command_that_fails_is_reported_with_what_it_printed(redis_server: RedisServer) -> None:
+def test_failed_command_is_reported_with_its_output(redis_server: RedisServer) -> None:
     redis_server.stop()
     refusing = ["sh", "-c", "echo no room left >&2; exit 3"]
     outcomes = perform(StartService(settings(over(redis_server, start=refusing))))
@@ -115,7 +113,7 @@ def test_a_command_that_fails_is_reported_with_what_it_printed(redis_server: Red
     assert outcomes == [Failed(service(0, message, None), message)]
 
 
-def test_a_restart_whose_stop_was_done_does_not_stop_again(redis_server: RedisServer) -> None:
+def test_restart_with_a_finished_stop_does_not_stop_again(redis_server: RedisServer) -> None:
     kind, pid = Restart(settings(over(redis_server))), str(redis_server.pid)
     left = {"stage": 0, "state": "DONE", "payload": service(0, NOT_RUNNING, None)}
     outcome = kind.resume(step_of(kind, left))
@@ -124,7 +122,7 @@ def test_a_restart_whose_stop_was_done_does_not_stop_again(redis_server: RedisSe
 
 
 @pytest.mark.parametrize("kind", [StartService, StopService])
-def test_an_interrupted_step_looks_and_continues(kind: type[Kind], redis_server: RedisServer) -> None:
+def test_interrupted_step_checks_the_state_and_continues(kind: type[Kind], redis_server: RedisServer) -> None:
     if kind is StartService:
         redis_server.stop()
     for left in (None, service(4, NOT_RUNNING, None)):
@@ -157,7 +155,7 @@ def test_a_graceful_restart_has_the_history_of_the_protocol(redis_server: RedisS
     assert redis_server.cli("get", "kept") == "1"
 
 
-def test_a_graceful_stop_leaves_it_down(redis_server: RedisServer, start_agent: StartAgent) -> None:
+def test_graceful_stop_leaves_the_service_down(redis_server: RedisServer, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(over(redis_server)))
     action = agent.await_final(agent.schedule("replicante.service.gracefulstop", {}))["action"]
     assert (action["state"], action["state_payload"]["stage"]) == ("DONE", 1)
@@ -195,7 +193,7 @@ def test_a_cancelled_start_ends_its_command(redis_server: RedisServer, start_age
     assert not is_alive(pid)
 
 
-def test_a_restart_that_was_interrupted_in_its_start_continues_there(
+def test_restart_interrupted_in_its_start_continues_with_the_start(
     redis_server: RedisServer, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"
@@ -217,7 +215,7 @@ def test_a_restart_that_was_interrupted_in_its_start_continues_there(
     assert not is_alive(hanging)
 
 
-def test_without_configuration_the_kinds_say_what_to_set(agent: AgentProcess) -> None:
+def test_unconfigured_kinds_name_the_missing_table(agent: AgentProcess) -> None:
     for kind in (StartService, StopService, Restart, GracefulStop, GracefulRestart):
         answer = agent.post_schedule(kind.name, {})
         assert answer.status == 404 and "set [service] in the configuration" in answer.json["error"]

@@ -74,7 +74,7 @@ def seen(kind: Staged) -> list[list[tuple[str, Any]]]:
     return [stage.seen for stage in kind._stages if isinstance(stage, Stage)]
 
 
-def test_each_stage_starts_from_nothing_and_its_end_is_a_transition_of_its_own() -> None:
+def test_each_stage_starts_without_a_payload_and_its_end_is_a_transition() -> None:
     kind = Both(Settings())
     assert perform(kind) == [
         Running(payload(0, "RUNNING", {"turn": 1}), after=0.001),
@@ -85,7 +85,7 @@ def test_each_stage_starts_from_nothing_and_its_end_is_a_transition_of_its_own()
     assert seen(kind) == [[("step", None), ("step", {"turn": 1})]] * 2
 
 
-def test_a_stage_that_fails_fails_the_whole_and_the_next_is_never_begun() -> None:
+def test_failed_stage_fails_the_action_and_no_later_stage_starts() -> None:
     kind = OneFails(Settings())
     assert perform(kind) == [
         Failed(payload(0, "FAILED", {"why": "no"}), "stage 1 of 2, failing: it would not"),
@@ -102,7 +102,7 @@ def test_a_stage_that_fails_fails_the_whole_and_the_next_is_never_begun() -> Non
         (payload(1, "RUNNING", {"turn": 1}), [[], [("resume", {"turn": 1})]]),
     ],
 )
-def test_after_an_interruption_the_stage_that_was_in_flight_continues(left: Any, called: Any) -> None:
+def test_interrupted_stage_is_resumed(left: Any, called: Any) -> None:
     kind = Both(Settings())
     outcome = kind.resume(step_of(kind, left))
     assert seen(kind) == called
@@ -117,7 +117,7 @@ def test_after_an_interruption_the_stage_that_was_in_flight_continues(left: Any,
         (payload(1, "DONE", {"turn": 2}), [[], []]),
     ],
 )
-def test_a_cancel_goes_to_the_stage_in_flight(left: Any, called: Any) -> None:
+def test_cancel_is_passed_to_the_running_stage(left: Any, called: Any) -> None:
     kind = Both(Settings())
     kind.cancel(step_of(kind, left))
     assert seen(kind) == called

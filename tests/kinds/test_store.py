@@ -21,7 +21,7 @@ from tests.servers.redis import RedisServer
 StartAgent = Callable[..., AgentProcess]
 
 
-def test_the_store_is_down_afterwards_with_its_data_safe(redis_server: RedisServer) -> None:
+def test_store_stop_shuts_the_datastore_down_with_its_data_saved(redis_server: RedisServer) -> None:
     redis_server.cli("set", "kept", "1")
     kind, pid = StopStore(settings(over(redis_server))), redis_server.pid
     message = f"Redis at unix://{redis_server.socket} (pid {pid}) has shut down"
@@ -33,7 +33,7 @@ def test_the_store_is_down_afterwards_with_its_data_safe(redis_server: RedisServ
     assert redis_server.cli("get", "kept") == "1"
 
 
-def test_an_interrupted_stop_looks_and_continues(redis_server: RedisServer) -> None:
+def test_interrupted_stop_checks_the_state_and_continues(redis_server: RedisServer) -> None:
     kind = StopStore(settings(over(redis_server)))
     assert isinstance(kind.resume(step_of(kind)), Done)
     await_that(lambda: redis_server.pid is None, 1, "the end of the process")
@@ -56,7 +56,7 @@ def test_store_stop_fails_if_the_service_runs_at_another_address(
     assert redis_server.pid is not None
 
 
-def test_a_refusal_is_reported_in_the_servers_words_without_the_password(server_dir: Path) -> None:
+def test_refusal_is_reported_with_the_message_of_the_server_without_the_password(server_dir: Path) -> None:
     (server_dir / "password").write_text("wrong-horse\n")
     with RedisServer(server_dir / "redis", password="correct-horse") as server:
         document = over(server)
@@ -67,7 +67,7 @@ def test_a_refusal_is_reported_in_the_servers_words_without_the_password(server_
         assert server.pid is not None
 
 
-def test_the_password_of_its_file_stays_with_the_agent(server_dir: Path, start_agent: StartAgent) -> None:
+def test_password_of_the_file_is_in_no_answer_log_or_database(server_dir: Path, start_agent: StartAgent) -> None:
     (server_dir / "password").write_text("correct-horse\n")
     with RedisServer(server_dir / "redis", password="correct-horse") as server:
         document = over(server)
