@@ -74,7 +74,7 @@ def await_announced(agent: Guarded, action_id: str, reason: str) -> None:
     assert [(event["user"], event["details"]) for event in held] == [(DBA, {"reason": reason})]
 
 
-def test_a_kind_that_needs_an_approval_is_held_until_another_identity_gives_it(agent: Guarded) -> None:
+def test_kind_with_approval_is_held_until_another_identity_approves(agent: Guarded) -> None:
     action_id = agent.schedule(PING, {"count": 1})
     passing = agent.schedule("replicante.test.fail", {})
     agent.await_state(passing, "FAILED")

@@ -41,7 +41,7 @@ def named(agent: AgentProcess, name: str) -> list[dict[str, Any]]:
     return [event for event in trail(agent) if event["event"] == name]
 
 
-def test_who_did_what_is_there_when_the_action_is_pruned(audited: Guarded) -> None:
+def test_audit_trail_has_user_and_kind_after_the_action_was_pruned(audited: Guarded) -> None:
     action_id = audited.schedule(PING, {"count": 1}, headers=bearer(PINGER_TOKEN))
     eventually(lambda: audited.get_info(action_id).status == 404, "it is pruned", 20)
     events = [event for event in trail(audited) if event["action_id"] == action_id]
@@ -58,7 +58,7 @@ def test_the_audit_trail_needs_the_permission_audit(audited: Guarded) -> None:
     assert audited.get(EVENTS, headers={"Authorization": None}).status == 401
 
 
-def test_a_cancel_names_who_asked_for_it(audited: Guarded) -> None:
+def test_event_of_a_cancel_has_its_user(audited: Guarded) -> None:
     action_id = audited.occupy()
     audited.cancel(action_id)
     [event] = named(audited, "action.cancel_requested")
@@ -66,7 +66,7 @@ def test_a_cancel_names_who_asked_for_it(audited: Guarded) -> None:
     assert (event["action_id"], event["details"]) == (action_id, {"state": "RUNNING"})
 
 
-def test_refused_calls_are_counted_and_not_stored_one_by_one(audited: Guarded) -> None:
+def test_refused_calls_are_counted_in_one_event(audited: Guarded) -> None:
     for _ in range(30):
         audited.get("/api/unstable/actions/queue", headers=bearer("wrong"))
     for _ in range(5):
@@ -84,7 +84,7 @@ def test_refused_calls_are_counted_and_not_stored_one_by_one(audited: Guarded) -
     }
 
 
-def test_a_start_and_a_reload_are_in_it_with_the_names_of_what_changed(audited: Guarded) -> None:
+def test_start_and_reload_are_events_with_the_changed_options(audited: Guarded) -> None:
     file = audited.directory / "agent.toml"
     file.write_text(file.read_text() + '[audit]\nkeep = "30d"\n')
     audited.reload()
@@ -93,7 +93,7 @@ def test_a_start_and_a_reload_are_in_it_with_the_names_of_what_changed(audited: 
     assert reloaded["details"] == {"changed": ["audit.keep"]}
 
 
-def test_a_caller_can_wait_for_what_comes_next(audited: Guarded) -> None:
+def test_long_poll_returns_the_next_event(audited: Guarded) -> None:
     last = trail(audited)[-1]["id"]
     found: list[dict[str, Any]] = []
     waiting = threading.Thread(target=lambda: found.extend(trail(audited, last, Prefer="wait=20")))
@@ -119,7 +119,7 @@ def agentctl(agent: AgentProcess, *words: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, env=environ, cwd=agent.directory, capture_output=True, text=True, check=False)
 
 
-def test_agentctl_prints_it_also_while_the_agent_does_not_run(audited: Guarded) -> None:
+def test_agentctl_prints_the_events_of_a_stopped_agent(audited: Guarded) -> None:
     audited.await_final(audited.schedule("replicante.test.loop", {"target": 1, "delay": 0}))
     wire = trail(audited)
     for stopped in (False, True):
@@ -135,7 +135,7 @@ def test_agentctl_prints_it_also_while_the_agent_does_not_run(audited: Guarded) 
     assert agentctl(audited, "events", "--since", "yesterday").returncode == 2
 
 
-def test_agentctl_says_that_another_program_changed_it(start_agent: StartAgent) -> None:
+def test_agentctl_reports_a_changed_event(start_agent: StartAgent) -> None:
     agent = start_agent()
     agent.await_final(agent.schedule(SUCCESS, {}))
     agent.stop()
@@ -147,7 +147,7 @@ def test_agentctl_says_that_another_program_changed_it(start_agent: StartAgent) 
     assert "was changed by another program: event 3 was changed" in printed.stderr
 
 
-def test_agentctl_says_that_the_newest_events_were_removed(start_agent: StartAgent) -> None:
+def test_agentctl_reports_removed_newest_events(start_agent: StartAgent) -> None:
     agent = start_agent()
     action_id = agent.schedule(SUCCESS, {})
     agent.await_final(action_id)
@@ -162,7 +162,7 @@ def test_agentctl_says_that_the_newest_events_were_removed(start_agent: StartAge
     assert f"there is no event action.final of action {action_id}: events were removed" in printed.stderr
 
 
-def test_agentctl_follows(start_agent: StartAgent) -> None:
+def test_agentctl_events_follows_new_events(start_agent: StartAgent) -> None:
     agent = start_agent()
     command = [sys.executable, "-m", "agent.cli", "events", "--follow", "--since", "1h"]
     environ = agent.env | {"PYTHONPATH": str(CHECKOUT)}
@@ -178,7 +178,7 @@ def test_agentctl_follows(start_agent: StartAgent) -> None:
             following.terminate()
 
 
-def test_tokens_that_are_made_and_revoked_are_in_it(audited: Guarded, tokens_file: Path) -> None:
+def test_created_rotated_and_revoked_tokens_are_events(audited: Guarded, tokens_file: Path) -> None:
     made = agentctl(audited, "token", "create", "new@example.com", "--kinds", "*", "--file", str(tokens_file))
     assert made.returncode == 0, made.stderr
     assert agentctl(audited, "token", "revoke", "new@example.com", "--file", str(tokens_file)).returncode == 0
@@ -194,7 +194,7 @@ def test_tokens_that_are_made_and_revoked_are_in_it(audited: Guarded, tokens_fil
     assert made.stdout.strip() not in json.dumps(trail(audited))
 
 
-def test_a_token_can_be_made_that_reads_it(audited: Guarded, tokens_file: Path) -> None:
+def test_token_with_the_permission_audit_reads_the_events(audited: Guarded, tokens_file: Path) -> None:
     words = (
         "token",
         "create",

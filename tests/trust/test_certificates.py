@@ -62,7 +62,7 @@ def start_encrypted(tmp_path: Path, authority: Authority, request: pytest.Fixtur
     close_all(agents)
 
 
-def test_the_e_mail_of_the_certificate_is_who_it_was(start_encrypted: StartEncrypted) -> None:
+def test_email_of_the_certificate_is_the_user(start_encrypted: StartEncrypted) -> None:
     agent = start_encrypted()
     action_id = agent.schedule(PING, {}, headers={"From": "somebody.else@example.com"})
     agent.await_final(action_id)
@@ -72,7 +72,9 @@ def test_the_e_mail_of_the_certificate_is_who_it_was(start_encrypted: StartEncry
     assert "WARNING" not in agent.whole_log()
 
 
-def test_permissions_are_those_of_the_file(start_encrypted: StartEncrypted, authority: Authority) -> None:
+def test_permissions_of_a_certificate_come_from_the_tokens_file(
+    start_encrypted: StartEncrypted, authority: Authority
+) -> None:
     agent = start_encrypted(table(PINGER, None, [PING]) + table(READER, None, ["*"], read_only=True))
     agent.context = authority.client(PINGER)
     assert agent.post_schedule(PING, {}).status == 200
@@ -82,14 +84,14 @@ def test_permissions_are_those_of_the_file(start_encrypted: StartEncrypted, auth
     assert_refused(agent.post_schedule(PING, {}), 403, "Forbidden")
 
 
-def test_who_is_not_in_the_file_may_not_even_read(start_encrypted: StartEncrypted, authority: Authority) -> None:
+def test_certificate_missing_from_the_file_may_not_read(start_encrypted: StartEncrypted, authority: Authority) -> None:
     agent = start_encrypted()
     agent.context = authority.client("somebody.else@example.com")
     assert_refused(agent.get(f"{PREFIX}/queue"), 403, "Forbidden")
     assert_refused(agent.get(f"{PREFIX}/queue", headers=bearer(DBA_TOKEN)), 403, "Forbidden")
 
 
-def test_the_alternative_name_goes_before_the_subject(start_encrypted: StartEncrypted, authority: Authority) -> None:
+def test_subject_alternative_name_precedes_the_subject(start_encrypted: StartEncrypted, authority: Authority) -> None:
     agent = start_encrypted()
     agent.context = authority.client(None, subject=DBA)
     assert agent.post_schedule(SUCCESS, {}).status == 200
@@ -106,7 +108,7 @@ def test_a_certificate_without_an_e_mail_is_refused(
     assert_refused(agent.get(f"{PREFIX}/queue"), 401, "Unauthenticated")
 
 
-def test_without_a_certificate_nothing_is_served(start_encrypted: StartEncrypted, authority: Authority) -> None:
+def test_connection_without_a_certificate_is_refused(start_encrypted: StartEncrypted, authority: Authority) -> None:
     agent = start_encrypted()
     agent.context = ssl.create_default_context(cafile=authority.ca)
     with pytest.raises(NOT_SERVED):
@@ -129,7 +131,7 @@ def test_a_certificate_that_has_expired_is_not_served(start_encrypted: StartEncr
         agent.get(f"{PREFIX}/queue")
 
 
-def test_a_certificate_that_expires_on_a_kept_connection_is_not_served_any_more(
+def test_certificate_that_expires_on_a_kept_connection_is_refused(
     start_encrypted: StartEncrypted, authority: Authority
 ) -> None:
     agent = start_encrypted()
@@ -144,7 +146,7 @@ def test_a_certificate_that_expires_on_a_kept_connection_is_not_served_any_more(
     connection.close()
 
 
-def test_plain_text_is_not_served(start_encrypted: StartEncrypted) -> None:
+def test_plain_http_is_refused(start_encrypted: StartEncrypted) -> None:
     agent = start_encrypted()
     with socket.create_connection(("127.0.0.1", agent.port), timeout=10) as client:
         client.sendall(f"GET {PREFIX}/queue HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -153,7 +155,7 @@ def test_plain_text_is_not_served(start_encrypted: StartEncrypted) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
-def test_tls_before_1_2_is_not_spoken(start_encrypted: StartEncrypted) -> None:
+def test_tls_before_1_2_is_refused(start_encrypted: StartEncrypted) -> None:
     agent = start_encrypted()
     agent.context.minimum_version = ssl.TLSVersion.TLSv1
     agent.context.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -162,7 +164,9 @@ def test_tls_before_1_2_is_not_spoken(start_encrypted: StartEncrypted) -> None:
         agent.get(f"{PREFIX}/queue")
 
 
-def test_without_a_file_of_tokens_a_certificate_may_all_and_a_line_says_so(start_encrypted: StartEncrypted) -> None:
+def test_every_certificate_may_do_everything_without_a_tokens_file_with_a_warning(
+    start_encrypted: StartEncrypted,
+) -> None:
     agent = start_encrypted(None)
     assert agent.post_schedule(SUCCESS, {}).status == 200
     assert agent.log_text().count("api.tokens is not set: every client with a certificate of api.tls.clients_ca") == 1
@@ -176,7 +180,7 @@ def test_encrypted_tokens_need_no_certificate(start_encrypted: StartEncrypted, a
     assert "WARNING" not in agent.whole_log().replace("WARNING a caller", "")
 
 
-def test_handshakes_that_never_end_block_no_other_client(start_encrypted: StartEncrypted) -> None:
+def test_unfinished_handshakes_block_no_other_client(start_encrypted: StartEncrypted) -> None:
     agent = start_encrypted()
     with ExitStack() as stack:
         for said in (b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") * 4:
@@ -197,7 +201,7 @@ def test_a_request_that_never_ends_on_an_encrypted_connection_is_cut_off(start_e
     assert "Traceback" not in agent.whole_log()
 
 
-def test_a_renewed_certificate_is_taken_with_a_reload(
+def test_renewed_certificate_is_used_after_a_reload(
     start_encrypted: StartEncrypted, authority: Authority, stranger: Authority
 ) -> None:
     agent = start_encrypted()
@@ -226,7 +230,7 @@ def test_a_revoked_certificate_is_not_served_and_others_are(
         agent.get(f"{PREFIX}/queue")
 
 
-def test_a_certificate_that_is_revoked_later_is_not_served_any_more_on_a_kept_connection_neither(
+def test_certificate_revoked_later_is_refused_even_on_a_kept_connection(
     start_encrypted: StartEncrypted, authority: Authority, tmp_path: Path
 ) -> None:
     crl = authority.revoke(tmp_path / "crl.pem")
@@ -255,7 +259,7 @@ def test_a_certificate_that_is_revoked_later_is_not_served_any_more_on_a_kept_co
 
 
 @pytest.mark.parametrize("broken", ["gone", "no list", "another authority's", "expired"])
-def test_without_a_valid_list_no_certificate_is_accepted_until_there_is_one(
+def test_no_certificate_is_accepted_without_a_valid_revocation_list(
     start_encrypted: StartEncrypted, authority: Authority, stranger: Authority, tmp_path: Path, broken: str
 ) -> None:
     crl = authority.revoke(tmp_path / "crl.pem")
@@ -284,7 +288,7 @@ def test_without_a_valid_list_no_certificate_is_accepted_until_there_is_one(
         assert agent.log_text().count("no certificate is accepted until the list is corrected") == 1
 
 
-def test_a_list_that_runs_out_ends_connections_that_were_made_before(
+def test_expired_revocation_list_ends_existing_connections(
     start_encrypted: StartEncrypted, authority: Authority, tmp_path: Path
 ) -> None:
     crl = authority.revoke(tmp_path / "crl.pem")
@@ -314,7 +318,7 @@ def test_a_list_that_runs_out_ends_connections_that_were_made_before(
 
 
 @pytest.mark.parametrize("left", [timedelta(days=1), timedelta(days=365 * 40)], ids=["UTCTime", "GeneralizedTime"])
-def test_the_end_of_a_list_is_read(authority: Authority, tmp_path: Path, left: timedelta) -> None:
+def test_expiry_of_a_revocation_list_is_read(authority: Authority, tmp_path: Path, left: timedelta) -> None:
     written = authority.revoke(tmp_path / "crl.pem", left=left).read_bytes()
     older = authority.revoke(tmp_path / "older.pem", left=-timedelta(days=1)).read_bytes()
     expected = datetime.now(UTC) + left
@@ -324,11 +328,11 @@ def test_the_end_of_a_list_is_read(authority: Authority, tmp_path: Path, left: t
 
 
 @pytest.mark.parametrize("text", [b"", b"no list", b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"])
-def test_what_is_no_list_has_no_end(text: bytes) -> None:
+def test_text_that_is_not_a_revocation_list_has_no_expiry(text: bytes) -> None:
     assert valid_until(text) == float("inf")
 
 
-def test_a_list_needs_an_authority(tmp_path: Path, authority: Authority) -> None:
+def test_revocation_list_needs_clients_ca(tmp_path: Path, authority: Authority) -> None:
     certificate, key = authority.server()
     text = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\ncrl = "x"\n'
     assert "api.tls.clients_ca: expected a value, as crl is set" in started_in_vain(tmp_path, text)
@@ -337,9 +341,7 @@ def test_a_list_needs_an_authority(tmp_path: Path, authority: Authority) -> None
 # Together with a unix socket
 
 
-def test_the_hosts_people_come_by_a_socket_and_the_network_with_certificates(
-    tmp_path: Path, authority: Authority
-) -> None:
+def test_local_users_use_the_socket_and_remote_callers_certificates(tmp_path: Path, authority: Authority) -> None:
     certificate, key = authority.server()
     tokens = write_tokens(tmp_path / "tokens.toml", f'{table(DBA, None, ["*"])}[unix."root"]\nkinds = ["{PING}"]\n')
     config = f'[agent]\nnode = "db-7"\n[api]\ntokens = "{tokens}"\n[api.tls]\ncertificate = "{certificate}"\n'

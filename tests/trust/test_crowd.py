@@ -95,7 +95,7 @@ def agent(
 
 @pytest.mark.alone
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
-def test_a_crowd_keeps_no_good_caller_waiting(agent: AgentProcess, said: bytes) -> None:
+def test_crowd_of_bad_callers_does_not_delay_a_good_one(agent: AgentProcess, said: bytes) -> None:
     (worker,) = agent.workers()
     seconds_of_a_call(agent)
     before = proportional_kilobytes(worker)

@@ -16,23 +16,23 @@ WARNING = "callers are not authenticated"
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "db-1.example.com:8000"])
-def test_an_address_beyond_this_machine_is_refused_without_tokens(tmp_path: Path, bind: str) -> None:
+def test_non_loopback_address_without_tokens_is_refused(tmp_path: Path, bind: str) -> None:
     told = started_in_vain(tmp_path, f'[api]\nbind = "{bind}"\n', AGENT_BIND="")
     assert "api.bind: expected a loopback address or unix:/path as long as neither api.tokens nor" in told
     assert bind in told
 
 
-def test_encryption_alone_does_not_open_an_address(tmp_path: Path, authority: Authority) -> None:
+def test_tls_without_tokens_does_not_allow_a_non_loopback_address(tmp_path: Path, authority: Authority) -> None:
     certificate, key = authority.server()
     text = f'[api]\nbind = "0.0.0.0:8000"\n[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
     assert "neither api.tokens nor api.tls.clients_ca is set" in started_in_vain(tmp_path, text, AGENT_BIND="")
 
 
-def test_the_environment_opens_nothing_either(tmp_path: Path) -> None:
+def test_non_loopback_address_in_the_environment_is_refused(tmp_path: Path) -> None:
     assert "AGENT_BIND: expected a loopback address" in started_in_vain(tmp_path, "", AGENT_BIND="0.0.0.0:8000")
 
 
-def test_with_tokens_it_listens_anywhere_and_says_that_nothing_is_encrypted(start_guarded: StartGuarded) -> None:
+def test_agent_with_tokens_listens_anywhere_with_a_warning_without_tls(start_guarded: StartGuarded) -> None:
     everywhere = start_guarded(everywhere=True)
     assert_refused(everywhere.get(f"{PREFIX}/queue", headers={"Authorization": None}), 401, "Unauthenticated")
     assert everywhere.queue() == []
@@ -41,14 +41,14 @@ def test_with_tokens_it_listens_anywhere_and_says_that_nothing_is_encrypted(star
 
 
 @pytest.mark.parametrize("unix", [True, False])
-def test_without_tokens_one_line_warns_that_callers_are_not_authenticated(start_agent: StartAgent, unix: bool) -> None:
+def test_agent_without_tokens_warns_once_about_missing_authentication(start_agent: StartAgent, unix: bool) -> None:
     agent = start_agent(unix=unix)
     lines = [line for line in agent.log_text().splitlines() if WARNING in line]
     assert len(lines) == 1
     assert lines[0].startswith("WARNING ")
 
 
-def test_with_tokens_on_loopback_nothing_warns(start_guarded: StartGuarded) -> None:
+def test_agent_with_tokens_on_loopback_logs_no_warning(start_guarded: StartGuarded) -> None:
     assert "WARNING" not in start_guarded().whole_log()
 
 
@@ -62,24 +62,26 @@ def refused(tmp_path: Path, tokens: Path) -> str:
     return told
 
 
-def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+def test_missing_tokens_file_stops_the_start(tmp_path: Path) -> None:
     assert "cannot be read: there is no such file" in refused(tmp_path, tmp_path / "tokens.toml")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
-def test_a_file_that_others_can_use_stops_the_start(tmp_path: Path, tokens_file: Path, mode: int) -> None:
+def test_tokens_file_readable_or_writable_by_others_stops_the_start(
+    tmp_path: Path, tokens_file: Path, mode: int
+) -> None:
     tokens_file.chmod(mode)
     what = "write" if mode & 0o022 else "read"
     expected = f"users other than its owner may {what} it (mode {mode:04o}): run chmod 600 {tokens_file}"
     assert refused(tmp_path, tokens_file) == f"agent: {tokens_file}: {expected}"
 
 
-def test_a_mistake_stops_the_start_and_is_reported_with_file_identity_member_expected_and_found(tmp_path: Path) -> None:
+def test_mistake_in_the_tokens_file_stops_the_start_and_is_located(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table("a@example.com", "x", ["*"]).replace('["*"]', "7"))
     assert refused(tmp_path, file).endswith("a@example.com.kinds: expected a list of texts, got 7")
 
 
-def test_a_token_where_its_hash_belongs_is_not_repeated(tmp_path: Path) -> None:
+def test_token_in_place_of_its_hash_is_not_repeated(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", f'["a@example.com"]\nsha256 = "{DBA_TOKEN}"\n')
     told = refused(tmp_path, file)
     assert "a@example.com.sha256: expected 64 hexadecimal digits" in told
@@ -91,7 +93,7 @@ def test_a_token_where_its_hash_belongs_is_not_repeated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["certificate", "key", "clients_ca"])
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_file_of_encryption_that_cannot_be_used_stops_the_start(
+def test_unusable_tls_file_stops_the_start(
     tmp_path: Path, authority: Authority, wrong: str, content: str | None
 ) -> None:
     certificate, key = authority.server()
@@ -104,7 +106,7 @@ def test_a_file_of_encryption_that_cannot_be_used_stops_the_start(
     assert "cannot be used" in told
 
 
-def test_a_worker_that_begins_with_a_wrong_tokens_file_admits_no_caller_until_it_is_right(
+def test_reload_with_a_broken_tokens_file_admits_no_caller_until_corrected(
     start_guarded: StartGuarded, tokens_file: Path
 ) -> None:
     guarded = start_guarded()
@@ -126,7 +128,7 @@ SIGNED_WITH = {
 
 
 @pytest.mark.parametrize("option", SIGNED_WITH)
-def test_a_secret_that_cannot_be_read_stops_the_start_and_is_reported_beforehand(
+def test_unreadable_secret_stops_the_start_and_is_found_by_config_check(
     tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "secret"
@@ -149,20 +151,20 @@ def test_a_secret_that_cannot_be_read_stops_the_start_and_is_reported_beforehand
 
 
 @pytest.mark.parametrize("option", SIGNED_WITH)
-def test_a_credential_is_looked_for_where_systemd_gives_them(tmp_path: Path, option: str) -> None:
+def test_credential_is_read_from_the_credentials_directory(tmp_path: Path, option: str) -> None:
     text = SIGNED_WITH[option].format(file="credential:one")
     told = started_in_vain(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
     missing = "the agent's unit passes no credential one: add LoadCredential=one:/path/of/the/file"
     assert told == f"agent: {option}: {missing}"
 
 
-def test_a_unit_that_is_given_no_credential_at_all_does_not_start(tmp_path: Path) -> None:
+def test_unit_without_credentials_does_not_start(tmp_path: Path) -> None:
     text = SIGNED_WITH["callbacks.secret"].format(file="credential:one")
     told = started_in_vain(tmp_path, text, NOTIFY_SOCKET=str(tmp_path / "nobody"))
     assert told.startswith("agent: callbacks.secret: the agent's unit passes no credential one: ")
 
 
-def test_what_may_be_the_secret_itself_is_not_repeated(tmp_path: Path) -> None:
+def test_path_that_may_be_the_secret_is_not_repeated(tmp_path: Path) -> None:
     text = SIGNED_WITH["callbacks.secret"].format(file="battery-staple")
     told = started_in_vain(tmp_path, text)
     assert told.startswith("agent: callbacks.secret: there is no such file; ") and "battery" not in told

@@ -58,7 +58,7 @@ def test_the_start_refuses_database_files_of_other_users(stopped: Path, name: st
     assert told == f"agent: agent.db: {path}: it belongs to nobody, not to root: run chown root {path}"
 
 
-def test_a_database_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+def test_database_readable_by_others_gets_mode_0600(tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path).start()
     agent.kill_all()
     agent.db.chmod(0o644)
@@ -71,7 +71,7 @@ def test_a_database_that_others_can_read_is_closed_to_them(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["agent.db.lock", "agent.db.key"])
-def test_no_other_user_takes_the_lock_or_reads_the_keys(stopped: Path, name: str) -> None:
+def test_lock_and_key_readable_by_others_stop_the_start(stopped: Path, name: str) -> None:
     path = stopped / name
     path.chmod(0o640)
     assert started_in_vain(stopped, "") == (
@@ -80,14 +80,14 @@ def test_no_other_user_takes_the_lock_or_reads_the_keys(stopped: Path, name: str
 
 
 @pytest.mark.parametrize("name", ["agent.db.lock", "agent.db-wal", "agent.db.key"])
-def test_beside_the_database_there_is_no_link(stopped: Path, name: str) -> None:
+def test_symbolic_link_beside_the_database_stops_the_start(stopped: Path, name: str) -> None:
     (stopped / name).rename(stopped / "moved")
     (stopped / name).symlink_to("moved")
     told = started_in_vain(stopped, "")
     assert told == f"agent: agent.db: {stopped / name}: it is a symbolic link: run rm {stopped / name}"
 
 
-def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
+def test_lock_is_not_taken_through_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "agent.db.lock").symlink_to("another")
     with pytest.raises(OSError, match="symbolic"):
         ExecutorLock(tmp_path / "agent.db").take()
@@ -102,7 +102,7 @@ def test_the_start_refuses_a_configuration_of_another_user(tmp_path: Path) -> No
     assert started_in_vain(tmp_path, "") == f"agent: {expected}"
 
 
-def test_a_reload_with_a_configuration_of_another_user_keeps_the_one_before(tmp_path: Path) -> None:
+def test_reload_with_a_configuration_of_another_user_keeps_the_old_one(tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path).start()
     try:
         os.chown(tmp_path / "agent.toml", NOBODY, -1)
@@ -127,7 +127,7 @@ def test_the_start_refuses_a_secret_file_of_another_user(tmp_path: Path, option:
     )
 
 
-def test_a_secret_that_becomes_another_users_is_not_read(tmp_path: Path) -> None:
+def test_secret_whose_owner_changed_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("a secret")
     assert secret_file.read(file) == "a secret"
@@ -149,7 +149,7 @@ def test_the_start_refuses_tls_files_of_another_user(tmp_path: Path, authority: 
     assert told.startswith(f"agent: api.tls.{which}: {own[which]}: users other than its owner may write it")
 
 
-def test_a_folder_in_which_another_user_could_exchange_the_file_is_refused(tmp_path: Path) -> None:
+def test_folder_writable_by_another_user_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     file = write_tokens(folder / "tokens.toml")
@@ -162,7 +162,7 @@ def test_a_folder_in_which_another_user_could_exchange_the_file_is_refused(tmp_p
     trusted_file.check_file(file)
 
 
-def test_the_check_of_a_configuration_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_check_reports_the_same_file_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(f'[agent]\ndb = "{tmp_path}/agent.db"\n')
     file.chmod(0o646)

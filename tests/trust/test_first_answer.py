@@ -13,7 +13,7 @@ ATTEMPTS = 10
 
 
 @pytest.mark.alone
-def test_the_first_answer_on_a_tls_connection_comes_as_soon_as_bare_gunicorns(tmp_path: Path) -> None:
+def test_first_tls_answer_is_as_fast_as_plain_gunicorns(tmp_path: Path) -> None:
     """What Nagle's algorithm or a look for the first byte costs is there in every attempt; a busy machine is not."""
     bench = Bench(tmp_path, 1, print)
     rows: list[Row] = []

@@ -45,7 +45,7 @@ def scheduled(agent: AgentProcess) -> list[str]:
 
 
 @pytest.mark.parametrize(("path", "headers"), MOVED.values(), ids=MOVED.keys())
-def test_no_header_leads_to_another_address(trusting: AgentProcess, path: str, headers: dict[str, str]) -> None:
+def test_forwarding_headers_do_not_change_the_route(trusting: AgentProcess, path: str, headers: dict[str, str]) -> None:
     before = scheduled(trusting)
     answer = trusting.post(path, json={}, headers=headers)
     assert (answer.status, answer.json["variant"]) == (401, "Unauthenticated"), "the hook of no application answered"
@@ -53,7 +53,7 @@ def test_no_header_leads_to_another_address(trusting: AgentProcess, path: str, h
 
 
 @pytest.mark.parametrize("headers", FORWARDED.values(), ids=FORWARDED.keys())
-def test_what_a_proxy_says_changes_no_answer(trusting: AgentProcess, headers: dict[str, str]) -> None:
+def test_proxy_headers_change_no_answer(trusting: AgentProcess, headers: dict[str, str]) -> None:
     def asked(**more: dict[str, str]) -> list[Response]:
         return [trusting.get(f"{PREFIX}/queue", **more), trusting.post(f"{PREFIX}/schedule/nothing", json={}, **more)]
 

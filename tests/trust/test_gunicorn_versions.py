@@ -69,7 +69,7 @@ def test_requests_of_all_forms_are_served(agent: AgentProcess, gunicorn: Path) -
     assert agent.post(f"{PREFIX}/schedule/{PING}", body=b"[" * 70).json["variant"] == "InvalidBody"
 
 
-def test_a_body_is_waited_for_by_no_thread(agent: AgentProcess) -> None:
+def test_slow_body_occupies_no_thread(agent: AgentProcess) -> None:
     slow = [socket.create_connection(("127.0.0.1", agent.port), 10) for _ in range(20)]
     try:
         for each in slow:
@@ -93,7 +93,7 @@ def test_a_reload_and_a_stop_are_clean(agent: AgentProcess) -> None:
     assert "Traceback" not in agent.whole_log()
 
 
-def test_callers_are_known_by_their_certificates(gunicorn: Path, authority: Authority, tmp_path: Path) -> None:
+def test_callers_are_authenticated_by_their_certificates(gunicorn: Path, authority: Authority, tmp_path: Path) -> None:
     certificate, key = authority.server()
     config = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\nclients_ca = "{authority.ca}"\n'
     agent = Encrypted(tmp_path, config=config, env={"PYTHONPATH": f"{gunicorn}:{CHECKOUT}"})
@@ -106,7 +106,7 @@ def test_callers_are_known_by_their_certificates(gunicorn: Path, authority: Auth
         agent.close()
 
 
-def test_systemd_hears_of_readiness_when_the_worker_serves(gunicorn: Path, tmp_path: Path) -> None:
+def test_systemd_is_notified_once_the_worker_serves(gunicorn: Path, tmp_path: Path) -> None:
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(address))
@@ -120,7 +120,7 @@ def test_systemd_hears_of_readiness_when_the_worker_serves(gunicorn: Path, tmp_p
             agent.close()
 
 
-def test_a_mistake_of_the_configuration_ends_with_78(gunicorn: Path, tmp_path: Path) -> None:
+def test_mistake_in_the_configuration_exits_with_78(gunicorn: Path, tmp_path: Path) -> None:
     env = {"PYTHONPATH": f"{gunicorn}:{CHECKOUT}"}
     agent = AgentProcess(tmp_path, config='[agent]\nkinds = ["no.such"]\n', env=env)
     with pytest.raises(AssertionError, match=f"exit code {os.EX_CONFIG}:"):
@@ -128,7 +128,7 @@ def test_a_mistake_of_the_configuration_ends_with_78(gunicorn: Path, tmp_path: P
     assert "agent.kinds: cannot import no.such" in agent.log_text()
 
 
-def test_what_gunicorn_calls_quick_shutdown_lets_the_step_end_too(agent: AgentProcess) -> None:
+def test_sigquit_lets_the_running_step_end(agent: AgentProcess) -> None:
     action_id = agent.schedule(PING, {"count": 50})
     assert agent.process is not None
     agent.process.send_signal(signal.SIGQUIT)

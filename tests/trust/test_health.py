@@ -18,7 +18,7 @@ ROUTES = ("/live", "/ready", "/health")
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_unknown_callers_learn_that_it_is_well_and_nothing_else(guarded: Guarded, route: str) -> None:
+def test_unknown_callers_get_only_the_overall_status(guarded: Guarded, route: str) -> None:
     answer = guarded.get(route)
     assert (answer.status, answer.json) == (200, {"status": "ok"})
     assert answer.headers["Cache-Control"] == "no-store"
@@ -26,13 +26,13 @@ def test_unknown_callers_learn_that_it_is_well_and_nothing_else(guarded: Guarded
     assert (head.status, head.body) == (200, b"")
 
 
-def test_known_callers_see_the_parts(guarded: Guarded) -> None:
+def test_known_callers_get_the_status_of_each_part(guarded: Guarded) -> None:
     answer = guarded.get("/health", headers=bearer(READER_TOKEN))
     assert answer.json["parts"] == {"store": "can be written", "engine": "runs the queue"}
     assert guarded.get("/ready", headers=bearer(READER_TOKEN)).json == answer.json
 
 
-def test_metrics_are_for_known_callers(guarded: Guarded) -> None:
+def test_metrics_need_authentication(guarded: Guarded) -> None:
     assert_refused(guarded.get("/metrics"), 401, "Unauthenticated")
     assert_refused(guarded.get("/metrics", headers=bearer("no-such-token-0123456789")), 401, "Unauthenticated")
     answer = guarded.get("/metrics", headers=bearer(READER_TOKEN))
@@ -44,7 +44,7 @@ def test_a_wrong_token_is_refused(guarded: Guarded, route: str) -> None:
     assert_refused(guarded.get(route, headers=bearer("no-such-token-0123456789")), 401, "Unauthenticated")
 
 
-def test_without_authentication_the_parts_are_shown(shared_agent: AgentProcess) -> None:
+def test_parts_are_shown_without_authentication(shared_agent: AgentProcess) -> None:
     assert set(shared_agent.get("/health").json["parts"]) == {"store", "engine"}
     assert_error(shared_agent.get("/health?role=leader"), 400, "InvalidQuery")
     assert_error(shared_agent.get("/ready?role=primary"), 400, "InvalidQuery")
@@ -73,7 +73,7 @@ def test_a_second_agent_names_the_process_that_runs_the_queue(start_agent: Start
     assert parts["engine"] == f"standby: process {worker} runs the queue"
 
 
-def test_a_role_is_asked_of_the_datastore_and_readiness_is_not(start_agent: StartAgent, server_dir: Path) -> None:
+def test_role_check_queries_the_datastore_and_readiness_does_not(start_agent: StartAgent, server_dir: Path) -> None:
     with RedisServer(server_dir / "redis", appendonly=False) as server:
         agent = start_agent(config=toml(over(server)))
         answer = agent.get("/health?role=primary")

@@ -38,30 +38,30 @@ FOREIGN = [
 
 @pytest.mark.parametrize("host", OWN)
 @pytest.mark.parametrize("bound", ["127.0.0.1", "localhost", "::1", "127.3.2.1"])
-def test_on_loopback_its_names_are_heard(bound: str, host: str) -> None:
+def test_names_of_loopback_are_accepted_on_loopback(bound: str, host: str) -> None:
     assert Hosts((bound,), ()).has(host)
 
 
 @pytest.mark.parametrize("host", FOREIGN)
 @pytest.mark.parametrize("bound", ["127.0.0.1", "localhost"])
-def test_on_loopback_no_other_name_is_heard(bound: str, host: str) -> None:
+def test_other_names_are_refused_on_loopback(bound: str, host: str) -> None:
     assert not Hosts((bound,), ("db-1.example.com",)).has(host)
 
 
-def test_on_an_address_that_address_is_heard_and_no_name() -> None:
+def test_bound_address_is_accepted_and_names_are_refused() -> None:
     hosts = Hosts(("192.0.2.1",), ())
     assert hosts.has("192.0.2.1:8000")
     assert not any(hosts.has(host) for host in ["localhost", "192.0.2.2", "example.com"])
 
 
 @pytest.mark.parametrize("bound", ["0.0.0.0", "::"])
-def test_on_every_address_any_address_is_heard_but_no_name(bound: str) -> None:
+def test_any_address_is_accepted_on_a_wildcard_and_names_are_refused(bound: str) -> None:
     hosts = Hosts((bound,), ())
     assert all(hosts.has(host) for host in ["192.0.2.1", "[2001:db8::1]:80", "localhost", "127.0.0.1"])
     assert not any(hosts.has(host) for host in ["example.com", "192.0.2.1.example.com", ""])
 
 
-def test_allowed_names_are_heard_with_any_port() -> None:
+def test_allowed_hosts_are_accepted_with_any_port() -> None:
     hosts = Hosts(("192.0.2.1",), ("db-1.example.com", "[2001:db8::1]"))
     assert all(hosts.has(host) for host in ["db-1.example.com", "DB-1.example.com:99", "[2001:db8::1]:8000"])
 
@@ -70,7 +70,7 @@ def test_allowed_names_are_heard_with_any_port() -> None:
 
 
 @pytest.mark.parametrize("host", ["rebound.example.com", "rebound.example.com:8000", "localhost.example.com"])
-def test_another_name_is_refused_whatever_is_asked(shared_agent: AgentProcess, host: str) -> None:
+def test_foreign_host_name_is_refused_for_any_request(shared_agent: AgentProcess, host: str) -> None:
     before = shared_agent.queue() + shared_agent.finished()
     for method, path in [("GET", f"{PREFIX}/queue"), ("POST", f"{PREFIX}/schedule/{SUCCESS}"), ("GET", "/nothing")]:
         answer = shared_agent.request(method, path, json={}, headers={"Host": host})
@@ -78,20 +78,20 @@ def test_another_name_is_refused_whatever_is_asked(shared_agent: AgentProcess, h
     assert shared_agent.queue() + shared_agent.finished() == before
 
 
-def test_a_request_that_names_no_host_is_refused(shared_agent: AgentProcess) -> None:
+def test_request_without_a_host_is_refused(shared_agent: AgentProcess) -> None:
     with socket.create_connection(("127.0.0.1", shared_agent.port), timeout=10) as client:
         client.sendall(f"GET {PREFIX}/queue HTTP/1.0\r\n\r\n".encode())
         assert b" 421 " in client.recv(65536)
 
 
-def test_a_name_of_the_configuration_is_heard(start_agent: StartAgent) -> None:
+def test_configured_host_name_is_accepted(start_agent: StartAgent) -> None:
     agent = start_agent(config='[api]\nallowed_hosts = ["db-1.example.com"]\n')
     assert agent.get(f"{PREFIX}/queue", headers={"Host": "db-1.example.com:8000"}).status == 200
     assert agent.get(f"{PREFIX}/queue", headers={"Host": "db-2.example.com"}).status == 421
 
 
 @pytest.mark.parametrize("request_line", ["HTTP/1.0\r\n", "HTTP/1.1\r\nHost: whatever.example.com\r\n"])
-def test_on_a_unix_socket_any_name_or_none_is_heard(start_agent: StartAgent, request_line: str) -> None:
+def test_any_or_no_host_name_is_accepted_on_a_unix_socket(start_agent: StartAgent, request_line: str) -> None:
     agent = start_agent(unix=True)
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
@@ -101,14 +101,14 @@ def test_on_a_unix_socket_any_name_or_none_is_heard(start_agent: StartAgent, req
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example.com", "null", "http://localhost:3000", "", "file://"])
-def test_a_form_of_a_page_of_another_origin_schedules_nothing(shared_agent: AgentProcess, origin: str) -> None:
+def test_form_of_another_origin_schedules_nothing(shared_agent: AgentProcess, origin: str) -> None:
     before = shared_agent.queue() + shared_agent.finished()
     answer = shared_agent.post(BEGIN, body=PING_BY_FORM, headers=FORM | {"Origin": origin})
     assert_refused(answer, 403, "Forbidden")
     assert shared_agent.queue() + shared_agent.finished() == before
 
 
-def test_a_form_of_the_agents_own_page_is_taken(shared_agent: AgentProcess) -> None:
+def test_form_of_the_agents_own_page_is_accepted(shared_agent: AgentProcess) -> None:
     own = f"http://127.0.0.1:{shared_agent.port}"
     assert shared_agent.post(BEGIN, body=PING_BY_FORM, headers=FORM | {"Origin": own}).status == 200
 

@@ -9,7 +9,7 @@ from tests.conformance.shapes import PING, SUCCESS
 from tests.trust.guarded import PINGER_TOKEN, StartGuarded, bearer
 
 
-def test_a_key_that_another_caller_guessed_is_a_key_of_its_own(start_guarded: StartGuarded) -> None:
+def test_key_guessed_by_another_caller_is_a_separate_key(start_guarded: StartGuarded) -> None:
     guarded = start_guarded()
     guarded.occupy()
     key: dict[str, str | None] = {"Idempotency-Key": "deploy-42"}
@@ -23,7 +23,7 @@ def test_a_key_that_another_caller_guessed_is_a_key_of_its_own(start_guarded: St
     assert guarded.post_schedule(SUCCESS, {}, headers=key).status == 409
 
 
-def test_no_password_can_be_tried_with_a_key(start_guarded: StartGuarded, tmp_path: Path) -> None:
+def test_idempotency_key_cannot_be_used_to_guess_a_password(start_guarded: StartGuarded, tmp_path: Path) -> None:
     """A wrong password is refused while the action waits and once it is final alike, and to its own caller only."""
     (tmp_path / "secretive.py").write_text(SECRETIVE)
     config = '[agent]\nkinds = ["secretive"]\n'

@@ -78,7 +78,7 @@ def _ended(client: socket.socket) -> bool:
 
 
 @pytest.mark.alone
-def test_large_bodies_of_strangers_take_bounded_memory(guarded: Guarded) -> None:
+def test_large_bodies_of_unknown_callers_take_bounded_memory(guarded: Guarded) -> None:
     (worker,) = guarded.workers()
     before, highest = proportional_kilobytes(worker), 0
 
@@ -97,7 +97,7 @@ def test_large_bodies_of_strangers_take_bounded_memory(guarded: Guarded) -> None
     assert guarded.get(f"{PREFIX}/queue").status == 200
 
 
-def test_a_body_larger_than_the_room_is_received_alone(tmp_path: Path) -> None:
+def test_body_larger_than_the_memory_limit_is_received_alone(tmp_path: Path) -> None:
     config = toml({"api": {"max_body": MOST + MEBIBYTE}})
     with closing(AgentProcess(tmp_path, config=config)) as agent:
         agent.start()

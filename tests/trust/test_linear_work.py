@@ -130,21 +130,19 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
 
 @pytest.mark.parametrize("make", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("path", [f"{PREFIX}/schedule/{ANY}", "/api/3/stacks/default/actions"])
-def test_json_costs_work_in_proportion_to_its_size(
-    agent: AgentProcess, path: str, make: Callable[[int], bytes]
-) -> None:
+def test_json_costs_linear_time(agent: AgentProcess, path: str, make: Callable[[int], bytes]) -> None:
     assert_linear(agent, lambda size: post(path, "application/json", make(size)), 50_000)
 
 
 @pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
-def test_a_form_costs_work_in_proportion_to_its_size(agent: AgentProcess, make: Callable[[int], bytes]) -> None:
+def test_form_costs_linear_time(agent: AgentProcess, make: Callable[[int], bytes]) -> None:
     path = "/api/3/stacks/default/actions"
     assert_linear(agent, lambda size: post(path, "application/x-www-form-urlencoded", make(size)), 50_000)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("header", HEADERS)
-def test_a_header_costs_work_in_proportion_to_its_size(agent: AgentProcess, header: str, shape: str) -> None:
+def test_header_costs_linear_time(agent: AgentProcess, header: str, shape: str) -> None:
     info = f"{PREFIX}/info/{agent.queue()[0]['id']}"
 
     def make(size: int) -> bytes:
@@ -156,7 +154,7 @@ def test_a_header_costs_work_in_proportion_to_its_size(agent: AgentProcess, head
 
 @pytest.mark.parametrize("shape", ["a" + " " * 4000 + "b", '"a" , ' * 600], ids=["blanks", "tags"])
 @pytest.mark.parametrize("header", ["Prefer", "If-None-Match", "X-Any"])
-def test_a_header_that_comes_many_times_costs_work_in_proportion(agent: AgentProcess, header: str, shape: str) -> None:
+def test_repeated_header_costs_linear_time(agent: AgentProcess, header: str, shape: str) -> None:
     info = f"{PREFIX}/info/{agent.queue()[0]['id']}"
 
     def make(count: int) -> bytes:
@@ -168,7 +166,7 @@ def test_a_header_that_comes_many_times_costs_work_in_proportion(agent: AgentPro
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_an_address_costs_work_in_proportion_to_its_size(agent: AgentProcess, address: str, shape: str) -> None:
+def test_path_costs_linear_time(agent: AgentProcess, address: str, shape: str) -> None:
     def make(size: int) -> bytes:
         rest = quote((shape * size)[:size], safe="/,;=:@*%")[:size]
         return f"GET {address}{rest} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
@@ -191,11 +189,11 @@ def test_an_address_costs_work_in_proportion_to_its_size(agent: AgentProcess, ad
         (b"]" * 100 + b"[" * 100, False),
     ],
 )
-def test_nesting_is_counted_outside_of_texts(text: bytes, deep: bool) -> None:
+def test_nesting_is_counted_outside_of_strings(text: bytes, deep: bool) -> None:
     assert too_deep(text) is deep
 
 
-def test_a_secret_costs_work_in_proportion_to_its_size() -> None:
+def test_secret_costs_linear_time() -> None:
     """The caller of an external action chooses its secrets, and each output that is cut is searched for them."""
     printed = CommandResult(("print",), 0, "a" * 2 * TAIL, "", None)
 
@@ -235,7 +233,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         (NOBODY_TOKEN, "/api/3/stacks/default/actions", 403),
     ],
 )
-def test_rights_are_checked_before_the_body_is_there(guarded: Guarded, token: str, path: str, status: int) -> None:
+def test_permissions_are_checked_before_the_body_arrives(guarded: Guarded, token: str, path: str, status: int) -> None:
     """Of the body that is announced no byte ever comes, and the answer does not wait for one."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
     with closing(socket.create_connection(("127.0.0.1", guarded.port), 10)) as connection:

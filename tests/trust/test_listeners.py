@@ -90,7 +90,7 @@ def refused(directory: Path, options: Sequence[str] = (), *, handed: socket.sock
         (["other:app"], "gunicorn's command line names another application: remove it, the agent is wsgi:app"),
     ],
 )
-def test_an_option_that_undoes_a_promise_is_refused(tmp_path: Path, options: list[str], told: str) -> None:
+def test_gunicorn_option_that_breaks_a_promise_is_refused(tmp_path: Path, options: list[str], told: str) -> None:
     words = [each.format(port=free_port(), directory=tmp_path) for each in options]
     assert refused(tmp_path, words).startswith(f"agent: {told}")
     assert not (tmp_path / "open.sock").exists()
@@ -106,7 +106,7 @@ def test_the_control_socket_is_refused(tmp_path: Path) -> None:
     assert told.startswith("agent: gunicorn's command line sets control_socket")
 
 
-def test_options_that_undo_nothing_are_taken(tmp_path: Path) -> None:
+def test_harmless_gunicorn_options_are_accepted(tmp_path: Path) -> None:
     class Given(AgentProcess):
         def command(self) -> list[str]:
             pid = str(tmp_path / "pid")
@@ -121,7 +121,7 @@ def test_options_that_undo_nothing_are_taken(tmp_path: Path) -> None:
         agent.close()
 
 
-def test_another_configuration_of_gunicorn_serves_nothing(tmp_path: Path) -> None:
+def test_other_configuration_of_gunicorn_does_not_start(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "/dev/null", "-b", f"127.0.0.1:{free_port()}", "wsgi:app"],
         cwd=tmp_path,
@@ -146,7 +146,7 @@ def test_a_socket_that_api_bind_does_not_name_is_refused(tmp_path: Path, everywh
     assert f"but gunicorn listens on {address}:{port}: name this address in api.bind, or remove it" in told
 
 
-def test_a_name_that_leads_beyond_this_machine_is_refused(tmp_path: Path) -> None:
+def test_host_name_of_a_non_loopback_address_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("\0abstract-of-a-test-" + str(os.getpid()))
         listener.listen()
@@ -161,7 +161,7 @@ def test_an_address_where_nothing_listens_is_reported(tmp_path: Path) -> None:
     assert told.startswith(f"agent: api.bind names unix:{tmp_path}/agent.sock, where gunicorn does not listen")
 
 
-def test_a_socket_that_api_bind_names_is_served_and_checked_for_its_host(tmp_path: Path) -> None:
+def test_inherited_socket_in_api_bind_is_served_with_the_host_check(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         agent = Handed(tmp_path)
         agent.port = listener.getsockname()[1]
@@ -193,7 +193,7 @@ def start_with(agent: AgentProcess, listener: socket.socket) -> None:
 # Several addresses, and a reload
 
 
-def test_several_addresses_are_served_each_by_its_own_rules(tmp_path: Path) -> None:
+def test_each_of_several_addresses_has_its_own_host_check(tmp_path: Path) -> None:
     by_socket = AgentProcess(tmp_path, unix=True)
     by_port = AgentProcess(tmp_path)
     by_socket.env["AGENT_BIND"] = f"{by_socket.env['AGENT_BIND']},{by_port.env['AGENT_BIND']}"
@@ -206,7 +206,7 @@ def test_several_addresses_are_served_each_by_its_own_rules(tmp_path: Path) -> N
         by_socket.close()
 
 
-def test_a_reload_that_would_open_an_address_keeps_the_configuration(start_guarded: StartGuarded) -> None:
+def test_reload_to_a_refused_address_keeps_the_configuration(start_guarded: StartGuarded) -> None:
     guarded = start_guarded(everywhere=True)
     (guarded.directory / "agent.toml").write_text("")
     guarded.reload()
@@ -214,7 +214,7 @@ def test_a_reload_that_would_open_an_address_keeps_the_configuration(start_guard
     assert "the previous configuration stays active" in guarded.log_text()
 
 
-def test_a_reload_that_moves_the_address_leaves_none_behind(tmp_path: Path) -> None:
+def test_reload_with_a_new_address_closes_the_old_one(tmp_path: Path) -> None:
     agent, moved = AgentProcess(tmp_path, env={"AGENT_BIND": ""}), free_port()
     file = tmp_path / "agent.toml"
     file.write_text(f'[api]\nbind = "127.0.0.1:{agent.port}"\n')
@@ -233,6 +233,6 @@ def test_a_reload_that_moves_the_address_leaves_none_behind(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("bind", ["[]", '["127.0.0.1:1", "127.0.0.1:1"]', '["unix://here"]', "[1]"])
-def test_addresses_that_make_no_sense_are_refused(tmp_path: Path, bind: str) -> None:
+def test_invalid_addresses_are_refused(tmp_path: Path, bind: str) -> None:
     (tmp_path / "agent.toml").write_text(f"[api]\nbind = {bind}\n")
     assert "api.bind" in refused(tmp_path, AGENT_BIND="")

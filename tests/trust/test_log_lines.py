@@ -84,7 +84,7 @@ def test_each_message_is_one_line(message: Callable[..., None], written: Callabl
     assert len(lines_of(written())) == 1
 
 
-def test_each_message_is_an_event_with_fields(caplog: pytest.LogCaptureFixture, written: Callable[[], str]) -> None:
+def test_each_log_message_is_an_event_with_fields(caplog: pytest.LogCaptureFixture, written: Callable[[], str]) -> None:
     set_up()
     logging.getLogger().addHandler(caplog.handler)
     for message in MESSAGES:
@@ -111,7 +111,7 @@ def _name(annotation: Any) -> str:
     )
 
 
-def test_what_a_library_logs_is_one_line_and_its_traceback_is_marked(written: Callable[[], str]) -> None:
+def test_log_message_of_a_library_is_one_line_with_a_marked_traceback(written: Callable[[], str]) -> None:
     set_up()
     try:
         raise ValueError(HOSTILE)
@@ -122,13 +122,13 @@ def test_what_a_library_logs_is_one_line_and_its_traceback_is_marked(written: Ca
     assert all(line.startswith("ERROR   | ") and line.isprintable() for line in traced)
 
 
-def test_what_gunicorn_logs_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_message_of_gunicorn_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     logger = Logger(Config())
     logger.warning("Invalid request from %s", HOSTILE)
     assert len(lines_of(capsys.readouterr().err)) == 1
 
 
-def test_a_printable_text_is_left_as_it_is() -> None:
+def test_printable_text_is_not_escaped() -> None:
     for text in ("", "plain", "Größe ≥ 3 \U0001f512", "a\\nb"):
         assert one_line(text) == text
 
@@ -143,7 +143,7 @@ def agent(start_agent: StartAgent) -> AgentProcess:
     return start_agent(config=toml({"external_actions": {"failing": failing}}))
 
 
-def test_no_caller_and_no_command_writes_a_line_of_its_own(agent: AgentProcess) -> None:
+def test_callers_and_commands_cannot_forge_a_log_line(agent: AgentProcess) -> None:
     failed = agent.await_final(agent.schedule("external.failing", {}))["action"]
     assert FORGED in failed["state_payload"]["error"]
     agent.await_final(agent.schedule(SUCCESS, {}, headers={"From": "\x9b31m@example.com"}))

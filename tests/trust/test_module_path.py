@@ -63,13 +63,13 @@ def test_nothing_is_imported_from_the_working_directory(trapped: Installed) -> N
     assert trapped.queue() == []
 
 
-def test_a_module_of_the_working_directory_is_no_kind(tmp_path: Path) -> None:
+def test_module_of_the_working_directory_is_not_imported_for_kinds(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     told = started_in_vain(tmp_path, '[agent]\nkinds = ["mine"]\n', PYTHONPATH=str(CHECKOUT))
     assert "agent.kinds: cannot import mine: No module named 'mine'" in told
 
 
-def test_children_are_started_without_it() -> None:
+def test_children_are_started_without_the_working_directory_in_sys_path() -> None:
     """Every Python that the package starts is told to leave the working directory out."""
     started = [
         (path.name, match[0])
@@ -81,7 +81,7 @@ def test_children_are_started_without_it() -> None:
 
 
 @pytest.mark.parametrize("unit", ["agent.service", "agent-job@.service"])
-def test_the_units_work_in_no_folder_of_the_agents(unit: str) -> None:
+def test_units_run_in_the_root_folder(unit: str) -> None:
     assert "\nWorkingDirectory=/\n" in (SHIPPED / unit).read_text()
 
 
@@ -125,7 +125,7 @@ def checked_text(directory: Path, kinds: Path) -> str:
     return checked(directory).stderr
 
 
-def test_a_module_in_it_is_found_after_all_others(tmp_path: Path, kinds: Path) -> None:
+def test_modules_of_kinds_path_do_not_shadow_others(tmp_path: Path, kinds: Path) -> None:
     (kinds / "difflib.py").write_text("raise SystemExit('the wrong one')\n")
     assert checked_text(tmp_path, kinds) == ""
     agent = AgentProcess(tmp_path, config=configured(tmp_path, kinds)).start()
@@ -136,7 +136,9 @@ def test_a_module_in_it_is_found_after_all_others(tmp_path: Path, kinds: Path) -
 
 
 @pytest.mark.parametrize("which", ["", "mine.py", "inner", "inner/deep.py", ".."])
-def test_what_another_user_could_change_is_refused_by_both(tmp_path: Path, kinds: Path, which: str) -> None:
+def test_kinds_path_writable_by_another_user_is_refused_by_agent_and_agentctl(
+    tmp_path: Path, kinds: Path, which: str
+) -> None:
     (kinds / "inner").mkdir()
     (kinds / "inner" / "deep.py").touch()
     path = Path(os.path.normpath(kinds / which))
@@ -150,6 +152,6 @@ def test_what_another_user_could_change_is_refused_by_both(tmp_path: Path, kinds
     assert checked_text(tmp_path, kinds) == f"{expected}\n"
 
 
-def test_a_folder_that_is_not_there_is_reported(tmp_path: Path, kinds: Path) -> None:
+def test_missing_kinds_path_is_reported(tmp_path: Path, kinds: Path) -> None:
     told = checked_text(tmp_path, kinds / "nowhere")
     assert told == f"agent.kinds_path: {kinds}/nowhere: No such file or directory\n"

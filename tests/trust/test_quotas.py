@@ -43,7 +43,7 @@ def test_a_long_action_does_not_fill_the_disk(start_agent: StartAgent) -> None:
     assert "left_out" not in history[0]["state_payload"], "the end is whole"
 
 
-def test_a_production_agent_offers_no_test_kinds_unless_it_is_told_to(
+def test_authenticated_agent_offers_test_kinds_only_if_configured(
     start_guarded: StartGuarded, tokens_file: Path
 ) -> None:
     guarded = start_guarded("[agent]\ntest_kinds = true\n")
@@ -57,6 +57,6 @@ def test_a_production_agent_offers_no_test_kinds_unless_it_is_told_to(
     assert not [each for each in offered if each["kind"].startswith("replicante.test.")]
 
 
-def test_an_open_agent_offers_them_unless_it_is_told_not_to(start_agent: StartAgent) -> None:
+def test_unauthenticated_agent_offers_test_kinds_unless_switched_off(start_agent: StartAgent) -> None:
     assert start_agent().post_schedule(PING, {}).status == 200
     assert start_agent(config="[agent]\ntest_kinds = false\n").post_schedule(PING, {}).status == 404

@@ -80,7 +80,7 @@ def valid(tokens: Tokens) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(("what", "how", "certain"), BROKEN, ids=[each[0] for each in BROKEN])
-def test_of_a_broken_file_only_what_is_certain_counts(
+def test_broken_tokens_file_admits_only_identities_read_with_certainty(
     tmp_path: Path,
     at: list[float],
     complaints: list[tuple[str, int]],
@@ -97,7 +97,7 @@ def test_of_a_broken_file_only_what_is_certain_counts(
     assert str(file) in complaints[0][0]
 
 
-def test_a_broken_file_is_complained_of_again_and_counts_for_ten_minutes_only(
+def test_broken_tokens_file_is_logged_again_and_counts_for_ten_minutes_only(
     tmp_path: Path, at: list[float], complaints: list[tuple[str, int]]
 ) -> None:
     file = write_tokens(tmp_path / "tokens.toml")
@@ -118,7 +118,7 @@ def test_a_broken_file_is_complained_of_again_and_counts_for_ten_minutes_only(
     assert valid(tokens) == TOKENS
 
 
-def test_another_mistake_does_not_make_the_ten_minutes_longer(tmp_path: Path, at: list[float]) -> None:
+def test_further_mistake_does_not_extend_the_ten_minutes(tmp_path: Path, at: list[float]) -> None:
     file = write_tokens(tmp_path / "tokens.toml")
     tokens = Tokens(file)
     for number in range(12):
@@ -127,7 +127,7 @@ def test_another_mistake_does_not_make_the_ten_minutes_longer(tmp_path: Path, at
         at[0] += 60
 
 
-def test_a_file_that_was_gone_gives_no_ten_minutes(tmp_path: Path, at: list[float]) -> None:
+def test_deleted_tokens_file_ends_the_ten_minutes(tmp_path: Path, at: list[float]) -> None:
     file = write_tokens(tmp_path / "tokens.toml")
     tokens = Tokens(file)
     file.unlink()
@@ -136,7 +136,7 @@ def test_a_file_that_was_gone_gives_no_ten_minutes(tmp_path: Path, at: list[floa
     assert valid(tokens) == ()
 
 
-def test_an_identity_that_was_removed_by_the_change_that_broke_the_file_is_out(tmp_path: Path) -> None:
+def test_identity_removed_by_the_breaking_change_is_refused(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml")
     tokens = Tokens(file)
     file.write_text(table(PINGER, PINGER_TOKEN, ["*"]) + "[broken\n")
@@ -163,7 +163,7 @@ def test_a_running_agent_admits_no_caller_without_a_valid_tokens_file(
     assert not admitted(guarded, DBA_TOKEN)
 
 
-def test_a_running_agent_says_whom_it_goes_on_to_let_in(start_guarded: StartGuarded, tokens_file: Path) -> None:
+def test_running_agent_logs_how_many_identities_stay_valid(start_guarded: StartGuarded, tokens_file: Path) -> None:
     guarded = start_guarded()
     tokens_file.write_text(f"{THREE}[broken\n")
     assert all(admitted(guarded, token) for token in TOKENS)
@@ -171,7 +171,7 @@ def test_a_running_agent_says_whom_it_goes_on_to_let_in(start_guarded: StartGuar
     assert guarded.log_text().count(told) == 1
 
 
-def test_the_cut_of_a_long_broken_file_ends(tmp_path: Path) -> None:
+def test_parsing_of_a_long_broken_file_terminates(tmp_path: Path) -> None:
     text = "".join(f'["{number}@example.com"]\nkinds = []\n' for number in range(2000))
     assert len(identities.tables_before_mistake(f"{text}[broken\n")) == 2000
     assert identities.tables_before_mistake(f'["a@b.c"]\nnote = """\n{text}') == {}
@@ -180,7 +180,7 @@ def test_the_cut_of_a_long_broken_file_ends(tmp_path: Path) -> None:
 # The end of a token
 
 
-def test_a_token_counts_until_it_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_is_valid_until_it_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = table(DBA, DBA_TOKEN, ["*"]) + "expires = 2030-01-01T00:00:00Z\n"
     tokens = Tokens(write_tokens(tmp_path / "tokens.toml", text))
     end = 1893456000 * 1_000_000
@@ -191,7 +191,7 @@ def test_a_token_counts_until_it_expires(tmp_path: Path, monkeypatch: pytest.Mon
         tokens.by_token(DBA_TOKEN)
 
 
-def test_an_expired_token_is_refused_and_the_answer_says_why(start_guarded: StartGuarded, tokens_file: Path) -> None:
+def test_expired_token_is_refused_with_the_reason(start_guarded: StartGuarded, tokens_file: Path) -> None:
     guarded = start_guarded()
     write_tokens(tokens_file, table(DBA, DBA_TOKEN, ["*"]) + 'expires = "2020-01-01T00:00:00+01:00"\n')
     answer = guarded.get(f"{PREFIX}/queue")
@@ -199,7 +199,7 @@ def test_an_expired_token_is_refused_and_the_answer_says_why(start_guarded: Star
     assert answer.json["error"] == f"the credentials of {DBA} have expired"
 
 
-def test_an_identity_has_several_tokens_that_end_one_by_one(tmp_path: Path) -> None:
+def test_tokens_of_an_identity_expire_separately(tmp_path: Path) -> None:
     one, other = (f'sha256 = "{line.split(chr(34))[1]}"' for line in (line_of(DBA_TOKEN), line_of(READER_TOKEN)))
     text = f'["{READER}"]\nkinds = ["*"]\ntokens = [{{{one}}}, {{{other}, expires = 2020-01-01T00:00:00Z}}]\n'
     tokens = Tokens(write_tokens(tmp_path / "tokens.toml", text))
@@ -209,7 +209,7 @@ def test_an_identity_has_several_tokens_that_end_one_by_one(tmp_path: Path) -> N
         tokens.by_token(READER_TOKEN)
 
 
-def test_the_end_of_an_identity_ends_all_of_its_tokens(tmp_path: Path) -> None:
+def test_expiry_of_an_identity_ends_all_its_tokens(tmp_path: Path) -> None:
     text = f'["{READER}"]\nkinds = ["*"]\nexpires = 2020-01-01T00:00:00Z\ntokens = [{{{line_of(DBA_TOKEN)}}}]\n'
     tokens = Tokens(write_tokens(tmp_path / "tokens.toml", text), certificates=True)
     with pytest.raises(Expired):
@@ -223,6 +223,6 @@ def line_of(token: str) -> str:
 
 
 @pytest.mark.parametrize("expires", ["2030-01-01", "2030-01-01T00:00:00", '"soon"', "7", '"2030-01-01"'])
-def test_an_end_that_is_not_the_same_everywhere_is_refused(tmp_path: Path, expires: str) -> None:
+def test_expiry_that_is_not_a_time_with_a_zone_is_refused(tmp_path: Path, expires: str) -> None:
     tokens = Tokens(write_tokens(tmp_path / "tokens.toml", table(DBA, DBA_TOKEN, ["*"]) + f"expires = {expires}\n"))
     assert tokens.by_token(DBA_TOKEN) is None

@@ -135,7 +135,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iter
     made.agent.close()
 
 
-def test_each_option_that_holds_a_secret_is_tried(site: Site) -> None:
+def test_every_option_with_a_secret_is_tested(site: Site) -> None:
     declared = {name for table in {**TABLES, **NAMED_TABLES}.values() for name in secret_options(table)}
     assert site.options == declared
 
@@ -168,7 +168,7 @@ def test_secrets_are_masked_in_the_report_of_a_command(site: Site) -> None:
     assert site.shown(info) == []
 
 
-def test_words_that_are_no_secret_of_an_option_are_not_masked(site: Site) -> None:
+def test_ordinary_words_of_the_configuration_are_not_masked(site: Site) -> None:
     found = configured_secrets.read(configured_secrets.places(site.settings))
     assert not {"agent", "rep", "postgres", "127.0.0.1", "deploy", "-----BEGIN PRIVATE KEY-----"} & {*found}
     assert all(len(each) >= 8 for each in found)

@@ -90,7 +90,7 @@ def ended(client: socket.socket) -> bool:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("said", SLOW.values(), ids=SLOW.keys())
-def test_slow_clients_do_not_keep_another_out(agent: AgentProcess, slow: Callable[..., Slow], said: bytes) -> None:
+def test_slow_clients_do_not_block_another(agent: AgentProcess, slow: Callable[..., Slow], said: bytes) -> None:
     slow(said, drips=said.endswith((b"a", b"\r\n")), clients=8 * THREADS)
     for _ in range(20):
         assert seconds_until_served(agent) < LIMIT / 3
@@ -98,7 +98,7 @@ def test_slow_clients_do_not_keep_another_out(agent: AgentProcess, slow: Callabl
     assert (agent.queue(), agent.finished()) == ([], [])
 
 
-def test_each_is_reported_when_its_time_is_over(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
+def test_each_slow_client_gets_408_after_the_timeout(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     clients = [slow(said, drips=said.endswith((b"a", b"\r\n")), clients=1).sockets[0] for said in SLOW.values()]
     begun = time.monotonic()
     for client in clients[:-1]:
@@ -113,7 +113,7 @@ def test_each_is_reported_when_its_time_is_over(agent: AgentProcess, slow: Calla
 
 
 @pytest.mark.alone
-def test_clients_that_say_nothing_hold_no_thread(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
+def test_silent_clients_occupy_no_thread(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     slow(b"", drips=False, clients=100)
     assert seconds_until_served(agent) < LIMIT / 3
 
@@ -139,7 +139,7 @@ def test_kept_connections_make_room_for_others(agent: AgentProcess, slow: Callab
     assert seconds_until_served(agent) < LIMIT / 3
 
 
-def test_a_client_that_waits_for_a_change_is_not_slow(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
+def test_client_in_a_long_poll_is_not_slow(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
     action_id = agent.occupy()
     tag = agent.get_info(action_id).headers["ETag"]
     slow(HEADERS.encode(), drips=False, clients=THREADS - 1)
@@ -147,7 +147,7 @@ def test_a_client_that_waits_for_a_change_is_not_slow(agent: AgentProcess, slow:
     assert answer.status in (200, 304)
 
 
-def test_a_client_that_takes_a_few_seconds_is_served(agent: AgentProcess) -> None:
+def test_client_that_needs_a_few_seconds_is_served(agent: AgentProcess) -> None:
     with socket.create_connection(("127.0.0.1", agent.port), timeout=20) as client:
         for part in (HEADERS.encode(), b"Content-Length: 2\r\n\r\n", b"{", b"}"):
             time.sleep(1)

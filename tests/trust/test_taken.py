@@ -16,7 +16,7 @@ from tests.agent_process import AgentProcess
 pytestmark = pytest.mark.usefixtures("cold_agents")
 
 
-def test_an_address_in_use_ends_the_start_with_one_line_that_names_the_option(tmp_path: Path) -> None:
+def test_address_in_use_ends_the_start_with_the_option(tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path)
     with socket.create_server(("127.0.0.1", agent.port)), pytest.raises(AssertionError, match="left with exit code 1:"):
         agent.start()
@@ -44,16 +44,14 @@ def test_an_address_that_is_freed_during_the_check_is_used(monkeypatch: pytest.M
     assert found[0] is not None and found[-1] is None, "it was taken at first, and free then"
 
 
-def test_an_address_of_another_host_is_named_at_once() -> None:
+def test_address_of_another_host_ends_the_start_at_once() -> None:
     with pytest.raises(
         ConfigError, match=r"^api.bind: cannot listen on 192.0.2.1:8000: Cannot assign requested address$"
     ):
         addresses_in_use.refuse_taken(Api(bind=("192.0.2.1:8000",)))
 
 
-def test_unix_sockets_and_sockets_that_are_open_already_are_left_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unix_sockets_and_inherited_sockets_are_not_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bind = f"127.0.0.1:{listener.getsockname()[1]}"
         monkeypatch.setattr(addresses_in_use, "PATIENCE", 0.01)

@@ -56,7 +56,7 @@ def ids(file: Path, email: str) -> list[str]:
     return [each.id for each in Tokens(file)._current().by_email[email].tokens]
 
 
-def test_one_more_token_for_an_identity_has_the_same_permissions(
+def test_second_token_of_an_identity_has_the_same_permissions(
     tokens_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = run(capsys, "create", PINGER, "--file", str(tokens_file))
@@ -66,7 +66,7 @@ def test_one_more_token_for_an_identity_has_the_same_permissions(
         assert found is not None and found.email == PINGER and found.may("external.x") and not found.may("deploy")
 
 
-def test_a_token_is_made_for_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_is_created_with_an_expiry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "tokens.toml"
     token = run(capsys, "create", NEW, "--kinds", "*", "--expires", "90d", "--file", str(file))
     (written,) = tomllib.loads(file.read_text())[NEW]["tokens"]
@@ -74,7 +74,7 @@ def test_a_token_is_made_for_a_time(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert Tokens(file).by_token(token)
 
 
-def test_a_time_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_expiry_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["token", "create", NEW, "--kinds", "*", "--expires", "soon"]) == 2
     assert "expected a number and s, m, h or d, such as 90d" in capsys.readouterr().err
 
@@ -90,7 +90,7 @@ def test_one_token_is_revoked_and_the_others_stay(tokens_file: Path, capsys: pyt
     assert PINGER not in tomllib.loads(tokens_file.read_text())
 
 
-def test_an_identity_is_revoked_with_all_its_tokens_and_no_comment(
+def test_identity_is_revoked_with_all_tokens_and_comments_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_tokens(tmp_path / "tokens.toml", "# mine\n\n" + THREE.replace('["', '# of one\n["', 1))
@@ -120,7 +120,7 @@ def test_a_token_is_replaced_at_once_or_after_a_time(
         known.by_token(second)
 
 
-def test_the_end_of_an_identity_stays_when_its_token_is_replaced(
+def test_expiry_of_an_identity_is_kept_when_its_token_is_rotated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_tokens(tmp_path / "tokens.toml", f"{THREE}expires = 2099-01-01T00:00:00Z\n")
@@ -131,13 +131,13 @@ def test_the_end_of_an_identity_stays_when_its_token_is_replaced(
     assert run(capsys, "list", "--file", str(file)).count("2099-01-01T00:00:00Z") == 1
 
 
-def test_a_glob_that_matches_no_kind_is_said(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_glob_that_matches_no_kind_causes_a_warning(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["token", "create", NEW, "--kinds", "deplyo", "--file", str(tokens_file)]) == 0
     warned = "warning: --kinds: no kind matches deplyo; the closest is deploy: the token gets no permission from it"
     assert capsys.readouterr().err.splitlines()[0] == warned
 
 
-def test_which_token_is_meant_must_be_clear(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ambiguous_or_unknown_token_is_refused(tokens_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "create", DBA, "--file", str(tokens_file))
     one, other = ids(tokens_file, DBA)
     before = tokens_file.read_text()
@@ -151,7 +151,7 @@ def test_which_token_is_meant_must_be_clear(tokens_file: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("form", ["inline", "split"])
-def test_a_form_that_cannot_be_changed_line_by_line_is_left_alone(
+def test_tokens_file_in_another_layout_is_not_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     hashes = [f'{{sha256 = "{digit * 64}"}}' for digit in "ab"]
@@ -166,7 +166,7 @@ def test_a_form_that_cannot_be_changed_line_by_line_is_left_alone(
     assert file.read_text() == text
 
 
-def test_the_list_says_who_may_what_and_when_a_token_was_last_used(
+def test_token_list_shows_permissions_and_last_use(
     start_guarded: StartGuarded,
     tokens_file: Path,
     capsys: pytest.CaptureFixture[str],
@@ -215,7 +215,7 @@ def state() -> Iterator[Path]:
         yield folder
 
 
-def test_root_makes_revokes_and_lists_on_the_files_of_the_agents_user(state: Path) -> None:
+def test_root_creates_revokes_and_lists_tokens_of_the_agents_user(state: Path) -> None:
     file = state / "tokens.toml"
     for email in (DBA, NEW):
         made = as_root("token", "create", email, "--kinds", "*", "--file", str(file))
@@ -229,7 +229,7 @@ def test_root_makes_revokes_and_lists_on_the_files_of_the_agents_user(state: Pat
 
 @pytest.mark.parametrize("command", [["create", NEW, "--kinds", "*"], ["revoke", DBA], ["rotate", DBA], ["list"]])
 @pytest.mark.parametrize("planted", ["link", "link to nothing", "linked folder"])
-def test_root_is_led_nowhere_by_a_link_of_the_agents_user(
+def test_root_does_not_follow_a_link_of_the_agents_user(
     tmp_path: Path, state: Path, command: list[str], planted: str
 ) -> None:
     target = tmp_path / "roots"
@@ -252,7 +252,7 @@ def test_root_is_led_nowhere_by_a_link_of_the_agents_user(
     assert {path: path.read_bytes() for path in target.iterdir()} == before
 
 
-def test_root_is_shown_how_to_mend_a_folder_that_the_agents_user_cannot_write(state: Path) -> None:
+def test_root_gets_the_command_for_a_folder_unwritable_by_the_agents_user(state: Path) -> None:
     roots = state / "roots"
     roots.mkdir(0o755)
     file = roots / "tokens.toml"
@@ -265,7 +265,7 @@ def test_root_is_shown_how_to_mend_a_folder_that_the_agents_user_cannot_write(st
     assert as_root("token", "create", NEW, "--kinds", "*", "--file", str(file)).returncode == 0
 
 
-def test_a_missing_folder_is_named_with_the_command_that_makes_it(state: Path) -> None:
+def test_missing_folder_is_named_with_the_command_that_creates_it(state: Path) -> None:
     file = state / "missing" / "tokens.toml"
     made = as_root("token", "create", NEW, "--kinds", "*", "--file", str(file))
     folder = file.parent
@@ -279,14 +279,14 @@ def owner_name() -> str:
     return pwd.getpwuid(NOBODY).pw_name
 
 
-def test_a_link_is_refused_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_symbolic_link_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tokens(tmp_path / "real.toml")
     (tmp_path / "tokens.toml").symlink_to("real.toml")
     told = fails(capsys, "revoke", DBA, "--file", str(tmp_path / "tokens.toml"))
     assert told == f"{tmp_path}/tokens.toml is a symbolic link: name the file itself"
 
 
-def test_a_way_through_folders_of_several_users_is_refused(tmp_path: Path) -> None:
+def test_path_through_folders_of_several_users_is_refused(tmp_path: Path) -> None:
     inner = tmp_path / "of-nobody" / "of-another"
     inner.mkdir(parents=True)
     os.chown(inner.parent, NOBODY, -1)
@@ -308,9 +308,7 @@ def test_root_checks_a_configuration_as_the_agents_user_would(state: Path) -> No
 
 
 @pytest.mark.parametrize("command", [["token", "create", NEW, "--kinds", "*"], ["config", "check"]])
-def test_root_is_led_nowhere_by_a_configuration_of_another_user(
-    tmp_path: Path, state: Path, command: list[str]
-) -> None:
+def test_root_ignores_paths_in_a_configuration_of_another_user(tmp_path: Path, state: Path, command: list[str]) -> None:
     """agentctl reads agent.toml of the working directory, and its owner chooses the files that the command works on."""
     tmp_path.chmod(0o755)
     file = state / "agent.toml"
@@ -322,7 +320,7 @@ def test_root_is_led_nowhere_by_a_configuration_of_another_user(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_root_uses_no_configuration_that_others_may_write(state: Path) -> None:
+def test_root_refuses_a_configuration_writable_by_others(state: Path) -> None:
     config = state.parent / "agent.toml"
     config.write_text(f'[api]\ntokens = "{state}/tokens.toml"\n')
     config.chmod(0o666)
@@ -331,7 +329,7 @@ def test_root_uses_no_configuration_that_others_may_write(state: Path) -> None:
     assert "users other than its owner may write it (mode 0666)" in ended.stderr
 
 
-def test_root_notes_in_the_audit_trail_as_the_agents_user(tmp_path: Path, state: Path) -> None:
+def test_root_writes_the_audit_trail_as_the_agents_user(tmp_path: Path, state: Path) -> None:
     """The tokens are root's here, the database beside them is not."""
     config, tokens = state.parent / "agent.toml", state.parent / "tokens.toml"
     config.write_text(f'[agent]\ndb = "{state}/agent.db"\n[api]\ntokens = "{tokens}"\n')
@@ -348,7 +346,7 @@ def test_root_notes_in_the_audit_trail_as_the_agents_user(tmp_path: Path, state:
         assert audit_events.newest(store) == before
 
 
-def test_the_audit_trail_names_root_though_the_command_became_the_agents_user(state: Path) -> None:
+def test_audit_trail_names_root_for_a_command_run_as_the_agents_user(state: Path) -> None:
     config, db = state.parent / "agent.toml", state / "agent.db"
     config.write_text(f'[agent]\ndb = "{db}"\n[api]\ntokens = "{state}/tokens.toml"\n')
     with closing(Store(db)) as store:

@@ -37,7 +37,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return printed.err.strip()
 
 
-def test_the_file_has_the_hash_and_not_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tokens_file_has_the_hash_and_not_the_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "tokens.toml"
     token = created(capsys, NEW, "--kinds", "replicante.service.*", "deploy", "--file", str(file))
     assert len(token) >= 40
@@ -53,7 +53,7 @@ def test_the_file_has_the_hash_and_not_the_token(tmp_path: Path, capsys: pytest.
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_what_stands_in_the_file_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_content_of_the_tokens_file_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = f"# mine\n{write_tokens(tmp_path / 'tokens.toml').read_text()}# the end"
     file = write_tokens(tmp_path / "tokens.toml", before)
     token = created(capsys, NEW, "--read-only", "--file", str(file))
@@ -66,12 +66,12 @@ def test_what_stands_in_the_file_stays(tmp_path: Path, capsys: pytest.CaptureFix
     assert old.email == DBA
 
 
-def test_two_tokens_are_never_the_same(tmp_path: Path) -> None:
+def test_two_tokens_always_differ(tmp_path: Path) -> None:
     made = {token_file.create(tmp_path / "tokens.toml", f"{number}@example.com", ["*"]) for number in range(20)}
     assert len(made) == 20
 
 
-def test_several_at_once_are_all_kept(tmp_path: Path) -> None:
+def test_tokens_created_concurrently_are_all_kept(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     command = [sys.executable, "-m", "agent.cli", "token", "create", "--kinds", "*", "--file", str(file)]
     running = [
@@ -92,7 +92,7 @@ def test_several_at_once_are_all_kept(tmp_path: Path) -> None:
         ([DBA, "--kinds", "*"], f"{DBA} exists already"),
     ],
 )
-def test_what_makes_no_sense_changes_nothing(
+def test_invalid_arguments_of_token_create_change_nothing(
     tokens_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     before = tokens_file.read_text()
@@ -100,7 +100,7 @@ def test_what_makes_no_sense_changes_nothing(
     assert tokens_file.read_text() == before
 
 
-def test_a_wrong_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_tokens_file_is_not_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_tokens(tmp_path / "tokens.toml", "[broken\n")
     assert "not TOML" in refused(capsys, NEW, "--kinds", "*", "--file", str(file))
     file.write_text("")
@@ -110,12 +110,12 @@ def test_a_wrong_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert file.read_text() == "# nobody yet\n"
 
 
-def test_a_directory_that_is_not_there_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_folder_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, NEW, "--kinds", "*", "--file", str(tmp_path / "nowhere" / "tokens.toml"))
     assert f"there is no folder {tmp_path}/nowhere: run install -d -o " in said
 
 
-def test_the_agent_takes_a_new_token_at_once(
+def test_new_token_is_valid_at_once(
     start_guarded: StartGuarded, tokens_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarded = start_guarded()

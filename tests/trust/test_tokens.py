@@ -64,7 +64,7 @@ NOBODYS = [
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_nothing_is_answered_without_a_token(guarded: Guarded, method: str, path: str) -> None:
+def test_every_route_needs_a_token(guarded: Guarded, method: str, path: str) -> None:
     answer = guarded.request(method, path)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -82,27 +82,27 @@ def test_an_unknown_token_is_refused_like_none(guarded: Guarded, credentials: st
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_token_lets_in_however_its_scheme_is_spelled(guarded: Guarded, scheme: str) -> None:
+def test_scheme_of_the_token_is_case_insensitive(guarded: Guarded, scheme: str) -> None:
     assert guarded.get(f"{PREFIX}/queue", headers={"Authorization": f"{scheme} {DBA_TOKEN}"}).status == 200
 
 
-def test_a_token_in_the_address_is_none(guarded: Guarded) -> None:
+def test_token_in_the_query_is_ignored(guarded: Guarded) -> None:
     assert guarded.get(f"{PREFIX}/queue?access_token={DBA_TOKEN}").status == 401
 
 
 @pytest.mark.parametrize("token", [DBA_TOKEN, PINGER_TOKEN, READER_TOKEN])
-def test_everybody_with_a_token_may_read(guarded: Guarded, token: str) -> None:
+def test_every_token_may_read(guarded: Guarded, token: str) -> None:
     for path in ("queue", "finished", "available"):
         assert guarded.get(f"{PREFIX}/{path}", headers=bearer(token)).status == 200
     assert guarded.get(STACK, headers=bearer(token)).status == 200
 
 
-def test_a_kind_that_fits_one_of_the_globs_may_be_scheduled(guarded: Guarded) -> None:
+def test_kind_that_matches_a_glob_may_be_scheduled(guarded: Guarded) -> None:
     assert guarded.post_schedule(PING, {}, headers=bearer(PINGER_TOKEN)).status == 200
     assert guarded.post(STACK, json={"command": PING}, headers=bearer(PINGER_TOKEN)).status == 200
 
 
-def test_another_kind_is_forbidden_on_either_wire(guarded: Guarded) -> None:
+def test_other_kind_is_forbidden_on_both_wires(guarded: Guarded) -> None:
     asked = [
         guarded.post_schedule(SUCCESS, {}, headers=bearer(PINGER_TOKEN)),
         guarded.post(STACK, json={"command": SUCCESS}, headers=bearer(PINGER_TOKEN)),
@@ -113,7 +113,7 @@ def test_another_kind_is_forbidden_on_either_wire(guarded: Guarded) -> None:
         assert SUCCESS in answer.json["error"]
 
 
-def test_who_only_reads_schedules_and_cancels_nothing(guarded: Guarded) -> None:
+def test_read_only_token_may_neither_schedule_nor_cancel(guarded: Guarded) -> None:
     for path in (f"{PREFIX}/schedule/{PING}", f"{PREFIX}/schedule/nothing", f"{PREFIX}/cancel/x", STACK):
         answer = guarded.post(path, json={}, headers=bearer(READER_TOKEN))
         assert_refused(answer, 403, "Forbidden")
@@ -134,7 +134,7 @@ def test_cancelling_needs_the_permission_for_that_kind(start_guarded: StartGuard
     assert f"action {ping} {PING} of {DBA} via API: cancel requested by {PINGER}" in guarded.log_text()
 
 
-def test_a_refusal_leaves_a_kept_connection_in_step(guarded: Guarded) -> None:
+def test_refusal_keeps_a_kept_connection_usable(guarded: Guarded) -> None:
     connection = guarded.connect()
     body = b'["' + b"GET / HTTP/1.1\r\n" * 500 + b'"]'
     refused = guarded.post(f"{PREFIX}/schedule/{PING}", body=body, connection=connection)
@@ -144,7 +144,7 @@ def test_a_refusal_leaves_a_kept_connection_in_step(guarded: Guarded) -> None:
     connection.close()
 
 
-def test_on_a_unix_socket_tokens_count_too(start_guarded: StartGuarded) -> None:
+def test_tokens_are_needed_on_a_unix_socket(start_guarded: StartGuarded) -> None:
     guarded = start_guarded(unix=True)
     assert guarded.queue() == []
     guarded.token = None
@@ -160,14 +160,14 @@ def admitted(agent: AgentProcess, token: str) -> bool:
     return status == 200
 
 
-def test_a_new_file_counts_from_the_next_request_on(start_guarded: StartGuarded, tokens_file: Path) -> None:
+def test_new_tokens_file_applies_to_the_next_request(start_guarded: StartGuarded, tokens_file: Path) -> None:
     guarded = start_guarded()
     write_tokens(tokens_file, table("new@example.com", "new", ["*"]))
     assert admitted(guarded, "new")
     assert not admitted(guarded, DBA_TOKEN)
 
 
-def test_a_file_changed_in_place_counts_though_its_size_and_place_stay(
+def test_tokens_file_changed_in_place_with_the_same_size_is_read_again(
     start_guarded: StartGuarded, tokens_file: Path
 ) -> None:
     guarded = start_guarded()
@@ -177,7 +177,7 @@ def test_a_file_changed_in_place_counts_though_its_size_and_place_stay(
         assert not admitted(guarded, DBA_TOKEN)
 
 
-def test_permissions_of_a_changed_file_count_at_once(start_guarded: StartGuarded, tokens_file: Path) -> None:
+def test_permissions_of_a_changed_file_apply_at_once(start_guarded: StartGuarded, tokens_file: Path) -> None:
     guarded = start_guarded()
     write_tokens(tokens_file, table(DBA, DBA_TOKEN, ["replicante.test.ping"]))
     assert_refused(guarded.post_schedule(LOOP, {"target": 1}), 403, "Forbidden")
@@ -187,7 +187,7 @@ def test_permissions_of_a_changed_file_count_at_once(start_guarded: StartGuarded
 # Who it was
 
 
-def test_the_identity_is_the_user_and_the_from_header_is_not(start_guarded: StartGuarded) -> None:
+def test_identity_is_the_user_and_the_from_header_is_ignored(start_guarded: StartGuarded) -> None:
     guarded = start_guarded()
     action_id = guarded.schedule(PING, {}, headers={"From": "somebody.else@example.com"})
     guarded.await_final(action_id)
@@ -200,7 +200,7 @@ def test_the_identity_is_the_user_and_the_from_header_is_not(start_guarded: Star
     assert f"action {action_id} {PING} of {DBA} via API is DONE" in log
 
 
-def test_a_token_is_in_no_file_of_the_agents_nor_in_an_answer(start_guarded: StartGuarded) -> None:
+def test_token_is_in_no_file_of_the_agent_and_in_no_answer(start_guarded: StartGuarded) -> None:
     guarded = start_guarded()
     guarded.token = DBA_TOKEN
     headers = {"Proxy-Authorization": f"Bearer {DBA_TOKEN}", "X-Request-Id": "yes"}
@@ -215,7 +215,7 @@ def test_a_token_is_in_no_file_of_the_agents_nor_in_an_answer(start_guarded: Sta
             assert DBA_TOKEN.encode() not in path.read_bytes(), path.name
 
 
-def test_who_was_refused_is_logged(start_guarded: StartGuarded) -> None:
+def test_refused_callers_are_logged(start_guarded: StartGuarded) -> None:
     guarded = start_guarded()
     guarded.post_schedule(SUCCESS, {}, headers=bearer(PINGER_TOKEN))
     guarded.get(f"{PREFIX}/queue", headers=bearer("wrong"))

@@ -50,7 +50,7 @@ def test_a_mistake_is_reported_with_its_place(tmp_path: Path, text: str, told: s
     assert "\n" not in str(caught.value)
 
 
-def test_with_certificates_an_identity_needs_no_token(tmp_path: Path) -> None:
+def test_identity_with_a_certificate_needs_no_token(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table(DBA, None, ["*"]))
     found, _ = tokens.read(file, certificates=True)
     assert found.by_email[DBA].may("deploy")
@@ -69,7 +69,7 @@ def test_a_tokens_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: p
         tokens.read(file)
 
 
-def test_a_directory_or_pipe_is_no_file_of_tokens(tmp_path: Path) -> None:
+def test_directory_or_pipe_in_place_of_the_tokens_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(ConfigError):
@@ -87,7 +87,7 @@ def test_a_directory_or_pipe_is_no_file_of_tokens(tmp_path: Path) -> None:
         (["a.b"], ["a.b"], ["axb"]),
     ],
 )
-def test_a_glob_counts_for_the_whole_name_of_a_kind(
+def test_glob_matches_the_whole_name_of_a_kind(
     tmp_path: Path, globs: list[str], fit: list[str], unfit: list[str]
 ) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table(DBA, DBA_TOKEN, globs))
@@ -96,7 +96,7 @@ def test_a_glob_counts_for_the_whole_name_of_a_kind(
     assert not any(identity.may(kind) for kind in unfit)
 
 
-def test_who_only_reads_may_do_no_kind(tmp_path: Path) -> None:
+def test_read_only_identity_may_schedule_no_kind(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", table(DBA, DBA_TOKEN, ["*"], read_only=True))
     assert not tokens.read(file)[0].by_email[DBA].may("deploy")
 
@@ -118,7 +118,7 @@ def test_every_entry_is_compared_for_every_caller(tmp_path: Path, monkeypatch: p
         assert len(compared) == 5
 
 
-def test_finding_an_identity_takes_little_more_than_one_look_at_the_file_and_the_hashes(tmp_path: Path) -> None:
+def test_lookup_of_an_identity_costs_one_stat_and_the_hash_comparisons(tmp_path: Path) -> None:
     texts = [table(f"{number}@example.com", f"token {number}", ["*"]) for number in range(10)]
     file = write_tokens(tmp_path / "tokens.toml", "".join(texts))
     os.utime(file, (1, 1))

@@ -84,7 +84,7 @@ def mode_of(agent: AgentProcess) -> int:
 OPEN = 'socket_mode = "0666"\n'
 
 
-def test_a_user_of_the_host_is_known_by_the_socket(folder: Path) -> None:
+def test_local_user_is_authenticated_by_the_socket(folder: Path) -> None:
     agent = started(folder, f'[unix."{USER}"]\nkinds = ["{PING}"]\n', OPEN)
     try:
         status, answer = agent.by(USER, "POST", f"{PREFIX}/schedule/{PING}", From="root@example.com")
@@ -101,7 +101,7 @@ def test_a_user_of_the_host_is_known_by_the_socket(folder: Path) -> None:
         agent.close()
 
 
-def test_who_is_not_in_the_file_is_not_served(folder: Path) -> None:
+def test_local_user_missing_from_the_file_is_refused(folder: Path) -> None:
     agent = started(folder, f'[unix."{USER}"]\nkinds = ["*"]\n', OPEN)
     try:
         for user in ("nobody", "root"):
@@ -116,7 +116,7 @@ def test_who_is_not_in_the_file_is_not_served(folder: Path) -> None:
         agent.close()
 
 
-def test_a_token_that_was_shown_counts_before_the_user(folder: Path) -> None:
+def test_token_takes_precedence_over_the_local_user(folder: Path) -> None:
     agent = started(folder, f'[unix."{USER}"]\nkinds = ["*"]\n', OPEN)
     try:
         status, answer = agent.by(USER, "POST", f"{PREFIX}/schedule/{PING}", Authorization=f"Bearer {DBA_TOKEN}")
@@ -127,7 +127,7 @@ def test_a_token_that_was_shown_counts_before_the_user(folder: Path) -> None:
         agent.close()
 
 
-def test_a_group_gives_its_users_what_its_table_says_and_a_change_counts_at_once(folder: Path) -> None:
+def test_permissions_of_a_group_apply_to_its_users_and_change_at_once(folder: Path) -> None:
     group = grp.getgrgid(pwd.getpwnam(USER).pw_gid).gr_name
     agent = started(folder, f'[unix."@{group}"]\nread_only = true\n[unix."@{GROUP}"]\nkinds = ["*"]\n', OPEN)
     try:
@@ -141,7 +141,7 @@ def test_a_group_gives_its_users_what_its_table_says_and_a_change_counts_at_once
         agent.close()
 
 
-def test_on_a_port_no_user_of_the_host_is_known(folder: Path) -> None:
+def test_local_user_is_not_authenticated_on_a_port(folder: Path) -> None:
     file = write_tokens(folder / "tokens.toml", f'{THREE}[unix."root"]\nkinds = ["*"]\n')
     agent = Guarded(folder, config=f'[api]\ntokens = "{file}"\n')
     try:
@@ -154,7 +154,7 @@ def test_on_a_port_no_user_of_the_host_is_known(folder: Path) -> None:
 # The socket itself
 
 
-def test_a_socket_is_its_group_s_and_its_owner_s_alone(folder: Path) -> None:
+def test_socket_is_open_to_its_owner_and_group_only(folder: Path) -> None:
     agent = started(folder, '[unix."nobody"]\nkinds = ["*"]\n')
     try:
         assert mode_of(agent) == 0o660
@@ -164,7 +164,7 @@ def test_a_socket_is_its_group_s_and_its_owner_s_alone(folder: Path) -> None:
         agent.close()
 
 
-def test_mode_and_group_are_configured_and_a_reload_changes_them(folder: Path) -> None:
+def test_mode_and_group_of_the_socket_are_configurable_and_reloadable(folder: Path) -> None:
     agent = started(folder, '[unix."games"]\nkinds = ["*"]\n', f'socket_group = "{GROUP}"\n')
     try:
         assert agent.socket is not None
@@ -205,11 +205,11 @@ def test_the_umask_changes_nothing(folder: Path, umask: int) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, line: str, told: str) -> None:
+def test_invalid_socket_options_are_refused(tmp_path: Path, line: str, told: str) -> None:
     assert told in started_in_vain(tmp_path, f"[api]\n{line}\n")
 
 
-def test_a_folder_in_which_another_user_could_exchange_the_socket_is_refused(tmp_path: Path) -> None:
+def test_folder_where_another_user_could_replace_the_socket_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
@@ -217,7 +217,7 @@ def test_a_folder_in_which_another_user_could_exchange_the_socket_is_refused(tmp
     assert f"api.bind: {folder}: users other than its owner may write it (mode 0777)" in told
 
 
-def test_a_socket_of_systemd_that_is_open_to_all_is_refused(tmp_path: Path) -> None:
+def test_systemd_socket_with_mode_0666_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

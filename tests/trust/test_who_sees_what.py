@@ -98,11 +98,11 @@ def files(directory: Path, *, of_others: bool = False) -> bytes:
     return b"".join(each.read_bytes() for each in found if not of_others or each.stat().st_mode & 0o077)
 
 
-def test_the_page_has_a_cell_for_each_of_them() -> None:
+def test_table_has_a_cell_for_each_secret_and_place() -> None:
     assert set(told()) == {(what, who) for what in MARKS for who in WHO}
 
 
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("what", MARKS)
-def test_who_sees_what(seen: dict[str, bytes], what: str, who: str) -> None:
+def test_secret_is_visible_only_where_the_table_says(seen: dict[str, bytes], what: str, who: str) -> None:
     assert (MARKS[what].encode() in seen[who]) is told()[what, who]

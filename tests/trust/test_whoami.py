@@ -27,7 +27,7 @@ END_OF_IDENTITY, END_OF_TOKEN = "2999-06-01T00:00:00Z", "2999-01-31T12:00:00Z"
 AUDITOR, AUDITOR_TOKEN = "auditor@example.com", "the-token-of-the-auditor-012345"
 
 
-def test_a_token_is_its_identity_with_what_it_may_do(guarded: Guarded) -> None:
+def test_whoami_shows_the_identity_and_permissions_of_a_token(guarded: Guarded) -> None:
     answer = guarded.get(PATH, headers=bearer(PINGER_TOKEN))
     assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
     assert answer.json == {
@@ -40,7 +40,7 @@ def test_a_token_is_its_identity_with_what_it_may_do(guarded: Guarded) -> None:
     }
 
 
-def test_a_caller_who_may_only_read_may_schedule_no_kind(guarded: Guarded) -> None:
+def test_read_only_caller_may_schedule_no_kind(guarded: Guarded) -> None:
     found = guarded.get(PATH, headers=bearer(READER_TOKEN)).json
     assert (found["user"], found["read_only"], found["kinds"]) == (READER, True, [])
 
@@ -50,12 +50,12 @@ def test_an_unknown_caller_is_refused(guarded: Guarded) -> None:
     assert_refused(guarded.get(PATH, headers=bearer("no-such-token-0123456789")), 401, "Unauthenticated")
 
 
-def test_without_authentication_every_caller_may_schedule_every_kind(shared_agent: AgentProcess) -> None:
+def test_unauthenticated_caller_may_schedule_every_kind(shared_agent: AgentProcess) -> None:
     found = shared_agent.get(PATH).json
     assert (found["user"], found["authenticated_by"], found["kinds"]) == (None, None, ["*"])
 
 
-def test_the_first_end_counts_and_a_user_of_the_host_is_known_by_the_socket(tmp_path: Path) -> None:
+def test_earliest_expiry_is_shown_and_a_local_user_is_known_by_the_socket(tmp_path: Path) -> None:
     ending = f"""
         ["{AUDITOR}"]
         permissions = ["audit"]
