@@ -39,7 +39,7 @@ def listed(agent: AgentProcess, **query: object) -> list[dict[str, Any]]:
     return items
 
 
-def test_items_are_whole_rows_newest_first(agent: AgentProcess) -> None:
+def test_items_are_complete_and_newest_first(agent: AgentProcess) -> None:
     items = listed(agent)
     assert all(set(item) == MEMBERS for item in items)
     assert [item["async_action_id"] for item in items] == [5, 4, 3, 2, 1]
@@ -84,15 +84,15 @@ def test_times_are_in_order(agent: AgentProcess) -> None:
         ({"limit": 2}, [5, 4]),
     ],
 )
-def test_a_filter_leaves_out_the_others(agent: AgentProcess, query: dict[str, object], numbers: list[int]) -> None:
+def test_filter_selects_the_matching_actions(agent: AgentProcess, query: dict[str, object], numbers: list[int]) -> None:
     assert [item["async_action_id"] for item in listed(agent, **query)] == numbers
 
 
-def test_a_position_counts_what_the_filter_leaves_out(agent: AgentProcess) -> None:
+def test_position_counts_actions_that_the_filter_excludes(agent: AgentProcess) -> None:
     assert [item["position"] for item in listed(agent, user="bob@example.com", state="NEW")] == [2]
 
 
-def test_pages_follow_one_another_by_their_link(agent: AgentProcess) -> None:
+def test_pages_are_linked_by_the_header_link(agent: AgentProcess) -> None:
     address, numbers = f"{LIST}?limit=2&kind=replicante.*", []
     while address:
         answer = agent.get(address)
@@ -108,5 +108,5 @@ def test_pages_follow_one_another_by_their_link(agent: AgentProcess) -> None:
     ["limit=0", "limit=501", "limit=x", "state=new", "state=", "since=yesterday", "since=2026-01-01", "cursor=-1",
      "sort=kind", "state=NEW&state=DONE", f"kind={'k' * 256}"],
 )  # fmt: skip
-def test_what_is_no_filter_is_refused(agent: AgentProcess, query: str) -> None:
+def test_invalid_filter_is_refused(agent: AgentProcess, query: str) -> None:
     assert_error(agent.get(f"{LIST}?{query}"), 400, "InvalidQuery")

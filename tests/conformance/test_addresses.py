@@ -12,11 +12,11 @@ PAGE = "/api/3/stacks/default/actions"
 
 
 @pytest.mark.parametrize("path", [f"/{PREFIX}/queue", f"//{PREFIX}/queue", f"/{PAGE}", "//openapi.json", "//"])
-def test_more_slashes_at_the_beginning_are_another_address(shared_agent: AgentProcess, path: str) -> None:
+def test_path_with_leading_slashes_is_not_found(shared_agent: AgentProcess, path: str) -> None:
     assert_refused(shared_agent.get(path), 404, "NotFound")
 
 
-def test_nothing_is_scheduled_at_such_an_address(shared_agent: AgentProcess) -> None:
+def test_path_with_leading_slashes_schedules_nothing(shared_agent: AgentProcess) -> None:
     assert_refused(shared_agent.post(f"/{PREFIX}/schedule/{SUCCESS}", json={}), 404, "NotFound")
 
 
@@ -38,9 +38,7 @@ def test_nothing_is_scheduled_at_such_an_address(shared_agent: AgentProcess) -> 
         ("POST", "/hooks/deploy/shop?x=1"),
     ],
 )
-def test_a_query_parameter_that_is_not_known_or_comes_twice_is_refused(
-    shared_agent: AgentProcess, method: str, path: str
-) -> None:
+def test_unknown_or_repeated_query_parameter_is_refused(shared_agent: AgentProcess, method: str, path: str) -> None:
     answer = shared_agent.request(method, path, body=b"{}" if method == "POST" else None)
     assert_refused(answer, 400, "InvalidQuery")
     name = path.partition("?")[2].partition("=")[0].rpartition("&")[2]
@@ -48,5 +46,5 @@ def test_a_query_parameter_that_is_not_known_or_comes_twice_is_refused(
 
 
 @pytest.mark.parametrize("path", [f"{PREFIX}/available?missing=true", f"{PAGE}?page=1&per_page=5", f"{PREFIX}/queue?"])
-def test_what_a_route_takes_is_taken(shared_agent: AgentProcess, path: str) -> None:
+def test_known_query_parameters_are_accepted(shared_agent: AgentProcess, path: str) -> None:
     assert shared_agent.get(path).status == 200

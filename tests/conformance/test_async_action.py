@@ -89,7 +89,7 @@ def assert_async_action(action: Any) -> None:
     assert not final or TIME.fullmatch(action["finished_at"])
 
 
-def test_a_new_one_has_the_running_form(busy_agent: AgentProcess) -> None:
+def test_new_async_action_has_the_running_form(busy_agent: AgentProcess) -> None:
     answer = begin(busy_agent, PING, count=3)
     assert_json(answer)
     assert set(answer.json) == {"response"}
@@ -101,7 +101,7 @@ def test_a_new_one_has_the_running_form(busy_agent: AgentProcess) -> None:
     assert action["metadata"] == {"count": 3}
 
 
-def test_a_finished_one_has_the_finished_form(shared_agent: AgentProcess) -> None:
+def test_finished_async_action_has_the_finished_form(shared_agent: AgentProcess) -> None:
     action = await_final(shared_agent, begin(shared_agent, PING, count=2).json["response"]["id"])
     assert_async_action(action)
     assert action["finished_success"] is True
@@ -109,7 +109,7 @@ def test_a_finished_one_has_the_finished_form(shared_agent: AgentProcess) -> Non
     assert [pong[:8] for pong in action["finished_result"]["payload"]] == ["Pong at "] * 2
 
 
-def test_a_failed_one_says_so(shared_agent: AgentProcess) -> None:
+def test_failed_async_action_has_finished_success_false(shared_agent: AgentProcess) -> None:
     action = await_final(shared_agent, begin(shared_agent, FAIL).json["response"]["id"])
     assert_async_action(action)
     assert action["finished_success"] is False
@@ -125,7 +125,7 @@ def test_every_address_answers_with_and_without_the_suffix(shared_agent: AgentPr
     assert_json(shared_agent.get(f"{ACTIONS}{suffix}"))
 
 
-def test_both_wires_tell_of_the_same_action(shared_agent: AgentProcess) -> None:
+def test_both_wires_return_the_same_action(shared_agent: AgentProcess) -> None:
     action_id = shared_agent.schedule(PING, {"count": 4})
     info = shared_agent.await_final(action_id)["action"]
     pages = shared_agent.get(f"{ACTIONS}?per_page=100").json["response"]
@@ -155,7 +155,7 @@ def test_the_id_of_a_resource_is_permanent(own_kinds: AgentProcess) -> None:
     assert first["resource_id"] == again["resource_id"] != other["resource_id"]
 
 
-def test_a_secret_is_masked_everywhere_and_leaves_no_bytes(own_kinds: AgentProcess) -> None:
+def test_secret_is_masked_everywhere_and_erased_from_the_file(own_kinds: AgentProcess) -> None:
     begun = begin(own_kinds, "own.secretive", name="eve", password=SECRET)
     action = await_final(own_kinds, begun.json["response"]["id"])
     assert action["metadata"] == {"name": "eve", "password": "********"}
@@ -186,7 +186,7 @@ def test_parameters_may_come_as_a_form(own_kinds: AgentProcess) -> None:
     assert list(refused.json["details"]) == ["count"]
 
 
-def test_a_reference_is_in_the_metadata_and_filters_the_list(shared_agent: AgentProcess) -> None:
+def test_user_reference_is_in_the_metadata_and_filters_the_list(shared_agent: AgentProcess) -> None:
     for reference in ("ticket 1", "ticket 2", "ticket 1"):
         begin(shared_agent, SUCCESS, user_reference=reference)
     found = shared_agent.get(f"{ACTIONS}?{urlencode({'user_reference': 'ticket 1'})}").json
@@ -196,7 +196,7 @@ def test_a_reference_is_in_the_metadata_and_filters_the_list(shared_agent: Agent
     assert begin(shared_agent, SUCCESS, user_reference="x" * 256).status == 400
 
 
-def test_an_idempotency_key_gives_the_same_one(shared_agent: AgentProcess) -> None:
+def test_idempotency_key_returns_the_same_async_action(shared_agent: AgentProcess) -> None:
     key = {"Idempotency-Key": "async-1"}
     first, again = (shared_agent.post(ACTIONS, json={"command": SUCCESS}, headers=key) for _ in range(2))
     assert first.json["response"]["id"] == again.json["response"]["id"]
@@ -218,7 +218,7 @@ def test_an_idempotency_key_gives_the_same_one(shared_agent: AgentProcess) -> No
         (f"{ACTIONS}?per_page=0", 400, "InvalidArgs"),
     ],
 )
-def test_a_mistake_in_the_address_is_reported_as_these_clients_print_it(
+def test_mistake_in_the_path_is_reported_in_the_form_of_the_async_action_clients(
     shared_agent: AgentProcess, path: str, status: int, variant: str
 ) -> None:
     assert_told(shared_agent.get(path), status, variant)
@@ -235,7 +235,7 @@ def test_a_mistake_in_the_address_is_reported_as_these_clients_print_it(
         ({"command": PING, "kount": 3}, 400, "InvalidArgs"),
     ],
 )
-def test_a_mistake_in_the_body_is_reported_as_these_clients_print_it(
+def test_mistake_in_the_body_is_reported_in_the_form_of_the_async_action_clients(
     shared_agent: AgentProcess, body: Any, status: int, variant: str
 ) -> None:
     assert_told(shared_agent.post(ACTIONS, json=body), status, variant)
@@ -251,7 +251,7 @@ def test_the_description_of_an_error_is_the_whole_sentence(shared_agent: AgentPr
     assert unknown["error_description"] == unknown["error"] and "details" not in unknown
 
 
-def test_a_body_that_is_neither_json_nor_a_form_is_refused(shared_agent: AgentProcess) -> None:
+def test_body_of_another_media_type_is_refused(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post(ACTIONS, body=b"command=x", headers={"Content-Type": "text/plain"})
     assert_told(answer, 415, "UnsupportedMediaType")
 
@@ -267,7 +267,7 @@ def assert_told(answer: Response, status: int, variant: str) -> None:
         assert f": {about}{texts[0].rstrip('.')}" in answer.json["error_description"].replace("; ", ": ")
 
 
-def test_a_thousand_page_and_stay_consistent_while_new_ones_arrive(tmp_path: Path) -> None:
+def test_pages_of_a_thousand_async_actions_stay_consistent_while_new_ones_arrive(tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path, config="[actions]\nqueue_limit = 5000\n").start()
     try:
         agent.schedule(LOOP, {"target": 600, "delay": 1})

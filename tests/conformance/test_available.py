@@ -17,7 +17,7 @@ def available(shared_agent: AgentProcess) -> Any:
     return answer.json
 
 
-def test_every_item_says_kind_description_and_args(available: Any) -> None:
+def test_every_item_has_kind_description_danger_and_args(available: Any) -> None:
     for item in available:
         assert set(item) == {"kind", "description", "danger", "args"}
         assert isinstance(item["kind"], str)
@@ -32,7 +32,7 @@ def test_kinds_are_sorted_and_named_once(available: Any) -> None:
     assert kinds == sorted(set(kinds))
 
 
-def test_the_test_kinds_are_there(available: Any) -> None:
+def test_test_kinds_are_offered(available: Any) -> None:
     assert {FAIL, LOOP, PING, SUCCESS} <= {item["kind"] for item in available}
 
 
@@ -45,7 +45,7 @@ def test_args_is_a_json_schema_of_the_arguments(available: Any, kind: str, args:
     assert schema["additionalProperties"] is False
 
 
-def test_what_is_missing_is_reported_with_the_reason(shared_agent: AgentProcess) -> None:
+def test_missing_kinds_are_listed_with_the_reason(shared_agent: AgentProcess) -> None:
     answer = shared_agent.get(f"{PREFIX}/available?missing=true")
     assert_json(answer)
     assert all(set(item) == {"kind", "reason"} for item in answer.json)

@@ -68,17 +68,17 @@ def nested(depth: int) -> bytes:
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON.keys())
-def test_what_is_not_json_is_refused(shared_agent: AgentProcess, body: bytes) -> None:
+def test_body_that_is_not_json_is_refused(shared_agent: AgentProcess, body: bytes) -> None:
     assert_error(post_body(shared_agent, SUCCESS, body), 400, "InvalidBody")
 
 
 @pytest.mark.parametrize("body", NOT_UTF_8.values(), ids=NOT_UTF_8.keys())
-def test_what_is_not_utf_8_is_refused(shared_agent: AgentProcess, body: bytes) -> None:
+def test_body_that_is_not_utf_8_is_refused(shared_agent: AgentProcess, body: bytes) -> None:
     assert_error(post_body(shared_agent, SUCCESS, body), 400, "InvalidBody")
 
 
 @pytest.mark.parametrize("body", NOT_A_NUMBER)
-def test_a_number_that_json_does_not_have_is_refused(shared_agent: AgentProcess, body: bytes) -> None:
+def test_nan_and_infinity_are_refused(shared_agent: AgentProcess, body: bytes) -> None:
     assert_error(post_body(shared_agent, PING, body), 400, "InvalidBody")
 
 
@@ -87,43 +87,43 @@ def test_a_member_named_twice_is_refused(shared_agent: AgentProcess, body: bytes
     assert_error(post_body(shared_agent, PING, body), 400, "InvalidBody")
 
 
-def test_a_name_in_two_objects_is_not_named_twice(shared_agent: AgentProcess) -> None:
+def test_same_member_in_two_objects_is_accepted(shared_agent: AgentProcess) -> None:
     body = b'{"count": 1, "x": {"count": 1, "y": [{"count": 1}, {"count": 1}]}}'
     assert_invalid_args(post_body(shared_agent, PING, body), "x")
 
 
-def test_sixty_four_levels_are_read_and_sixty_five_are_not(shared_agent: AgentProcess) -> None:
+def test_nesting_of_sixty_four_levels_is_accepted_and_sixty_five_refused(shared_agent: AgentProcess) -> None:
     assert_invalid_args(post_body(shared_agent, PING, nested(64)), "x")
     assert_error(post_body(shared_agent, PING, nested(65)), 400, "InvalidBody")
 
 
-def test_lists_alone_are_counted_the_same(shared_agent: AgentProcess) -> None:
+def test_nested_lists_count_as_levels(shared_agent: AgentProcess) -> None:
     assert_invalid_args(post_body(shared_agent, PING, b"[" * 64 + b"]" * 64))
     assert_error(post_body(shared_agent, PING, b"[" * 65 + b"]" * 65), 400, "InvalidBody")
 
 
 @pytest.mark.parametrize("opened", [b"[", b'{"a":'])
-def test_the_deepest_body_is_only_refused(shared_agent: AgentProcess, opened: bytes) -> None:
+def test_extremely_deep_body_is_refused(shared_agent: AgentProcess, opened: bytes) -> None:
     assert_error(post_body(shared_agent, PING, opened * 100_000), 400, "InvalidBody")
 
 
-def test_brackets_in_a_string_are_no_levels(shared_agent: AgentProcess) -> None:
+def test_brackets_in_a_string_do_not_count_as_levels(shared_agent: AgentProcess) -> None:
     body = b'{"count": 1, "x": "\\"' + b"[{" * 100 + b'"}'
     assert_invalid_args(post_body(shared_agent, PING, body), "x")
 
 
-def test_a_wide_body_is_not_a_deep_one(shared_agent: AgentProcess) -> None:
+def test_wide_body_is_not_refused_as_deep(shared_agent: AgentProcess) -> None:
     body = b'{"count": 1, "x": [' + b",".join([b"[{}]"] * 1000) + b"]}"
     assert_invalid_args(post_body(shared_agent, PING, body), "x")
 
 
-def test_a_byte_order_mark_is_read_over_or_refused(shared_agent: AgentProcess) -> None:
+def test_byte_order_mark_is_skipped_or_refused(shared_agent: AgentProcess) -> None:
     answer = post_body(shared_agent, SUCCESS, b"\xef\xbb\xbf{}")
     if answer.status != 200:
         assert_error(answer, 400, "InvalidBody")
 
 
-def test_blanks_around_the_value_are_json(shared_agent: AgentProcess) -> None:
+def test_whitespace_around_the_value_is_accepted(shared_agent: AgentProcess) -> None:
     assert_json(post_body(shared_agent, SUCCESS, b" \t\r\n{ } \n"))
 
 
@@ -141,12 +141,12 @@ def test_a_delay_beyond_all_ranges_is_refused(shared_agent: AgentProcess, number
     assert_error(post_body(shared_agent, LOOP, body), 400, "InvalidBody", "InvalidArgs")
 
 
-def test_four_hundred_digits_are_a_number(shared_agent: AgentProcess) -> None:
+def test_number_of_four_hundred_digits_is_accepted(shared_agent: AgentProcess) -> None:
     body = b'{"count": 1, "x": ' + b"9" * 400 + b"}"
     assert_invalid_args(post_body(shared_agent, PING, body), "x")
 
 
-def test_a_count_of_four_hundred_digits_breaks_nothing(agent: AgentProcess) -> None:
+def test_count_of_four_hundred_digits_is_refused(agent: AgentProcess) -> None:
     answer = post_body(agent, PING, b'{"count": ' + b"9" * 400 + b"}")
     if answer.status != 200:
         assert_invalid_args(answer, "count")
@@ -156,11 +156,13 @@ def test_a_count_of_four_hundred_digits_breaks_nothing(agent: AgentProcess) -> N
 
 @pytest.mark.parametrize("escape", [b"\\ud800", b"\\udfff", b"\\ude00\\ud83d", b"\\u0000"])
 @pytest.mark.parametrize("template", [b'{"count": 1, "x": "%s"}', b'{"%s": 1}', b'"%s"'])
-def test_text_that_is_hard_to_write_down_is_refused(shared_agent: AgentProcess, template: bytes, escape: bytes) -> None:
+def test_text_with_lone_surrogates_or_nul_is_refused(
+    shared_agent: AgentProcess, template: bytes, escape: bytes
+) -> None:
     answer = post_body(shared_agent, PING, template % escape)
     assert_error(answer, 400, "InvalidBody", "InvalidArgs")
 
 
-def test_a_pair_of_surrogates_is_one_character(shared_agent: AgentProcess) -> None:
+def test_surrogate_pair_is_one_character(shared_agent: AgentProcess) -> None:
     answer = post_body(shared_agent, PING, b'{"count": 1, "\\ud83d\\udc18": 1}')
     assert_invalid_args(answer, "🐘")

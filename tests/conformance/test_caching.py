@@ -8,7 +8,7 @@ from tests.agent_process import AgentProcess
 from tests.conformance.shapes import PING, SUCCESS
 
 
-def test_what_has_not_changed_is_answered_with_304_and_no_body(busy_agent: AgentProcess) -> None:
+def test_unchanged_action_is_answered_with_304_and_no_body(busy_agent: AgentProcess) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     tag = busy_agent.get_info(action_id).headers["ETag"]
     answer = busy_agent.get_info(action_id, headers={"If-None-Match": tag})
@@ -25,13 +25,13 @@ def test_every_form_of_the_header_is_understood(busy_agent: AgentProcess, templa
 
 
 @pytest.mark.parametrize("tag", ['"other"', "nonsense", '"', ""])
-def test_another_tag_is_answered_in_full(busy_agent: AgentProcess, tag: str) -> None:
+def test_other_etag_is_answered_in_full(busy_agent: AgentProcess, tag: str) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     answer = busy_agent.get_info(action_id, headers={"If-None-Match": tag})
     assert (answer.status, answer.json["action"]["id"]) == (200, action_id)
 
 
-def test_the_tag_changes_with_the_state(busy_agent: AgentProcess) -> None:
+def test_etag_changes_with_the_state(busy_agent: AgentProcess) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     tag = busy_agent.get_info(action_id).headers["ETag"]
     busy_agent.cancel(action_id)
@@ -40,7 +40,7 @@ def test_the_tag_changes_with_the_state(busy_agent: AgentProcess) -> None:
     assert answer.headers["ETag"] != tag
 
 
-def test_every_payload_has_a_tag_of_its_own(agent: AgentProcess) -> None:
+def test_every_payload_has_its_own_etag(agent: AgentProcess) -> None:
     action_id = agent.schedule(PING, {"count": 50})
     seen: dict[str, bytes] = {}
     while agent.state(action_id) in ("NEW", "RUNNING"):
@@ -57,7 +57,7 @@ def test_a_finished_action_may_be_cached_permanently(shared_agent: AgentProcess)
     assert (again.status, again.body) == (304, b"")
 
 
-def test_what_can_still_change_is_not_immutable(busy_agent: AgentProcess) -> None:
+def test_action_that_can_still_change_is_not_immutable(busy_agent: AgentProcess) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     for answer in (busy_agent.get_info(action_id), busy_agent.get_info("unknown")):
         assert "immutable" not in answer.headers.get("Cache-Control", "")

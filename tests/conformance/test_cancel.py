@@ -28,7 +28,7 @@ def test_a_running_action_is_stopped_and_the_next_one_starts(agent: AgentProcess
     assert agent.await_final(following)["action"]["state"] == "DONE"
 
 
-def test_cancelling_one_leaves_the_others_in_order(agent: AgentProcess) -> None:
+def test_cancel_keeps_the_order_of_the_other_actions(agent: AgentProcess) -> None:
     running = agent.occupy()
     first, second, third = (agent.schedule(SUCCESS, {}) for _ in range(3))
     agent.cancel(second)

@@ -14,7 +14,7 @@ LISTS = [f"{PREFIX}/queue", f"{PREFIX}/finished", f"{PREFIX}/list", f"{PREFIX}/l
 
 
 @pytest.mark.parametrize("address", LISTS)
-def test_a_list_that_the_caller_has_is_not_sent_again(busy_agent: AgentProcess, address: str) -> None:
+def test_unchanged_list_is_answered_with_304(busy_agent: AgentProcess, address: str) -> None:
     first = busy_agent.get(address)
     seen = {"If-None-Match": first.headers["ETag"]}
     again = busy_agent.get(address, headers=seen)
@@ -27,7 +27,7 @@ def test_a_list_that_the_caller_has_is_not_sent_again(busy_agent: AgentProcess, 
 
 
 @pytest.mark.parametrize("address", LISTS)
-def test_a_list_is_waited_for_until_it_changes(busy_agent: AgentProcess, address: str) -> None:
+def test_long_poll_of_a_list_returns_at_its_change(busy_agent: AgentProcess, address: str) -> None:
     seen = busy_agent.get(address).headers["ETag"]
     headers = {"If-None-Match": seen, "Prefer": "wait=20"}
     with ThreadPoolExecutor(1) as callers:
@@ -48,7 +48,7 @@ def test_a_list_changes_with_the_progress_of_an_action(agent: AgentProcess) -> N
 
 
 @pytest.mark.parametrize("address", [f"{PREFIX}/info", ACTIONS])
-def test_until_final_answers_only_when_it_is_final(start_agent: StartAgent, address: str) -> None:
+def test_until_final_answers_only_once_the_action_is_final(start_agent: StartAgent, address: str) -> None:
     agent = start_agent()
     action_id = agent.schedule(LOOP, {"target": 3, "delay": 0.2})
     answer = agent.get(f"{address}/{action_id}", headers={"Prefer": "wait=30, until=final"}, timeout=40)
@@ -57,13 +57,13 @@ def test_until_final_answers_only_when_it_is_final(start_agent: StartAgent, addr
     assert found.get("state", "DONE") == "DONE" and found.get("finished_success", True) is True
 
 
-def test_until_final_ends_with_the_wait(busy_agent: AgentProcess) -> None:
+def test_until_final_ends_after_the_wait(busy_agent: AgentProcess) -> None:
     running = busy_agent.queue()[0]["id"]
     answer = busy_agent.get_info(running, headers={"Prefer": "wait=1, until=final"})
     assert (answer.status, answer.json["action"]["state"]) == (200, "RUNNING")
 
 
-def test_an_async_action_that_the_caller_has_is_not_sent_again(agent: AgentProcess) -> None:
+def test_unchanged_async_action_is_answered_with_304(agent: AgentProcess) -> None:
     number = agent.info(agent.schedule(SUCCESS, {}))["action"]["async_action_id"]
     final = agent.get(f"{ACTIONS}/{number}", headers={"Prefer": "wait=20, until=final"}, timeout=30)
     assert "immutable" in final.headers["Cache-Control"]
@@ -71,6 +71,6 @@ def test_an_async_action_that_the_caller_has_is_not_sent_again(agent: AgentProce
     assert (again.status, again.body) == (304, b"")
 
 
-def test_an_unknown_action_is_not_waited_for(agent: AgentProcess) -> None:
+def test_unknown_action_is_answered_without_a_wait(agent: AgentProcess) -> None:
     answer = agent.get(f"{ACTIONS}/999", headers={"Prefer": "wait=20, until=final"})
     assert (answer.status, answer.json["variant"]) == (404, "ActionNotFound")

@@ -40,9 +40,7 @@ def parts(traceparent: str) -> tuple[str, str, str]:
     return found[1], found[2], found[3]
 
 
-def test_the_ids_of_a_call_are_answered_and_follow_its_action_everywhere(
-    agent: AgentProcess, receiver: Receiver
-) -> None:
+def test_request_id_and_traceparent_are_returned_and_passed_on(agent: AgentProcess, receiver: Receiver) -> None:
     sent = {"X-Request-Id": "CH-7/a", "traceparent": VALID, "tracestate": "rojo=00f067aa0ba902b7"}
     answer = agent.post_schedule("external.one", {}, headers=sent)
     assert answer.headers["X-Request-Id"] == "CH-7/a"
@@ -75,7 +73,7 @@ def test_the_ids_of_a_call_are_answered_and_follow_its_action_everywhere(
         f"{VALID},{VALID}",
     ],
 )
-def test_a_bad_traceparent_is_replaced_and_its_state_is_not_passed_on(
+def test_invalid_traceparent_is_replaced_and_its_tracestate_dropped(
     agent: AgentProcess, receiver: Receiver, traceparent: str | None
 ) -> None:
     sent = {"tracestate": "rojo=00f067aa0ba902b7"} | ({"traceparent": traceparent} if traceparent else {})
@@ -100,7 +98,7 @@ def test_a_bad_traceparent_is_replaced_and_its_state_is_not_passed_on(
         (f"01-{TRACE}-{PARENT}-00", f"00-{TRACE}-{PARENT}-00"),
     ],
 )
-def test_a_later_version_is_read_as_this_one(sent: str, kept: str) -> None:
+def test_later_version_of_traceparent_is_read_as_version_00(sent: str, kept: str) -> None:
     assert str(trace_context.parse(sent)) == kept
 
 
@@ -110,14 +108,14 @@ def test_a_bad_request_id_is_replaced(agent: AgentProcess) -> None:
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer.headers["X-Request-Id"]), bad
 
 
-def test_every_answer_has_them_also_errors(agent: AgentProcess) -> None:
+def test_every_answer_and_error_has_both_headers(agent: AgentProcess) -> None:
     for path in ("/no-such-address", f"{PREFIX}/info/none", f"{PREFIX}/queue", "/live"):
         answer = agent.get(path, headers={"X-Request-Id": "CH-8"})
         assert answer.headers["X-Request-Id"] == "CH-8"
         assert SPAN.fullmatch(answer.headers["traceparent"])
 
 
-def test_one_id_joins_a_waiting_call_with_its_answer(agent: AgentProcess) -> None:
+def test_long_poll_answers_with_its_request_id(agent: AgentProcess) -> None:
     tag = agent.get(f"{PREFIX}/queue").headers["ETag"]
     headers = {"Prefer": "wait=1", "If-None-Match": tag, "X-Request-Id": "CH-9"}
     answer = agent.get(f"{PREFIX}/queue", headers=headers)

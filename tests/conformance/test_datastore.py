@@ -15,7 +15,7 @@ MEMBERS = {
 }  # fmt: skip
 
 
-def test_a_node_without_a_datastore_says_what_to_set(shared_agent: AgentProcess) -> None:
+def test_node_without_a_datastore_names_the_missing_table(shared_agent: AgentProcess) -> None:
     answer = shared_agent.get(PATH)
     assert_error(answer, 404, "DatastoreNotConfigured")
     assert "set [datastore]" in answer.json["error"]
@@ -30,7 +30,7 @@ def test_the_facts_have_the_members_of_the_protocol(redis_server: RedisServer, s
     assert (answer.json["role"], answer.json["writable"]) == ("primary", True)
 
 
-def test_the_facts_after_an_action_are_not_those_of_before(redis_server: RedisServer, start_agent: StartAgent) -> None:
+def test_facts_are_read_again_after_an_action(redis_server: RedisServer, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(over(redis_server)))
     assert agent.get(PATH).json["reachable"] is True
     agent.await_final(agent.schedule("replicante.service.stop", {}), 30)

@@ -64,12 +64,12 @@ SMALL_BODIES = "[api]\nmax_body = 1000\n"
 
 
 @pytest.mark.parametrize("kind", UNKNOWN_KINDS)
-def test_a_kind_that_is_not_there_is_not_available(shared_agent: AgentProcess, kind: str) -> None:
+def test_unknown_kind_is_not_available(shared_agent: AgentProcess, kind: str) -> None:
     assert_error(shared_agent.post_schedule(kind, {}), 404, "ActionNotAvailable")
 
 
 @pytest.mark.parametrize("raw", ["%ff", "%ed%a0%80", "%c3", "%zz", "a%2f%2fb", "%2e%2e%2fqueue"])
-def test_a_kind_that_is_no_text_is_not_available(shared_agent: AgentProcess, raw: str) -> None:
+def test_kind_with_invalid_encoding_is_not_available(shared_agent: AgentProcess, raw: str) -> None:
     assert_error(post_body(shared_agent, raw, b"{}"), 404, "ActionNotAvailable")
 
 
@@ -100,7 +100,7 @@ def test_an_unknown_route_is_not_found(shared_agent: AgentProcess, route: str) -
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("route", READ_ONLY)
-def test_what_is_read_takes_only_get(shared_agent: AgentProcess, route: str, method: str) -> None:
+def test_read_routes_accept_only_get(shared_agent: AgentProcess, route: str, method: str) -> None:
     answer = shared_agent.request(method, PREFIX + route, json={})
     assert_error(answer, 405)
     assert "GET" in answer.headers["Allow"]
@@ -109,7 +109,7 @@ def test_what_is_read_takes_only_get(shared_agent: AgentProcess, route: str, met
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("route", WRITE_ONLY)
-def test_what_is_written_takes_only_post(shared_agent: AgentProcess, route: str, method: str) -> None:
+def test_write_routes_accept_only_post(shared_agent: AgentProcess, route: str, method: str) -> None:
     answer = shared_agent.request(method, PREFIX + route)
     assert_error(answer, 405)
     assert "POST" in answer.headers["Allow"]
@@ -136,7 +136,7 @@ def test_head_of_an_unknown_action_is_not_found(shared_agent: AgentProcess) -> N
     ("route", "method"),
     [(route, "GET") for route in READ_ONLY] + [(route, "POST") for route in WRITE_ONLY],
 )
-def test_options_tells_the_methods(shared_agent: AgentProcess, route: str, method: str) -> None:
+def test_options_lists_the_methods(shared_agent: AgentProcess, route: str, method: str) -> None:
     answer = shared_agent.request("OPTIONS", PREFIX + route)
     assert answer.status in (200, 204)
     assert method in answer.headers["Allow"]
@@ -167,12 +167,12 @@ def test_a_body_of_another_media_type_is_refused(shared_agent: AgentProcess, med
     "media_type",
     ["application/json; charset=utf-8", "application/json;x=y", "Application/JSON"],
 )
-def test_json_is_accepted_however_it_is_spelled(shared_agent: AgentProcess, media_type: str) -> None:
+def test_media_type_of_json_is_accepted_in_every_spelling(shared_agent: AgentProcess, media_type: str) -> None:
     answer = post_body(shared_agent, SUCCESS, b"{}", headers={"Content-Type": media_type})
     assert_json(answer)
 
 
-def test_a_body_over_the_limit_is_refused_and_one_on_it_is_not(start_agent: StartAgent) -> None:
+def test_body_over_the_limit_is_refused_and_one_at_the_limit_accepted(start_agent: StartAgent) -> None:
     agent = start_agent(config=SMALL_BODIES)
     assert_json(post_body(agent, SUCCESS, b"{}".ljust(1000)))
     for size in (1001, 5_000_000):
@@ -190,7 +190,7 @@ def test_a_body_in_chunks_over_the_limit_is_refused(start_agent: StartAgent, beh
 
 
 @pytest.mark.parametrize("path", ["/schedule/no.kind", f"/schedule/{PING}", "/queue", "/cancel/x"])
-def test_a_refusal_leaves_a_kept_connection_in_step(shared_agent: AgentProcess, path: str) -> None:
+def test_refusal_keeps_a_kept_connection_usable(shared_agent: AgentProcess, path: str) -> None:
     connection = shared_agent.connect()
     body = b'["' + b"GET / HTTP/1.1\r\n" * 500 + b'"]'
     refused = shared_agent.post(PREFIX + path, body=body, connection=connection)
@@ -199,7 +199,7 @@ def test_a_refusal_leaves_a_kept_connection_in_step(shared_agent: AgentProcess, 
     connection.close()
 
 
-def test_of_a_hundred_members_it_is_told_what_is_wrong_and_not_of_more(shared_agent: AgentProcess) -> None:
+def test_details_of_an_error_are_limited_to_a_hundred_members(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post_schedule(SUCCESS, {f"other_{number}": 1 for number in range(5000)})
     assert_error(answer, 400, "InvalidArgs")
     assert len(answer.json["details"]) == 100

@@ -20,7 +20,7 @@ from tests.conformance.shapes import SUCCESS
 DESCRIPTORS = 96
 
 
-def test_few_descriptors_end_no_worker_and_lose_no_action(start_agent: StartAgent) -> None:
+def test_exhausted_descriptors_end_no_worker_and_lose_no_action(start_agent: StartAgent) -> None:
     agent = start_agent()
     workers = agent.workers()
     for pid in workers:
@@ -56,7 +56,7 @@ class Listener(socket.socket):
         return super().accept()
 
 
-def test_a_connection_that_cannot_be_accepted_waits_and_burns_no_core() -> None:
+def test_connection_that_cannot_be_accepted_waits_without_a_busy_loop() -> None:
     """Where no idle connection could give its descriptor: the kernel reports at each turn that a client is there."""
     turns = 7
     with Listener() as listener:
@@ -75,7 +75,7 @@ def test_a_connection_that_cannot_be_accepted_waits_and_burns_no_core() -> None:
                 reception.turn()
 
 
-def test_a_kept_connection_makes_room_before_one_that_is_about_to_ask() -> None:
+def test_kept_connection_is_closed_before_a_new_one() -> None:
     """A client that connects, and asks only later on a busy machine, got a reset instead of its answer.
 
     As no descriptor is free even then, no other connection is closed for it in vain.

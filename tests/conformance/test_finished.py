@@ -17,7 +17,7 @@ from tests.conformance.shapes import (
 PRUNED_OFTEN = "[actions]\nprune_interval = 1\nprune_keep = 2\n"
 
 
-def test_a_fresh_agent_has_finished_nothing(agent: AgentProcess) -> None:
+def test_new_agent_has_no_finished_actions(agent: AgentProcess) -> None:
     answer = agent.get(f"{PREFIX}/finished")
     assert_json(answer)
     assert answer.json == []
@@ -31,7 +31,7 @@ def test_an_item_has_the_members_of_the_seed(shared_agent: AgentProcess) -> None
     assert set(newest) == set(seed("finished")[0])
 
 
-def test_both_final_states_are_listed_and_no_other(shared_agent: AgentProcess) -> None:
+def test_only_final_states_are_listed(shared_agent: AgentProcess) -> None:
     done, failed = shared_agent.schedule(SUCCESS, {}), shared_agent.schedule(FAIL, {})
     shared_agent.await_final(failed)
     items = shared_agent.finished()
@@ -47,7 +47,7 @@ def test_the_newest_is_first(agent: AgentProcess) -> None:
     assert ids(agent.finished()) == scheduled[::-1]
 
 
-def test_order_is_by_the_moment_of_finishing(busy_agent: AgentProcess) -> None:
+def test_actions_are_ordered_by_their_end(busy_agent: AgentProcess) -> None:
     first, second, third = (busy_agent.schedule(SUCCESS, {}) for _ in range(3))
     for each in (third, first, second):
         busy_agent.cancel(each)

@@ -55,7 +55,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess
     started.close()
 
 
-def test_a_plain_call_records_none(shared_agent: AgentProcess) -> None:
+def test_call_without_recorded_headers_stores_none(shared_agent: AgentProcess) -> None:
     assert recorded(shared_agent, {}) == {}
 
 
@@ -64,7 +64,7 @@ def test_only_the_documented_headers_are_recorded_in_lower_case(shared_agent: Ag
     assert recorded(shared_agent, sent | OTHERS) == {name: f"{name} of the test" for name in RECORDED}
 
 
-def test_the_configuration_adds_to_the_list(recording: AgentProcess) -> None:
+def test_configured_headers_are_recorded_too(recording: AgentProcess) -> None:
     sent = {"x-change": "CH-7", "X-Other": "not named", "From": "dba@example.com"}
     assert recorded(recording, sent) == {"x-change": "CH-7", "from": "dba@example.com"}
 
@@ -85,13 +85,13 @@ def test_the_configuration_cannot_add_a_credential(name: str) -> None:
         options(Api, {"record_headers": ["x-change", name]})
 
 
-def test_an_odd_and_an_empty_value_stay_texts(recording: AgentProcess) -> None:
+def test_unusual_and_empty_values_are_recorded_as_text(recording: AgentProcess) -> None:
     headers = recorded(recording, {"X-Odd": "é \t'\"\\ ;,= {}", "X-Empty": ""})
     assert set(headers) == {"x-odd", "x-empty"}
     assert isinstance(headers["x-odd"], str) and headers["x-empty"] == ""
 
 
-def test_chunked_transfer_is_left_out(shared_agent: AgentProcess) -> None:
+def test_transfer_encoding_is_not_recorded(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post(f"{PREFIX}/schedule/{SUCCESS}", body=iter([b"{}"]))
     assert_json(answer)
     assert shared_agent.info(answer.json["id"])["action"]["headers"] == {}
@@ -121,10 +121,10 @@ def test_sixteen_kibibytes_of_headers_are_recorded_and_a_byte_more_is_refused(re
 
 
 @pytest.mark.parametrize("name", ["User-Agent", "Authorization", "X-Api-Key", "Cookie"])
-def test_what_is_not_recorded_may_be_large(recording: AgentProcess, name: str) -> None:
+def test_header_that_is_not_recorded_may_be_large(recording: AgentProcess, name: str) -> None:
     assert recorded(recording, {name: "v" * 8000} | written(16 * 1024 - 100)) == written(16 * 1024 - 100)
 
 
-def test_the_requester_is_the_api_whatever_the_headers_say(shared_agent: AgentProcess) -> None:
+def test_requester_is_the_api_for_any_headers(shared_agent: AgentProcess) -> None:
     answer = post_body(shared_agent, SUCCESS, b"{}", headers={"Requester": "WEB"})
     assert shared_agent.info(answer.json["id"])["action"]["requester"] == "API"

@@ -45,7 +45,7 @@ def test_the_header_may_be_spelled_in_any_case(busy_agent: AgentProcess, key: di
     assert busy_agent.schedule(SUCCESS, {}, headers=spelled) == first
 
 
-def test_the_same_arguments_written_otherwise_are_the_same(busy_agent: AgentProcess, key: dict[str, str]) -> None:
+def test_equal_arguments_in_another_form_are_the_same_request(busy_agent: AgentProcess, key: dict[str, str]) -> None:
     one = post_body(busy_agent, LOOP, b'{"target":1,"delay":0}', headers=key)
     two = post_body(busy_agent, LOOP, b'{ "delay": 0,\n "t\\u0061rget": 1 }', headers=key)
     assert_json(two)
@@ -56,7 +56,7 @@ def test_the_same_arguments_written_otherwise_are_the_same(busy_agent: AgentProc
     ("one", "other"),
     [("{}", '"{}"'), ('"{}"', ' "{}" '), ("{} a", '"{} a"'), ('{}"a', '"{}\\"a"'), ("{}\\", '"{}\\\\"')],
 )
-def test_a_key_and_the_string_of_rfc_8941_with_its_content_are_one(
+def test_plain_key_equals_its_rfc_8941_string(
     busy_agent: AgentProcess, key: dict[str, str], one: str, other: str
 ) -> None:
     first = busy_agent.post_schedule(SUCCESS, {}, headers={"Idempotency-Key": one.format(key["Idempotency-Key"])})
@@ -66,23 +66,23 @@ def test_a_key_and_the_string_of_rfc_8941_with_its_content_are_one(
 
 
 @pytest.mark.parametrize("wrong", ['"', '"a', '"a"b', '"a\\b"', '""', '"\u00e9"', "", " ", "x" * 256])
-def test_what_is_no_key_is_refused(busy_agent: AgentProcess, wrong: str) -> None:
+def test_invalid_key_is_refused(busy_agent: AgentProcess, wrong: str) -> None:
     answer = busy_agent.post_schedule(SUCCESS, {}, headers={"Idempotency-Key": wrong})
     assert_error(answer, 400, "InvalidHeader")
 
 
-def test_without_a_key_every_call_schedules(busy_agent: AgentProcess) -> None:
+def test_every_call_without_a_key_schedules(busy_agent: AgentProcess) -> None:
     assert busy_agent.schedule(SUCCESS, {}) != busy_agent.schedule(SUCCESS, {})
 
 
-def test_another_key_schedules_another_action(busy_agent: AgentProcess, key: dict[str, str]) -> None:
+def test_other_key_schedules_another_action(busy_agent: AgentProcess, key: dict[str, str]) -> None:
     first = busy_agent.schedule(SUCCESS, {}, headers=key)
     other = {"Idempotency-Key": key["Idempotency-Key"] + "-2"}
     assert busy_agent.schedule(SUCCESS, {}, headers=other) != first
 
 
 @pytest.mark.parametrize(("kind", "args"), [(PING, {"count": 2}), (FAIL, {})])
-def test_a_key_reused_for_something_else_is_refused(
+def test_key_reused_for_another_request_is_refused(
     busy_agent: AgentProcess, key: dict[str, str], kind: str, args: Any
 ) -> None:
     busy_agent.schedule(PING, {"count": 1}, headers=key)
@@ -124,7 +124,7 @@ def test_a_key_outlives_its_action(start_agent: StartAgent, key: dict[str, str])
     assert first in command.json["error"]
 
 
-def test_a_known_key_is_answered_also_when_the_queue_is_full(start_agent: StartAgent, key: dict[str, str]) -> None:
+def test_known_key_is_answered_although_the_queue_is_full(start_agent: StartAgent, key: dict[str, str]) -> None:
     agent = start_agent(config="[actions]\nqueue_limit = 3\n")
     agent.occupy()
     first = agent.schedule(SUCCESS, {}, headers=key)
@@ -132,7 +132,9 @@ def test_a_known_key_is_answered_also_when_the_queue_is_full(start_agent: StartA
     assert agent.schedule(SUCCESS, {}, headers=key) == first
 
 
-def test_eight_calls_at_once_with_one_key_give_one_action(busy_agent: AgentProcess, key: dict[str, str]) -> None:
+def test_eight_equal_concurrent_calls_with_one_key_give_one_action(
+    busy_agent: AgentProcess, key: dict[str, str]
+) -> None:
     before = len(busy_agent.queue())
     answers = at_once(busy_agent, key, [{"count": 1}] * 8)
     assert [answer.status for answer in answers] == [200] * 8
@@ -140,7 +142,7 @@ def test_eight_calls_at_once_with_one_key_give_one_action(busy_agent: AgentProce
     assert len(busy_agent.queue()) == before + 1
 
 
-def test_of_eight_different_calls_at_once_with_one_key_one_is_accepted(
+def test_one_of_eight_different_concurrent_calls_with_one_key_is_accepted(
     busy_agent: AgentProcess, key: dict[str, str]
 ) -> None:
     before = len(busy_agent.queue())

@@ -10,7 +10,7 @@ from tests.conformance.shapes import SUCCESS, assert_error
 ACTIONS = "/api/3/stacks/default/actions"
 
 
-def test_both_ids_lead_to_the_same_action_on_both_wires(shared_agent: AgentProcess) -> None:
+def test_both_ids_return_the_same_action_on_both_wires(shared_agent: AgentProcess) -> None:
     action_id = shared_agent.schedule(SUCCESS, {})
     number = shared_agent.await_final(action_id)["action"]["async_action_id"]
     assert shared_agent.info(str(number)) == shared_agent.info(action_id)
@@ -33,7 +33,7 @@ def test_an_id_in_upper_case_is_the_same_id_on_every_route(busy_agent: AgentProc
     assert (again.status, again.json["variant"]) == (409, "NotCancellable")
 
 
-def test_schedule_answers_with_the_address_of_the_action(shared_agent: AgentProcess) -> None:
+def test_schedule_returns_the_location_of_the_action(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post_schedule(SUCCESS, {})
     address = f"{PREFIX}/info/{answer.json['id']}"
     assert answer.headers["Location"] == address

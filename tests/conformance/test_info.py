@@ -73,7 +73,7 @@ def test_a_running_action_has_not_finished(busy_agent: AgentProcess) -> None:
     assert info["action"]["state"] == "RUNNING"
 
 
-def test_the_first_history_item_is_the_present_state_at_every_moment(agent: AgentProcess) -> None:
+def test_first_history_item_is_always_the_current_state(agent: AgentProcess) -> None:
     action_id = agent.schedule(PING, {"count": 100})
     state = "NEW"
     while state in ("NEW", "RUNNING"):
@@ -106,18 +106,18 @@ def test_an_unknown_id_is_not_found(shared_agent: AgentProcess) -> None:
 
 
 @pytest.mark.parametrize("weird", WEIRD_IDS)
-def test_an_id_is_not_found_whatever_it_looks_like(shared_agent: AgentProcess, weird: str) -> None:
+def test_unusual_id_is_not_found(shared_agent: AgentProcess, weird: str) -> None:
     shared_agent.schedule(SUCCESS, {})
     assert_error(shared_agent.get_info(weird), 404, "ActionNotFound")
 
 
 @pytest.mark.parametrize("raw", ["%ff", "%ed%a0%80", "%c3", "%zz"])
-def test_an_id_that_is_no_text_is_not_found(shared_agent: AgentProcess, raw: str) -> None:
+def test_id_with_invalid_encoding_is_not_found(shared_agent: AgentProcess, raw: str) -> None:
     assert_error(shared_agent.get(f"{PREFIX}/info/{raw}"), 404, "ActionNotFound")
 
 
 @pytest.mark.parametrize("more", [" ", "\n", "\0", "/", "x", "%"])
-def test_a_known_id_with_more_behind_it_is_not_found(shared_agent: AgentProcess, more: str) -> None:
+def test_known_id_with_a_suffix_is_not_found(shared_agent: AgentProcess, more: str) -> None:
     action_id = shared_agent.schedule(SUCCESS, {})
     answer = shared_agent.get(f"{PREFIX}/info/{action_id}{quote(more, safe='')}")
     assert_error(answer, 404)

@@ -63,7 +63,7 @@ def asked_twice(agent: AgentProcess, method: str, path: str, body: bytes | Itera
         ("PUT", "/nowhere", 200_000, None, 404),
     ],
 )
-def test_what_is_answered_unread_is_the_last_one(
+def test_answer_without_reading_the_body_closes_the_connection(
     agent: AgentProcess, method: str, path: str, size: int, chunk: int | None, status: int
 ) -> None:
     assert asked_twice(agent, method, path, body_of(size, chunk)) == (status, "close", False)
@@ -82,13 +82,13 @@ def test_what_is_answered_unread_is_the_last_one(
         (NOTHING, 65_535, None, 404),
     ],
 )
-def test_what_was_read_or_is_small_is_not(
+def test_read_or_small_body_keeps_the_connection(
     agent: AgentProcess, path: str, size: int, chunk: int | None, status: int
 ) -> None:
     assert asked_twice(agent, "POST", path, body_of(size, chunk)) == (status, "keep-alive", True)
 
 
-def test_a_chunk_that_cannot_be_read_is_the_last_one(agent: AgentProcess) -> None:
+def test_invalid_chunk_closes_the_connection(agent: AgentProcess) -> None:
     with closing(agent.connect()) as connection:
         connection.connect()
         head = f"POST {ANY} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -9,7 +9,7 @@ from tests.conformance.shapes import FAIL, LOOP, PING, SUCCESS, assert_info
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_ping_appends_one_pong_a_step(shared_agent: AgentProcess, count: int) -> None:
+def test_ping_appends_one_pong_for_each_step(shared_agent: AgentProcess, count: int) -> None:
     info = shared_agent.await_final(shared_agent.schedule(PING, {"count": count}))
     pongs = info["action"]["state_payload"]
     assert info["action"]["state"] == "DONE"

@@ -41,7 +41,7 @@ def page(agent: AgentProcess) -> Any:
     return answer.json
 
 
-def test_a_page_takes_the_memory_of_a_row_or_two(full: AgentProcess) -> None:
+def test_page_takes_the_memory_of_two_rows(full: AgentProcess) -> None:
     [worker] = full.workers()
     page(full)
     before = proportional_kilobytes(worker)
@@ -53,7 +53,7 @@ def test_a_page_takes_the_memory_of_a_row_or_two(full: AgentProcess) -> None:
     assert grown < 40_000, grown
 
 
-def test_a_large_page_is_a_page_like_any_other(full: AgentProcess) -> None:
+def test_large_page_is_complete(full: AgentProcess) -> None:
     large = page(full)
     assert list(large) == ["response", "count", "pagination"]
     assert large["count"] == len(large["response"]) == ROWS + 1
@@ -65,7 +65,7 @@ def test_a_large_page_is_a_page_like_any_other(full: AgentProcess) -> None:
         assert full.get(f"{ACTIONS}/{each['id']}").json["response"] == each
 
 
-def test_a_small_page_says_how_long_it_is(full: AgentProcess) -> None:
+def test_small_page_has_a_content_length(full: AgentProcess) -> None:
     small = full.get(f"{ACTIONS}?per_page=1")
     assert int(small.headers["Content-Length"]) == len(small.body)
     assert small.body.endswith(b'"per_page":1,"count":31,"pages":31}}\n')
@@ -83,7 +83,7 @@ def test_a_head_request_builds_no_body(full: AgentProcess) -> None:
     assert (answer.status, answer.body) == (200, b"")
 
 
-def test_a_long_history_is_all_there(agent: AgentProcess) -> None:
+def test_long_history_is_complete(agent: AgentProcess) -> None:
     info = agent.await_final(agent.schedule(LOOP, {"target": 700, "delay": 0}), timeout=60)
     assert len(json.dumps(info)) > 100_000
     assert_history_of(info["action"], info["history"])
@@ -96,7 +96,7 @@ def test_a_long_history_is_all_there(agent: AgentProcess) -> None:
     assert (again.status, again.body) == (304, b"")
 
 
-def test_an_answer_that_cannot_be_ended_breaks_off(full: AgentProcess) -> None:
+def test_answer_with_an_error_while_streaming_breaks_off(full: AgentProcess) -> None:
     """The last of these tests: the row is damaged for good."""
     with closing(sqlite3.connect(full.db, isolation_level=None)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")

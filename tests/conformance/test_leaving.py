@@ -16,7 +16,7 @@ from agent.server.event_loop import EventLoop
 from tests.agent_process import eventually
 
 
-def test_a_connection_that_a_slow_loop_accepts_late_has_its_time_all_the_same() -> None:
+def test_connection_accepted_late_during_a_stop_gets_its_full_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         with closing(reception_of(listener)) as reception, socket.create_connection(address) as client:
@@ -30,7 +30,7 @@ def test_a_connection_that_a_slow_loop_accepts_late_has_its_time_all_the_same() 
                 reception.turn()
 
 
-def test_a_client_that_connects_while_the_worker_closes_its_listener_waits_for_the_next() -> None:
+def test_client_that_connects_while_the_listener_closes_is_left_to_the_next_worker() -> None:
     """The loop learns in one turn that it has to end and, after that, that a client is there."""
     listener = TCPSocket(("127.0.0.1", 0), Config(), None)
     with listener.dup() as of_the_master, closing(reception_of(listener)) as reception:
@@ -42,7 +42,7 @@ def test_a_client_that_connects_while_the_worker_closes_its_listener_waits_for_t
             of_the_master.accept()[0].close()
 
 
-def test_a_connection_that_gave_its_place_to_another_is_counted_once() -> None:
+def test_connection_closed_to_make_room_is_counted_once() -> None:
     """The loop learns in one turn that a new client wants a place, and that who loses it has just sent something."""
     config = Config()
     config.set("worker_connections", 4)

@@ -33,7 +33,7 @@ def uncollected() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("uncollected")
-def test_a_waiting_request_keeps_nothing_of_its_first_call() -> None:
+def test_parked_request_keeps_no_objects_of_its_first_call() -> None:
     resume: list[Callable[[], None]] = []
     locals_: list[weakref.ref[Local]] = []
 
@@ -79,7 +79,7 @@ ARENA = 64 * 1024 * 1024
 """Bytes of address space that glibc reserves for an arena, at a multiple of them."""
 
 
-def test_threads_of_the_unit_share_few_arenas(start_agent: StartAgent) -> None:
+def test_threads_of_the_unit_share_few_malloc_arenas(start_agent: StartAgent) -> None:
     unit = (CHECKOUT / "systemd" / "agent.service").read_text()
     [setting] = re.findall("^Environment=(MALLOC_ARENA_MAX)=(.+)$", unit, re.M)
     agent = start_agent(config="[api]\nthreads = 8\n", env=dict([setting]))

@@ -58,7 +58,7 @@ def used(shared_agent: AgentProcess) -> AgentProcess:
     return shared_agent
 
 
-def test_every_metric_is_there_in_both_formats(used: AgentProcess) -> None:
+def test_every_metric_is_in_both_formats(used: AgentProcess) -> None:
     answer = used.get(PATH, headers={"Accept": OF_PROMETHEUS})
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     assert answer.headers["Cache-Control"] == "no-store"
@@ -99,7 +99,7 @@ def test_actions_are_counted_by_kind_and_outcome(used: AgentProcess) -> None:
     assert value(metrics, "agent_executor") == 1
 
 
-def test_what_waits_is_held_and_runs_is_shown(used: AgentProcess) -> None:
+def test_queued_held_and_running_actions_are_counted(used: AgentProcess) -> None:
     metrics = scrape(used)
     assert value(metrics, "agent_actions_queued") == value(metrics, "agent_actions_running") == 0
     assert value(metrics, "agent_action_oldest_waiting_timestamp_seconds") is None
@@ -188,14 +188,14 @@ def client(tmp_path: Path) -> Iterator[Any]:
     app.extensions["agent"].store.close()
 
 
-def test_without_the_extra_the_answer_names_it(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_without_the_extra_name_it(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     answer = client.get(PATH)
     assert (answer.status_code, answer.json["variant"]) == (404, "MetricsNotInstalled")
     assert "install the agent with its extra [metrics]" in answer.json["error"]
 
 
-def test_a_store_that_cannot_be_read_takes_the_metrics_of_the_queue_alone(client: Any, tmp_path: Path) -> None:
+def test_unreadable_store_removes_only_the_metrics_of_the_queue(client: Any, tmp_path: Path) -> None:
     (tmp_path / "agent.db").mkdir()
     metrics = {metric.name: metric for metric in families(client.get(PATH).text)}
     assert value(metrics, "agent_store_readable") == 0
@@ -203,7 +203,7 @@ def test_a_store_that_cannot_be_read_takes_the_metrics_of_the_queue_alone(client
     assert value(metrics, "agent_executor") == 0
 
 
-def test_the_next_end_of_a_token_is_shown_and_what_has_ended_is_not(tmp_path: Path) -> None:
+def test_next_token_expiry_ignores_expired_tokens(tmp_path: Path) -> None:
     token = "a-token-of-somebody-0123456789"
     digest = hashlib.sha256(token.encode()).hexdigest()
     file = tmp_path / "tokens.toml"

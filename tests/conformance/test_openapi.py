@@ -75,7 +75,7 @@ def test_every_route_describes_itself(app: Flask) -> None:
         assert description.of(view).summary, endpoint
 
 
-def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
+def test_document_has_every_route_of_both_wires(document: Any) -> None:
     found = {
         (path, method) for path, method, _ in operations(document) if "/schedule/" not in path and "/plan/" not in path
     }
@@ -102,7 +102,7 @@ def test_every_route_of_both_wires_is_in_it(document: Any) -> None:
     }
 
 
-def test_every_kind_has_an_address_with_its_arguments(available: Any, document: Any) -> None:
+def test_every_kind_has_a_path_with_its_arguments(available: Any, document: Any) -> None:
     assert {"replicante.test.ping", "tests.secretive", "external.a/b.c"} <= {kind["kind"] for kind in available}
     for kind in available:
         operation = document["paths"][f"{PREFIX}/schedule/{kind['kind']}"]["post"]
@@ -113,7 +113,7 @@ def test_every_kind_has_an_address_with_its_arguments(available: Any, document: 
     assert f"{PREFIX}/schedule/{{kind}}" in scheduled
 
 
-def test_the_other_wire_takes_every_kind_as_a_command(available: Any, document: Any) -> None:
+def test_every_kind_is_a_command_of_the_async_actions(available: Any, document: Any) -> None:
     content = document["paths"][ACTIONS]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "application/x-www-form-urlencoded"}
     for media_type in content.values():
@@ -122,7 +122,7 @@ def test_the_other_wire_takes_every_kind_as_a_command(available: Any, document: 
         assert all("command" in each["required"] for each in media_type["schema"]["oneOf"])
 
 
-def test_every_error_there_is_is_in_it(document: Any) -> None:
+def test_document_has_every_error(document: Any) -> None:
     told = {
         (int(status), text.split()[-1])
         for _, _, operation in operations(document)
@@ -132,13 +132,13 @@ def test_every_error_there_is_is_in_it(document: Any) -> None:
     assert {(error.status, error.__name__) for error in AgentError.__subclasses__()} <= told
 
 
-def test_every_operation_may_meet_what_the_server_itself_refuses(document: Any) -> None:
+def test_every_operation_has_the_refusals_of_the_server(document: Any) -> None:
     everywhere = {str(status.value) for _, status in REFUSALS} | {"405", "500", "503"}
     for path, method, operation in operations(document):
         assert everywhere <= set(operation["responses"]), (path, method)
 
 
-def test_every_error_has_the_one_shape(document: Any) -> None:
+def test_every_error_has_the_same_schema(document: Any) -> None:
     shape = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     for path, method, operation in operations(document):
         errors = {status: each for status, each in operation["responses"].items() if status not in ("200", "304")}
@@ -161,12 +161,12 @@ SCHEDULE = {"Idempotency-Key", "From", "Action-Reason", "Not-Before", "Not-After
         (PATH, "get", {"If-None-Match"}),
     ],
 )
-def test_the_headers_that_are_read_are_in_it(document: Any, path: str, method: str, headers: set[str]) -> None:
+def test_document_has_the_request_headers(document: Any, path: str, method: str, headers: set[str]) -> None:
     parameters = document["paths"][path][method]["parameters"]
     assert {each["name"] for each in parameters if each["in"] == "header"} == headers
 
 
-def test_the_headers_of_the_answers_are_in_it(document: Any) -> None:
+def test_document_has_the_response_headers(document: Any) -> None:
     responses = document["paths"][f"{PREFIX}/info/{{action_id}}"]["get"]["responses"]
     assert set(responses["200"]["headers"]) == {"ETag", "Cache-Control", "Preference-Applied"}
     assert set(responses["304"]["headers"]) == {"ETag", "Cache-Control"}
@@ -176,13 +176,13 @@ def test_the_headers_of_the_answers_are_in_it(document: Any) -> None:
     assert "Allow" in resolved(document, responses["405"])["headers"]
 
 
-def test_a_secret_is_only_ever_written(document: Any) -> None:
+def test_secret_argument_is_write_only(document: Any) -> None:
     operation = document["paths"][f"{PREFIX}/schedule/tests.secretive"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert schema["properties"]["password"]["writeOnly"] is True
 
 
-def test_the_stack_is_the_one_of_this_node(document: Any) -> None:
+def test_stack_parameter_is_that_of_this_node(document: Any) -> None:
     stack = document["paths"][ACTIONS]["get"]["parameters"][0]
     assert (stack["name"], stack["schema"]) == ("stack", {"const": "blue"})
 
@@ -198,7 +198,7 @@ TLS = {"certificate": "/nowhere", "key": "/nowhere", "clients_ca": "/nowhere"}
         ({"tokens": "/nowhere", "tls": TLS}, [{"certificate": []}], [{"certificate": []}]),
     ],
 )
-def test_how_a_caller_says_who_it_is_is_in_it(tmp_path: Path, api: Any, asked: Any, of_a_hook: Any) -> None:
+def test_document_has_the_security_schemes(tmp_path: Path, api: Any, asked: Any, of_a_hook: Any) -> None:
     app = create_app(config.parse({"agent": {"db": str(tmp_path / "agent.db")}, "api": api}))
     with app.test_request_context():
         document = put_together()
@@ -209,7 +209,7 @@ def test_how_a_caller_says_who_it_is_is_in_it(tmp_path: Path, api: Any, asked: A
     assert "security" not in document["paths"][f"{PREFIX}/queue"]["get"]
 
 
-def test_the_document_is_built_by_the_first_request(tmp_path: Path) -> None:
+def test_document_is_built_by_the_first_request(tmp_path: Path) -> None:
     app = create_app(config.parse({"agent": {"db": str(tmp_path / "agent.db")}}))
     assert "agent.openapi" not in app.extensions
     client = app.test_client()
@@ -217,7 +217,7 @@ def test_the_document_is_built_by_the_first_request(tmp_path: Path) -> None:
     assert "agent.openapi" in app.extensions
 
 
-def test_what_has_not_changed_is_not_sent_again(shared_agent: AgentProcess) -> None:
+def test_unchanged_document_is_answered_with_304(shared_agent: AgentProcess) -> None:
     answer = shared_agent.get(PATH)
     assert_json(answer)
     tag = answer.headers["ETag"]
@@ -241,7 +241,7 @@ def inside(part: Any) -> Iterator[dict[str, Any]]:
         yield from inside(each)
 
 
-def test_patterns_are_those_of_ecma_262_and_enums_of_one_type(document: Any) -> None:
+def test_patterns_are_valid_in_ecma_262_and_enums_have_one_type(document: Any) -> None:
     patterns = {each["pattern"] for each in inside(document) if isinstance(each.get("pattern"), str)}
     assert len(patterns) >= 3
     for pattern in patterns:
@@ -268,7 +268,7 @@ def schemas_in(part: Any) -> Iterator[Any]:
         yield from schemas_in(each)
 
 
-def test_every_operation_is_called_by_a_verb_and_once(document: Any) -> None:
+def test_operation_ids_are_unique_and_begin_with_a_verb(document: Any) -> None:
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert [each for each in ids if each.partition("_")[0] not in VERBS] == []
     assert len(ids) == len(set(ids))
@@ -280,7 +280,7 @@ def test_no_enum_has_values_of_several_types(document: Any) -> None:
     assert [each for each in enums if len({type(value) for value in each}) > 1] == []
 
 
-def test_what_several_answers_have_is_one_component(document: Any) -> None:
+def test_shared_schemas_are_components(document: Any) -> None:
     schemas = document["components"]["schemas"]
     assert schemas["Info"]["properties"]["action"]["$ref"] == "#/components/schemas/Action"
     assert schemas["Action"]["properties"]["state"]["$ref"] == "#/components/schemas/State"

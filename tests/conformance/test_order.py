@@ -29,7 +29,7 @@ def test_actions_run_in_the_order_of_their_scheduling(agent: AgentProcess) -> No
     assert ids(agent.finished()) == scheduled[::-1]
 
 
-def test_the_next_starts_only_when_the_one_before_is_final(agent: AgentProcess) -> None:
+def test_next_action_starts_only_after_the_previous_is_final(agent: AgentProcess) -> None:
     before = agent.schedule(LOOP, {"target": 2, "delay": 1})
     following = agent.schedule(SUCCESS, {})
     state = "NEW"
@@ -39,7 +39,7 @@ def test_the_next_starts_only_when_the_one_before_is_final(agent: AgentProcess) 
             assert agent.state(before) in FINAL
 
 
-def test_the_queue_is_in_the_order_of_the_answers_also_under_concurrency(
+def test_queue_is_in_the_order_of_the_answers_under_concurrency(
     agent: AgentProcess,
 ) -> None:
     agent.occupy()
@@ -63,7 +63,7 @@ def test_the_queue_is_executed_in_its_order(agent: AgentProcess) -> None:
     assert ids(agent.finished()) == queued[::-1]
 
 
-def test_the_order_outlives_a_restart(agent: AgentProcess) -> None:
+def test_order_survives_a_restart(agent: AgentProcess) -> None:
     running = agent.occupy()
     scheduled = [agent.schedule(SUCCESS, {}) for _ in range(10)]
     agent.stop()

@@ -118,7 +118,7 @@ def test_secrets_are_masked(agent: AgentProcess) -> None:
         assert SECRET.encode() not in each.read_bytes()
 
 
-def test_a_gigabyte_of_output_grows_neither_the_memory_nor_the_database(agent: AgentProcess) -> None:
+def test_gigabyte_of_output_grows_neither_memory_nor_database(agent: AgentProcess) -> None:
     [worker] = agent.workers()
     Path(f"/proc/{worker}/clear_refs").write_text("5")  # the peak counts from here
     before, files = memory(worker, "VmRSS"), database_size(agent)
@@ -145,7 +145,7 @@ def database_size(agent: AgentProcess) -> int:
     return sum(each.stat().st_size for each in agent.directory.glob("agent.db*") if each.is_file())
 
 
-def test_a_deploy_shows_its_commands_also_after_a_kill(agent: AgentProcess, directory: Path) -> None:
+def test_output_of_a_deploy_continues_after_a_kill(agent: AgentProcess, directory: Path) -> None:
     action_id = agent.schedule("deploy", {})
     seen = b""
     while b"migrating\n" not in seen:
@@ -159,7 +159,7 @@ def test_a_deploy_shows_its_commands_also_after_a_kill(agent: AgentProcess, dire
     assert any(line.startswith("$ git fetch ") for line in lines)
 
 
-def test_the_commands_of_a_service_are_shown(agent: AgentProcess) -> None:
+def test_output_has_the_commands_of_a_service(agent: AgentProcess) -> None:
     action_id = performed(agent, "replicante.service.start", {})
     command, *printed = read(agent, action_id).splitlines()
     assert command.startswith("$ sh -c 'echo starting;") and printed == ["starting"]
@@ -171,7 +171,7 @@ def test_an_action_without_commands_has_no_output(agent: AgentProcess) -> None:
     assert answer.headers["X-Output-Next"] == "0"
 
 
-def test_wrong_calls_are_refused(agent: AgentProcess) -> None:
+def test_invalid_requests_of_the_output_are_refused(agent: AgentProcess) -> None:
     assert_error(output(agent, "nothing"), 404, "ActionNotFound")
     for query in ("?offset=x", "?limit=3", "?limit=2000000", "?tail=3"):
         assert_error(output(agent, "nothing", query), 400, "InvalidQuery")

@@ -65,7 +65,7 @@ def held() -> Iterator[threading.Event]:
     released.set()
 
 
-def test_a_question_that_hangs_is_given_up_and_holds_one_place(held: threading.Event) -> None:
+def test_hanging_query_times_out_and_occupies_one_place(held: threading.Event) -> None:
     bounded = BoundedQueries(seconds=0.01, places=2)
     for _ in range(2):
         with pytest.raises(NotAnswered, match="no answer within"):
@@ -75,7 +75,7 @@ def test_a_question_that_hangs_is_given_up_and_holds_one_place(held: threading.E
     held.set()
 
 
-def test_an_answer_and_an_error_reach_the_caller() -> None:
+def test_result_and_exception_of_a_query_reach_the_caller() -> None:
     bounded = BoundedQueries(seconds=5)
     assert bounded.ask(lambda: 1) == 1
     with pytest.raises(TimeoutError, match="of the question"):
@@ -86,7 +86,7 @@ def _times_out() -> None:
     raise TimeoutError("of the question")
 
 
-def test_only_what_is_known_is_in_the_needs() -> None:
+def test_needs_contain_only_known_members() -> None:
     assert plan.Needs(disk_bytes=0, privileges=["REPLICATION"]).as_json() == {
         "disk_bytes": 0,
         "privileges": ["REPLICATION"],

@@ -110,7 +110,7 @@ def test_a_long_poll_answers_a_final_action_at_once(shared_agent: AgentProcess) 
     assert (timed.answer.status, timed.seconds < AT_ONCE) == (304, True)
 
 
-def test_an_unknown_action_is_not_waited_for(busy_agent: AgentProcess) -> None:
+def test_unknown_action_is_answered_without_a_wait(busy_agent: AgentProcess) -> None:
     timed = wait(busy_agent, "unknown", "wait=60", '"x"')
     assert_error(timed.answer, 404, "ActionNotFound")
     assert timed.seconds < AT_ONCE
@@ -125,7 +125,7 @@ def test_a_long_poll_answers_304_without_a_change_in_time(busy_agent: AgentProce
 
 
 @pytest.mark.parametrize("form", ["W/{}", '"other", {}', '{},"other"'])
-def test_what_was_seen_may_be_said_in_every_form_of_the_header(busy_agent: AgentProcess, form: str) -> None:
+def test_every_form_of_if_none_match_is_accepted(busy_agent: AgentProcess, form: str) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     timed = wait(busy_agent, action_id, "wait=1", form.format(tag_of(busy_agent, action_id)))
     assert timed.answer.status == 304
@@ -136,7 +136,7 @@ def test_what_was_seen_may_be_said_in_every_form_of_the_header(busy_agent: Agent
     "prefer",
     ["wait", "wait=", "wait=x", "wait=-60", "wait=1e3", "wait=0", "wait=60s", "waiting=60", ",;="],
 )
-def test_a_preference_that_says_no_time_is_ignored(busy_agent: AgentProcess, prefer: str) -> None:
+def test_preference_without_a_valid_time_is_ignored(busy_agent: AgentProcess, prefer: str) -> None:
     action_id = busy_agent.schedule(SUCCESS, {})
     timed = wait(busy_agent, action_id, prefer, tag_of(busy_agent, action_id))
     assert (timed.answer.status, timed.seconds < AT_ONCE) == (304, True)
@@ -152,7 +152,7 @@ def test_a_long_wait_ends_with_the_change(busy_agent: AgentProcess, waiters: Thr
     assert call.result().answer.status == 200
 
 
-def test_more_wait_than_there_are_threads(start_agent: StartAgent, waiters: ThreadPoolExecutor) -> None:
+def test_more_long_polls_than_threads_are_served(start_agent: StartAgent, waiters: ThreadPoolExecutor) -> None:
     agent = start_agent(config="[api]\nthreads = 2\n")
     agent.occupy()
     action_id = agent.schedule(SUCCESS, {})
@@ -163,7 +163,7 @@ def test_more_wait_than_there_are_threads(start_agent: StartAgent, waiters: Thre
     assert min(timed.seconds for timed in done) > 4.5
 
 
-def test_other_calls_stay_fast_while_many_wait(start_agent: StartAgent, waiters: ThreadPoolExecutor) -> None:
+def test_other_calls_are_fast_during_many_long_polls(start_agent: StartAgent, waiters: ThreadPoolExecutor) -> None:
     agent = start_agent(config="[api]\nthreads = 4\n")
     agent.occupy()
     action_id = agent.schedule(SUCCESS, {})
@@ -187,7 +187,7 @@ def sockets(pid: int) -> int:
     return found
 
 
-def test_a_client_that_closes_while_it_waits_takes_no_place(start_agent: StartAgent) -> None:
+def test_closed_long_poll_occupies_no_connection(start_agent: StartAgent) -> None:
     agent = start_agent(config="[api]\nthreads = 2\n")
     agent.occupy()
     action_id = agent.schedule(SUCCESS, {})
@@ -203,7 +203,7 @@ def test_a_client_that_closes_while_it_waits_takes_no_place(start_agent: StartAg
     eventually(lambda: sockets(worker) <= before, "all were noticed to have gone")
 
 
-def test_a_request_behind_one_that_waits_is_answered_after_it(agent: AgentProcess) -> None:
+def test_request_pipelined_behind_a_long_poll_is_answered_after_it(agent: AgentProcess) -> None:
     agent.occupy()
     action_id = agent.schedule(SUCCESS, {})
     head = f"GET {PREFIX}/info/{action_id} HTTP/1.1\r\nHost: localhost\r\n"
@@ -230,7 +230,7 @@ def test_a_waiting_request_is_answered_when_the_agent_stops(
     assert call.result().answer.status == 304
 
 
-def test_a_place_to_wait_is_free_again_after_the_wait(start_agent: StartAgent, waiters: ThreadPoolExecutor) -> None:
+def test_place_of_a_long_poll_is_free_after_the_wait(start_agent: StartAgent, waiters: ThreadPoolExecutor) -> None:
     agent = start_agent(config="[api]\nthreads = 2\n")
     agent.occupy()
     action_id = agent.schedule(SUCCESS, {})
@@ -239,7 +239,7 @@ def test_a_place_to_wait_is_free_again_after_the_wait(start_agent: StartAgent, w
         assert wait(agent, action_id, "wait=1", tag).seconds >= 0.9
 
 
-def test_a_wait_is_capped(longest: Future[Timed]) -> None:
+def test_wait_time_is_capped(longest: Future[Timed]) -> None:
     timed = longest.result(CAP + 30)
     assert timed.answer.status == 304
     assert timed.seconds >= CAP - 1

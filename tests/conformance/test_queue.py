@@ -6,7 +6,7 @@ from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.conformance.shapes import LOOP, PING, SUCCESS, assert_item, assert_json, ids, seed
 
 
-def test_a_fresh_agent_has_an_empty_queue(agent: AgentProcess) -> None:
+def test_new_agent_has_an_empty_queue(agent: AgentProcess) -> None:
     answer = agent.get(f"{PREFIX}/queue")
     assert_json(answer)
     assert answer.json == []
@@ -22,7 +22,7 @@ def test_the_queue_reads_as_in_the_seed(agent: AgentProcess) -> None:
     assert [item["kind"] for item in queue] == [LOOP, SUCCESS, SUCCESS]
 
 
-def test_at_most_one_runs_and_it_is_the_first(agent: AgentProcess) -> None:
+def test_only_the_first_action_of_the_queue_may_run(agent: AgentProcess) -> None:
     last = [agent.schedule(PING, {"count": 5}) for _ in range(20)][-1]
     while agent.state(last) == "NEW":
         queue = agent.queue()

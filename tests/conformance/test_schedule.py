@@ -43,14 +43,14 @@ REFUSED_ARGS = [
 ]
 
 
-def test_the_example_of_the_seed(shared_agent: AgentProcess) -> None:
+def test_example_of_the_seed_is_accepted(shared_agent: AgentProcess) -> None:
     answer = shared_agent.post_schedule(SUCCESS, seed("schedule_request"))
     assert_json(answer)
     assert set(answer.json) == set(seed("schedule_response"))
     assert str(UUID(answer.json["id"])) == answer.json["id"]
 
 
-def test_every_action_has_an_id_of_its_own(shared_agent: AgentProcess) -> None:
+def test_every_action_has_a_unique_id(shared_agent: AgentProcess) -> None:
     scheduled = [shared_agent.schedule(SUCCESS, {}) for _ in range(20)]
     assert len(set(scheduled)) == 20
 
@@ -60,7 +60,7 @@ def test_the_entire_body_is_the_arguments(shared_agent: AgentProcess) -> None:
     assert shared_agent.info(shared_agent.schedule(LOOP, args))["action"]["args"] == args
 
 
-def test_what_the_body_leaves_out_is_not_added_to_the_arguments(
+def test_defaults_are_not_added_to_the_stored_arguments(
     shared_agent: AgentProcess,
 ) -> None:
     answer = shared_agent.post_schedule(PING, {})
@@ -70,7 +70,7 @@ def test_what_the_body_leaves_out_is_not_added_to_the_arguments(
         assert_invalid_args(answer, "count")
 
 
-def test_what_was_answered_can_be_looked_up_at_once(shared_agent: AgentProcess) -> None:
+def test_scheduled_action_can_be_read_at_once(shared_agent: AgentProcess) -> None:
     for _ in range(20):
         assert shared_agent.get_info(shared_agent.schedule(FAIL, {})).status == 200
 
@@ -84,7 +84,7 @@ def test_arguments_that_the_kind_does_not_accept_are_refused(
 
 @pytest.mark.parametrize("args", [[], [1], ["count"], 1, 0, 1.5, "text", "", True, False, None])
 @pytest.mark.parametrize("kind", [PING, LOOP])
-def test_a_kind_that_wants_an_object_refuses_anything_else(shared_agent: AgentProcess, kind: str, args: Any) -> None:
+def test_kind_with_an_object_refuses_other_types(shared_agent: AgentProcess, kind: str, args: Any) -> None:
     assert_invalid_args(shared_agent.post_schedule(kind, args))
 
 
@@ -107,7 +107,7 @@ def test_a_dot_of_the_kind_may_be_percent_encoded(shared_agent: AgentProcess) ->
     assert shared_agent.info(answer.json["id"])["action"]["kind"] == SUCCESS
 
 
-def test_actions_scheduled_at_once_are_all_there(busy_agent: AgentProcess) -> None:
+def test_actions_scheduled_concurrently_are_all_stored(busy_agent: AgentProcess) -> None:
     with ThreadPoolExecutor(8) as pool:
         scheduled = list(pool.map(lambda _: busy_agent.schedule(SUCCESS, {}), range(40)))
     queued = [item["id"] for item in busy_agent.queue()]
@@ -115,7 +115,7 @@ def test_actions_scheduled_at_once_are_all_there(busy_agent: AgentProcess) -> No
     assert set(scheduled) <= set(queued)
 
 
-def test_a_full_queue_refuses_with_the_time_to_come_back(start_agent: StartAgent) -> None:
+def test_full_queue_refuses_with_retry_after(start_agent: StartAgent) -> None:
     agent = start_agent(config=SMALL_QUEUE)
     agent.occupy()
     accepted = fill(agent)

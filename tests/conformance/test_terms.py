@@ -23,7 +23,7 @@ def test_the_reason_is_stored_with_the_action(shared_agent: AgentProcess) -> Non
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_reason_is_read_in_the_encoding_that_it_was_sent_in(shared_agent: AgentProcess, encoding: str) -> None:
+def test_reason_is_read_as_utf_8_or_latin_1(shared_agent: AgentProcess, encoding: str) -> None:
     reason = "größer für 5 €" if encoding == "utf-8" else "größer für 5"
     # http.client sends a text as Latin-1.
     action_id = shared_agent.schedule(SUCCESS, {}, headers={"Action-Reason": reason.encode(encoding).decode("latin-1")})
@@ -31,7 +31,7 @@ def test_a_reason_is_read_in_the_encoding_that_it_was_sent_in(shared_agent: Agen
     assert action["reason"] == action["headers"]["action-reason"] == reason
 
 
-def test_an_action_is_held_until_it_may_start_and_others_go_past(start_agent: StartAgent) -> None:
+def test_action_is_held_until_not_before_while_others_run(start_agent: StartAgent) -> None:
     agent = start_agent()
     not_before = in_seconds(4)
     later = agent.schedule(SUCCESS, {}, headers={"Not-Before": not_before})
@@ -47,7 +47,7 @@ def test_an_action_is_held_until_it_may_start_and_others_go_past(start_agent: St
     assert moment(final["started_ts"]) >= moment(final["not_before"])
 
 
-def test_an_action_that_is_not_started_in_time_expires(start_agent: StartAgent) -> None:
+def test_action_not_started_before_not_after_expires(start_agent: StartAgent) -> None:
     agent = start_agent()
     agent.occupy()
     action_id = agent.schedule(SUCCESS, {}, headers={"Not-After": in_seconds(2)})
@@ -58,7 +58,7 @@ def test_an_action_that_is_not_started_in_time_expires(start_agent: StartAgent) 
     eventually(lambda: f"action {action_id} is FAILED: expired before it started" in agent.log_text(), "the log line")
 
 
-def test_an_expired_action_never_starts_though_no_agent_ran_meanwhile(start_agent: StartAgent) -> None:
+def test_action_that_expired_while_no_agent_ran_never_starts(start_agent: StartAgent) -> None:
     agent = start_agent()
     agent.occupy()
     not_after = datetime.now(UTC) + timedelta(seconds=2)
@@ -84,7 +84,7 @@ def test_an_expired_action_never_starts_though_no_agent_ran_meanwhile(start_agen
         {"Action-Reason": "r" * 256},
     ],
 )
-def test_what_is_no_term_is_refused(busy_agent: AgentProcess, headers: dict[str, str]) -> None:
+def test_invalid_not_before_or_not_after_is_refused(busy_agent: AgentProcess, headers: dict[str, str]) -> None:
     waiting = len(busy_agent.queue())
     assert_error(busy_agent.post_schedule(SUCCESS, {}, headers=headers), 400, "InvalidHeader")
     answer = busy_agent.post(ACTIONS, json={"command": SUCCESS}, headers=headers)
