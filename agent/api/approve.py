@@ -39,6 +39,6 @@ def approve_action(action_id: str) -> Action:
     agent = context()
     action = transitions.approve(agent.store, action_id, identity.email, authentication.channel())
     log.approved(action)
-    agent.engine.tell_changed()
+    agent.engine.announce_change()
     agent.engine.wake()
     return action

@@ -39,6 +39,6 @@ def cancel_action(action_id: str) -> Action:
         agent.store, action_id, running=cancellable, user=user, requester=authentication.channel()
     )
     log.cancel_asked(action, user)
-    agent.engine.tell_changed()
+    agent.engine.announce_change()
     agent.engine.check_running()
     return action

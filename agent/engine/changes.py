@@ -12,16 +12,16 @@ class Changes:
 
     @property
     def number(self) -> int:
-        """How many changes there were."""
+        """The number of changes so far."""
         return self._number
 
     def announce(self) -> None:
-        """Wake those who wait."""
+        """Count a change and wake the waiting threads."""
         with self._condition:
             self._number += 1
             self._condition.notify_all()
 
     def wait(self, seen: int, seconds: float) -> None:
-        """Return when there were more changes than `seen`, or after `seconds`."""
+        """Return once there are more changes than `seen`, or after `seconds`."""
         with self._condition:
             self._condition.wait_for(lambda: self._number != seen, seconds)

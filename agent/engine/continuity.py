@@ -1,4 +1,4 @@
-"""Whether the database is the one that this machine used last: before the queue runs, and noted while it does."""
+"""Checks before the queue runs that this machine used the database last, and records the use while it runs."""
 
 from agent import log
 from agent.config import Settings
@@ -7,7 +7,7 @@ from agent.store import Store, actions, from_backup
 
 
 class Continuity:
-    """What waits in an older copy, or in a clone's database, fails once instead of running."""
+    """Fails the waiting actions of an older copy, or of a clone's database, once instead of running them."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -17,14 +17,14 @@ class Continuity:
         self._is_checked = False
 
     def note_start(self) -> None:
-        """Before callers are served: what waits now may come from a backup, what comes later does not."""
+        """Note the newest action before callers are served: later ones do not come from a backup."""
         try:
             self._newest_before = actions.newest(self._store)
         except StoreUnavailable as error:
             log.store_unavailable(error.layers)
 
     def check(self) -> bool:
-        """Fail what must not run; whether there was something. Raises `StoreUnavailable`."""
+        """Fail the actions that must not run; True if there were any. Raises `StoreUnavailable`."""
         if self._is_checked:
             return False
         why = from_backup.reason(self._store, self._witness, self._resume_within)
@@ -39,7 +39,7 @@ class Continuity:
         return failed > 0
 
     def note_used(self) -> None:
-        """Note how far the database is, so that an older copy of it is found."""
+        """Record the use and the newest event, by which an older copy of the database is detected."""
         if not self._is_checked:
             return
         try:

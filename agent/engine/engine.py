@@ -1,4 +1,4 @@
-"""The life of the engine in one process: started with the worker, woken by schedule calls, stopped with it."""
+"""The engine of one process: started and stopped with the worker, woken by schedule calls."""
 
 import threading
 from contextlib import suppress
@@ -22,11 +22,11 @@ from agent.store import Store, actions, audit_events, idempotency, retention
 PRUNE_PIECE = 50
 """Actions removed by one commit, so that no schedule call waits long for it."""
 FIRST_PRUNE = 60.0
-"""Seconds from the start to the first prune at most: an agent that is started often prunes too."""
+"""Maximum seconds from the start to the first prune: an agent that is started often prunes too."""
 REFUSED_EVERY = 60.0
 """Seconds between two events with the counts of refused calls."""
 PRUNED_EVENTS = 100_000
-"""Events that one prune removes at most: a clock that jumps forward erases no more than this until it is set right."""
+"""Maximum events that one prune removes: a clock that jumps forward erases no more before it is corrected."""
 DAY = 86400.0
 """Seconds; longer than any step."""
 
@@ -39,7 +39,7 @@ class Engine:
         self._settings = settings
         self.changes = Changes()
         self._stop_begins = threading.Lock()
-        self._executor = Executor(store, registry, settings, self.tell_changed)
+        self._executor = Executor(store, registry, settings, self.announce_change)
         self._interval = min(settings.actions.execute_interval, sd_notify.watchdog() / 2)
         self._timer = timer(self._interval)
         self.refused = RefusedCalls()
@@ -49,7 +49,7 @@ class Engine:
         """Set: no action is claimed any more, and long polls are answered with the present state."""
 
     def start(self) -> None:
-        """Begin to tick, the first time at once."""
+        """Start the executor and the timer; the first tick is now."""
         self._executor.continuity.note_start()
         options = self._settings.actions
         self._timer.add_job(self._tick, EveryTrigger(self._interval), id="tick", next_run_time=_now())
@@ -59,7 +59,7 @@ class Engine:
         self._executor.start()
 
     def begin_stop(self) -> None:
-        """Claim nothing more, and release the queue once the running step has ended; returns at once."""
+        """Claim no further action, and release the queue once the running step has ended; returns at once."""
         with self._stop_begins:
             if self.stopping.is_set():
                 return
@@ -68,7 +68,7 @@ class Engine:
         self.changes.announce()
 
     def stop(self, timeout: float) -> None:
-        """End the ticks and wait for the running step, `timeout` seconds at most."""
+        """Stop, and wait for the running step for at most `timeout` seconds."""
         self.begin_stop()
         self._ending.join(timeout)
 
@@ -80,34 +80,34 @@ class Engine:
 
     @property
     def holds(self) -> Holds:
-        """Which kinds wait in the queue now, and why."""
+        """The kinds that are held now, and why."""
         return self._executor.holds
 
     def wake(self) -> None:
-        """There is something new in the queue."""
+        """Wake the executor for a new action in the queue."""
         self._executor.wake()
 
     def check_running(self) -> None:
-        """The running action may have been asked to stop."""
+        """Stop the running action if it was cancelled or ran out of time."""
         self._executor.check_running()
 
-    def tell_changed(self) -> None:
-        """Wake those who wait for a change of an action."""
+    def announce_change(self) -> None:
+        """Wake the threads that wait for a change of an action."""
         self.changes.announce()
 
     @property
     def seconds_since_tick(self) -> float:
-        """How long ago it looked at the queue last, also while an action runs."""
+        """The age of the last tick; ticks continue while an action runs."""
         return clock.monotonic() - self._ticked
 
     @property
     def is_executor(self) -> bool:
-        """Whether the actions of this database run here."""
+        """Whether this process runs the queue."""
         return self._executor.has_lock
 
     @property
     def executes(self) -> str:
-        """Where the actions of this database run, for people."""
+        """The process that runs the queue, for people."""
         return self._executor.place
 
     def _tick(self) -> None:
@@ -128,7 +128,7 @@ class Engine:
         self._prune_early()
 
     def _prune_early(self) -> None:
-        """Prune before it is time, where callers have made more final actions than one prune removes."""
+        """Prune early if there are more final actions than one prune removes."""
         options = self._settings.actions
         with suppress(StoreUnavailable, JobLookupError):  # the next tick looks again
             if actions.final(self._store) > options.prune_keep + options.prune_limit:
@@ -136,7 +136,7 @@ class Engine:
 
     def _prune(self) -> None:
         options = self._settings.actions
-        remember_ids = self._settings.api.node_protocol != "seed"  # there callers name actions
+        remember_ids = self._settings.api.node_protocol != "seed"  # callers may choose the ids of actions
         count = 0
         try:
             while count < options.prune_limit and not self.stopping.is_set():

@@ -20,11 +20,11 @@ from agent.store import encoding
 from agent.util.nesting_depth import DEPTH, too_deep
 from agent.util.stop import Stop
 
-Ended = TypeVar("Ended", bound=StepResult)
+Result = TypeVar("Result", bound=StepResult)
 
 
 class Execution:
-    """What an executor knows of the action that it runs."""
+    """The running action in the memory of the executor."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Execution:
         return self._deadline - clock.monotonic()
 
     def outcome(self, last: Done | Failed) -> Outcome:
-        """How the action ended, if `last` is what its last step returned."""
+        """The outcome of the action; `last` is the result of its last step."""
         if isinstance(last, Done):
             return Outcome.DONE
         if self._stopped_as is not None:
@@ -76,7 +76,7 @@ class Execution:
         return Outcome.INTERRUPTED if interrupted else Outcome.FAILED
 
     def next(self) -> StepResult:
-        """Take the next step, or end the action where there is a reason to; never raises."""
+        """Take the next step, or end the action if it was cancelled or ran out of time; never raises."""
         if self.interrupted and (ended := command.end_left_over(self.action.id, self.version)):
             log.left_over_ended(self.action.id, ended)
         self.check_deadline()
@@ -101,35 +101,35 @@ class Execution:
     def _take_step(self) -> StepResult:
         if self.interrupted:
             self.interrupted = False
-            return _storable(self.kind.resume(self._now()))
-        return _storable(self.kind.step(self._now()))
+            return _storable(self.kind.resume(self._input()))
+        return _storable(self.kind.step(self._input()))
 
     def _stopped(self) -> Failed:
         """The end of an action that was cancelled or ran out of time."""
         reason = self.stop.reason or "stopped"
         self._stopped_as = Outcome.CANCELLED if reason == "cancelled" else Outcome.TIMED_OUT
-        left = None
+        leftovers = None
         try:
             with recording(self._transcript), traced(self.action.traceparent):
-                left = self.kind.cancel(self._now())
+                leftovers = self.kind.cancel(self._input())
         except Exception as error:
             log.step_raised(self.action.id, self.action.kind, error)
         payload = {self._stopped_as.value: True, "payload": self.payload}
         if self.interrupted:
             payload["interrupted"] = True
-        if left:
-            payload["message"] = f"{reason}: {left}"
-        return self._masked(Failed(payload, f"{reason}: {left}" if left else reason))
+        if leftovers:
+            payload["message"] = f"{reason}: {leftovers}"
+        return self._masked(Failed(payload, f"{reason}: {leftovers}" if leftovers else reason))
 
-    def _now(self) -> Step:
+    def _input(self) -> Step:
         args = _loaded(self.kind, self.action.args, self._secrets, self.payload)
         return Step(self.action, args, self.payload, self.stop, self.version)
 
-    def _masked(self, outcome: Ended) -> Ended:
-        """The outcome without the secrets of the action, should a server or command have repeated one.
+    def _masked(self, outcome: Result) -> Result:
+        """The outcome with the secrets of the action masked: a server or command may have printed one.
 
-        A final outcome is also without those of the configuration. The next step reads what `Running` says: a weak
-        password that is a part of a name must not change it.
+        A final outcome has the configured secrets masked too. In `Running` they stay: the next step reads its payload,
+        and a weak password may be a part of a name.
         """
         secrets = [value for value in self._secrets.values() if isinstance(value, str) and value]
         if not isinstance(outcome, Running):
@@ -143,7 +143,7 @@ class Execution:
 
 
 def kind_of(claimed: Claimed, registry: Registry, settings: Settings) -> Kind:
-    """What performs the action; where the configuration has changed since it was begun perhaps its end alone."""
+    """The kind that runs the action; an `OrphanedKind` if the configuration now lacks it or refuses the arguments."""
     action = claimed.action
     try:
         kind = registry.get(action.kind)
@@ -151,19 +151,19 @@ def kind_of(claimed: Claimed, registry: Registry, settings: Settings) -> Kind:
             _loaded(kind, action.args, claimed.secrets, action.state_payload)
     except (ActionNotAvailable, InvalidArgs) as reason:
         return OrphanedKind(settings, registry.classes.get(action.kind, Kind), reason)
-    except Exception as error:  # a mistake of the kind's own: its step makes it again, and the action fails with it
+    except Exception as error:  # a bug of the kind: its step raises it again, and the action fails
         log.step_raised(action.id, action.kind, error)
     return kind
 
 
 def _loaded(kind: Kind, args: Json, secrets: dict[str, Json], payload: Json) -> Any:
-    """The arguments as the steps get them. Raises `InvalidArgs`."""
+    """The arguments for the steps. Raises `InvalidArgs`."""
     args = args | secrets if secrets else args
     return kind.load(args) if payload is None else kind.load_resumed(args, payload)
 
 
 def _storable(outcome: StepResult) -> StepResult:
-    """The outcome, if it can be written down. Raises `TypeError` or `ValueError`."""
+    """The outcome, if it can be stored. Raises `TypeError` or `ValueError`."""
     if not isinstance(outcome, Running | Done | Failed):
         raise TypeError("the step returned neither Running, Done nor Failed")
     if isinstance(outcome, Running):

@@ -21,7 +21,7 @@ class Executor:
     """Runs the actions of one database, in order, one at a time.
 
     One event wakes its thread: for a new action, for a stop of the running action, and for the stop of the executor.
-    The thread looks at the queue after it cleared the event, so that no call is lost.
+    The thread clears the event before it reads the queue, so that no call is lost.
     """
 
     def __init__(self, store: Store, registry: Registry, settings: Settings, changed: Callable[[], None]) -> None:
@@ -44,7 +44,7 @@ class Executor:
 
     @property
     def place(self) -> str:
-        """Which process runs the queue, for people."""
+        """The process that runs the queue, for people."""
         return "runs the queue" if self._lock.held else f"standby: process {self._lock.holder()} runs the queue"
 
     def start(self) -> None:
@@ -52,11 +52,11 @@ class Executor:
         threading.Thread(target=self._run, name="executor", daemon=True).start()
 
     def wake(self) -> None:
-        """There may be work."""
+        """Wake the thread: there may be an action to run."""
         self._wakeup.set()
 
     def stop(self, timeout: float) -> bool:
-        """Claim nothing more, let the running step end and release the queue; false where it did not end in time.
+        """Claim no further action, let the running step end, release the queue; False if the step did not end in time.
 
         Meanwhile `check_running` still stops an action that is cancelled or runs out of time.
         """
@@ -64,7 +64,7 @@ class Executor:
         self._wakeup.set()
         self._callbacks.stop()
         ended = self._draining.acquire(timeout=timeout)
-        # Before the next executor sends anything: each receiver gets its callbacks in order.
+        # Before the lock is released, as each receiver gets its callbacks in order from one executor.
         self._callbacks.end()
         if ended:
             self.continuity.note_used()
@@ -73,8 +73,8 @@ class Executor:
         return ended
 
     def check_running(self) -> None:
-        """Stop the running action where it was cancelled, by any agent of this database, or ran out of time."""
-        self._callbacks.wake()  # one that waited may have been cancelled too
+        """Stop the running action if it was cancelled, by any agent of this database, or ran out of time."""
+        self._callbacks.wake()  # a waiting action may have been cancelled too
         if (current := self._current) is None:
             return
         current.check_deadline()
@@ -102,12 +102,12 @@ class Executor:
             self._wakeup.clear()
             try:
                 self.drain()
-            except BaseException as error:  # a mistake of ours, or sys.exit() in a step: this thread must not end
+            except BaseException as error:  # a bug, or sys.exit() in a step: this thread must not end
                 log.executor_raised(error)
 
     def _first(self) -> Execution | None:
-        """What to begin with: what the executor before this one left, else the head of the queue."""
-        if self._stopping.is_set() or not self._has_turn():
+        """The first action to run: the one that the previous executor left, else the head of the queue."""
+        if self._stopping.is_set() or not self._hold_lock():
             return None
         if self.continuity.check():
             self._changed()
@@ -115,7 +115,7 @@ class Executor:
         self._callbacks.wake()
         return self.queue.left_running() or self.queue.claim()
 
-    def _has_turn(self) -> bool:
+    def _hold_lock(self) -> bool:
         try:
             return self._lock.held or self._lock.take()
         except OSError as error:

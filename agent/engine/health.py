@@ -1,4 +1,4 @@
-"""Whether this process can take actions and run them: by the store, the ticks of the engine and its end."""
+"""Checks that this process can accept and run actions: a writable store, an engine that ticks and does not stop."""
 
 import threading
 from collections.abc import Callable
@@ -10,39 +10,39 @@ from agent.errors import StoreUnavailable
 from agent.store import Store
 
 FRESH = 1.0
-"""Seconds for which a look counts: callers, who need not be known, cause no more writes than that."""
+"""Seconds for which a result is reused: it limits the writes that unauthenticated callers cause."""
 LATE = 10.0
-"""Ticks, and seconds, after which the engine counts as stuck."""
+"""The engine counts as stuck after so many intervals without a tick, and after so many seconds at least."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that must be right. `about` says how it is, for people."""
+    """The health of one part of the process. `about` describes it for people."""
 
     ok: bool
     about: str
 
 
 class Health:
-    """Used from any thread; those who ask at the same moment share one look."""
+    """Used from any thread; concurrent callers share one check."""
 
     def __init__(self, store: Store, engine: Engine, interval: float) -> None:
         self._store, self._engine = store, engine
         self._late = LATE * max(1.0, interval)
         self._lock = threading.Lock()
-        self._looked = -FRESH
+        self._checked = -FRESH
         self._parts: dict[str, Part] = {}
 
     def parts(self) -> dict[str, Part]:
-        """Every part by its name, looked at within the last `FRESH` seconds."""
+        """Every part by its name, checked within the last `FRESH` seconds."""
         with self._lock:
-            if clock.monotonic() >= self._looked + FRESH:
-                looks: dict[str, Callable[[], Part]] = {"store": self._look_at_store, "engine": self._look_at_engine}
-                self._parts = {name: look() for name, look in looks.items()}
-                self._looked = clock.monotonic()
+            if clock.monotonic() >= self._checked + FRESH:
+                checks: dict[str, Callable[[], Part]] = {"store": self._check_store, "engine": self._check_engine}
+                self._parts = {name: check() for name, check in checks.items()}
+                self._checked = clock.monotonic()
             return self._parts
 
-    def _look_at_store(self) -> Part:
+    def _check_store(self) -> Part:
         try:
             # Needs the lock for writing, and changes nothing.
             self._store.write(lambda connection: None)
@@ -50,7 +50,7 @@ class Health:
             return Part(False, f"cannot be written: {'; '.join(error.layers)}")
         return Part(True, "can be written")
 
-    def _look_at_engine(self) -> Part:
+    def _check_engine(self) -> Part:
         if self._engine.stopping.is_set():
             return Part(False, "is stopping: starts no further action")
         if (age := self._engine.seconds_since_tick) > self._late:

@@ -13,7 +13,7 @@ from agent.models import State
 
 
 class HoldInputs(Protocol):
-    """What the reason depends on. `not_before` is in microseconds since the epoch."""
+    """The members of an action that a hold depends on. `not_before` is in microseconds since the epoch."""
 
     @property
     def kind(self) -> str: ...
@@ -28,7 +28,7 @@ class HoldInputs(Protocol):
 
 
 class Holds:
-    """What holds which kinds now. Used from any thread."""
+    """The kinds that are held now, and the reasons. Used from any thread."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         globs = settings.maintenance.holds if settings.maintenance else ()
@@ -41,16 +41,16 @@ class Holds:
         }
 
     def kinds(self) -> Sequence[str]:
-        """Those that maintenance mode holds now."""
+        """The kinds that maintenance mode holds now."""
         return self._kinds if self._kinds and self._flag.is_there() else ()
 
     def closed(self) -> Sequence[str]:
-        """Those whose windows are all closed now; an approved action starts all the same."""
+        """The kinds whose windows are all closed now; an approved action starts nevertheless."""
         now = _local_time()
         return tuple(kind for kind, windows in self._windows.items() if _are_closed(windows, now))
 
     def reason(self, action: HoldInputs) -> str | None:
-        """Why this action waits, for people; None where it is not held."""
+        """Why this action is held, for people; None if it is not."""
         if action.state is not State.NEW:
             return None
         if action.not_before is not None and action.not_before > clock.now():
@@ -80,7 +80,7 @@ class Holds:
         return None if mark is None else f"maintenance mode is on since {mark.since}"
 
     def tag(self) -> str:
-        """Another text whenever maintenance mode was entered or left, or a window opened or closed."""
+        """A text that changes when maintenance mode begins or ends, and when a window opens or closes."""
         try:
             mark = self._flag.read() if self._kinds else None
         except OSError:
@@ -102,5 +102,5 @@ def _are_closed(windows: Mapping[str, Window], now: datetime) -> bool:
 
 
 def _local_time() -> datetime:
-    """By the clock of the host, without a zone: the hours of a window are those of a wall clock."""
+    """The local time of the host, without a zone, for comparison with the hours of a window."""
     return datetime.fromtimestamp(clock.now() / 1_000_000, UTC).astimezone().replace(tzinfo=None)

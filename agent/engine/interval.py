@@ -12,11 +12,11 @@ from apscheduler.triggers.base import BaseTrigger
 from agent import clock
 
 TOLERANCE = timedelta(seconds=0.5)
-"""How far the two clocks may part before it counts as a jump."""
+"""A larger difference between the two clocks counts as a jump."""
 
 
 class EveryTrigger(BaseTrigger):  # type: ignore[misc]
-    """Fires `seconds` after it fired last, however late that was: what was missed is not made up for."""
+    """Fires `seconds` after the last firing, even if that was late; missed firings are not repeated."""
 
     def __init__(self, seconds: float) -> None:
         self._interval = timedelta(seconds=seconds)
@@ -26,7 +26,7 @@ class EveryTrigger(BaseTrigger):  # type: ignore[misc]
 
 
 class SteadyJobStore(MemoryJobStore):  # type: ignore[misc]
-    """Moves the jobs along with the wall clock when that is set back, as APScheduler knows no other clock.
+    """Moves the jobs with the wall clock when that is set back, as APScheduler knows no other clock.
 
     Without it a clock set back by a day would stop the ticks for a day.
     """
@@ -37,7 +37,7 @@ class SteadyJobStore(MemoryJobStore):  # type: ignore[misc]
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         jump = self._jump(now)
-        # Set forward it makes every job due, once; moving one that was woken since would put it off as far.
+        # A clock set forward makes every job due once: moving the jobs would delay one that was rescheduled since.
         if jump < -TOLERANCE:
             for job in self.get_all_jobs():
                 job.modify(next_run_time=job.next_run_time + jump)
@@ -45,7 +45,7 @@ class SteadyJobStore(MemoryJobStore):  # type: ignore[misc]
         return due
 
     def _jump(self, now: datetime) -> timedelta:
-        """How much further the wall clock went than the steady one since the last look."""
+        """How far the wall clock has moved against the monotonic clock since the last call."""
         seen, steady = self._seen, clock.monotonic()
         self._seen = now, steady
         return now - seen[0] - timedelta(seconds=steady - seen[1]) if seen else timedelta()

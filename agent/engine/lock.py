@@ -8,11 +8,11 @@ from pathlib import Path
 from agent import clock, log
 
 RELOADED = 3.0
-"""Seconds in which the process before a reload lets go of the queue, unless a step of it runs."""
+"""Seconds within which the process before a reload releases the queue, unless it runs a step."""
 
 
 class ExecutorLock:
-    """An `flock` on `<db>.lock`. The kernel releases it with the process, however that ends."""
+    """An `flock` on `<db>.lock`. The kernel releases it with the end of the process, also after a kill."""
 
     def __init__(self, db: Path) -> None:
         self.path = db.with_name(f"{db.name}.lock")
@@ -25,12 +25,12 @@ class ExecutorLock:
         return self._fd is not None
 
     def take(self) -> bool:
-        """Try once; false while another process has it. Logs who executes. Raises `OSError`."""
+        """Try once; False while another process has the lock. Logs which process executes. Raises `OSError`."""
         if (fd := _locked(self.path)) is None:
             self._log_refusal()
             return False
         self._fd = fd
-        # For the log of a second agent alone: the lock itself says who executes.
+        # The pid is for the log of a second agent; the lock itself decides which process executes.
         with suppress(OSError):
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
@@ -38,7 +38,7 @@ class ExecutorLock:
         return True
 
     def holder(self) -> str:
-        """The pid that the process with the lock has written down; `unknown` where it has not."""
+        """The pid in the lock file, of the process that executes; `unknown` if there is none."""
         try:
             with open(os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 written = file.read(20).strip()
@@ -52,7 +52,7 @@ class ExecutorLock:
             self._fd = None
 
     def _log_refusal(self) -> None:
-        """Once, and not during a reload: there the lock is free soon."""
+        """Log once that another process executes; not during a reload, which frees the lock soon."""
         now = clock.monotonic()
         if self._refused_since is None:
             self._refused_since = now

@@ -1,4 +1,4 @@
-"""Removes the output of actions that are not in the database any more."""
+"""Removes the output of actions that were pruned."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from agent.store import Store, actions
 
 PIECE = 500
-"""Folders that one read of the database decides about."""
+"""Folders that are checked by one read of the database."""
 
 
 def remove_orphaned(store: Store, output: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the executor reads and writes of the queue: an action is claimed, its payloads are recorded, it ends."""
+"""The executor's access to the queue: claims actions, records payloads, finishes actions."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from agent.store import Store, transitions
 T = TypeVar("T")
 
 RETRY = 1.0
-"""Seconds between tries to write to a database that cannot be written."""
+"""Seconds between attempts to write to a database that cannot be written."""
 
 
 class Queue:
@@ -50,7 +50,7 @@ class Queue:
         self._announcer = HoldAnnouncer(store, holds)
 
     def left_running(self) -> Execution | None:
-        """The action that the executor before this one left; interrupted, unless it was handed over."""
+        """The RUNNING action of the previous executor; interrupted, unless it was handed over."""
         if (left := transitions.running(self._store)) is None:
             return None
         log.resumed(left.action, interrupted=not left.handed_over)
@@ -60,12 +60,12 @@ class Queue:
         return self._execution(left, interrupted=not left.handed_over)
 
     def claim(self) -> Execution | None:
-        """The oldest action that nothing holds."""
+        """Claim the oldest action that is not held."""
         held = self._holds.kinds()
         return self._begin(transitions.claim(self._store, held, self._holds.closed()))
 
     def record(self, execution: Execution, *, measured: bool) -> None:
-        """Record the payload of a step. A payload that says nothing new is no transition."""
+        """Record the payload of a step. An unchanged payload is no transition."""
         if execution.payload == execution.recorded:
             return
         self._retried(
@@ -82,7 +82,7 @@ class Queue:
         self._changed()
 
     def finish(self, execution: Execution, outcome: Done | Failed) -> Execution | None:
-        """Write the end of an action; returns the next one, claimed by the same commit."""
+        """Store the end of an action; returns the next one, claimed by the same commit."""
         state = State.DONE if isinstance(outcome, Done) else State.FAILED
         held = self._holds.kinds()
         claimed = self._retried(
@@ -133,7 +133,7 @@ class Queue:
             log.store_unavailable(error.layers)
 
     def wipe_secrets(self) -> None:
-        """Leave no bytes of an erased secret in the database's log; put off to the next tick where it must be."""
+        """Remove the bytes of erased secrets from the write-ahead log; the next tick retries if that is postponed."""
         try:
             self._store.wipe_secrets()
         except StoreUnavailable as error:
@@ -162,7 +162,7 @@ class Queue:
         return Transcript(folder, self._settings.actions.output_limit, spellings([*of_args, *configured]))
 
     def _retried(self, write: Callable[[], T]) -> T:
-        """What a step did must be written down: try until there is room, or the executor is stopped."""
+        """Repeat a write until it succeeds or the executor stops: the result of a step must be stored."""
         while True:
             try:
                 return write()
