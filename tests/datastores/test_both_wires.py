@@ -59,7 +59,9 @@ def done(agent: AgentProcess, command: str, **parameters: Any) -> Any:
 
 
 @pytest.mark.parametrize("server", CONFIGURATIONS)
-def test_users_and_databases_come_and_go(server: str, request: pytest.FixtureRequest, start_agent: StartAgent) -> None:
+def test_users_and_databases_are_created_and_deleted(
+    server: str, request: pytest.FixtureRequest, start_agent: StartAgent
+) -> None:
     agent = start_agent(config=CONFIGURATIONS[server](request.getfixturevalue(server)))
     has_databases = server != "redis_server"
     if has_databases:
@@ -86,7 +88,9 @@ def test_users_and_databases_come_and_go(server: str, request: pytest.FixtureReq
 
 
 @pytest.mark.parametrize("server", [name for name in CONFIGURATIONS if name != "mongo_server"])
-def test_a_primary_is_told_to_be_one(server: str, request: pytest.FixtureRequest, start_agent: StartAgent) -> None:
+def test_promotion_of_a_primary_is_done_without_a_change(
+    server: str, request: pytest.FixtureRequest, start_agent: StartAgent
+) -> None:
     agent = start_agent(config=CONFIGURATIONS[server](request.getfixturevalue(server)))
     promoted = done(agent, "promote_slave_db")
     assert promoted["finished_message"] == "this server is a primary already"
@@ -98,9 +102,7 @@ def test_a_primary_is_told_to_be_one(server: str, request: pytest.FixtureRequest
     assert list(other.json["details"]) == ["server"]
 
 
-def test_a_password_that_is_a_word_of_the_agents_own_is_one_like_any_other(
-    redis_server: Any, start_agent: StartAgent
-) -> None:
+def test_password_equal_to_a_word_of_the_agent_is_masked_and_works(redis_server: Any, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(over(redis_server)))
     done(agent, "database_user_create", **USER | {"password": "creating"})
     newest = agent.get(f"{PREFIX}/finished").json[0]

@@ -64,7 +64,7 @@ def may(act: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_database_comes_and_goes(name: str, store: Datastore, server: MongoServer) -> None:
+def test_database_is_created_and_deleted(name: str, store: Datastore, server: MongoServer) -> None:
     assert not store.database_exists(name)
     assert store.create_database(name, {}) == {"collection": "_created"}
     assert store.database_exists(name) and not store.database_exists("other")
@@ -74,12 +74,12 @@ def test_a_database_comes_and_goes(name: str, store: Datastore, server: MongoSer
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "a$b", "a\0b", 'a"b', "", "\ud800"])
-def test_a_name_that_the_server_does_not_allow_is_refused(name: str, store: Datastore) -> None:
+def test_database_name_that_mongodb_does_not_allow_is_refused(name: str, store: Datastore) -> None:
     with pytest.raises(DatastoreRefused, match=r"cannot be asked for this|refuses"):
         store.create_database(name, {})
 
 
-def test_the_databases_of_the_server_are_known(store: Datastore) -> None:
+def test_system_databases_are_recognized(store: Datastore) -> None:
     assert [name for name in ("admin", "config", "local", "app") if store.is_system_database(name)] == [
         "admin",
         "config",
@@ -90,7 +90,7 @@ def test_the_databases_of_the_server_are_known(store: Datastore) -> None:
 @pytest.mark.parametrize(
     "privileges, writes, administers", [("readonly", False, False), ("readwrite", True, False), ("owner", True, True)]
 )
-def test_a_user_may_do_what_was_said_and_no_more(
+def test_user_has_exactly_its_privileges(
     privileges: str, writes: bool, administers: bool, store: Datastore, server: MongoServer
 ) -> None:
     created: Any = store.create_user("app", "horse", ["app", "second"], privileges)
@@ -113,7 +113,7 @@ def test_a_user_may_do_what_was_said_and_no_more(
             assert not may(act)
 
 
-def test_a_user_without_databases_can_only_log_in(store: Datastore, server: MongoServer) -> None:
+def test_user_without_databases_can_only_log_in(store: Datastore, server: MongoServer) -> None:
     store.create_user("app", "horse", [], "owner")
     with client_of(server, "app") as client:
         assert client.admin.command("ping")["ok"] and not may(client.app.things.find_one)
@@ -123,7 +123,7 @@ def test_a_user_without_databases_can_only_log_in(store: Datastore, server: Mong
 
 
 @pytest.mark.parametrize("name", USER_NAMES)
-def test_any_name_of_a_user_is_taken(name: str, store: Datastore, server: MongoServer) -> None:
+def test_any_user_name_is_accepted(name: str, store: Datastore, server: MongoServer) -> None:
     store.create_user(name, "horse", ["app"], "readwrite")
     assert store.user_exists(name)
     with client_of(server, name) as client:
@@ -132,7 +132,7 @@ def test_any_name_of_a_user_is_taken(name: str, store: Datastore, server: MongoS
     assert not store.user_exists(name)
 
 
-def test_who_exists_already_or_not_or_must_stay_is_reported(store: Datastore) -> None:
+def test_existing_missing_and_own_user_are_refused(store: Datastore) -> None:
     with pytest.raises(DatastoreRefused, match="already exists"):
         store.create_user("admin", "horse", ["app"], "owner")
     with pytest.raises(DatastoreRefused, match="the user admin is the agent's own"):
@@ -149,7 +149,7 @@ def test_a_wrong_password_is_refused_and_not_shown(server: MongoServer) -> None:
     assert "horse" not in str(raised.value) and f"mongodb://127.0.0.1:{server.port}" in str(raised.value)
 
 
-def test_the_agents_own_user_needs_no_more_than_is_documented(store: Datastore, server: MongoServer) -> None:
+def test_documented_roles_of_the_agent_are_sufficient(store: Datastore, server: MongoServer) -> None:
     roles = [{"role": role, "db": "admin"} for role in ("dbAdminAnyDatabase", "userAdminAnyDatabase", "clusterAdmin")]
     server.command("createUser", "agent", pwd=ADMIN, roles=roles)
     agent = at(f"mongodb://agent@127.0.0.1:{server.port}/", password_file=str(server.dir / "password"))
@@ -161,7 +161,7 @@ def test_the_agents_own_user_needs_no_more_than_is_documented(store: Datastore, 
     store.delete_user("agent")
 
 
-def test_a_mongodb_that_is_down_differs_from_one_that_does_not_answer(server: MongoServer) -> None:
+def test_stopped_mongodb_differs_from_a_hanging_one(server: MongoServer) -> None:
     nobody = at(f"mongodb://127.0.0.1:{free_port()}/")
     assert not nobody.is_up()
     with pytest.raises(DatastoreDown, match="nothing listens at mongodb://127"):
@@ -178,12 +178,12 @@ def test_a_mongodb_that_is_down_differs_from_one_that_does_not_answer(server: Mo
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_server_of_no_set_can_be_written_to(store: Datastore) -> None:
+def test_standalone_server_accepts_writes(store: Datastore) -> None:
     assert store.role() == Role("primary", writable=True)
 
 
 @pytest.mark.parametrize("url", ["redis://:horse@h", "mongodb+srv://:horse@h", "mongodb://:horse@a:1,b:2/"])
-def test_a_url_that_is_not_understood_stops_the_start(url: str) -> None:
+def test_invalid_url_stops_the_start(url: str) -> None:
     with pytest.raises(ConfigError, match=r"datastore\.url: ") as raised:
         at(url)
     assert "horse" not in str(raised.value)

@@ -74,7 +74,7 @@ def test_peer_of_another_set_is_refused_with_force_too(more: Any, group: Group, 
     assert (data / "collection-0.wt").read_text() == "old"
 
 
-def test_set_of_the_same_name_that_was_initiated_again_is_another_one(group: Group) -> None:
+def test_replica_set_initiated_again_is_another_set(group: Group) -> None:
     """Row 27: the primary came back empty and was initiated again."""
     with replica_set("PRIMARY") as again:
         again.members[0].oplog = [(BEGAN + 500, 1, 1)]
@@ -82,7 +82,7 @@ def test_set_of_the_same_name_that_was_initiated_again_is_another_one(group: Gro
         assert plan.refusal is not None and "belongs to another replica set" in plan.refusal.reason
 
 
-def test_member_that_is_down_is_refused_a_set_that_has_no_member_here(group: Group, data: Path) -> None:
+def test_member_that_is_down_is_refused_in_a_set_without_its_address(group: Group, data: Path) -> None:
     """Row 2: what this server is cannot be asked, and the other set does not know it."""
     group.members[1].stop()
     with replica_set("PRIMARY") as other:
@@ -90,7 +90,7 @@ def test_member_that_is_down_is_refused_a_set_that_has_no_member_here(group: Gro
         assert plan.refusal is not None and "has no member at the address of this server" in plan.refusal.reason
 
 
-def test_member_that_is_down_is_started_and_looked_at(group: Group, data: Path) -> None:
+def test_member_that_is_down_is_started_and_checked(group: Group, data: Path) -> None:
     """Rows 3 and 4: what its data is worth is known once it runs; nothing needs force before that."""
     group.members[1].stop()
     plan = planned(group.members[1], data)
@@ -150,7 +150,7 @@ def stale(group: Group, member: Member) -> None:
             each.oplog = each.oplog[-5:]
 
 
-def test_stale_member_is_copied_without_force_where_a_majority_has_its_writes(group: Group, data: Path) -> None:
+def test_stale_member_whose_writes_a_majority_has_is_copied_without_force(group: Group, data: Path) -> None:
     stale(group, group.members[1])
     plan = planned(group.members[1], data)
     assert (plan.would, plan.facts["method"], plan.discards) == (Would.DESTROY, "copy", [])
@@ -159,7 +159,7 @@ def test_stale_member_is_copied_without_force_where_a_majority_has_its_writes(gr
     assert refused.refusal is not None and "no member has the oplog" in refused.refusal.reason
 
 
-def test_stale_member_whose_writes_may_be_its_own_needs_force(group: Group, data: Path) -> None:
+def test_stale_member_with_possibly_unreplicated_writes_needs_force(group: Group, data: Path) -> None:
     stale(group, group.members[1])
     group.members[1].committed = group.members[1].oplog[2]
     plan = planned(group.members[1], data)
@@ -168,7 +168,7 @@ def test_stale_member_whose_writes_may_be_its_own_needs_force(group: Group, data
     assert forced.would is Would.DESTROY and forced.discards[0].amount is None
 
 
-def test_collections_of_local_are_worth_something(group: Group, data: Path) -> None:
+def test_collections_in_the_database_local_count_as_data(group: Group, data: Path) -> None:
     """They are never replicated, and an initial sync would lose them."""
     stale(group, group.members[1])
     group.members[1].own_collections = ["queue", "notes"]
@@ -189,7 +189,7 @@ def test_primary_arbiter_and_server_of_no_set_are_refused_with_force_too(group: 
         assert plan.refusal is not None and words in plan.refusal.reason, plan
 
 
-def test_peer_that_is_no_primary_is_refused_and_the_primary_named(group: Group) -> None:
+def test_peer_that_is_not_primary_is_refused_with_the_primary(group: Group) -> None:
     plan = planned(group.members[1], primary="c", options=peers(c=group.members[2]))
     assert plan.refusal is not None
     assert f"the primary of its set is {group.members[0].address}" in plan.refusal.reason
@@ -197,7 +197,7 @@ def test_peer_that_is_no_primary_is_refused_and_the_primary_named(group: Group) 
     assert itself.refusal is not None and "is this server itself" in itself.refusal.reason
 
 
-def test_configured_primary_that_lost_its_part_counts_for_its_set(group: Group) -> None:
+def test_configured_primary_that_is_secondary_now_identifies_its_set(group: Group) -> None:
     """Row 14: datastore.primary names A, and B was promoted."""
     first, second, third = group.members
     first.state, second.state = "SECONDARY", "PRIMARY"
@@ -214,7 +214,7 @@ def test_set_without_a_primary_is_refused(group: Group) -> None:
     assert plan.refusal is not None and "has no primary that can be asked now" in plan.refusal.reason
 
 
-def test_initial_sync_that_is_running_is_waited_for(group: Group, data: Path) -> None:
+def test_running_initial_sync_is_awaited(group: Group, data: Path) -> None:
     group.members[1].state = "STARTUP2"
     plan = planned(group.members[1], data)
     assert (plan.would, plan.facts["method"]) == (Would.CHANGE, "copy") and "already" in plan.summary
@@ -241,7 +241,7 @@ def test_copy_that_would_cost_the_set_its_majority_needs_force(group: Group, dat
     assert planned(group.members[1], data, mode="copy").would is Would.DESTROY
 
 
-def test_what_would_fail_after_the_stop_is_refused_before(group: Group, data: Path, tmp_path: Path) -> None:
+def test_copy_that_would_fail_after_the_stop_is_refused_before_it(group: Group, data: Path, tmp_path: Path) -> None:
     here = group.members[1]
     here.version = "6.0.14"
     refused = [planned(here, data, mode="copy")]
@@ -260,7 +260,7 @@ def test_what_would_fail_after_the_stop_is_refused_before(group: Group, data: Pa
     assert "replSetReconfig" not in here.asked and (data / "collection-0.wt").read_text() == "old"
 
 
-def test_where_both_do_not_fit_force_is_needed(group: Group, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_without_room_for_both_needs_force(group: Group, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "agent.datastores.mongodb.copy.os.statvfs", lambda _: type("Full", (), {"f_bavail": 0, "f_frsize": 1})
     )
@@ -270,7 +270,7 @@ def test_where_both_do_not_fit_force_is_needed(group: Group, data: Path, monkeyp
     assert forced.facts["keep_old"] is False and "cannot be restored" in forced.warnings[0]
 
 
-def test_what_is_missing_for_a_copy_is_named(group: Group, tmp_path: Path) -> None:
+def test_missing_options_of_a_copy_are_named(group: Group, tmp_path: Path) -> None:
     here = group.members[1]
     for service, options, words in (
         (None, {}, r"set \[service\]"),

@@ -38,7 +38,7 @@ def states(group: Group) -> list[str]:
     return [each.state for each in group.members]
 
 
-def test_a_secondary_is_elected_where_the_primary_is_gone(group: Group) -> None:
+def test_secondary_is_elected_if_the_primary_is_gone(group: Group) -> None:
     first, second, _ = group.members
     first.stop()
     options = {"primary": f"mongodb://{first.address}/"}
@@ -49,7 +49,7 @@ def test_a_secondary_is_elected_where_the_primary_is_gone(group: Group) -> None:
     assert result["lag"] == {"bytes": None, "seconds": 91.0, "transactions": None}, "how old the newest write here is"
 
 
-def test_a_primary_that_takes_writes_needs_force_and_steps_down(group: Group) -> None:
+def test_writable_primary_needs_force_and_steps_down(group: Group) -> None:
     """Row 13: an election makes no second primary, but takes the part of one that serves."""
     first, second, _ = group.members
     first.write(5)
@@ -62,7 +62,7 @@ def test_a_primary_that_takes_writes_needs_force_and_steps_down(group: Group) ->
     assert states(group) == ["SECONDARY", "PRIMARY", "SECONDARY"]
 
 
-def test_max_lag_and_wait_are_heeded(group: Group) -> None:
+def test_max_lag_and_wait_are_respected(group: Group) -> None:
     first, second, _ = group.members
     first.state = "SECONDARY"
     first.stop()
@@ -124,7 +124,7 @@ def test_newer_writes_of_another_member_are_reported(group: Group) -> None:
     assert any(f"{third.address} has newer writes" in each for each in plan.warnings)
 
 
-def test_a_primary_is_promoted_already(group: Group) -> None:
+def test_promotion_of_a_primary_does_nothing(group: Group) -> None:
     assert store_of(group.members[0]).plan_promote(PromoteRequest()).would is Would.NOTHING
 
 
@@ -136,7 +136,7 @@ def demote(group: Group, **options: Any) -> Any:
     return store.demote(None, "b", Stop())
 
 
-def test_a_primary_hands_over_to_the_named_member_and_no_other(group: Group) -> None:
+def test_primary_hands_over_to_exactly_the_named_member(group: Group) -> None:
     first, second, third = group.members
     first.write(7)
     written = list(first.oplog)
@@ -152,13 +152,13 @@ def test_a_primary_hands_over_to_the_named_member_and_no_other(group: Group) -> 
     assert store.role().primary == second.address
 
 
-def test_a_hand_over_that_was_interrupted_after_the_step_down_continues(group: Group) -> None:
+def test_handover_interrupted_after_the_step_down_continues(group: Group) -> None:
     group.members[0].state = "SECONDARY"
     assert demote(group)["handed_over_to"] == group.members[1].address
     assert states(group) == ["SECONDARY", "PRIMARY", "SECONDARY"]
 
 
-def test_another_member_that_won_hands_on(group: Group) -> None:
+def test_other_elected_member_hands_over_again(group: Group) -> None:
     group.members[0].state, group.members[2].state = "SECONDARY", "PRIMARY"
     demote(group)
     assert states(group) == ["SECONDARY", "PRIMARY", "SECONDARY"]
@@ -171,7 +171,7 @@ def test_the_primary_stays_if_no_member_catches_up(group: Group) -> None:
     assert states(group)[0] == "PRIMARY" and not group.members[2].frozen
 
 
-def test_where_the_peer_is_not_elected_this_server_leads_again(group: Group) -> None:
+def test_failed_election_of_the_peer_restores_this_primary(group: Group) -> None:
     group.members[1].elected = False
     with pytest.raises(
         DatastoreRefused, match=r"was not elected: .*Election failed.*; this server accepts writes again"
@@ -190,14 +190,14 @@ def test_where_the_peer_is_not_elected_this_server_leads_again(group: Group) -> 
         (lambda group: group.members[0].write(60), "is 60 s behind"),
     ],
 )
-def test_a_hand_over_that_would_fail_is_refused(spoil: Any, words: str, group: Group) -> None:
+def test_handover_that_would_fail_is_refused(spoil: Any, words: str, group: Group) -> None:
     spoil(group)
     plan = store_of(group.members[0], **peers(b=group.members[1])).plan_demote(None, "b")
     assert plan.refusal is not None and words in plan.refusal.reason
     assert "replSetStepDown" not in group.members[0].asked
 
 
-def test_no_hand_over_to_another_set(group: Group) -> None:
+def test_handover_to_another_set_is_refused(group: Group) -> None:
     with replica_set("PRIMARY") as other:
         plan = store_of(group.members[0], **peers(b=other.members[0])).plan_demote(None, "b")
         assert plan.refusal is not None and "is in another replica set" in plan.refusal.reason

@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
     return data_directory(tmp_path)
 
 
-def test_each_says_its_role(group: Group) -> None:
+def test_role_of_each_member_is_reported(group: Group) -> None:
     first, second, _ = group.members
     assert store_of(first).role() == Role("primary", writable=True)
     assert store_of(second).role() == Role("replica", first.address, streaming=True)
@@ -36,7 +36,7 @@ def test_each_says_its_role(group: Group) -> None:
     assert store_of(second).role() == Role("standalone")
 
 
-def test_status_of_a_primary_has_its_replicas_and_the_write_concern(group: Group) -> None:
+def test_status_of_a_primary_has_replicas_and_write_concern(group: Group) -> None:
     first, second, third = group.members
     second.oplog = second.oplog[:8]
     third.stop()
@@ -53,7 +53,7 @@ def test_status_of_a_primary_has_its_replicas_and_the_write_concern(group: Group
     assert synchronous is not None and synchronous["satisfied"] is False
 
 
-def test_status_of_a_secondary_has_its_source_and_lag(group: Group) -> None:
+def test_status_of_a_secondary_has_source_and_lag(group: Group) -> None:
     first, second, _ = group.members
     second.oplog = second.oplog[:6]
     status = store_of(second).status()
@@ -68,7 +68,7 @@ def test_status_of_a_secondary_has_its_source_and_lag(group: Group) -> None:
     assert status.role == "replica" and status.streaming is False
 
 
-def test_status_says_why_a_fact_is_missing(group: Group) -> None:
+def test_status_has_the_reason_of_a_missing_fact(group: Group) -> None:
     member = group.members[1]
     member.state = "ALONE"
     status = store_of(member).status()
@@ -78,7 +78,7 @@ def test_status_says_why_a_fact_is_missing(group: Group) -> None:
     assert not status.reachable and status.error is not None and "nothing listens" in status.error
 
 
-def test_the_primary_is_asked_to_remove_a_member(group: Group, data: Path) -> None:
+def test_disable_replication_removes_the_member_on_the_primary(group: Group, data: Path) -> None:
     member = group.members[2]
     member.directory = data
     member.options["priority"] = 5
@@ -98,7 +98,7 @@ def test_a_configuration_that_changes_meanwhile_is_read_again(group: Group) -> N
     assert group.members[0].asked.count("replSetReconfig") == 3 and group.members[2].state == "REMOVED"
 
 
-def test_leaving_warns_of_what_the_set_loses(group: Group) -> None:
+def test_plan_of_leaving_warns_about_lost_majority_and_copies(group: Group) -> None:
     """Row 17: the last other member with the data, and the majority of writes."""
     store = store_of(group.members[2])
     assert store.plan_disable_replication().warnings == []
@@ -108,7 +108,7 @@ def test_leaving_warns_of_what_the_set_loses(group: Group) -> None:
     assert any("the set would have no majority" in each for each in warnings)
 
 
-def test_without_a_primary_no_member_is_removed(group: Group) -> None:
+def test_removal_without_a_primary_is_refused(group: Group) -> None:
     group.members[0].stop()
     plan = store_of(group.members[2]).plan_disable_replication()
     assert plan.refusal is not None and "the set rs has no primary now" in plan.refusal.reason
@@ -153,7 +153,7 @@ def test_a_removed_member_that_is_stale_is_copied(group: Group, data: Path) -> N
     assert store.role().streaming and member.options["votes"] == 1
 
 
-def test_a_copy_of_a_removed_member_that_fails_leaves_it_removed(group: Group, data: Path) -> None:
+def test_failed_copy_of_a_removed_member_keeps_it_removed(group: Group, data: Path) -> None:
     first, _, member = group.members
     member.directory = data
     store = store_of(member, timeout=1, **peers(a=first))
@@ -163,7 +163,7 @@ def test_a_copy_of_a_removed_member_that_fails_leaves_it_removed(group: Group, d
     assert (data / "collection-0.wt").read_text() == "old" and not member.options
 
 
-def test_a_removed_member_takes_the_data_of_another_set_by_its_id_alone(group: Group, data: Path) -> None:
+def test_removed_member_adopts_another_set_only_by_its_id(group: Group, data: Path) -> None:
     """Row 1: `adopt`, written out; `force` is not enough."""
     member = group.members[2]
     member.directory = data
@@ -189,7 +189,7 @@ def test_a_removed_member_takes_the_data_of_another_set_by_its_id_alone(group: G
         assert (data / "WiredTiger").read_text() == "copied" and store.status().cluster_id == str(other.id)
 
 
-def test_a_member_of_one_set_does_not_follow_another(group: Group) -> None:
+def test_member_of_one_set_is_refused_by_another(group: Group) -> None:
     with replica_set("PRIMARY") as other:
         store = store_of(group.members[1], **peers(b=other.members[0]))
         plan = store.plan_follow(None, "b")

@@ -44,7 +44,7 @@ def names(directory: Path) -> set[str]:
     return {each.name for each in directory.iterdir()}
 
 
-def test_a_member_is_emptied_and_copies_anew(group: Group, here: Member, data: Path) -> None:
+def test_member_is_emptied_and_copies_the_data_again(group: Group, here: Member, data: Path) -> None:
     store = store_of(here)
     result, phases = resync(store, Service(here, data), mode="copy")
     assert result == {"primary": group.members[0].address, "method": "copy", "discarded": []}
@@ -59,7 +59,7 @@ def test_a_member_is_emptied_and_copies_anew(group: Group, here: Member, data: P
     assert (data / "WiredTiger").read_text() == "copied" and (data / "keyfile").read_text() == "old"
 
 
-def test_what_belongs_to_the_server_stays(data: Path) -> None:
+def test_files_of_the_server_are_kept_by_a_copy(data: Path) -> None:
     """Row 22: key files, certificates, logs, settings and what a rollback has set aside are no data."""
     for name in ("mongod.conf", "server.pem", "mongod.pid"):
         (data / name).touch()
@@ -74,7 +74,7 @@ def test_what_belongs_to_the_server_stays(data: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["mongod ends", "no set", "sources gone", "cancelled", "disk full", "not stopped"])
-def test_the_old_data_serves_again_after(
+def test_old_data_serves_again_after_a_failed_copy(
     fault: str, group: Group, here: Member, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows 5, 6, 7 and 15: either the new data follows, or the old data serves as before."""
@@ -147,7 +147,7 @@ def test_a_job_that_was_killed_leaves_the_old_data_to_be_put_back(here: Member, 
     assert store.recover(service) is None
 
 
-def test_new_data_that_follows_is_believed_after_a_kill(here: Member, data: Path) -> None:
+def test_new_data_that_follows_is_kept_after_a_kill(here: Member, data: Path) -> None:
     service = Service(here, data)
     store = store_of(here)
     files.set_aside(data)
@@ -170,7 +170,7 @@ def test_the_next_resync_puts_the_old_data_back_first(here: Member, data: Path) 
     assert (data / "collection-0.wt").read_text() == "old" and not (data / "half-copied.wt").exists()
 
 
-def test_what_an_ended_resync_left_is_deleted_where_the_member_is_in_step(here: Member, data: Path) -> None:
+def test_leftovers_of_an_ended_resync_are_deleted_on_a_member_in_step(here: Member, data: Path) -> None:
     for left in (files.EMPTIED, files.DROPPING):
         (data / left).mkdir()
         (data / left / "collection-9.wt").touch()
@@ -182,7 +182,7 @@ def test_what_an_ended_resync_left_is_deleted_where_the_member_is_in_step(here: 
         assert not (data / left).exists() and (data / "collection-0.wt").read_text() == "old"
 
 
-def test_without_room_for_both_force_deletes_the_old_data_first(
+def test_force_without_room_deletes_the_old_data_first(
     here: Member, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = type("Full", (), {"f_bavail": 0, "f_frsize": 1})
@@ -215,7 +215,7 @@ def test_a_server_that_does_not_come_up_needs_force(group: Group, here: Member, 
         resync(store_of(here, timeout=1), service, force=True)
 
 
-def test_a_resync_that_was_asked_for_by_force_says_what_is_gone(group: Group, here: Member, data: Path) -> None:
+def test_forced_resync_reports_the_discarded_data(group: Group, here: Member, data: Path) -> None:
     here.committed = here.oplog[-1]
     here.write(4)
     here.receives = False
@@ -228,7 +228,7 @@ def test_a_resync_that_was_asked_for_by_force_says_what_is_gone(group: Group, he
     assert result["method"] == "copy" and result["discarded"][0]["amount"] is None
 
 
-def test_mongodb_catches_up_by_itself_where_it_can(group: Group, here: Member) -> None:
+def test_member_that_can_catch_up_is_awaited_without_a_copy(group: Group, here: Member) -> None:
     """Rows 4 and 14: no copy, no stop; MongoDB is waited for."""
     here.receives = False
     here.oplog = here.oplog[:5]
@@ -242,7 +242,7 @@ def test_mongodb_catches_up_by_itself_where_it_can(group: Group, here: Member) -
     assert result["method"] == "follow" and phases == ["catching up"]
 
 
-def test_a_member_that_receives_nothing_is_reported_with_the_words_of_mongod(here: Member) -> None:
+def test_member_that_receives_nothing_fails_with_the_message_of_mongod(here: Member) -> None:
     here.receives = False
     here.oplog = here.oplog[:5]
     words = "receives nothing: could not find member to sync from; nothing was stopped or deleted"
@@ -251,7 +251,7 @@ def test_a_member_that_receives_nothing_is_reported_with_the_words_of_mongod(her
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2, 3])
-def test_old_data_is_put_back_wherever_the_move_was_interrupted(moved: int, data: Path) -> None:
+def test_old_data_is_put_back_after_an_interruption_at_any_move(moved: int, data: Path) -> None:
     (data / files.EMPTYING).mkdir()
     for entry in files.data_of(data)[:moved]:
         entry.rename(data / files.EMPTYING / entry.name)
@@ -261,7 +261,9 @@ def test_old_data_is_put_back_wherever_the_move_was_interrupted(moved: int, data
     assert (data / "journal/log.1").read_text() == "old"
 
 
-def test_old_data_is_put_back_whole_after_an_interrupted_way_back(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_data_is_put_back_completely_after_an_interrupted_rollback(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed after each file that was moved back: what is back already is never deleted."""
     files.set_aside(data)
     (data / "WiredTiger").write_text("copied")

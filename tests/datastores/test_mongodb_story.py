@@ -41,7 +41,7 @@ def ended(agent: AgentProcess, kind: str, args: Any) -> tuple[str, Any]:
     return action["state"], action["state_payload"]
 
 
-def test_the_story_of_a_database_and_its_user(server: MongoServer, start_agent: StartAgent) -> None:
+def test_database_and_user_are_created_used_and_deleted_over_http(server: MongoServer, start_agent: StartAgent) -> None:
     agent = agent_of(server, start_agent, f"127.0.0.1:{server.port}")
     offered = {each["kind"]: each for each in agent.get("/api/unstable/actions/available").json}
     assert "Experimental on MongoDB" in offered["resync_slave_db"]["description"]
@@ -73,7 +73,7 @@ def test_the_story_of_a_database_and_its_user(server: MongoServer, start_agent: 
 @pytest.mark.parametrize(
     "word, answered", [(b"listDatabases\0", True), (b"\x02create\0", False), (b"\x02create\0", True)]
 )
-def test_a_database_is_created_though_the_agent_was_killed(
+def test_database_is_created_despite_a_kill_of_the_agent(
     word: bytes, answered: bool, server: MongoServer, start_agent: StartAgent
 ) -> None:
     way = server.dir / "held.sock"

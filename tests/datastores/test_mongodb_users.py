@@ -103,7 +103,7 @@ def test_change_that_mongodb_cannot_make_is_refused(
     assert roles_of(server, "app") == {"read@a", "readWrite@b"}
 
 
-def test_deletions_say_what_is_lost_and_what_stays(store: Datastore, server: MongoServer) -> None:
+def test_plans_of_deletions_list_the_discarded_data(store: Datastore, server: MongoServer) -> None:
     server.command("insert", "things", db="shop", documents=[{"x": number} for number in range(5)])
     plan = store.plan_delete_database("shop", force=False)
     assert plan.would is Would.DESTROY and [each.unit for each in plan.discards] == ["bytes", "documents"]
@@ -117,7 +117,7 @@ def test_deletions_say_what_is_lost_and_what_stays(store: Datastore, server: Mon
 
 
 @pytest.mark.parametrize("answered", [False, True])
-def test_change_without_an_answer_in_time_is_looked_at_and_said_to_be_unknown(
+def test_change_without_an_answer_in_time_is_reported_as_unknown(
     answered: bool, store: Datastore, server: MongoServer
 ) -> None:
     """Row 11: the request reaches the server, or not, after our time is over."""
@@ -151,7 +151,7 @@ def test_change_that_no_majority_acknowledges_is_unknown() -> None:
             assert raised.value.waits_for == "waiting for replication timed out"
 
 
-def test_request_without_an_answer_is_ended_at_the_server() -> None:
+def test_request_without_an_answer_is_killed_on_the_server() -> None:
     """The operation is found by its comment and killed; what it waits for is in the result."""
     with replica_set("PRIMARY") as group:
         primary, killed, marks = group.members[0], [], []

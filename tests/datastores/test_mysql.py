@@ -89,13 +89,13 @@ def test_a_name_that_the_server_does_not_allow_is_refused(server: AnyServer) -> 
         assert not store(server).database_exists(name)
 
 
-def test_names_that_differ_in_case_or_in_a_space_are_not_the_same(server: AnyServer, database: str) -> None:
+def test_names_that_differ_in_case_or_a_space_are_different(server: AnyServer, database: str) -> None:
     assert store(server).database_exists(database)
     assert not store(server).database_exists(database.upper())
     assert not store(server).database_exists(f"{database} ")
 
 
-def test_charset_and_collation_are_the_ones_asked_for(server: AnyServer) -> None:
+def test_charset_and_collation_are_as_requested(server: AnyServer) -> None:
     created = store(server).create_database("thai", {"charset": "tis620", "collation": "tis620_bin"})
     assert "tis620_bin" in str(created)
     rows = as_root(server, "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = 'thai'")
@@ -105,12 +105,12 @@ def test_charset_and_collation_are_the_ones_asked_for(server: AnyServer) -> None
         store(server).create_database("thai", {"charset": "nonsense"})
 
 
-def test_the_servers_own_databases_are_known(server: AnyServer) -> None:
+def test_system_databases_are_recognized(server: AnyServer) -> None:
     for name in ("mysql", "MYSQL", "information_schema", "performance_schema", "sys"):
         assert store(server).is_system_database(name)
 
 
-def test_a_database_in_use_is_deleted_by_force_alone(server: AnyServer, database: str) -> None:
+def test_database_in_use_is_deleted_only_with_force(server: AnyServer, database: str) -> None:
     as_root(server, "CREATE USER client IDENTIFIED BY 'pw'")
     as_root(server, f"GRANT ALL ON {database}.* TO client")
     with login(server, "client", "pw", database) as client:
@@ -128,7 +128,7 @@ def test_a_database_in_use_is_deleted_by_force_alone(server: AnyServer, database
 # Users
 
 
-def test_a_reader_reads_and_no_more(server: AnyServer, database: str) -> None:
+def test_readonly_user_can_only_read(server: AnyServer, database: str) -> None:
     store(server).create_user("reader", PASSWORD, [database], "readonly")
     with login(server, "reader", PASSWORD, database) as cursor:
         cursor.execute("SELECT * FROM t")
@@ -138,7 +138,7 @@ def test_a_reader_reads_and_no_more(server: AnyServer, database: str) -> None:
     store(server).delete_user("reader")
 
 
-def test_a_writer_writes_and_no_more(server: AnyServer, database: str) -> None:
+def test_readwrite_user_can_only_read_and_write(server: AnyServer, database: str) -> None:
     store(server).create_user("writer", PASSWORD, [database], "readwrite")
     with login(server, "writer", PASSWORD, database) as cursor:
         cursor.execute("INSERT INTO t VALUES (1)")
@@ -148,7 +148,7 @@ def test_a_writer_writes_and_no_more(server: AnyServer, database: str) -> None:
     store(server).delete_user("writer")
 
 
-def test_an_owner_does_all_in_its_database_and_no_more(server: AnyServer, database: str) -> None:
+def test_owner_has_all_rights_in_its_database_only(server: AnyServer, database: str) -> None:
     store(server).create_user("owner", PASSWORD, [database], "owner")
     with login(server, "owner", PASSWORD, database) as cursor:
         cursor.execute("CREATE TABLE u (x INT)")
@@ -161,7 +161,7 @@ def test_an_owner_does_all_in_its_database_and_no_more(server: AnyServer, databa
 
 
 @pytest.mark.parametrize("name, other", [("a_b", "axb"), ("a%", "abc"), ("a\\b", "ab"), ("a\\_b", "a\\xb")])
-def test_wildcards_in_the_name_of_a_database_open_no_other(server: AnyServer, name: str, other: str) -> None:
+def test_wildcard_in_a_database_name_grants_no_other_database(server: AnyServer, name: str, other: str) -> None:
     for each in (name, other):
         store(server).create_database(each, {})
     store(server).create_user("wild", PASSWORD, [name], "owner")
@@ -177,7 +177,7 @@ def test_wildcards_in_the_name_of_a_database_open_no_other(server: AnyServer, na
 
 
 @pytest.mark.parametrize("name", ["us'er", 'us"er', "us`er", "us%er", "us er", "üser", "x;--", "us@er", "us\\er"])
-def test_a_user_of_any_name_logs_in_with_its_password(server: AnyServer, database: str, name: str) -> None:
+def test_user_with_any_name_logs_in(server: AnyServer, database: str, name: str) -> None:
     driver = store(server)
     created = driver.create_user(name, PASSWORD, [database], "readwrite")
     account = {"account": f"{name}@%", "databases": [database], "privileges": "readwrite"}
@@ -189,14 +189,14 @@ def test_a_user_of_any_name_logs_in_with_its_password(server: AnyServer, databas
     assert not driver.user_exists(name)
 
 
-def test_a_user_without_databases_only_logs_in(server: AnyServer, database: str) -> None:
+def test_user_without_databases_can_only_log_in(server: AnyServer, database: str) -> None:
     store(server).create_user("nothing", PASSWORD, [], "owner")
     with login(server, "nothing", PASSWORD) as cursor:
         assert refused(cursor, "SELECT * FROM shop.t")
     store(server).delete_user("nothing")
 
 
-def test_a_user_that_cannot_be_completed_is_not_there(server: AnyServer, database: str) -> None:
+def test_user_that_cannot_be_completed_is_removed(server: AnyServer, database: str) -> None:
     driver = store(server)
     wrong = {"nowhere": "there is no database nowhere", "mysql": "mysql belongs to the server"}
     for name, why in wrong.items():
@@ -217,7 +217,7 @@ def test_a_grant_that_fails_leaves_no_account(
     assert as_root(server, "SELECT host FROM mysql.user WHERE user = 'half'") == []
 
 
-def test_what_an_interrupted_creation_left_is_no_user_and_is_completed(server: AnyServer, database: str) -> None:
+def test_unfinished_user_does_not_exist_and_can_be_completed(server: AnyServer, database: str) -> None:
     as_root(server, "CREATE USER left_over@%s IDENTIFIED BY 'old'", users.UNFINISHED)
     driver = store(server)
     assert not driver.user_exists("left_over")
@@ -228,7 +228,7 @@ def test_what_an_interrupted_creation_left_is_no_user_and_is_completed(server: A
     driver.delete_user("left_over")
 
 
-def test_all_accounts_of_a_name_are_one_user(server: AnyServer, database: str) -> None:
+def test_accounts_of_one_name_on_several_hosts_are_one_user(server: AnyServer, database: str) -> None:
     for host in ("localhost", "10.0.0.0/255.0.0.0"):
         as_root(server, "CREATE USER many@%s IDENTIFIED BY 'pw'", host)
     assert store(server).user_exists("many")
@@ -239,7 +239,7 @@ def test_all_accounts_of_a_name_are_one_user(server: AnyServer, database: str) -
     assert as_root(server, "SELECT host FROM mysql.user WHERE user = 'many'") == []
 
 
-def test_a_deleted_user_is_no_longer_connected(server: AnyServer, database: str) -> None:
+def test_connections_of_a_deleted_user_are_ended(server: AnyServer, database: str) -> None:
     store(server).create_user("leaving", PASSWORD, [database], "readonly")
     with login(server, "leaving", PASSWORD, database) as cursor:
         assert store(server).delete_user("leaving") == {"accounts": ["leaving@%"], "connections_ended": 1}
@@ -247,7 +247,7 @@ def test_a_deleted_user_is_no_longer_connected(server: AnyServer, database: str)
             cursor.execute("SELECT * FROM t")
 
 
-def test_a_definer_is_not_deleted_and_what_it_defined_is_listed(server: AnyServer, database: str) -> None:
+def test_definer_is_not_deleted_and_its_objects_are_listed(server: AnyServer, database: str) -> None:
     driver = store(server)
     as_root(server, "SET GLOBAL log_bin_trust_function_creators = 1")
     driver.create_user("definer", PASSWORD, [database], "owner")
@@ -267,7 +267,7 @@ def test_a_definer_is_not_deleted_and_what_it_defined_is_listed(server: AnyServe
     driver.delete_user("definer")
 
 
-def test_the_servers_and_the_agents_own_users_stay(server: AnyServer) -> None:
+def test_system_users_and_the_agents_user_are_not_deleted(server: AnyServer) -> None:
     own = "mariadb.sys" if isinstance(server, MAKES["mariadb"]) else "mysql.sys"
     wrong = {"root": "the agent's own", own: "belongs to the server", "nobody": "no user is called nobody"}
     for name, why in wrong.items():
@@ -275,7 +275,7 @@ def test_the_servers_and_the_agents_own_users_stay(server: AnyServer) -> None:
             store(server).delete_user(name)
 
 
-def test_a_statement_of_a_killed_agent_is_waited_for(server: AnyServer, database: str) -> None:
+def test_statement_of_a_killed_agent_is_awaited(server: AnyServer, database: str) -> None:
     driver = store(server, timeout=1)
     with connect(store(server).at, 5) as killed:
         killed.wait_for_turn(1)
@@ -303,7 +303,7 @@ def test_a_wrong_password_is_refused_and_never_shown(server: AnyServer, server_d
         store(server, password_file=f"{server_dir}/nowhere").role()
 
 
-def test_what_the_server_repeats_of_a_statement_shows_no_secret(server: AnyServer) -> None:
+def test_error_message_of_the_server_shows_no_secret(server: AnyServer) -> None:
     with connect(store(server).at, 5) as session:
         for statement, value in (("GRANT NOTHING %s", "horse"), ("SET GLOBAL read_only = %s", "it's a \\ horse")):
             with pytest.raises(DatastoreRefused) as raised:
@@ -316,7 +316,7 @@ def test_a_server_without_replicas_and_source_is_standalone(server: AnyServer) -
     assert not store(server).is_dirty()
 
 
-def test_a_hanging_mysql_is_neither_up_nor_down(server: AnyServer) -> None:
+def test_hanging_mysql_is_unreachable_and_not_down(server: AnyServer) -> None:
     pid = server.pid
     assert pid
     os.kill(pid, signal.SIGSTOP)
@@ -330,7 +330,7 @@ def test_a_hanging_mysql_is_neither_up_nor_down(server: AnyServer) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql+unix://root@/nowhere/at/all.sock", "mysql://root@127.0.0.1:{port}"])
-def test_where_nothing_listens_it_is_down(server: AnyServer, url: str) -> None:
+def test_mysql_is_down_if_nothing_listens(server: AnyServer, url: str) -> None:
     url = url.format(port=free_port())
     assert not store(server, url=url).is_up()
     with pytest.raises(DatastoreDown, match="nothing listens at"):
@@ -344,14 +344,14 @@ def test_where_nothing_listens_it_is_down(server: AnyServer, url: str) -> None:
         "mysql+unix://u:horse@h/x", "mysql+unix:///run/x.sock?user=horse", "mysql://u:horse@h:horse", "mysql://u:horse@",
     ],
 )  # fmt: skip
-def test_a_url_that_is_not_understood_stops_the_start_and_is_not_repeated(server: AnyServer, url: str) -> None:
+def test_invalid_url_stops_the_start_and_is_not_repeated(server: AnyServer, url: str) -> None:
     for option in ("url", "primary"):
         with pytest.raises(ConfigError, match=rf"^datastore\.{option}: ") as raised:
             store(server, **{option: url})
         assert "horse" not in str(raised.value)
 
 
-def test_mysql_shuts_down_with_its_data_safe(server: AnyServer, database: str) -> None:
+def test_mysql_shuts_down_with_its_data_saved(server: AnyServer, database: str) -> None:
     as_root(server, "INSERT INTO shop.t VALUES (42)")
     driver, pid = store(server), server.pid
     message = driver.shut_down(20, Stop())
@@ -363,7 +363,7 @@ def test_mysql_shuts_down_with_its_data_safe(server: AnyServer, database: str) -
     assert as_root(server, "SELECT x FROM shop.t") == [(42,)]
 
 
-def test_a_missing_driver_is_named_with_what_installs_it(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_driver_is_named_with_its_extra(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MySQL, "driver", "a_driver_that_nobody_installed")
     with pytest.raises(DriverMissing, match=r"install the agent with its extra \[mysql\]"):
         datastores.of(store(server).settings)

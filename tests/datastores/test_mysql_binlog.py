@@ -45,7 +45,7 @@ def logged(pair: Pair, statement: str, **replica: str) -> tuple[Transaction, Tra
 
 
 @pytest.mark.parametrize("image", ["FULL", "MINIMAL"])
-def test_rows_are_the_same_however_much_of_each_is_logged(pair: Pair, image: str) -> None:
+def test_row_events_are_equal_for_every_binlog_row_image(pair: Pair, image: str) -> None:
     mine, theirs = logged(pair, "UPDATE app.t SET y = UUID()", binlog_row_image=f"'{image}'")
     assert mine.rows and mine.rows == theirs.rows and mine.is_same_as(theirs)
 
@@ -59,17 +59,17 @@ def test_rows_are_the_same_however_much_of_each_is_logged(pair: Pair, image: str
         "CREATE SEQUENCE app.s", "DROP DATABASE one_more",
     ],
 )  # fmt: skip
-def test_statements_are_the_same_although_a_replica_rewrites_them(pair: Pair, statement: str) -> None:
+def test_statement_events_are_equal_although_a_replica_rewrites_them(pair: Pair, statement: str) -> None:
     mine, theirs = logged(pair, statement, binlog_format="'ROW'")
     assert mine.statements and not mine.rows and mine.is_same_as(theirs)
 
 
-def test_statement_and_the_rows_it_changed_prove_nothing(pair: Pair) -> None:
+def test_statement_event_and_row_event_are_not_comparable(pair: Pair) -> None:
     mine, theirs = logged(pair, "INSERT INTO app.t VALUES (3, 'c', 'c')", binlog_format="'ROW'")
     assert mine.is_same_as(theirs) is None and theirs.is_same_as(mine) is None
 
 
-def test_what_differs_in_time_or_content_is_not_the_same(pair: Pair) -> None:
+def test_events_with_different_time_or_content_differ(pair: Pair) -> None:
     first, _ = logged(pair, "CREATE DATABASE first")
     second, _ = logged(pair, "CREATE DATABASE second")
     assert second.is_same_as(first) is False

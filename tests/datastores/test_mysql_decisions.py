@@ -124,7 +124,7 @@ def test_replica_in_step_is_left_untouched(pair: Pair, tmp_path: Path) -> None:
     assert phases == ["waiting for this server", "checking the primary"]
 
 
-def test_delayed_replay_is_mentioned_and_not_mended(pair: Pair, tmp_path: Path) -> None:
+def test_delayed_replay_is_reported_and_not_changed(pair: Pair, tmp_path: Path) -> None:
     replica = pair[1]
     delay(replica, 3600)
     plan = planned(pair, tmp_path)
@@ -139,7 +139,7 @@ def delay(replica: AnyServer, seconds: int) -> None:
     await_that(lambda: store(replica).role().streaming, 20, "the replica streams")
 
 
-def test_disabled_replica_with_nothing_of_its_own_follows_again_without_force(pair: Pair, tmp_path: Path) -> None:
+def test_disabled_replica_without_own_writes_follows_again_without_force(pair: Pair, tmp_path: Path) -> None:
     primary, replica = pair
     as_root(replica, dialect(replica, "STOP SLAVE"))
     as_root(replica, dialect(replica, "RESET SLAVE ALL"))
@@ -151,7 +151,7 @@ def test_disabled_replica_with_nothing_of_its_own_follows_again_without_force(pa
     assert store(replica).role().streaming and not store(replica).role().writable
 
 
-def test_own_transactions_are_refused_by_name_and_kept_in_the_result_with_force(pair: Pair, tmp_path: Path) -> None:
+def test_own_transactions_are_refused_by_gtid_and_reported_with_force(pair: Pair, tmp_path: Path) -> None:
     primary, replica = pair
     with writable(replica):
         as_root(replica, "INSERT INTO app.t VALUES (77)")
@@ -182,7 +182,7 @@ def check_copy(primary: AnyServer, replica: AnyServer) -> None:
     assert store(replica).role().streaming
 
 
-def test_second_source_is_refused_without_naming_one(pair: Pair, tmp_path: Path) -> None:
+def test_replica_with_two_sources_is_refused(pair: Pair, tmp_path: Path) -> None:
     replica = pair[1]
     if is_mariadb(replica):
         other = "CHANGE MASTER 'c' TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1, MASTER_USER = 'x'"
@@ -214,7 +214,7 @@ def test_copy_in_place_needs_force(pair: Pair, tmp_path: Path) -> None:
     assert forced.would == "destroy" and "the old data cannot be restored" in forced.warnings[0]
 
 
-def test_purged_binary_logs_call_for_a_copy_and_nothing_less(pair: Pair, tmp_path: Path) -> None:
+def test_purged_binary_logs_need_a_copy(pair: Pair, tmp_path: Path) -> None:
     primary, replica = pair
     await_in_step(replica, primary)
     as_root(replica, dialect(replica, "STOP SLAVE"))
@@ -235,9 +235,7 @@ def purged(server: AnyServer) -> bool:
     return len(as_root(server, "SHOW BINARY LOGS")) == 1
 
 
-def test_another_cluster_is_refused_although_forced_unless_adopted(
-    pair: Pair, module_dir: Path, tmp_path: Path
-) -> None:
+def test_other_cluster_is_refused_with_force_unless_adopted(pair: Pair, module_dir: Path, tmp_path: Path) -> None:
     """Also a MariaDB with the domain, server id, sequence numbers and seconds of the replica's own primary."""
     primary, replica = pair
     at(SECOND, primary, "CREATE DATABASE IF NOT EXISTS last")

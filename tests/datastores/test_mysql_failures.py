@@ -92,7 +92,7 @@ def cases(method: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_whatever_fails_in_whatever_phase_the_old_data_serves_or_the_new_follows(pair: Pair, tmp_path: Path) -> None:
+def test_any_fault_in_any_phase_leaves_the_old_data_or_new_data_that_follows(pair: Pair, tmp_path: Path) -> None:
     replica = pair[1]
     method = "dump" if isinstance(replica, MAKES["mariadb"]) else "clone"
     results = [(fault, phase, survive(pair, tmp_path, fault, phase)) for fault, phase in cases(method)]
@@ -103,9 +103,7 @@ def test_whatever_fails_in_whatever_phase_the_old_data_serves_or_the_new_follows
 
 
 @pytest.mark.parametrize("fault", [KILLED, CANCELLED, TIMEOUT, PRIMARY, GRANTS])
-def test_whatever_fails_while_it_is_repointed_it_follows_as_before_or_the_primary(
-    fault: str, pair: Pair, tmp_path: Path
-) -> None:
+def test_any_fault_while_repointing_leaves_the_old_or_the_new_source(fault: str, pair: Pair, tmp_path: Path) -> None:
     primary, replica = pair
     aim(replica, NOWHERE)
     try:
@@ -125,7 +123,7 @@ def test_whatever_fails_while_it_is_repointed_it_follows_as_before_or_the_primar
 
 
 @pytest.mark.parametrize("promoted", [False, True], ids=["its primary died", "it was promoted by hand"])
-def test_copy_with_more_than_the_old_data_is_kept_after_its_job_was_killed(
+def test_copy_with_newer_data_is_kept_after_a_kill_of_its_job(
     promoted: bool, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     primary, replica = pair
@@ -164,7 +162,7 @@ def killed_before_the_old_data_goes(driver: Any, service: Supervisor, monkeypatc
     assert os.WIFSIGNALED(status)
 
 
-def test_copy_says_how_far_it_is(pair: Pair, tmp_path: Path) -> None:
+def test_copy_reports_its_progress(pair: Pair, tmp_path: Path) -> None:
     primary, replica = pair
     states: list[dict[str, Any]] = []
     driver = store(replica, **primary_options(primary, tmp_path))

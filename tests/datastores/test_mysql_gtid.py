@@ -24,7 +24,7 @@ def test_state_keeps_the_furthest_of_each_server_and_domain() -> None:
         ("0-9-3", "0-1-5", "0-9-3", 5),
     ],
 )
-def test_only_what_follows_the_last_common_transaction_is_lost(here: str, there: str, lost: str, behind: int) -> None:
+def test_only_transactions_after_the_last_common_one_are_lost(here: str, there: str, lost: str, behind: int) -> None:
     assert text_of(after_forks(state_of(here), state_of(there))) == lost
     assert missing(state_of(here), state_of(there)) == behind
 

@@ -85,7 +85,7 @@ def test_a_broken_replica_is_rebuilt_across_a_kill_of_any_process(
     assert contents(replica) == contents(primary)
 
 
-def test_resync_that_is_cancelled_leaves_the_server_as_it_was_and_says_so(
+def test_cancelled_resync_leaves_the_server_unchanged_with_a_message(
     replica: AnyServer, primary: AnyServer, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     work, pid = replica.data.with_name("data.resync"), replica.pid
@@ -154,7 +154,7 @@ def a_resync_outlives_an_agent_that_is_killed_three_times(agent: AgentProcess, r
     assert ended(agent, action_id)["payload"]["streaming"]
 
 
-def test_a_database_is_created_once_whenever_the_agent_is_killed(primary: AnyServer, start_agent: StartAgent) -> None:
+def test_database_is_created_once_despite_a_kill_of_the_agent(primary: AnyServer, start_agent: StartAgent) -> None:
     agent = start_agent(config=configuration(primary))
     queued = agent.schedule("database_create", {"name": "first"})
     kill_when(agent, lambda: True, "it is scheduled")
@@ -173,7 +173,7 @@ def test_a_database_is_created_once_whenever_the_agent_is_killed(primary: AnySer
         perform(agent, "database_delete", {"name": name})
 
 
-def test_a_user_is_created_whole_although_the_agent_is_killed(primary: AnyServer, start_agent: StartAgent) -> None:
+def test_user_is_created_completely_despite_a_kill_of_the_agent(primary: AnyServer, start_agent: StartAgent) -> None:
     agent = start_agent(config=configuration(primary))
     user = {"name": "whole", "password": "pass'word", "databases": ["big"], "privileges": "readonly"}
     with login_as_root(primary) as root:

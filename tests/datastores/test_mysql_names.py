@@ -48,7 +48,7 @@ def folding(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[AnySer
 
 
 @pytest.mark.parametrize("name", ["shop", "my-shop x", "shöp"])
-def test_a_database_with_a_foreign_file_is_refused_before_a_table_is_gone(server: AnyServer, name: str) -> None:
+def test_database_with_a_foreign_file_is_refused_before_any_table_is_dropped(server: AnyServer, name: str) -> None:
     as_root(server, f"CREATE DATABASE `{name}`")
     as_root(server, f"CREATE TABLE `{name}`.t (x INT)")
     directory = next(each.parent for each in server.data.glob("*/t.ibd"))
@@ -66,7 +66,7 @@ def test_a_database_with_a_foreign_file_is_refused_before_a_table_is_gone(server
     assert not directory.exists()
 
 
-def test_a_foreign_file_that_could_not_be_seen_is_found_late_and_the_message_says_what_is_gone(
+def test_invisible_foreign_file_fails_the_deletion_with_the_dropped_tables(
     server: AnyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_root(server, "CREATE DATABASE shop")
@@ -89,7 +89,7 @@ def test_a_foreign_file_that_could_not_be_seen_is_found_late_and_the_message_say
     store(server).delete_database("shop", force=False)
 
 
-def test_every_file_that_the_server_makes_for_a_database_is_its_own(server: AnyServer) -> None:
+def test_no_file_made_by_the_server_counts_as_foreign(server: AnyServer) -> None:
     driver = store(server)
     driver.create_database("full", {})
     offered = {row[0] for row in as_root(server, "SHOW ENGINES")}
@@ -107,7 +107,7 @@ def test_every_file_that_the_server_makes_for_a_database_is_its_own(server: AnyS
     driver.delete_database("full", force=False)
 
 
-def test_with_partial_revokes_a_user_of_a_database_with_an_underscore_is_not_denied(server: AnyServer) -> None:
+def test_user_of_a_database_with_an_underscore_works_with_partial_revokes(server: AnyServer) -> None:
     if isinstance(server, MAKES["mysql"]):
         as_root(server, "SET GLOBAL partial_revokes = ON")
     driver = store(server)
@@ -125,7 +125,7 @@ def test_with_partial_revokes_a_user_of_a_database_with_an_underscore_is_not_den
         as_root(server, "SET GLOBAL partial_revokes = OFF")
 
 
-def test_a_database_that_is_in_use_under_a_name_of_another_case_is_in_use(folding: AnyServer) -> None:
+def test_database_used_under_another_case_of_its_name_is_in_use(folding: AnyServer) -> None:
     driver = store(folding)
     driver.create_database("shop", {})
     driver.create_user("seller", "pass-word-1", ["SHOP"], "readwrite")

@@ -49,7 +49,9 @@ def contents(place: DataDirectory) -> list[str]:
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_killed_within_the_exchange(renames: int, place: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_during_the_exchange_keeps_the_old_data(
+    renames: int, place: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed_after(renames, monkeypatch, place.exchange)
     again = DataDirectory(place.data)
     assert again.is_exchanged() is bool(renames)
@@ -60,7 +62,7 @@ def test_killed_within_the_exchange(renames: int, place: DataDirectory, monkeypa
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_killed_while_the_old_data_is_put_back(
+def test_kill_while_putting_back_the_old_data_can_be_repeated(
     renames: int, place: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.exchange()
@@ -72,7 +74,9 @@ def test_killed_while_the_old_data_is_put_back(
     assert contents(again) == ["old"] and not again.work.exists()
 
 
-def test_killed_while_the_proved_old_data_goes(place: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_while_removing_the_old_data_can_be_repeated(
+    place: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.exchange()
     killed_after(0, monkeypatch, place.let_go)
     assert DataDirectory(place.data).is_exchanged()
@@ -80,7 +84,7 @@ def test_killed_while_the_proved_old_data_goes(place: DataDirectory, monkeypatch
     assert not place.is_exchanged() and contents(place) == ["new"] and not place.work.exists()
 
 
-def test_directory_that_people_put_in_the_place_of_the_data_is_not_removed(place: DataDirectory) -> None:
+def test_foreign_folder_in_place_of_the_data_is_not_removed(place: DataDirectory) -> None:
     place.exchange()
     place.data.rename(place.data.with_name("aside"))
     place.data.mkdir()
@@ -93,13 +97,13 @@ def test_directory_that_people_put_in_the_place_of_the_data_is_not_removed(place
     assert contents(place) == ["restored"] and not place.work.exists()
 
 
-def test_successor_that_is_proved_keeps_no_mark(place: DataDirectory) -> None:
+def test_proved_new_data_keeps_no_mark(place: DataDirectory) -> None:
     place.exchange()
     place.let_go()
     assert contents(place) == ["new"] and not place.work.exists() and not (place.data / MARK).exists()
 
 
-def test_fifty_killed_copies_leave_the_bytes_of_one(place: DataDirectory) -> None:
+def test_fifty_killed_copies_leave_the_bytes_of_one_copy(place: DataDirectory) -> None:
     size = 50_000
     for _ in range(50):
         place.prepare()

@@ -64,9 +64,7 @@ def receive_nothing(replica: AnyServer) -> None:
     as_root(replica, "STOP REPLICA IO_THREAD")
 
 
-def test_a_primary_that_takes_writes_is_in_the_way_unless_forced(
-    primary: AnyServer, replica: AnyServer, driver: MySQL
-) -> None:
+def test_promotion_beside_a_writable_primary_needs_force(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
     plan = driver.plan_promote(PROMOTE)
     assert plan.would is Would.REFUSE and "still accepts writes" in plan.summary
     assert plan.facts["old_primary"] == "writable" and plan.facts["lag"]["transactions"] == 0
@@ -84,7 +82,7 @@ def test_a_primary_that_takes_writes_is_in_the_way_unless_forced(
     assert as_root(replica, "SHOW TABLES FROM mysql LIKE 'agent%'") == []
 
 
-def test_what_was_not_received_is_counted_and_refused_beyond_max_lag(
+def test_missing_transactions_are_counted_and_refused_beyond_max_lag(
     primary: AnyServer, replica: AnyServer, driver: MySQL
 ) -> None:
     receive_nothing(replica)
@@ -104,7 +102,7 @@ def test_what_was_not_received_is_counted_and_refused_beyond_max_lag(
     assert [each["amount"] for each in done["discarded"]] == [5]
 
 
-def test_with_wait_it_catches_up_first(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
+def test_promotion_with_wait_catches_up_first(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
     receive_nothing(replica)
     as_root(primary, "INSERT INTO app.t VALUES (1)")
     as_root(replica, "START REPLICA IO_THREAD")
@@ -113,7 +111,7 @@ def test_with_wait_it_catches_up_first(primary: AnyServer, replica: AnyServer, d
     assert done["lag"]["transactions"] == 0 and as_root(replica, "SELECT x FROM app.t") == [(1,)]
 
 
-def test_a_dead_primary_makes_the_lag_unknown_and_max_lag_a_refusal(primary: AnyServer, replica: AnyServer) -> None:
+def test_dead_primary_makes_the_lag_unknown_and_max_lag_a_refusal(primary: AnyServer, replica: AnyServer) -> None:
     driver = store(replica, timeout=8)
     as_root(replica, "STOP REPLICA")
     as_root(replica, f"CHANGE {source(replica)}_PORT = {free_port()}")
@@ -126,7 +124,7 @@ def test_a_dead_primary_makes_the_lag_unknown_and_max_lag_a_refusal(primary: Any
     assert done["old_primary"] == "unreachable" and done["lag"]["transactions"] is None and done["held_by"] is None
 
 
-def test_a_primary_that_cannot_be_asked_is_not_taken_for_gone(primary: AnyServer, replica: AnyServer) -> None:
+def test_primary_without_known_login_is_not_taken_for_gone(primary: AnyServer, replica: AnyServer) -> None:
     driver = store(replica)
     plan = driver.plan_promote(PROMOTE)
     assert plan.would is Would.REFUSE and plan.facts["old_primary"] == "unknown"
@@ -134,7 +132,7 @@ def test_a_primary_that_cannot_be_asked_is_not_taken_for_gone(primary: AnyServer
         driver.promote(Stop())
 
 
-def test_transactions_of_the_replica_alone_are_reported(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
+def test_transactions_only_on_the_replica_are_reported(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
     with read_only(primary):
         assert driver.plan_promote(PROMOTE).facts["errant"] == ""
         as_root(replica, "SET GLOBAL read_only = OFF")
@@ -145,7 +143,7 @@ def test_transactions_of_the_replica_alone_are_reported(primary: AnyServer, repl
         assert promoted(driver, PROMOTE)["errant"] == plan.facts["errant"]
 
 
-def test_what_was_received_and_is_never_applied_is_given_up_by_force_alone(
+def test_received_transactions_that_cannot_be_applied_are_discarded_only_with_force(
     primary: AnyServer, replica: AnyServer, driver: MySQL
 ) -> None:
     as_root(replica, "SET GLOBAL read_only = OFF")
@@ -162,7 +160,7 @@ def test_what_was_received_and_is_never_applied_is_given_up_by_force_alone(
     assert done["discarded"][-1]["what"] == "transactions that were received and are not applied"
 
 
-def test_a_commit_that_waits_for_replicas_is_named(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
+def test_commit_waiting_for_replicas_is_reported(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
     require_a_replica(replica)
     with read_only(primary):
         plan = driver.plan_promote(PROMOTE)
@@ -171,7 +169,9 @@ def test_a_commit_that_waits_for_replicas_is_named(primary: AnyServer, replica: 
     assert "semi-synchronous replication: 0 of 1 required replicas acknowledge, a commit waits 600 s" in done["held_by"]
 
 
-def test_a_database_whose_commit_waits_for_replicas_is_not_called_failed(primary: AnyServer, server_dir: Path) -> None:
+def test_database_whose_commit_waits_for_replicas_is_not_reported_as_failed(
+    primary: AnyServer, server_dir: Path
+) -> None:
     """The server waits longer for a replica than the agent does for the server."""
     with type(primary)(server_dir / "alone") as alone:
         require_a_replica(alone)
@@ -229,7 +229,7 @@ def source(server: AnyServer) -> str:
     return "MASTER TO MASTER" if is_mariadb(server) else "REPLICATION SOURCE TO SOURCE"
 
 
-def test_the_last_replica_that_acknowledges_commits_is_named_before_it_leaves(
+def test_plan_warns_before_the_last_acknowledging_replica_leaves(
     primary: AnyServer, replica: AnyServer, driver: MySQL
 ) -> None:
     assert not any("acknowledge" in each for each in driver.plan_disable_replication().warnings)

@@ -69,7 +69,7 @@ def own(tmp_path: Path) -> Callable[..., Any]:
     return driver
 
 
-def test_the_documented_user_can_do_everything_a_primary_is_asked_for(
+def test_documented_privileges_are_sufficient_on_a_primary(
     pair: tuple[AnyServer, AnyServer], own: Callable[..., Any]
 ) -> None:
     driver = own(pair[0])
@@ -87,7 +87,7 @@ def test_the_documented_user_can_do_everything_a_primary_is_asked_for(
         assert not driver.user_exists(privileges)
 
 
-def test_a_promotion_waits_until_what_was_received_is_applied(
+def test_promotion_waits_until_received_transactions_are_applied(
     pair: tuple[AnyServer, AnyServer], own: Callable[..., Any], tmp_path: Path
 ) -> None:
     primary, replica = pair
@@ -117,7 +117,7 @@ def test_a_promotion_waits_until_what_was_received_is_applied(
     assert driver.role().writable and driver.role().primary is None
 
 
-def test_what_was_promoted_is_rebuilt_by_a_dump_and_follows_again(
+def test_promoted_server_is_rebuilt_by_a_dump_and_follows_again(
     pair: tuple[AnyServer, AnyServer], own: Callable[..., Any], tmp_path: Path
 ) -> None:
     primary, replica = pair
@@ -144,7 +144,9 @@ def test_what_was_promoted_is_rebuilt_by_a_dump_and_follows_again(
     assert own(replica).role().streaming and not own(replica).role().writable
 
 
-def test_what_is_persisted_holds_after_a_restart(pair: tuple[AnyServer, AnyServer], own: Callable[..., Any]) -> None:
+def test_persisted_settings_are_active_after_a_restart(
+    pair: tuple[AnyServer, AnyServer], own: Callable[..., Any]
+) -> None:
     replica = pair[1]
     driver = own(replica)
     told = driver.disable_replication(Stop())
@@ -157,7 +159,7 @@ def test_what_is_persisted_holds_after_a_restart(pair: tuple[AnyServer, AnyServe
     assert "until a restart" in told["kept"] or not role.writable
 
 
-def test_a_resync_from_where_it_cannot_be_is_refused_and_nothing_is_touched(
+def test_resync_from_an_impossible_primary_is_refused_without_a_change(
     pair: tuple[AnyServer, AnyServer], tmp_path: Path
 ) -> None:
     primary, replica = pair

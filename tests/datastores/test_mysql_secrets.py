@@ -51,7 +51,7 @@ def test_the_password_for_replication_is_in_no_log(logging: AnyServer) -> None:
     assert logs == []
 
 
-def test_a_hash_made_here_is_one_that_the_server_makes(logging: AnyServer) -> None:
+def test_hash_made_by_the_agent_equals_that_of_the_server(logging: AnyServer) -> None:
     if isinstance(logging, MAKES["mariadb"]):
         assert as_root(logging, "SELECT PASSWORD(%s)", PASSWORD) == [(passwords.native(PASSWORD),)]
         return
@@ -61,13 +61,13 @@ def test_a_hash_made_here_is_one_that_the_server_makes(logging: AnyServer) -> No
     assert not passwords.matches(f"{PASSWORD}x", stored)
 
 
-def test_a_password_that_no_login_would_accept_is_refused() -> None:
+def test_password_that_no_client_can_send_is_refused() -> None:
     passwords.caching_sha2("é" * 128)
     with pytest.raises(DatastoreRefused, match="more than 256 bytes: shorten it"):
         passwords.caching_sha2("é" * 129)
 
 
-def test_the_servers_rules_for_passwords_hold_for_a_hash_too(logging: AnyServer) -> None:
+def test_password_policy_of_the_server_applies_to_a_hash(logging: AnyServer) -> None:
     if isinstance(logging, MAKES["mariadb"]):  # the server itself refuses
         as_root(logging, "INSTALL SONAME 'simple_password_check'")
         with pytest.raises(DatastoreRefused, match="strict-password-validation"):

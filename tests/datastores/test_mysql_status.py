@@ -19,7 +19,7 @@ def pair(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[tuple[Any
             yield primary, replica
 
 
-def test_a_primary_and_its_replica_say_who_they_are(pair: tuple[AnyServer, AnyServer]) -> None:
+def test_status_of_a_primary_and_its_replica_is_complete(pair: tuple[AnyServer, AnyServer]) -> None:
     primary, replica = pair
     await_in_step(replica, primary)
     above, below = store(primary).status(), store(replica).status()
@@ -34,7 +34,7 @@ def test_a_primary_and_its_replica_say_who_they_are(pair: tuple[AnyServer, AnySe
     assert above.position and set(above.unknown) == {"timeline", "slots"}
 
 
-def test_what_is_received_and_not_applied_is_the_lag(pair: tuple[AnyServer, AnyServer]) -> None:
+def test_received_transactions_not_applied_yet_are_the_lag(pair: tuple[AnyServer, AnyServer]) -> None:
     primary, replica = pair
     as_root(replica, "STOP REPLICA SQL_THREAD")
     as_root(primary, "CREATE TABLE app.lag (x INT)")
@@ -48,7 +48,7 @@ def test_what_is_received_and_not_applied_is_the_lag(pair: tuple[AnyServer, AnyS
     await_that(lambda: driver.status().lag.transactions == 0, 20, "it is applied")
 
 
-def test_a_replica_with_one_broken_source_of_two_shows_the_broken_one(pair: tuple[AnyServer, AnyServer]) -> None:
+def test_replica_with_one_broken_source_of_two_shows_this_source(pair: tuple[AnyServer, AnyServer]) -> None:
     primary, replica = pair
     if isinstance(replica, MAKES["mariadb"]):
         other, forget = "CHANGE MASTER 'z' TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1", "RESET SLAVE 'z' ALL"
@@ -63,7 +63,7 @@ def test_a_replica_with_one_broken_source_of_two_shows_the_broken_one(pair: tupl
     assert shown == {"address": "127.0.0.1:1", "state": "stopped", "others": [f"127.0.0.1:{primary.port}"]}
 
 
-def test_a_replica_without_its_source_does_not_stream_and_has_no_lag(pair: tuple[AnyServer, AnyServer]) -> None:
+def test_replica_of_a_dead_source_does_not_stream_and_has_no_lag(pair: tuple[AnyServer, AnyServer]) -> None:
     primary, replica = pair
     await_in_step(replica, primary)
     primary.kill()

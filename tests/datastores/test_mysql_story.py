@@ -35,7 +35,7 @@ def pair(request: pytest.FixtureRequest, server_dir: Path) -> Iterator[tuple[Any
             yield primary, replica
 
 
-def test_two_servers_change_places_and_nothing_is_lost(
+def test_two_servers_exchange_roles_without_loss(
     pair: tuple[AnyServer, AnyServer], start_agent: StartAgent, tmp_path: Path
 ) -> None:
     old, new = pair

@@ -101,9 +101,7 @@ def without_a_gtid(server: AnyServer, statement: str) -> None:
     server.sql(f"SET GLOBAL {word} = 0; SET sql_log_bin = 0; {statement}; SET GLOBAL {word} = 1")
 
 
-def test_promotion_of_a_replica_of_a_replica_is_refused_while_that_one_receives(
-    servers: Servers, tmp_path: Path
-) -> None:
+def test_promotion_of_a_cascaded_replica_is_refused_while_its_source_receives(servers: Servers, tmp_path: Path) -> None:
     a, b, c = servers
     aim(c, b.port)
     try:
@@ -130,7 +128,7 @@ def test_promotion_is_refused_while_another_configured_server_takes_writes_or_ha
         aim(b, a.port)
 
 
-def test_filtered_replica_is_neither_promoted_nor_handed_over_to_nor_copied(servers: Servers, tmp_path: Path) -> None:
+def test_filtered_replica_is_refused_for_promotion_handover_and_copy(servers: Servers, tmp_path: Path) -> None:
     a, b, c = servers
     set_filter(b, "audit")
     try:

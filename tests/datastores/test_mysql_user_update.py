@@ -45,7 +45,7 @@ def may_log_in(server: AnyServer, password: str) -> bool:
         return False
 
 
-def test_a_new_password_takes_the_place_of_the_old_one(server: AnyServer, driver: MySQL) -> None:
+def test_new_password_replaces_the_old_one(server: AnyServer, driver: MySQL) -> None:
     assert driver.plan_update_user("seller", UserChanges(password=NEW)).would is Would.CHANGE
     done = driver.update_user("seller", UserChanges(password=NEW))
     assert isinstance(done, dict) and done["proved_by"] == "login"
@@ -67,7 +67,7 @@ def test_the_old_password_stays_valid_until_a_change_without_it(server: AnyServe
     assert (may_log_in(server, OLD), may_log_in(server, NEW)) == (False, True)
 
 
-def test_one_more_database_and_one_less(server: AnyServer, driver: MySQL) -> None:
+def test_databases_of_a_user_are_added_and_removed(server: AnyServer, driver: MySQL) -> None:
     driver.update_user("seller", UserChanges(databases=["shop", "my_app"]))
     with login(server, "seller", OLD, "my_app") as cursor:
         cursor.execute("INSERT INTO my_app.t VALUES (1)")
@@ -94,7 +94,7 @@ def test_privileges_become_exactly_those_of_the_level(server: AnyServer, driver:
             assert refused(cursor, "CREATE TABLE IF NOT EXISTS u (x INT)") == (level != "owner")
 
 
-def test_a_locked_user_cannot_log_in_and_an_unlocked_one_can(server: AnyServer, driver: MySQL) -> None:
+def test_locked_user_cannot_log_in_until_unlocked(server: AnyServer, driver: MySQL) -> None:
     with login(server, "seller", OLD, "shop"):
         done = driver.update_user("seller", UserChanges(locked=True))
         assert isinstance(done, dict) and done["connections_left"] == 1
@@ -103,7 +103,7 @@ def test_a_locked_user_cannot_log_in_and_an_unlocked_one_can(server: AnyServer, 
     assert may_log_in(server, NEWEST)
 
 
-def test_a_change_that_fails_half_way_changes_nothing(
+def test_change_that_fails_half_way_is_rolled_back(
     server: AnyServer, driver: MySQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -116,7 +116,7 @@ def test_a_change_that_fails_half_way_changes_nothing(
     assert grants(server) == before and may_log_in(server, OLD)
 
 
-def test_what_cannot_be_changed_is_refused_by_the_plan_too(server: AnyServer, driver: MySQL) -> None:
+def test_impossible_change_is_refused_by_plan_and_action(server: AnyServer, driver: MySQL) -> None:
     as_root(server, "GRANT SELECT, DELETE ON my_app.* TO seller")
     wrong = {
         "no user is called nobody": ("nobody", UserChanges(locked=True)),
@@ -132,16 +132,16 @@ def test_what_cannot_be_changed_is_refused_by_the_plan_too(server: AnyServer, dr
     assert may_log_in(server, OLD)
 
 
-def test_a_new_user_that_cannot_use_its_database_is_not_kept(
-    server: AnyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_user_that_cannot_use_its_database_is_removed(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mysql_grants, "give", lambda *_: None)
     with pytest.raises(DatastoreRefused, match=r"the user hidden was not kept, as it could not be used: .*denied"):
         store(server).create_user("hidden", OLD, ["shop"], "readonly")
     assert as_root(server, "SELECT host FROM mysql.user WHERE user = 'hidden'") == []
 
 
-def test_a_statement_that_waits_longer_than_we_do_is_ended(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statement_that_exceeds_the_timeout_is_killed_on_the_server(
+    server: AnyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server's own limit is lifted, so that ours is met first. MariaDB ends what waits when its client is gone."""
     waited = r"not done within 2 s: .*(waited for: .*lock|it was over when the agent looked)"
     monkeypatch.setattr("agent.datastores.mysql.session.Session.wait_at_most", lambda *_: None)

@@ -113,7 +113,7 @@ def answered(agent: AgentProcess, kind: str, args: dict[str, Any]) -> Any:
     return found
 
 
-def test_plan_names_the_peer_that_does_not_answer(nodes: Nodes) -> None:
+def test_plan_names_the_unreachable_peer(nodes: Nodes) -> None:
     nodes.group.await_in_step()
     offered = {each["kind"] for each in nodes.on_a.get(f"{PREFIX}/available").json}
     for agent, kind in ((nodes.on_b, "resync_slave_db"), (nodes.on_b, "replication.follow"),
@@ -123,7 +123,7 @@ def test_plan_names_the_peer_that_does_not_answer(nodes: Nodes) -> None:
         assert found, f"{kind} names the peer"
 
 
-def test_the_plan_of_a_promotion_is_known_though_the_primary_hangs(nodes: Nodes) -> None:
+def test_plan_of_a_promotion_is_known_although_the_primary_hangs(nodes: Nodes) -> None:
     """The moment in which an operator needs it: the primary accepts connections and answers none."""
     group = nodes.group
     group.await_in_step()
@@ -139,7 +139,7 @@ def test_the_plan_of_a_promotion_is_known_though_the_primary_hangs(nodes: Nodes)
         send(pid, signal.SIGCONT)
 
 
-def test_an_action_does_what_its_plan_said(nodes: Nodes) -> None:
+def test_action_agrees_with_its_plan(nodes: Nodes) -> None:
     """The scenarios of one life, in which each plan must agree with the action that follows it."""
     group, a, b = nodes.group, nodes.on_a, nodes.on_b
     group.await_in_step()

@@ -51,14 +51,14 @@ def test_a_killed_server_is_down(postgres: PostgresServer) -> None:
     assert not over_tcp.is_up()
 
 
-def test_only_the_server_that_answers_is_shut_down(postgres: PostgresServer, server_dir: Path) -> None:
+def test_postmaster_pid_of_another_server_is_refused(postgres: PostgresServer, server_dir: Path) -> None:
     with PostgresServer(server_dir / "other") as other:
         with pytest.raises(DatastoreRefused, match=r"postmaster\.pid is not of the server at"):
             datastore_of(postgres, data_directory=str(other.data)).shut_down(10, Stop())
         assert other.answers() and postgres.answers()
 
 
-def test_a_hanging_postgresql_is_neither_up_nor_down(postgres: PostgresServer) -> None:
+def test_hanging_postgresql_is_unreachable_and_not_down(postgres: PostgresServer) -> None:
     pid = postgres.pid
     assert pid
     os.kill(pid, signal.SIGSTOP)
@@ -84,15 +84,13 @@ def test_a_wrong_password_is_refused_and_never_shown(postgres_server: PostgresSe
 
 
 @pytest.mark.parametrize("url", ["mysql://:horse@/x", "postgresql://a:hor%zzse@h/d", "postgresql://h/d?horse=1"])
-def test_a_url_that_is_not_understood_stops_the_start_and_is_not_repeated(
-    url: str, postgres_server: PostgresServer
-) -> None:
+def test_invalid_url_stops_the_start_and_is_not_repeated(url: str, postgres_server: PostgresServer) -> None:
     with pytest.raises(ConfigError, match=r"datastore\.url: ") as raised:
         datastore_of(postgres_server, url=url)
     assert "hor" not in str(raised.value)
 
 
-def test_a_missing_driver_is_named_with_what_installs_it(
+def test_missing_driver_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer
 ) -> None:
     monkeypatch.setattr(PostgreSQL, "driver", "a_driver_that_nobody_installed")
@@ -101,7 +99,7 @@ def test_a_missing_driver_is_named_with_what_installs_it(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_database_of_any_name_comes_and_goes(name: str, postgres_server: PostgresServer) -> None:
+def test_database_with_any_name_is_created_and_deleted(name: str, postgres_server: PostgresServer) -> None:
     store = datastore_of(postgres_server)
     assert not store.database_exists(name)
     store.create_database(name, {})
@@ -114,7 +112,7 @@ def test_a_database_of_any_name_comes_and_goes(name: str, postgres_server: Postg
         store.delete_database(name, force=False)
 
 
-def test_a_database_in_use_is_deleted_by_force_only(postgres_server: PostgresServer) -> None:
+def test_database_in_use_is_deleted_only_with_force(postgres_server: PostgresServer) -> None:
     store = datastore_of(postgres_server)
     store.create_database("used", {})
     with psycopg.connect(postgres_server.dsn(database="used")) as client:
@@ -125,7 +123,7 @@ def test_a_database_in_use_is_deleted_by_force_only(postgres_server: PostgresSer
             client.execute("SELECT 1")
 
 
-def test_a_name_that_the_server_would_cut_is_refused(postgres_server: PostgresServer) -> None:
+def test_name_that_the_server_would_truncate_is_refused(postgres_server: PostgresServer) -> None:
     store = datastore_of(postgres_server)
     store.create_database("x" * 63, {})
     assert not store.database_exists("x" * 64)
@@ -137,7 +135,7 @@ def test_a_name_that_the_server_would_cut_is_refused(postgres_server: PostgresSe
         store.create_database("x\0y", {})
 
 
-def test_owner_encoding_and_template_are_as_asked(postgres_server: PostgresServer) -> None:
+def test_owner_encoding_and_template_are_as_requested(postgres_server: PostgresServer) -> None:
     store = datastore_of(postgres_server)
     query(postgres_server, 'CREATE ROLE "its owner"')
     created = store.create_database("latin", {"owner": "its owner", "encoding": "LATIN1"})
@@ -153,13 +151,13 @@ def test_owner_encoding_and_template_are_as_asked(postgres_server: PostgresServe
     assert not store.database_exists("x")
 
 
-def test_system_databases_and_the_agents_own_are_known(postgres_server: PostgresServer) -> None:
+def test_system_databases_and_the_agents_database_are_recognized(postgres_server: PostgresServer) -> None:
     store = datastore_of(postgres_server, url=postgres_server.dsn(database="mine"))
     assert all(store.is_system_database(name) for name in ("postgres", "template0", "template1", "mine"))
     assert not store.is_system_database("Postgres")
 
 
-def test_a_statement_that_takes_too_long_is_called_off(postgres_server: PostgresServer) -> None:
+def test_statement_that_exceeds_the_timeout_is_cancelled(postgres_server: PostgresServer) -> None:
     store = datastore_of(postgres_server, timeout=2)
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", (0x6167656E74,))
@@ -168,7 +166,7 @@ def test_a_statement_that_takes_too_long_is_called_off(postgres_server: Postgres
     assert not store.database_exists("late")
 
 
-def test_what_a_killed_agent_began_is_awaited(postgres_server: PostgresServer) -> None:
+def test_statement_of_a_killed_agent_is_awaited(postgres_server: PostgresServer) -> None:
     """Its last statement goes on in the server; only after that it is known whether there is a database."""
     store, seen = datastore_of(postgres_server), []
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as killed:
@@ -183,7 +181,7 @@ def test_what_a_killed_agent_began_is_awaited(postgres_server: PostgresServer) -
     assert seen == [True]
 
 
-def test_a_server_that_stops_answering_in_a_statement_is_given_up(
+def test_server_that_hangs_during_a_statement_times_out(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadline, "HANG", 0.5)
@@ -209,12 +207,12 @@ def test_a_server_that_stops_answering_in_a_statement_is_given_up(
             os.kill(backend, signal.SIGCONT)
 
 
-def test_the_datastores_can_be_imported_without_psycopg() -> None:
+def test_datastores_can_be_imported_without_psycopg() -> None:
     code = "import sys; sys.modules['psycopg'] = None; from agent import datastores; datastores.class_of('postgresql')"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
 
 
-def test_only_the_modules_of_the_configured_server_are_loaded() -> None:
+def test_only_modules_of_the_configured_datastore_are_imported() -> None:
     """The others would be a third of the start of a resync's job."""
     code = "import sys, agent.datastores.resync_job as job; job.datastores.class_of('postgresql'); print(*sys.modules)"
     argv = [sys.executable, "-c", code]

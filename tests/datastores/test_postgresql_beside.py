@@ -33,7 +33,7 @@ def pair(module_dir: Path) -> Iterator[Pair]:
 
 
 @pytest.mark.parametrize("mode", ["auto", "copy", "follow"])
-def test_server_that_refuses_only_the_login_of_the_agent_is_not_stopped(pair: Pair, mode: str) -> None:
+def test_server_that_refuses_only_the_agents_login_is_not_stopped(pair: Pair, mode: str) -> None:
     primary, replica = pair
     before = age(replica)
     url = replica.dsn(user="renamed")
@@ -58,7 +58,7 @@ def test_plan_of_a_copy_names_the_slots_that_are_lost(pair: Pair) -> None:
         query(replica, "SELECT pg_drop_replication_slot('cascade')")
 
 
-def test_copy_says_how_far_it_is(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_reports_its_progress(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     primary, replica = pair
     monkeypatch.setattr(new_data_directory, "MEASURE_EVERY", 0.01)
     states: list[dict[str, Any]] = []

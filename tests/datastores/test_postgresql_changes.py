@@ -68,7 +68,7 @@ def test_two_passwords_at_once_are_refused(store: Datastore) -> None:
         store.update_user("u", changes)
 
 
-def test_databases_are_added_and_taken_away(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_databases_of_a_user_are_added_and_removed(store: Datastore, postgres_server: PostgresServer) -> None:
     store.create_user("u", PASSWORD, ["app"], "readwrite")
     changed: Any = store.update_user("u", UserChanges(databases=["app", "second"]))
     assert changed["databases"] == ["app", "second"]
@@ -103,7 +103,9 @@ def test_privileges_are_changed_in_every_database(store: Datastore, postgres_ser
     assert not can(postgres_server, "u", "INSERT INTO t VALUES (4)", "second")
 
 
-def test_a_change_that_fails_in_one_database_changes_none(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_change_that_fails_in_one_database_is_rolled_back_in_all(
+    store: Datastore, postgres_server: PostgresServer
+) -> None:
     store.create_user("u", PASSWORD, ["app", "second"], "readwrite")
     grantor = "CREATE ROLE giver; GRANT SELECT ON t TO giver WITH GRANT OPTION; SET ROLE giver; GRANT SELECT ON t TO u"
     query(postgres_server, grantor, "second")
@@ -114,7 +116,7 @@ def test_a_change_that_fails_in_one_database_changes_none(store: Datastore, post
     query(postgres_server, "DROP OWNED BY giver CASCADE; DROP ROLE giver", "second")
 
 
-def test_a_database_gets_another_owner(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_owner_of_a_database_is_changed(store: Datastore, postgres_server: PostgresServer) -> None:
     store.create_user("boss", PASSWORD, ["app"], "owner")
     store.create_user("u", PASSWORD, ["app"], "readonly")
     store.create_user("heir", PASSWORD, [], "readonly")
@@ -132,7 +134,7 @@ def test_a_database_gets_another_owner(store: Datastore, postgres_server: Postgr
         store.update_database("app", "no one")
 
 
-def test_what_a_user_owns_goes_to_another(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_objects_of_a_deleted_user_are_reassigned(store: Datastore, postgres_server: PostgresServer) -> None:
     store.create_user("boss", PASSWORD, ["app"], "owner")
     store.create_user("heir", PASSWORD, [], "readonly")
     assert can(postgres_server, "boss", "CREATE TABLE mine AS SELECT 7 AS x")
@@ -149,7 +151,7 @@ def test_what_a_user_owns_goes_to_another(store: Datastore, postgres_server: Pos
     store.delete_database("app", force=True)
 
 
-def test_an_agent_without_superuser_changes_what_it_made(postgres_server: PostgresServer) -> None:
+def test_agent_without_superuser_changes_its_own_users_and_databases(postgres_server: PostgresServer) -> None:
     query(postgres_server, "CREATE ROLE small LOGIN CREATEDB CREATEROLE PASSWORD 'p'; GRANT pg_monitor TO small")
     store = datastore_of(postgres_server, url=f"postgresql://small:p@127.0.0.1:{postgres_server.port}/postgres")
     for name in ("one", "two"):
@@ -167,7 +169,7 @@ def test_an_agent_without_superuser_changes_what_it_made(postgres_server: Postgr
     assert store.status().unknown == {}
 
 
-def test_a_fact_that_the_server_refuses_is_named_and_the_others_are_there(postgres_server: PostgresServer) -> None:
+def test_refused_fact_is_named_and_other_facts_are_reported(postgres_server: PostgresServer) -> None:
     query(postgres_server, "CREATE ROLE blind LOGIN PASSWORD 'p'")
     query(postgres_server, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
     store = datastore_of(postgres_server, url=f"postgresql://blind:p@127.0.0.1:{postgres_server.port}/postgres")
@@ -238,7 +240,7 @@ SCENARIOS: dict[str, tuple[Look, Act]] = {
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_plan_agrees_with_the_action(scenario: str, store: Datastore, postgres_server: PostgresServer) -> None:
+def test_plan_agrees_with_the_action(scenario: str, store: Datastore, postgres_server: PostgresServer) -> None:
     look, act = SCENARIOS[scenario]
     store.create_user("u", PASSWORD, ["app"], "readwrite")
     store.create_user("boss", PASSWORD, ["second"], "owner")

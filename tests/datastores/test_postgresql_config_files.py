@@ -23,10 +23,10 @@ def names(tmp_path: Path) -> list[str]:
     return [name_in(line) for line in lines_of(tmp_path / "postgresql.conf")]
 
 
-def test_included_files_and_folders_are_read_as_the_server_reads_them(names: list[str]) -> None:
+def test_included_files_and_folders_are_read_like_the_server(names: list[str]) -> None:
     assert names == ["port", "max_connections", "restore_command", "include", "#fsync"]
 
 
-def test_an_include_without_end_stays_a_line(tmp_path: Path) -> None:
+def test_recursive_include_is_kept_as_a_line(tmp_path: Path) -> None:
     (tmp_path / "postgresql.conf").write_text("include 'postgresql.conf'\n")
     assert list(lines_of(tmp_path / "postgresql.conf")) == ["include 'postgresql.conf'"]

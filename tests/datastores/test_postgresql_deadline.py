@@ -41,7 +41,7 @@ def setting(server: PostgresServer, name: str, value: str) -> Iterator[None]:
         await_that(lambda: query(server, f"SHOW {name}") != value, 10, "the setting as before")
 
 
-def test_a_change_is_refused_at_once_while_no_commit_gets_through(
+def test_change_is_refused_at_once_while_commits_are_blocked(
     postgres_server: PostgresServer, start_agent: StartAgent
 ) -> None:
     agent = start_agent(config=configured(postgres_server))
@@ -53,7 +53,7 @@ def test_a_change_is_refused_at_once_while_no_commit_gets_through(
     assert query(postgres_server, DATABASES) == "0"
 
 
-def test_a_standby_that_stops_confirming_leaves_neither_database_nor_user(
+def test_hanging_synchronous_standby_leaves_neither_database_nor_user(
     postgres_server: PostgresServer, server_dir: Path
 ) -> None:
     """The standby is there when the action begins, so that only the commit itself shows that it waits."""
@@ -92,7 +92,7 @@ def test_a_statement_that_waits_for_a_lock_is_cancelled_and_names_the_holder(pos
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_a_server_that_cancels_nothing_is_looked_at_again(
+def test_server_that_ignores_a_cancel_is_queried_again(
     ends: bool, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that creates the database stands still: what becomes of it is told once it is known."""
@@ -128,7 +128,7 @@ def test_a_server_that_cancels_nothing_is_looked_at_again(
     query(postgres_server, "DROP DATABASE origin")
 
 
-def test_many_users_at_once_are_all_created(postgres_server: PostgresServer) -> None:
+def test_users_created_concurrently_are_all_created(postgres_server: PostgresServer) -> None:
     """Without the lock of the agents each meets "tuple concurrently updated" on the database's own row."""
     query(postgres_server, "CREATE DATABASE busy")
     stores = [datastore_of(postgres_server) for _ in range(4)]
@@ -164,7 +164,7 @@ def create_each(store: object, names: list[str]) -> None:
         store.create_user(name, "correct-horse", ["busy"], "readonly")  # type: ignore[attr-defined]
 
 
-def test_a_conflict_that_stays_is_reported_after_a_few_attempts() -> None:
+def test_lasting_conflict_is_reported_after_a_few_attempts() -> None:
     attempts = []
 
     def change() -> None:
@@ -176,6 +176,6 @@ def test_a_conflict_that_stays_is_reported_after_a_few_attempts() -> None:
     assert len(attempts) == ATTEMPTS
 
 
-def test_the_hint_of_the_server_is_in_the_message(postgres_server: PostgresServer) -> None:
+def test_hint_of_the_server_is_in_the_message(postgres_server: PostgresServer) -> None:
     with pytest.raises(DatastoreRefused, match=r"encoding.*: Hint: Use the same encoding as in the template database"):
         datastore_of(postgres_server).create_database("x", {"encoding": "LATIN1", "template": "template1"})

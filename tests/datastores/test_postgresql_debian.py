@@ -62,7 +62,7 @@ class Host:
         self.sql(5443, "INSERT INTO t VALUES (2)")
 
 
-def test_a_cluster_of_debian_is_rewound(agent_venv: Path, start_node: Callable[..., Node]) -> None:
+def test_debian_cluster_is_rewound(agent_venv: Path, start_node: Callable[..., Node]) -> None:
     host = Host(start_node())
     host.create()
     host.node.write("/etc/agent.toml", CONFIG.format(version=host.version))

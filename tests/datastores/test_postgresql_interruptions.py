@@ -82,7 +82,7 @@ def directory_of(pid: int) -> str | None:
 
 
 @pytest.mark.parametrize("moment", ["in pg_rewind", "in the start of the server"])
-def test_the_agent_is_killed_and_the_resync_continues(moment: str, pair: Pair, start_agent: StartAgent) -> None:
+def test_resync_continues_after_a_kill_of_the_agent(moment: str, pair: Pair, start_agent: StartAgent) -> None:
     old, new = pair
     wanted = document(old, new)
     if moment == "in pg_rewind":
@@ -101,7 +101,7 @@ def test_the_agent_is_killed_and_the_resync_continues(moment: str, pair: Pair, s
     assert_nowhere([old.replication_password], [agent], old, new)
 
 
-def test_the_job_is_killed_and_the_action_puts_the_old_data_back(pair: Pair, start_agent: StartAgent) -> None:
+def test_kill_of_the_job_puts_the_old_data_back(pair: Pair, start_agent: StartAgent) -> None:
     old, new = pair
     programs = programs_with(old, "pg_rewind", hanging(old))
     agent = start_agent(config=configured(old, new, programs=str(programs)))
@@ -122,7 +122,7 @@ def test_the_job_is_killed_and_the_action_puts_the_old_data_back(pair: Pair, sta
 
 
 @pytest.mark.parametrize("end", ["cancel", "timeout"])
-def test_a_resync_that_is_ended_puts_the_old_data_back_and_says_so(
+def test_cancelled_or_timed_out_resync_puts_the_old_data_back_with_a_message(
     end: str, pair: Pair, start_agent: StartAgent
 ) -> None:
     old, new = pair

@@ -17,7 +17,9 @@ def count(server: PostgresServer, condition: str) -> int:
     return int(query(server, WAITING.format(condition)))
 
 
-def test_killed_before_the_database_is_created(postgres_server: PostgresServer, start_agent: StartAgent) -> None:
+def test_agent_killed_before_a_creation_creates_the_database(
+    postgres_server: PostgresServer, start_agent: StartAgent
+) -> None:
     agent = start_agent(config=configured(postgres_server))
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", (CHANGES,))
@@ -30,7 +32,9 @@ def test_killed_before_the_database_is_created(postgres_server: PostgresServer, 
     assert query(postgres_server, "SELECT current_database()", "early") == "early"
 
 
-def test_killed_while_the_database_is_created(postgres_server: PostgresServer, start_agent: StartAgent) -> None:
+def test_agent_killed_during_a_creation_finds_the_database(
+    postgres_server: PostgresServer, start_agent: StartAgent
+) -> None:
     query(postgres_server, "CREATE DATABASE origin")
     agent = start_agent(config=configured(postgres_server))
     with psycopg.connect(postgres_server.dsn(database="origin")):  # for 5 seconds it waits for its template
@@ -44,7 +48,9 @@ def test_killed_while_the_database_is_created(postgres_server: PostgresServer, s
 
 
 @pytest.mark.parametrize("kind", ["database_create", "database_delete"])
-def test_killed_as_soon_as_it_is_done(kind: str, postgres_server: PostgresServer, start_agent: StartAgent) -> None:
+def test_agent_killed_after_a_change_reports_it_as_done(
+    kind: str, postgres_server: PostgresServer, start_agent: StartAgent
+) -> None:
     name = "late"
     query(postgres_server, "DROP DATABASE IF EXISTS late")
     if kind == "database_delete":
@@ -60,7 +66,9 @@ def test_killed_as_soon_as_it_is_done(kind: str, postgres_server: PostgresServer
     assert query(postgres_server, look) == wanted
 
 
-def test_killed_while_a_user_is_created(postgres_server: PostgresServer, start_agent: StartAgent) -> None:
+def test_agent_killed_while_creating_a_user_completes_it(
+    postgres_server: PostgresServer, start_agent: StartAgent
+) -> None:
     """The role is there and its table privileges wait for a lock: it is no user, and becomes one whole."""
     query(postgres_server, "CREATE DATABASE locked")
     query(postgres_server, "CREATE TABLE t (x int)", "locked")

@@ -36,7 +36,7 @@ def recovered(server: PostgresServer, primary: PostgresServer) -> str | None:
     return datastore.recover(service)
 
 
-def test_new_data_that_has_everything_stays_when_its_primary_died_since(pair: Pair) -> None:
+def test_complete_new_data_is_kept_although_its_primary_died(pair: Pair) -> None:
     primary, replica = pair
     resync_killed("removing the old data", replica, primary, COPY)
     primary.psql("INSERT INTO t VALUES (2)")
@@ -49,9 +49,7 @@ def test_new_data_that_has_everything_stays_when_its_primary_died_since(pair: Pa
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["in use", "down"])
-def test_data_that_was_restored_by_hand_is_neither_removed_nor_a_reason_to_remove_the_old(
-    pair: Pair, runs: bool
-) -> None:
+def test_data_restored_by_hand_and_the_old_data_are_both_kept(pair: Pair, runs: bool) -> None:
     primary, replica = pair
     resync_killed("starting the server", replica, primary, COPY)
     old, aside = replica.data.with_name("data.resync") / "old", replica.dir / "aside"

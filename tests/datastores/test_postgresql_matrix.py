@@ -72,7 +72,7 @@ def healthy(module_dir: Path) -> Iterator[Pair]:
 
 
 @pytest.mark.parametrize("method", PHASES)
-def test_never_neither(
+def test_any_fault_in_any_phase_leaves_the_old_data_or_new_data_that_follows(
     method: str, diverged: Pair, healthy: Pair, server_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql_service, "PATIENCE", PATIENCE)

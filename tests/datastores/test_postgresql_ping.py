@@ -10,7 +10,7 @@ from agent.datastores.postgresql.ping import PingAnswer, ping
 from tests.servers.process import free_port
 
 
-def test_a_server_that_does_not_answer_keeps_no_other_thread_waiting() -> None:
+def test_ping_of_a_hanging_server_blocks_no_other_thread() -> None:
     """libpq's PQping, as its driver calls it, would stop the whole agent for `datastore.timeout`."""
     beats, over = [0], threading.Event()
 
@@ -29,7 +29,7 @@ def test_a_server_that_does_not_answer_keeps_no_other_thread_waiting() -> None:
     assert answer is PingAnswer.SILENT and beats[0] > 2
 
 
-def test_a_server_that_starts_is_told_from_one_that_refuses_the_login() -> None:
+def test_ping_distinguishes_a_starting_server_from_a_refused_login() -> None:
     refused = b"SFATAL\0C28000\0Mno entry\0\0"
     starting = b"SFATAL\0C57P03\0Mstarting up\0\0"
     for body, expected in ((refused, PingAnswer.ACCEPTS), (starting, PingAnswer.REJECTS)):

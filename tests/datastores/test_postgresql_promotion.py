@@ -57,7 +57,7 @@ def agreed(store: Datastore, request: PromoteRequest) -> Plan:
     return plan
 
 
-def test_a_promotion_waits_for_what_is_missing_and_names_what_holds_commits(pair: Pair) -> None:
+def test_promotion_waits_for_missing_wal_and_names_what_blocks_commits(pair: Pair) -> None:
     old, new = pair
     store = datastore_of(new)
     refused = agreed(store, PromoteRequest())
@@ -99,7 +99,7 @@ def test_a_promotion_waits_for_what_is_missing_and_names_what_holds_commits(pair
     assert status.synchronous is not None and status.synchronous["satisfied"] is False
 
 
-def test_a_primary_that_is_gone_leaves_an_unknown_lag(pair: Pair) -> None:
+def test_dead_primary_makes_the_lag_unknown(pair: Pair) -> None:
     old, new = pair
     store = datastore_of(new)
     query(old, "CREATE TABLE t AS SELECT 1 AS x")
@@ -116,7 +116,7 @@ def test_a_primary_that_is_gone_leaves_an_unknown_lag(pair: Pair) -> None:
     assert query(new, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'agent'") == "0"
 
 
-def test_the_old_primary_answers_an_account_for_replication_too(pair: Pair) -> None:
+def test_old_primary_is_queried_with_a_replication_account(pair: Pair) -> None:
     old, new = pair
     access = old.data / "pg_hba.conf"
     allowed = access.read_text()
@@ -138,7 +138,7 @@ def test_the_old_primary_answers_an_account_for_replication_too(pair: Pair) -> N
     assert "accepts writes" in agreed(with_peers, PromoteRequest()).summary
 
 
-def test_a_replica_that_leaves_drops_its_slot_and_tells_who_waits_for_it(pair: Pair) -> None:
+def test_leaving_replica_drops_its_slot_and_warns_about_synchronous_commits(pair: Pair) -> None:
     old, new = pair
     store = datastore_of(new)
     assert query(old, SLOTS) == "replica"
@@ -177,7 +177,7 @@ def test_a_replica_that_leaves_drops_its_slot_and_tells_who_waits_for_it(pair: P
     assert store.status().role == "standalone"
 
 
-def test_a_slot_that_cannot_be_dropped_is_named_with_what_it_holds(pair: Pair) -> None:
+def test_slot_that_cannot_be_dropped_is_named_with_the_statement(pair: Pair) -> None:
     old, new = pair
     store = datastore_of(new)
     old.kill()
@@ -187,7 +187,7 @@ def test_a_slot_that_cannot_be_dropped_is_named_with_what_it_holds(pair: Pair) -
     assert "pg_drop_replication_slot('replica')" in left["why"]
 
 
-def test_a_promotion_is_refused_and_forced_over_http_as_its_plan_says(pair: Pair, start_agent: StartAgent) -> None:
+def test_promotion_over_http_is_refused_and_forced_like_its_plan(pair: Pair, start_agent: StartAgent) -> None:
     old, new = pair
     agent = start_agent(config=configured(new))
     plan = agent.post("/api/unstable/actions/plan/promote_slave_db", json={}).json

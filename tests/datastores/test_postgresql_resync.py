@@ -62,7 +62,9 @@ def lose_wal(old: PostgresServer) -> None:
 
 
 @pytest.mark.parametrize("up", [False, True])
-def test_what_the_primary_lacks_is_given_up_only_with_force(up: bool, pair: Pair, start_agent: StartAgent) -> None:
+def test_writes_missing_on_the_primary_are_discarded_only_with_force(
+    up: bool, pair: Pair, start_agent: StartAgent
+) -> None:
     old, new = pair
     if up:
         old.start()
@@ -79,7 +81,7 @@ def test_what_the_primary_lacks_is_given_up_only_with_force(up: bool, pair: Pair
     assert_nowhere([old.replication_password], [agent], old, new)
 
 
-def test_wal_without_transactions_is_worth_nothing(pair: Pair) -> None:
+def test_wal_without_transactions_needs_no_force(pair: Pair) -> None:
     old, new = pair
     resync(old, new)
     old.psql("SELECT pg_promote(true, 30)")
@@ -90,7 +92,7 @@ def test_wal_without_transactions_is_worth_nothing(pair: Pair) -> None:
     assert_follows(old, new)
 
 
-def test_what_cannot_be_judged_is_refused_and_with_force_copied(pair: Pair) -> None:
+def test_unreadable_wal_is_refused_and_copied_with_force(pair: Pair) -> None:
     old, new = pair
     lose_wal(old)
     look = plan(old, new, ResyncRequest())
@@ -105,7 +107,7 @@ def test_what_cannot_be_judged_is_refused_and_with_force_copied(pair: Pair) -> N
     assert_follows(old, new)
 
 
-def test_a_rewind_leaves_its_own_settings(pair: Pair) -> None:
+def test_rewind_keeps_the_settings_of_this_server(pair: Pair) -> None:
     old, new = pair
     (old.data / "postgresql.conf").write_text((old.data / "postgresql.conf").read_text() + "work_mem = '7MB'\n")
     result, phases = resync(old, new)
@@ -140,7 +142,7 @@ def test_a_link_is_not_taken_for_the_data_directory(pair: Pair) -> None:
         resync(old, new, data_directory=str(old.dir / "link"))
 
 
-def test_a_service_that_is_another_servers_is_noticed(pair: Pair) -> None:
+def test_service_of_another_server_is_refused(pair: Pair) -> None:
     old, new = pair
     old.start()
     parsed = config.parse(document(old, new))
@@ -151,7 +153,7 @@ def test_a_service_that_is_another_servers_is_noticed(pair: Pair) -> None:
     assert old.answers() and not datastore_of(old).is_dirty()
 
 
-def test_what_would_destroy_the_only_data_is_refused(pair: Pair) -> None:
+def test_resync_that_would_destroy_the_only_data_is_refused(pair: Pair) -> None:
     old, new = pair
     with pytest.raises(DatastoreError, match="is this server"):
         resync(new, new)
@@ -162,7 +164,7 @@ def test_what_would_destroy_the_only_data_is_refused(pair: Pair) -> None:
     assert old.psql(SUM) == "101" and not datastore_of(old).is_dirty()
 
 
-def test_what_is_not_set_is_named(pair: Pair) -> None:
+def test_missing_options_of_a_resync_are_named(pair: Pair) -> None:
     old, new = pair
     with pytest.raises(DatastoreError, match=r"set \[service\]"):
         datastore_of(old).resync(None, nowhere())
@@ -178,7 +180,7 @@ def test_what_is_not_set_is_named(pair: Pair) -> None:
 # The way back
 
 
-def test_new_data_that_does_not_follow_is_not_believed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_data_that_does_not_follow_is_rolled_back(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = pair
     old.start()
     monkeypatch.setattr(postgresql_service, "PATIENCE", 2.0)
@@ -202,7 +204,7 @@ def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
 # Who does it
 
 
-def test_an_agent_that_is_the_owner_does_it_too(pair: Pair, server_dir: Path, agent_venv: Path) -> None:
+def test_agent_running_as_the_owner_can_resync(pair: Pair, server_dir: Path, agent_venv: Path) -> None:
     """The job as the server's own user, without any right of root."""
     old, new = pair
     wanted = document(old, new)
@@ -228,7 +230,7 @@ LEAST = """
 """
 
 
-def test_an_agent_without_superuser_leads_a_replica(pair: Pair) -> None:
+def test_agent_without_superuser_can_manage_a_replica(pair: Pair) -> None:
     old, new = pair
     new.psql(LEAST)
     resync(old, new)
@@ -243,7 +245,7 @@ def test_an_agent_without_superuser_leads_a_replica(pair: Pair) -> None:
     assert "has shut down" in store.shut_down(10, Stop()) and old.pid is None
 
 
-def test_a_healthy_replica_knows_its_primary_and_is_left_alone(pair: Pair) -> None:
+def test_healthy_replica_needs_no_configured_primary_and_is_not_changed(pair: Pair) -> None:
     old, new = pair
     resync(old, new)
     started = age(old)

@@ -51,7 +51,7 @@ def size_of(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def test_force_tries_a_rewind_without_the_estimated_room_and_the_old_data_comes_back(pair: Pair) -> None:
+def test_forced_rewind_without_estimated_room_is_tried_and_rolled_back(pair: Pair) -> None:
     old, new = pair
     filler = leave_free(old.dir, 24 * MB)
     without = plan(old, new, ResyncRequest())

@@ -41,7 +41,7 @@ def pair(request: pytest.FixtureRequest, server_dir: Path) -> Iterator[tuple[Pos
             replica.close()
 
 
-def test_a_failover_and_back(pair: tuple[PostgresServer, PostgresServer], start_agent: StartAgent) -> None:
+def test_failover_and_failback_over_http(pair: tuple[PostgresServer, PostgresServer], start_agent: StartAgent) -> None:
     old, new = pair
     on_old, on_new = start_agent(config=configured(old, new)), start_agent(config=configured(new, old))
 

@@ -129,7 +129,7 @@ def test_a_switchover_under_load_loses_no_acknowledged_write(trio: Trio, start_a
     assert "is a standby" in failed(on_a, "replication.demote", {"primary": "c"})
 
 
-def test_a_failover_of_three_nodes_by_the_kinds_alone(trio: Trio, start_agent: StartAgent) -> None:
+def test_failover_of_three_nodes_by_the_kinds_alone(trio: Trio, start_agent: StartAgent) -> None:
     a, b, c = trio
     on_a, on_b, on_c = agents(start_agent, trio)
     a.psql("INSERT INTO t SELECT generate_series(1, 100)")
@@ -149,9 +149,7 @@ def test_a_failover_of_three_nodes_by_the_kinds_alone(trio: Trio, start_agent: S
     await_value(a, "SELECT count(*) FROM t", "101")
 
 
-def test_a_peer_that_lacks_something_leaves_this_server_the_primary(
-    trio: Trio, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_switchover_to_a_lagging_peer_keeps_this_primary(trio: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, _ = trio
     datastore, service = driver(a, b, peers=peers(a, trio), timeout=1.0)
     assert datastore.plan_demote(service, "b").would.value == "disrupt"

@@ -43,7 +43,7 @@ def point(server: PostgresServer, source: PostgresServer) -> None:
     await_value(server, "SELECT sender_port FROM pg_stat_wal_receiver WHERE status = 'streaming'", str(source.port))
 
 
-def test_promotion_of_a_replica_of_a_replica_is_refused_while_that_one_receives(chain: Servers) -> None:
+def test_promotion_of_a_cascaded_replica_is_refused_while_its_source_receives(chain: Servers) -> None:
     a, b, c = chain
     point(c, b)
     for known, named in ((peers(b), f"127.0.0.1:{a.port}"), ({}, "may not see")):
@@ -60,7 +60,7 @@ def test_promotion_of_a_replica_of_a_replica_is_refused_while_that_one_receives(
     assert plan.would is Would.CHANGE and plan.facts["old_primary"] == "read_only", plan
 
 
-def test_promotion_is_refused_while_another_replica_has_more(chain: Servers) -> None:
+def test_promotion_is_refused_while_another_replica_has_more_wal(chain: Servers) -> None:
     a, b, c = chain
     query(b, "ALTER SYSTEM SET primary_conninfo = ''")
     query(b, "SELECT pg_reload_conf()")
@@ -78,7 +78,7 @@ def test_promotion_is_refused_while_another_replica_has_more(chain: Servers) -> 
     assert forced.would is Would.CHANGE and any("lacks" in each for each in forced.warnings), forced
 
 
-def test_handover_to_a_standby_of_another_branch_is_refused_before_the_stop(chain: Servers) -> None:
+def test_handover_to_a_standby_on_another_timeline_is_refused_before_the_stop(chain: Servers) -> None:
     a, b, c = chain
     query(b, "SELECT pg_promote(true)")
     point(c, b)

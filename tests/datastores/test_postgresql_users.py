@@ -63,7 +63,7 @@ OTHERS = ["DROP TABLE t"]
         ("owner", READS + WRITES + OWNS, NEVER),
     ],
 )
-def test_a_user_can_do_that_and_no_more(
+def test_user_has_exactly_its_privileges(
     privileges: str, allowed: list[str], denied: list[str], store: Datastore, postgres_server: PostgresServer
 ) -> None:
     store.create_database("theirs", {})
@@ -83,7 +83,7 @@ def test_a_user_can_do_that_and_no_more(
 
 
 @pytest.mark.parametrize("owner_first", [True, False])
-def test_what_the_owner_creates_later_is_readable(
+def test_later_objects_of_the_owner_are_readable(
     owner_first: bool, store: Datastore, postgres_server: PostgresServer
 ) -> None:
     users = [("boss", "owner"), ("reader", "readonly")]
@@ -98,7 +98,9 @@ def test_what_the_owner_creates_later_is_readable(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_user_of_any_name_comes_and_goes(name: str, store: Datastore, postgres_server: PostgresServer) -> None:
+def test_user_with_any_name_is_created_and_deleted(
+    name: str, store: Datastore, postgres_server: PostgresServer
+) -> None:
     assert not store.user_exists(name)
     store.create_user(name, PASSWORD, ["app"], "readwrite")
     assert store.user_exists(name) and can(postgres_server, name, "INSERT INTO t VALUES (5)")
@@ -110,7 +112,7 @@ def test_a_user_of_any_name_comes_and_goes(name: str, store: Datastore, postgres
         store.delete_user(name)
 
 
-def test_a_database_is_not_taken_from_its_owner(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_second_owner_of_a_database_is_refused(store: Datastore, postgres_server: PostgresServer) -> None:
     store.create_user("first", PASSWORD, ["app"], "owner")
     with pytest.raises(DatastoreRefused, match="the database app belongs to first already"):
         store.create_user("second", PASSWORD, ["app"], "owner")
@@ -122,7 +124,7 @@ def test_a_database_is_not_taken_from_its_owner(store: Datastore, postgres_serve
     store.delete_user("first")
 
 
-def test_a_user_is_created_whole_or_not_at_all(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_failed_creation_leaves_no_user(store: Datastore, postgres_server: PostgresServer) -> None:
     store.create_database("closed", {})
     query(postgres_server, "ALTER DATABASE closed ALLOW_CONNECTIONS false")
     with pytest.raises(DatastoreRefused, match="not currently accepting connections"):
@@ -133,7 +135,7 @@ def test_a_user_is_created_whole_or_not_at_all(store: Datastore, postgres_server
     store.delete_database("closed", force=True)
 
 
-def test_what_an_interrupted_creation_left_is_no_user_and_is_replaced(
+def test_unfinished_user_does_not_exist_and_is_replaced(
     store: Datastore, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
@@ -152,7 +154,7 @@ def test_what_an_interrupted_creation_left_is_no_user_and_is_replaced(
     store.delete_user("half")
 
 
-def test_what_a_deleted_user_owned_goes_to_the_owner_of_the_database(
+def test_objects_of_a_deleted_user_go_to_the_owner_of_the_database(
     store: Datastore, postgres_server: PostgresServer
 ) -> None:
     store.create_database("second", {})
@@ -171,7 +173,7 @@ def test_what_a_deleted_user_owned_goes_to_the_owner_of_the_database(
     store.delete_database("second", force=True)
 
 
-def test_a_user_who_cannot_be_deleted_is_as_before(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_user_that_cannot_be_deleted_is_unchanged(store: Datastore, postgres_server: PostgresServer) -> None:
     store.create_user("u", PASSWORD, ["app"], "readwrite")
     store.create_database("closed", {})
     query(postgres_server, "GRANT CREATE ON SCHEMA public TO u", "closed")
@@ -187,7 +189,7 @@ def test_a_user_who_cannot_be_deleted_is_as_before(store: Datastore, postgres_se
         store.delete_user("postgres")
 
 
-def test_the_server_never_sees_a_password(store: Datastore, postgres_server: PostgresServer) -> None:
+def test_password_never_reaches_the_server_in_plain_text(store: Datastore, postgres_server: PostgresServer) -> None:
     query(postgres_server, "ALTER SYSTEM SET log_statement = 'all'")
     query(postgres_server, "SELECT pg_reload_conf()")
     store.create_user("u", "correct-horse-battery", ["app"], "readwrite")
@@ -198,7 +200,7 @@ def test_the_server_never_sees_a_password(store: Datastore, postgres_server: Pos
     store.delete_user("u")
 
 
-def test_an_agent_without_superuser_can_do_it_too(postgres_server: PostgresServer) -> None:
+def test_agent_without_superuser_manages_users(postgres_server: PostgresServer) -> None:
     query(postgres_server, "CREATE ROLE hand LOGIN CREATEDB CREATEROLE PASSWORD 'p'; GRANT pg_monitor TO hand")
     url = f"postgresql://hand:p@127.0.0.1:{postgres_server.port}/postgres"
     store = datastore_of(postgres_server, url=url)

@@ -45,7 +45,7 @@ def half_removed(work: WorkFolder) -> None:
 
 
 @pytest.mark.parametrize("interrupted", [copied, drafted, switched, half_removed])
-def test_fifty_interrupted_basebackups_leave_the_bytes_of_one(
+def test_fifty_interrupted_basebackups_leave_the_bytes_of_one_copy(
     tmp_path: Path, interrupted: Callable[[WorkFolder], None]
 ) -> None:
     data = DataDirectory(tmp_path / "data", None)

@@ -63,7 +63,7 @@ def set_by(server: PostgresServer, *settings: str, file: str = "postgresql.auto.
         config.write("".join(f"{each}\n" for each in settings))
 
 
-def test_a_standby_that_is_pointed_elsewhere_is_repointed_and_then_left_alone(pair: Pair) -> None:
+def test_standby_with_another_source_is_repointed_and_then_not_changed(pair: Pair) -> None:
     standby, primary = pair
     started = age(standby)
     look = plan(standby, primary, PLAIN)
@@ -75,7 +75,7 @@ def test_a_standby_that_is_pointed_elsewhere_is_repointed_and_then_left_alone(pa
     assert_follows(standby, primary)
 
 
-def test_a_delayed_or_paused_replay_is_no_reason_to_mend_anything(pair: Pair) -> None:
+def test_delayed_or_paused_replay_causes_no_change(pair: Pair) -> None:
     standby, primary = pair
     standby.psql("ALTER SYSTEM SET recovery_min_apply_delay = '1h'")
     resync(standby, primary, PLAIN)
@@ -88,7 +88,7 @@ def test_a_delayed_or_paused_replay_is_no_reason_to_mend_anything(pair: Pair) ->
     assert "paused" in plan(standby, primary, PLAIN).warnings[0]
 
 
-def test_a_disabled_replica_with_nothing_of_its_own_needs_no_force(pair: Pair) -> None:
+def test_disabled_replica_without_own_writes_needs_no_force(pair: Pair) -> None:
     standby, primary = pair
     resync(standby, primary, PLAIN)
     standby.psql("ALTER SYSTEM SET primary_conninfo = ''")
@@ -113,7 +113,7 @@ def recording(run: Callable[..., CommandResult], printed: list[str]) -> Callable
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_another_cluster_is_refused_with_force_too_and_adopted_by_name_alone(
+def test_other_cluster_is_refused_with_force_and_adopted_only_by_its_identifier(
     up: bool, pair: Pair, stranger: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     standby, primary = pair
@@ -137,7 +137,7 @@ def test_another_cluster_is_refused_with_force_too_and_adopted_by_name_alone(
     assert standby.psql(SUM) == "5"
 
 
-def test_replication_that_is_refused_is_noticed_before_the_stop(pair: Pair) -> None:
+def test_refused_replication_is_noticed_before_the_stop(pair: Pair) -> None:
     standby, primary = pair
     started = age(standby)
     primary.psql("ALTER ROLE replicator NOREPLICATION")
@@ -166,7 +166,7 @@ def test_a_setting_below_the_primarys_is_named_before_the_stop(pair: Pair) -> No
         resync(standby, primary, PLAIN)
 
 
-def test_the_configured_slot_is_created_and_one_of_another_server_is_not_taken(pair: Pair) -> None:
+def test_configured_slot_is_created_and_a_slot_of_another_server_is_not_used(pair: Pair) -> None:
     standby, primary = pair
     standby.psql("ALTER SYSTEM SET primary_slot_name = 'mine'")
     assert resync(standby, primary, PLAIN)[0]["slot"] == "mine"
@@ -176,7 +176,7 @@ def test_the_configured_slot_is_created_and_one_of_another_server_is_not_taken(p
     assert_follows(standby, primary)
 
 
-def test_a_primary_that_has_removed_the_wal_is_copied_from(pair: Pair) -> None:
+def test_primary_without_the_needed_wal_is_copied(pair: Pair) -> None:
     standby, primary = pair
     primary.psql("ALTER SYSTEM SET wal_keep_size = 0")
     primary.psql("SELECT pg_reload_conf()")
@@ -191,7 +191,7 @@ def test_a_primary_that_has_removed_the_wal_is_copied_from(pair: Pair) -> None:
     assert_follows(standby, primary)
 
 
-def test_tablespaces_and_a_linked_pg_wal_get_a_place_and_go_with_the_data(pair: Pair) -> None:
+def test_tablespaces_and_a_linked_pg_wal_are_copied_and_switched_with_the_data(pair: Pair) -> None:
     standby, primary = pair
     place = primary.dir / "space"
     place.mkdir()
@@ -216,7 +216,7 @@ def test_tablespaces_and_a_linked_pg_wal_get_a_place_and_go_with_the_data(pair: 
 
 
 @pytest.mark.parametrize("mode", ["copy", "rewind"])
-def test_settings_of_an_earlier_life_do_not_end_the_recovery(mode: str, pair: Pair) -> None:
+def test_old_recovery_targets_do_not_end_the_recovery(mode: str, pair: Pair) -> None:
     standby, primary = pair
     if mode == "rewind":
         standby.psql("SELECT pg_promote(true, 30)")
@@ -232,7 +232,7 @@ def test_settings_of_an_earlier_life_do_not_end_the_recovery(mode: str, pair: Pa
 
 @pytest.mark.parametrize(("owner", "mode"), [("root", 0o640), (OWNER, 0o400)])
 @pytest.mark.parametrize("method", ["copy", "rewind"])
-def test_what_belongs_to_the_server_survives_unchanged(method: str, owner: str, mode: int, pair: Pair) -> None:
+def test_files_of_the_server_survive_unchanged(method: str, owner: str, mode: int, pair: Pair) -> None:
     standby, primary = pair
     if method == "rewind":
         standby.psql("SELECT pg_promote(true, 30)")

@@ -86,7 +86,7 @@ def test_redis_shuts_down_and_is_down(form: str, redis_server: RedisServer) -> N
     assert redis_server.cli("get", "kept") == "1"
 
 
-def test_a_snapshot_is_saved_where_one_is_configured(server_dir: Path) -> None:
+def test_configured_snapshot_is_saved_at_the_shutdown(server_dir: Path) -> None:
     with RedisServer(server_dir / "redis", appendonly=False) as server:
         server.cli("config", "set", "save", "3600 1")
         server.cli("set", "kept", "1")
@@ -96,7 +96,7 @@ def test_a_snapshot_is_saved_where_one_is_configured(server_dir: Path) -> None:
         assert server.cli("get", "kept") == "1"
 
 
-def test_redis_refuses_to_shut_down_if_it_cannot_save(server_dir: Path) -> None:
+def test_failed_save_refuses_the_shutdown(server_dir: Path) -> None:
     gone = server_dir / "gone"
     gone.mkdir()
     server = RedisServer(server_dir / "redis", appendonly=False)
@@ -110,7 +110,7 @@ def test_redis_refuses_to_shut_down_if_it_cannot_save(server_dir: Path) -> None:
         server.cli("config", "set", "save", "")  # so that it can be ended
 
 
-def test_a_supervisor_that_starts_it_again_does_not_keep_us_waiting(redis_server: RedisServer) -> None:
+def test_shutdown_ends_although_a_supervisor_starts_redis_again(redis_server: RedisServer) -> None:
     store, ended = at(f"redis://127.0.0.1:{redis_server.port}"), threading.Event()
 
     def supervise() -> None:
@@ -132,7 +132,7 @@ def test_a_supervisor_that_starts_it_again_does_not_keep_us_waiting(redis_server
 
 
 @pytest.mark.usefixtures("lagging_replica")
-def test_a_shutdown_that_waits_for_a_replica_can_be_called_off(redis_server: RedisServer) -> None:
+def test_shutdown_that_waits_for_a_replica_can_be_cancelled(redis_server: RedisServer) -> None:
     stop = Stop()
     error = in_background(lambda: at(f"unix://{redis_server.socket}").shut_down(9, stop))
     await_that(lambda: "shutdown_in_milliseconds" in redis_server.cli("info", "server"))
@@ -148,7 +148,7 @@ def test_a_shutdown_that_takes_too_long_is_reported(redis_server: RedisServer) -
         at(f"unix://{redis_server.socket}").shut_down(0.2, Stop())
 
 
-def test_a_hanging_redis_is_neither_up_nor_down(redis_server: RedisServer) -> None:
+def test_hanging_redis_is_unreachable_and_not_down(redis_server: RedisServer) -> None:
     pid, timeout = redis_server.pid, 3.0
     assert pid
     os.kill(pid, signal.SIGSTOP)
@@ -162,7 +162,7 @@ def test_a_hanging_redis_is_neither_up_nor_down(redis_server: RedisServer) -> No
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_server_that_is_no_redis_is_not_taken_for_one(server_dir: Path) -> None:
+def test_server_of_another_protocol_is_unreachable(server_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -197,7 +197,7 @@ def test_a_wrong_password_is_refused_and_never_shown(url: str, options: dict[str
         assert "horse" not in str(raised.value) and server.answers()
 
 
-def test_the_password_comes_from_its_file(server_dir: Path) -> None:
+def test_password_is_read_from_its_file(server_dir: Path) -> None:
     (server_dir / "password").write_text("correct-horse\n")
     with RedisServer(server_dir / "redis", password="correct-horse") as server:
         options = {"password_file": str(server_dir / "password")}
@@ -206,7 +206,7 @@ def test_the_password_comes_from_its_file(server_dir: Path) -> None:
         at(f"unix://{server.socket}", password_file=f"{server_dir}/nowhere").is_up()
 
 
-def test_what_its_user_may_not_do_is_named(redis_server: RedisServer) -> None:
+def test_missing_permission_of_the_agent_is_named(redis_server: RedisServer) -> None:
     redis_server.cli("acl", "setuser", "weak", "on", ">pw", "+info", "+ping")
     store = at(f"unix://weak:pw@{redis_server.socket}")
     assert store.is_up()
@@ -214,25 +214,25 @@ def test_what_its_user_may_not_do_is_named(redis_server: RedisServer) -> None:
         store.shut_down(5, Stop())
 
 
-def test_a_host_without_a_server_is_down() -> None:
+def test_redis_is_down_if_nothing_listens() -> None:
     assert not at(f"redis://127.0.0.1:{free_port()}").is_up()
 
 
 @pytest.mark.parametrize(
     "url", ["postgresql://:horse@/x", "/run/redis.sock", "redis://:horse@[::1", "redis://h:horse/"]
 )
-def test_a_url_that_is_not_understood_stops_the_start_and_is_not_repeated(url: str) -> None:
+def test_invalid_url_stops_the_start_and_is_not_repeated(url: str) -> None:
     with pytest.raises(ConfigError, match=r"datastore\.url: ") as raised:
         at(url)
     assert "horse" not in str(raised.value)
 
 
-def test_redis_has_no_databases_to_create() -> None:
+def test_creation_of_databases_is_not_supported() -> None:
     with pytest.raises(NotSupported, match="no databases"):
         at("redis://127.0.0.1").create_database("d", {})
 
 
-def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RedisDatastore, "driver", "a_driver_that_nobody_installed")
     with pytest.raises(DriverMissing, match=r"install the agent with its extra \[redis\]"):
         at("redis://127.0.0.1")

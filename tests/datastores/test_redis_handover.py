@@ -81,7 +81,7 @@ class Writers:
             return [key for key in self.acknowledged if not client.exists(key)]
 
 
-def test_a_switchover_under_load_loses_nothing(primary: RedisServer, replica: RedisServer) -> None:
+def test_switchover_under_load_loses_no_write(primary: RedisServer, replica: RedisServer) -> None:
     old, new = store_of(primary, peers={"b": replica}), store_of(replica, peers={"a": primary})
     with Writers(primary, replica) as writers:
         assert old.plan_demote(None, "b").would is Would.DISRUPT
@@ -104,7 +104,7 @@ def test_a_switchover_under_load_loses_nothing(primary: RedisServer, replica: Re
     assert followed_by(replica).startswith("master") and followed_by(primary).startswith("slave")
 
 
-def test_a_peer_that_does_not_catch_up_leaves_the_primary_at_work(primary: RedisServer, replica: RedisServer) -> None:
+def test_switchover_to_a_lagging_peer_keeps_this_primary(primary: RedisServer, replica: RedisServer) -> None:
     store, before = store_of(primary, peers={"b": replica}, timeout=1), settings_of(primary)
     assert replica.pid
     holder = in_background(lambda: store.demote(None, "b", Stop()))
@@ -117,7 +117,7 @@ def test_a_peer_that_does_not_catch_up_leaves_the_primary_at_work(primary: Redis
     assert primary.cli("set", "k", "1") == "OK" and settings_of(primary) == before
 
 
-def test_a_handover_that_is_called_off_takes_writes_again(primary: RedisServer, replica: RedisServer) -> None:
+def test_cancelled_handover_accepts_writes_again(primary: RedisServer, replica: RedisServer) -> None:
     store, stop = store_of(primary, peers={"b": replica}), Stop()
     replica.cli("config", "set", "requirepass", "horse")
     stop.request("cancelled")
@@ -126,7 +126,7 @@ def test_a_handover_that_is_called_off_takes_writes_again(primary: RedisServer, 
     assert primary.cli("set", "k", "1") == "OK" and store.role().name == "primary"
 
 
-def test_a_handover_to_a_server_that_could_not_take_over_is_refused(
+def test_handover_to_an_unsuitable_server_is_refused(
     primary: RedisServer, replica: RedisServer, server_dir: Path
 ) -> None:
     with RedisServer(server_dir / "third", binary=primary.binary) as third:
@@ -142,7 +142,7 @@ def test_a_handover_to_a_server_that_could_not_take_over_is_refused(
         assert plan.refusal is not None and "accepts writes of its own" in plan.refusal.reason
 
 
-def test_the_status_says_what_is_and_why_a_fact_is_missing(primary: RedisServer, replica: RedisServer) -> None:
+def test_status_has_all_facts_and_the_reason_of_missing_ones(primary: RedisServer, replica: RedisServer) -> None:
     primary.cli("config", "set", "min-replicas-to-write", "2")
     here = store_of(primary).status()
     assert (here.role, here.writable, here.dirty) == ("primary", True, False) and here.version
@@ -191,7 +191,7 @@ def test_a_primary_over_tls_needs_certificates_before_anything_changes(
     assert store.role().streaming
 
 
-def test_a_primary_over_tls_is_followed_once_redis_has_certificates(
+def test_primary_over_tls_is_followed_once_redis_has_certificates(
     over_tls: tuple[RedisServer, RedisServer],
 ) -> None:
     primary, replica = over_tls
@@ -208,7 +208,7 @@ def test_a_primary_over_tls_is_followed_once_redis_has_certificates(
     assert plan.refusal is not None and "is configured without" in plan.refusal.reason
 
 
-def test_a_failover_of_three_nodes_needs_no_edited_file(
+def test_failover_of_three_nodes_needs_no_edited_file(
     primary: RedisServer, replica: RedisServer, server_dir: Path
 ) -> None:
     with RedisServer(server_dir / "third", replica_of=primary, binary=primary.binary) as third:

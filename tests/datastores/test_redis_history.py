@@ -59,7 +59,9 @@ def replica(replid: Any, offset: int, **more: Any) -> RedisState:
         (replica(A, 100, slave_read_only=0), server(A, 100), None),
     ],
 )
-def test_bytes_ahead_counts_what_the_other_lacks(here: RedisState, there: RedisState, ahead: int | None) -> None:
+def test_bytes_ahead_counts_bytes_missing_on_the_other_server(
+    here: RedisState, there: RedisState, ahead: int | None
+) -> None:
     assert bytes_ahead(here, there) == ahead
 
 
@@ -95,5 +97,5 @@ def test_kinship_needs_proof_in_both_directions(
         (replica(A, 50), server(A, 100, backlog=None), False),
     ],
 )
-def test_can_continue_is_what_psync_would_answer(here: RedisState, there: RedisState, expected: bool) -> None:
+def test_can_continue_predicts_the_answer_of_psync(here: RedisState, there: RedisState, expected: bool) -> None:
     assert can_continue(here, there) is expected

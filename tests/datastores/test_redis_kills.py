@@ -46,7 +46,7 @@ def killed_at(agent: AgentProcess, server: RedisServer, kind: str, args: Any, wo
 
 
 @pytest.mark.parametrize("word, answered", [(b"SETUSER", False), (b"SETUSER", True), (b"REWRITE", False)])
-def test_a_user_is_created_for_good_though_the_agent_was_killed(
+def test_user_is_persisted_despite_a_kill_of_the_agent(
     word: bytes, answered: bool, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     agent = agent_of(redis_server, start_agent)
@@ -57,7 +57,7 @@ def test_a_user_is_created_for_good_though_the_agent_was_killed(
     assert "app" in redis_server.cli("acl", "users").split()
 
 
-def test_a_user_is_deleted_for_good_though_the_agent_was_killed(
+def test_deletion_of_a_user_is_persisted_despite_a_kill_of_the_agent(
     redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     redis_server.cli("acl", "setuser", "app", "on", ">pw")
@@ -79,7 +79,7 @@ def old_primary(redis_server: RedisServer, server_dir: Path) -> Iterator[RedisSe
 
 
 @pytest.mark.parametrize("word, answered", [(b"REPLICAOF", False), (b"REPLICAOF", True), (b"REWRITE", True)])
-def test_a_resync_outlives_the_agent(
+def test_resync_outlives_the_agent(
     word: bytes, answered: bool, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     agent = agent_of(old_primary, start_agent, redis_server)
@@ -93,7 +93,7 @@ def test_a_resync_outlives_the_agent(
     await_that(lambda: "link_status:up" in old_primary.cli("info", "replication"))
 
 
-def test_a_resync_that_the_agent_began_before_it_was_killed_is_undone_if_the_primary_dies(
+def test_resync_begun_by_a_killed_agent_is_undone_if_the_primary_dies(
     old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     slow_to_send(redis_server)
@@ -112,7 +112,7 @@ def test_a_resync_that_the_agent_began_before_it_was_killed_is_undone_if_the_pri
     assert settings_of(old_primary) == before and old_primary.cli("get", "k") == "diverged"
 
 
-def test_a_resync_whose_job_was_killed_too_is_reported_and_can_be_asked_for_again(
+def test_resync_with_a_killed_agent_and_job_fails_and_can_be_repeated(
     old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     before = old_primary.cli("config", "get", "repl-diskless-load").split("\n")[1]
@@ -134,7 +134,7 @@ def test_a_resync_whose_job_was_killed_too_is_reported_and_can_be_asked_for_agai
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_resync_ended_while_the_data_comes_in_says_what_holds(
+def test_resync_ended_during_the_transfer_reports_the_state(
     number: signal.Signals, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     """Told to end, the job leads Redis back first; killed, the agent does."""
@@ -159,7 +159,7 @@ def test_a_resync_ended_while_the_data_comes_in_says_what_holds(
 
 
 @pytest.mark.parametrize("by_job", [False, True])
-def test_resync_that_is_cancelled_while_the_data_comes_in_leads_redis_back(
+def test_resync_cancelled_during_the_transfer_restores_the_old_source(
     by_job: bool, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
     """At once, and once the job continues it."""

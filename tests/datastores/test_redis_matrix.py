@@ -162,7 +162,7 @@ def outcomes() -> Iterator[dict[tuple[str, str, str], str]]:
 
 
 @pytest.mark.parametrize("cell", cells(), ids="-".join)
-def test_the_new_data_follows_or_the_old_data_serves(
+def test_any_fault_in_any_phase_leaves_the_old_data_or_new_data_that_follows(
     cell: tuple[str, str, str], server_dir: Path, outcomes: dict[tuple[str, str, str], str]
 ) -> None:
     method, fault, phase = cell
@@ -172,7 +172,7 @@ def test_the_new_data_follows_or_the_old_data_serves(
 
 
 @pytest.mark.parametrize("way", ["in memory", "through a file"])
-def test_full_disk_leaves_the_old_data_or_is_not_needed(
+def test_full_disk_leaves_the_old_data_or_new_data_that_follows(
     way: str, server_dir: Path, monkeypatch: pytest.MonkeyPatch, outcomes: dict[tuple[str, str, str], str]
 ) -> None:
     """A copy beside the old data needs no disk. Without the memory for both Redis writes the copy to a file first."""

@@ -50,7 +50,7 @@ def refusal(store: Datastore, **request: Any) -> str:
     return str(raised.value)
 
 
-def test_a_replica_of_a_dead_primary_is_promoted_for_good(primary: RedisServer, replica: RedisServer) -> None:
+def test_promotion_of_a_replica_of_a_dead_primary_is_persisted(primary: RedisServer, replica: RedisServer) -> None:
     primary.kill()
     store = store_of(replica)
     result = promote(store)
@@ -72,7 +72,7 @@ def test_a_replica_of_a_dead_primary_is_promoted_for_good(primary: RedisServer, 
     assert store.role() == Role("primary", writable=True)
 
 
-def test_a_living_primary_is_asked_and_needs_force(primary: RedisServer, replica: RedisServer) -> None:
+def test_promotion_beside_a_writable_primary_needs_force(primary: RedisServer, replica: RedisServer) -> None:
     """Row 13: the old primary is alive and accepts writes."""
     store = store_of(replica)
     assert f"the old primary 127.0.0.1:{primary.port} still accepts writes" in refusal(store)
@@ -81,9 +81,7 @@ def test_a_living_primary_is_asked_and_needs_force(primary: RedisServer, replica
 
 
 @pytest.mark.parametrize("login", ["masterauth", "peer", "primary", "none"])
-def test_the_old_primary_is_asked_by_the_login_that_is_known(
-    login: str, primary: RedisServer, replica: RedisServer
-) -> None:
+def test_old_primary_is_queried_with_every_known_login(login: str, primary: RedisServer, replica: RedisServer) -> None:
     secret = replica.dir / "secret"
     secret.write_text("horse")
     primary.cli("config", "set", "requirepass", "horse")
@@ -114,7 +112,7 @@ def test_a_primary_that_hangs_is_unreachable_in_time(primary: RedisServer, repli
         send(primary.pid, signal.SIGCONT)
 
 
-def test_a_replica_that_is_not_meant_to_lead_needs_force(primary: RedisServer, replica: RedisServer) -> None:
+def test_replica_with_priority_zero_needs_force(primary: RedisServer, replica: RedisServer) -> None:
     """Row 13: `replica-priority 0`."""
     primary.kill()
     replica.cli("config", "set", "replica-priority", "0")
@@ -124,7 +122,7 @@ def test_a_replica_that_is_not_meant_to_lead_needs_force(primary: RedisServer, r
     assert store.role().name == "primary"
 
 
-def test_a_member_of_a_cluster_is_refused_even_with_force(server_dir: Path, primary: RedisServer) -> None:
+def test_member_of_a_redis_cluster_is_refused_even_with_force(server_dir: Path, primary: RedisServer) -> None:
     """Row 13: cluster mode."""
     server = RedisServer(server_dir / "member", binary=primary.binary)
     # Its own choice for the bus is the port plus 10000, which may be past the last port.
@@ -136,7 +134,7 @@ def test_a_member_of_a_cluster_is_refused_even_with_force(server_dir: Path, prim
             assert "CLUSTER FAILOVER" in plan.refusal.lifted_by
 
 
-def test_a_lag_larger_than_allowed_is_refused_and_one_accepted_is_reported(
+def test_lag_above_max_lag_is_refused_and_an_accepted_lag_is_reported(
     primary: RedisServer, replica: RedisServer
 ) -> None:
     """Row 13: a replica that is 5,000 rows behind."""
@@ -162,14 +160,14 @@ def primary_offset(server: RedisServer) -> int:
     return int(next(line for line in lines if line.startswith("master_repl_offset:")).partition(":")[2])
 
 
-def test_a_lag_that_is_not_known_exceeds_any_limit(primary: RedisServer, replica: RedisServer) -> None:
+def test_unknown_lag_exceeds_any_max_lag(primary: RedisServer, replica: RedisServer) -> None:
     primary.kill()
     store = store_of(replica)
     assert "how many bytes this server is behind is not known" in refusal(store, max_lag=Lag(bytes=10**9))
     assert promote(store, max_lag=Lag(bytes=1), force=True)["lag"]["bytes"] is None
 
 
-def test_a_primary_without_enough_replicas_says_what_holds_its_writes(
+def test_primary_without_enough_replicas_names_what_blocks_its_writes(
     primary: RedisServer, replica: RedisServer
 ) -> None:
     """Row 29: DONE is said from a write that got through, or the result says that none does."""
@@ -183,14 +181,14 @@ def test_a_primary_without_enough_replicas_says_what_holds_its_writes(
     assert result["held_by"] == "min-replicas-to-write is 1, and 0 replicas are connected"
 
 
-def test_a_full_memory_holds_the_writes(primary: RedisServer, replica: RedisServer) -> None:
+def test_full_memory_blocks_the_writes(primary: RedisServer, replica: RedisServer) -> None:
     primary.kill()
     replica.cli("config", "set", "maxmemory", "1")
     result = promote(store_of(replica))
     assert result["writable"] is False and "maxmemory" in result["held_by"]
 
 
-def test_an_agent_that_may_not_write_the_probe_says_so(primary: RedisServer, replica: RedisServer) -> None:
+def test_missing_permission_for_the_probe_write_is_reported(primary: RedisServer, replica: RedisServer) -> None:
     primary.kill()
     allowed = ["+info", "+config|get", "+config|rewrite", "+replicaof", "+multi", "+exec", "+discard"]
     replica.cli("acl", "setuser", "agent", "on", ">horse", *allowed)
@@ -201,7 +199,9 @@ def test_an_agent_that_may_not_write_the_probe_says_so(primary: RedisServer, rep
     assert result["writable"] is False and "the agent may not write a probe" in result["held_by"]
 
 
-def test_a_primary_whose_file_still_says_replica_is_kept(primary: RedisServer, replica: RedisServer) -> None:
+def test_promotion_rewrites_a_configuration_file_that_still_names_a_source(
+    primary: RedisServer, replica: RedisServer
+) -> None:
     """After a failover that another server began, a restart would make the new primary a replica again."""
     replica.cli("replicaof", "no", "one")
     store = store_of(replica)

@@ -36,7 +36,7 @@ def replica(redis_server: RedisServer, server_dir: Path) -> Iterator[RedisServer
         yield server
 
 
-def test_each_tells_its_part(redis_server: RedisServer, replica: RedisServer) -> None:
+def test_role_of_each_server_is_reported(redis_server: RedisServer, replica: RedisServer) -> None:
     address = f"127.0.0.1:{redis_server.port}"
     assert store_of(redis_server).role() == Role("primary", writable=True)
     assert store_of(replica).role() == Role("replica", address, streaming=True)
@@ -50,7 +50,7 @@ def test_each_tells_its_part(redis_server: RedisServer, replica: RedisServer) ->
     assert await_that(lambda: store_of(redis_server).role().name == "primary", 5)
 
 
-def test_the_plan_of_a_disable_says_what_the_primary_loses(redis_server: RedisServer, replica: RedisServer) -> None:
+def test_plan_of_disable_replication_warns_about_the_primary(redis_server: RedisServer, replica: RedisServer) -> None:
     in_step(redis_server, replica)
     plan = store_of(replica).plan_disable_replication()
     assert ["then accepts writes" in each for each in plan.warnings] == [True]
@@ -76,7 +76,7 @@ def test_a_disabled_replica_has_no_source_and_is_writable(redis_server: RedisSer
     assert store.role() == Role("primary", writable=True) and replica.cli("get", "k") == "2"
 
 
-def test_what_cannot_be_kept_is_reported(replica: RedisServer) -> None:
+def test_change_that_cannot_be_persisted_is_reported(replica: RedisServer) -> None:
     replica.config.unlink()
     replica.config.mkdir()
     told: Any = store_of(replica).disable_replication(Stop())
@@ -91,7 +91,7 @@ def pair(module_dir: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
 
 
 @pytest.mark.parametrize("without", ["", *AGENT, *REPLICATION])
-def test_the_agent_needs_these_privileges_and_no_others(
+def test_documented_privileges_are_sufficient_and_necessary(
     without: str, pair: tuple[RedisServer, RedisServer], module_dir: Path
 ) -> None:
     primary, here = pair
@@ -137,7 +137,7 @@ def shut_down(store: Datastore, server: RedisServer, *, refused: bool) -> None:
 
 
 @pytest.mark.parametrize("primary", ["10.0.0.2:6379", "unix:///x", "redis://:horse@[::1"])
-def test_a_primary_that_is_not_understood_stops_the_start(primary: str) -> None:
+def test_invalid_primary_url_stops_the_start(primary: str) -> None:
     with pytest.raises(ConfigError, match=r"datastore\.primary: ") as raised:
         at("redis://127.0.0.1", primary=primary)
     assert "horse" not in str(raised.value)

@@ -67,7 +67,7 @@ def refusal(store: Datastore, **request: object) -> str:
     return str(raised.value)
 
 
-def test_a_replica_in_step_is_left_untouched(primary: RedisServer, replica: RedisServer) -> None:
+def test_replica_in_step_is_not_changed(primary: RedisServer, replica: RedisServer) -> None:
     before = replica.cli("info", "stats").split("sync_full:")[0], followed_by(replica), replica.pid
     assert would(store_of(replica)) is Would.NOTHING
     result, phases = resync(store_of(replica))
@@ -113,7 +113,7 @@ def test_a_primary_that_came_back_empty_needs_force(
     assert replica.cli("dbsize") == "0" and store.role().streaming
 
 
-def test_a_disabled_replica_with_nothing_of_its_own_needs_no_force(primary: RedisServer, replica: RedisServer) -> None:
+def test_disabled_replica_without_own_writes_needs_no_force(primary: RedisServer, replica: RedisServer) -> None:
     """Row 4."""
     store = store_of(replica, primary)
     store.disable_replication(Stop())
@@ -123,9 +123,7 @@ def test_a_disabled_replica_with_nothing_of_its_own_needs_no_force(primary: Redi
     assert store.role().streaming
 
 
-def test_an_old_primary_with_writes_of_its_own_needs_force_up_or_down(
-    primary: RedisServer, replica: RedisServer
-) -> None:
+def test_old_primary_with_own_writes_needs_force_up_or_down(primary: RedisServer, replica: RedisServer) -> None:
     """Row 3: what only the old primary has is told before and after."""
     primary.cli("set", "k", "1")
     in_step(primary, replica)
@@ -145,9 +143,7 @@ def test_an_old_primary_with_writes_of_its_own_needs_force_up_or_down(
     await_that(lambda: store.role().streaming, 5, "it follows also after a restart")
 
 
-def test_an_old_primary_that_was_restarted_needs_force_for_an_unknown_past(
-    primary: RedisServer, replica: RedisServer
-) -> None:
+def test_restarted_old_primary_with_unknown_history_needs_force(primary: RedisServer, replica: RedisServer) -> None:
     primary.kill()
     store_of(replica).promote(Stop())
     primary.start()
@@ -157,7 +153,7 @@ def test_an_old_primary_that_was_restarted_needs_force_for_an_unknown_past(
     assert store.role().streaming
 
 
-def test_an_old_primary_without_writes_of_its_own_continues(primary: RedisServer, replica: RedisServer) -> None:
+def test_old_primary_without_own_writes_continues_by_partial_resync(primary: RedisServer, replica: RedisServer) -> None:
     store_of(replica).disable_replication(Stop())
     replica.cli("set", "k", "new")
     store = store_of(primary, replica)
@@ -166,7 +162,7 @@ def test_an_old_primary_without_writes_of_its_own_continues(primary: RedisServer
     assert primary.cli("get", "k") == "new" and "sync_partial_ok:1" in replica.cli("info", "stats")
 
 
-def test_a_replica_pointed_elsewhere_is_repointed(
+def test_replica_with_another_source_is_repointed(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
     third.cli("replicaof", "127.0.0.1", str(primary.port))
@@ -178,7 +174,7 @@ def test_a_replica_pointed_elsewhere_is_repointed(
         resync(store, primary="c")
 
 
-def test_the_mode_copy_takes_a_copy_of_a_replica_in_step(primary: RedisServer, replica: RedisServer) -> None:
+def test_mode_copy_copies_a_replica_in_step(primary: RedisServer, replica: RedisServer) -> None:
     primary.cli("set", "k", "1")
     diverge(replica)
     store = store_of(replica)
@@ -206,7 +202,7 @@ def replid(server: RedisServer) -> str:
     return next(line.partition(":")[2] for line in lines if line.startswith("master_replid:"))
 
 
-def test_a_mode_that_redis_lacks_or_that_would_not_do_is_refused(primary: RedisServer, replica: RedisServer) -> None:
+def test_unsupported_or_insufficient_mode_is_refused(primary: RedisServer, replica: RedisServer) -> None:
     store = store_of(replica, primary)
     assert "no way to rewind" in refusal(store, mode="rewind")
     store.disable_replication(Stop())
@@ -214,7 +210,7 @@ def test_a_mode_that_redis_lacks_or_that_would_not_do_is_refused(primary: RedisS
     assert store.role() == Role("primary", writable=True)
 
 
-def test_a_primary_that_refuses_replication_leaves_all_as_it_was(
+def test_primary_that_refuses_replication_changes_nothing(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
     """Row 5: the very login, and the permissions, that Redis itself will need are tried before."""
@@ -231,7 +227,7 @@ def test_a_primary_that_refuses_replication_leaves_all_as_it_was(
     assert (followed_by(third), settings_of(third)) == before
 
 
-def test_another_account_replicates_than_the_one_that_asks(primary: RedisServer, third: RedisServer) -> None:
+def test_replication_uses_its_own_account(primary: RedisServer, third: RedisServer) -> None:
     primary.cli("acl", "setuser", "look", "on", ">look-horse", "+info")
     primary.cli("acl", "setuser", "repl", "on", ">repl-horse", "+psync", "+replconf", "+ping")
     (third.dir / "look").write_text("look-horse")
@@ -247,7 +243,7 @@ def test_another_account_replicates_than_the_one_that_asks(primary: RedisServer,
     assert store.role().streaming and settings_of(third)["masteruser"] == "repl"
 
 
-def test_a_primary_that_dies_while_it_sends_leaves_the_old_data(primary: RedisServer, third: RedisServer) -> None:
+def test_primary_that_dies_during_the_transfer_leaves_the_old_data(primary: RedisServer, third: RedisServer) -> None:
     write(third, 20, prefix="own")
     slow_to_send(primary, 10)
     store, before = store_of(third, primary, timeout=1), settings_of(third)
@@ -259,9 +255,7 @@ def test_a_primary_that_dies_while_it_sends_leaves_the_old_data(primary: RedisSe
     assert third.cli("set", "own21", "x") == "OK"
 
 
-def test_a_replica_is_led_back_to_its_living_primary(
-    primary: RedisServer, replica: RedisServer, third: RedisServer
-) -> None:
+def test_failed_resync_restores_the_old_source(primary: RedisServer, replica: RedisServer, third: RedisServer) -> None:
     slow_to_send(third, 10)
     store, before = store_of(replica, third, timeout=1), settings_of(replica)
     adopt = str(store.plan_resync(None, ResyncRequest(adopt="x")).refusal).rpartition("replication id ")[2][:40]
@@ -273,7 +267,7 @@ def test_a_replica_is_led_back_to_its_living_primary(
     assert settings_of(replica) == before and replica.cli("get", "in-step") == primary.cli("get", "in-step")
 
 
-def test_another_client_that_intervenes_has_the_last_word(primary: RedisServer, replica: RedisServer) -> None:
+def test_change_by_another_client_is_not_undone(primary: RedisServer, replica: RedisServer) -> None:
     slow_to_send(primary)
     store = store_of(replica)
     assert not store.is_dirty()
@@ -287,7 +281,7 @@ def test_another_client_that_intervenes_has_the_last_word(primary: RedisServer, 
     settle(primary)
 
 
-def test_a_resync_that_the_agent_began_leaves_the_last_word_to_another_client(
+def test_change_by_another_client_after_the_agents_begin_is_not_undone(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
     replica.cli("replicaof", "no", "one")
@@ -301,7 +295,7 @@ def test_a_resync_that_the_agent_began_leaves_the_last_word_to_another_client(
     assert followed_by(replica) == f"slave 127.0.0.1:{third.port}"
 
 
-def test_a_server_that_is_down_is_started_by_its_service(primary: RedisServer, replica: RedisServer) -> None:
+def test_stopped_server_is_started_by_its_service(primary: RedisServer, replica: RedisServer) -> None:
     service = Commands(replica.pid_command, replica.start_command, replica.stop_command, 10)
     replica.stop()
     with pytest.raises(DatastoreRefused, match=r"is down, and there is no \[service\] to start it"):
@@ -312,13 +306,13 @@ def test_a_server_that_is_down_is_started_by_its_service(primary: RedisServer, r
     assert phases[0] == "starting Redis" and store_of(replica).role().streaming
 
 
-def test_a_primary_that_takes_its_time_before_it_sends_is_awaited(primary: RedisServer, third: RedisServer) -> None:
+def test_primary_with_a_sync_delay_is_awaited(primary: RedisServer, third: RedisServer) -> None:
     primary.cli("config", "set", "repl-diskless-sync-delay", "3")
     _, phases = resync(store_of(third, primary, timeout=1))
     assert "waiting for the primary" in phases and store_of(third, primary).role().streaming
 
 
-def test_how_far_a_copy_is_can_be_watched(primary: RedisServer, third: RedisServer) -> None:
+def test_copy_reports_its_progress(primary: RedisServer, third: RedisServer) -> None:
     write(primary, 2000, size=1000)
     third.cli("config", "set", "loading-process-events-interval-bytes", "1024")
     third.cli("config", "set", "key-load-delay", "1000")  # microseconds
@@ -330,7 +324,7 @@ def test_how_far_a_copy_is_can_be_watched(primary: RedisServer, third: RedisServ
     assert measured[-1]["percent"] and third.cli("dbsize") == "2000"  # type: ignore[index]
 
 
-def test_a_copy_that_can_lead_nowhere_is_not_begun(
+def test_copy_that_cannot_succeed_is_not_started(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
     with pytest.raises(DatastoreRefused, match=r"follows no source: set datastore\.primary, or name a peer"):
@@ -347,7 +341,7 @@ def test_a_copy_that_can_lead_nowhere_is_not_begun(
     assert store_of(third).role() == Role("replica", f"127.0.0.1:{primary.port}")
 
 
-def test_a_primary_that_hangs_is_reported_in_time_and_left_again(
+def test_hanging_primary_is_reported_in_time_and_the_old_source_restored(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
     third.cli("replicaof", "127.0.0.1", str(primary.port))

@@ -84,7 +84,7 @@ def assert_no_secret(agent: AgentProcess) -> None:
         assert secret.encode() not in everything
 
 
-def test_the_whole_story(pair: Pair, start_agent: StartAgent) -> None:
+def test_failover_resync_and_users_over_http(pair: Pair, start_agent: StartAgent) -> None:
     a, b = pair
     on_a, on_b = (start_agent(config=configuration(*each)) for each in ((a, b), (b, a)))
     user = {"name": "app", "password": USER_SECRET, "databases": ["app"], "privileges": "readwrite"}

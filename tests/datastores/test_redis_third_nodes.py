@@ -45,7 +45,7 @@ def link_is_down(server: RedisServer) -> None:
     await_that(lambda: "master_link_status:down" in server.cli("info", "replication"), 10, "the link is down")
 
 
-def test_promotion_of_a_replica_of_a_replica_is_refused_while_that_one_receives(servers: Servers) -> None:
+def test_promotion_of_a_cascaded_replica_is_refused_while_its_source_receives(servers: Servers) -> None:
     a, b, c = servers
     c.cli("replicaof", "127.0.0.1", str(b.port))
     in_step(a, b, c)

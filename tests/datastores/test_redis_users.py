@@ -68,7 +68,7 @@ def user(request: pytest.FixtureRequest, server: RedisServer) -> Iterator[str]:
     store.delete_user("app")
 
 
-def test_a_user_may_do_what_was_said_and_no_more(user: str, server: RedisServer) -> None:
+def test_user_has_exactly_its_privileges(user: str, server: RedisServer) -> None:
     allowed = {"readonly": READ, "readwrite": READ + WRITE, "owner": READ + WRITE + OWN}[user]
     may_now = [command for command in READ + WRITE + OWN + OTHERS if may(server, command)]
     assert may_now == allowed
@@ -82,7 +82,7 @@ def test_a_user_without_databases_has_no_keys(server: RedisServer) -> None:
     store.delete_user("app")
 
 
-def test_any_name_and_prefix_that_redis_allows_is_taken_literally(server: RedisServer) -> None:
+def test_names_and_prefixes_are_used_literally(server: RedisServer) -> None:
     store = at(f"unix://{server.socket}")
     for name in NAMES:
         store.create_user(name, "horse", [name], "readwrite")
@@ -98,7 +98,7 @@ def test_any_name_and_prefix_that_redis_allows_is_taken_literally(server: RedisS
 
 
 @pytest.mark.parametrize("name", ["a b", "a\nb", "a\0b", "\t"])
-def test_spaces_are_refused(name: str, server: RedisServer) -> None:
+def test_names_with_spaces_are_refused(name: str, server: RedisServer) -> None:
     store, before = at(f"unix://{server.socket}"), server.cli("acl", "list")
     for user, prefixes in ((name, ["p"]), ("u", [name])):
         with pytest.raises(DatastoreRefused, match="no spaces in the name and the key prefixes"):
@@ -106,7 +106,7 @@ def test_spaces_are_refused(name: str, server: RedisServer) -> None:
     assert server.cli("acl", "list") == before
 
 
-def test_what_is_no_text_is_refused(server: RedisServer) -> None:
+def test_text_with_lone_surrogates_is_refused(server: RedisServer) -> None:
     for name, password in (("\ud800", "horse"), ("app", "horse\ud800")):
         with pytest.raises(DatastoreRefused, match="an unpaired surrogate") as raised:
             at(f"unix://{server.socket}").create_user(name, password, [], "owner")
@@ -139,7 +139,7 @@ def test_deleting_a_user_ends_its_connections_and_keeps_its_keys(server: RedisSe
     assert server.cli("get", "app:kept") == "1"
 
 
-def test_who_must_stay_is_not_deleted(server: RedisServer) -> None:
+def test_default_user_and_the_agents_user_are_not_deleted(server: RedisServer) -> None:
     with pytest.raises(DatastoreRefused, match="belongs to Redis"):
         at(f"unix://{server.socket}").delete_user("default")
     server.cli("acl", "setuser", "agent", "on", ">pw", "~*", "+@all")
@@ -157,7 +157,7 @@ def test_creation_of_an_existing_user_is_refused(server: RedisServer) -> None:
     assert server.cli("acl", "list") == before
 
 
-def test_without_an_aclfile_the_configuration_file_keeps_them(redis_server: RedisServer) -> None:
+def test_users_are_kept_in_the_configuration_file_without_an_aclfile(redis_server: RedisServer) -> None:
     store = at(f"unix://{redis_server.socket}")
     assert store.create_user("app", "horse", ["a*\\b"], "readwrite")["kept_in"] == "the configuration file"
     for name, prefix in (('a"b', "p"), ("p", "o'brien")):
@@ -172,7 +172,7 @@ def test_without_an_aclfile_the_configuration_file_keeps_them(redis_server: Redi
     assert not store.user_exists("app")
 
 
-def test_what_cannot_be_kept_is_not_left_behind(server_dir: Path) -> None:
+def test_user_that_cannot_be_persisted_is_removed(server_dir: Path) -> None:
     with with_acl_file(server_dir / "redis") as server:
         store = at(f"unix://{server.socket}")
         store.create_user("app", "horse", ["app"], "readonly")
@@ -185,7 +185,7 @@ def test_what_cannot_be_kept_is_not_left_behind(server_dir: Path) -> None:
         assert server.cli("acl", "users").split() == ["app", "default"]
 
 
-def test_a_redis_without_any_file_says_that_it_will_forget(server_dir: Path) -> None:
+def test_redis_without_any_file_reports_that_a_restart_loses_the_user(server_dir: Path) -> None:
     with redis_without_files(server_dir) as socket:
         created = at(f"unix://{socket}").create_user("app", "horse", ["app"], "readonly")
     assert created == {
@@ -250,7 +250,7 @@ def test_a_password_is_rotated_with_the_old_one_valid_until_the_next_change(serv
 
 @pytest.mark.parametrize("now", ["readonly", "readwrite", "owner"])
 @pytest.mark.parametrize("then", ["readonly", "readwrite", "owner"])
-def test_a_change_of_privileges_makes_the_user_that_a_creation_would(now: str, then: str, server: RedisServer) -> None:
+def test_change_of_privileges_gives_the_same_user_as_a_creation(now: str, then: str, server: RedisServer) -> None:
     with a_user(server, then):
         wanted = [command for command in READ + WRITE + OWN + OTHERS if may(server, command, password="first-horse")]
     with a_user(server, now) as store:
@@ -261,7 +261,7 @@ def test_a_change_of_privileges_makes_the_user_that_a_creation_would(now: str, t
         assert found == wanted and may(server, "GET cache:k", password="first-horse")
 
 
-def test_databases_are_given_and_taken_away(server: RedisServer) -> None:
+def test_databases_of_a_user_are_added_and_removed(server: RedisServer) -> None:
     with a_user(server, "owner") as store:
         store.update_user("app", UserChanges(databases=["app", "n*w"]))
         allowed = [
@@ -274,7 +274,7 @@ def test_databases_are_given_and_taken_away(server: RedisServer) -> None:
         assert not may(server, "GET app:k", password="first-horse")
 
 
-def test_a_locked_user_loses_its_connections_and_comes_back(server: RedisServer) -> None:
+def test_locked_user_loses_its_connections_until_unlocked(server: RedisServer) -> None:
     with (
         a_user(server) as store,
         redis.Redis(unix_socket_path=str(server.socket), username="app", password="first-horse", protocol=2) as client,
@@ -291,7 +291,7 @@ def test_a_locked_user_loses_its_connections_and_comes_back(server: RedisServer)
         assert logs_in(server, "first-horse")
 
 
-def test_users_that_are_not_for_change_are_refused(server: RedisServer) -> None:
+def test_default_and_missing_user_cannot_be_changed(server: RedisServer) -> None:
     store = at(f"unix://{server.socket}")
     for name, words in (("default", "belongs to Redis"), ("nobody", "there is no user nobody")):
         plan = store.plan_update_user(name, UserChanges(locked=True))
@@ -300,7 +300,7 @@ def test_users_that_are_not_for_change_are_refused(server: RedisServer) -> None:
             store.update_user(name, UserChanges(locked=True))
 
 
-def test_a_change_that_cannot_be_kept_is_undone(server_dir: Path) -> None:
+def test_change_that_cannot_be_persisted_is_undone(server_dir: Path) -> None:
     with with_acl_file(server_dir / "redis") as server:
         store = at(f"unix://{server.socket}")
         store.create_user("app", "first-horse", ["app"], "readonly")

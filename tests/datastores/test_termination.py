@@ -26,7 +26,7 @@ def interrupted_once(act: Callable[[], Any]) -> Callable[[], Any]:
     return call
 
 
-def test_what_restores_is_run_again_once() -> None:
+def test_restoring_is_repeated_once_after_a_termination() -> None:
     assert complete(interrupted_once(lambda: "restored")) == "restored"
     with pytest.raises(Terminated):
         complete(interrupted_once(interrupted_once(lambda: "restored")))
@@ -36,7 +36,9 @@ def fails(*_: object) -> None:
     raise DatastoreError("the primary died")
 
 
-def test_mysql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_termination_during_the_rollback_of_mysql_keeps_its_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     switch = DirectorySwap(Address("root", socket=str(tmp_path)), None, None, 1.0)  # type: ignore[arg-type]
     monkeypatch.setattr(switch, "_exchange", fails)
     monkeypatch.setattr(switch, "back", interrupted_once(lambda: "the old data is in its place"))
@@ -44,7 +46,7 @@ def test_mysql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch, tmp_p
         switch.to_copy(None, lambda _: None, nullcontext())  # type: ignore[arg-type]
 
 
-def test_postgresql_says_where_the_old_data_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_termination_during_the_rollback_of_postgresql_keeps_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
     resync = Resync.__new__(Resync)
     monkeypatch.setattr(resync, "_put_back", interrupted_once(lambda: "the old data is in its place"), raising=False)
     with pytest.raises(DatastoreError, match=r"the primary died; the old data is in its place"):
