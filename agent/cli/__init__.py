@@ -1,4 +1,4 @@
-"""agentctl: operate an agent, and look after the files of one, from the command line."""
+"""agentctl: operate an agent and maintain its host from the command line."""
 
 import gc
 import sys
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status. Without `argv` that of this process, which ends with it."""
+    """Run one command; returns its exit status. Without `argv`, runs the command of this process, which then ends."""
     from agent.cli.running import run
 
     if argv is not None:
         return run(list(argv))
     status = run(sys.argv[1:])
-    gc.freeze()  # the interpreter would look at every object once more before it ends: a fifth of the whole time
+    gc.freeze()  # skip the interpreter's last garbage collection, which takes a fifth of the whole time
     return status

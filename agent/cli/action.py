@@ -22,10 +22,10 @@ IDS = click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_comp
 
 @remote("info", examples=("agentctl info @last", "agentctl info 17 --history", "agentctl info @running --follow"))
 @ID
-@click.option("--history", is_flag=True, help="Every state that the action was in.")
+@click.option("--history", is_flag=True, help="Print every state of the action.")
 @click.option("--follow", is_flag=True, help="Print each change until the action ends.")
 def info_command(session: CliSession, id: str, history: bool, follow: bool) -> int:
-    """Print one action: who asked for it, its arguments, its state and how it ended."""
+    """Print one action: its requester, arguments, state and outcome."""
     named = action_id(session.client, id)
     if follow:
         return watching.until_final(session, named)
@@ -48,9 +48,9 @@ def _text(info: Any, history: bool) -> str:
 @remote("output", examples=("agentctl output @running --follow", "agentctl output 17 --tail 20"))
 @ID
 @click.option("--follow", is_flag=True, help="Continue until the action ends.")
-@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of the present output.")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines written so far.")
 def output_command(session: CliSession, id: str, follow: bool, tail: int | None) -> int:
-    """Print what the commands of an action have written.
+    """Print the output of an action's commands.
 
     The exit status is 0, however the action ends.
     """
@@ -81,8 +81,8 @@ def _last(text: bytes, count: int) -> Iterator[bytes]:
 def wait_command(session: CliSession, ids: tuple[str, ...]) -> int:
     """Wait until actions have ended.
 
-    The exit status is that of the action that ended worst. With --timeout the wait ends with 6, and the
-    action continues.
+    The exit status is the highest of the actions. If --timeout ends the wait, the exit status is 6 and the action
+    continues.
     """
     status = exits.DONE
     for each in ids:
@@ -96,7 +96,7 @@ def wait_command(session: CliSession, ids: tuple[str, ...]) -> int:
 @remote("cancel", examples=("agentctl cancel @running", "agentctl cancel 17 18"))
 @IDS
 def cancel_command(session: CliSession, ids: tuple[str, ...]) -> int:
-    """Cancel actions: one that waits ends, one that runs is asked to stop.
+    """Cancel actions: a waiting action ends at once, a running action is requested to stop.
 
     `agentctl wait` shows when it has stopped.
     """
@@ -106,7 +106,7 @@ def cancel_command(session: CliSession, ids: tuple[str, ...]) -> int:
 @remote("approve", examples=("agentctl approve 17",))
 @IDS
 def approve_command(session: CliSession, ids: tuple[str, ...]) -> int:
-    """Approve actions that are held until another identity than their own agrees.
+    """Approve actions that are held for the approval of another identity.
 
     Needs the permission approve.
     """
@@ -114,7 +114,7 @@ def approve_command(session: CliSession, ids: tuple[str, ...]) -> int:
 
 
 def _for_each(session: CliSession, ids: tuple[str, ...], verb: str) -> int:
-    """Call a route of actions for each of them; the worst exit status."""
+    """Call the route `verb` for each action; returns the highest exit status."""
     status = exits.DONE
     for each in ids:
         try:

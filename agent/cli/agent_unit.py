@@ -9,9 +9,9 @@ SECONDS = 10
 
 
 def user() -> str:
-    """Who the unit runs as; the user of the shipped unit where systemd has no such unit."""
+    """The user of the unit; the user of the shipped unit if systemd has no such unit."""
     if shutil.which("systemctl") is None:
         return DEFAULT_USER
-    asked = ["systemctl", "show", "--property=User", "--value", "--", NAME]
-    found = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False)
+    command = ["systemctl", "show", "--property=User", "--value", "--", NAME]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     return found.stdout.strip() or DEFAULT_USER

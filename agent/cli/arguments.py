@@ -1,4 +1,4 @@
-"""What the words of a command line mean to an agent: kinds, and arguments typed as the kind declares them."""
+"""Parses the kind and the arguments of a command line; arguments are typed by the kind's schema."""
 
 import json
 import re
@@ -15,7 +15,7 @@ SECRET = (
 
 
 def kind_named(client: Client, name: str) -> dict[str, Any]:
-    """The kind of that name, or the only one whose name ends so. Raises `Usage`, `Missing`."""
+    """The kind with this name, or the only kind whose name ends with it. Raises `Usage`, `Missing`."""
     kinds: list[dict[str, Any]] = client.get(f"{ACTIONS}/available").body
     if found := [each for each in kinds if each["kind"] == name]:
         return found[0]
@@ -44,7 +44,7 @@ def _closest(name: str, kinds: Sequence[Mapping[str, Any]]) -> str:
 def typed(kind: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """The arguments of `NAME=VALUE`, `NAME:=JSON`, `NAME=@FILE`, typed by the kind's schema. Raises `Usage`.
 
-    A required secret that is not given is asked for on a terminal.
+    A missing required secret is read from the terminal.
     """
     properties: Mapping[str, Any] = kind["args"].get("properties", {})
     args: dict[str, Any] = {}
@@ -52,10 +52,10 @@ def typed(kind: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
         if name in args:
             raise Usage(f"{name} is given twice")
         args[name] = value
-    return args | {name: _asked(name) for name in _secrets_to_ask_for(kind, args)}
+    return args | {name: _entered(name) for name in _missing_secrets(kind, args)}
 
 
-def _secrets_to_ask_for(kind: Mapping[str, Any], args: Mapping[str, Any]) -> Iterator[str]:
+def _missing_secrets(kind: Mapping[str, Any], args: Mapping[str, Any]) -> Iterator[str]:
     for name, schema in kind["args"].get("properties", {}).items():
         if schema.get("writeOnly") and name in kind["args"].get("required", []) and name not in args:
             yield name
@@ -70,7 +70,7 @@ def _arg(kind: str, properties: Mapping[str, Any], word: str) -> tuple[str, Any]
     if properties and name not in properties:
         raise Usage(f"{kind} has no argument {name}; it has {', '.join(properties)}")
     if found is None:
-        return name, _asked(name)
+        return name, _entered(name)
     text = word[found.end() :]
     if found[2] == "=" and text.startswith("@"):
         return name, _value(name, schema, _read(name, text[1:]))
@@ -87,7 +87,7 @@ def _json(name: str, text: str) -> Any:
 
 
 def _value(name: str, schema: Mapping[str, Any], text: str) -> Any:
-    """The text as the schema wants it: a text where one is allowed, else a JSON number, truth or table."""
+    """The value for the schema: the text itself if a string is allowed, else parsed as JSON. Raises `Usage`."""
     allowed = list(_allowed(schema))
     if not allowed or any(_takes_text(each, text, only=len(allowed) == 1) for each in allowed):
         return text
@@ -102,7 +102,7 @@ def _value(name: str, schema: Mapping[str, Any], text: str) -> Any:
 
 
 def _allowed(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The alternatives of a schema, each with one type or with a list of values."""
+    """The alternatives of a schema, each with one type or an enum."""
     for each in schema.get("anyOf", ()):
         yield from _allowed(each)
     types = schema.get("type", [])
@@ -113,7 +113,7 @@ def _allowed(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _takes_text(schema: Mapping[str, Any], text: str, *, only: bool) -> bool:
-    """Whether the text is meant; of several alternatives the pattern decides, of one the agent itself."""
+    """Whether the schema accepts the text as a string. `only`: no alternative, so the agent checks the pattern."""
     if "type" not in schema:
         return text in schema["enum"]
     if schema["type"] != "string":
@@ -122,7 +122,7 @@ def _takes_text(schema: Mapping[str, Any], text: str, *, only: bool) -> bool:
 
 
 def _hint(name: str, types: Sequence[str], text: str) -> str:
-    """How a list is written, as the shell sees it."""
+    """For a list, how to write it in a shell; else empty."""
     return f"; write {name}:='{json.dumps([text])}'" if types == ["array"] else ""
 
 
@@ -131,8 +131,8 @@ def _read(name: str, file: str) -> str:
     return text.removesuffix("\n")
 
 
-def _asked(name: str) -> str:
-    """A secret, typed twice without being shown: a slip of a key would lock its user out. Raises `Usage`."""
+def _entered(name: str) -> str:
+    """A secret, typed twice without echo, because a typing error would lock its user out. Raises `Usage`."""
     if not sys.stdin.isatty():
         raise Usage(f"{name} is a secret that is missing: {SECRET.format(name)}")
     from getpass import getpass

@@ -1,4 +1,4 @@
-"""The audit trail in the file of an agent of this host: read it with its chain checked, and add what a command did."""
+"""The audit trail in the database of this host's agent: prints it, checks its chain, and adds events of commands."""
 
 import json
 import sqlite3
@@ -18,13 +18,13 @@ from agent.store.audit_tail import Unseen
 from agent.util import drop_privileges
 
 SHORTEST, LONGEST = 0.05, 1.0
-"""Seconds between two looks at the database while `follow` waits: growing from one to the other."""
+"""Seconds between two reads of the database while `follow` waits, growing from the shortest to the longest."""
 
 
 def show(since: int, *, follow: bool) -> None:
-    """Print it as the agent's user, from the database itself: also while the agent does not run.
+    """Print the trail from the database, as the agent's user; the agent need not run.
 
-    `since`: microseconds since the epoch. Raises `ConfigError` where another program changed the trail.
+    `since`: microseconds since the epoch. Raises `ConfigError` if another program has changed the trail.
     """
     db = config.load().agent.db
     drop_privileges.become(db)
@@ -40,7 +40,7 @@ def show(since: int, *, follow: bool) -> None:
                 print(json.dumps(event), flush=True)
                 count += 1
             _refuse(db, unseen.fault())
-        # Not among the events, which a program may read.
+        # On standard error: a program may parse the events on standard output.
         print(f"{count} {'event' if count == 1 else 'events'} of {db}: the chain is complete", file=sys.stderr)
     except sqlite3.Error as error:
         raise ConfigError(f"agent.db: {db} cannot be read: {error}") from None
@@ -49,7 +49,7 @@ def show(since: int, *, follow: bool) -> None:
 
 
 def fault_of(connection: sqlite3.Connection) -> str:
-    """What is wrong with the whole trail; empty where nothing is."""
+    """The first fault of the trail; empty if there is none."""
     unseen = Unseen(connection)
     for _, fault in faults(unseen.among(_read(connection, 0, follow=False))):
         if fault:
@@ -86,14 +86,14 @@ def _read(connection: sqlite3.Connection, since: int, *, follow: bool) -> Iterat
 
 
 def note(db: Path, event: str, user: str, details: dict[str, Any]) -> str:
-    """Add an event of a command, as the agent's user; returns why the trail could not take it, else nothing."""
+    """Add a command's event as the agent's user; returns the reason if that failed, else an empty text."""
     from agent.errors import StoreUnavailable, StoreUnusable
     from agent.store import Store
 
     store = Store(db)
     try:
         drop_privileges.become(db)
-        if db.exists():  # an agent that has never run has no trail yet
+        if db.exists():  # else the agent has never run and has no trail
             store.write(lambda connection: audit_events.add(connection, event, details, user=user, requester="CLI"))
     except (StoreUnavailable, StoreUnusable, ConfigError, OSError, sqlite3.Error) as error:
         return str(error)

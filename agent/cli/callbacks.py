@@ -1,4 +1,4 @@
-"""agentctl callbacks: the receivers of this host's agent, tried, resumed, and sent earlier events again."""
+"""agentctl callbacks: list, test and resume the receivers of this host's agent, and replay events."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ from agent.util import drop_privileges
 def callbacks_command() -> None:
     """The receivers of callbacks of this host's agent.
 
-    NUMBER is the place of a receiver in callbacks.urls, from 0. A path may be a secret and is not printed.
+    NUMBER is the position of a receiver in callbacks.urls, from 0. Paths of URLs may be secret and are not printed.
     """
 
 
@@ -49,7 +49,7 @@ def _of_callbacks(name: str, *examples: str) -> Decorator:
 
 @_of_callbacks("list", "agentctl callbacks list")
 def list_command() -> None:
-    """Print each receiver, how many callbacks are pending, and why."""
+    """Print each receiver, its number of pending callbacks, and its state."""
     settings, options = _configured()
     with _store(settings) as store:
         found = {each.url: each for each in outbox.receivers(store)}
@@ -80,8 +80,8 @@ def test_command(number: int | None) -> int:
 def replay_command(number: int, since: str) -> None:
     """Send the events since a time to one receiver again.
 
-    Only events that the receiver is subscribed to, of actions that are kept. The id of each message is the same as
-    before. The running agent sends them; agentctl does not wait for that.
+    Sends only subscribed events of actions that are still stored, each with the same message id as before. The running
+    agent sends them; agentctl does not wait for that.
     """
     moment = round(datetime.fromisoformat(since).timestamp() * 1_000_000)
     with _receiver(number) as (store, receiver, _):
@@ -94,9 +94,9 @@ def replay_command(number: int, since: str) -> None:
 @_of_callbacks("resume", "agentctl callbacks resume 0")
 @NUMBER
 def resume_command(number: int) -> None:
-    """Begin a subscription again that the receiver ended with 410.
+    """Resume a subscription that the receiver ended with 410.
 
-    What happened meanwhile is not sent: see agentctl callbacks replay.
+    Events since its end are not sent: see agentctl callbacks replay.
     """
     with _receiver(number) as (store, receiver, options):
         if not receiver.ended:
@@ -119,7 +119,7 @@ def _url(options: Callbacks, number: int) -> str:
 
 @contextmanager
 def _store(settings: Settings) -> Iterator[Store]:
-    """The store of the agent, as the agent's user. Raises `Missing` where it has never run."""
+    """The store of the agent, opened as the agent's user. Raises `Missing` if there is no database."""
     db: Path = settings.agent.db
     drop_privileges.become(db)
     if not db.exists():
@@ -140,7 +140,7 @@ def _receiver(number: int) -> Iterator[tuple[Store, ReceiverState, Callbacks]]:
 
 
 def _tried(settings: Settings, options: Callbacks, number: int, url: str) -> str:
-    """Print how a receiver answers to a test; returns why it does not accept it, else nothing."""
+    """Send a test and print the result; returns the reason if the receiver refused it, else an empty text."""
     began, reason = time.monotonic(), ""
     try:
         Post(url, options.timeout).send(*message.test(options, settings.agent.node))

@@ -1,4 +1,4 @@
-"""What `agentctl config check` finds: every mistake at once, names that mean nothing, and what is missing here."""
+"""The checks of `agentctl config check`: all mistakes at once, names that match nothing, kinds not available here."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ from agent.server import startup_checks
 
 
 def of_the_host(settings: Settings, file: Path | None) -> Iterator[str | Registry]:
-    """The mistakes that kinds, files and users of this host show; the registry, where there is one, comes too."""
+    """The mistakes found with the kinds, files and users of this host; also the registry, if it can be built."""
     try:
         yield discover(settings)
     except ConfigError as error:
@@ -25,7 +25,7 @@ def of_the_host(settings: Settings, file: Path | None) -> Iterator[str | Registr
 
 
 def warnings(settings: Settings, registry: Registry) -> Iterator[str]:
-    """What the agent accepts and is hardly meant; what is configured and missing on this host."""
+    """Settings that are valid but probably wrong, and configured kinds that this host cannot run."""
     known = [*registry.offered, *registry.missing]
     for kind in settings.actions.timeouts:
         if kind not in known:
@@ -37,7 +37,7 @@ def warnings(settings: Settings, registry: Registry) -> Iterator[str]:
 
 
 def unmatched(globs: Sequence[str], registry: Registry) -> Iterator[str]:
-    """A sentence for each glob that matches no kind."""
+    """A warning for each glob that matches no kind."""
     known = [*registry.offered, *registry.missing]
     for glob in globs:
         if not any(fnmatchcase(kind, glob) for kind in known):
@@ -45,7 +45,7 @@ def unmatched(globs: Sequence[str], registry: Registry) -> Iterator[str]:
 
 
 def _missing_here(registry: Registry) -> dict[str, list[str]]:
-    """By reason, the kinds that are configured and that something on this host keeps from being offered."""
+    """By reason, the configured kinds that are not offered because something is missing on this host."""
     found: dict[str, list[str]] = {}
     for kind, reason in sorted(registry.missing.items()):
         if not reason.startswith("set ") and kind not in registry.unsupported:
@@ -54,7 +54,7 @@ def _missing_here(registry: Registry) -> dict[str, list[str]]:
 
 
 def _globs(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Each glob of kinds: where it stands, and what it does to the kinds that it matches."""
+    """Each glob of kinds, with its option and its effect on matching kinds."""
     for glob in settings.actions.approval:
         yield "actions.approval", glob, "holds"
     for name, window in settings.windows.items():
@@ -65,7 +65,7 @@ def _globs(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 
 def _permitted(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The globs of each identity; none where the file of tokens is wrong."""
+    """The globs of each identity; none if the tokens file is invalid."""
     if settings.api.tokens is None:
         return
     try:

@@ -49,19 +49,19 @@ SECTIONS = {
 }
 """The module of each command below `agent.cli`."""
 FIRST = [
-    ("agentctl kinds", "what the agent can do; agentctl kinds KIND shows the arguments"),
-    ("agentctl plan KIND NAME=VALUE", "what an action would do now; changes nothing"),
+    ("agentctl kinds", "print the kinds of the agent; agentctl kinds KIND prints the arguments"),
+    ("agentctl plan KIND NAME=VALUE", "print what an action would do now; changes nothing"),
     ("agentctl schedule KIND NAME=VALUE", "schedule an action and wait for its end"),
-    ("agentctl queue", "what runs and what waits, and why it waits"),
-    ("agentctl info @last", "who asked for the newest action, and how it ended"),
-    ("agentctl output @running --follow", "what the action prints"),
-    ("agentctl cancel @running", "stop it"),
+    ("agentctl queue", "print the running and waiting actions, and why they wait"),
+    ("agentctl info @last", "print the newest action: its requester and its outcome"),
+    ("agentctl output @running --follow", "print the output of the running action"),
+    ("agentctl cancel @running", "cancel the running action"),
 ]
 MODULES = {name: module for section in SECTIONS.values() for name, module in section.items()}
 
 
 class Agentctl(click.Group):
-    """Finds a command in its module."""
+    """Imports a command from its module when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(MODULES)
@@ -109,7 +109,7 @@ class Agentctl(click.Group):
     cls=Agentctl, params=common(), no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 def agentctl(**options: Any) -> None:
-    """Operate an agent: schedule actions, follow them, and look after its host.
+    """Operate an agent: schedule actions, follow them, and maintain its host.
 
     The result goes to standard output, everything else to standard error.
     """

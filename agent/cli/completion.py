@@ -1,4 +1,4 @@
-"""agentctl completion: the script with which a shell completes commands, kinds, arguments and ids."""
+"""agentctl completion: the script that completes commands, kinds, arguments and ids in a shell."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -15,7 +15,7 @@ COMPLETE = "_AGENTCTL_COMPLETE"
 def completion_command(ctx: click.Context, shell: str) -> int:
     """Print the completion script of a shell.
 
-    Kinds, their arguments and ids are those of the agent that the command line names.
+    Kinds, arguments and ids are read from the agent that the command line names.
     """
     found = get_completion_class(shell)
     assert found is not None  # one of the choices

@@ -1,4 +1,4 @@
-"""agentctl config, polkit: the configuration of this host's agent, and what follows from it."""
+"""agentctl config, polkit: check and print the configuration of this host's agent, and generate files from it."""
 
 import json
 import re
@@ -39,11 +39,11 @@ FILE = click.argument("file", required=False, type=click.Path())
 def check_command(file: str | None, strict: bool) -> int:
     """Print every mistake of the configuration; starts nothing.
 
-    The exit status is 1 where there is one. Warnings name what the agent accepts and what is hardly meant: a time limit
-    or a permission for a kind that does not exist, and kinds for which something is missing on this host. FILE is the
-    configuration that the agent would read unless given.
+    The exit status is 1 if there is a mistake. Warnings name settings that are valid but probably wrong, such as a time
+    limit or a permission for a kind that does not exist, and kinds that cannot run because something is missing on this
+    host. FILE is the configuration; default: the file that the agent would read.
     """
-    # Imported here: the kinds bring more with them than the other commands need.
+    # Imported here: the other commands do not need the kinds and their imports.
     from agent.cli import checking
     from agent.kinds.base.registry import Registry
 
@@ -90,7 +90,7 @@ def _shown(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """A table or a path as JSON has it; of a table what is set alone."""
+    """A table or path as a JSON value; a table without its unset options."""
     if is_dataclass(value):
         found = {each.name: getattr(value, each.name) for each in fields(value)}
         return {name: each for name, each in found.items() if each not in (None, (), {})}
@@ -110,7 +110,7 @@ def schema_command() -> int:
 @_add
 @click.command("show", cls=Documented)
 def show_command() -> int:
-    """Print a configuration file with every option, its default and what it means."""
+    """Print a configuration file with every option, its default and its meaning."""
     from agent.config import reference
 
     print(reference.document(), end="")
@@ -149,9 +149,9 @@ def man_command() -> int:
 @click.option("--write", is_flag=True, help="Replace /etc/polkit-1/rules.d/50-agent.rules if it differs.")
 @as_owner
 def polkit_command(file: str | None, user: str | None, write: bool) -> None:
-    """Print the polkit rule with which the agent's user may manage the configured units.
+    """Print the polkit rule that lets the agent's user manage the configured units.
 
-    With --write the rule replaces the one in its file; agent-polkit.path does so when the configuration changes.
+    With --write the rule is written to its file; agent-polkit.path does so when the configuration changes.
     """
     from agent.tools import polkit
 
@@ -164,4 +164,4 @@ def polkit_command(file: str | None, user: str | None, write: bool) -> None:
         print(rule, end="")
     elif atomic_files.read(polkit.FILE) != rule.encode():
         atomic_files.replace(polkit.FILE, rule.encode(), mode=polkit.MODE)
-        print(f"{polkit.FILE} is that of {config.origin(variables)}", file=sys.stderr)
+        print(f"{polkit.FILE} was written for {config.origin(variables)}", file=sys.stderr)

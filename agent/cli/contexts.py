@@ -1,4 +1,4 @@
-"""agentctl context: agents by name, with the files of their credentials, in a file of the caller's own."""
+"""agentctl context: named agents and the paths of their credentials, in a file of the user."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from agent.cli.session import CliSession, agent_of_this_host, say
 from agent.client import ADDRESS
 
 DEFAULT = "default"
-"""The agent of this host: a context that is always there."""
+"""The built-in context of this host's agent."""
 MEMBERS = ("url", "token_file", "ca", "certificate", "key_file")
 
 
 class Contexts(NamedTuple):
-    """The agents by name, and the one that is used unless another is named."""
+    """The agents by name, and the name of the default one."""
 
     names: Mapping[str, Mapping[str, str]]
     current: str | None = None
 
     def get(self, name: str) -> dict[str, str]:
-        """Address and files of credentials. Raises `Missing`."""
+        """The address and the paths of the credentials. Raises `Missing`."""
         if name == DEFAULT:
             return agent_of_this_host()
         if name not in self.names:
@@ -36,7 +36,7 @@ class Contexts(NamedTuple):
 
 
 def path() -> str:
-    """The file: $AGENT_CONTEXTS, else agentctl/contexts.toml in the user's folder of configurations."""
+    """The file: $AGENT_CONTEXTS, else agentctl/contexts.toml in the user's configuration folder."""
     if named := os.environ.get("AGENT_CONTEXTS"):
         return named
     folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
@@ -44,7 +44,7 @@ def path() -> str:
 
 
 def read() -> Contexts:
-    """All contexts; none where there is no file. Raises `Usage` for a file that another user can change or read."""
+    """All contexts; empty without a file. Raises `Usage` for a file that another user can change or read."""
     file = path()
     try:
         with open(file, "rb") as opened:
@@ -63,7 +63,7 @@ def read() -> Contexts:
 
 
 def _parsed(file: str, content: bytes) -> dict[str, Any]:
-    import tomllib  # a fifth of what a call without contexts would load
+    import tomllib  # imported here: it would add a fifth to the imports of a call without contexts
 
     try:
         return tomllib.loads(content.decode())
@@ -72,7 +72,7 @@ def _parsed(file: str, content: bytes) -> dict[str, Any]:
 
 
 def _write(contexts: Contexts) -> None:
-    """Replace the file as a whole; only its owner can read it."""
+    """Replace the file atomically; only its owner can read it."""
     file = path()
     os.makedirs(os.path.dirname(file) or ".", mode=0o700, exist_ok=True)
     lines = [f"current = {json.dumps(contexts.current)}\n"] if contexts.current else []
@@ -86,7 +86,7 @@ def _write(contexts: Contexts) -> None:
 
 
 def all_of(contexts: Contexts) -> dict[str, Mapping[str, str]]:
-    """With the agent of this host, first."""
+    """All contexts, with the agent of this host first."""
     return {DEFAULT: agent_of_this_host(), **contexts.names}
 
 
@@ -130,7 +130,7 @@ def list_command() -> int:
 @context_command.command("use", cls=Documented)
 @click.argument("name", shell_complete=complete_context)
 def use_command(name: str) -> int:
-    """Let this agent be the one that commands use; `default` is the agent of this host."""
+    """Make a context the one that commands use; `default` is the agent of this host."""
     found = read()
     url = found.get(name)["url"]
     _write(found._replace(current=None if name == DEFAULT else name))
@@ -150,7 +150,7 @@ def use_command(name: str) -> int:
 def add_command(name: str, url: str, **files: str | None) -> int:
     """Add an agent, or replace one of this name. URL is unix:PATH, http://HOST:PORT or https://HOST:PORT.
 
-    Commands use it with -c NAME, and without after `agentctl context use NAME`.
+    Commands use it with -c NAME; after `agentctl context use NAME` also without.
     """
     if name == DEFAULT:
         raise Usage(f"{DEFAULT} is the agent of this host: choose another name")
@@ -186,7 +186,7 @@ def remove_command(name: str) -> int:
 @click.argument("name", required=False, shell_complete=complete_context)
 @click.pass_context
 def test_command(ctx: click.Context, name: str | None) -> int:
-    """Call the agent of a context; of the one in use unless named."""
+    """Call the agent of a context; default: the context in use."""
     options: dict[str, Any] = given(ctx) | ({"context": name} if name else {})
     session = CliSession(options)
     session.client.get("/api/unstable/actions/queue")

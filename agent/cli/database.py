@@ -1,4 +1,4 @@
-"""agentctl db: copies of the agent's database, and its care."""
+"""agentctl db: back up, restore, check and maintain the agent's database."""
 
 import errno
 import os
@@ -60,9 +60,9 @@ def _of_database(name: str, *examples: str) -> Decorator:
 def backup_command(db: Path, file: Path) -> None:
     """Copy the database to FILE while the agent runs.
 
-    The copy is as of one moment, checked, and for its owner alone (mode 0600). It holds no secrets: waiting actions
-    that need one cannot run from it. FILE.key is a copy of the key that compares secrets. The output of commands
-    (agent.output) is not part of it.
+    The copy is consistent, checked, and readable by its owner only (mode 0600). It contains no secrets, so waiting
+    actions that need one cannot run after a restore. FILE.key is a copy of the key that compares secrets. The output of
+    commands (agent.output) is not included.
     """
     with _reading(db) as connection:
         try:
@@ -81,9 +81,9 @@ def backup_command(db: Path, file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--keep-queue", is_flag=True, help="Keep the actions that waited or ran when the copy was made.")
 def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
-    """Put the copy FILE in the place of the database.
+    """Replace the database with the copy FILE.
 
-    What was NEW or RUNNING in the copy becomes FAILED, so that yesterday's actions do not run again. The replaced
+    Actions that are NEW or RUNNING in the copy become FAILED, so that old actions do not run again. The replaced
     database is kept beside the new one. The agent must be stopped, and no job of an action may run.
     """
     from agent.store.restore import key_of, restore
@@ -101,7 +101,7 @@ def restore_command(db: Path, file: Path, keep_queue: bool) -> None:
 
 @_of_database("check", "agentctl db check")
 def check_command(db: Path) -> int:
-    """Read the whole database and look for damage, and for changes in the audit trail."""
+    """Check the whole database for damage, and the audit trail for changes by other programs."""
     from agent.store import copies
     from agent.store.migrate import migrations, needs, refuse_foreign, version
 
@@ -124,7 +124,7 @@ def check_command(db: Path) -> int:
 
 @_of_database("vacuum", "agentctl db vacuum")
 def vacuum_command(db: Path) -> None:
-    """Give the free space inside the database back to the file system. The agent must be stopped."""
+    """Return the free space inside the database to the file system. The agent must be stopped."""
     from agent.store import Store
 
     before = db.stat().st_size if db.exists() else 0
@@ -138,9 +138,9 @@ def vacuum_command(db: Path) -> None:
 @_of_database("downgrade", "agentctl db downgrade 10")
 @click.argument("schema", type=click.IntRange(1))
 def downgrade_command(db: Path, schema: int) -> None:
-    """Bring the database to the earlier SCHEMA, for an earlier agent; docs/database.rst says which agent has which.
+    """Downgrade the database to an earlier SCHEMA, for an earlier agent; docs/database.rst lists the schemas of agents.
 
-    A copy is made before. Refused, with nothing changed, where waiting actions need what the earlier schema lacks.
+    A copy is made first. Refused without any change if waiting actions need something that the earlier schema lacks.
     The agent must be stopped. Run this with the newer agentctl, then install the earlier agent.
     """
     from agent.store import copy_before_change, from_backup
@@ -154,7 +154,7 @@ def downgrade_command(db: Path, schema: int) -> None:
             print(f"{db} has schema {schema} already")
             return
         copy = copy_before_change(connection, db)
-        # A schema without the audit trail lacks the event that the file names, and is no older copy for it.
+        # A schema without the audit trail lacks the event named in the file, and would look like an older copy.
         from_backup.Witness(db).forget()
         steps = downgrade(connection, migrations(), schema)
     for step in steps:
@@ -173,7 +173,7 @@ def _reading(db: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _stopped(db: Path) -> Iterator[None]:
-    """Keep an agent from running the queue. Raises `Usage` where one does."""
+    """Hold the executor's lock, so that no agent runs the queue. Raises `Usage` if an agent runs."""
     from agent.engine.lock import ExecutorLock
 
     if not db.parent.is_dir():
@@ -188,7 +188,7 @@ def _stopped(db: Path) -> Iterator[None]:
 
 
 def _refuse_running_jobs(jobs: Path) -> None:
-    """Raises `Usage`: after a restore no action owns the job, and the next action would run beside it."""
+    """Raises `Usage` if a job runs: after a restore no action would own it, and the next action would run beside it."""
     from agent.jobs.jobs import Jobs
 
     for name, pid in Jobs(jobs).running().items() if jobs.exists() else ():
@@ -199,7 +199,7 @@ def _refuse_running_jobs(jobs: Path) -> None:
 
 
 def _check_readable(file: Path) -> None:
-    """Raises `Missing`, or `Usage` with the way to make it readable: the copy often comes from root."""
+    """Raises `Missing`, or `Usage` with the command that makes the file readable: backups often belong to root."""
     try:
         file.open("rb").close()
     except FileNotFoundError:
@@ -214,7 +214,7 @@ def _check_readable(file: Path) -> None:
 
 
 def _copy(connection: sqlite3.Connection, db: Path, file: Path) -> None:
-    """The key first: a copy without it would look complete. Raises `FileExistsError` for either."""
+    """Copy the key, then the database: a copy without the key would look complete. Raises `FileExistsError`."""
     from agent.store import copies
     from agent.store.restore import key_of
 
@@ -238,6 +238,6 @@ def _user() -> str:
 
 
 def _note(db: Path, event: str, details: dict[str, str]) -> None:
-    """Add to the audit trail; the copy is made all the same."""
+    """Add an event to the audit trail; a failure is only printed, because the copy is complete."""
     if reason := audit.note(db, event, started_by(), details):
         print(f"not recorded in the audit trail: {reason}")

@@ -1,4 +1,4 @@
-"""Show how an action proceeds: a line a change, or one line with a bar on a terminal."""
+"""Shows the progress of an action: a line for each change, or a progress bar on a terminal."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ Show = Callable[[Mapping[str, Any]], None]
 
 @contextmanager
 def of(stream: TextIO) -> Iterator[Show]:
-    """A function that shows an action; on a terminal with a bar where `rich` is installed (the extra `cli`)."""
+    """A function that shows an action; with a bar on a terminal if `rich` is installed (the extra `cli`)."""
     if stream.isatty():
         try:
             import rich  # noqa: F401

@@ -1,4 +1,4 @@
-"""agentctl events: the audit trail, from the file of this host's agent or from an agent's API."""
+"""agentctl events: print the audit trail, from the database of this host's agent or from an agent's API."""
 
 import json
 import os
@@ -22,9 +22,9 @@ EVENTS = "/api/unstable/events"
 def events_command(session: CliSession, follow: bool, since: str | None) -> int:
     """Print the audit trail as JSON lines.
 
-    With --url, -c or $AGENT_URL through the agent's API, which needs the permission audit. Else from the file of this
-    host's agent, also while it does not run; the chain of the events is checked then, and the exit status is 1 where
-    another program changed it.
+    With --url, -c or $AGENT_URL the events come from the agent's API, which needs the permission audit. Otherwise they
+    come from the database of this host's agent, even while it is stopped; then the chain of the events is checked, and
+    the exit status is 1 if another program has changed it.
     """
     if {"url", "context"} & set(given(click.get_current_context())) or os.environ.get("AGENT_URL"):
         return _from_the_api(session, since, follow=follow)
@@ -40,7 +40,7 @@ def _from_the_file(since: str | None, *, follow: bool) -> int:
 
 
 def _from_the_api(session: CliSession, since: str | None, *, follow: bool) -> int:
-    """Pages of events; each event has the cursor of the next call."""
+    """Read page by page; the id of the last event is the cursor of the next call."""
     after, moment = 0, since or ""
     try:
         while True:

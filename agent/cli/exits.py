@@ -1,4 +1,4 @@
-"""The exit statuses of agentctl, and which of them a failure of the agent's client means."""
+"""The exit statuses of agentctl, and their mapping from errors."""
 
 from agent.client import ClientError, Refused, TimedOut, Unreachable
 from agent.errors import NO_MEMBER, NotInFile
@@ -22,11 +22,11 @@ OF_STATUS = {400: USAGE, 401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND, 409
 
 
 class Usage(Exception):
-    """The command cannot be carried out as it was given."""
+    """The command is invalid, or cannot be carried out in this situation."""
 
 
 class Missing(Exception):
-    """What the command names does not exist."""
+    """An object that the command names does not exist."""
 
 
 def readable(file: str, what: str) -> str:
@@ -41,7 +41,7 @@ def readable(file: str, what: str) -> str:
 
 
 def of(error: Exception) -> int:
-    """The exit status of a command that this error ended."""
+    """The exit status for an error."""
     if isinstance(error, Refused):
         return OF_STATUS.get(error.status, FAILED)
     if isinstance(error, Unreachable):
@@ -54,15 +54,15 @@ def of(error: Exception) -> int:
 
 
 def sentence(error: Exception) -> str:
-    """What a person reads of it."""
+    """The message for an error, with its details or a remedy."""
     details = error.details if isinstance(error, Refused) else {}
-    said = {name: _texts(texts) for name, texts in details.items()}
-    found = "; ".join(text if name == NO_MEMBER else f"{name}: {text}" for name, text in said.items())
+    messages = {name: _texts(texts) for name, texts in details.items()}
+    found = "; ".join(text if name == NO_MEMBER else f"{name}: {text}" for name, text in messages.items())
     return f"{error}: {found}" if found else f"{error}{_remedy(error)}"
 
 
 def _remedy(error: Exception) -> str:
-    """What a person can do about it with agentctl, where the sentence of the client cannot know."""
+    """What to do about the error with agentctl; the client's own message does not know agentctl."""
     if isinstance(error, Refused) and error.status == 401:
         return "; name a file with a token: --token-file FILE, $AGENT_TOKEN_FILE, or a context (agentctl context add)"
     if isinstance(error, Unreachable):
@@ -73,7 +73,7 @@ def _remedy(error: Exception) -> str:
 
 
 def _texts(found: object) -> str:
-    """Messages of one argument; those of its elements come by their place."""
+    """The messages of one argument, those of its elements with their index."""
     if isinstance(found, dict):
         return " ".join(f"{place}: {_texts(each)}" for place, each in found.items())
     return " ".join(map(str, found)) if isinstance(found, list) else str(found)

@@ -1,4 +1,4 @@
-"""One command on several agents, so many at once, until too many have failed."""
+"""Runs one command on several agents, with a limit of parallel runs and of failures."""
 
 import os
 import subprocess
@@ -16,9 +16,9 @@ OURS = {"--on", "--serial", "--max-failures", "-c", "--context", "--url"}
 
 
 def run(argv: Sequence[str], options: Mapping[str, Any]) -> int:
-    """Run the command on each agent of `--on`; returns the largest exit status.
+    """Run the command on each agent of `--on`; returns the highest exit status.
 
-    Each line is printed behind the name of its agent. After `--max-failures` no further agent is begun.
+    The name of its agent precedes each line. After more than `--max-failures` failures no further agent is called.
     """
     names = [name for name in options["on"].split(",") if name]
     command, fleet = without_ours(argv), _Fleet(options.get("max_failures", 0))
@@ -30,7 +30,7 @@ def run(argv: Sequence[str], options: Mapping[str, Any]) -> int:
 
 
 def without_ours(argv: Sequence[str]) -> list[str]:
-    """The words of the command line but for the options that name agents."""
+    """The command line without the options that name agents."""
     kept: list[str] = []
     words = iter(argv)
     for word in words:
@@ -50,7 +50,7 @@ class _Fleet:
         self._printing = Lock()
 
     def run(self, name: str, command: Sequence[str]) -> int | None:
-        """The exit status; None where the agent was not begun."""
+        """The exit status; None if the command was not run on this agent."""
         if self.failures > self._limit:
             return None
         where = ["--url", name] if ":" in name else ["-c", name]

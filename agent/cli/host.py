@@ -1,4 +1,4 @@
-"""Commands on the files of this host run as the owner of the configuration, never with the rights of root."""
+"""Runs commands on this host's files as the owner of the configuration instead of root."""
 
 import os
 import pwd
@@ -14,10 +14,10 @@ from agent.util import drop_privileges
 
 
 def as_owner(function: Callable[..., Any]) -> Callable[..., int]:
-    """Before the command: as root, continue as the owner of the configuration. It returns 0 unless it says otherwise.
+    """Decorate a command: if root calls it, switch to the owner of the configuration first. None becomes status 0.
 
-    The configuration may be agent.toml of a working directory that is another user's. The command raises
-    `ConfigError` where others may write it.
+    The configuration may be agent.toml in a working directory of another user. The command raises `ConfigError` if
+    other users may write it.
     """
 
     @wraps(function)
@@ -32,12 +32,12 @@ def as_owner(function: Callable[..., Any]) -> Callable[..., int]:
 
 
 def environ(file: str | None) -> dict[str, str]:
-    """The environment, with this file as the configuration if one was named."""
+    """The environment, with `file` as the configuration if it is given."""
     return dict(os.environ) | ({"AGENT_CONFIG": str(Path(file))} if file else {})
 
 
 def started_by() -> str:
-    """The user of this host who gave the command."""
+    """The user of this host who ran the command, such as "you as root" with sudo."""
     uid = drop_privileges.STARTED_BY
     try:
         name = pwd.getpwuid(uid).pw_name

@@ -1,4 +1,4 @@
-"""Which action an id on the command line means, and the completion of ids and kinds."""
+"""Resolves the id of an action on the command line; completes ids, kinds and arguments."""
 
 import click
 from click.shell_completion import CompletionItem
@@ -9,16 +9,16 @@ from agent.cli.session import CliSession
 from agent.client import ACTIONS, Client, ClientError
 
 LONGEST_NUMBER = 8
-"""Digits: a longer text of digits is the beginning of a uuid."""
+"""Maximum digits of an action's number; a longer text of digits is the beginning of a uuid."""
 UUID = 36
-"""Characters."""
+"""Characters of a uuid."""
 ABSENT = {"@running": "no action runs now", "@last": "there is no action yet"}
 COMPLETED = 50
-"""Actions, the newest, that the completion offers."""
+"""The number of newest actions that the completion offers."""
 
 
 def action_id(client: Client, named: str) -> str:
-    """The id that is meant. Raises `Usage` where several are, `Missing` where none is."""
+    """The id of the action `named`. Raises `Usage` if it is ambiguous, `Missing` if there is none."""
     if named == "@running":
         found = client.get(f"{ACTIONS}/list", state="RUNNING", limit=2).body["items"]
     elif named == "@last":
@@ -36,7 +36,7 @@ def action_id(client: Client, named: str) -> str:
 
 
 def complete_id(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
-    """The newest actions of the agent at hand."""
+    """The newest actions of the current agent."""
     try:
         found = CliSession(given(ctx)).client.get(f"{ACTIONS}/list", limit=COMPLETED).body["items"]
     except (ClientError, Usage, Missing, OSError):
@@ -47,7 +47,7 @@ def complete_id(ctx: click.Context, parameter: click.Parameter, begin: str) -> l
 
 
 def complete_kind(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
-    """The kinds of the agent at hand, also by the last part of their names."""
+    """The kinds of the current agent, also by the last part of their names."""
     try:
         kinds = CliSession(given(ctx)).client.get(f"{ACTIONS}/available").body
     except (ClientError, Usage, Missing, OSError):
@@ -57,7 +57,7 @@ def complete_kind(ctx: click.Context, parameter: click.Parameter, begin: str) ->
 
 
 def complete_argument(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[CompletionItem]:
-    """The arguments of the kind, and of one whose values are listed the values."""
+    """The arguments of the kind, with their values if the schema lists them."""
     from agent.cli.arguments import kind_named
 
     try:

@@ -1,4 +1,4 @@
-"""agentctl kinds, can, whoami: what an agent offers, and what the caller may do there."""
+"""agentctl kinds, can, whoami: the kinds of an agent and the permissions of the caller."""
 
 import click
 
@@ -14,9 +14,9 @@ WHOAMI = "/api/unstable/whoami"
 
 @remote("kinds", examples=("agentctl kinds", "agentctl kinds deploy", "agentctl kinds --missing"))
 @click.argument("kind", required=False, shell_complete=complete_kind)
-@click.option("--missing", is_flag=True, help="The kinds that the agent does not offer, with what each needs.")
+@click.option("--missing", is_flag=True, help="The kinds that the agent does not offer, and what each needs.")
 def kinds_command(session: CliSession, kind: str | None, missing: bool) -> int:
-    """Print the kinds of the agent; of one its arguments too."""
+    """Print the kinds of the agent, or one kind with its arguments."""
     if kind:
         found = kind_named(session.client, kind)
         printing.members(found, session.format, found["kind"], lambda: printing.kind(found))
@@ -39,9 +39,9 @@ def kinds_command(session: CliSession, kind: str | None, missing: bool) -> int:
 @remote("can", examples=("agentctl can deploy && agentctl schedule deploy application=shop",))
 @click.argument("kind", shell_complete=complete_kind)
 def can_command(session: CliSession, kind: str) -> int:
-    """Say whether the caller may schedule a kind.
+    """Print whether the caller may schedule a kind.
 
-    The exit status is 0 where it may and 4 where it may not. Asks for a plan, which changes nothing.
+    The exit status is 0 if it may and 4 if it may not. Requests a plan, which changes nothing.
     """
     found = kind_named(session.client, kind)["kind"]
     try:
@@ -55,7 +55,7 @@ def can_command(session: CliSession, kind: str) -> int:
 
 @remote("whoami", examples=("agentctl whoami", "agentctl -c db-1 whoami -o json"))
 def whoami_command(session: CliSession) -> int:
-    """Print the identity of the caller, how the agent knows it, and what it may do."""
+    """Print the identity of the caller, how the agent authenticated it, and its permissions."""
     found = session.client.get(WHOAMI).body
     name = found["user"] or "unauthenticated"
     printing.members(found, session.format, name, lambda: printing.pairs({**found, "user": name}))

@@ -1,4 +1,4 @@
-"""agentctl queue, finished, list: many actions, a line each."""
+"""agentctl queue, finished, list: print lists of actions."""
 
 import sys
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from agent.client import LONGEST_WAIT
 @remote("queue", examples=("agentctl queue", "agentctl queue -o name", "agentctl -c db-1 queue --watch"))
 @click.option("-w", "--watch", is_flag=True, help="Print it again after each change, until Ctrl-C.")
 def queue_command(session: CliSession, watch: bool) -> int:
-    """Print the action that runs and those that wait, in the order of execution."""
+    """Print the running action and the waiting ones, in the order of execution."""
     wanted = Selection(states="NEW,RUNNING", limit=500, oldest_first=True)
-    return _shown(session, watch, wanted, "nothing runs or waits; agentctl finished shows what has ended")
+    return _shown(session, watch, wanted, "no action runs or waits; agentctl finished shows the ended ones")
 
 
 def _kinds(ctx: click.Context, parameter: click.Parameter, begin: str) -> Any:
@@ -29,7 +29,7 @@ def _kinds(ctx: click.Context, parameter: click.Parameter, begin: str) -> Any:
 
 
 def _words(*known: str) -> Callable[..., list[str]]:
-    """Complete the last of several words with commas between them."""
+    """A completion for the last of several words separated by commas."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, begin: str) -> list[str]:
         before = begin[: begin.rfind(",") + 1]
@@ -79,15 +79,15 @@ def list_command(session: CliSession, state: str | None, watch: bool, **filters:
 
 
 def _shown(session: CliSession, watch: bool, wanted: Selection, nothing: str = "no action matches") -> int:
-    """Print the list, once or after each change; say `nothing` where it is empty."""
+    """Print the list, once or after each change; print `nothing` if it is empty."""
     found = wanted.read(session.client)
-    assert found is not None  # without a tag there is an answer
+    assert found is not None  # None is returned only for an unchanged tag
     if not found.actions and session.format == "table":
         say(nothing)
     printing.actions(found.actions, session.format)
     try:
         while watch:
-            sys.stdout.flush()  # a pipe is read while the next change is awaited
+            sys.stdout.flush()  # for the reader of a pipe: the next change may take long
             if changed := wanted.read(session.client, found.tag, LONGEST_WAIT):
                 found = changed
                 print()

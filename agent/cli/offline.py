@@ -1,4 +1,4 @@
-"""Read the file of an agent that does not run, without touching it: the lists and one action, as its API has them."""
+"""Reads the database of a stopped agent without changing it; returns lists and actions in the format of the API."""
 
 import fcntl
 import shutil
@@ -13,16 +13,16 @@ from agent.client import ACTIONS, Answer, Client, Refused
 
 
 class Offline(Client):
-    """Answers reads from a private copy of the file, which is removed at the end of the process.
+    """A client that reads from a private copy of the database, removed at the end of the process.
 
-    SQLite would write beside the file even for reading. Raises `Usage` where an agent runs on the file.
+    A copy, because SQLite writes beside the file even for reading. Raises `Usage` if an agent runs on the database.
     """
 
     def __init__(self, file: str) -> None:
         super().__init__(f"file:{file}")
         db = Path(file)
         _refuse_running(db)
-        # Imported here: a call of a running agent needs none of it.
+        # Imported here: a call to a running agent does not need it.
         from agent.store import Store
 
         self._folder = TemporaryDirectory(prefix="agentctl-")
@@ -40,7 +40,7 @@ class Offline(Client):
         self._folder.cleanup()
 
     def get(self, path: str, tag: str = "", wait: float = 0, **query: Any) -> Answer:
-        """Raises `Usage` for what only a running agent knows."""
+        """Raises `Usage` for a path that only a running agent supports."""
         name, _, rest = path.removeprefix(f"{ACTIONS}/").partition("/")
         if name == "list" and not tag:
             return Answer(200, {}, self._list(**query))

@@ -1,4 +1,4 @@
-"""The options that every command to an agent takes, before or behind the name of the command."""
+"""Decorators for commands, and the common options, which are accepted before and after the command's name."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +18,7 @@ IDS = "a uuid, a unique beginning of one, the number of the action, @last or @ru
 
 
 def given(ctx: click.Context) -> dict[str, Any]:
-    """The common options of this call by name; only those that were given."""
+    """The common options that were given in this call, by name."""
     found: dict[str, Any] = ctx.meta.setdefault(META, {})
     return found
 
@@ -41,8 +41,8 @@ def _option(*names: str, **more: Any) -> click.Parameter:
 
 
 def output(*, hidden: bool = False) -> click.Parameter:
-    """The form in which results are printed."""
-    about = "The form of the result; default: table."
+    """The option for the format of results."""
+    about = "The format of the result; default: table."
     return _option("-o", "--output", type=click.Choice(FORMATS), help=about, hidden=hidden)
 
 
@@ -51,7 +51,7 @@ def common(*, hidden: bool = False) -> list[click.Parameter]:
     option = partial(_option, hidden=hidden)
     return [
         option(
-            "-c", "--context", help="An agent by its name in the file of contexts.", shell_complete=complete_context
+            "-c", "--context", help="The agent by its name in the file of contexts.", shell_complete=complete_context
         ),
         option("--url", help="The agent: unix:PATH, http://HOST:PORT or https://HOST:PORT."),
         option("--token-file", type=click.Path(), help="A file with the token."),
@@ -83,7 +83,7 @@ def common(*, hidden: bool = False) -> list[click.Parameter]:
 
 
 class Documented(click.Command):
-    """A command whose help ends with examples and its exit statuses."""
+    """A command with examples and exit statuses at the end of its help."""
 
     examples: Sequence[str] = ()
     statuses: Sequence[int] = (exits.DONE, exits.FAILED, exits.USAGE)
@@ -97,7 +97,7 @@ class Documented(click.Command):
 
 
 class Remote(Documented):
-    """A command to an agent: its function gets a `CliSession` first."""
+    """A command that calls an agent; its function gets a `CliSession` as first argument."""
 
     statuses = tuple(exits.MEANINGS)
 
@@ -128,7 +128,7 @@ Decorator = Callable[[Callable[..., Any]], click.Command]
 
 
 def remote(name: str, *, examples: Sequence[str] = ()) -> Decorator:
-    """A command to an agent, called with its `CliSession`; returns the exit status."""
+    """Decorate the function of a command that calls an agent: it gets a `CliSession` and returns the exit status."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         command = click.command(name, cls=Remote)(click.pass_obj(function))
@@ -139,7 +139,7 @@ def remote(name: str, *, examples: Sequence[str] = ()) -> Decorator:
 
 
 def local(name: str, *, examples: Sequence[str] = (), has_forms: bool = False) -> Decorator:
-    """A command on the files of this host; as root it becomes the owner of the configuration first."""
+    """Decorate the function of a command on the files of this host."""
     params = [output(hidden=True)] if has_forms else []
 
     def decorate(function: Callable[..., Any]) -> click.Command:

@@ -1,4 +1,4 @@
-"""Print results: as a table, tab-separated, JSON, JSON lines, YAML or names alone."""
+"""Prints results as a table, tab-separated text, JSON, JSON lines, YAML or only names."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ JSON_SPECIAL = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"}
 def items(
     found: Sequence[Mapping[str, Any]], head: Row, row: Callable[[Mapping[str, Any]], Row], form: str, name: str = "id"
 ) -> None:
-    """A line an item; in the forms of data the items are as the API has them."""
+    """Print a line for each item; JSON and YAML have the items as in the API."""
     if form in ("table", "tsv"):
         rows = [head, *map(row, found)]
         print("\n".join(_aligned(rows) if form == "table" else map(_tabbed, rows)))
@@ -28,7 +28,7 @@ def items(
 
 
 def members(found: Mapping[str, Any], form: str, name: str, text: Callable[[], str] | None = None) -> None:
-    """One object: a line a member that is not null, or `text` in their place."""
+    """Print one object: `text`, else a line for each member that is not null."""
     if form in ("json", "jsonl"):
         print(json.dumps(found))
     elif form == "yaml":
@@ -42,13 +42,13 @@ def members(found: Mapping[str, Any], form: str, name: str, text: Callable[[], s
 
 
 def pairs(found: Mapping[str, Any]) -> str:
-    """A line a member that is not null."""
+    """A line for each member that is not null."""
     width = max(map(len, found), default=0)
     return "\n".join(f"{key.ljust(width)}  {shown(value)}" for key, value in found.items() if value is not None)
 
 
 def shown(value: Any) -> str:
-    """A value as a person reads it, in one line."""
+    """A value as readable text in one line."""
     return one_line(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -65,7 +65,7 @@ def _tabbed(row: Row) -> str:
 
 
 def yaml(value: Any, indent: int = 0) -> str:
-    """The value as YAML: blocks of mappings and lists, and JSON's own scalars in them."""
+    """The value as YAML: mappings and lists in block style, scalars as in JSON."""
     space = "  " * indent
     if isinstance(value, Mapping) and value:
         return "\n".join(f"{space}{_key(key)}:{_nested(each, indent)}" for key, each in value.items())
@@ -94,7 +94,7 @@ ACTION_HEAD = ("ID", "NUMBER", "KIND", "STATE", "SCHEDULED", "USER", "MESSAGE")
 
 
 def actions(found: Sequence[Mapping[str, Any]], form: str) -> None:
-    """Actions as `list` has them."""
+    """Print a list of actions."""
     items(found, ACTION_HEAD, _action_row, form)
 
 
@@ -113,17 +113,17 @@ ACTION_LABELS = {
     "not after": "not_after", "started": "started_ts", "finished": "finished_ts", "headers": "headers",
     "payload": "state_payload",
 }  # fmt: skip
-"""What a person reads of an action, the important first, by the API's names."""
+"""The label of each member of an action, the important ones first, and its name in the API."""
 
 
 def action(found: Mapping[str, Any]) -> dict[str, Any]:
-    """One action as a person reads it: what there is of it, under the names of the lists."""
+    """The members of an action that have a value, by label."""
     known = {label: found.get(name) for label, name in ACTION_LABELS.items()}
     return {label: value for label, value in known.items() if value is not None and value != {}}
 
 
 def progress(action: Mapping[str, Any]) -> str:
-    """What a running or waiting action does now, in a line."""
+    """The state and progress of a running or waiting action in one line."""
     payload = action["state_payload"] if isinstance(action["state_payload"], dict) else {}
     found = payload.get("progress")
     place = {name: payload[name] for name in ("stage", "phase") if name in payload}
@@ -133,7 +133,7 @@ def progress(action: Mapping[str, Any]) -> str:
 
 
 def measured(found: Mapping[str, Any]) -> str:
-    """Stage or phase, how much is done, how fast, and the time left, as far as each is known."""
+    """The known parts of a progress: stage or phase, percentage or bytes, rate, time left."""
     parts = [f"stage {found['stage']}"] if found.get("stage") is not None else []
     if found.get("phase"):
         parts.append(str(found["phase"]))
@@ -149,7 +149,7 @@ def measured(found: Mapping[str, Any]) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes with the unit that keeps the number short."""
+    """A size in bytes with a suitable unit."""
     units = ["B", "kB", "MB", "GB", "TB"]
     while count >= 1024 and len(units) > 1:
         count /= 1024
@@ -161,7 +161,7 @@ def size(count: float) -> str:
 
 
 def plan(found: Mapping[str, Any]) -> str:
-    """What an action would do."""
+    """A plan as text: what the action would do."""
     lines = [f"{found['would']}: {found['summary']}"]
     lines += [f"  - {step}" for step in found["steps"]]
     lines += [f"  discards: {_amount(each)}" for each in found["discards"]]
@@ -178,7 +178,7 @@ def _amount(discards: Mapping[str, Any]) -> str:
 
 
 def kind(found: Mapping[str, Any]) -> str:
-    """A kind with its arguments, and how one of them is written on the command line."""
+    """A kind and its arguments as text."""
     lines = [f"{found['kind']} (danger: {found['danger']})", f"  {found['description']}"]
     required = found["args"].get("required", [])
     for name, schema in found["args"].get("properties", {}).items():
@@ -188,7 +188,7 @@ def kind(found: Mapping[str, Any]) -> str:
 
 
 def _traits(schema: Mapping[str, Any], *, required: bool) -> Iterator[str]:
-    """What an argument may be: its type, values and limits, and what it is when it is not given."""
+    """The type, values, limits and default of an argument."""
     types = schema.get("type", "any")
     yield types if isinstance(types, str) else " or ".join(types)
     if "enum" in schema:

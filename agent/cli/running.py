@@ -1,4 +1,4 @@
-"""Run one command of agentctl: its exit status, and one line on standard error for each failure."""
+"""Runs one command of agentctl; prints each failure as one line on standard error."""
 
 import sys
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def complain(sentences: Sequence[str], status: int) -> int:
 
 
 def one_line(text: str) -> str:
-    """The text with every character escaped that would steer a terminal; text of agents and files is not trusted."""
+    """The text with terminal controls escaped; text from agents and files is not trusted."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

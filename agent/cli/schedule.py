@@ -1,4 +1,4 @@
-"""agentctl schedule, plan, again: ask for an action, or for what it would do."""
+"""agentctl schedule, plan, again: schedule an action, or print its plan."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ ARGS = click.argument("args", nargs=-1, metavar="[NAME=VALUE]...", shell_complet
 
 
 def _terms(command: Any) -> Any:
-    """The options of a call that schedules."""
+    """Add the options of commands that schedule."""
     for decorate in (
         click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
         click.option("--not-after", type=AHEAD, help="The action expires if it has not started by this time."),
@@ -53,13 +53,14 @@ def _scheduling(name: str, *examples: str) -> Decorator:
 def schedule_command(session: CliSession, kind: str, args: tuple[str, ...], **terms: Any) -> int:
     """Schedule an action, and wait for its end on a terminal.
 
-    KIND is a kind, or the last part of its name where that is unique. NAME=VALUE is read as the kind declares the
-    argument, NAME:=JSON is JSON, NAME=@FILE is the content of a file and NAME=@- that of standard input. A secret is
-    never taken from the command line.
+    KIND is the name of a kind, or its last part if that is unique. NAME=VALUE is converted to the type of the argument,
+    NAME:=JSON is JSON, NAME=@FILE is the content of a file and NAME=@- the standard input. Secrets are not accepted on
+    the command line.
 
     Without --wait the id of the action is printed. Ctrl-C ends the wait and leaves the action running; a second Ctrl-C
-    asks to cancel. The worse of what the kind can do and what the plan says decides: an action that disrupts asks y/N
-    after its plan, one that destroys asks for the name of its object; without a terminal both need --yes.
+    cancels it. The danger is the greater one of the kind and of the plan. Before an action that disrupts, agentctl
+    prints the plan and asks y/N; before one that destroys, it asks for the name of the object. Without a terminal both
+    need --yes.
     """
     found = kind_named(session.client, kind)
     return _scheduled(session, found, typed(found, args), **terms)
@@ -86,7 +87,7 @@ def again_command(session: CliSession, id: str, args: tuple[str, ...], **terms: 
 def plan_command(session: CliSession, kind: str, args: tuple[str, ...]) -> int:
     """Print what an action would do now; changes nothing.
 
-    The exit status is 1 where the action would be refused.
+    The exit status is 1 if the action would be refused.
     """
     found = kind_named(session.client, kind)
     plan = session.client.post("plan", found["kind"], typed(found, args)).body
@@ -114,7 +115,7 @@ def _scheduled(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, 
 
 
 def _confirmed(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, Any]) -> bool:
-    """Whether the action may be scheduled; shows the plan and asks where it is dangerous. Raises `Usage`."""
+    """Whether to schedule the action; prints the plan and asks if it is dangerous. Raises `Usage`."""
     terminal = sys.stdin.isatty()
     if kind["danger"] != Danger.NONE and not terminal:
         raise Usage(f"{kind['kind']} {kind['danger']}: add --yes to schedule it without a terminal")
@@ -136,7 +137,7 @@ def _confirmed(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, 
 
 
 def _plan(session: CliSession, kind: Mapping[str, Any], args: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The plan as the agent answers it; an unknown one if the agent cannot make it. Raises `Refused`."""
+    """The agent's plan; an unknown plan if the agent cannot make it. Raises `Refused`."""
     try:
         found: Mapping[str, Any] = session.client.post("plan", kind["kind"], args).body
     except Unreachable as error:

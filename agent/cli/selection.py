@@ -1,4 +1,4 @@
-"""Which actions a list has: what the agent filters, and what is filtered here, over as many pages as it takes."""
+"""Selects the actions of a list: the agent filters what it can, the rest is filtered here over several pages."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -10,20 +10,20 @@ from agent.client import ACTIONS, Client
 OUTCOMES = ("done", "failed", "cancelled", "timed_out", "interrupted", "expired")
 STATES = ("NEW", "RUNNING", "DONE", "FAILED")
 PAGE = 500
-"""Actions of one call, where not all of them are wanted."""
+"""Actions in one call, if this module filters them."""
 
 
 class Found(NamedTuple):
-    """The actions, and the tag of the list that they were read from; empty where a file was read."""
+    """The actions, and the ETag of the list; empty if they come from a file."""
 
     actions: list[Any]
     tag: str
 
 
 class Selection(NamedTuple):
-    """The newest `limit` actions in one of `states`, or whose outcome is one of `outcomes`.
+    """The newest `limit` actions with one of `states` or `outcomes`.
 
-    `kind` without a wildcard is a name or the last part of one. `more` are filters of the API by their names there.
+    `kind` without a wildcard is a kind's name or the last part of it. `more` are further filters of the API.
     """
 
     states: str | None
@@ -35,7 +35,7 @@ class Selection(NamedTuple):
     more: Mapping[str, Any] = MappingProxyType({})
 
     def read(self, client: Client, tag: str = "", wait: float = 0) -> Found | None:
-        """The actions; None where the list still has this tag after so many seconds."""
+        """The actions; None if the list still has this ETag after `wait` seconds."""
         query: dict[str, Any] = {"state": self.states, "kind": self._glob(), **self.more}
         page = self.limit if self._agent_filters_all() else PAGE
         query["limit"] = page
@@ -66,14 +66,14 @@ class Selection(NamedTuple):
 
 
 def ended(text: str | None, limit: int, kind: str | None, **more: Any) -> Selection:
-    """Actions that have ended, of all outcomes or of those that `text` names. Raises `Usage`."""
+    """Actions that have ended, with any outcome or one of those in `text`. Raises `Usage`."""
     outcomes = _words(text.lower(), OUTCOMES) if text else frozenset()
     whole = frozenset() if text else frozenset({"DONE", "FAILED"})
     return _selection(whole, outcomes, limit, kind, more)
 
 
 def in_any_state(text: str | None, limit: int, kind: str | None, **more: Any) -> Selection:
-    """Actions in the states and of the outcomes that `text` names; a state is in capitals. Raises `Usage`."""
+    """Actions with one of the states (in capitals) and outcomes in `text`. Raises `Usage`."""
     if text is None:
         return Selection(states=None, limit=limit, kind=kind, more=more)
     words = (each if each in OUTCOMES else each.upper() if each.upper() in STATES else each for each in text.split(","))

@@ -1,4 +1,4 @@
-"""What a command to an agent has at hand: which agent, how to reach it, and how to print."""
+"""The session of a command: the client of the chosen agent, the output format and the timeout."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ FORMATS = ("table", "tsv", "json", "jsonl", "yaml", "name")
 SOCKET = "/run/agent/agent.sock"
 DEFAULT_URL = "http://127.0.0.1:8000"
 CALL_TIMEOUT, PATIENCE = 30.0, 600.0
-"""Seconds that one call may take, and an agent to start again, unless --timeout says."""
+"""Default timeout of one call, and of the retries while an agent restarts, in seconds."""
 PLACES = (
     "--url, -c CONTEXT, $AGENT_URL (with $AGENT_TOKEN_FILE), the context in use, "
     f"unix:{SOCKET} if it exists, {DEFAULT_URL}"
 )
-"""Where the agent is looked for, in this order."""
+"""The sources of the agent's address, in order of precedence."""
 
 
 class CliSession:
@@ -36,16 +36,16 @@ class CliSession:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that a wait may take; None for no end."""
+        """Maximum seconds of a wait; None for no limit."""
         return self._options.get("timeout")
 
     def seconds_left(self) -> float | None:
-        """Of `timeout`."""
+        """The rest of `timeout`; None for no limit."""
         return None if self.timeout is None else max(0.0, self._began + self.timeout - time.monotonic())
 
     @cached_property
     def client(self) -> Client:
-        """Of the agent that is meant, or of its file. Raises `Usage`, `Missing`, `OSError`."""
+        """The client of the chosen agent, or of its database file. Raises `Usage`, `Missing`, `OSError`."""
         if db := self._options.get("db"):
             from agent.cli.offline import Offline
 
@@ -53,19 +53,19 @@ class CliSession:
         where = self._where()
         token = readable(where["token_file"], "the token file").strip() if where.get("token_file") else None
         tls = {"ca": where.get("ca"), "certificate": where.get("certificate"), "key": where.get("key_file")}
-        # One second at least: `wait --timeout 0` looks once.
+        # At least one second, so that `wait --timeout 0` can look once.
         timeout, patience = (CALL_TIMEOUT, PATIENCE) if self.timeout is None else (max(1.0, self.timeout), self.timeout)
         client = Client(where["url"], token, tls, timeout, patience)
         client.trace = say if self._options.get("debug") else client.trace
         return client
 
     def close(self) -> None:
-        """Remove what was copied for the client."""
+        """Remove the private copy of a database file, if there is one."""
         if self._options.get("db") and "client" in vars(self):
             self.client.close()  # type: ignore[attr-defined]
 
     def _where(self) -> dict[str, str]:
-        """Address and credentials; what the command line says completes or replaces those of a context."""
+        """The address and credentials; the command line takes precedence over a context."""
         named = {
             name: self._options[name]
             for name in ("token_file", "ca", "certificate", "key_file")
@@ -93,7 +93,7 @@ class CliSession:
 
 
 def agent_of_this_host() -> dict[str, str]:
-    """Address and credentials where nothing names another agent."""
+    """The default address and credentials, if no other agent is named."""
     return _of_environment() | {"url": f"unix:{SOCKET}" if os.path.exists(SOCKET) else DEFAULT_URL}
 
 
@@ -103,11 +103,11 @@ def _of_environment() -> dict[str, str]:
 
 
 def say(line: str) -> None:
-    """Print a line of prose."""
+    """Print a message on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
 def ask(question: str) -> str:
-    """What a person at the terminal answers."""
+    """Ask on the terminal and return the answer."""
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip()

@@ -1,4 +1,4 @@
-"""agentctl status, datastore: the agent and its datastore at a glance."""
+"""agentctl status, datastore: print the state of the agent and of its datastore."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from agent.client import ACTIONS, Refused
 
 DATASTORE = "/api/unstable/datastore"
 FAILURES = ("failed", "timed_out", "interrupted")
-"""Outcomes that need a look: what was cancelled or expired ended as it was asked to."""
+"""Outcomes that need attention; cancelled and expired actions ended as requested."""
 
 
 @remote("datastore", examples=("agentctl datastore", "agentctl datastore -o json"))
@@ -22,7 +22,7 @@ def datastore_command(session: CliSession) -> int:
 
 @remote("status", examples=("agentctl status", "agentctl --on db-1,db-2 status"))
 def status_command(session: CliSession) -> int:
-    """Print what runs, what waits, what ended last, and the role and lag of the datastore."""
+    """Print the running, waiting and last ended actions, and the role and lag of the datastore."""
     client = session.client
     pending = client.get(f"{ACTIONS}/list", state="NEW,RUNNING", limit=500).body["items"]
     ended = client.get(f"{ACTIONS}/list", state="DONE,FAILED", limit=10).body["items"]
@@ -64,6 +64,6 @@ def _datastore(session: CliSession) -> str:
 
 
 def _not_streaming(source: Any) -> str:
-    """A replica whose applier is stopped still receives."""
+    """Why a replica does not stream. A replica with a stopped applier still receives data."""
     state = (source or {}).get("state")
     return "receives and does not apply" if state == "streaming" else f"not streaming ({state})"

@@ -1,4 +1,4 @@
-"""agentctl support-bundle: an archive of what is needed to find a fault from afar, without secrets."""
+"""agentctl support-bundle: an archive for remote diagnosis, without secrets."""
 
 import io
 import json
@@ -36,16 +36,16 @@ from agent.util.installed_version import installed_version
 ACTIONS, LOG_LINES = 50, 2000
 SHORTEST_TOKEN = 32
 SECONDS = 30
-"""How long journalctl may take."""
+"""Timeout of journalctl."""
 QUOTED = r"""''.*?''|\\++".*?(?<!\\)\\++"|"(?:\\.|[^"\\])*"?|'(?:''|\\.|[^'\\])*'?"""
-"""A value in quotes, which may be escaped, doubled or cut off."""
+"""A value in quotes; the quotes may be escaped, doubled or unclosed."""
 NAMED = re.compile(
     r"(?i)((?:(?:pass(?:word|wd|phrase|code|wort)|pwd|secret|token|(?:api|access|private|auth).?key|credential)[\w.-]{0,64}"
     r"|\b(?:\w{1,64}_auth|\w{0,64}pass|masterauth|session|otp|pin)\b)"
     r"\\*[\"']?\s*(?:=>|:=|[=:(]|%3[ad](?:%20)*|(?=[\"'])|(?:is|was)\s)\s*)"
     rf"(?:{QUOTED}|[\[{{(<].*|[^\s,;}}&]+)"
 )
-"""What a name calls a secret, as in `password=x`, `"token": "x"` and `PASSWORD 'x'`."""
+"""A value after the name of a secret, as in `password=x`, `"token": "x"` and `PASSWORD 'x'`."""
 IN_STATEMENT = re.compile(rf"(?i)(\bidentified\s+(?:by|via|with)\b[^'\"]{{0,64}}|\bsetuser\s)(?:{QUOTED}|.*)")
 IN_COMMAND = re.compile(
     r"((?i:--?(?:\w{1,32}-)?(?:password|passwd|pass|token|secret|auth)|\brequirepass|\bmasterauth)\s+"
@@ -56,7 +56,7 @@ IN_COMMAND = re.compile(
     r"|(?:\s-u|--user)[\s=]+[^\s:]{1,64}:)"
     r"\S+"
 )
-"""What a configuration file of Redis, a command of Redis and an option call a secret without a sign between."""
+"""A secret after a space: in a configuration file or command of Redis, or as the value of an option."""
 OF_USER = re.compile(r"(?<![\w/.@:-])([\w.+-]{1,64}):[^\s/@:'\"]{1,200}@(?=[\w.\[])")
 """User and password of an address without a scheme."""
 PATH_OF_URL = re.compile(r"(\bhttps?://[^\s/?#\"'<>]+)[/?#][^\s\"'<>]+")
@@ -67,7 +67,7 @@ HEADER = re.compile(
 KEY = re.compile(r"-----BEGIN [A-Z ]+-----.*?(-----END [A-Z ]+-----|\Z)", re.DOTALL)
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\w)")
 LONG = re.compile(r"(?<![\w+/-])[\w+/-]{32,}+(?:={1,2}+(?![\w/.-]))?")
-"""A run of the characters of tokens, found once and whole: `_without_token` looks inside."""
+"""A whole run of the characters of tokens, so that each is visited once; `_without_token` examines it."""
 ROWS = """
     SELECT seq, id, kind, state, outcome, requester, user, scheduled_ts, finished_ts, finished_message
     FROM actions ORDER BY seq DESC LIMIT ?
@@ -76,24 +76,25 @@ ROWS = """
 
 @local("support-bundle", examples=("agentctl support-bundle", "agentctl support-bundle --output /tmp/agent.tar.gz"))
 @click.argument("file", required=False, type=click.Path())
-@click.option("--output", type=click.Path(), help="The archive; ./agent-support-TIME.tar.gz unless given.")
-@click.option("--log", type=click.Path(), help="The agent's log; the journal of agent.service unless given.")
+@click.option("--output", type=click.Path(), help="The archive; default: ./agent-support-TIME.tar.gz.")
+@click.option("--log", type=click.Path(), help="The agent's log; default: the journal of agent.service.")
 @as_owner
 def support_bundle_command(file: str | None, output: str | None, log: str | None) -> int:
-    """Write an archive for those who help with a problem.
+    """Write an archive for the diagnosis of a problem by others.
 
-    It has the configuration, the findings of doctor, versions, the last actions and the end of the log.
+    It contains the configuration, the findings of doctor, versions, the last actions and the end of the log.
 
     Left out or masked: every secret of the configuration, arguments of commands and of actions, payloads, headers,
-    paths of URLs, and whatever looks like a password, key or token. The archive is readable by its owner alone; its
-    files are plain text: look at them before you pass it on. FILE is the configuration that the agent would read.
+    paths of URLs, and any text that looks like a password, key or token. Only its owner can read the archive. Its files
+    are plain text: check them before you pass it on. FILE is the configuration; default: the file that the agent would
+    read.
     """
     variables = environ(file)
     if file:
         drop_privileges.become(Path(file))
     settings = config.load(variables)
     path = Path(output or time.strftime("agent-support-%Y%m%dT%H%M%SZ.tar.gz", time.gmtime()))
-    # Before the agent's user, who may neither write in the caller's folder nor read the journal.
+    # Before the switch to the agent's user, who may neither write in the caller's folder nor read the journal.
     descriptor = _new_file(path)
     found = {"log.txt": _tried(partial(_log, log))}
     drop_privileges.become(settings.agent.db)
@@ -112,7 +113,7 @@ def support_bundle_command(file: str | None, output: str | None, log: str | None
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
-    """The text without the known secrets, and without what looks like one."""
+    """The text with known secrets, and texts that look like secrets, masked."""
     text = KEY.sub(MASK, text)
     lines = []
     for line in text.splitlines():
@@ -126,9 +127,9 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
 
 
 def _without_token(found: re.Match[str]) -> str:
-    """Mask what is as long as a token or a hash, has a digit, and is no uuid or path; a `+` may stand before or after.
+    """Mask a text as long as a token or hash that contains a digit and is no uuid or path.
 
-    A regular expression would look at the rest of the text again after each `+`.
+    Beside a dot, only the part up to or from a `+` counts. A regular expression would need quadratic time for this.
     """
     text, line = found[0], found.string
     after_dot, before_dot = line.endswith(".", 0, found.start()), line.startswith(".", found.end())
@@ -142,7 +143,7 @@ def _without_token(found: re.Match[str]) -> str:
 
 
 def redacted_values(value: Any, secrets: Sequence[str]) -> Any:
-    """The same of each text in the value, before it is written as JSON."""
+    """The value with `redacted` applied to each text in it, before it is written as JSON."""
     if isinstance(value, str):
         return redacted(value, secrets).removesuffix("\n")
     if isinstance(value, Mapping):
@@ -151,7 +152,7 @@ def redacted_values(value: Any, secrets: Sequence[str]) -> Any:
 
 
 def _tried(part: Callable[[], Any]) -> Any:
-    """What the part says, or why it cannot: what is broken must not keep the rest from being seen."""
+    """The part's result, or the reason of its failure: a broken part must not prevent the others."""
     try:
         return part()
     except Exception as error:
@@ -171,7 +172,7 @@ def _versions() -> dict[str, Any]:
 
 
 def _options(section: Any) -> Any:
-    """The options that are set. Of a command the program, of a URL scheme and host, of other tables the names."""
+    """The options that are set: only the program of a command, the scheme and host of a URL, the names in a table."""
     found: dict[str, Any] = {}
     for option in fields(section):
         value, check = getattr(section, option.name), option.metadata.get("check")
@@ -204,7 +205,7 @@ def _program(command: Sequence[str]) -> str:
 
 
 def _doctor(variables: Mapping[str, str], settings: Settings) -> str:
-    # Imported here: the checks bring the kinds and their drivers with them.
+    # Imported here: the checks import the kinds and their drivers.
     from agent.cli.doctor import configuration, examination
 
     _, found = configuration.look(variables)
@@ -224,8 +225,8 @@ def _log(file: str | None) -> str:
         return "\n".join(lines[-LOG_LINES:])
     if shutil.which("journalctl") is None:
         return "not available: this host has no journalctl; name a file with --log\n"
-    asked = ["journalctl", "--no-pager", "--output=short-iso", f"--unit={agent_unit.NAME}", f"--lines={LOG_LINES}"]
-    return subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False).stdout
+    command = ["journalctl", "--no-pager", "--output=short-iso", f"--unit={agent_unit.NAME}", f"--lines={LOG_LINES}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False).stdout
 
 
 def _text(part: Any) -> str:
@@ -233,7 +234,7 @@ def _text(part: Any) -> str:
 
 
 def _new_file(path: Path) -> int:
-    """A descriptor. Raises `Usage` if the archive cannot be made, or there is a file of this name."""
+    """Create the archive and return its descriptor. Raises `Usage` if that fails or the file exists."""
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:

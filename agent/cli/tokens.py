@@ -1,4 +1,4 @@
-"""agentctl token: who may call, and with which tokens."""
+"""agentctl token: the identities and tokens of the tokens file."""
 
 import hashlib
 import sys
@@ -24,18 +24,16 @@ SECOND = 1_000_000
 
 @click.group("token")
 def token_command() -> None:
-    """Who may call, and with which tokens."""
+    """The identities that may call the agent, and their tokens."""
 
 
-FILE = click.option(
-    "--file", type=click.Path(), help="The file of tokens; api.tokens of the configuration unless given."
-)
+FILE = click.option("--file", type=click.Path(), help="The tokens file; default: api.tokens of the configuration.")
 EXPIRES = click.option("--expires", type=DURATION, help="The validity of the token, such as 90d; default: unlimited.")
 EMAIL = click.argument("email")
 
 
 def _of_tokens(name: str, *examples: str) -> Decorator:
-    """A command on the file of tokens."""
+    """Decorate a command on the tokens file."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         command = local(name, examples=examples)(FILE(as_owner(function)))
@@ -64,9 +62,9 @@ def create_command(
     expires: float | None,
     file: str | None,
 ) -> None:
-    """Make a token for an identity and print it, once.
+    """Create a token for an identity and print it, once.
 
-    Actions are recorded under EMAIL. The file keeps a hash of the token.
+    EMAIL is stored as the user of actions. The file stores only a hash of the token.
     """
     user = started_by()
     _warn_of_no_kind(kinds)
@@ -81,9 +79,9 @@ def create_command(
 @EMAIL
 @click.argument("id", required=False)
 def revoke_command(email: str, id: str | None, file: str | None) -> None:
-    """Take back one token, or an identity with all of its tokens.
+    """Revoke one token, or an identity with all its tokens.
 
-    ID is that of the token, as `agentctl token list` prints it.
+    ID is the id of the token from `agentctl token list`.
     """
     user = started_by()
     token_file.revoke(_file(file), email, id)
@@ -96,9 +94,9 @@ def revoke_command(email: str, id: str | None, file: str | None) -> None:
 @click.option("--overlap", type=DURATION, default="0s", help="How long the old token stays valid; default: 0s.")
 @EXPIRES
 def rotate_command(email: str, id: str | None, overlap: float, expires: float | None, file: str | None) -> None:
-    """Print a new token in the place of one.
+    """Replace a token and print the new one.
 
-    ID is that of the token, as `agentctl token list` prints it; it may be left out where there is only one.
+    ID is the id of the token from `agentctl token list`; it may be left out if the identity has only one.
     """
     user = started_by()
     token, replaced = token_file.rotate(_file(file), email, id, overlap=overlap, expires=expires)
@@ -107,7 +105,7 @@ def rotate_command(email: str, id: str | None, overlap: float, expires: float | 
 
 
 def _warn_of_no_kind(globs: tuple[str, ...]) -> None:
-    """Say which globs match no kind; such a token is made all the same, as a kind may be configured later."""
+    """Warn about globs that match no kind. The token is still created: a kind may be configured later."""
     from agent.cli.checking import unmatched
     from agent.kinds.base.registry import discover
 
@@ -120,14 +118,14 @@ def _id(token: str) -> str:
 
 
 def _note(event: str, user: str, email: str, **details: str) -> None:
-    """Add to the audit trail of the configured agent; the token is made or revoked all the same."""
+    """Add an event to the audit trail; a failure is only printed, because the token is changed already."""
     if reason := audit.note(config.load().agent.db, event, user, {"identity": email} | details):
         print(f"not recorded in the audit trail: {one_line(reason)}", file=sys.stderr)
 
 
 @_of_tokens("list", "agentctl token list")
 def list_command(file: str | None) -> None:
-    """Print the identities, their tokens by id, and when each was last used."""
+    """Print the identities, the ids of their tokens, and the last use of each."""
     _list(_file(file))
 
 
@@ -169,6 +167,6 @@ def _file(file: str | None) -> Path:
 
 
 def _uses(file: Path) -> Path:
-    """The database of the agent is beside the file of tokens unless the configuration names another place."""
+    """The file of last uses. A relative agent.db is taken to be beside the tokens file."""
     db = config.load().agent.db
     return token_last_used.path_beside(db if db.is_absolute() else file.parent / db.name)

@@ -1,4 +1,4 @@
-"""Types of values on the command line: time spans and moments."""
+"""Types of command line values: time spans, times, and options with several values."""
 
 import re
 import time
@@ -11,7 +11,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Duration(click.ParamType[float]):
-    """Seconds, from a number with s, m, h or d behind it; a number alone is seconds."""
+    """A number with the suffix s, m, h or d, converted to seconds; a number without a suffix is seconds."""
 
     name = "duration"
 
@@ -25,7 +25,7 @@ class Duration(click.ParamType[float]):
 
 
 class MomentParam(click.ParamType[str]):
-    """A time of RFC 3339 with its zone, or a time span: `sign` times that far from now. Converts to RFC 3339, UTC."""
+    """A time of RFC 3339 with its zone, or a time span from now (times `sign`); converted to RFC 3339 in UTC."""
 
     name = "time"
 
@@ -47,7 +47,7 @@ class MomentParam(click.ParamType[str]):
 
 
 class Several(click.Option):
-    """An option with one or more values behind it: all words up to the next option. It may be repeated."""
+    """An option with one or more values: all words up to the next option. It may be repeated."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **(more | {"multiple": True}))

@@ -1,4 +1,4 @@
-"""Follow an action to its end: each change as a line or a bar, its output, and what Ctrl-C means meanwhile."""
+"""Follows an action to its end: shows changes and output, and handles Ctrl-C."""
 
 import sys
 import threading
@@ -13,15 +13,15 @@ from agent.cli.session import CliSession, say
 from agent.client import Client, ClientError, Refused
 
 SECOND_CTRL_C = 3.0
-"""Seconds in which another Ctrl-C asks to cancel."""
+"""Seconds in which a second Ctrl-C cancels the action."""
 LAST_OUTPUT = 10.0
-"""Seconds that the rest of the output may take after the end of the action."""
+"""Maximum seconds to wait for the rest of the output after the end of the action."""
 
 
 def until_final(session: CliSession, action_id: str, *, follow: bool = False, announce: str = "") -> int:
-    """Say `announce`, show each change until the action is final, print its end; returns the exit status.
+    """Print `announce`, show each change until the action is final, print its end; returns the exit status.
 
-    Ctrl-C leaves the action running; a second one asks to cancel and waits for the end. Raises `TimedOut`.
+    Ctrl-C leaves the action running; a second one cancels it and waits for the end. Raises `TimedOut`.
     """
     client = session.client
     while True:
@@ -38,7 +38,7 @@ def until_final(session: CliSession, action_id: str, *, follow: bool = False, an
 
 
 def printed(info: Any, form: str) -> None:
-    """The end of an action."""
+    """Print the end of an action."""
     action = info["action"]
     sentence = f"{action['id']}  {action['kind']}  {action['outcome']}: {action['message']}"
     printing.members(info, form, action["id"], lambda: one_line(sentence))
@@ -55,7 +55,7 @@ def _final(session: CliSession, action_id: str, *, follow: bool) -> Any:
 
 
 def _cancelled(client: Client, action_id: str) -> bool:
-    """After a Ctrl-C: whether another one asked to cancel."""
+    """After a Ctrl-C, wait for a second one and cancel the action then; whether it came."""
     try:
         say(f"the action {action_id} continues: agentctl wait {action_id[:8]}; press Ctrl-C again to cancel it")
         time.sleep(SECOND_CTRL_C)
@@ -74,7 +74,7 @@ def _cancelled(client: Client, action_id: str) -> bool:
 
 @contextmanager
 def _output_beside(client: Client, action_id: str, *, follow: bool) -> Iterator[None]:
-    """Print the output of the action on standard error meanwhile, and the rest of it at the end."""
+    """In the meantime, copy the output of the action to standard error, and the rest of it at the end."""
     if not follow:
         yield
         return
@@ -92,7 +92,7 @@ def _copied(client: Client, action_id: str, to: BinaryIO) -> None:
 
 
 def copy(pieces: Iterator[bytes], write: Callable[[bytes], Any], flush: Callable[[], None]) -> int:
-    """Print each piece at once; returns how many bytes."""
+    """Write each piece at once; returns the number of bytes."""
     count = 0
     for piece in pieces:
         write(piece)

@@ -383,7 +383,7 @@ def test_context_with_an_invalid_address_is_refused(tmp_path: Path) -> None:
 def test_empty_list_and_an_unauthenticated_caller_are_named(start_agent: StartAgent) -> None:
     agent = start_agent()
     nothing = call(agent, "queue")
-    assert nothing.stderr == "nothing runs or waits; agentctl finished shows what has ended\n"
+    assert nothing.stderr == "no action runs or waits; agentctl finished shows the ended ones\n"
     assert call(agent, "list", "--kind", "ping").stderr == "no action matches\n"
     assert call(agent, "queue", "-o", "json").stderr == ""
     assert call(agent, "whoami").stdout.split("\n")[0].split() == ["user", "unauthenticated"]

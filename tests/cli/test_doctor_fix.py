@@ -10,7 +10,7 @@ import pytest
 
 from agent import config
 from agent.cli import agent_unit
-from agent.cli.doctor import mending, units
+from agent.cli.doctor import repairs, units
 from agent.tools import polkit
 from tests.cli.calling import Ended, Typed, call
 from tests.servers.process import free_port
@@ -80,7 +80,7 @@ def test_folders_created_by_root_belong_to_the_user_of_the_unit(
     monkeypatch.setattr(agent_unit, "user", lambda: "nobody")
     (tmp_path / "agent.toml").write_text(folders_in(tmp_path))
     settings = config.load({"AGENT_CONFIG": str(tmp_path / "agent.toml")})
-    found = list(mending.files(settings, None))
+    found = list(repairs.files(settings, None))
     assert found[0].command == f"install -d -o nobody -g 65534 -m 0750 {tmp_path}/state"
     for each in found:
         each.do()
@@ -89,7 +89,7 @@ def test_folders_created_by_root_belong_to_the_user_of_the_unit(
 
 def test_mount_points_and_deeper_paths_are_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fstab").write_text(f"# comment\n/dev/vdb1 {tmp_path}/state ext4 defaults 0 2\n")
-    monkeypatch.setattr(mending, "FSTAB", tmp_path / "fstab")
+    monkeypatch.setattr(repairs, "FSTAB", tmp_path / "fstab")
     for folder in ("state", "a/b"):
         ended = fixed(tmp_path, f'[agent]\ndb = "{tmp_path}/{folder}/agent.db"\n', "--yes")
         assert "no fault that --fix can repair" in ended.stderr

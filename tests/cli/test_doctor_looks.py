@@ -142,7 +142,7 @@ def test_missing_or_old_polkit_rule_is_found(tmp_path: Path, monkeypatch: pytest
     run = "run agentctl polkit --user nobody --write"
     assert faults(units.rule, {**SERVICE}) == [f"there is no rule for the agent in {tmp_path}: {run}"]
     (tmp_path / "50-agent.rules").write_text("// an earlier configuration\n")
-    assert faults(units.rule, {**SERVICE}) == [f"the rule in {tmp_path} is not that of the configuration: {run}"]
+    assert faults(units.rule, {**SERVICE}) == [f"the rule in {tmp_path} does not match the configuration: {run}"]
     (tmp_path / "50-agent.rules").write_text(polkit.rule(config.parse({**SERVICE}), "nobody", "a test"))
     assert faults(units.rule, {**SERVICE}) == []
 

@@ -44,7 +44,7 @@ def test_mysql_account_is_created_and_dropped(mysql_server: MySQLServer) -> None
     there = server("mysql", sockets=(str(mysql_server.socket),))
     made = mysql.account(there, "agent")
     (change,) = made.changes
-    assert "without a resync" in change.says and not change.is_made() and change.note is not None
+    assert "without a resync" in change.description and not change.is_made() and change.note is not None
     change.make()
     assert change.is_made() and logs_in(there, made)
     assert mysql.account(there, "agent").password == made.password

@@ -75,8 +75,8 @@ def test_the_password_is_written_before_the_account_is_made(monkeypatch: pytest.
     monkeypatch.setattr(units, "user", lambda name: iter(()))
     made = account.Account({}, (Change("create the account", bool, lambda: None),), "battery-staple")
     order = plan._in_order(SERVER, "agent", made, (), "")
-    assert f"write {account.PASSWORD_FILE}: " in next(order).says
-    assert next(order).says == "create the account"
+    assert f"write {account.PASSWORD_FILE}: " in next(order).description
+    assert next(order).description == "create the account"
 
 
 def test_programs_do_not_see_the_passwords_of_administrators(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +92,8 @@ def test_a_certificate_of_an_operator_is_neither_replaced_nor_removed(place: Pat
     key.write_text("precious")
     with pytest.raises(Usage) as refused:
         certificate.make(["db-1"], "root")
-    how = "and setup would make it again: move it away, or add the other file"
-    assert str(refused.value) == f"{key} is there alone, {how}"
+    how = "and setup would replace it: move it away, or add the other file"
+    assert str(refused.value) == f"only {key} exists, {how}"
     key.unlink()
     note = apply(certificate.make(["db-1"], "root"))
     key.write_text("precious")

@@ -83,7 +83,7 @@ def test_host_set_up_for_another_server_is_refused() -> None:
 
 def test_foreign_file_damaged_record_and_missing_user_are_refused(place: Path) -> None:
     (place / "agent.toml").write_text("[agent]\n")
-    sentence = "agent.toml has a content that setup did not write: move it away, then run agentctl setup again"
+    sentence = "agent.toml was not written by setup: move it away, then run agentctl setup again"
     assert refused(lambda: files.write(place / "agent.toml", "", "a test")).endswith(sentence)
     record.FILE.write_text("{}")
     damaged = "is no record of setup: remove what it made by hand, then the file"

@@ -1,4 +1,4 @@
-"""agentctl doctor: look at all that the agent needs on this host, a line for each, with what to do."""
+"""agentctl doctor: check everything that the agent needs on this host, with a remedy for each fault."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from agent.errors import ConfigError
 from agent.util import drop_privileges
 
 if TYPE_CHECKING:
-    from agent.cli.doctor.mending import Mending
+    from agent.cli.doctor.repairs import Repair
 
 
 @local(
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="With --fix: do not ask for confirmation.")
 @as_owner
 def doctor_command(file: str | None, faults: bool, fix: bool, yes: bool) -> int:
-    """Look at all that the agent needs on this host, as the agent's user.
+    """Check everything that the agent needs on this host, as the agent's user.
 
-    The configuration, files and their modes, the database, drivers, programs, units and the polkit rule, addresses,
-    certificates, tokens, and a connection to the datastore, its peers, the caches and the container engine. Changes
-    nothing. A line each: ok, or what is wrong and what to do. The exit status is 1 where something is wrong. FILE is
-    the configuration that the agent would read unless given.
+    Checks the configuration, files and their modes, the database, drivers, programs, units and the polkit rule,
+    addresses, certificates, tokens, and a connection to the datastore, its peers, the caches and the container engine.
+    Changes nothing. Prints a line for each check: ok, or the fault and its remedy. The exit status is 1 if there is a
+    fault. FILE is the configuration; default: the file that the agent would read.
 
-    --fix mends three things: modes of the agent's own files that let other users in, folders that are missing, and a
+    --fix repairs three things: modes of the agent's own files that permit access by other users, missing folders, and a
     polkit rule that `agentctl polkit` made for another configuration (as root). It shows the commands first and asks;
     without a terminal it needs --yes. It never changes, moves or removes data, an owner, or the configuration.
     """
-    # Imported here: the checks bring the kinds and their drivers with them.
+    # Imported here: the checks import the kinds and their drivers.
     from agent.cli.doctor import configuration, examination
 
     variables = environ(file)
     if file:
         drop_privileges.become(Path(file))
     if fix:
-        _mend(variables, yes=yes)
+        _repair(variables, yes=yes)
     settings, found = configuration.look(variables)
     if settings is not None:
         drop_privileges.become(settings.agent.db)
@@ -64,24 +64,24 @@ def doctor_command(file: str | None, faults: bool, fix: bool, yes: bool) -> int:
     return exits.FAILED if wrong else exits.DONE
 
 
-def _mend(environ: Mapping[str, str], *, yes: bool) -> None:
-    """Mend the rule as the caller, then the files as the agent's user."""
-    # Imported here: the examination alone needs none of it.
-    from agent.cli.doctor import mending
+def _repair(environ: Mapping[str, str], *, yes: bool) -> None:
+    """Repair the polkit rule as the caller, then the files as the agent's user."""
+    # Imported here: the checks do not need it.
+    from agent.cli.doctor import repairs
 
     try:
         settings = config.load(environ)
     except ConfigError:
-        return  # the examination prints its mistakes
-    done = _carry_out(mending.rule(settings, config.origin(environ)), yes=yes)
+        return  # the checks print its mistakes
+    done = _carry_out(repairs.rule(settings, config.origin(environ)), yes=yes)
     drop_privileges.become(settings.agent.db)
-    if not _carry_out(mending.files(settings, config.file(environ)), yes=yes) + done:
+    if not _carry_out(repairs.files(settings, config.file(environ)), yes=yes) + done:
         click.echo("no fault that --fix can repair", err=True)
 
 
-def _carry_out(mendings: Iterable["Mending"], *, yes: bool) -> int:
-    """Show the commands, ask, and do them; the number of the commands. Raises `Usage`."""
-    found = list(mendings)
+def _carry_out(repairs: Iterable["Repair"], *, yes: bool) -> int:
+    """Show the commands, ask, and run them; returns the number of commands. Raises `Usage`."""
+    found = list(repairs)
     for each in found:
         click.echo(f"would run: {one_line(each.command)}", err=True)
     if not found or not (yes or _agreed()):
@@ -102,7 +102,7 @@ def _agreed() -> bool:
 
 
 def _print(found: Sequence[Finding], options: Mapping[str, Any]) -> None:
-    """A line each; in the forms of data an object each."""
+    """Print a line for each finding, or an object for each in the other formats."""
     if (form := options.get("output", "table")) == "table":
         for each in found:
             click.echo(one_line(each.line))

@@ -1,4 +1,4 @@
-"""Doctor's look at who reaches the agent: addresses, certificates and their ends, tokens and their ends."""
+"""Doctor's checks of the access to the agent: addresses, and the expiry of certificates and tokens."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from agent.errors import ConfigError
 from agent.server import certificate_end, revocation_list
 
 SOON = 30 * 86400
-"""Seconds before the end of a certificate or token from which it is a fault."""
+"""A certificate or token that expires in less than this number of seconds is a fault."""
 DAY = 86400
 
 
@@ -65,7 +65,7 @@ def _taken(address: str) -> Finding:
             answered = probe.recv(65536)
     except OSError:
         answered = b""
-    # Over TLS an agent answers nothing to this; another program would not either.
+    # No answer proves nothing: an agent with TLS does not answer plain HTTP either.
     if answered.startswith(b"HTTP/") and b"\r\nserver: agent" not in answered.lower() and b"json" not in answered:
         return Finding("api.bind", f"another program listens on {address}: end it, or set api.bind to another port")
     return Finding("api.bind", detail=f"{address} is in use")
@@ -79,7 +79,7 @@ def _unusable(address: str, error: OSError) -> Finding:
 
 
 def certificates(settings: Settings) -> Iterator[Finding]:
-    """The end of each certificate that the configuration names."""
+    """The expiry of each configured certificate."""
     if (tls := settings.api.tls) is None:
         return
     for option, file in (("certificate", tls.certificate), ("clients_ca", tls.clients_ca)):
@@ -88,7 +88,7 @@ def certificates(settings: Settings) -> Iterator[Finding]:
 
 
 def revocations(settings: Settings) -> Iterator[Finding]:
-    """The end of the list of revoked certificates."""
+    """The expiry of the revocation list."""
     if settings.api.tls is None or (file := settings.api.tls.crl) is None:
         return
     try:
@@ -99,17 +99,17 @@ def revocations(settings: Settings) -> Iterator[Finding]:
         yield _ending("api.tls.crl", str(file), end, "publish a new list", soon=DAY)
 
 
-def _ending(subject: str, what: str, end: float, mending: str, *, soon: float = SOON) -> Finding:
+def _ending(subject: str, what: str, end: float, remedy: str, *, soon: float = SOON) -> Finding:
     left = end - time.time()
     if left < 0:
-        return Finding(subject, f"{what} has expired: {mending}")
+        return Finding(subject, f"{what} has expired: {remedy}")
     if left < soon:
-        return Finding(subject, f"{what} expires in {left / DAY:.0f} days: {mending}")
+        return Finding(subject, f"{what} expires in {left / DAY:.0f} days: {remedy}")
     return Finding(subject, detail=what if left == float("inf") else f"{what}, {left / DAY:.0f} days left")
 
 
 def identities(settings: Settings) -> Iterator[Finding]:
-    """Who may call, and whose permission ends."""
+    """The identities that may call, and the expiry of their credentials."""
     if settings.api.tokens is None:
         if not settings.api.authenticated:
             yield Finding("callers", detail="not authenticated: every process of this host may schedule any action")
@@ -117,7 +117,7 @@ def identities(settings: Settings) -> Iterator[Finding]:
     try:
         found, _ = tokens.read(settings.api.tokens, certificates=settings.api.certified)
     except ConfigError:
-        return  # found with the configuration
+        return  # reported by the checks of the configuration
     everyone = [*found.by_email.values(), *found.unix.values()]
     if not everyone:
         yield Finding("api.tokens", f"{settings.api.tokens} is empty: run agentctl token create")
@@ -127,7 +127,7 @@ def identities(settings: Settings) -> Iterator[Finding]:
 
 
 def _end_of(identity: Identity) -> float | None:
-    """When the identity can call no more: a token that ends while another one is valid is no fault."""
+    """When the last credential of the identity expires; a token may expire while another one stays valid."""
     last = [token.expires for token in identity.tokens]
     ends = [identity.expires] if None in last else [identity.expires, max(filter(None, last), default=None)]
     return min((each for each in ends if each is not None), default=None)

@@ -1,4 +1,4 @@
-"""Doctor's look at the configuration: its mistakes, and what the kinds miss."""
+"""Doctor's checks of the configuration: mistakes, and missing requirements of kinds."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from agent.util import drop_privileges
 
 
 def look(environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
-    """The settings, None where the file has mistakes; and what was found."""
+    """The settings (None if the file has mistakes) and the findings."""
     file, origin = config.file(environ), config.origin(environ)
     if file is None:
         return config.load(environ), [
@@ -22,7 +22,7 @@ def look(environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
         settings = config.load(environ)
     except ConfigError as error:
         return None, [Finding("configuration", f"{each}: correct it") for each in error.mistakes]
-    # Whose files the agent trusts depends on its user.
+    # As the agent's user: the checks of owners depend on it.
     drop_privileges.become(settings.agent.db)
     found: list[Finding] = []
     for each in checking.of_the_host(settings, file):

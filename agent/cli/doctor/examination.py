@@ -1,4 +1,4 @@
-"""All looks of doctor at a host whose configuration has no mistake, in the order in which they are printed."""
+"""All checks of doctor for a valid configuration, in the order of printing."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -27,5 +27,5 @@ LOOKS: Sequence[Callable[[Settings], Iterator[Finding]]] = (
 
 
 def look(settings: Settings) -> list[Finding]:
-    """What each of them found."""
+    """The findings of all checks."""
     return [finding for each in LOOKS for finding in each(settings)]

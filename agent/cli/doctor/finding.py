@@ -1,11 +1,11 @@
-"""What one look of doctor found."""
+"""The result of one check of doctor."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`fault` says what is wrong, with what to do at its end; empty where nothing is."""
+    """The result of one check. `fault`: the fault and its remedy; empty if there is none."""
 
     subject: str
     fault: str = ""

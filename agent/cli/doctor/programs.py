@@ -1,4 +1,4 @@
-"""Doctor's look at programs: those of the configuration's commands, and those that the agent itself runs."""
+"""Doctor's checks of programs: those in configured commands, and those that the agent runs itself."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def _configured(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
     for name, process in settings.processes.items():
         yield f"processes.{name}.restart", process.restart
     for name, application in settings.applications.items():
-        # Commands before and after a switch may lie in the release itself.
+        # Not the commands before and after a switch: their programs may be part of the release.
         yield f"applications.{name}.health", application.health
     for state in ("on", "off") if settings.maintenance is not None else ():
         for command in getattr(settings.maintenance, state):
@@ -43,7 +43,7 @@ def _program(option: str, program: str) -> Finding:
 
 
 def tools(settings: Settings) -> Iterator[Finding]:
-    """What kinds run themselves."""
+    """Programs that kinds run."""
     needed = {}
     if settings.applications:
         needed["git"] = "deploy"

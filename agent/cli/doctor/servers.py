@@ -1,4 +1,4 @@
-"""Doctor's look at servers: the datastore and its peers, caches and the container engine, each by a connection."""
+"""Doctor's checks of servers by a connection: the datastore and its peers, caches, the container engine."""
 
 import os
 import socket
@@ -14,26 +14,26 @@ from agent.datastores.base import DriverMissing
 from agent.errors import ConfigError
 
 LONGEST = 5.0
-"""Seconds that a connection may take."""
+"""Timeout of a connection in seconds."""
 PORTS = {"redis": 6379, "rediss": 6379, "memcached": 11211}
 
 
 def datastore(settings: Settings) -> Iterator[Finding]:
-    """A connection with the agent's credentials, the facts that its rights hide, and whether a replica streams."""
+    """Connect with the agent's credentials; report unknown facts, and a replica that does not stream."""
     if settings.datastore is not None:
-        yield from _asked("datastore", settings.datastore, must_stream=True)
+        yield from _checked("datastore", settings.datastore, must_stream=True)
 
 
 def peers(settings: Settings) -> Iterator[Finding]:
-    """The same of each server that this one may follow."""
+    """The same check for each peer."""
     if settings.datastore is None:
         return
     for name, peer in settings.datastore.peers.items():
         there = replace(settings.datastore, url=peer.url, password_file=peer.password_file, peers={})
-        yield from _asked(f"datastore.peers.{name}", there)
+        yield from _checked(f"datastore.peers.{name}", there)
 
 
-def _asked(subject: str, settings: DatastoreSettings, *, must_stream: bool = False) -> Iterator[Finding]:
+def _checked(subject: str, settings: DatastoreSettings, *, must_stream: bool = False) -> Iterator[Finding]:
     try:
         server = datastores.of(replace(settings, timeout=min(settings.timeout, LONGEST)))
     except (ConfigError, DriverMissing) as error:
@@ -71,7 +71,7 @@ def _not_streaming(source: Mapping[str, Any]) -> str:
 
 
 def caches(settings: Settings) -> Iterator[Finding]:
-    """A connection to each cache that is a server."""
+    """Connect to each cache that is a server."""
     for name, cache in settings.caches.items():
         if cache.url is not None:
             yield _cache(f"caches.{name}", cache)
@@ -82,13 +82,13 @@ def _cache(subject: str, cache: CacheSettings) -> Finding:
         wanted = DatastoreSettings(
             kind="redis", url=cache.url or "", password_file=cache.password_file, timeout=LONGEST
         )
-        return next(_asked(subject, wanted))
+        return next(_checked(subject, wanted))
     fault = _unreachable(cache.url or "")
     return Finding(subject, fault and f"{fault}: start it, or correct {subject}.url", cache.url or "")
 
 
 def engine(settings: Settings) -> Iterator[Finding]:
-    """The container engine's socket."""
+    """Connect to the container engine's socket."""
     if settings.containers is None:
         return
     url = settings.containers.engine
@@ -102,7 +102,7 @@ def engine(settings: Settings) -> Iterator[Finding]:
 
 
 def _unreachable(url: str) -> str:
-    """Why nothing answers there; empty where something listens."""
+    """Why the connection failed; empty if it succeeded."""
     parts = urlsplit(url)
     try:
         if parts.scheme == "unix":

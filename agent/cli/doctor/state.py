@@ -1,4 +1,4 @@
-"""Doctor's look at the agent's own files: the folder of its state, the database, secrets, and room on the disk."""
+"""Doctor's checks of the agent's own files: folders, the database, secrets, and free disk space."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ from agent.config.option import walk
 from agent.store.migrate import migrations
 
 LEAST_ROOM = 256 * 1024 * 1024
-"""Bytes that should be free for the database, its log and the copy before a migration."""
+"""Minimum bytes free for the database, its log and the copy before a migration."""
 
 
 def folder(settings: Settings) -> Iterator[Finding]:
-    """Where the database lies, and folders that actions write in."""
+    """Whether the agent can write in the folder of the database and the folders of actions."""
     for option, path in folders(settings):
         yield _writable(option, path)
 
@@ -53,7 +53,7 @@ def _user() -> str:
 
 
 def database(settings: Settings) -> Iterator[Finding]:
-    """Whether SQLite finds the file whole, and of a schema that this version knows."""
+    """Whether the database is undamaged and has a schema that this version supports."""
     db = settings.agent.db
     if not db.exists():
         yield Finding("database", detail=f"{db} is made at the first start")
@@ -89,12 +89,12 @@ def room(settings: Settings) -> Iterator[Finding]:
 
 
 def secrets(settings: Settings) -> Iterator[Finding]:
-    """Every file that the configuration names and that holds a password or a key."""
+    """Whether the agent can read every configured file with a password or key."""
     for option, check, path in walk(settings):
         if check is not validators.secret_file or path is None:
             continue
         if path.parent == validators.credentials() or str(path).startswith(validators.CREDENTIALS):
-            continue  # only the agent's unit sees it
+            continue  # a credential, which only the agent's unit sees
         try:
             secret_file.read(path)
             yield Finding(option, detail=str(path))

@@ -1,4 +1,4 @@
-"""Doctor's look at systemd: whether it knows the configured units, and whether the polkit rule is the present one."""
+"""Doctor's checks of systemd: whether the configured units exist, and whether the polkit rule is up to date."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ SECONDS = 10
 
 
 def exist(settings: Settings) -> Iterator[Finding]:
-    """Each unit that the configuration names."""
+    """Whether each configured unit exists and is not masked."""
     named = dict(_named(settings))
     if not named or shutil.which("systemctl") is None:
         return
@@ -24,8 +24,8 @@ def exist(settings: Settings) -> Iterator[Finding]:
         yield Finding("units", f"systemd does not run here: {', '.join(named)} cannot be managed: use commands instead")
         return
     for unit, option in named.items():
-        asked = ["systemctl", "show", "--property=LoadState", "--value", "--", unit]
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False).stdout.strip()
+        command = ["systemctl", "show", "--property=LoadState", "--value", "--", unit]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False).stdout.strip()
         fault = f"systemd has no unit {unit}: correct {option}, or install it" if answer == "not-found" else ""
         fault = f"the unit {unit} is masked: run systemctl unmask {unit}" if answer == "masked" else fault
         yield Finding(option, fault, unit)
@@ -48,14 +48,14 @@ def _named(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def rule(settings: Settings) -> Iterator[Finding]:
-    """The rule that lets the agent's user manage the units; root needs none."""
+    """Whether the polkit rule lets the agent's user manage the units; root needs none."""
     if os.geteuid() == 0 or not dict(_named(settings)):
         return
     user = trusted_file.user(os.geteuid())
     wanted = _body(polkit.rule(settings, user, "doctor"))
     command = f"run agentctl polkit --user {user} --write"
     try:
-        # Not glob: it has nothing for a folder that may not be read, as polkit's is.
+        # Not glob: it returns nothing for an unreadable folder, and polkit's folder may be unreadable.
         names = [each for each in os.listdir(RULES) if "agent" in each and each.endswith(".rules")]
         present = [_body((RULES / each).read_text()) for each in names]
     except FileNotFoundError:
@@ -66,21 +66,21 @@ def rule(settings: Settings) -> Iterator[Finding]:
     if not present:
         yield Finding("polkit", f"there is no rule for the agent in {RULES}: {command}")
     elif wanted not in present:
-        yield Finding("polkit", f"the rule in {RULES} is not that of the configuration: {command}")
+        yield Finding("polkit", f"the rule in {RULES} does not match the configuration: {command}")
     else:
-        yield Finding("polkit", detail="the rule is that of the configuration")
+        yield Finding("polkit", detail="the rule matches the configuration")
 
 
 def is_ours(rule: str) -> bool:
-    """Whether `agentctl polkit` has made it."""
+    """Whether `agentctl polkit` has made the rule."""
     return "// Made by `agentctl polkit`" in rule
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two rules permit the same."""
+    """Whether two rules are equal except for comments."""
     return _body(one) == _body(other)
 
 
 def _body(rule: str) -> str:
-    """Without comments, which name where the rule was made."""
+    """The rule without comments, which contain its origin."""
     return "\n".join(line for line in rule.splitlines() if not line.startswith("//"))

@@ -1,4 +1,4 @@
-"""agentctl setup: from an installed package to an agent that runs for the datastore of this host, and back."""
+"""agentctl setup: configures and starts the agent for the datastore of this host, or undoes that."""
 
 import os
 import subprocess
@@ -29,9 +29,9 @@ def setup_command(
     """Set the agent up for the datastore that runs on this host, as root.
 
     Finds the server, chooses the user, creates a role or account with the rights that the kinds need, writes the
-    configuration, drop-ins, the polkit rule and a first token, starts the agent, runs doctor and schedules a ping. Says
-    each thing before it is done; a second run changes nothing. Passwords of administrators are read from $MYSQL_PWD,
-    $REDISCLI_AUTH and $MONGODB_ADMIN_URL where the server asks for one.
+    configuration, drop-ins, the polkit rule and a first token, starts the agent, runs doctor and schedules a ping.
+    Prints each change before it is made; a second run changes nothing. Passwords of administrators are read from
+    $MYSQL_PWD, $REDISCLI_AUTH and $MONGODB_ADMIN_URL if the server requires one.
     """
     if os.geteuid() != 0:
         raise Usage("setup writes files of root: run it as root")
@@ -49,7 +49,7 @@ setup_command.examples = (
 
 
 def _set_up(datastore: str | None, unit: str | None, user: str | None, tls: bool, dry_run: bool) -> int:
-    # Imported here: it brings the configuration and the accounts with it.
+    # Imported here: they import the configuration and the accounts.
     from agent.cli.setup import host, plan, record
 
     server = host.find(datastore, unit)
@@ -59,11 +59,11 @@ def _set_up(datastore: str | None, unit: str | None, user: str | None, tls: bool
     changes = plan.changes(server, user, tls=tls)
     made, begun = 0, record.begun()
     for change in changes:
-        # One that a kill interrupted may look made.
+        # A change interrupted by a kill may look made, so a begun one is made again.
         if change.is_made() and change.note not in begun and not (change.again and made):
             continue
         made += 1
-        say(f"{'would ' if dry_run else ''}{change.says}")
+        say(f"{'would ' if dry_run else ''}{change.description}")
         if not dry_run:
             record.add({"what": "setup", "unit": server.unit, "user": user})
             if change.note is not None:
@@ -80,7 +80,7 @@ def _set_up(datastore: str | None, unit: str | None, user: str | None, tls: bool
 
 
 def _prove(*, ping: bool) -> int:
-    """Run doctor, and after a change schedule a ping."""
+    """Run doctor, and schedule a ping if something was changed."""
     from agent.cli.setup import access, configuration
 
     say("run agentctl doctor")
@@ -117,7 +117,7 @@ def _remove(dry_run: bool) -> int:
                 say(done)
         except Usage as error:
             if note["what"] != "account":
-                raise  # an agent that is still stopping needs what is left
+                raise  # the rest stays: an agent that is still stopping needs it
             kept = True
             say(f"kept account {note['user']}: {error}; then run agentctl setup --remove again")
             continue

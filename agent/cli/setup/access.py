@@ -1,4 +1,4 @@
-"""Who may call at first: root of this host through the socket, and one token for calls from elsewhere."""
+"""The first permissions: root of this host through the socket, and one token for calls from elsewhere."""
 
 import hashlib
 import sys
@@ -42,7 +42,7 @@ def undo(note: Note) -> str:
 
 
 def _revoke(note: Note) -> None:
-    """The identity; of one that was there before setup only the token of setup, if that is still in its file."""
+    """Revoke the identity, or only setup's token if the identity existed before; needs the file of that token."""
     which = [note["email"]]
     if not note.get("new", True):
         token = atomic_files.read(TOKEN)
@@ -55,11 +55,11 @@ def _revoke(note: Note) -> None:
 def _make(email: str, owner: str) -> None:
     if TOKENS.exists() and TOKEN.exists():
         return
-    # A kill may have left it empty.
+    # An interrupted run may have left the file empty.
     if _is_blank():
-        # As its owner: the folder is that user's, who could lead a write of root elsewhere.
+        # As the folder's owner, who could redirect a write of root by a link.
         programs.run(["runuser", "-u", owner, "--", "tee", str(TOKENS)], input=LOCAL, umask=0o077)
-    # `apt purge` leaves the tokens file, and an operator may have moved the token: the identity gets one more.
+    # An identity in the file (left by `apt purge`, or its token was moved) gets one more token.
     kinds = [] if _knows(email) else ["--kinds", "*"]
     created = _agentctl(owner, "token", "create", email, *kinds, "--file", str(TOKENS))
     atomic_files.replace(TOKEN, created.encode())
@@ -72,7 +72,7 @@ def _is_blank() -> bool:
 def _knows(email: str) -> bool:
     try:
         return email in tomllib.loads(TOKENS.read_text())
-    except (ValueError, OSError):  # `agentctl token create` says what is wrong
+    except (ValueError, OSError):  # `agentctl token create` reports the fault
         return False
 
 

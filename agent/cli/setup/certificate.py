@@ -1,4 +1,4 @@
-"""A certificate of the host's own for `setup --tls`, for 825 days."""
+"""Makes a self-signed certificate for `setup --tls`, valid for 825 days."""
 
 import datetime
 import hashlib
@@ -18,11 +18,11 @@ VALID = datetime.timedelta(days=825)
 
 
 def make(names: Sequence[str], owner: str) -> Change:
-    """Certificate and key, unless there are both. `owner` may read the key. Raises `Usage` where there is one."""
+    """Make certificate and key unless both exist. `owner` may read the key. Raises `Usage` if only one exists."""
     note: Note = {"what": "files", "paths": [str(CERTIFICATE), str(KEY)]}
     present = [str(each) for each in (CERTIFICATE, KEY) if each.exists()]
     if len(present) == 1 and note not in record.begun():
-        raise Usage(f"{present[0]} is there alone, and setup would make it again: move it away, or add the other file")
+        raise Usage(f"only {present[0]} exists, and setup would replace it: move it away, or add the other file")
     return Change(
         f"make a self-signed certificate for {', '.join(names)}, valid for {VALID.days} days: {CERTIFICATE}, {KEY}",
         lambda: CERTIFICATE.exists() and KEY.exists(),

@@ -1,4 +1,4 @@
-"""One thing that setup makes: what it says before, whether it is made, and the note by which `--remove` undoes it."""
+"""One change of setup, with its description, a check whether it is made, and the note for `--remove`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ Note = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """`says` begins with a verb; `note` is what the record keeps, none where nothing is to be undone."""
+    """`description` begins with a verb. `note`: the entry of the record; None if there is nothing to undo."""
 
-    says: str
+    description: str
     is_made: Callable[[], bool]
     make: Callable[[], Note | None]
-    """May be called again after an interruption; what it returns is added to the note."""
+    """May be called again after an interruption; its result is added to the note."""
     note: Note | None = field(default=None, repr=False)
     again: bool = False
-    """Whether it is made again after any other change of the same run."""
+    """Whether to make it again after any other change of the same run."""

@@ -13,15 +13,15 @@ SOCKET = Path("/run/agent/agent.sock")
 CERTIFICATE, KEY = Path("/etc/agent/server.pem"), Path("/etc/agent/server.key")
 PORT = 8000
 HEAD = """\
-# Written by `agentctl setup`; changes by hand stay. `agentctl config show` prints every option and what it means.
+# Written by `agentctl setup`, which keeps changes by hand. `agentctl config show` prints every option and its meaning.
 # After a change: agentctl config check && systemctl reload agent
 """
 
 
 def text(server: Server, options: Mapping[str, str], password_file: Path | None, tls_names: Sequence[str]) -> str:
-    """For this server. `options` are those of `[datastore]`; with `tls_names` the agent listens on all addresses."""
+    """The configuration for a server. `options`: of `[datastore]`. `tls_names`: listen on all addresses, with TLS."""
     tables: dict[str, dict[str, object]] = {
-        # replicante.test.ping among them, which setup schedules.
+        # Setup schedules replicante.test.ping.
         "agent": {"db": str(STATE / "agent.db"), "test_kinds": True},
         "api": {
             "bind": [f"unix:{SOCKET}", f"{'0.0.0.0' if tls_names else '127.0.0.1'}:{PORT}"],

@@ -1,4 +1,4 @@
-"""Files that setup writes: only where there is none, or one that setup or the package wrote."""
+"""Writes files of setup: only new ones, or ones that setup or the package wrote before."""
 
 import hashlib
 import os
@@ -12,13 +12,13 @@ from agent.util import atomic_files
 
 
 def write(path: Path, text: str, purpose: str, *, mode: int = 0o644, owner: str | None = None) -> Change:
-    """Write a file; keep one that was changed since setup wrote it. Raises `Usage` for one of another origin."""
+    """Write a file; keep it if it was changed since setup wrote it. Raises `Usage` for a file of another origin."""
     data = text.encode()
     present = atomic_files.read(path)
     known = _noted(path)
     changed_since = present is not None and known is not None and _is_changed(present, known)
     if present is not None and present != data and known is None and not _is_without_options(present):
-        raise Usage(f"{path} has a content that setup did not write: move it away, then run agentctl setup again")
+        raise Usage(f"{path} was not written by setup: move it away, then run agentctl setup again")
     before = known["before"] if known else (present.decode() if present not in (None, data) else None)
 
     def make() -> None:
@@ -46,7 +46,7 @@ def write(path: Path, text: str, purpose: str, *, mode: int = 0o644, owner: str 
 
 
 def undo(note: Note) -> str:
-    """Put back what was there before; keep a file that was changed since. Returns what was done."""
+    """Restore the previous content or remove the file; keep it if it was changed since. Returns what was done."""
     path = Path(note["path"])
     present = atomic_files.read(path)
     if present is None:
@@ -67,12 +67,12 @@ def _noted(path: Path) -> Note | None:
 
 
 def _is_changed(present: bytes, known: Note) -> bool:
-    """Whether it is neither what setup wrote nor, after an interruption, what was there before."""
+    """Whether the content is neither setup's nor, after an interruption, the previous one."""
     return bool(_hash(present) != known["sha256"] and present.decode(errors="replace") != known["before"])
 
 
 def _is_without_options(present: bytes) -> bool:
-    """As the package ships agent.toml."""
+    """Whether the file has only comments, such as the agent.toml of the package."""
     lines = present.decode(errors="replace").splitlines()
     return all(not line.strip() or line.startswith("#") for line in lines)
 

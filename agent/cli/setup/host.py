@@ -1,4 +1,4 @@
-"""The datastore servers that run on this host under systemd."""
+"""Finds the datastore servers that run on this host under systemd."""
 
 import os
 import pwd
@@ -19,16 +19,16 @@ UNITS = {
     "valkey": r"valkey(-server)?(@[\w.-]+)?\.service",
     "mongodb": r"mongod(b)?\.service",
 }
-"""By datastore, the units that run its server in the packages of distributions and of the datastores' makers."""
+"""The units of each datastore's server, in the packages of distributions and of vendors."""
 KINDS = {"mariadb": "mysql", "valkey": "redis"}
-"""`datastore.kind`, where it is another word."""
+"""`datastore.kind` of a datastore, if it differs."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. `owner` is the user of its process, `command` how systemd started it.
+    """A running server. `owner`: the user of its process. `command`: its command line from the unit.
 
-    `folder` is its working directory: the data directory of PostgreSQL and MySQL.
+    `folder`: its working directory, which is the data directory of PostgreSQL and MySQL.
     """
 
     datastore: str
@@ -42,12 +42,12 @@ class Server:
 
     @property
     def kind(self) -> str:
-        """As `datastore.kind` of the configuration has it."""
+        """The value for `datastore.kind`."""
         return KINDS.get(self.datastore, self.datastore)
 
 
 def find(datastore: str | None, unit: str | None = None) -> Server:
-    """The one server of this host, of this datastore or unit. Raises `Missing` for none, `Usage` for several."""
+    """The only server of this host, or of the datastore or unit. Raises `Missing` for none, `Usage` for several."""
     found = [each for each in servers() if datastore in (None, each.datastore) and _is_unit(each, unit)]
     if not found:
         wanted = unit or datastore or f"none of {', '.join(UNITS)}"
@@ -65,7 +65,7 @@ def _is_unit(server: Server, unit: str | None) -> bool:
 
 
 def servers() -> Iterator[Server]:
-    """All of them."""
+    """All datastore servers."""
     for unit in _active_units():
         for datastore, pattern in UNITS.items():
             pid = int(_show(unit, "MainPID") or 0) if re.fullmatch(pattern, unit) else 0
@@ -88,13 +88,13 @@ def _server(datastore: str, unit: str, pid: int) -> Server:
 
 
 def _active_units() -> list[str]:
-    """By their own names: an alias would be a second one of the same server."""
-    asked = ["systemctl", "list-units", "--type=service", "--state=active", "--plain", "--no-legend", "--no-pager"]
-    return [line.split()[0] for line in _output(asked).splitlines() if line.strip()]
+    """The active units by main name; aliases would list a server twice."""
+    command = ["systemctl", "list-units", "--type=service", "--state=active", "--plain", "--no-legend", "--no-pager"]
+    return [line.split()[0] for line in _output(command).splitlines() if line.strip()]
 
 
 def _command(unit: str) -> tuple[str, ...]:
-    """What `ExecStart=` runs."""
+    """The command line of `ExecStart=`."""
     found = re.search(r"argv\[\]=(.*?) ;", _show(unit, "ExecStart"))
     return tuple(found[1].split()) if found else ()
 

@@ -1,4 +1,4 @@
-"""Where a process listens, from /proc: the sockets that exist, not the settings that should have made them."""
+"""Reads the listening sockets of a process from /proc: the real ones, independent of its settings."""
 
 import os
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def _ports(table: Path, inodes: set[str]) -> Iterator[int]:
 
 
 def _is_local(address: str) -> bool:
-    """Whether 127.0.0.1 reaches it: that address, or all of IPv4 or IPv6, as the kernel writes them."""
+    """Whether 127.0.0.1 reaches the address: loopback, or all addresses of IPv4 or IPv6, in the kernel's format."""
     return address == "0100007F" or set(address) == {"0"}
 
 

@@ -1,4 +1,4 @@
-"""All that setup makes for one server, in the order in which it is made; and how each is undone."""
+"""All changes of setup for one server, in their order, and how each is undone."""
 
 import socket
 import sys
@@ -38,9 +38,9 @@ UNDO: Mapping[str, Callable[[Note], str]] = {
 
 
 def choose_user(server: Server, wanted: str | None) -> tuple[str, str]:
-    """Who the agent runs as, and why, as a sentence."""
+    """The user of the agent, and the reason as a sentence."""
     if wanted is not None:
-        return wanted, f"The agent runs as {wanted}, as the command says."
+        return wanted, f"The agent runs as {wanted}, the user given by --user."
     if server.kind == "postgresql":
         return server.owner, (
             f"The agent runs as {server.owner}, the owner of the server: a graceful restart and a resync need that "
@@ -53,7 +53,7 @@ def choose_user(server: Server, wanted: str | None) -> tuple[str, str]:
 
 
 def changes(server: Server, user: str, *, tls: bool) -> list[Change]:
-    """Looks at the host and changes nothing. Raises `Usage` where one of them would be refused."""
+    """The changes to make; reads the host and changes nothing. Raises `Usage` if one of them would be refused."""
     _refuse_another(server, user)
     found = OF_KIND[server.kind](server, user)
     names = tuple(dict.fromkeys((socket.getfqdn(), socket.gethostname()))) if tls else ()
@@ -67,7 +67,7 @@ def _in_order(server: Server, user: str, found: account.Account, names: tuple[st
     yield from units.install()
     yield from units.user(user)
     if found.password is not None:
-        # Before the account: after an interruption the password is known.
+        # Before the account, so that the password is known after an interruption.
         purpose = f"the password of the agent in {server.datastore}"
         yield files.write(account.PASSWORD_FILE, found.password + "\n", purpose, mode=0o600, owner=user)
     yield from found.changes
@@ -82,7 +82,7 @@ def _in_order(server: Server, user: str, found: account.Account, names: tuple[st
 
 
 def _rule(user: str, unit: str) -> Change:
-    """agent-polkit.path replaces it after each change of the configuration."""
+    """The polkit rule; agent-polkit.path replaces it after each change of the configuration."""
 
     def make() -> None:
         words = ("polkit", "--write", "--user", user, str(configuration.FILE))
@@ -97,7 +97,7 @@ def _undo_rule(note: Note) -> str:
 
 
 def _refuse_another(server: Server, user: str) -> None:
-    """What an earlier run made for another server or user would be half replaced."""
+    """Raises `Usage` after a run for another server or user: its changes would be replaced only in part."""
     for note in record.read():
         if note["what"] == "setup" and (note["unit"], note["user"]) != (server.unit, user):
             raise Usage(
@@ -107,5 +107,5 @@ def _refuse_another(server: Server, user: str) -> None:
 
 
 def undo(note: Note) -> str:
-    """Take back one change. Returns what was done, empty where nothing was left."""
+    """Undo one change. Returns what was done; empty if nothing was left to undo."""
     return UNDO[note["what"]](note)

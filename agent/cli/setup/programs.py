@@ -1,4 +1,4 @@
-"""Programs of the system that setup runs: their output, or one sentence on why they failed."""
+"""Runs programs of the system for setup: returns their output or raises the reason of the failure."""
 
 import os
 import subprocess
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from agent.cli.exits import Usage
 
 SECONDS = 120
-"""That one program may take; the start of the agent's unit is one."""
+"""Timeout of one program, including the start of the agent's unit."""
 
 OF_ADMINISTRATORS = ("MYSQL_PWD", "REDISCLI_AUTH", "MONGODB_ADMIN_URL")
-"""Variables that setup alone reads: some programs run as the agent's user, who could read them there."""
+"""Variables not passed to programs: some run as the agent's user, who could read the environment."""
 
 
 def environ(**more: str) -> dict[str, str]:
@@ -26,8 +26,10 @@ def run(
     umask: int = -1,
     name: str = "",
 ) -> str:
-    """Run it to its end in the root folder, with `more` variables. Raises `Usage`; `name` stands for the command line
-    there."""
+    """Run a program in the root folder, with `more` variables; returns its output.
+
+    Raises `Usage`, whose message has `name` instead of the command line if it is given.
+    """
     try:
         done = subprocess.run(
             argv, input=input or "", env=environ(**more or {}), umask=umask, capture_output=True, text=True,
@@ -36,13 +38,13 @@ def run(
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Usage(f"{name or ' '.join(argv)}: {error}") from None
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise Usage(f"{name or ' '.join(argv)} failed with status {done.returncode}: {said}")
+        output = " ".join((done.stderr or done.stdout).split())
+        raise Usage(f"{name or ' '.join(argv)} failed with status {done.returncode}: {output}")
     return done.stdout
 
 
 def succeeds(argv: Sequence[str]) -> bool:
-    """Whether it ends with status 0. Raises `Usage` where it cannot be run."""
+    """Whether the program ends with status 0. Raises `Usage` if it cannot be run."""
     try:
         done = subprocess.run(argv, capture_output=True, timeout=SECONDS, cwd="/", env=environ(), check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

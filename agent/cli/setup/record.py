@@ -1,4 +1,4 @@
-"""What setup has made on this host, for `--remove`: a file of root's, written before and after each change."""
+"""The record of setup's changes on this host, for `--remove`: a file of root, written before and after each change."""
 
 import fcntl
 import json
@@ -16,8 +16,8 @@ FILE = Path("/etc/agent/setup.json")
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """One setup at a time; a kill gives the lock back. Raises `Usage` while another one runs."""
-    # The folder above: setup may make and remove the one of the record.
+    """Lock out other runs of setup; a kill releases the lock. Raises `Usage` while another one runs."""
+    # Locks the parent folder, because setup may create and remove the folder of the record.
     folder = os.open(FILE.parent.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock(folder)
@@ -27,17 +27,20 @@ def alone() -> Iterator[None]:
 
 
 def read() -> list[Note]:
-    """In the order in which it was made; nothing where setup has not run. Raises `Usage`."""
+    """The notes of changes in their order; empty if setup has not run. Raises `Usage`."""
     return _read()["made"]
 
 
 def begun() -> list[Note]:
-    """The notes of changes that were begun and did not come to their end."""
+    """The notes of changes that were begun and not finished."""
     return _read().get("begun", [])
 
 
 def add(note: Note, *, begin: bool = False) -> None:
-    """Note a change before it is made; a file once, with its newest content. With `begin`, until `finish`."""
+    """Record a change before it is made. A file has one note, with its newest content.
+
+    `begin`: list it in `begun` until `finish`.
+    """
     notes, unfinished = read(), begun()
     if note not in notes:
         notes = [*(each for each in notes if "path" not in note or each.get("path") != note["path"]), note]
@@ -47,13 +50,13 @@ def add(note: Note, *, begin: bool = False) -> None:
 
 
 def finish(note: Note, more: Note | None) -> None:
-    """The change is made; add to its note what is known of it now."""
+    """Record that a change is made, and add `more` to its note."""
     whole = note | (more or {})
     _write([whole if each == note else each for each in read()], [each for each in begun() if each != note])
 
 
 def write(notes: list[Note]) -> None:
-    """Replace the record; remove the file of an empty one."""
+    """Replace the record; an empty record removes the file."""
     _write(notes, [each for each in begun() if each in notes])
 
 

@@ -1,4 +1,4 @@
-"""The agent's units: installed where no package has, given another user, started; and the agent's folder and user."""
+"""The agent's units, user and state folder: installs the units without a package, sets their user, starts them."""
 
 import os
 import pwd
@@ -13,7 +13,7 @@ from agent.cli.setup.configuration import STATE
 
 SYSTEM, PACKAGED = Path("/etc/systemd/system"), (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 PREFIX = "/opt/agent"
-"""In the shipped units."""
+"""The installation prefix in the shipped units."""
 PLACES = {
     "agent.sysusers": Path("/etc/sysusers.d/agent.conf"),
     "agent-dbus.conf": Path("/etc/dbus-1/system.d/agent.conf"),
@@ -29,12 +29,12 @@ DEFAULT_USER = "agent"
 
 
 def shipped() -> Path:
-    """The folder with the units that this installation brought."""
+    """The folder with the units of this installation."""
     return Path(sys.prefix) / "share/agent"
 
 
 def install() -> Iterator[Change]:
-    """The files that a package of the system has brought already; of a wheel, with its own prefix."""
+    """Install the units with the prefix of this installation, unless a package of the system has installed them."""
     if any((folder / "agent.service").exists() for folder in PACKAGED):
         return
     for name, place in PLACES.items():
@@ -43,7 +43,7 @@ def install() -> Iterator[Change]:
 
 
 def user(name: str) -> Iterator[Change]:
-    """The user of the shipped unit is made; any other must exist. Raises `Usage`."""
+    """Create the user of the shipped unit; any other user must exist. Raises `Usage`."""
     if name == DEFAULT_USER:
         yield Change(f"create the system user {name}", lambda: _exists(name), _make_users)
     elif not _exists(name):
@@ -51,7 +51,7 @@ def user(name: str) -> Iterator[Change]:
 
 
 def run_as(name: str) -> Iterator[Change]:
-    """Drop-ins and a bus policy for another user than that of the shipped units."""
+    """Write drop-ins and a bus policy if the user is not the one of the shipped units."""
     if name == DEFAULT_USER:
         return
     group = _group(name)
@@ -63,7 +63,7 @@ def run_as(name: str) -> Iterator[Change]:
 
 
 def state(name: str) -> Change:
-    """The folder of the state belongs to the agent's user; systemd would do the same at the start."""
+    """Make the state folder, owned by the agent's user, as systemd would at the start."""
     return Change(
         f"make the folder {STATE} of the agent's state, for {name} alone",
         lambda: STATE.is_dir() and STATE.stat().st_uid == pwd.getpwnam(name).pw_uid,
@@ -72,7 +72,7 @@ def state(name: str) -> Change:
 
 
 def start() -> Change:
-    """Enabled and running; restarted after any other change."""
+    """Enable and start the units; restart them after any other change."""
     return Change(
         f"start {', '.join(STARTED)}, now and at each boot",
         lambda: all(_is("is-enabled", unit) for unit in STARTED) and _is("is-active", "agent.service"),
@@ -83,14 +83,14 @@ def start() -> Change:
 
 
 def undo_start(note: Note) -> str:
-    """Stop and disable them. Returns what was done."""
+    """Stop and disable the units. Returns what was done."""
     for unit in STARTED:
         programs.succeeds(["systemctl", "disable", "--quiet", "--now", unit])
     return f"stopped and disabled {', '.join(STARTED)}"
 
 
 def reload() -> None:
-    """Let systemd and the bus read what is in their folders now."""
+    """Make systemd and the bus reload their files."""
     programs.run(["systemctl", "daemon-reload"])
     programs.succeeds(["systemctl", "reload", "dbus.service"])
 

@@ -1,4 +1,4 @@
-"""What setup needs to know of an account: how the agent logs in, and how the account is made."""
+"""The agent's account in a datastore: how the agent logs in, and the changes that create it."""
 
 import secrets
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ PASSWORD_FILE = Path("/etc/agent/datastore.password")
 
 @dataclass(frozen=True)
 class Account:
-    """`options` are those of `[datastore]`; `changes` make the account, none where the server's own user is used.
+    """`options`: of `[datastore]`. `changes`: create the account; empty if the agent uses the server's own user.
 
-    `password` is None where the operating system's user is the login.
+    `password`: None if the login is the user of the operating system.
     """
 
     options: Mapping[str, str]
@@ -24,6 +24,6 @@ class Account:
 
 
 def password() -> str:
-    """The one that setup wrote before, else a new one."""
+    """The password that an earlier run wrote, else a new one."""
     present = atomic_files.read(PASSWORD_FILE)
     return present.decode().strip() if present else secrets.token_urlsafe(32)

@@ -1,4 +1,4 @@
-"""The agent's user in MongoDB, made as the administrator of $MONGODB_ADMIN_URL, or without a login."""
+"""Creates the agent's user in MongoDB, as the administrator of $MONGODB_ADMIN_URL or without a login."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from agent.cli.setup.host import Server
 
 MILLISECONDS = 10_000
 ROLES = ["userAdminAnyDatabase", "dbAdminAnyDatabase", "clusterAdmin", {"role": "read", "db": "local"}]
-"""As docs/mongodb.rst has them."""
+"""The roles of docs/mongodb.rst."""
 
 
 def account(server: Server, user: str) -> Account:
@@ -38,8 +38,8 @@ def account(server: Server, user: str) -> Account:
             return _exists(admin, user)
 
     options = {"url": f"mongodb://{quote(user, safe='')}@127.0.0.1:{port}/?authSource=admin"}
-    says = f"create the user {user} in MongoDB: the roles of docs/mongodb.rst; a random password"
-    return Account(options, (Change(says, is_made, create, note),), password)
+    description = f"create the user {user} in MongoDB: the roles of docs/mongodb.rst; a random password"
+    return Account(options, (Change(description, is_made, create, note),), password)
 
 
 def undo(note: Note) -> str:

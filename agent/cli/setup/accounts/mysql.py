@@ -1,4 +1,4 @@
-"""The agent's account in MySQL or MariaDB, made as root through the server's socket."""
+"""Creates the agent's account in MySQL or MariaDB, as root through the server's socket."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ GRANTS = {
         "GRANT CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* TO %s@'localhost'",
     ),
 }
-"""As docs/mysql.rst has them: all that the kinds need but a resync."""
+"""The rights of docs/mysql.rst: for all kinds except a resync."""
 ALL = "GRANT ALL ON *.* TO %s@'localhost' WITH GRANT OPTION"
 """For a resync, which replaces all data with the accounts."""
 CREATE = {
@@ -39,7 +39,7 @@ CREATE = {
 
 
 def account(server: Server, user: str) -> Account:
-    """On MariaDB the user of the system is the login, on MySQL a password. Raises `Usage`."""
+    """An account that logs in as the user of the system on MariaDB, and by password on MySQL. Raises `Usage`."""
     socket = _socket(server)
     with _root(socket) as cursor:
         make = "MariaDB" if "MariaDB" in _value(cursor, "SELECT version()") else "MySQL"
@@ -67,8 +67,8 @@ def account(server: Server, user: str) -> Account:
             return _exists(cursor, user)
 
     login = "the user of this host is the login" if password is None else "a random password"
-    says = f"create the account {user}@localhost in {make}: {rights}; {login}"
-    return Account(options, (Change(says, is_made, create, note),), password)
+    description = f"create the account {user}@localhost in {make}: {rights}; {login}"
+    return Account(options, (Change(description, is_made, create, note),), password)
 
 
 def undo(note: Note) -> str:
@@ -90,7 +90,7 @@ def _socket(server: Server) -> str:
 
 @contextmanager
 def _root(socket: str) -> Iterator[Any]:
-    """A cursor of the server's root. Raises `Usage`, also for errors of statements, without what they contain."""
+    """A cursor of the server's root. Raises `Usage`, also for errors of statements, without their text."""
     try:
         import pymysql
     except ImportError:

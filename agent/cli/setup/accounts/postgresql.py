@@ -1,4 +1,4 @@
-"""The agent's role in PostgreSQL, made by psql as the owner of the server's data."""
+"""Creates the agent's role in PostgreSQL by psql, as the owner of the server's data."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from agent.cli.setup.change import Change, Note
 from agent.cli.setup.host import Server
 
 PORT_LINE, SOCKET_LINE = 3, 4
-"""In postmaster.pid, from 0."""
+"""Lines of postmaster.pid, from 0."""
 CREATE = """\
 CREATE ROLE :"user" LOGIN CREATEDB CREATEROLE;
 GRANT pg_monitor TO :"user";
@@ -31,7 +31,7 @@ WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND r.rolname = :
 
 
 def account(server: Server, user: str) -> Account:
-    """As the owner of the server the agent is its superuser; any other user gets a role of that name."""
+    """No new account for the owner of the server, who is its superuser; any other user gets a role of its name."""
     lines = (server.folder / "postmaster.pid").read_text().splitlines()
     port, folder = lines[PORT_LINE].strip(), lines[SOCKET_LINE].strip().partition(",")[0]
     options = {
@@ -40,7 +40,7 @@ def account(server: Server, user: str) -> Account:
     }
     psql = ["runuser", "-u", server.owner, "--", str(_program(server.program)), "-h", folder, "-p", port]
     if user == server.owner:
-        _run(psql, "SELECT 1;", user)  # refused before anything is changed
+        _run(psql, "SELECT 1;", user)  # raises before anything is changed if the login fails
         return Account(options)
     note: Note = {"what": "account", "datastore": "postgresql", "user": user, "psql": psql}
     if not _exists(psql, user) and _run(psql, "SELECT pg_is_in_recovery();", user) == "t":
@@ -83,7 +83,7 @@ def _exists(psql: list[str], user: str) -> bool:
 
 
 def _run(psql: list[str], statements: str, user: str) -> str:
-    """The output; psql itself quotes the variable `user`. Raises `Usage` with what psql said."""
+    """The output; psql itself quotes the variable `user`. Raises `Usage` with psql's message."""
     argv = [*psql, "-XAtqw", "-v", "ON_ERROR_STOP=1", "-v", f"user={user}", "-d", "postgres", "-f", "-"]
     try:
         return programs.run(argv, input=statements, name="psql as the owner of the server").strip()

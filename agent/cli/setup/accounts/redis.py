@@ -1,4 +1,4 @@
-"""The agent's user in Redis or Valkey, made with the administrator's password of the configuration file."""
+"""Creates the agent's user in Redis or Valkey, with the password of `default` from the environment or configuration."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ RIGHTS = (
     "+info +role +shutdown +acl|users +acl|whoami +acl|list +acl|setuser +acl|deluser +client|kill "
     "+config|get +config|set +config|rewrite +replicaof +failover +multi +exec +set +del ~agent:probe:*"
 )
-"""As docs/redis.rst has them."""
+"""The rights of docs/redis.rst."""
 
 
 def account(server: Server, user: str) -> Account:
@@ -54,10 +54,10 @@ def account(server: Server, user: str) -> Account:
             return user in client.acl_users()
 
     rights = "the rights of docs/redis.rst, a random password"
-    says = f"create the user {user} in {server.datastore}, kept in {kept_in}: {rights}"
+    description = f"create the user {user} in {server.datastore}, kept in {kept_in}: {rights}"
     login = quote(user, safe="")
     options = {"url": f"{url}?username={login}" if url.startswith("unix:") else url.replace("://", f"://{login}@")}
-    return Account(options, (Change(says, is_made, create, note),), password)
+    return Account(options, (Change(description, is_made, create, note),), password)
 
 
 def undo(note: Note) -> str:
@@ -73,7 +73,7 @@ def undo(note: Note) -> str:
 
 
 def _kept_in(client: Any) -> str:
-    """The file with the users; empty where the server has none."""
+    """The file with the users; empty if the server has none."""
     return client.config_get("aclfile").get("aclfile") or client.info("server").get("config_file") or ""
 
 

@@ -1,6 +1,6 @@
-"""The file in which Redis keeps its users, changed without CONFIG REWRITE and ACL SAVE.
+"""Edits the file of Redis's users, without CONFIG REWRITE and ACL SAVE.
 
-Both write what the running server has: they would lose changes that an operator has made in the file and not applied.
+Both write the state of the running server, and would lose an operator's changes in the file that are not applied yet.
 """
 
 import re
@@ -19,23 +19,23 @@ def add(file: str, line: str) -> None:
     first = "" if before.endswith("\n") or not before else "\n"
     try:
         _as_owner(file, ["tee", "--append", "--", file], f"{first}{line}\n")
-    except Usage:  # a file of root in a folder of the server's user
+    except Usage:  # a file of root in a folder of the server's user, which only sed can replace
         _as_owner(file, [*SED, "--file=-", "--", file], f"$a\\\n{line}\n")
 
 
 def remove(file: str, user: str) -> None:
-    """Remove the lines of a user, whether setup or Redis has written them. Raises `Usage`."""
+    """Remove the lines of a user, written by setup or by Redis. Raises `Usage`."""
     if has(file, user):
         _as_owner(file, [*SED, rf"/^user[[:space:]]+{re.escape(user)}([[:space:]]|$)/d", "--", file], "")
 
 
 def has(file: str, user: str) -> bool:
-    """Whether it has a line of the user."""
+    """Whether the file has a line of the user."""
     lines = Path(file).read_text(errors="replace").splitlines()
     return any(line.split(maxsplit=2)[:2] == ["user", user] for line in lines)
 
 
 def _as_owner(file: str, argv: list[str], text: str) -> None:
-    """The folder may be that user's, who could lead a write of root elsewhere."""
+    """Run a program as the owner of the file or folder, who could redirect a write of root by a link."""
     owner = drop_privileges.owner(Path(file))
     programs.run(["runuser", "-u", owner, "--", *argv] if owner else argv, input=text)

@@ -1,4 +1,4 @@
-"""What `doctor --fix` mends: modes of files, missing folders, a stale polkit rule. Data is never touched."""
+"""The repairs of `doctor --fix`: modes of files, missing folders, a stale polkit rule. Data is never touched."""
 
 import os
 import pwd
@@ -22,30 +22,30 @@ FOLDER, SOCKET_FOLDER = 0o750, 0o755
 
 
 @dataclass(frozen=True)
-class Mending:
-    """`command` is what a person would type for the same. `do` raises `OSError`."""
+class Repair:
+    """One repair. `command`: the equivalent shell command. `do` raises `OSError`."""
 
     command: str
     do: Callable[[], None]
 
 
-def rule(settings: Settings, origin: str) -> Iterator[Mending]:
-    """Replace a polkit rule that `agentctl polkit` has made for another configuration; only root may."""
+def rule(settings: Settings, origin: str) -> Iterator[Repair]:
+    """Replace a polkit rule that `agentctl polkit` made for another configuration; only as root."""
     if os.geteuid() != 0 or (present := atomic_files.read(polkit.FILE)) is None:
         return
     wanted = polkit.rule(settings, agent_unit.user(), origin)
     if units.is_ours(present.decode(errors="replace")) and not units.same(present.decode(errors="replace"), wanted):
         write = partial(atomic_files.replace, polkit.FILE, wanted.encode(), mode=polkit.MODE)
-        yield Mending("agentctl polkit --write", write)
+        yield Repair("agentctl polkit --write", write)
 
 
-def files(settings: Settings, file: Path | None) -> Iterator[Mending]:
-    """Close the files that the agent trusts to other users, and make the folders that are missing."""
+def files(settings: Settings, file: Path | None) -> Iterator[Repair]:
+    """Remove other users' access to the trusted files, and create missing folders."""
     yield from _modes(settings, file)
     yield from _folders(settings)
 
 
-def _modes(settings: Settings, file: Path | None) -> Iterator[Mending]:
+def _modes(settings: Settings, file: Path | None) -> Iterator[Repair]:
     for path, private in dict(startup_checks.trusted_files(settings, file)).items():
         try:
             found = path.lstat()
@@ -54,11 +54,11 @@ def _modes(settings: Settings, file: Path | None) -> Iterator[Mending]:
         limit = trusted_file.OTHERS_MAY_USE if private else trusted_file.OTHERS_MAY_WRITE
         if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & limit:
             wanted = stat.S_IMODE(found.st_mode) & ~limit
-            yield Mending(f"chmod {wanted:o} {path}", partial(_set_mode, path, wanted))
+            yield Repair(f"chmod {wanted:o} {path}", partial(_set_mode, path, wanted))
 
 
 def _set_mode(path: Path, mode: int) -> None:
-    # By descriptor: a link that was put in the place of the file is not followed.
+    # By descriptor, so that a link put in the file's place is not followed.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fchmod(descriptor, mode)
@@ -66,15 +66,15 @@ def _set_mode(path: Path, mode: int) -> None:
         os.close(descriptor)
 
 
-def _folders(settings: Settings) -> Iterator[Mending]:
+def _folders(settings: Settings) -> Iterator[Repair]:
     wanted = [(path, FOLDER) for _, path in state.folders(settings)]
     wanted += [(Path(each.removeprefix("unix:")).parent, SOCKET_FOLDER) for each in _sockets(settings)]
     owner = _owner()
     for path, mode in dict(wanted).items():
-        # A place where a file system should be mounted stays empty: what is missing there is data.
+        # Never create a folder in place of an unmounted file system: its data is missing, not the folder.
         if not os.path.lexists(path) and path.parent.is_dir() and str(path) not in _mount_points():
             command = f"install -d -o {owner.pw_name} -g {owner.pw_gid} -m {mode:04o} {path}"
-            yield Mending(command, partial(_make_folder, path, mode, owner))
+            yield Repair(command, partial(_make_folder, path, mode, owner))
 
 
 def _sockets(settings: Settings) -> Iterator[str]:
@@ -82,7 +82,7 @@ def _sockets(settings: Settings) -> Iterator[str]:
 
 
 def _owner() -> pwd.struct_passwd:
-    """Who the folders belong to: of root's the user of the agent's unit, if this host has it."""
+    """The owner of new folders: for root the user of the agent's unit, if it exists on this host."""
     if os.geteuid() == 0:
         try:
             return pwd.getpwnam(agent_unit.user())
