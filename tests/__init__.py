@@ -1,1 +1,1 @@
-"""Tests of the agent, through its front door and against real servers."""
+"""Tests of the agent through its interfaces and against real servers."""

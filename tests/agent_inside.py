@@ -1,4 +1,4 @@
-"""Real agents that are the unit of a node, driven over HTTP from outside."""
+"""Real agents that run as the unit of a node, called over HTTP from outside."""
 
 from __future__ import annotations
 

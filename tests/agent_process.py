@@ -1,4 +1,4 @@
-"""A real agent, gunicorn and all, in a process of its own, driven over HTTP."""
+"""A real agent with gunicorn in its own process, called over HTTP."""
 
 from __future__ import annotations
 

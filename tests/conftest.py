@@ -1,4 +1,4 @@
-"""Agents to test against, their logs where a test fails, and room for the tests that need all of it."""
+"""Fixtures of agents, their logs after a failed test, and the whole machine for tests that need it."""
 
 from __future__ import annotations
 

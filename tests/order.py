@@ -1,4 +1,4 @@
-"""The order of the files where several processes share them: the longest first, so that all processes end together."""
+"""The order of the test files over several processes: the longest first, so that all processes end together."""
 
 from __future__ import annotations
 

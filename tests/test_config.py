@@ -1,4 +1,4 @@
-"""Every option is checked where it is read, and whoever wrote a wrong one is told which, in one line."""
+"""Every option is checked when it is read, and a mistake is reported in one line with its option."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""The documented file says what the options are."""
+"""systemd/agent.toml documents every option."""
 
 import re
 import tomllib

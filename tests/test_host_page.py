@@ -1,4 +1,4 @@
-"""The examples of the page of the host's actions are configurations."""
+"""The examples in docs/host.rst are valid configurations."""
 
 from __future__ import annotations
 

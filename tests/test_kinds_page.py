@@ -1,4 +1,4 @@
-"""The page of the kinds says what they are."""
+"""docs/kinds.rst is generated from the kinds."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The agent as its own user, with the units and rules that are shipped: what it may do, and nothing else."""
+"""The agent as its own user, with the shipped units and rules: the permitted operations, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said where nobody can hear it, and of callers who would drown it out."""
+"""The log when it cannot be written, and its rate limits for refused callers."""
 
 from __future__ import annotations
 

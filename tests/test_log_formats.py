@@ -1,4 +1,4 @@
-"""The log as JSON and as entries of systemd's journal: every event with its fields, whatever callers send."""
+"""The log as JSON and as entries of systemd's journal: every event with its fields, for any input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The polkit rule that a configuration gives; what polkit makes of it is seen in test_least_privilege.py."""
+"""The polkit rule generated from a configuration; test_least_privilege.py tests it with polkit itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each promise names the tests that show it, and those are there."""
+"""Each promise in docs/promises.rst names existing tests."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""docs/runbook.rst has every sentence that stops the start, and each alert has what to do about it."""
+"""docs/runbook.rst has every message that stops the start, and docs/observing.rst every alert."""
 
 from __future__ import annotations
 

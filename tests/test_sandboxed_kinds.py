@@ -1,4 +1,4 @@
-"""Every kind within the sandbox of the shipped units, where they run as the user of a Debian PostgreSQL."""
+"""Every kind within the sandbox of the shipped units, running as the user of a Debian PostgreSQL."""
 
 from __future__ import annotations
 

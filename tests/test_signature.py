@@ -1,4 +1,4 @@
-"""Signatures, by the example that GitHub documents and by what they must not accept."""
+"""Signatures: the example that GitHub documents, and signatures that must be refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The agent behind a socket unit, in a booted systemd: what systemd hands over is served only if api.bind names it."""
+"""The agent behind a socket unit in a node: a socket of systemd is served only if api.bind names it."""
 
 from __future__ import annotations
 

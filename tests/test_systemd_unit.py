@@ -1,4 +1,4 @@
-"""The unit that is shipped, as a host would install it: in a booted systemd, as its own user."""
+"""The shipped unit, installed as on a real host: in a node with systemd, as its own user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""setup.cfg has the version; every file that has to repeat it says the same."""
+"""The version in setup.cfg is repeated correctly in every other file."""
 
 from __future__ import annotations
 

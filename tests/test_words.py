@@ -1,4 +1,4 @@
-"""Plain technical English: words that readers stumble over do not come back."""
+"""Plain technical English: words of the private idiom are refused."""
 
 import re
 import subprocess

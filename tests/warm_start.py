@@ -1,4 +1,4 @@
-"""Agents forked from a process that has imported their modules: started in a tenth of the processor time."""
+"""Agents forked from a process that has imported their modules: a tenth of the processor time of a start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An Ansible controller of the test's own: its inventory, its collection path, and what a playbook came to."""
+"""An Ansible controller for tests: its own inventory and collection path, and the outcome of a playbook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collection passes ansible-lint's profile for production, and its documentation is read by ansible-doc."""
+"""The collection passes the production profile of ansible-lint, and ansible-doc reads its documentation."""
 
 from __future__ import annotations
 

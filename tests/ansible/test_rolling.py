@@ -1,4 +1,4 @@
-"""Rolling runs by the collection's playbooks over three PostgreSQL servers with an agent each.
+"""Rolling runs of the collection's playbooks over three PostgreSQL servers with an agent each.
 
 tests/fleet/test_rolling.py has the one under clients that write and read.
 """

@@ -1,4 +1,4 @@
-"""The filter that writes the configuration from a dictionary: what a reader of TOML gets is what was given."""
+"""The filter `to_toml`, which writes the configuration from a dictionary: TOML reads back the same values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cache is tried against beside real servers."""
+"""Fixtures for the tests of caches, beside real servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder is emptied of what is in it and nothing else, whatever somebody puts there meanwhile."""
+"""A cache folder is emptied, and nothing outside of it is removed, whatever other users create in it meanwhile."""
 
 from __future__ import annotations
 

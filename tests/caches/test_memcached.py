@@ -1,4 +1,4 @@
-"""A real memcached is flushed, and what it says it has freed is so."""
+"""A real memcached is flushed, and the reported counts are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real RedisCache, and a real Valkey, is flushed: the databases that are named and no other."""
+"""A real Redis and a real Valkey are flushed: only the configured databases."""
 
 from __future__ import annotations
 

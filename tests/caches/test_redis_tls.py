@@ -1,4 +1,4 @@
-"""A real Redis over TLS: which authority is believed, and what is said where none can be."""
+"""A real Redis over TLS: trusted authorities, and the messages for wrong options."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Receivers that are told of every final action, and what they make of it."""
+"""Receivers of callbacks, and the callbacks that they get."""

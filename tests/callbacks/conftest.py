@@ -1,4 +1,4 @@
-"""Receivers that end with the test."""
+"""Fixtures of receivers, stopped at the end of the test."""
 
 from __future__ import annotations
 

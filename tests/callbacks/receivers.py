@@ -1,4 +1,4 @@
-"""Real receivers: HTTP servers that take what comes, or do anything else instead."""
+"""Receivers of callbacks: real HTTP servers that accept each one, or misbehave in a chosen way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every final action is told to every receiver: whole, signed, in order, and until it is taken."""
+"""Callbacks of final actions: every receiver gets each one complete, signed, in order and retried until accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One POST by itself: its time is over when it is over, and it can be cut in whatever it does."""
+"""One POST: its timeout covers every phase, and it can be cut in every phase."""
 
 from __future__ import annotations
 

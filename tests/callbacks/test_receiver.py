@@ -1,4 +1,4 @@
-"""One receiver's thread by itself, on a clock that the test sets."""
+"""The thread of one receiver, with a clock that the test sets."""
 
 from __future__ import annotations
 

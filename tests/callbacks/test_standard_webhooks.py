@@ -1,4 +1,4 @@
-"""Callbacks as the library `standardwebhooks` verifies them, for each of the events that are configured."""
+"""Callbacks verified by the library `standardwebhooks`, for every event that can be configured."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Real agents that are killed, reloaded, doubled and lied to about the time."""
+"""Real agents under kills, reloads, clock jumps, disk faults and a second agent on the same database."""

@@ -1,4 +1,4 @@
-"""What an agent told the disk, call by call, and what the disk holds when the power is cut in between."""
+"""A recorder of an agent's writes and syncs, and the disk contents that a power cut could leave."""
 
 import random
 import re

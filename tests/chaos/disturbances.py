@@ -1,4 +1,4 @@
-"""What may happen to a host at any moment, each as a function of the host and of chance."""
+"""Disturbances of a host, each a function of the host and a random generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host that is disturbed at random moments under actions of an agent: none fails, and each acts once.
+"""A host that is disturbed at random moments while actions run: none fails, and each takes effect once.
 
 `python -m tests.chaos.host` runs it in a booted node, as root: `--minutes` of all disturbances, or a number of
 daemon-reexecs and restarts of dbus. The same seed makes the same choices.

@@ -1,4 +1,4 @@
-"""What an action has started when the agent is killed: a job goes on and is found, a command is ended and told."""
+"""Children of an action after a kill of the agent: a job continues and is found, a command is ended and reported."""
 
 from pathlib import Path
 

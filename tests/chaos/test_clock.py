@@ -1,4 +1,4 @@
-"""The wall clock jumps while an agent runs: ticks, order, waits and timeouts know nothing of it."""
+"""Jumps of the wall clock while an agent runs do not affect ticks, order, waits and timeouts."""
 
 import os
 import time

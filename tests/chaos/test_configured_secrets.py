@@ -1,4 +1,4 @@
-"""The secrets that files of the configuration hold are used, and are in no row and in no file of the agent."""
+"""Secrets read from configured files are used, and are stored in no row and no file of the agent."""
 
 from __future__ import annotations
 

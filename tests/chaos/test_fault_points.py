@@ -1,4 +1,4 @@
-"""SIGKILL right before and right after each commit of an action's life, one by one: no gap between two is unsafe."""
+"""SIGKILL right before and right after each commit of an action's life: every gap is safe."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a load, of the worker and of the whole agent: nothing is lost, nothing silently repeated."""
+"""SIGKILL under load, of the worker and of the whole agent: no action is lost, and none is repeated silently."""
 
 import time
 from pathlib import Path

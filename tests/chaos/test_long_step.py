@@ -1,4 +1,4 @@
-"""A step that takes long holds nobody up but the queue, and a command in it is ended by a cancel."""
+"""A long step delays only the queue, and a cancel ends its command."""
 
 import time
 from pathlib import Path

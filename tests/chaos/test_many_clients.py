@@ -1,4 +1,4 @@
-"""Sixty-four clients at once for a while: every call is answered, and memory and descriptors stay as they are."""
+"""Sixty-four concurrent clients: every call is answered, and memory and descriptors do not grow."""
 
 import os
 import random

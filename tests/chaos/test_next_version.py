@@ -1,4 +1,4 @@
-"""An agent and the next version on one file, while callers schedule: to that version, back, and both at a time."""
+"""An agent and its next version on one file under load: upgrade, downgrade, and both at the same time."""
 
 from __future__ import annotations
 

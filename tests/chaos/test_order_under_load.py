@@ -1,4 +1,4 @@
-"""Sixteen clients schedule while the queue drains: it is run in order, one at a time, and always truly shown."""
+"""Sixteen clients schedule while the queue runs: in order, one at a time, with every state shown correctly."""
 
 import threading
 import time

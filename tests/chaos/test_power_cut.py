@@ -1,4 +1,4 @@
-"""A power cut at any moment leaves files that are whole and hold every action that was answered.
+"""A power cut at any moment leaves intact files with every action that was answered.
 
 All that an agent writes, syncs and answers is recorded in its order. Then the files are rebuilt as of the moment
 right before each sync: from what was synced by then alone, and with the writes since partly lost, torn and reordered.

@@ -1,4 +1,4 @@
-"""A file system that turns read-only under the agent, as ext4 does on an error of its disk."""
+"""A file system that becomes read-only while the agent runs, as ext4 does after an error of its disk."""
 
 import subprocess
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""HUP and TERM while an action runs: it goes on where it was, and no caller is turned away."""
+"""SIGHUP and SIGTERM while an action runs: the action continues, and no caller is refused."""
 
 import re
 import signal

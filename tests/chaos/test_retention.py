@@ -1,4 +1,4 @@
-"""A million finished actions: taking old ones away holds up no schedule call, and gives the space back."""
+"""A million finished actions: pruning delays no schedule call and frees the space."""
 
 import sqlite3
 import time

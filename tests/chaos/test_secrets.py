@@ -1,4 +1,4 @@
-"""Once an action is final, not a byte of its secrets is in the database file or beside it, whatever happened before."""
+"""No byte of a secret is in the database file or beside it once its action is final, after any interruption."""
 
 import sqlite3
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""SIGSTOP for a while, then SIGCONT: whoever executed goes on as the only one, and another agent has waited."""
+"""SIGSTOP, then SIGCONT: the suspended executor continues as the only one, and the other agent has waited."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Two agents on one database by mistake: one of them executes, the other serves, and takes over when it must."""
+"""Two agents on one database: one executes, the other answers calls and takes over after the first ends."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A database that this agent must not touch: it refuses to start in one sentence, and leaves the file as it is."""
+"""A database that the agent must not use stops the start with one message and is not changed."""
 
 import os
 import random

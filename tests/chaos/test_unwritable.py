@@ -1,4 +1,4 @@
-"""A database that cannot be written for a while: callers are told so, reads and the queue go on as soon as they can."""
+"""A database that is not writable for a while: writes are 503, reads work, and the queue continues afterwards."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A wall clock that a test sets while a process runs, by libfaketime; the monotonic clock stays as it is."""
+"""A wall clock that a test sets while a process runs, by libfaketime; the monotonic clock is not affected."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Agents with the witness kinds, their trace read back, and clients that schedule until they are answered."""
+"""Agents with the witness kinds, a reader of their trace, and clients that retry until they are answered."""
 
 import random
 import sqlite3

@@ -1,4 +1,4 @@
-"""Call agentctl inside this process, or as a process of its own where that is the subject."""
+"""Calls of agentctl inside this process, or in a child process where the process itself is tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sentences of failures in the code of agentctl and doctor, and the texts that tests expect, from the source."""
+"""The failure messages in the code of agentctl and doctor, and the texts that tests expect, from the source."""
 
 from __future__ import annotations
 

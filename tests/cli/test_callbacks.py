@@ -1,4 +1,4 @@
-"""agentctl callbacks, on the file and the receivers of an agent that runs."""
+"""agentctl callbacks, on the database and the receivers of a running agent."""
 
 from __future__ import annotations
 

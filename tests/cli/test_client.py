@@ -1,4 +1,4 @@
-"""agent/client.py alone: addresses, what is put into a request, and answers that break off."""
+"""agent/client.py: addresses, the encoding of requests, and truncated answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What agentctl prints: lists, kinds, contexts, several agents, the file of an agent that is down, completion."""
+"""The output of agentctl: lists, kinds, contexts, several agents, the file of a stopped agent, completion."""
 
 from __future__ import annotations
 

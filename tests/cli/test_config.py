@@ -1,4 +1,4 @@
-"""agentctl, as a person types it."""
+"""agentctl config: check, show, diff and schema."""
 
 import json
 import os

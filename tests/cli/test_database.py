@@ -1,4 +1,4 @@
-"""agentctl db, with real agents: copies that are whole and repeat nothing."""
+"""agentctl db on real agents: backup, restore, downgrade, check, vacuum; a restored queue runs nothing twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agentctl doctor` finds each planted fault and says what to do."""
+"""`agentctl doctor` finds each planted fault and names its repair."""
 
 from __future__ import annotations
 

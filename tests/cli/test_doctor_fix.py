@@ -1,4 +1,4 @@
-"""`agentctl doctor --fix` mends modes, folders and the polkit rule after it has shown how, and never data."""
+"""`agentctl doctor --fix` shows each command, then repairs modes, folders and the polkit rule, never the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults of doctor that need another host, another user or a server of another mind: each look is called alone."""
+"""Faults of doctor that need another host, user or server: each check is called directly."""
 
 from __future__ import annotations
 

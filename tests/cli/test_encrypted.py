@@ -1,4 +1,4 @@
-"""agentctl over TLS: the authority of the agent's certificate, and a certificate of the caller."""
+"""agentctl over TLS: the authority of the agent's certificate, and a client certificate."""
 
 from __future__ import annotations
 

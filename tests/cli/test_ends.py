@@ -1,4 +1,4 @@
-"""How a call of agentctl ends: on a real terminal by Ctrl-C, at the end of the action, and with which status."""
+"""The end of a call of agentctl: Ctrl-C on a real terminal, the end of the action, and the exit status."""
 
 from __future__ import annotations
 

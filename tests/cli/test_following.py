@@ -1,4 +1,4 @@
-"""agentctl output and --follow: what commands print, also while the agent is killed, started and reloaded."""
+"""agentctl output and --follow: the output of commands, also while the agent is killed, started and reloaded."""
 
 from __future__ import annotations
 

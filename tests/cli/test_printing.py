@@ -1,4 +1,4 @@
-"""How agentctl shows the progress of an action: a line a change, or one line with a bar on a terminal."""
+"""Progress of an action in agentctl: a line for each change, or one line with a bar on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session in README, typed on a terminal as it stands there, prints what stands there."""
+"""The session in README, typed on a terminal, prints the output shown there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes for other engines: the script or the functions of each page, run as the page has them."""
+"""The recipes for other engines: the script or the functions of each page are run unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each sentence that agentctl or doctor may print for a failure is expected by a test, in these words."""
+"""Each failure message of agentctl and doctor is expected by a test, word for word."""
 
 from __future__ import annotations
 

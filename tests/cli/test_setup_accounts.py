@@ -1,4 +1,4 @@
-"""Accounts that `agentctl setup` makes in the servers which no node has: MySQL, and one of MongoDB's protocol."""
+"""Accounts that `agentctl setup` creates in MySQL and in a server of MongoDB's protocol, which no node has."""
 
 from __future__ import annotations
 

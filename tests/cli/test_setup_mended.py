@@ -1,4 +1,4 @@
-"""`agentctl setup` after an interruption, and `--remove` among what others have made or changed since."""
+"""`agentctl setup` after an interruption, and `--remove` after changes by others."""
 
 from __future__ import annotations
 

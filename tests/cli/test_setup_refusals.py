@@ -1,4 +1,4 @@
-"""What `agentctl setup` refuses before it changes anything, each with a sentence."""
+"""Refusals of `agentctl setup` before any change, each with its message."""
 
 from __future__ import annotations
 

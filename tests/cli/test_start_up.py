@@ -1,4 +1,4 @@
-"""What a call of agentctl loads: the start-up of each call is mostly the time that its imports take."""
+"""The modules that a call of agentctl imports: imports take most of its start-up time."""
 
 from __future__ import annotations
 

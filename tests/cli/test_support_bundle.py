@@ -1,4 +1,4 @@
-"""`agentctl support-bundle`: an archive with what helps, and with no secret, wherever one was planted."""
+"""`agentctl support-bundle`: the archive has the needed facts and none of the planted secrets."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Clients that exist, as strict as their typed models: what they ask, and what they make of each answer."""
+"""Existing clients with strict typed models: their requests, and how they read each answer."""

@@ -1,4 +1,4 @@
-"""Controllers of the node protocol as they are: what they ask in a cycle, what they keep, and where they give up."""
+"""Controllers of the node protocol: the requests of a cycle, the state that they keep, and their failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node whose actions come by every channel, and full lives of actions for a client to read."""
+"""A node with actions from every channel, and complete lives of actions for a client to read."""
 
 from __future__ import annotations
 

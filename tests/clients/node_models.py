@@ -1,4 +1,4 @@
-"""The models of the node protocol's controllers: of the seed's generation, and of generation 0.5."""
+"""The models of controllers of the node protocol: the seed's generation, and generation 0.5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models of the AsyncAction resource: the seed's, and those of clients whose models are typed."""
+"""The models of the AsyncAction resource: the seed's, and those of typed clients."""
 
 from __future__ import annotations
 

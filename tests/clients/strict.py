@@ -1,4 +1,4 @@
-"""Decoders as strict as typed models: every member there and of its type, none beyond them, only known enum values."""
+"""Strict decoders: every member present and of its type, no unknown member, only known enum values."""
 
 from __future__ import annotations
 

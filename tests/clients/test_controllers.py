@@ -1,4 +1,4 @@
-"""A controller of each generation over a hundred cycles: it and the agent restart, and each action runs once."""
+"""A controller of each generation over a hundred cycles with restarts of both sides: each action runs once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document of a node is that of its modes."""
+"""The OpenAPI document of a node describes its configured modes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generation 0.5: what the envelope may hold, whose an id is, and who may name a requester of the core."""
+"""Generation 0.5: the members of the envelope, ids across identities, and requesters of the core."""
 
 from __future__ import annotations
 

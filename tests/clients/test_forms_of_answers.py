@@ -1,4 +1,4 @@
-"""An answer in one form is never taken for the same answer in another: entity tags and `Vary`."""
+"""Entity tags and `Vary`: an answer in one form never validates a cached answer in another form."""
 
 from __future__ import annotations
 

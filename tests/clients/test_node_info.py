@@ -1,4 +1,4 @@
-"""What a controller reads before it asks for actions: the agent, the datastore, its shards."""
+"""Reads of a controller before it schedules actions: the agent, the datastore, its shards."""
 
 from __future__ import annotations
 

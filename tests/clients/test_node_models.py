@@ -1,4 +1,4 @@
-"""Every answer of the node protocol can be read by the typed models of its generation, over full lives of actions."""
+"""The typed models of each generation read every answer of the node protocol, over complete lives of actions."""
 
 from __future__ import annotations
 

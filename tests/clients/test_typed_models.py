@@ -1,4 +1,4 @@
-"""Every answer under /api/3 can be read by the models of its form, over full lives of actions."""
+"""The typed models read every answer under /api/3, over complete lives of actions."""
 
 from __future__ import annotations
 

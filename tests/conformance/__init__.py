@@ -1,1 +1,1 @@
-"""The Actions API checked from outside, against its protocol and not against the code."""
+"""The Actions API, checked from outside against its protocol and not against the code."""

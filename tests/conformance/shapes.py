@@ -1,4 +1,4 @@
-"""The shapes of the wire: what every answer looks like, taken from the seed's examples."""
+"""The schemas of the answers, taken from the seed's examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /list`: full rows of all actions, newest first, filtered and in pages."""
+"""`GET /list`: complete rows of all actions, newest first, with filters and pages."""
 
 from __future__ import annotations
 

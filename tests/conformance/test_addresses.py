@@ -1,4 +1,4 @@
-"""Addresses: what is no route is 404, and what a route's query does not take is 400."""
+"""Paths and queries: an unknown path is 404, an unknown query parameter is 400."""
 
 from __future__ import annotations
 

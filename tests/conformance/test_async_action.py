@@ -1,4 +1,4 @@
-"""The AsyncAction resource: twelve members, true at every moment, over the same queue."""
+"""The AsyncAction resource: twelve members, correct at every moment, over the same queue."""
 
 from __future__ import annotations
 

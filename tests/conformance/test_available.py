@@ -1,4 +1,4 @@
-"""GET available: the kinds that can be scheduled, and what they take."""
+"""GET available: the kinds that can be scheduled, with their arguments."""
 
 from __future__ import annotations
 

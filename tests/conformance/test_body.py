@@ -1,4 +1,4 @@
-"""The corners of a JSON body: what is read, and what is refused before any kind sees it."""
+"""Edge cases of a JSON body: accepted, or refused before any kind reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ETag and If-None-Match: what has not changed is not sent again."""
+"""ETag and If-None-Match: unchanged answers are not sent again."""
 
 from __future__ import annotations
 

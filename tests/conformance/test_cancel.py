@@ -1,4 +1,4 @@
-"""POST cancel: what is not final can be ended."""
+"""POST cancel: actions that are not final can be cancelled."""
 
 from __future__ import annotations
 

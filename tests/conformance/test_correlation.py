@@ -1,4 +1,4 @@
-"""X-Request-Id and traceparent: checked, answered, kept with the action, and given to logs, commands and callbacks."""
+"""X-Request-Id and traceparent: checked, returned, stored, and passed to logs, commands and callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error is JSON of one shape, whoever raises it."""
+"""Every error is JSON with the same members."""
 
 from __future__ import annotations
 

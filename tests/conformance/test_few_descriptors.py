@@ -1,4 +1,4 @@
-"""An agent that runs out of file descriptors refuses what it cannot do, and works again when they are given back."""
+"""An agent without free file descriptors refuses new connections and works again once some are free."""
 
 from __future__ import annotations
 

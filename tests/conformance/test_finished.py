@@ -1,4 +1,4 @@
-"""GET finished: what has ended, newest first."""
+"""GET finished: final actions, newest first."""
 
 from __future__ import annotations
 

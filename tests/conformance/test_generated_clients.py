@@ -1,4 +1,4 @@
-"""Clients generated from openapi.json, in Python and TypeScript: their types are sound, and they drive a real agent."""
+"""Clients generated from openapi.json in Python and TypeScript: their types are valid and they call a real agent."""
 
 from __future__ import annotations
 

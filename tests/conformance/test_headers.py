@@ -1,4 +1,4 @@
-"""The headers an action remembers: those of a list, and no other."""
+"""The headers stored with an action: those of a list, and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Idempotency-Key: asked twice, scheduled once."""
+"""Idempotency-Key: a repeated call schedules once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An action has two ids, and each is accepted wherever the other is."""
+"""An action has two ids, and every route accepts both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer says of its connection is true: it is closed, or takes the next request."""
+"""The Connection header of an answer is correct: the connection is closed, or serves the next request."""
 
 from __future__ import annotations
 

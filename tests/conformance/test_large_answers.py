@@ -1,4 +1,4 @@
-"""Answers as large as callers have made them: complete, and never in the agent's memory as a whole."""
+"""Large answers are complete and are never held in the agent's memory as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that was asked to end brings to its end what it has accepted, and leaves the rest to the next worker."""
+"""A stopping worker finishes the connections that it accepted and leaves the others to the next worker."""
 
 from __future__ import annotations
 

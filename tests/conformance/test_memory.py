@@ -1,4 +1,4 @@
-"""What the process of the agent keeps: nothing of a call that waits, and few arenas for all threads of the unit."""
+"""The memory of the agent's process: nothing of a parked call, and few arenas for all threads of the unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /metrics: what a Prometheus reads, checked with the parsers of its Python client."""
+"""GET /metrics, checked with the parsers of Prometheus's Python client."""
 
 from __future__ import annotations
 

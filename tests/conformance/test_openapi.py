@@ -1,4 +1,4 @@
-"""GET openapi.json: all that the agent takes and answers, in a document that tools can read."""
+"""GET openapi.json: a valid document with every request and answer of the agent."""
 
 from __future__ import annotations
 

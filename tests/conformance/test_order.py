@@ -1,4 +1,4 @@
-"""One at a time, strictly in the order in which the schedule calls were answered."""
+"""Actions run one at a time, strictly in the order of the answers to their schedule calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /output/<id>`: what an action's commands print, while they run, in pieces and without secrets."""
+"""`GET /output/<id>`: the output of an action's commands, while they run, in pieces and without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST plan: what an action would do now, with nothing stored and nothing changed."""
+"""POST plan: the effect that an action would have now; nothing is stored or changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefer: wait on info: the answer comes with the change, and waiting costs others nothing."""
+"""Prefer: wait on info: the answer comes with the change, and waiting delays no other call."""
 
 from __future__ import annotations
 

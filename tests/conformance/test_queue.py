@@ -1,4 +1,4 @@
-"""GET queue: what runs and what waits, in the order of execution."""
+"""GET queue: running and waiting actions in the order of execution."""
 
 from __future__ import annotations
 

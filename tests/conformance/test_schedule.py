@@ -1,4 +1,4 @@
-"""POST schedule: the whole body is the arguments, and what is accepted is written down."""
+"""POST schedule: the whole body is the arguments, and an accepted action is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A primary, its replica and a stranger of each datastore behind one interface, so that one test serves them all."""
+"""A primary, its replica and an unrelated server of each datastore behind one interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A way to a server that stops at a chosen request, so that something can happen right there."""
+"""A proxy that holds a chosen request, so that a test can act at this moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripted replica sets for a test, and the agent's view of one member."""
+"""Scripted replica sets, and the driver of one member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two makes of one family as the tests of the driver need them."""
+"""MySQL and MariaDB with the helpers that the tests of their driver share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two PostgreSQL servers with an agent each: what their agents are told, and what clients see."""
+"""Two PostgreSQL servers with an agent each: their configurations, and the view of clients."""
 
 from __future__ import annotations
 

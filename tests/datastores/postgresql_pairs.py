@@ -1,4 +1,4 @@
-"""Copies of a pair of PostgreSQL servers for a test each, and a resync of one of them without an agent."""
+"""A fresh copy of a pair of PostgreSQL servers for each test, and a resync of one of them without an agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several real Redis servers, and the datastores that drive them."""
+"""Several real Redis servers, and their drivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resync reports of its progress, as a test sees it."""
+"""The progress reports of a resync, collected for a test."""
 
 from agent.datastores.progress import ResyncProgress
 from agent.datastores.resync_report import Report

@@ -1,4 +1,4 @@
-"""Members of replica sets that speak MongoDB's protocol and act by a script, for what no test server does.
+"""Scripted members of replica sets that speak MongoDB's protocol, for what no test server can do.
 
 They prove what the agent asks and how it takes the answers, not that a mongod answers so. Each has an oplog of its own;
 elections, step-downs, configurations and initial syncs follow the rules of MongoDB's manual as far as they are used.

@@ -1,4 +1,4 @@
-"""What was asked for as an AsyncAction is the same on the Actions API, on every real server."""
+"""Actions of the AsyncAction API are the same on the Actions API, on every real server."""
 
 from __future__ import annotations
 

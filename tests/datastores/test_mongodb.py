@@ -1,4 +1,4 @@
-"""Databases and users on a server of MongoDB's protocol that keeps them for real: log in as them and try."""
+"""Databases and users on a server of MongoDB's protocol that enforces them: the tests log in and try."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resync of a member would do, and why it would not: the members are scripted, not mongod."""
+"""Decisions and refusals of a resync of a member; the members are scripted, not mongod."""
 
 from __future__ import annotations
 

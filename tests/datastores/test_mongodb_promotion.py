@@ -1,4 +1,4 @@
-"""Elections and hand-overs: what the agent asks for and how it takes the answers; the members are scripted."""
+"""Elections and handovers: the agent's requests and its reading of the answers; the members are scripted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A copy of a member and its way back: the members are scripted, not mongod; the files are real."""
+"""A copy of a member and its rollback; the members are scripted, not mongod, and the files are real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases and users over HTTP, on a server of MongoDB's protocol; the agent may be killed on the way."""
+"""Databases and users over HTTP, on a server of MongoDB's protocol, also after a kill of the agent."""
 
 from __future__ import annotations
 

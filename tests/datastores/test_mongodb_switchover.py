@@ -1,4 +1,4 @@
-"""A switchover and a failover of a scripted set by the kinds alone, over HTTP, with an agent beside each member."""
+"""A switchover and a failover of a scripted set with the kinds over HTTP, with an agent for each member."""
 
 from __future__ import annotations
 

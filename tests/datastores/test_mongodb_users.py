@@ -1,4 +1,4 @@
-"""Changes of users, and changes whose outcome is not known.
+"""Changes of users, and changes with an unknown outcome.
 
 On a server of MongoDB's protocol that keeps users for real, and on scripted members for what that server does not do.
 """

@@ -1,4 +1,4 @@
-"""A real MySQL and a real MariaDB do what the driver asks of them, and their refusals are told without secrets."""
+"""The driver on a real MySQL and a real MariaDB; refusals of the servers are reported without secrets."""
 
 from __future__ import annotations
 

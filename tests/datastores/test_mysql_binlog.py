@@ -1,4 +1,4 @@
-"""What proves that two MariaDB servers logged one transaction: its time, its GTID and what it does."""
+"""Equality of a transaction in the logs of two MariaDB servers: its time, its GTID and its content."""
 
 from __future__ import annotations
 

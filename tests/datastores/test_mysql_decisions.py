@@ -1,4 +1,4 @@
-"""What a resync decides from the state of two real servers: gentle first, and nothing of worth is given up unasked."""
+"""Decisions of a resync on two real servers: the least destructive method, and no data discarded without force."""
 
 from __future__ import annotations
 

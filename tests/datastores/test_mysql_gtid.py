@@ -1,4 +1,4 @@
-"""GTIDs as values: what one server has and another lacks."""
+"""GTID sets: transactions of one server that another one lacks."""
 
 from __future__ import annotations
 

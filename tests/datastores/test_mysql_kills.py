@@ -1,4 +1,4 @@
-"""An agent that is killed at any moment leaves the right end, or one that says that it is not."""
+"""Actions of an agent killed at any moment end correctly, or with a failure that reports the state."""
 
 from __future__ import annotations
 

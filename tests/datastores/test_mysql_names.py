@@ -1,4 +1,4 @@
-"""What a name of a database means to the server: its directory, its case, its wildcards."""
+"""Names of databases on the server: the directory, the case, wildcards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exchange of two data directories, ended between its two renames: the old data is found and comes back."""
+"""The exchange of two data directories, interrupted between its renames: the old data is found and put back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A promotion says what it would lose, whether another primary accepts writes, and that a commit gets through."""
+"""A promotion reports the loss, whether another primary accepts writes, and proves that a commit succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was received is applied before a promotion; a dump rebuilds MySQL too; the page tells what the agent needs."""
+"""Promotion after applying received transactions, a rebuild by dump, and the documented privileges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No file of the server holds a password that the agent was given: not the binary log, not the general or slow log."""
+"""No file of the server holds a password given to the agent: no binary log, no general log, no slow log."""
 
 from __future__ import annotations
 

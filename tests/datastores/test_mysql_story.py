@@ -1,4 +1,4 @@
-"""The whole story of two servers over HTTP: create, fail over, resync, disable, delete; on either make."""
+"""Two servers over HTTP from creation to deletion: failover, resync, disable; on both makes."""
 
 from __future__ import annotations
 

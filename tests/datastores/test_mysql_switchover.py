@@ -1,4 +1,4 @@
-"""Switchover under write load and failover of three nodes, by the kinds alone and without editing a file."""
+"""Switchover under write load and failover of three nodes with the kinds alone; no file is edited by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a third server, a filter, an empty replica or a local database says against promotion, handover and copy."""
+"""A third server, a filter, an empty replica or a local database prevents promotion, handover or copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user is changed whole or not at all, on MySQL and MariaDB; the old password can stay valid on MySQL."""
+"""A user is changed completely or not at all, on MySQL and MariaDB; MySQL can keep the old password valid."""
 
 from __future__ import annotations
 

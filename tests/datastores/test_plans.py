@@ -1,4 +1,4 @@
-"""Each kind's plan on each datastore: answered in time, without a change, and as the action then does."""
+"""The plan of each kind on each datastore: in time, without a change, and in agreement with the action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL is told to be up or down, is shut down, and holds databases of any name."""
+"""Reachability, shutdown and databases of a real PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What depends on a PostgreSQL and is not its data: the login of the agent, its slots, a delayed replay."""
+"""Things that depend on a PostgreSQL beside its data: the agent's login, slots, a delayed replay."""
 
 from __future__ import annotations
 

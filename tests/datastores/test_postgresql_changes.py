@@ -1,4 +1,4 @@
-"""Changes of databases and users of a real PostgreSQL, and plans that agree with what the actions then do."""
+"""Changes of databases and users of a real PostgreSQL, and plans that agree with the actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which settings the configuration files of a PostgreSQL may contain, included files among them."""
+"""The settings in the configuration files of a PostgreSQL, including included files."""
 
 from pathlib import Path
 

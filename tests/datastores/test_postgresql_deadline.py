@@ -1,4 +1,4 @@
-"""A statement that runs out of the agent's time is cancelled at the server, looked at again, and reported as it is."""
+"""A statement that exceeds the timeout is cancelled on the server, checked again, and reported correctly."""
 
 from __future__ import annotations
 

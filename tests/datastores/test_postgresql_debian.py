@@ -1,4 +1,4 @@
-"""A resync where Debian's units run PostgreSQL, and its configuration lies outside of the data directory."""
+"""A resync of a PostgreSQL run by Debian's units, with its configuration outside of the data directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resync of PostgreSQL whose agent, job or caller ends it: the action says what is there, and it is so."""
+"""A resync of PostgreSQL ended by its agent, job or caller: the action reports the state correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent killed at whatever moment of `database_create` leaves a database or none, and says which."""
+"""An agent killed at any moment of a change of PostgreSQL completes it and reports it correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resync of PostgreSQL that was killed has left, when people or other servers changed the state since."""
+"""Leftovers of a killed resync of PostgreSQL after operators or other servers changed the state."""
 
 from __future__ import annotations
 

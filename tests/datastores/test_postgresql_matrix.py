@@ -1,4 +1,4 @@
-"""Whatever ends a resync of PostgreSQL in whatever phase: the new data follows, or the old data serves as before."""
+"""Any fault in any phase of a resync of PostgreSQL: the new data follows, or the old data serves as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether something answers as a PostgreSQL, asked of sockets that answer nothing, an error, or are not there."""
+"""The ping of a PostgreSQL against sockets that answer nothing, answer an error, or do not exist."""
 
 from __future__ import annotations
 

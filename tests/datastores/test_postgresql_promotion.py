@@ -1,4 +1,4 @@
-"""A promotion looks at the old primary and at the lag first, and proves afterwards that a commit gets through."""
+"""A promotion checks the old primary and the lag first, and proves afterwards that a commit succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resync of PostgreSQL judges what the data is worth, takes the gentlest way, and leaves no data half made."""
+"""A resync of PostgreSQL decides by the worth of the data, takes the gentlest method, and leaves no partial data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resync of PostgreSQL on a disk that seems too small: refused, tried with `force`, and undone where it is full."""
+"""A resync of PostgreSQL on a disk that seems too small: refused, tried with `force`, and undone if it fills."""
 
 from __future__ import annotations
 

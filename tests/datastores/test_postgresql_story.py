@@ -1,4 +1,4 @@
-"""A failover of PostgreSQL from beginning to end, over HTTP: every kind that acts on it, on real servers."""
+"""A complete failover of PostgreSQL over HTTP with every kind that acts on it, on real servers."""
 
 from __future__ import annotations
 

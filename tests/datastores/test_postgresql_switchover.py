@@ -1,4 +1,4 @@
-"""A switchover and a failover of PostgreSQL by the kinds alone: no acknowledged write is lost, no file is edited."""
+"""Switchover and failover of PostgreSQL with the kinds alone: no acknowledged write is lost, no file is edited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a third server of the cluster says against a promotion or a handover of PostgreSQL."""
+"""A third server of the cluster prevents a promotion or a handover of PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users of a real PostgreSQL: they log in and can do what they were given, and no more."""
+"""Users of a real PostgreSQL log in and have exactly the privileges that they were given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What interrupted copies of a PostgreSQL leave: one copy at most, and none once the old data is back."""
+"""Leftovers of interrupted copies of a PostgreSQL: one copy at most, and none once the old data is back."""
 
 from __future__ import annotations
 

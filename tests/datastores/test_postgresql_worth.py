@@ -1,4 +1,4 @@
-"""What a resync of a standby of PostgreSQL leaves alone, repoints, refuses: each was once a loss of data."""
+"""Standbys that a resync of PostgreSQL does not change, repoints, or refuses: each was once a loss of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Redis is shut down by its own means, and whatever it says instead is passed on without secrets."""
+"""The shutdown of a real Redis, and its refusals, which are reported without secrets."""
 
 from __future__ import annotations
 

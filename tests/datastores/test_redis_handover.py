@@ -1,4 +1,4 @@
-"""Switchovers of real Redis servers: no acknowledged write is lost, and what fails leaves the old primary at work."""
+"""Switchovers of real Redis servers lose no acknowledged write; a failed one leaves the old primary working."""
 
 from __future__ import annotations
 

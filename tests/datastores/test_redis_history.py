@@ -1,4 +1,4 @@
-"""What replication ids prove: shared, foreign or unknown, what is ahead, what can continue."""
+"""Comparison of replication ids: shared, foreign or unknown, bytes ahead, and whether PSYNC can continue."""
 
 from __future__ import annotations
 

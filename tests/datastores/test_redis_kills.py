@@ -1,4 +1,4 @@
-"""The agent, and the job of a resync, are killed at chosen moments; Redis ends up right, or the failure is told."""
+"""Kills of the agent and the job of a resync at chosen moments: Redis ends correctly, or the failure is reported."""
 
 from __future__ import annotations
 

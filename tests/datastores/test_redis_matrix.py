@@ -1,4 +1,4 @@
-"""Each way of a Redis to a primary is broken in each phase: the new data follows, or the old data serves as before.
+"""Any fault in any phase of each resync method of Redis: the new data follows, or the old data serves as before.
 
 The job of a resync is run as the agent runs it; the matrix and its count are printed.
 """

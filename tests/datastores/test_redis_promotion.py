@@ -1,4 +1,4 @@
-"""Promotions of real Redis servers tell the truth: the old primary, the lag, and whether a write gets through."""
+"""Promotions of real Redis servers report the old primary, the lag, and whether a write succeeds."""
 
 from __future__ import annotations
 

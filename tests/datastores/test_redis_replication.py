@@ -1,4 +1,4 @@
-"""Real Redis servers change their parts: promoted, set free, and rebuilt from another."""
+"""Real Redis servers change roles: promoted, disabled, and rebuilt from another."""
 
 from __future__ import annotations
 

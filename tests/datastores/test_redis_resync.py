@@ -1,4 +1,4 @@
-"""Real Redis servers are led to a primary: the gentlest way, for named reasons, with a way back."""
+"""Resyncs of real Redis servers: the gentlest method, refusals with their reasons, and the rollback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A life with two Redis, or Valkey, servers and an agent on each, over HTTP: users, a failover, a resync, a goodbye."""
+"""Two Redis or Valkey servers with an agent each, over HTTP: users, a failover, a resync, a shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A switchover and a failover of three Redis, or Valkey, servers over HTTP: by the kinds alone, no file edited."""
+"""Switchover and failover of three Redis or Valkey servers over HTTP, with the kinds alone; no file is edited."""
 
 from __future__ import annotations
 

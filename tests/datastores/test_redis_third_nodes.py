@@ -1,4 +1,4 @@
-"""What a third Redis, or a replica that started empty, says against a promotion."""
+"""A third Redis, or a replica that started empty, prevents a promotion."""
 
 from __future__ import annotations
 

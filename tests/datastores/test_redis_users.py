@@ -1,4 +1,4 @@
-"""Users of a real Redis may touch the keys of their prefixes, as they were allowed to, and nothing else."""
+"""Users of a real Redis have exactly the keys and commands that they were given."""
 
 from __future__ import annotations
 

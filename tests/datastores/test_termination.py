@@ -1,4 +1,4 @@
-"""A signal to end that comes while old data is restored: the restoring is completed, and its sentence is kept."""
+"""A termination signal during the rollback: the rollback is completed, and its message is kept."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

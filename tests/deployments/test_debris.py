@@ -1,4 +1,4 @@
-"""What a deploy that was interrupted leaves on the disk: its bytes do not grow with the number of tries."""
+"""Leftovers of interrupted deploys: the disk usage does not grow with the number of attempts."""
 
 from __future__ import annotations
 

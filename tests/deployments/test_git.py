@@ -1,4 +1,4 @@
-"""The mirror of a repository: which commits it knows, how it gets at them, and what it never does."""
+"""The mirror of a repository: resolving refs, fetching, and everything that it must never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real application deployed in a booted systemd: two units behind nginx, and a client that never stops asking."""
+"""A real application deployed in a node with systemd: two units behind nginx, under continuous requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The payload of a deploy: as it was begun, and as an older agent recorded it."""
+"""The payload of a deploy: the current form, and the form of older agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of branches, tags and commits: one check for an argument and for a hook, with the rules of git itself."""
+"""Names of branches, tags and commits: one check for arguments and hooks, with git's own rules."""
 
 from __future__ import annotations
 

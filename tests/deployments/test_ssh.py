@@ -1,4 +1,4 @@
-"""A repository that a real sshd serves: who is let in, which host is believed, and what is said of any other."""
+"""A repository served by a real sshd: keys, known hosts, and the messages of failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deploy by the agent as its own user, by the units and rules that are shipped, with a password and with a key."""
+"""A deploy by the agent as its own user, with the shipped units and rules, by password and by key."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The engine in this process, with tiny fakes for kinds."""
+"""The engine in this process, with small fake kinds."""

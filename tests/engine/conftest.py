@@ -1,4 +1,4 @@
-"""An engine on a file of its own."""
+"""Fixture of an engine on its own database file."""
 
 from collections.abc import Iterator
 from pathlib import Path

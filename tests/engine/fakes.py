@@ -1,4 +1,4 @@
-"""Kinds whose steps are given by the test, and an engine in this process to run them."""
+"""Kinds whose steps a test defines, and an engine in this process that runs them."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One action: what its steps return, and every way to its end."""
+"""The execution of one action: results of its steps, and every way to its end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The loop: in order, one at a time, by one process; what it leaves behind when it is stopped or cannot write."""
+"""The executor: order, one action at a time, one process; its state after a stop or a write error."""
 
 import sqlite3
 import subprocess

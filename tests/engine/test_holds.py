@@ -1,4 +1,4 @@
-"""Kinds that wait while maintenance mode is on: the others go past them, and everybody can see why."""
+"""Kinds held by maintenance mode: other kinds run meanwhile, and the reason is shown."""
 
 from __future__ import annotations
 

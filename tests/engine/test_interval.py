@@ -1,4 +1,4 @@
-"""The timer is not led astray by the wall clock, by the calls that APScheduler makes to its job store."""
+"""Timers under jumps of the wall clock, tested by the calls that APScheduler makes to its job store."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A call is heard at once: ticks come so seldom here that a lost wake is seen."""
+"""A wake runs the queue at once; ticks are so rare in these tests that a lost wake is noticed."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""systemd's watchdog is fed all the time, also while the worker of a reload boots for long."""
+"""systemd's watchdog is notified at all times, also while the worker of a reload starts slowly."""
 
 from __future__ import annotations
 

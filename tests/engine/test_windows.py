@@ -1,4 +1,4 @@
-"""Windows: on which days and hours actions of a kind may start."""
+"""Windows: the days and hours at which actions of a kind may start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of a replicated set: one that writes to whichever server accepts writes, and one that reads from any."""
+"""Clients of a replicated set: one writes to the server that accepts writes, one reads from any."""
 
 from __future__ import annotations
 

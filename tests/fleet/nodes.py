@@ -1,4 +1,4 @@
-"""Three booted nodes on a bridge, reached by ssh and by HTTPS; the role `agent` puts the package on them."""
+"""Three booted nodes on a bridge, reached by ssh and HTTPS; the role `agent` installs the package on them."""
 
 from __future__ import annotations
 

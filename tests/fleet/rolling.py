@@ -1,4 +1,4 @@
-"""What must hold of rolling runs over a primary and two replicas, with clients that never stop."""
+"""Checks of rolling runs over a primary and two replicas under continuous client load."""
 
 from __future__ import annotations
 

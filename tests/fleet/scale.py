@@ -1,4 +1,4 @@
-"""What a controller pays for each agent: polls, bytes and connections, with as many agents as fit on this machine.
+"""Costs of each agent for a controller: polls, bytes and connections, with as many agents as fit on this machine.
 
     python -m tests.fleet.scale [--agents 200] [--seconds 60]
 

@@ -1,4 +1,4 @@
-"""PostgreSQL, MariaDB and Redis in booted nodes: a primary and two replicas, and what the agents and clients need."""
+"""PostgreSQL, MariaDB and Redis in booted nodes: a primary and two replicas, with agents and clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shortest rolling run over three booted nodes; `python -m tests.fleet` does the others, and the role."""
+"""The shortest rolling run over three booted nodes; `python -m tests.fleet` runs the others and the role."""
 
 from __future__ import annotations
 

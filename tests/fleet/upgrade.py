@@ -1,4 +1,4 @@
-"""The role `agent` and the playbook `rolling_upgrade`, on three nodes that have nothing of the agent before."""
+"""The role `agent` and the playbook `rolling_upgrade` on three nodes without an agent."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What nobody would send on purpose: made up from the agent's own document, and collected by hand."""
+"""Hostile requests: generated from the agent's own document, and collected by hand."""

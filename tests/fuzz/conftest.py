@@ -1,4 +1,4 @@
-"""Agents that may be asked for anything: what they offer does no harm and holds nothing up."""
+"""Fixtures of agents that accept any request: their kinds do no harm and never block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile requests, collected by hand: what each is, and its bytes."""
+"""Hostile requests collected by hand, each with a name and its bytes."""
 
 from __future__ import annotations
 

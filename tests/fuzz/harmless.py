@@ -1,4 +1,4 @@
-"""An agent that may be asked for anything, and what must be true of it after that."""
+"""An agent that accepts any request, and the checks of its state afterwards."""
 
 from __future__ import annotations
 

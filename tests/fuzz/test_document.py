@@ -1,4 +1,4 @@
-"""The agent against its own document: schemathesis makes up what the document allows, and what it does not."""
+"""The agent against its own document: schemathesis generates valid and invalid requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is hostile, byte for byte on both wires: refused cleanly, and nothing is written that was not answered for."""
+"""Hostile bytes on both wires are refused cleanly, and no action is stored without an answer."""
 
 from __future__ import annotations
 

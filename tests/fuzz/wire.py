@@ -1,4 +1,4 @@
-"""Bytes to the agent and back, with no client between that would mend them."""
+"""Raw bytes to the agent and back, without a client that would correct them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pushes that deploy: signed, each taken once."""
+"""Signed pushes that deploy, each once."""

@@ -1,4 +1,4 @@
-"""Agents with hooks, and pushes as the servers of repositories send them."""
+"""Agents with hooks, and pushes in the form that servers of repositories send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks where callers are asked who they are: no token, but whatever the connection must show."""
+"""Hooks of an agent with authentication: no token, but the client certificate of the connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /hooks/deploy/<application>: what is taken, what is ignored, what is refused."""
+"""POST /hooks/deploy/<application>: accepted, ignored and refused deliveries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nobody would sign on purpose: refused or ignored cleanly, and a failure to nobody."""
+"""Hostile signed deliveries are refused or ignored without an internal error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pushes whose deliveries arrive late: what a branch or tag points to is deployed, and nothing older."""
+"""Pushes whose deliveries arrive late: the current commit of a branch or tag is deployed, and nothing older."""
 
 from __future__ import annotations
 

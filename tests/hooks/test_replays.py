@@ -1,4 +1,4 @@
-"""The same delivery again: one action, however often, however many at once, and also when it is long gone."""
+"""Repeated and concurrent deliveries of one push make one action, even after this action was pruned."""
 
 from __future__ import annotations
 

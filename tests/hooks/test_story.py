@@ -1,4 +1,4 @@
-"""A push is deployed, and whoever wants to know of it is told."""
+"""A push is deployed, and its callback is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job runs once and outlives who started it; how it ended is known, or that it is not known."""
+"""A job runs once and outlives its starter; its result is known, or it is known to be lost."""
 
 from __future__ import annotations
 

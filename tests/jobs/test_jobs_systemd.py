@@ -1,4 +1,4 @@
-"""Where systemd runs a job is a unit of its own: it outlives the agent's unit, not its host."""
+"""With systemd a job has its own unit, which outlives the agent's unit and not the host."""
 
 from __future__ import annotations
 

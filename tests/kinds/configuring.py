@@ -1,4 +1,4 @@
-"""Configurations over a real Redis and the commands that drive it, as a document or as the text of a file."""
+"""Configurations for a real Redis and its commands, as a document or as the text of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Container engines, emptied after each test, agents that drive them, and a browser."""
+"""Fixtures of container engines, emptied after each test, of their agents, and of a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds whose plan says what their argument says, which may be worse than their danger."""
+"""Kinds whose plan has the effect given in an argument, which may be worse than their danger."""
 
 from __future__ import annotations
 

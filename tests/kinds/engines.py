@@ -1,4 +1,4 @@
-"""Containers that tell how often they were started, and agents that drive their engine."""
+"""Containers that count their starts, and agents that use their engine."""
 
 from __future__ import annotations
 

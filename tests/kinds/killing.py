@@ -1,4 +1,4 @@
-"""Agents that are killed with -9 at a chosen point of their work."""
+"""Agents killed with SIGKILL at a chosen point of their work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds driven without an agent: their steps one after the other, as an executor takes them."""
+"""Kinds run without an agent: their steps one after the other, as the executor calls them."""
 
 from __future__ import annotations
 

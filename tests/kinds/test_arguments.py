@@ -1,4 +1,4 @@
-"""Fields take JSON and nothing that looks like it, and callers are told in JSON Schema what a kind takes."""
+"""Argument fields accept only their JSON type, and their JSON Schema describes every constraint."""
 
 from typing import Any
 

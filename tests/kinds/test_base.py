@@ -1,4 +1,4 @@
-"""What every kind does alike: arguments, secrets, resources, and honesty after an interruption."""
+"""The base class of kinds: arguments, secrets, resources, and the default after an interruption."""
 
 from typing import Any
 

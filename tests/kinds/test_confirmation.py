@@ -1,4 +1,4 @@
-"""What a person confirms before an action: the worse of its kind and its plan."""
+"""The danger that a person confirms before an action: the worse of its kind and its plan."""
 
 import pytest
 

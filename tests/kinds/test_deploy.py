@@ -1,4 +1,4 @@
-"""A deploy without any unit: git, the releases, the commands, and what becomes of them on every kind of end."""
+"""A deploy without a unit: git, the releases, the commands, and the state after every kind of end."""
 
 from __future__ import annotations
 

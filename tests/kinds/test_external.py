@@ -1,4 +1,4 @@
-"""External actions over real scripts: what they are told, what they tell, and how they end."""
+"""External actions with real scripts: their input, their reports, and their ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""External actions that declare their arguments: what is refused, and that a secret is shown nowhere."""
+"""Declared arguments of external actions: refusals, and secrets that are shown nowhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an action that was begun says where its object has vanished from the configuration meanwhile."""
+"""The message of a started action whose kind or object was removed from the configuration."""
 
 from __future__ import annotations
 

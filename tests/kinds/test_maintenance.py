@@ -1,4 +1,4 @@
-"""maintenance_mode: a flag that everybody can read, commands in order, and kinds that wait as long as it is there."""
+"""maintenance_mode: a world-readable flag, commands in order, and kinds held while the flag exists."""
 
 from __future__ import annotations
 

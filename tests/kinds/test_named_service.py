@@ -1,4 +1,4 @@
-"""Services are restarted, paused and resumed by name: containers of real engines, units of a real systemd."""
+"""Services restarted, paused and resumed by name: containers of real engines, units of a real systemd."""
 
 from __future__ import annotations
 

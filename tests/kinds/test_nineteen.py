@@ -1,4 +1,4 @@
-"""The action types of the AsyncAction: a fully configured agent offers each, and its page documents each."""
+"""The nineteen action types of the AsyncAction: a configured agent offers each, and docs/kinds.rst has each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan says what the action then does, changes nothing, and every kind that acts on the world has one."""
+"""Plans predict the effect of the action and change nothing; every kind with an effect has one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The health checks of podman are run by timers of systemd: in a node that has them, and here where nobody does."""
+"""Health checks of podman, which timers of systemd run: in a node with systemd, and here without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The named processes of a host, by pid file and by unit: paused, let go on, restarted, and refused what would hurt."""
+"""Named processes, by pid file and by unit: paused, resumed and restarted; dangerous targets are refused."""
 
 from __future__ import annotations
 

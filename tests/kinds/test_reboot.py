@@ -1,4 +1,4 @@
-"""`stack_reboot`: a booted node goes down and comes back once for each action; elsewhere it fails and says so."""
+"""`stack_reboot`: a node reboots once for each action; a refused or missing reboot fails with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds are found by being there; two of one name are refused, and one that is missing is told with the reason."""
+"""Discovery of kinds: duplicates are refused, and an unavailable kind is reported with the reason."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a node must have to offer a resync."""
+"""The conditions for offering and starting a resync or promotion, and the reports of its job."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""`restart` over a real systemd: each unit of the list once, in order, also the agent's own."""
+"""`restart` with a real systemd: each listed unit once and in order, including the agent's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service kinds over a real Redis: they reach what they are asked for, tell how, and give up saying why."""
+"""The service kinds with a real Redis: they reach the requested state, report it, and fail with the reason."""
 
 from __future__ import annotations
 

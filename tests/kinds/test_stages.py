@@ -1,4 +1,4 @@
-"""A kind of stages goes through them in order, and an interruption finds the one that was in flight."""
+"""A staged kind runs its stages in order, and an interruption resumes the running stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store is stopped by its own means; one that is down already is no failure."""
+"""store.stop shuts the datastore down by its own command; a datastore that is down already is no failure."""
 
 from __future__ import annotations
 

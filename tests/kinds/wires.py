@@ -1,4 +1,4 @@
-"""A kind asked for through each of the agent's wires, and what these tell of it in the end."""
+"""Actions scheduled through each of the agent's APIs, and their results as each API returns them."""
 
 from __future__ import annotations
 

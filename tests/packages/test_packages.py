@@ -1,4 +1,4 @@
-"""What is built: the same bytes each time, nothing of an earlier build, complete, and accepted by lintian."""
+"""The built packages: reproducible, free of files of an earlier build, complete, and accepted by lintian."""
 
 from __future__ import annotations
 

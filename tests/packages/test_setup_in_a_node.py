@@ -1,4 +1,4 @@
-"""From nothing to an action on a real server: package or wheel, `agentctl setup`, the action; and the way back."""
+"""From an empty host to an action on a real server: package or wheel, `agentctl setup`, the action, the removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes for these tests: Python scripts apart from us, and what can be known of them."""
+"""Child processes for tests: independent Python scripts, and queries of their state."""
 
 from __future__ import annotations
 

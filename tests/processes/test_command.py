@@ -1,4 +1,4 @@
-"""A command is run to its end, whatever it does."""
+"""Commands: their result, timeout, output, stdin and process group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a kill of the agent, the command that was in flight is ended, and nothing else."""
+"""After a kill of the agent only the command in flight is ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process is known by more than its pid."""
+"""A process is identified by its pid, start time and boot."""
 
 from __future__ import annotations
 

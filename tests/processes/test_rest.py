@@ -1,4 +1,4 @@
-"""What has come to rest after its start counts as started. What is at work, has ended or is hidden does not yet."""
+"""A service at rest after its start counts as started; a busy, ended or hidden process does not yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output of an action in files: bounded, in whole characters, without secrets, by several processes."""
+"""The output of an action in files: bounded, split at characters, masked, written by several processes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Real servers for the tests: each started on temporary paths and stopped by its pid."""
+"""Real servers for the tests: each is started on temporary paths and stopped by its pid."""

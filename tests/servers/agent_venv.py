@@ -1,4 +1,4 @@
-"""The agent installed as on a real host: Debian's Python and a virtualenv that every user can run."""
+"""The agent installed as on a real host: Debian's Python and a virtual environment for every user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network for several nodes: a bridge in a network namespace of its own, without a way to any other network."""
+"""A network for several nodes: a bridge in its own network namespace, isolated from every other network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where `.ci/servers` puts what no package installs."""
+"""The folder where `.ci/servers` stores software that no package installs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Docker Engine of its own: no bridge, no firewall rules, on a unix socket."""
+"""A private real Docker Engine: no bridge, no firewall rules, on a unix socket."""
 
 from __future__ import annotations
 

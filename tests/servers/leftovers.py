@@ -1,4 +1,4 @@
-"""What tests leave behind, found and removed: processes, mounts, cgroups, network namespaces.
+"""Leftovers of tests, found and removed: processes, mounts, cgroups, network namespaces.
 
 `python -m tests.servers.leftovers`, once no tests run, looks over the machine and ends with 1 if
 there is any.

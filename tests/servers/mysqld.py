@@ -1,4 +1,4 @@
-"""What MariaDB and MySQL have in common as servers; their SQL for replication differs."""
+"""The common part of the MariaDB and MySQL servers; their SQL for replication differs."""
 
 from __future__ import annotations
 

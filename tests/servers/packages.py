@@ -1,4 +1,4 @@
-"""The packages of the checkout, as `make package` builds them."""
+"""The packages of the checkout, built by `make package`."""
 
 from __future__ import annotations
 

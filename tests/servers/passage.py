@@ -1,4 +1,4 @@
-"""A port of this machine that leads to a port inside a node, also after the node has rebooted."""
+"""A port of this machine that leads to a port inside a node, even after a reboot of the node."""
 
 from __future__ import annotations
 

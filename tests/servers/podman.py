@@ -1,4 +1,4 @@
-"""A real podman of its own whose API listens on a unix socket, as the Docker Engine's does."""
+"""A private real podman whose API listens on a unix socket, like that of the Docker Engine."""
 
 from __future__ import annotations
 

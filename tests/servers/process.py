@@ -1,4 +1,4 @@
-"""What every test server needs: a free port, a started process, an awaited fact, a stop by pid."""
+"""Helpers of every test server: a free port, a started process, waiting for a condition, a stop by pid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes on a bridge that a controller reaches by ssh, as root."""
+"""Nodes on a bridge that a controller connects to by ssh, as root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all servers have in common: start, stop and kill, from a pidfile and three commands."""
+"""The base class of the servers: start, stop and kill, by a pid file and three commands."""
 
 from __future__ import annotations
 

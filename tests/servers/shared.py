@@ -1,4 +1,4 @@
-"""A folder that one process of a test run makes, all of them use, and the last one removes."""
+"""A folder that one process of a test run creates, all of them use, and the last one removes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small application to deploy: its repository, and what a node needs to serve it by two units behind nginx."""
+"""A small application to deploy: its repository, and the files that a node needs for two units behind nginx."""
 
 from __future__ import annotations
 

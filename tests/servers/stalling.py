@@ -1,4 +1,4 @@
-"""A server that stops in the middle of an answer, and sends nothing more while the connection stays open."""
+"""A server that stops in the middle of an answer and keeps the connection open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The look for leftovers finds what is left, and only that."""
+"""The search for leftovers finds every leftover and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MongoDB stand-in of the tests keeps its word: data and users are there after a kill."""
+"""The MongoDB stand-in of the tests keeps data and users after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The node of the tests is a real host: it boots, reboots, loses its power, and leaves nothing."""
+"""The node of the tests is a real host: it boots, reboots, loses power, and leaves nothing behind."""
 
 from __future__ import annotations
 

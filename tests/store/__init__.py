@@ -1,1 +1,1 @@
-"""The file of state: its promises, whatever the code above it does."""
+"""The state file: its promises hold for any code above it."""

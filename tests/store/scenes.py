@@ -1,4 +1,4 @@
-"""Requests and states to begin with, written as briefly as a test wants to read them."""
+"""Short helpers that create requests and states."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The statements of the queue: limits, keys, what is shown and what is kept."""
+"""The statements of the queue: limits, keys, reads and retention."""
 
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor

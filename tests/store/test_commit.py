@@ -1,4 +1,4 @@
-"""A write is on disk when it returns or undone; requests that come at once share a commit, and nothing else."""
+"""A write is on disk when it returns, or rolled back; concurrent requests share only a commit."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""What a scrape reads of the store: counts that triggers keep, however many actions there are."""
+"""Counts for metrics: kept by triggers, at a cost that does not depend on the number of actions."""
 
 import re
 import sqlite3

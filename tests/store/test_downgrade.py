@@ -1,4 +1,4 @@
-"""Each step of the schema can be taken back, and the way back and forth loses nothing that waits."""
+"""Every step of the schema can be undone, and downgrade and upgrade lose no waiting action."""
 
 import sqlite3
 from contextlib import closing

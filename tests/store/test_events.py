@@ -1,4 +1,4 @@
-"""The audit trail: written by the changes themselves, chained, and only ever shortened from its oldest end."""
+"""The audit trail: written by triggers, chained by hashes, pruned only from its oldest end."""
 
 import json
 import sqlite3

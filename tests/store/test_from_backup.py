@@ -1,4 +1,4 @@
-"""A database that is an older copy, or came with a clone or a snapshot, is found; what waits in it never runs."""
+"""A database from a backup, a clone or a snapshot is recognized, and its waiting actions never run."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Idempotency keys: written with their action, owned by its user, kept longer than the action."""
+"""Idempotency keys: stored with their action, owned by its user, kept longer than the action."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""An action and its history are read in two steps, between which a measurement may replace a line."""
+"""An action and its history are read in two steps, between which a measurement may replace a row."""
 
 import pytest
 

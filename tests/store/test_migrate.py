@@ -1,4 +1,4 @@
-"""A step of the schema is applied whole or not at all, and only by those who know it."""
+"""A step of the schema is applied completely or not at all, and only by an agent that knows it."""
 
 import sqlite3
 from collections.abc import Iterator

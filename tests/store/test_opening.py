@@ -1,4 +1,4 @@
-"""The file as it is opened: private, by many at once, and without doing harm to those who have it open."""
+"""Opening the file: private modes, concurrent openers, and no harm to other processes that have it open."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""Undelivered callbacks: written by the commit of the event that they are about, by nothing else."""
+"""Undelivered callbacks: written only by the commit of their event."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Bytes have limits too: those that wait in the queue, and those that the history of an action keeps."""
+"""Limits of bytes: waiting actions in the queue, and payloads in the history of an action."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the file itself promises: each test is a bug that some code above it might have."""
+"""Constraints of the schema: each test is a possible bug in the code above it."""
 
 import sqlite3
 from itertools import pairwise

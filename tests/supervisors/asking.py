@@ -1,4 +1,4 @@
-"""Python run inside a node, where the systemd is that the agent's own code asks."""
+"""Runs Python inside a node, where the agent's code finds a real systemd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of the configuration tell how the service stands and what went wrong."""
+"""The supervisor `commands`: the state of the service and its failures, by configured commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units of a real systemd are paused and go on, with the freezer of their control group and without."""
+"""Units of a real systemd are paused and resumed, with the cgroup freezer and without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real systemd is asked, on a host of its own: the agent is one of its units and drives others."""
+"""The supervisor `systemd` in a node: the agent is a unit that controls other units."""
 
 from __future__ import annotations
 

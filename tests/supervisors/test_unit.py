@@ -1,4 +1,4 @@
-"""One unit of a real systemd is looked at and restarted once, over D-Bus and through systemctl alike."""
+"""One unit of a real systemd is checked and restarted once, over D-Bus and through systemctl."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Nobody gets in who should not."""
+"""Access: no caller gets more than its permissions."""

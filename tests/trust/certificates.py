@@ -1,4 +1,4 @@
-"""Certificates made for a test, by an authority made for it too."""
+"""An authority for tests, and its certificates."""
 
 from __future__ import annotations
 

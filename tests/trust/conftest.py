@@ -1,4 +1,4 @@
-"""Agents that ask who calls; they end with the test."""
+"""Fixtures of agents with authentication, stopped at the end of the test."""
 
 from __future__ import annotations
 

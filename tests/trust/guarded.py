@@ -1,4 +1,4 @@
-"""Agents that ask who calls, and the files that they know it from."""
+"""Agents with authentication, and their token files."""
 
 from __future__ import annotations
 

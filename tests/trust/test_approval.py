@@ -1,4 +1,4 @@
-"""Actions that wait for another identity or for their window, and who may let them start."""
+"""Actions that wait for an approval or for their window, and the permission to approve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who did what, asked over the wire and with agentctl, by who may ask for it."""
+"""The audit trail over the API and with agentctl, for callers with its permission."""
 
 from __future__ import annotations
 

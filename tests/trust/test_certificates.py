@@ -1,4 +1,4 @@
-"""Callers that are known by their certificates, made by the test's own authority."""
+"""Callers authenticated by certificates of the test's own authority."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""500 connections that want nothing good: a good caller is served meanwhile, and what runs goes on."""
+"""500 connections of bad callers: a good caller is served meanwhile, and the running action continues."""
 
 from __future__ import annotations
 

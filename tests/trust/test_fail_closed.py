@@ -1,4 +1,4 @@
-"""Nobody is served by an agent that does not know whom it serves, but on its own machine."""
+"""An agent that cannot authenticate its callers serves nobody but its own machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of trust that another user owns or may write stops the start, with the command that mends it."""
+"""A trusted file that another user owns or may write stops the start with the command that repairs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fresh connection is answered about as soon as gunicorn itself would answer it."""
+"""The first answer on a new connection comes about as fast as from gunicorn alone."""
 
 from __future__ import annotations
 

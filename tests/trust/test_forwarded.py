@@ -1,4 +1,4 @@
-"""Where a request goes is what its request line says, whatever a proxy's headers say of it."""
+"""The request line alone selects the route; headers of proxies do not."""
 
 from __future__ import annotations
 

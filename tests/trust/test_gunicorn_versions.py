@@ -1,4 +1,4 @@
-"""The oldest and the newest gunicorn that setup.cfg allows serve the agent alike."""
+"""The agent works the same with the oldest and the newest gunicorn that setup.cfg allows."""
 
 from __future__ import annotations
 

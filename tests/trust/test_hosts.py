@@ -1,4 +1,4 @@
-"""A page in somebody's browser does not reach the agent of that machine, whatever its name resolves to."""
+"""A page in a browser cannot reach the agent of this machine, whatever address its name resolves to."""
 
 from __future__ import annotations
 

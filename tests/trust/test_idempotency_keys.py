@@ -1,4 +1,4 @@
-"""Idempotency keys between callers: a key of one identity says nothing about, and changes nothing of, another's."""
+"""Idempotency keys of different callers are independent and reveal nothing about each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large bodies of callers without any right take a bounded amount of memory, and keep no good caller out."""
+"""Large bodies of callers without permissions take a bounded amount of memory and block no good caller."""
 
 from __future__ import annotations
 

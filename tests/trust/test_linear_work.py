@@ -1,4 +1,4 @@
-"""Bytes of a caller cost work in proportion to their number, and nothing before the caller's rights are known."""
+"""The cost of a request is linear in its size, and small before the caller's permissions are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What really listens is what the configuration says, whatever gunicorn was given; otherwise nothing is served."""
+"""The agent listens only on the configured addresses, whatever options gunicorn gets; otherwise it does not start."""
 
 from __future__ import annotations
 

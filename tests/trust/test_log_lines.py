@@ -1,4 +1,4 @@
-"""A log line cannot be forged: whatever a caller or a command says stays within the line about it."""
+"""A log line cannot be forged: text of callers and commands stays within its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No module is imported from a folder that jobs may write, and modules of one's own come from one that is root's."""
+"""No module is imported from a folder that jobs may write; own kinds come from a folder of root."""
 
 from __future__ import annotations
 

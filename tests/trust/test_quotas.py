@@ -1,4 +1,4 @@
-"""What one caller can make an agent keep has limits, and an agent in production offers no kinds to play with."""
+"""Limits of what one caller can make an agent store, and no test kinds on an agent in production."""
 
 from __future__ import annotations
 

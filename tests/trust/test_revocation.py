@@ -1,4 +1,4 @@
-"""A file of tokens that is gone or wrong lets in fewer callers, never more."""
+"""A missing or broken tokens file admits fewer callers, never more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The secrets of the configuration that a command prints are masked: in the output, and in how the action ended."""
+"""Secrets of the configuration printed by a command are masked, in the output and in the result of the action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that takes its time takes nobody else's."""
+"""A slow client delays no other client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An address that another process listens on, or that is none of this host: the start names the option."""
+"""An address in use, or not of this host, ends the start with the name of the option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agentctl token list|revoke|rotate`, and all of them as root on the files of the agent's user."""
+"""`agentctl token list|revoke|rotate`, also as root on the files of the agent's user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agentctl token create` tells a token once and keeps its hash."""
+"""`agentctl token create` prints a token once and stores its hash."""
 
 from __future__ import annotations
 

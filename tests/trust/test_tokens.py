@@ -1,4 +1,4 @@
-"""Who shows which token may do what."""
+"""The permissions of tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of tokens: what it may say, and how long finding somebody in it takes."""
+"""The tokens file: its format, its mistakes, and the cost of a lookup."""
 
 from __future__ import annotations
 

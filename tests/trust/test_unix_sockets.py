@@ -1,4 +1,4 @@
-"""Who may connect to a unix socket, and who it is that has connected: the kernel says so, no header."""
+"""Access to a unix socket, and the identity of the connected user, which comes from the kernel and no header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /api/unstable/whoami: what the agent knows of the caller. Certificates: tests/cli/test_encrypted.py."""
+"""GET /api/unstable/whoami: the caller as the agent knows it. Certificates: tests/cli/test_encrypted.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another user's file access in one thread leaves the rest of the process alone."""
+"""File access as another user in one thread does not affect the rest of the process."""
 
 import os
 import tempfile

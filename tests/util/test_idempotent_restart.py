@@ -1,4 +1,4 @@
-"""A restart is requested once, however often it is interrupted, and ends as soon as its end is known."""
+"""A restart is requested once despite interruptions, and ends as soon as its result is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks with growing pauses, and the kernel's word of the end of a process."""
+"""Polling with growing pauses, and waiting for the end of a process without polling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stop is asked for once and noticed at once."""
+"""A stop is requested once and noticed at once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The page, as a person meets it: in a real Chromium."""
+"""The page, tested in a real Chromium."""

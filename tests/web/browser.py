@@ -1,4 +1,4 @@
-"""A real Chromium, and pages that note what a browser complains of."""
+"""A real Chromium, and pages that record the browser's complaints."""
 
 from __future__ import annotations
 

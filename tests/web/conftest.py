@@ -1,4 +1,4 @@
-"""One browser and one agent for the tests of a file."""
+"""Fixtures of one browser and one agent for the tests of a file."""
 
 from __future__ import annotations
 

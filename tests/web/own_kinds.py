@@ -1,4 +1,4 @@
-"""Kinds for a person: progress in stages, output, each danger, an argument of each type."""
+"""Kinds for the page: progress in stages, output, each danger, an argument of each type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent with people who may do different things, and actions that last until a test lets them go on."""
+"""An agent with users of different permissions, and actions that last until a test releases them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets in: sessions, what they open and when they end, and which requests are refused whoever sends them."""
+"""Sessions: sign-in, access and expiry, and requests that are refused for every user."""
 
 from __future__ import annotations
 

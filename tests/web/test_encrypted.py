@@ -1,4 +1,4 @@
-"""The page over TLS: the cookie that only this host may set, and people who are known by their certificates."""
+"""The page over TLS: a cookie of this host only, and users authenticated by certificates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person on call reads of the node and of an action."""
+"""The facts about the node and its actions that the page shows to a person on call."""
 
 from __future__ import annotations
 

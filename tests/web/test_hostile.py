@@ -1,4 +1,4 @@
-"""Text of others on the page: nothing in it runs, and nothing leaves its place."""
+"""Hostile text on the page: no script runs, and no text leaves its box."""
 
 from __future__ import annotations
 

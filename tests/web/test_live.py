@@ -1,4 +1,4 @@
-"""A page that stays open: it follows what changes and loses nothing that a person does meanwhile."""
+"""An open page follows every change and loses no input."""
 
 from __future__ import annotations
 

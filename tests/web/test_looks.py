@@ -1,4 +1,4 @@
-"""How each page looks and reads: no fault that axe-core finds, nothing wider than the window; and a picture of each.
+"""The layout of each page: no fault found by axe-core, nothing wider than the window; a screenshot of each.
 
 The pictures are kept in the folder that AGENT_TEST_SCREENSHOTS names, else in the folder of the test run.
 """

@@ -1,4 +1,4 @@
-"""What a person does on the page, from the form to the end: with a mouse, the keyboard alone, without scripts."""
+"""Complete uses of the page, from the form to the end: by mouse, by keyboard alone, without scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms made from schemas, and text that is made harmless."""
+"""Forms generated from schemas, and escaping of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A view shows one moment of the queue, whatever happens while it is made."""
+"""A view shows one consistent state of the queue, whatever changes while it is rendered."""
 
 from __future__ import annotations
 

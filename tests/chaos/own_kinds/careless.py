@@ -1,4 +1,4 @@
-"""No kind: makes the agent that imports it believe that the disk need not be told to write."""
+"""No kind: makes the agent that imports it skip every fsync."""
 
 import agent.store
 

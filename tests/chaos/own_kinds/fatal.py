@@ -1,4 +1,4 @@
-"""No kind: kills the process that imports it right before one of its own calls, once.
+"""No kind: kills the process that imports it once, right before one of its own calls.
 
 $FATAL says which: `2 agent.processes.process:Process.signal SIGSTOP` is the second call of this function
 whose arguments name SIGSTOP. The file `fatal` in the working directory exists from then on.

@@ -1,4 +1,4 @@
-"""No kind: makes the agent that imports it wait for somebody else's lock on the file no longer than it is told."""
+"""No kind: gives the agent that imports it a chosen timeout for SQLite's lock."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A kind that is given a password, and one that takes its time with it."""
+"""A kind with a password among its arguments, and a slow one."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Kinds that leave a trace outside the database: which step of which action ran when, and whether alone."""
+"""Kinds that record outside of the database which step of which action ran when, and whether it ran alone."""
 
 import fcntl
 import os

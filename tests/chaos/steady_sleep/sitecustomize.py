@@ -1,4 +1,4 @@
-"""For processes under libfaketime, which breaks the call that `time.sleep` makes: sleep by another one."""
+"""Replaces `time.sleep` in processes under libfaketime, which breaks the system call of the original."""
 
 import threading
 import time

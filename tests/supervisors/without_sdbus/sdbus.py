@@ -1,3 +1,3 @@
-"""Stands before the library in the path of an agent that is to run as if the extra [systemd] were not installed."""
+"""Shadows the library sdbus, so that an agent runs as if the extra [systemd] were not installed."""
 
 raise ImportError("hidden for this test")
