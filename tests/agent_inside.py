@@ -22,7 +22,7 @@ ExecStart={sys.executable} -m gunicorn -c {CHECKOUT}/gunicorn.conf.py
 
 
 class AgentInNode(AgentProcess):
-    """The agent of a node, as its unit, whoever installed that."""
+    """The agent of a node as its unit, by any kind of installation."""
 
     def __init__(self, node: Node) -> None:
         self.node, self.directory = node, node.dir

@@ -30,7 +30,7 @@ Fact = TypeVar("Fact")
 
 
 def eventually(fact: Callable[[], Fact], what: str, timeout: float = 10.0) -> Fact:
-    """Ask for a fact until it is true and return it; `AssertionError` after `timeout` seconds."""
+    """Call `fact` until its result is true and return it; `AssertionError` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         begun = time.monotonic()
@@ -64,14 +64,14 @@ class UnixConnection(HTTPConnection):
 
 
 class AgentProcess:
-    """One agent on the state in `directory`: started, asked, killed, started again on the same.
+    """One agent with its state in `directory`; it can be killed and started again on the same state.
 
     `config` is the text of its agent.toml, `env` is added to its environment. It listens on a
     free port of the loopback, or with `unix` on a socket in the directory.
     """
 
     warm: WarmStart | None = None
-    """Forks agents that import nothing else than usual; without it each is a new interpreter."""
+    """Forks agents that need no other imports; without it each agent is a new interpreter."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class AgentProcess:
     # Life
 
     def command(self) -> list[str]:
-        """What is run: gunicorn, as in production."""
+        """The command: gunicorn, as in production."""
         return [*PYTHON_GUNICORN, "-c", str(CHECKOUT / "gunicorn.conf.py")]
 
     def start(self) -> Self:
@@ -132,7 +132,7 @@ class AgentProcess:
         assert code == 0, f"left with exit code {code} after TERM"
 
     def close(self) -> None:
-        """Stop it unless that has happened already."""
+        """Stop it if it still runs."""
         if self.process is not None:
             self.stop()
 
@@ -174,11 +174,11 @@ class AgentProcess:
         eventually(self._answers, "the agent answers", timeout)
 
     def log_text(self) -> str:
-        """Everything it has logged so far."""
+        """The complete log so far."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def whole_log(self) -> str:
-        """The same, of an agent that has said that it starts: a search in the log of none would find nothing."""
+        """The log of an agent that has logged its start, so that a search for missing text is not vacuous."""
         text = self.log_text()
         assert "Starting gunicorn" in text, f"this is not the log of an agent: {text!r}"
         return text
@@ -210,7 +210,7 @@ class AgentProcess:
         used = connection or self.connect(timeout)
         content = body if json is UNSET else dumps(json).encode()
         try:
-            # One that refuses a large body does not read it; its answer is there all the same.
+            # An agent that refuses a large body does not read it, and answers.
             with suppress(BrokenPipeError, ConnectionResetError):
                 used.request(method, path, content, _sent_headers(content, headers or {}))
             if used.sock is None:
@@ -230,7 +230,7 @@ class AgentProcess:
         return self.request("POST", path, **options)
 
     def post_schedule(self, kind: str, args: Any, **options: Any) -> Response:
-        """The answer to a schedule call, whatever it is."""
+        """The answer to a schedule call of any status."""
         return self.post(f"{PREFIX}/schedule/{quote(kind, safe='')}", json=args, **options)
 
     def schedule(self, kind: str, args: Any, **options: Any) -> str:
@@ -244,7 +244,7 @@ class AgentProcess:
         return self.post(f"{PREFIX}/cancel/{quote(action_id, safe='')}")
 
     def get_info(self, action_id: str, **options: Any) -> Response:
-        """The answer to an info call, whatever it is."""
+        """The answer to an info call of any status."""
         return self.get(f"{PREFIX}/info/{quote(action_id, safe='')}", **options)
 
     def info(self, action_id: str) -> Any:
@@ -288,7 +288,7 @@ class AgentProcess:
         raise AssertionError(f"not final within {timeout} seconds: {self.info(action_id)}")
 
     def occupy(self) -> str:
-        """The id of an action that runs, for ten minutes yet: whatever follows stays queued."""
+        """The id of a running action that lasts ten minutes: later actions stay queued."""
         action_id = self.schedule("replicante.test.loop", {"target": 600, "delay": 1})
         self.await_state(action_id, "RUNNING")
         return action_id

@@ -20,7 +20,7 @@ pytest.register_assert_rewrite("tests.conformance.shapes")
 
 pytest_plugins = ["tests.temporary", "tests.order", "tests.fast", "tests.servers.fixtures"]
 
-# A net under tests that hang: far more than the longest takes on a busy machine. For pytest-timeout, where it is there.
+# Ends hanging tests: much longer than the longest test on a busy machine. Used by pytest-timeout if installed.
 os.environ.setdefault("PYTEST_TIMEOUT", "900")
 
 COMPILED_BY_PYTEST = re.compile(r"/(test_\w+|conftest)\.py$")
@@ -29,7 +29,7 @@ STARTED = pytest.StashKey[list[AgentProcess]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the checkout once, for all agents and commands, where Python is forbidden to write what it compiles."""
+    """Compile the checkout once for all agents and commands if Python may not write bytecode."""
     if not hasattr(config, "workerinput"):
         for package in ("agent", "tests"):
             compileall.compile_dir(CHECKOUT / package, quiet=2, rx=COMPILED_BY_PYTEST)
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_agents(pytestconfig: pytest.Config) -> Iterator[None]:
-    """Agents are forked from a process that has imported their modules, but where a test says `cold_agents`."""
+    """Agents are forked from a process that has imported their modules, except in tests with `cold_agents`."""
     if pytestconfig.getoption("--fast"):
         yield
         return
@@ -49,13 +49,13 @@ def warm_agents(pytestconfig: pytest.Config) -> Iterator[None]:
 
 @pytest.fixture
 def cold_agents(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Agents start as on a host: in an interpreter of their own, which imports what it finds."""
+    """Agents start as on a host: each in a new interpreter with its own imports."""
     monkeypatch.setattr(AgentProcess, "warm", None)
 
 
 @pytest.fixture
 def start_agent(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartAgent]:
-    """Start agents with the options of `AgentProcess`, on a state each; they end with the test."""
+    """Start agents with the options of `AgentProcess`, each with its own state; they end with the test."""
     agents = request.node.stash.setdefault(STARTED, [])
 
     def start(**options: Any) -> AgentProcess:
@@ -71,13 +71,13 @@ def start_agent(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Star
 
 @pytest.fixture
 def agent(start_agent: StartAgent) -> AgentProcess:
-    """A fresh agent."""
+    """A new agent."""
     return start_agent()
 
 
 @pytest.fixture(scope="module")
 def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """One agent for all tests of a module that only add to it and bring to an end what they add."""
+    """One agent for all tests of a module that only add actions and finish them."""
     started = AgentProcess(tmp_path_factory.mktemp("shared")).start()
     yield started
     started.close()
@@ -85,7 +85,7 @@ def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProc
 
 @pytest.fixture(scope="module")
 def busy_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """One agent for a module whose running action goes on for ever: what is scheduled stays NEW."""
+    """One agent for a module, with a running action that never ends: scheduled actions stay NEW."""
     started = AgentProcess(tmp_path_factory.mktemp("busy")).start()
     started.occupy()
     yield started
@@ -93,7 +93,7 @@ def busy_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProces
 
 
 def close_all(agents: list[AgentProcess]) -> None:
-    """Close every one of them, also when closing another fails."""
+    """Close all of them, even if closing one fails."""
     if agents:
         try:
             agents[0].close()
@@ -103,9 +103,9 @@ def close_all(agents: list[AgentProcess]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run a test that is marked `alone`, as it measures short times, while the other workers run none."""
+    """Run a test marked `alone`, which measures short times, while the other workers run none."""
     alone = item.get_closest_marker("alone") is not None
-    # Whoever waits to be alone holds the gate, so that those who are not cannot keep him waiting for ever.
+    # A test that waits to be alone holds the gate, so that other tests cannot delay it forever.
     with locked(GATE, fcntl.LOCK_EX) as gate, locked(ROOM, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
         if not alone:
             fcntl.flock(gate, fcntl.LOCK_UN)
@@ -116,7 +116,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the logs of a failed test's agents; escape what xdist could not send as UTF-8."""
+    """Show the logs of a failed test's agents; escape text that xdist cannot send as UTF-8."""
     report = yield
     if report.failed:
         for each in agents_of(item):

@@ -18,7 +18,7 @@ PROGRAMS = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command of Ansible ended."""
+    """The result of a command of Ansible."""
 
     status: int
     text: str

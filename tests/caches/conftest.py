@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def silent(server_dir: Path) -> Iterator[str]:
-    """The url of a socket that takes connections and says nothing."""
+    """The url of a socket that accepts connections and never answers."""
     path = server_dir / "silent.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

@@ -11,7 +11,7 @@ from tests.callbacks.receivers import Receiver
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """One that listens."""
+    """A receiver that listens."""
     made = Receiver().up()
     yield made
     made.down()
@@ -19,7 +19,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def other() -> Iterator[Receiver]:
-    """Another one."""
+    """A second receiver."""
     made = Receiver().up()
     yield made
     made.down()

@@ -21,14 +21,14 @@ TAKE = "204"
 
 @dataclass(frozen=True)
 class Told:
-    """One POST as it came."""
+    """One received POST."""
 
     path: str
     headers: dict[str, str]
     body: bytes
     behaviour: str
     at: float = 0.0
-    """When it came, by the monotonic clock."""
+    """Time of the receipt, by the monotonic clock."""
 
     @property
     def action(self) -> Any:
@@ -42,8 +42,8 @@ class Told:
 class Receiver:
     """One address of the loopback. `behaviours` by path: a status, perhaps with a header, or one of the words below.
 
-    `slow` takes half a second to take it, `hang` reads and answers nothing, `drip` answers for ever,
-    `garbage` is no HTTP, `close` says nothing, `redirect` leads elsewhere here.
+    `slow` accepts after half a second, `hang` reads and never answers, `drip` sends an answer without an end,
+    `garbage` is not HTTP, `close` closes without an answer, `redirect` redirects to another path.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -73,11 +73,11 @@ class Receiver:
             self._server = None
 
     def taken(self, path: str = "/") -> list[Told]:
-        """What was answered with 2xx."""
+        """The POSTs answered with 2xx."""
         return [told for told in list(self.told) if told.path == path and told.behaviour in (TAKE, "slow")]
 
     def seqs(self, path: str = "/") -> list[int]:
-        """The AsyncActions that were taken, in the order in which they came."""
+        """The ids of the accepted AsyncActions, in the order of their receipt."""
         return [told.action["id"] for told in self.taken(path)]
 
     def await_taken(self, count: int, path: str = "/", timeout: float = 15.0) -> list[Told]:
@@ -89,7 +89,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
-    request_queue_size = 64  # one that finds no room is tried again after a second, the time that some get
+    request_queue_size = 64  # without room the kernel retries after a second, which is the timeout of some tests
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a client may disconnect, or fail to agree on encryption."""
@@ -134,13 +134,13 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
 
 
 def config(urls: Iterable[str], more: str = "", **options: Any) -> str:
-    """The configuration of an agent that tells these."""
+    """The configuration of an agent that sends callbacks to these URLs."""
     lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
     return "\n".join([more, "[callbacks]", f"urls = {json.dumps(list(urls))}", *lines]) + "\n"
 
 
 def outcomes(agent: AgentProcess, count: int) -> list[str]:
-    """Schedule so many actions and wait until they are final; their ids."""
+    """Schedule `count` actions and wait until they are final; their ids."""
     ids = [agent.schedule("replicante.test.success", {}) for _ in range(count)]
     agent.await_final(ids[-1])
     return ids

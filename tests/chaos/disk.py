@@ -48,13 +48,13 @@ class Write:
         content[self.offset : self.offset + len(self.data)] = self.data
 
     def torn(self, chance: random.Random) -> "Write":
-        """The same of which only some first sectors arrive."""
+        """The write of which only the first sectors arrive."""
         return Write(self.offset, self.data[: SECTOR * chance.randint(0, len(self.data) // SECTOR)], self.size)
 
 
 @dataclass
 class File:
-    """The content that is on disk for sure, and what was written since."""
+    """The synced content, and the writes since."""
 
     content: bytearray = field(default_factory=bytearray)
     pending: list[Write] = field(default_factory=list)
@@ -65,7 +65,7 @@ class File:
         del self.pending[:count]
 
     def cut(self, chance: random.Random) -> bytearray:
-        """What may be there after a power cut: of the writes since, any, in any order, some of them torn."""
+        """A possible content after a power cut: any of the later writes, in any order, some of them torn."""
         content = bytearray(self.content)
         kept = [write for write in self.pending if chance.random() < 0.5]
         chance.shuffle(kept)
@@ -76,7 +76,7 @@ class File:
 
 @dataclass
 class Disk:
-    """The files of one directory. A name is there for sure when the directory was synced after it was made."""
+    """The files of one directory. A name is on disk once the directory was synced after its creation."""
 
     directory: str
     files: dict[str, File] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Disk:
         return {name: bytes(file.content) for name, file in self.names.items()}
 
     def cut(self, chance: random.Random) -> dict[str, bytes]:
-        """One of the many states that a power cut may leave."""
+        """One of the possible states after a power cut."""
         names = chance.choice([self.names, self.files])
         return {name: bytes(file.cut(chance)) for name, file in names.items()}
 
@@ -102,7 +102,7 @@ class Disk:
         yield "the end"
 
     def _next_sync(self, line: str, begun: dict[str, tuple[str, int]]) -> tuple[str, int] | None:
-        """Do what the line tells, but for a sync that has ended with it; that one is returned."""
+        """Apply a line of the trace, except a sync that it ends; return this sync."""
         if found := RESUMED.match(line):
             call = begun.pop(found["pid"], None)
             return call if found["result"] == "0" else None
@@ -115,7 +115,7 @@ class Disk:
         return None
 
     def _call(self, name: str, args: str) -> tuple[str, int] | None:
-        """Do what a call does but for a sync, of which it returns the path and how many writes it is for."""
+        """Apply a call, except a sync: return its path and the number of its writes."""
         on = ON_FILE.match(args)
         path = plain(on["path"]).decode() if on else ""
         if name in ("sendto", "sendmsg") and (found := ANSWER.search(plain("".join(QUOTED.findall(args))))):

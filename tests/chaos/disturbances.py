@@ -22,16 +22,16 @@ FILL = "/var/fill"
 FEW = 96
 MEMORY = CGROUPS / "memory"
 STARVING = "64K"
-"""Less than any process allocates soon."""
+"""Bytes: less than any process allocates soon."""
 STARVED_WITHIN = 5.0
-"""Seconds that the kernel gets for it: an idle agent may need no new memory meanwhile."""
+"""Seconds until the kernel has killed a process: an idle agent may need no new memory meanwhile."""
 
 OFFSETS = ["+0", "-90", "+90", "-1d", "+1d", "-365d", "+365d"]
 
 
 @dataclass(frozen=True)
 class Host:
-    """An agent in its node, its wall clock, and the container engine that it asks through a socket."""
+    """An agent in its node, its wall clock, and the container engine that it calls through a socket."""
 
     agent: AgentInside
     clock: Clock
@@ -46,7 +46,7 @@ Disturbance = Callable[[Host, random.Random], None]
 
 
 def reexec(host: Host, chance: random.Random) -> None:
-    """As every upgrade of systemd does. A systemctl that is cut off itself is one of the effects."""
+    """Run daemon-reexec, as every upgrade of systemd does. It also cuts off running systemctl processes."""
     host.node.run("systemctl", "daemon-reexec")
 
 
@@ -73,20 +73,20 @@ def suspend_agent(host: Host, chance: random.Random) -> None:
 
 
 def fill_disk(host: Host, chance: random.Random) -> None:
-    """Not a byte is free for a moment."""
+    """Fill the disk completely for a moment."""
     host.node.run("sh", "-c", f"cat /dev/zero >{FILL} 2>/dev/null")
     time.sleep(chance.uniform(0.1, 1.5))
     host.node.run("rm", "-f", FILL)
 
 
 def take_descriptors(host: Host, chance: random.Random) -> None:
-    """Few are left to the processes that the agent has now."""
+    """Leave few descriptors to the running processes of the agent."""
     script = f"for pid in $(cat /sys/fs/cgroup$1/cgroup.procs); do prlimit --pid=$pid --nofile={FEW}:{FEW}; done"
     host.node.run("sh", "-c", script, "sh", host.node.show("agent", "ControlGroup"))
 
 
 def exhaust_memory(host: Host, chance: random.Random) -> None:
-    """The agent's processes meet the limit of a cgroup, and the kernel kills one of them."""
+    """Limit the memory of the agent's cgroup, so that the kernel kills one of its processes."""
     group = MEMORY / host.node.cgroups[0].name
     group.mkdir(exist_ok=True)
     (group / "memory.limit_in_bytes").write_text(STARVING)
@@ -102,12 +102,12 @@ def exhaust_memory(host: Host, chance: random.Random) -> None:
 
 
 def set_clock(host: Host, chance: random.Random) -> None:
-    """By a minute, a day or a year, in either direction."""
+    """Set the clock by a minute, a day or a year, forwards or backwards."""
     host.clock.set(chance.choice(OFFSETS))
 
 
 def restart_docker(host: Host, chance: random.Random) -> None:
-    """Its containers end with it, and it starts them again."""
+    """Restart Docker: its containers end, and it starts them again."""
     host.engine.stop()
     host.engine.start()
 

@@ -34,7 +34,7 @@ from tests.supervisors.asking import BINDS
 DISK = "300m"
 VICTIM, APP, CONTAINER = "victim.service", "app.service", "shop"
 SHOWN = "/srv/host"
-"""Where the node sees the engine's socket and the offset of the clock."""
+"""Folder in the node with the engine's socket and the offset of the clock."""
 # On a file system of its own, so that a full disk costs no line.
 COUNTED = """
 [Service]
@@ -51,15 +51,15 @@ PAUSES = [("service_pause", {"service_name": "victim"}), ("service_resume", {"se
 DEPLOYS: list[tuple[str, dict[str, str]]] = [("deploy", {})]
 CONTAINER_RESTARTS = [("container_restart", {"container": CONTAINER})]
 DISK_IS_FULL = ("No space left on device", "Out of diskspace", "write error", "unable to write", "unable to create")
-"""What git prints on a full disk."""
+"""Message of git on a full disk."""
 ENGINE_IS_DOWN = "(containers.engine) cannot be reached"
 PATIENCE = 120.0
-"""Seconds that an action may take, or that the agent may refuse it for want of a disk."""
+"""Seconds for an action, and for the time in which a full disk refuses it."""
 
 
 @contextmanager
 def disturbed_host() -> Iterator[Host]:
-    """A node with an agent, and beside it, as a node has no cgroups for containers, an engine with a container."""
+    """A node with an agent. Its container engine runs outside, as a node has no cgroups for containers."""
     with ExitStack() as stack:
         shown = Path(stack.enter_context(TemporaryDirectory(prefix="t-host-")))
         engine = stack.enter_context(DockerEngine(shown / "docker"))
@@ -73,10 +73,10 @@ def disturbed_host() -> Iterator[Host]:
 
 
 def install(node: Node, clock: Clock) -> AgentInside:
-    """An agent for which the victim is a service, a process and one of the host's services."""
+    """Configure an agent with the victim as a service, a process and one of the host's services."""
     for unit in (VICTIM, APP):
         node.write(f"/etc/systemd/system/{unit}", COUNTED)
-    # The disturbances are more restarts of dbus than its own limit of starts allows.
+    # The disturbances restart dbus more often than its start limit allows.
     node.write("/etc/systemd/system/dbus.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     agent = AgentInside(node)
     environment = clock.environment | {"PYTHONPATH": f"{CHECKOUT}:{STEADY_SLEEP}"}
@@ -100,10 +100,10 @@ def install(node: Node, clock: Clock) -> AgentInside:
 
 
 def torment(host: Host, seed: int, happening: Iterable[Disturbance]) -> Counter[str]:
-    """Disturb the host so while actions run one after the other; how many of each kind were done.
+    """Disturb the host while actions run one after the other; returns the number of finished actions of each kind.
 
-    AssertionError where an action failed that should not, a unit was started otherwise than once for each restart, or
-    is down. The container may start more often: an engine that ends stops it, and starts it again.
+    AssertionError if an action failed unexpectedly, if a unit was not started exactly once for each restart, or if it
+    is down. The container may start more often: a restart of its engine starts it again.
     """
     chance, over = random.Random(seed), threading.Event()
     agent, node = host.agent, host.node
@@ -129,7 +129,7 @@ def torment(host: Host, seed: int, happening: Iterable[Disturbance]) -> Counter[
 
 
 def exactly(seed: int, reexecs: int, dbus_restarts: int) -> list[Disturbance]:
-    """So many of both, shuffled."""
+    """The given numbers of both, shuffled."""
     found: list[Disturbance] = [
         *repeat(disturbances.reexec, reexecs),
         *repeat(disturbances.restart_dbus, dbus_restarts),
@@ -139,7 +139,7 @@ def exactly(seed: int, reexecs: int, dbus_restarts: int) -> list[Disturbance]:
 
 
 def lasting(seed: int, seconds: float) -> Iterator[Disturbance]:
-    """All sorts of them, for so long."""
+    """Random ones of them, for `seconds`."""
     chance, deadline = random.Random(f"order {seed}"), time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield chance.choice(list(disturbances.ALL.values()))
@@ -164,9 +164,9 @@ def _disturb(host: Host, seed: int, happening: Iterable[Disturbance], over: thre
 
 
 def _perform(agent: AgentInside, kind: str, args: Any) -> bool:
-    """Ask until it is accepted, once by its key, and await its end.
+    """Schedule until accepted, with one key, and await the end.
 
-    False where it could not begin, and left everything as it was: a deploy that git could not write to a full disk, a
+    False if it could not start and changed nothing: a deploy that git could not write to a full disk, a
     restart of a container while its engine is down.
     """
     key, deadline = str(uuid.uuid4()), time.monotonic() + PATIENCE

@@ -8,16 +8,16 @@ STEADY_SLEEP = Path(__file__).parent / "steady_sleep"
 
 
 class Clock:
-    """The wall clock of an agent, as an offset from the true one that can be set while it runs."""
+    """The wall clock of an agent, as an offset from the real one, set while it runs."""
 
     def __init__(self, directory: Path, seen_as: str | None = None) -> None:
-        """The offset is a file in `directory`, which the agent sees under that path or another."""
+        """The offset is a file in `directory`, which the agent may see under another path."""
         self.path = directory / "offset"
         self.seen_as = seen_as or str(self.path)
         self.set("+0")
 
     def set(self, offset: str) -> None:
-        """Such as `-1d`; whoever reads at the same time sees the old one or the new one."""
+        """Set the offset, such as `-1d`. A concurrent reader sees the old or the new one."""
         draft = self.path.with_suffix(".new")
         draft.write_text(f"{offset}\n")
         draft.rename(self.path)

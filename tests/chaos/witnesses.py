@@ -42,7 +42,7 @@ def seeded() -> random.Random:
 
 @dataclass(frozen=True)
 class Line:
-    """What a step noted: `begin` or `end` of one, `interrupted`, or `overlap` with another."""
+    """A recorded line of a step: `begin`, `end`, `interrupted`, or `overlap` with another."""
 
     what: str
     action_id: str
@@ -50,7 +50,7 @@ class Line:
 
 
 def trace(directory: Path) -> list[Line]:
-    """All that was noted so far, in order."""
+    """All recorded lines so far, in order."""
     path = directory / "trace"
     lines = path.read_text().splitlines() if path.exists() else []
     return [Line(what, action_id, int(number)) for what, action_id, number in map(str.split, lines)]
@@ -78,7 +78,7 @@ def never_two_at_once(lines: list[Line]) -> bool:
 
 
 def single_unless_told(lines: list[Line]) -> int:
-    """Assert that no step ran again but by a `resume`; how many were told of an interruption."""
+    """Assert that only `resume` repeated a step; returns the number of interruptions."""
     told = Counter(line.action_id for line in lines if line.what == "interrupted")
     runs = Counter((line.action_id, line.number) for line in lines if line.what == "begin")
     again = {step: count - 1 for step, count in runs.items() if count > 1}
@@ -105,7 +105,7 @@ def whole(db: Path) -> bool:
 
 
 def complete(info: Any) -> bool:
-    """Whether a final action's history is all of its way, by allowed transitions only."""
+    """Whether the history of a final action is complete and has allowed transitions only."""
     states = [line["state"] for line in reversed(info["history"])]
     first, last = info["history"][-1], info["history"][0]
     return (
@@ -121,7 +121,7 @@ def complete(info: Any) -> bool:
 class Clients:
     """Threads that schedule; each call is repeated with its Idempotency-Key until it is answered 200.
 
-    `full` counts the calls that a full queue refused. Clients of one `name` use the same keys.
+    `full` counts the calls refused by a full queue. Clients of one `name` use the same keys.
     """
 
     agent: AgentProcess

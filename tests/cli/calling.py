@@ -19,7 +19,7 @@ COMMAND = (sys.executable, "-m", "agent.cli")
 
 @dataclass(frozen=True)
 class Ended:
-    """A call that has ended."""
+    """A finished call."""
 
     status: int
     stdout: str
@@ -31,9 +31,9 @@ def url_of(agent: AgentProcess) -> str:
 
 
 def environment(agent: AgentProcess | str | None, **more: str) -> dict[str, str]:
-    """That of a user without a configuration or contexts; `agent` may be an address.
+    """The environment of a user without a configuration or contexts; `agent` may be an address.
 
-    Python buffers what is printed into a pipe, whatever the shell of the tests sets.
+    Python buffers output into a pipe, whatever the shell of the tests sets.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENT_", "PYTHONUNBUFFERED"))}
     where = {} if agent is None else {"AGENT_URL": agent if isinstance(agent, str) else url_of(agent)}
@@ -41,7 +41,7 @@ def environment(agent: AgentProcess | str | None, **more: str) -> dict[str, str]
 
 
 class Typed(io.StringIO):
-    """A terminal on which this was typed."""
+    """A terminal with this input."""
 
     def isatty(self) -> bool:
         return True

@@ -8,18 +8,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 GAP = "\0"
-"""What stands for a value in a sentence."""
+"""Placeholder for a value in a sentence."""
 SENTENCE_OF = {
     **dict.fromkeys(("Usage", "Missing", "ClientError", "Unreachable", "TimedOut", "ConfigError", "fail"), 0),
     **dict.fromkeys(("Refused", "Finding"), 1),
 }
 """Which argument of these calls is the sentence."""
 WINDOW = 8
-"""Characters that a sentence and an expectation must have in common, one after the other, to count as the same."""
+"""Consecutive characters that a sentence and an expectation must share to count as the same."""
 
 
 def of_code(files: Iterable[Path]) -> dict[str, str]:
-    """Each sentence, with `GAP` in place of values, and where it stands."""
+    """Each sentence, with `GAP` in place of values, and its place in the code."""
     found: dict[str, str] = {}
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
@@ -31,13 +31,13 @@ def of_code(files: Iterable[Path]) -> dict[str, str]:
 
 
 def of_tests(files: Iterable[Path]) -> list[frozenset[str]]:
-    """The texts of tests, each as its windows."""
+    """The texts in tests, each as its windows."""
     texts = {text for file in files for node in ast.walk(ast.parse(file.read_text())) for text in _text(node)}
     return [found for text in texts if (found := _windows(text))]
 
 
 def is_expected(sentence: str, expectations: Iterable[frozenset[str]]) -> bool:
-    """Whether one expectation has half of what the sentence says besides its values."""
+    """Whether one expectation has half of the sentence, not counting its values."""
     said = _windows(sentence)
     return any(2 * len(said & each) >= len(said) for each in expectations)
 

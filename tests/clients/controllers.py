@@ -52,7 +52,7 @@ class Controller:
         self.save()
 
     def want(self, kind: str, args: Any) -> str:
-        """Note an action to schedule; the name by which this controller knows it."""
+        """Record an action to schedule; returns the controller's own name for it."""
         name = str(uuid.uuid4())
         self.state["pending"].append({"name": name, "kind": kind, "args": args})
         self.save()
@@ -72,7 +72,7 @@ class Controller:
         self.state.setdefault("ids", {})[wanted["name"]] = str(node_models.SCHEDULED(answer.json)["id"])
 
     def id_of(self, name: str) -> str:
-        """The id of the action that `want` noted."""
+        """The id of the action recorded by `want`."""
         return str(self.state["ids"][name])
 
     def call(self, method: str, kind: str, body: Any, headers: dict[str, str] | None = None) -> Response:
@@ -93,7 +93,7 @@ class Controller:
 
 
 class Controller05(Controller):
-    """Generation 0.5 names its actions itself, and takes a conflict for the answer that it has lost."""
+    """Generation 0.5 chooses the ids of its actions, and takes a conflict for a lost answer."""
 
     generation = "0.5"
 

@@ -38,7 +38,7 @@ PING, LOOP, FAIL = "replicante.test.ping", "replicante.test.loop", "replicante.t
 
 
 class Node(Guarded):
-    """Called with the token of a controller unless another is set; `local` is what agentctl calls with."""
+    """A node called with the token of a controller unless another is set; `local` is the url for agentctl."""
 
     def __init__(self, directory: Path, api: str, more: str = "") -> None:
         super().__init__(directory, config=CONFIG.format(directory=directory, api=api, more=more))
@@ -75,7 +75,7 @@ def by_api(node: Node, kind: str, args: Any) -> str:
 
 
 def by_cli(node: Node, kind: str, args: Any) -> str:
-    """As agentctl does: through the socket of the host, as a user of the host."""
+    """Schedule with agentctl through the socket of the host, as a user of the host."""
     return node.local.schedule(kind, args)
 
 
@@ -85,7 +85,7 @@ def by_hook(node: Node) -> str:
 
 
 def by_web(node: Node) -> str:
-    """As a person does with the page, in a browser without scripts: sign in, read the plan, schedule."""
+    """Schedule by the page, as in a browser without scripts: sign in, read the plan, schedule."""
     signed_in = _form(node, "/ui/sign-in", {"token": CONTROLLER_TOKEN, "next": "/ui/"}, "")
     cookie = str(signed_in.headers["Set-Cookie"]).partition(";")[0]
     path, given = f"/ui/ask/{PING}", {"arg.count": "2"}
@@ -111,7 +111,7 @@ CHANNELS: dict[str, Callable[[Node, str, Any], str]] = {"API": by_api, "CLI": by
 
 
 def live(node: Node) -> Iterator[dict[str, str]]:
-    """The channel of each action by its id, at each stage: while some wait, one runs, and all have ended."""
+    """The channel of each action by its id, at three stages: some waiting, one running, all final."""
     channels: dict[str, str] = {}
     running = by_api(node, LOOP, {"target": 600, "delay": 1})
     channels[running] = "API"

@@ -22,9 +22,9 @@ REQUESTERS = {
     "seed": {"API": "API", "WEB": "WEB", "HOOK": "HOOK", "CLI": "CLI"},
     "0.5": {"API": "AGENT_API", "WEB": "AGENT_API", "HOOK": "AGENT_API", "CLI": "AGENT_API"},
 }
-"""By generation: the word for each channel that an action may come by."""
+"""By generation: the name of each channel."""
 CORE = ("CORE_API", "CORE_PLAYBOOK", "CORE_DECLARATIVE")
-"""What a controller of generation 0.5 says of itself."""
+"""The requesters that a controller of generation 0.5 may name."""
 
 STATE = one_of("NEW", "RUNNING", "DONE", "FAILED")
 ITEM = record({"kind": text, "id": identifier, "state": STATE})
@@ -72,7 +72,7 @@ ADDED = {
     "not_after": maybe(time),
     "approved_by": maybe(text),
 }
-"""What the agent adds to the protocol's model of an action, and may add to: models ignore it."""
+"""Members that the agent adds to the protocol's model of an action: models ignore them."""
 
 
 def info(generation: str) -> Decoder:

@@ -17,7 +17,7 @@ from tests.clients.strict import (
 )
 
 STARTED_VIA = {"API": "api", "WEB": "web", "HOOK": "hook", "CLI": "cli"}
-"""By channel: the word of an AsyncAction."""
+"""By channel: `started_via` of an AsyncAction."""
 PAGINATION = record(
     {
         "previous": maybe(whole),

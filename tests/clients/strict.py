@@ -68,7 +68,7 @@ def one_of(*known: str) -> Decoder:
 
 
 def maybe(inner: Decoder) -> Decoder:
-    """The member may be null; it is there all the same."""
+    """The member is required and may be null."""
     return lambda value: None if value is None else inner(value)
 
 
@@ -77,7 +77,7 @@ def listed(inner: Decoder) -> Decoder:
 
 
 def either(*decoders: Decoder) -> Decoder:
-    """The first of these that can decode the value."""
+    """The result of the first decoder that accepts the value."""
 
     def decode(value: Any) -> Any:
         problems = []

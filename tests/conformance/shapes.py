@@ -47,20 +47,20 @@ HISTORY_ITEM = set(seed("info")["history"][0])
 
 
 def assert_json(answer: Response, status: int = 200) -> None:
-    """It has this status and a JSON body."""
+    """Assert this status and a JSON body."""
     assert answer.status == status, answer
     assert answer.headers.get_content_type() == "application/json", answer
 
 
 def assert_item(item: Any, states: tuple[str, ...]) -> None:
-    """It is an item of the queue or of the finished actions."""
+    """Assert an item of the queue or of the finished actions."""
     assert set(item) == ITEM
     assert all(isinstance(value, str) for value in item.values())
     assert item["state"] in states
 
 
 def assert_info(info: Any) -> None:
-    """It is a whole answer to an info call, true in itself."""
+    """Assert a complete and consistent answer to an info call."""
     assert set(info) == set(seed("info"))
     assert_action(info["action"])
     for item in info["history"]:
@@ -69,7 +69,7 @@ def assert_info(info: Any) -> None:
 
 
 def assert_action(action: Any) -> None:
-    """It is the full action model."""
+    """Assert the full action model."""
     assert set(action) == ACTION
     for member in ("kind", "id", "requester", "state"):
         assert isinstance(action[member], str)
@@ -86,7 +86,7 @@ def assert_action(action: Any) -> None:
 
 
 def assert_history_item(item: Any, action_id: str) -> None:
-    """It is one transition of this action."""
+    """Assert one transition of this action."""
     assert set(item) == HISTORY_ITEM
     assert item["action_id"] == action_id
     assert item["state"] in STATES
@@ -94,7 +94,7 @@ def assert_history_item(item: Any, action_id: str) -> None:
 
 
 def assert_history_of(action: Any, history: list[Any]) -> None:
-    """Newest first: from the action's present state down to NEW without a payload."""
+    """Assert the order, newest first: from the current state down to NEW without a payload."""
     now, oldest = history[0], history[-1]
     assert (now["state"], now["state_payload"]) == (action["state"], action["state_payload"])
     assert (oldest["state"], oldest["state_payload"]) == ("NEW", None)
@@ -107,14 +107,14 @@ def assert_history_of(action: Any, history: list[Any]) -> None:
 
 
 def moment(text: Any) -> datetime:
-    """The time that is meant; RFC 3339, UTC, whole seconds, `Z`."""
+    """The parsed time; asserts RFC 3339, UTC, whole seconds, `Z`."""
     assert isinstance(text, str)
     assert TIME.fullmatch(text), text
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def assert_error(answer: Response, status: int, *variants: str) -> None:
-    """It is an error of this status in the one shape; of one of these variants if any are given."""
+    """Assert an error of this status, and of one of these variants if any are given."""
     assert_json(answer, status)
     optional = {"details"} if status in (400, 413, 415) else set()
     assert {"error", "layers", "variant"} <= set(answer.json)
@@ -129,14 +129,14 @@ def assert_error(answer: Response, status: int, *variants: str) -> None:
 
 
 def assert_sentence(text: Any) -> None:
-    """It is one line that says something."""
+    """Assert one line that is not empty."""
     assert isinstance(text, str)
     assert text.strip()
     assert "\n" not in text
 
 
 def assert_details(details: Any) -> None:
-    """It says for each field what is wrong with it."""
+    """Assert messages for each field."""
     assert isinstance(details, dict)
     for wrong in details.values():
         assert isinstance(wrong, list)
@@ -145,14 +145,14 @@ def assert_details(details: Any) -> None:
 
 
 def assert_invalid_args(answer: Response, *fields: str) -> None:
-    """The kind has refused these fields (or, if none are named, something) and says so."""
+    """Assert that the kind refused these fields, or any if none are given."""
     assert_error(answer, 400, "InvalidArgs")
     assert answer.json["details"]
     assert set(fields) <= set(answer.json["details"]), answer
 
 
 def post_body(agent: AgentProcess, kind: str, body: bytes, **options: Any) -> Response:
-    """Schedule with these very bytes as the body."""
+    """Schedule with exactly these bytes as the body."""
     return agent.post(f"{PREFIX}/schedule/{kind}", body=body, **options)
 
 

@@ -1,4 +1,4 @@
-"""clear_caches on a real Redis, a real memcached and a folder: what is freed is told, nothing else is touched."""
+"""clear_caches on a real Redis, a real memcached and a folder: the freed amount is reported, nothing else changes."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ COUNTED = {"stamp": 0, "commits": 0}
 
 
 class Connection(sqlite3.Connection):
-    """Knows when a statement of it commits, and what was written since the commit before."""
+    """A connection that knows when a statement commits, and what was written since the previous commit."""
 
     _written = ""
 
@@ -39,7 +39,7 @@ class Connection(sqlite3.Connection):
 
 
 def named(sql: str) -> str:
-    """What a statement writes, in a word."""
+    """The name of a written statement."""
     text = " ".join(sql.split())
     names = {
         "INSERT INTO resources": "resource",
@@ -55,7 +55,7 @@ def named(sql: str) -> str:
 
 
 def next_commit() -> int | None:
-    """The number of the commit that is about to be, since the fault was armed; None while it is not."""
+    """The number of the next commit since the fault was armed; None if it is not armed."""
     try:
         stamp = ARMED.stat().st_mtime_ns
     except FileNotFoundError:
@@ -76,7 +76,7 @@ def perhaps_die(moment: str, number: int | None, written: str) -> None:
 
 
 def armed() -> str | None:
-    """What the file says; None where the test took it away."""
+    """The content of the file; None if the test removed it."""
     try:
         return ARMED.read_text()
     except FileNotFoundError:

@@ -58,7 +58,7 @@ class Command(Kind):
 
 
 class Job(Kind):
-    """Start a job that waits for a file, and look after it until it has ended."""
+    """Start a job that waits for a file, and poll it until it has ended."""
 
     name = "witness.job"
 
@@ -74,12 +74,12 @@ class Job(Kind):
         outcome = {"said": status.output}
         return Done(outcome) if isinstance(status, jobs.ExitedJob) and status.ok else Failed(outcome)
 
-    # A name runs once: started again, the job that runs already is found.
+    # A job of a name runs once: a second start finds the running job.
     resume = step
 
 
 def note(what: str, action_id: str, number: int = 0) -> None:
-    """One line, whole or not at all whoever else writes at the same time."""
+    """Append one line atomically, with concurrent writers."""
     fd = os.open(HERE / "trace", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     try:
         os.write(fd, f"{what} {action_id} {number}\n".encode())
@@ -89,7 +89,7 @@ def note(what: str, action_id: str, number: int = 0) -> None:
 
 @contextmanager
 def alone(action_id: str) -> Iterator[None]:
-    """Hold a lock that the kernel gives back with the process, and note when it was not free."""
+    """Hold a lock that the kernel releases with the process, and record if it was taken."""
     fd = os.open(HERE / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         try:
