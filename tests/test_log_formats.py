@@ -118,7 +118,7 @@ def test_events_of_an_action_have_its_fields(journald: Journald, capsys: pytest.
     }  # fmt: skip
     assert entry["MESSAGE"] == "action the-id deploy of a@b via API is FAILED: no such ref"
     assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"], entry["AGENT_RESULT"]) == ("4", "agent", "no such ref")
-    assert entry["CODE_FILE"] == __file__ and entry["CODE_FUNC"].startswith("test_the_events")
+    assert entry["CODE_FILE"] == __file__ and entry["CODE_FUNC"].startswith("test_events")
     setup.set_up("json")
     log.finished(ended, "FAILED", "no such ref")
     found = json.loads(capsys.readouterr().err)
