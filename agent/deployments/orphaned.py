@@ -1,4 +1,4 @@
-"""A deployment whose application is configured no more: what it leaves behind, by its progress alone."""
+"""The end of a deployment whose application is no longer configured: only its progress is known."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ HOW = {HEALTHY: "restarted", FAILED: "failed", "noted": "not restarted"}
 
 
 def left(progress: DeployProgress) -> str:
-    """What `current` leads to and which units were restarted; a release that was never in use is removed."""
+    """Remove a release that was never in use. Returns a sentence about `current` and the restarted units."""
     if progress.path is None:
         return f"it was in the phase {progress.phase}, and `current` and the units are as they were then"
     releases, release, phase = Releases(Path(progress.path)), progress.release, progress.phase
@@ -29,7 +29,7 @@ def left(progress: DeployProgress) -> str:
 
 
 def _units(progress: DeployProgress) -> str:
-    """Which units were restarted, onto the release that `current` was switched to last, and which were to be yet."""
+    """The restarts of the units since the last switch of `current`: which are done, failed or missing."""
     back = progress.phase == "rollback"
     names = (progress.restarted if back else list(progress.units or ())) or []
     done = (progress.back or []) if back else progress.services
@@ -37,5 +37,5 @@ def _units(progress: DeployProgress) -> str:
     for each in done:
         units_by_state.setdefault(HOW.get(each["state"], "being restarted"), []).append(each["unit"])
     units_by_state.setdefault("not restarted", []).extend(names[len(done) :])
-    said = [f"{how}: {', '.join(units)}" for how, units in units_by_state.items() if any(units)]
-    return "; ".join(said) or "it has no unit to restart"
+    parts = [f"{how}: {', '.join(units)}" for how, units in units_by_state.items() if any(units)]
+    return "; ".join(parts) or "it has no unit to restart"
