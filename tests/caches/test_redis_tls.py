@@ -29,7 +29,7 @@ def test_a_redis_with_the_certificate_of_another_authority_is_not_trusted(
     for url in (address, f"{address}?ssl_ca_certs={Authority(tmp_path).ca}"):
         with pytest.raises(CacheFailed) as failed:
             clear(url)
-        said = rf"Redis at {address} is not trusted: .*certificate.* \(its url names who is, by ssl_ca_certs\)"
+        said = rf"Redis at {address} is not trusted: .*certificate.* \(set ssl_ca_certs in its url\)"
         assert re.fullmatch(said, str(failed.value))
     fill(certified, "0", 10)
     assert clear(str(certified.tls_url))["keys"] == 10
@@ -40,7 +40,7 @@ def test_a_redis_with_the_certificate_of_another_authority_is_not_trusted(
     [
         (
             "ssl_ca_certs=/no/such/file",
-            "cannot be reached: a file that its url names for TLS: No such file or directory",
+            "cannot be reached: a TLS file in its url: No such file or directory",
         ),
         ("ssl_ca_cert=/misspelt", "is not understood: ssl_ca_cert"),
     ],

@@ -77,4 +77,4 @@ def test_replica_that_started_empty_and_never_received_is_not_promoted(servers: 
     for data in [*b.dir.rglob("*.rdb"), *b.dir.rglob("*.aof"), *b.dir.rglob("*.manifest")]:
         data.unlink()
     b.start()
-    refused(store_of(b), "has received nothing of its primary since it started")
+    refused(store_of(b), "has received nothing from its primary since it started")

@@ -1,10 +1,9 @@
-"""Resync a Redis within moments, in the agent: the start of a job takes longer than a small copy.
+"""Resync of a Redis in the agent, within a second: the start of a job takes longer than a small copy.
 
     begin ── its result is stored ──▶ carry_out ── in step ──▶ the result
                                           └── not yet, or an error ──▶ the job (resync.py) continues, or decides again
 
-A resync that has to change the login of Redis is left to the job: to undo it takes the old password, which is not
-stored.
+The job does each resync that changes the login of Redis: a rollback needs the old password, which is not stored.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
 
 PATIENCE = 0.5
-"""Seconds for each answer, and until the server is in step."""
+"""Timeout, in seconds, of each answer and of the wait until the server is in step."""
 FRESH = 2.0
-"""Seconds for which a decision holds: later the job decides again."""
+"""Seconds for which a decision is valid: later, the job decides again."""
 Begun = dict[str, Any]
 
 
 def begin(here: Redis, request: ResyncRequest) -> Begun | None:
-    """The decision and the way back, as JSON; None if the job must do it. Raises `DatastoreError`."""
+    """The decision and its rollback, as JSON; None if the job must do the resync. Raises `DatastoreError`."""
     with here.client() as client:
         state, own = look(client), redis_source.own_options(client)
     if state.loading or state.copying:
@@ -52,25 +51,25 @@ def begin(here: Redis, request: ResyncRequest) -> Begun | None:
 
 
 def carry_out(here: Redis, begun: Begun) -> dict[str, Any] | None:
-    """Make the server follow its primary, unless it does; the members of the result, or None if it is not in step yet.
+    """Make the server follow its primary, unless it does already.
 
-    Raises `DatastoreError`.
+    Returns the members of the result; None: not in step yet, or the decision is outdated. Raises `DatastoreError`.
     """
-    way_back = Rollback.of_json(here, begun["way_back"])
+    rollback = Rollback.of_json(here, begun["way_back"])
 
     def in_step() -> bool:
         with here.client() as client:
             state = look(client)
-        return state.in_step and state.source == way_back.target
+        return state.in_step and state.source == rollback.target
 
     with here.client() as client:
         source = look(client).source
-        if source != way_back.target:
-            if source != way_back.before.source or clock.monotonic() > begun["decided"] + FRESH:
+        if source != rollback.target:
+            if source != rollback.before.source or clock.monotonic() > begun["decided"] + FRESH:
                 return None
             run_in_transaction(client, begun["commands"])
     if not poll(in_step, PATIENCE):
         return None
     with here.client() as client:
-        way_back.end_of_copy(client)
+        rollback.end_of_copy(client)
         return {**begun["members"], **config.keep_or_note(client)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Login; None: the login of the URL. Without either, the connection is not authenticated."""
+    """User and password. None: those of the URL; without either, the connection is not authenticated."""
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -90,9 +90,9 @@ class ConnectionOptions:
         """The error about the server's certificate or the TLS files; otherwise the driver's message."""
         cause = _cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"is not trusted: {cause.verify_message.rstrip('.')} (its url names who is, by ssl_ca_certs)"
+            return f"is not trusted: {cause.verify_message.rstrip('.')} (set ssl_ca_certs in its url)"
         if self.address.startswith("rediss:") and isinstance(cause, FileNotFoundError | PermissionError):
-            return f"cannot be reached: a file that its url names for TLS: {cause.strerror}"
+            return f"cannot be reached: a TLS file in its url: {cause.strerror}"
         return f"cannot be reached: {error}"
 
 

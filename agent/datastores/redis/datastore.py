@@ -51,7 +51,7 @@ LOOK_EVERY = 0.05
 
 
 class RedisDatastore(Redis):
-    """What the agent does with the Redis of this host.
+    """The Redis of this host.
 
     A "database" of a user is a prefix of keys: `app` stands for `app:*`.
     """
@@ -60,14 +60,14 @@ class RedisDatastore(Redis):
         deadline = time.monotonic() + timeout
         with self.client() as client:
             server: dict[str, Any] = client.info("server")
-            self._ask_to_shut_down(client, deadline, stop)
+            self._request_shutdown(client, deadline, stop)
         pauses = Pauses()
         while self._still_runs(server["run_id"]):
-            self._check_patience(deadline, stop)
+            self._check_deadline(deadline, stop)
             stop.wait(pauses.next())
         return f"Redis at {self.address} (pid {server['process_id']}) has shut down"
 
-    def _ask_to_shut_down(self, client: redis.Redis, deadline: float, stop: Stop) -> None:
+    def _request_shutdown(self, client: redis.Redis, deadline: float, stop: Stop) -> None:
         """Send SHUTDOWN and wait for the answer: an error, or the end of the connection.
 
         Without options Redis saves if persistence is configured, and waits for its replicas. A bare
@@ -78,7 +78,7 @@ class RedisDatastore(Redis):
         try:
             connection.send_command("SHUTDOWN")
             while not connection.can_read(timeout=LOOK_EVERY):
-                self._check_patience(deadline, stop)
+                self._check_deadline(deadline, stop)
             connection.read_response()
         except exceptions().ConnectionError:
             return
@@ -86,16 +86,16 @@ class RedisDatastore(Redis):
             connection.disconnect()
         raise DatastoreRefused(f"Redis at {self.address} answered SHUTDOWN and did not shut down")
 
-    def _check_patience(self, deadline: float, stop: Stop) -> None:
-        """Raises `DatastoreError` on a stop or timeout, after the shutdown was aborted if possible."""
+    def _check_deadline(self, deadline: float, stop: Stop) -> None:
+        """Raises `DatastoreError` after the deadline, and on a stop, which aborts the shutdown if possible."""
         if stop.requested:
-            self._call_off()
+            self._abort_shutdown()
             raise DatastoreRefused(f"the shutdown of Redis at {self.address} was called off: {stop.reason}")
         if time.monotonic() > deadline:
-            raise DatastoreUnreachable(f"Redis at {self.address} has not shut down in the time it has; it still may")
+            raise DatastoreUnreachable(f"Redis at {self.address} has not shut down before the timeout; it still may")
 
-    def _call_off(self) -> None:
-        """Abort the shutdown: possible from Redis 7 on while it waits for its replicas."""
+    def _abort_shutdown(self) -> None:
+        """Abort the shutdown: Redis 7 and later can while it waits for its replicas."""
         with suppress(DatastoreError), self.client() as client:
             client.shutdown(abort=True)
 
@@ -183,7 +183,7 @@ class RedisDatastore(Redis):
         with self.client() as client:
             here = look(client)
         if here.loading and not here.is_replica:
-            return plan.unknown("Redis loads its data; once it has, the resync looks at it and decides")
+            return plan.unknown("Redis is loading its data; after that, the resync inspects it and decides")
         return decide(self, request).plan
 
     def _plan_start(self, service: Supervisor | None, request: ResyncRequest) -> Plan:
@@ -194,7 +194,7 @@ class RedisDatastore(Redis):
         if (peer := self.peer(request.primary)) is not None:
             redis_source.of_peer(peer, {}, self.settings.timeout).look()
         return plan.unknown(
-            "Redis is down: it would be started, and the resync then looks at its data and decides",
+            "Redis is down: it would be started, and the resync then inspects its data and decides",
             steps=["start Redis", "make this plan again", "follow the primary or take a copy, or refuse"],
         )
 
@@ -202,7 +202,7 @@ class RedisDatastore(Redis):
         return Resync(self, service, progress, Stop()).run(request)
 
     def begin_resync(self, request: ResyncRequest) -> Json:
-        with suppress(DatastoreError):  # the job meets it too, and reports it
+        with suppress(DatastoreError):  # the job gets the same error and reports it
             return at_once.begin(self, request)
         return None
 

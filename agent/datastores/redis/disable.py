@@ -1,4 +1,4 @@
-"""The plan of ending the replication of a Redis, with warnings about its writes and its source's writes."""
+"""The plan to end the replication of a Redis, with warnings about writes here and on its source."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _held_writes(source: Source) -> list[str]:
             wanted = int(config.get(client, "min-replicas-to-write").get("min-replicas-to-write") or 0)
     except DatastoreError as error:
         return [
-            f"whether {source.address} needs this replica for its writes (min-replicas-to-write) is not known: {error}"
+            f"it is unknown whether {source.address} needs this replica for its writes (min-replicas-to-write): {error}"
         ]
     left = sum(each.online for each in there.replicas) - 1
     if left >= wanted:

@@ -31,7 +31,7 @@ NONE = "no-failover"
 
 @dataclass(frozen=True, slots=True)
 class HandoverFacts:
-    """The present state of this primary and of the replica that shall take over."""
+    """The present state of this primary and of the replica that takes over."""
 
     here: RedisState
     there: RedisState
@@ -149,11 +149,11 @@ def _called_off(datastore: Redis, before: Options) -> str:
             config.put(client, before)
             return "this server accepts writes again"
     except DatastoreError as error:
-        return f"it is not known whether this server accepts writes: {error}"
+        return f"it is unknown whether this server accepts writes: {error}"
 
 
 def _kept(datastore: Redis, source: Source) -> dict[str, Any]:
-    """Store the new roles in both configuration files; the peer's agent does it if this agent may not."""
+    """Store the new roles in both configuration files; without access to the peer, its agent must do that."""
     with datastore.client() as client:
         state = look(client)
         members = {"handed_over_to": source.address, "offset": state.offset} | config.keep_or_note(client)

@@ -41,7 +41,7 @@ def kinship(here: RedisState, there: RedisState, others: Iterable[RedisState] = 
 def bytes_ahead(here: RedisState, there: RedisState) -> int | None:
     """Bytes of the replication stream that `here` has and `there` lacks; None if unknown.
 
-    A writable replica has keys that are in no stream.
+    Unknown for a writable replica, whose own keys are in no stream.
     """
     common = [min(here.history[each], there.history[each]) for each in here.history if each in there.history]
     if not common or (here.is_replica and not here.read_only):

@@ -148,7 +148,7 @@ def _check_identity(view: ResyncFacts) -> None:
     if view.kin is SharedHistory.FOREIGN and adopt is None and not follows_it and not view.here.empty:
         reason = (
             f"{view.source.address} has never shared its data with this server, as far as both remember: its "
-            f"replication id is {identifier}, that of this server {view.here.replid}"
+            f"replication id is {identifier}, this server's is {view.here.replid}"
         )
         raise PlanRefused(
             reason, f'check the address; adopt: "{identifier}" replaces the data of this server by the other'
@@ -231,7 +231,7 @@ def _awaiting(view: ResyncFacts) -> Plan:
     address = view.source.address
     return Plan(
         Would.CHANGE,
-        f"Redis takes a full copy of {address} already, and would be waited for",
+        f"Redis is already taking a full copy of {address}; the resync would wait for it",
         steps=[*_configuring(view), "wait until the copy is loaded", "write this to the configuration file"],
         warnings=_warnings(view),
         facts=view.facts("copy"),
@@ -240,7 +240,9 @@ def _awaiting(view: ResyncFacts) -> Plan:
 
 def _copying(view: ResyncFacts, room: Capacity) -> Plan:
     address = view.source.address
-    keeps = "keep the old data in memory until the copy is whole" if room.for_both else "drop the old data, then load"
+    keeps = (
+        "keep the old data in memory until the copy is complete" if room.for_both else "drop the old data, then load"
+    )
     warnings = _warnings(view)
     if not room.for_both:
         warnings.append("once the copy is received, the old data cannot be restored")

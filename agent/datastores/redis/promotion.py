@@ -120,7 +120,7 @@ def _view(datastore: Redis, ask_for: float = ASK_FOR) -> PromotionFacts:
     source = source_of(datastore, here, own, ask_for)
     with ThreadPoolExecutor(1) as thread:  # both at the same moment: a plan has two seconds
         others = thread.submit(peers.states, datastore, own, source.address)
-        old = _ask(source)
+        old = _query(source)
     return PromotionFacts(here, old, _lag(here, old), int(wanted), refused, peers.rivals(here, others.result()))
 
 
@@ -139,7 +139,7 @@ def source_of(datastore: Redis, here: RedisState, own: Options, timeout: float) 
     return source_now
 
 
-def _ask(source: Source) -> OldPrimary:
+def _query(source: Source) -> OldPrimary:
     try:
         state = source.look()
     except (DatastoreDown, DatastoreUnreachable) as error:
@@ -164,7 +164,7 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
         return plan.refuse(*refusal, facts=facts)
     steps = ["REPLICAOF NO ONE", "write this to the configuration file", "write a probe and remove it"]
     if request.wait:
-        steps.insert(0, f"wait up to {request.wait:g} s for what the primary still sends")
+        steps.insert(0, f"wait up to {request.wait:g} s for data that the primary still sends")
     return Plan(
         Would.CHANGE,
         f"this server would become a writable primary and no longer follow {view.old.address}",
@@ -189,7 +189,7 @@ def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] |
     if (refusal := _rival(view, request)) is not None:
         return refusal
     if view.never_received:
-        return "this server is empty and has received nothing of its primary since it started", (
+        return "this server is empty and has received nothing from its primary since it started", (
             "promote a replica that has the data; force makes an empty primary"
         )
     if view.here.priority == 0:
@@ -228,7 +228,7 @@ def _warnings(view: PromotionFacts) -> list[str]:
     if view.here.priority == 0:
         found.append("replica-priority is 0")
     if view.lag.bytes is None:
-        found.append("how much the old primary has that this server lacks is not known")
+        found.append("it is unknown how much data of the old primary this server lacks")
     online = sum(each.online for each in view.here.replicas)
     if view.min_replicas > online:
         found.append(f"min-replicas-to-write is {view.min_replicas}, and {online} replicas are connected: no writes")

@@ -39,19 +39,19 @@ class Resync:
         self.here, self.service, self.progress, self.stop = here, service, progress, stop
 
     def run(self, request: ResyncRequest) -> dict[str, Any]:
-        """Returns the members of the result. A `DatastoreError` means that everything is undone, or has the state."""
+        """Returns the members of the result. After a `DatastoreError` everything is undone, or it has the state."""
         self._bring_up()
         self._settle_earlier()
         if (source := self._begun_with(request)) is not None:
-            way_back = Rollback.of_json(self.here, request.begun["way_back"])
-            return {**request.begun["members"], **self._lead(source, way_back, ())}
+            rollback = Rollback.of_json(self.here, request.begun["way_back"])
+            return {**request.begun["members"], **self._follow(source, rollback, ())}
         decision = accepted(decide(self.here, request))
         assert decision.source is not None  # set in every decision that is not a refusal
         members = members_of(decision, decision.source)
         if decision.plan.would is Would.NOTHING:
             return members
-        way_back = Rollback.of(self.here, decision.source.address)
-        return members | self._lead(decision.source, way_back, commands_of(decision, decision.source))
+        rollback = Rollback.of(self.here, decision.source.address)
+        return members | self._follow(decision.source, rollback, commands_of(decision, decision.source))
 
     def _begun_with(self, request: ResyncRequest) -> Source | None:
         """The source that the agent has already made Redis follow (`at_once`); None if it has not.
@@ -62,11 +62,11 @@ class Resync:
             return None
         with self.here.client() as client:
             state, own = look(client), redis_source.own_options(client)
-        way_back = Rollback.of_json(self.here, request.begun["way_back"])
-        if state.source == way_back.target:
+        rollback = Rollback.of_json(self.here, request.begun["way_back"])
+        if state.source == rollback.target:
             return self.here.source(request.primary, state, own)
-        if state.source != way_back.before.source:
-            raise DatastoreRefused(way_back.intervened(state))
+        if state.source != rollback.before.source:
+            raise DatastoreRefused(rollback.intervened(state))
         return None
 
     def _bring_up(self) -> None:
@@ -95,23 +95,23 @@ class Resync:
 
         poll(connected, CONNECTS_WITHIN, self.stop)
 
-    def _lead(self, source: Source, way_back: Rollback, commands: Commands) -> dict[str, Any]:
-        """Run the commands and wait until the server follows. Without commands it was made to follow already."""
+    def _follow(self, source: Source, rollback: Rollback, commands: Commands) -> dict[str, Any]:
+        """Run the commands and wait until the server follows. Without commands, it has the new source already."""
         self.progress(f"following {source.address}")
         try:
             if commands:
-                self._follow(source, commands)
+                self._change_source(source, commands)
             otherwise = f"{source.address} sends Redis at {self.here.address} no data"
             self._await(self._follows(source), otherwise, source)
         except (DatastoreError, OSError) as error:
-            raise DatastoreRefused(f"{error}; {complete(way_back.take)}") from error
+            raise DatastoreRefused(f"{error}; {complete(rollback.take)}") from error
         except Terminated:
-            raise DatastoreRefused(complete(way_back.take)) from None
+            raise DatastoreRefused(complete(rollback.take)) from None
         with self.here.client() as client:
-            way_back.end_of_copy(client)
+            rollback.end_of_copy(client)
             return config.keep_or_note(client)
 
-    def _follow(self, source: Source, commands: Commands) -> None:
+    def _change_source(self, source: Source, commands: Commands) -> None:
         """Set the login for the source, then change the source."""
         with self.here.client() as client:
             config.put(client, source.options())
@@ -126,9 +126,9 @@ class Resync:
         return done
 
     def _await(self, done: Callable[[RedisState], bool], otherwise: str, source: Source | None = None) -> None:
-        """Wait until it is done and report the progress; fail if there is none for too long.
+        """Wait until `done` and report the progress.
 
-        While the source sends nothing, it is checked whether it still answers. Raises `DatastoreUnreachable`.
+        Checks a source that sends nothing. Raises `DatastoreUnreachable` after too long a time without progress.
         """
         phase, patience = "", Patience(self.here.settings.timeout)
         pauses = Pauses()
@@ -204,8 +204,8 @@ def run_in_transaction(client: Any, commands: Commands) -> None:
 class Patience:
     """Detects that there was no progress for this many seconds.
 
-    A primary may take long before it sends the first byte; the state of the link does not change
-    then. With a primary that refuses, the link falls back at each retry.
+    A primary may take long before it sends the first byte: the link then stays in one state. If a
+    primary refuses, the link falls back to an earlier state at each retry.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -59,7 +59,7 @@ class Rollback:
         return cls(datastore, FormerState(**stored["before"]), stored["options"], stored["target"])
 
     def as_json(self) -> dict[str, Any]:
-        """To be stored: without the login, so only for a change that keeps the login."""
+        """The form to store: without the login, so only for a change that keeps the login."""
         options = {name: value for name, value in self.options.items() if name == DISKLESS}
         return {"before": asdict(self.before), "options": options, "target": self.target}
 
@@ -100,7 +100,7 @@ class Rollback:
             return self._restored(look(client))
 
     def _has_new_data(self, now: RedisState) -> bool:
-        """Whether a copy is complete, even if its primary is unreachable now: only a copy brings the primary's id.
+        """Whether a copy is complete: only a copy brings the primary's replication id.
 
         The old data is then gone, and a rollback would create a second writable server with the new data.
         """
@@ -108,7 +108,7 @@ class Rollback:
         return (now.in_step and not was_in_step) or not set(now.history) & set(self.before.history)
 
     def intervened(self, now: RedisState) -> str:
-        return f"meanwhile Redis was made to follow {now.source or 'no source'} by another client"
+        return f"meanwhile another client made Redis follow {now.source or 'no source'}"
 
     def end_of_copy(self, client: Any) -> None:
         """Reset the option that was set for one copy only."""
@@ -124,8 +124,8 @@ class Rollback:
 def settle(client: Any) -> str | None:
     """Reset the option that a killed job left set for one copy; returns a sentence, or None if unchanged.
 
-    A job sets the option together with a new source, and writes the configuration file after it took the option back.
-    If Redis follows the source of its configuration file, an operator set the option, and it stays.
+    A job sets the option together with a new source, and writes the configuration file after it has reset the option.
+    If Redis follows the source in its configuration file, an operator has set the option, and it stays.
     """
     before = config.in_file(client, DISKLESS, "disabled")
     if config.get(client, DISKLESS).get(DISKLESS) != FOR_ONE_COPY or before in (None, FOR_ONE_COPY):

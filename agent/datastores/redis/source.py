@@ -1,4 +1,4 @@
-"""The server that a Redis shall follow, with the logins of the agent and of Redis itself."""
+"""The server that a Redis will follow, with the logins of the agent and of Redis itself."""
 
 from __future__ import annotations
 

@@ -153,8 +153,8 @@ def _silent(info: Info) -> int | None:
 
 
 def _replicas(info: Info) -> list[Replica]:
-    said = [info.get(f"slave{number}") for number in range(info["connected_slaves"])]
-    found = [each for each in said if isinstance(each, Mapping)]
+    entries = [info.get(f"slave{number}") for number in range(info["connected_slaves"])]
+    found = [each for each in entries if isinstance(each, Mapping)]
     return [
         Replica(address(str(each["ip"]), each["port"]), each["state"] == "online", int(each["offset"]))
         for each in found

@@ -31,13 +31,13 @@ def status(datastore: Redis) -> DatastoreStatus:
             behind = _bytes_behind(datastore, here, own)
         except DatastoreError as error:
             unknown["lag"] = str(error)
-    part = role(here)
+    current = role(here)
     return DatastoreStatus(
         reachable=True,
         version=here.version,
         cluster_id=here.replid,
-        role=part.name,
-        writable=part.writable,
+        role=current.name,
+        writable=current.writable,
         streaming=here.in_step if here.is_replica else None,
         source=_source(here) if here.is_replica else None,
         lag=Lag(bytes=behind, seconds=here.silent_seconds),

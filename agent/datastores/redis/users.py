@@ -29,7 +29,7 @@ def exists(client: Any, name: str) -> bool:
 
 
 def create(client: Any, name: str, password: str, prefixes: Sequence[str], privileges: str) -> dict[str, Any]:
-    """Create a user for the keys that begin with a prefix and a colon; without prefixes for no keys."""
+    """Create a user with access to the keys that begin with a prefix and a colon; without prefixes, to no keys."""
     if (refusal := refusal_to_create(client, name, prefixes)) is not None:
         raise DatastoreRefused(refusal)
     # One command, so that it is atomic.
