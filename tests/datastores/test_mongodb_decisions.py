@@ -122,7 +122,7 @@ def test_writes_that_the_primary_lacks_are_named_and_need_force(group: Group) ->
     plan = planned(here)
     assert plan.refusal is not None
     parted = f"{BEGAN + 9}.1@1"
-    assert plan.refusal.reason == f"this server has 3 writes that the primary lacks: they parted at {parted}"
+    assert plan.refusal.reason == f"this server has 3 writes that the primary lacks: the oplogs diverged at {parted}"
     assert plan.facts["parted_at"] == parted
     forced = planned(here, force=True)
     assert (forced.would, forced.facts["method"]) == (Would.DESTROY, "rewind")
@@ -163,7 +163,7 @@ def test_stale_member_with_possibly_unreplicated_writes_needs_force(group: Group
     stale(group, group.members[1])
     group.members[1].committed = group.members[1].oplog[2]
     plan = planned(group.members[1], data)
-    assert plan.refusal is not None and "cannot be known" in plan.refusal.reason
+    assert plan.refusal is not None and "it is unknown whether" in plan.refusal.reason
     forced = planned(group.members[1], data, force=True)
     assert forced.would is Would.DESTROY and forced.discards[0].amount is None
 
@@ -173,7 +173,7 @@ def test_collections_in_the_database_local_count_as_data(group: Group, data: Pat
     stale(group, group.members[1])
     group.members[1].own_collections = ["queue", "notes"]
     plan = planned(group.members[1], data)
-    assert plan.refusal is not None and "on this server alone: notes, queue" in plan.refusal.reason
+    assert plan.refusal is not None and "only on this server: notes, queue" in plan.refusal.reason
     assert planned(group.members[1], data, force=True).discards[0].what == "collections of local: notes, queue"
 
 
@@ -211,7 +211,7 @@ def test_configured_primary_that_is_secondary_now_identifies_its_set(group: Grou
 def test_set_without_a_primary_is_refused(group: Group) -> None:
     group.members[0].state = "SECONDARY"
     plan = planned(group.members[1])
-    assert plan.refusal is not None and "has no primary that can be asked now" in plan.refusal.reason
+    assert plan.refusal is not None and "has no reachable primary now" in plan.refusal.reason
 
 
 def test_running_initial_sync_is_awaited(group: Group, data: Path) -> None:

@@ -99,7 +99,7 @@ def spoil(fault: str, group: Group, here: Member, service: Service, monkeypatch:
     if fault == "sources gone":
         others = [each for each in group.members if each is not here]
         service.after_start = lambda empty: empty and _recovering(others)
-        return "no other member of the set that has the data can be reached any more"
+        return "no other member of the set with the data is reachable any more"
     if fault == "cancelled":
         monkeypatch.setattr(sync.InitialSync, "await_following", _terminate)
         return "^cancelled; "
@@ -153,7 +153,7 @@ def test_new_data_that_follows_is_kept_after_a_kill(here: Member, data: Path) ->
     files.set_aside(data)
     (data / "WiredTiger").write_text("copied")
     told = store.recover(service)
-    assert told is not None and "the initial sync had ended well" in told
+    assert told is not None and "the initial sync had succeeded meanwhile" in told
     assert names(data) == {"WiredTiger"} | KEPT
 
 
@@ -189,7 +189,7 @@ def test_force_without_room_deletes_the_old_data_first(
     monkeypatch.setattr("agent.datastores.mongodb.copy.os.statvfs", lambda _: full)
     service = Service(here, data, copies="ends")
     store = store_of(here, timeout=1)
-    with pytest.raises(DatastoreRefused, match="the old data was given up by force"):
+    with pytest.raises(DatastoreRefused, match="force has deleted the old data"):
         resync(store, service, mode="copy", force=True)
     assert store.is_dirty() and not (data / "collection-0.wt").exists()
     service.copies = "well"
@@ -255,7 +255,7 @@ def test_old_data_is_put_back_after_an_interruption_at_any_move(moved: int, data
     (data / files.EMPTYING).mkdir()
     for entry in files.data_of(data)[:moved]:
         entry.rename(data / files.EMPTYING / entry.name)
-    assert files.is_under_way(data)
+    assert files.is_in_progress(data)
     files.put_back(data)
     assert names(data) == {"WiredTiger", "collection-0.wt", "journal"} | KEPT
     assert (data / "journal/log.1").read_text() == "old"
@@ -292,7 +292,7 @@ def test_old_data_is_put_back_completely_after_an_interrupted_rollback(
 def test_a_deletion_of_old_data_that_was_interrupted_is_never_put_back(data: Path) -> None:
     (data / files.DROPPING).mkdir()
     (data / files.DROPPING / "collection-0.wt").write_text("half of the old data")
-    assert not files.is_under_way(data) and files.has_leftovers(data)
+    assert not files.is_in_progress(data) and files.has_leftovers(data)
     assert files.put_back(data) is False
     files.drop_old(data)
     assert (data / "collection-0.wt").read_text() == "old" and not files.has_leftovers(data)

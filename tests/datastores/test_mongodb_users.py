@@ -109,7 +109,7 @@ def test_plans_of_deletions_list_the_discarded_data(store: Datastore, server: Mo
     assert plan.would is Would.DESTROY and [each.unit for each in plan.discards] == ["bytes", "documents"]
     assert plan.discards[1].amount == 5
     refused = store.plan_create_database("SHOP", {})
-    assert refused.refusal is not None and "differ by case alone" in refused.refusal.reason
+    assert refused.refusal is not None and "differ only by case" in refused.refusal.reason
     assert store.plan_delete_database("SHOP", force=True).refusal is not None  # row 31
     store.delete_database("shop", force=False)
     owned = store.plan_delete_user("admin", "app")
@@ -124,7 +124,7 @@ def test_change_without_an_answer_in_time_is_reported_as_unknown(
     way = server.dir / "held.sock"
     held_store = through(server, str(way).replace("/", "%2F"), timeout=1)
     with Held(way, server.port, b"\x02create\0", answered=answered) as held:
-        with pytest.raises(OutcomeUnknown, match="it is not known whether the database late was created"):
+        with pytest.raises(OutcomeUnknown, match="it is unknown whether the database late was created"):
             held_store.create_database("late", {})
         held.release()
         await_that(lambda: store.database_exists("late"), what="the database appears later")

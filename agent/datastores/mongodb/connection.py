@@ -44,14 +44,14 @@ class ConnectionOptions:
 
     def hello(self) -> Answer:
         """The answer to `hello`, which needs no login: also available before the server has users."""
-        return self._ask(self._anonymous_url(), {}, "hello", 1, "admin", {})
+        return self._run(self._anonymous_url(), {}, "hello", 1, "admin", {})
 
     def command(self, name: str, value: Any = 1, /, *, database: str = "admin", **more: Any) -> Answer:
         """The answer to one command. Raises `MongoRefused`, `MongoAnswerLost` and other `DatastoreError`s."""
         password = self.password()
         secret = {} if password is None else {"password": password}
         try:
-            return self._ask(self.url, secret, name, value, database, more)
+            return self._run(self.url, secret, name, value, database, more)
         except MongoRefused as error:
             if error.code == AUTHENTICATION_FAILED and self._has_no_users_yet():
                 raise MongoRefused(f"MongoDB at {self.address} {NO_USERS_YET}", error.code) from error
@@ -67,9 +67,9 @@ class ConnectionOptions:
     def log_in(self, user: str, password: str) -> None:
         """Prove that the user can log in. Raises `DatastoreError`."""
         login = {"username": user, "password": password, "authSource": "admin"}
-        self._ask(self._anonymous_url(), login, "ping", 1, "admin", {})
+        self._run(self._anonymous_url(), login, "ping", 1, "admin", {})
 
-    def _ask(self, url: str, options: Any, name: str, value: Any, database: str, more: Mapping[str, Any]) -> Answer:
+    def _run(self, url: str, options: Any, name: str, value: Any, database: str, more: Mapping[str, Any]) -> Answer:
         from bson.errors import BSONError
         from pymongo import MongoClient, errors
 
@@ -86,14 +86,14 @@ class ConnectionOptions:
         except errors.ConnectionFailure as error:
             raise MongoAnswerLost(f"MongoDB at {self.address} does not answer: {_cause(error)}") from error
         except (errors.PyMongoError, BSONError, UnicodeError) as error:
-            raise DatastoreRefused(f"MongoDB at {self.address} cannot be asked for this: {error}") from error
+            raise DatastoreRefused(f"MongoDB at {self.address}: the request is invalid: {error}") from error
 
     def _refused(self, error: Any) -> MongoRefused:
         """The server's message, with the name of the error if the message lacks it."""
         details = error.details if isinstance(error.details, Mapping) else {}
-        words, name = details.get("errmsg") or str(error), details.get("codeName")
-        named = "" if name is None or name in words else f" ({name})"
-        return MongoRefused(f"MongoDB at {self.address} refuses: {words}{named}", details.get("code"))
+        message, name = details.get("errmsg") or str(error), details.get("codeName")
+        suffix = "" if name is None or name in message else f" ({name})"
+        return MongoRefused(f"MongoDB at {self.address} refuses: {message}{suffix}", details.get("code"))
 
     def _check_port_is_open(self) -> None:
         """Check the port first: the driver would retry a closed port until its timeout."""

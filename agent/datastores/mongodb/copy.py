@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A possible copy: the directory, its size in bytes, and whether the disk also holds the old data."""
+    """A possible copy: `directory` of the data, `bytes` of the copy, `keep_old` if the disk also holds the old data."""
 
     directory: Path
     bytes: int
@@ -52,7 +52,9 @@ def directory_of(here: MongoDB) -> Path:
     """
     directory = here.settings.data_directory
     if directory is None:
-        raise DatastoreRefused("set datastore.data_directory: the old data must be found when MongoDB cannot be asked")
+        raise DatastoreRefused(
+            "set datastore.data_directory: the agent must find the old data while MongoDB cannot be queried"
+        )
     reported = here.reported_directory()
     if reported is not None and os.path.realpath(reported) != os.path.realpath(directory):
         raise DatastoreRefused(f"datastore.data_directory is {directory}, and MongoDB has its data in {reported}")
@@ -78,7 +80,7 @@ def _check_majority(primary: Primary, me: str) -> None:
     if votes < there.majority:
         total = sum(each.votes for each in there.members)
         raise PlanRefused(
-            f"without this member {votes} of the {total} votes of the set {there.set_name} can be had, "
+            f"without this member, {votes} of the {total} votes of the set {there.set_name} are reachable, "
             f"and {there.majority} are needed: the primary would step down",
             "start another member first; force stops this member anyway",
         )

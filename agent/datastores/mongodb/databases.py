@@ -39,7 +39,7 @@ def plan_create(here: MongoDB, name: str) -> Plan:
     if name in found:
         return plan.refuse(f"the database {name} exists already", "choose another name, or delete it first")
     if (other := next((each for each in found if each.lower() == name.lower()), None)) is not None:
-        reason = f"the database {other} exists, and MongoDB has no two whose names differ by case alone"
+        reason = f"the database {other} exists: MongoDB refuses names that differ only by case"
         return plan.refuse(reason, "choose another name")
     steps = [f"create the empty collection {FIRST} in {name}"]
     return Plan(Would.CHANGE, f"the database {name} would be created", steps=steps)
@@ -71,7 +71,7 @@ def plan_delete(here: MongoDB, name: str) -> Plan:
             Discard(f"the database {name}", size, "bytes"),
             Discard(f"documents of {name}", documents, "documents"),
         ],
-        warnings=["users are kept in admin: they stay, with their roles on this database"],
+        warnings=["users are stored in admin: they stay, with their roles on this database"],
     )
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class MongoDBDatastore(MongoDB):
-    """What the agent does with the mongod of this host."""
+    """The mongod of this host."""
 
     resync_needs = ("service",)
     database_options = ()
@@ -58,7 +58,7 @@ class MongoDBDatastore(MongoDB):
         except DatastoreDown:
             raise
         except DatastoreUnreachable:
-            pass  # the end of the connection is its answer
+            pass  # mongod answers by closing the connection
         if not poll(lambda: not self._still_runs(before), deadline - time.monotonic(), stop):
             why = stop.reason or "timeout"
             raise DatastoreUnreachable(f"MongoDB at {self.address} has not shut down yet, and still may: {why}")
@@ -145,7 +145,7 @@ class MongoDBDatastore(MongoDB):
             return plan_start(self, service, request)
         if self.is_dirty() and service is not None:
             return plan.unknown(
-                "an earlier resync ended half way: the old data would be put back, and the resync then looks at it",
+                "an earlier resync was interrupted: the old data would be put back, and the resync then inspects it",
                 steps=["stop MongoDB", "put the old data back", "start MongoDB", "make this plan again"],
             )
         return decide(self, service, request).plan
@@ -160,7 +160,7 @@ class MongoDBDatastore(MongoDB):
         return decide(self, service, ResyncRequest(primary=primary, mode="follow")).plan
 
     def follow(self, service: Supervisor | None, primary: str, stop: Stop) -> Json:
-        """A member follows the elected primary of its set: this method lets it catch up or join the set again."""
+        """Let the member catch up or join its set again. It always follows the elected primary of its set."""
         return Resync(self, service, ResyncProgress(lambda state: None), stop).run(
             ResyncRequest(primary=primary, mode="follow")
         )
@@ -174,4 +174,4 @@ class MongoDBDatastore(MongoDB):
     def is_dirty(self) -> bool:
         """True during a resync, unless the server is already a member with the data."""
         directory = self.data_directory()
-        return directory is not None and files.is_under_way(directory) and not rollback.follows(self)
+        return directory is not None and files.is_in_progress(directory) and not rollback.follows(self)

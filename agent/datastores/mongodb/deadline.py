@@ -45,7 +45,7 @@ def _after(here: MongoDB, done: Callable[[], bool], what: str, mark: str, error:
         if done():
             return {}
     raise OutcomeUnknown(
-        f"{error}; it is not known whether {what}; the request may still take effect", waits_for
+        f"{error}; it is unknown whether {what}; the request may still take effect", waits_for
     ) from error
 
 

@@ -77,7 +77,7 @@ def _check_part(state: MemberState) -> None:
         )
     if state.part == "new":
         raise PlanRefused(
-            "this server has no configuration of a replica set yet", "add it to its set on the primary, by rs.add()"
+            "this server has no configuration of a replica set yet", "add it to its set on the primary with rs.add()"
         )
     if state.state == "PRIMARY":
         reason = f"this server is the primary of the set {state.set_name}"
@@ -96,36 +96,36 @@ def _of_member(here: MongoDB, service: Supervisor | None, state: MemberState, re
     facts = _facts(state, primary)
     me = str(state.me)
     if state.state == "STARTUP2":
-        return _awaited(primary, me, "copy", "makes its initial sync already", facts)
+        return _awaited(primary, me, "copy", "is already running its initial sync", facts)
     if state.state == "ROLLBACK":
-        return _awaited(primary, me, "rewind", "rewinds its data already", facts)
+        return _awaited(primary, me, "rewind", "is already rewinding its data", facts)
     if request.mode != "copy" and state.state in FOLLOWING and _receives(state, primary):
         return _in_step(here, state, primary, facts)
     loss = unreplicated.of_writes(here, state, primary.server, primary.state)
     if request.mode != "copy" and not loss.stale:
-        return _gentle(loss, primary, me, request, facts)
+        return _without_copy(loss, primary, me, request, facts)
     return _copied(here, service, state, primary, me, loss, request, facts)
 
 
 def _of_removed(here: MongoDB, service: Supervisor | None, state: MemberState, request: ResyncRequest) -> Decision:
-    """The decision for a removed member: it catches up after the primary has added it, if the oplog reaches back."""
+    """The decision for a removed member. If the oplog suffices, it catches up after the primary has added it."""
     primary = mongodb_primary.find(here, state, request)
     facts = _facts(state, primary)
     if primary.foreign:
         listed = mongodb_primary.listed(here, primary)
-        lost = f"the data of this server, of the set {state.set_name}, is replaced by that of another set"
+        lost = f"the data of another set replaces the data of this server, of the set {state.set_name}"
         loss = Loss(lost, (_everything(here),))
         return _copied(here, service, state, primary, listed, loss, request, facts)
     me = membership.kept_address(here.data_directory()) or address.own_address(here, primary.state.config)
     if me is None:
         raise PlanRefused(
-            "the address that this server had in its set is not known",
-            f"add it on the primary {primary.address}, by rs.add(), and run this action again",
+            "the previous address of this server in its set is unknown",
+            f"add it on the primary {primary.address} with rs.add(), and run this action again",
         )
     join = primary.state.seen(me) is None
     loss = unreplicated.of_writes(here, state, primary.server, primary.state)
     if request.mode != "copy" and not loss.stale:
-        return _gentle(loss, primary, me, request, facts, join=join)
+        return _without_copy(loss, primary, me, request, facts, join=join)
     return _copied(here, service, state, primary, me, loss, request, facts, join=join)
 
 
@@ -142,7 +142,7 @@ def of_silent(here: MongoDB, service: Supervisor | None, request: ResyncRequest)
 
 
 def _receives(state: MemberState, primary: Primary) -> bool:
-    """Whether the member receives, or has everything that the primary has; a delay or pause counts as in sync."""
+    """Whether the member receives, or has all writes of the primary; a delay or pause counts as in sync."""
     return state.source is not None or (state.optime is not None and state.optime == primary.state.optime)
 
 
@@ -155,13 +155,13 @@ def _in_step(here: MongoDB, state: MemberState, primary: Primary, facts: dict[st
     directory = here.data_directory()
     if directory is None or not files.has_leftovers(directory):
         return Decision(unchanged, "none", primary, str(state.me))
-    steps = [f"delete what an earlier resync left in {directory}"]
-    left = "this server is in step; old data that an earlier resync left would be deleted"
+    steps = [f"delete the old data of an earlier resync in {directory}"]
+    left = "this server is in step; the old data of an earlier resync would be deleted"
     return Decision(Plan(Would.CHANGE, left, steps=steps, facts=unchanged.facts), "none", primary, str(state.me))
 
 
 def _awaited(primary: Primary, me: str, method: str, does: str, facts: dict[str, Any]) -> Decision:
-    summary = f"this server {does}, and would be waited for"
+    summary = f"this server {does}; the resync would wait for it"
     return Decision(
         Plan(Would.CHANGE, summary, steps=["wait until it is a secondary"], facts=facts | {"method": method}),
         method,
@@ -170,10 +170,10 @@ def _awaited(primary: Primary, me: str, method: str, does: str, facts: dict[str,
     )
 
 
-def _gentle(
+def _without_copy(
     loss: Loss, primary: Primary, me: str, request: ResyncRequest, facts: dict[str, Any], *, join: bool = False
 ) -> Decision:
-    """The plan for what MongoDB does by itself: catch up from the oplog, after a rewind if the histories diverged."""
+    """The plan without a copy: MongoDB catches up from the oplog by itself, after a rewind of diverged writes."""
     steps = [f"let the primary {primary.address} add this server to the set"] if join else []
     if loss.lost is None:
         summary = f"this server would catch up from the oplog of its set; the primary is {primary.address}"
@@ -254,9 +254,9 @@ def _warnings(state: MemberState) -> list[str]:
     if itself is not None and itself.delay:
         found.append(f"this member is delayed by {itself.delay} s, as configured")
     if state.state == "RECOVERING":
-        found.append("this member is in the state RECOVERING, such as of replSetMaintenance: it takes no reads")
+        found.append("this member is in the state RECOVERING, as by replSetMaintenance: it serves no reads")
     if state.source is None:
-        found.append("this member has all that the primary has, and no source to receive from now")
+        found.append("this member has all writes of the primary, and no sync source now")
     return found
 
 

@@ -27,7 +27,7 @@ DATA_DIRECTORY = ("journal", "_tmp", "key.store")
 KEPT_DIRECTORY = ("diagnostic.data", "rollback")
 
 
-def is_under_way(directory: Path) -> bool:
+def is_in_progress(directory: Path) -> bool:
     """Whether a resync began and has not succeeded; False without permission to check."""
     return any(os.path.exists(directory / name) for name in (EMPTYING, EMPTIED))
 
@@ -75,7 +75,7 @@ def set_aside(directory: Path) -> None:
         shutil.rmtree(emptied)
     for entry in data_of(directory):
         if (emptying / entry.name).exists():
-            _delete(entry)  # of a server that was started on the rest of an interrupted resync
+            _delete(entry)  # made by a server that started on the rest of an interrupted resync
         else:
             entry.rename(emptying / entry.name)
     atomic_files.sync(emptying)
@@ -83,7 +83,7 @@ def set_aside(directory: Path) -> None:
     atomic_files.sync(directory)
 
 
-def give_up_old(directory: Path) -> None:
+def discard_old(directory: Path) -> None:
     """Delete the data that was set aside and keep the mark. This cannot be undone."""
     emptied = directory / EMPTIED
     atomic_files.create(emptied / CLEARED, b"")

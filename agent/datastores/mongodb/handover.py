@@ -43,7 +43,7 @@ def plan_demote(here: MongoDB, primary: str) -> Plan:
         )
     itself = state.seen(str(there.me))
     if itself is None:
-        return plan.refuse(f"{peer.address} is this server or none of its set", "name another member")
+        return plan.refuse(f"{peer.address} is this server or not in its set", "name another member")
     if (refusal := _refusal(state, itself)) is not None:
         return plan.refuse(*refusal)
     behind = promotion.lag(here, there, state)
@@ -90,7 +90,7 @@ def _refusal(state: MemberState, peer: Seen) -> tuple[str, str] | None:
         return f"{peer.address} is delayed by {peer.delay} s", "name another member"
     votes = sum(each.votes for each in state.members if each.reachable)
     if votes < state.majority:
-        return f"{votes} votes of the set can be had, and {state.majority} win an election", "start another member"
+        return f"{votes} votes of the set are reachable, and {state.majority} win an election", "start another member"
     return None
 
 
@@ -115,7 +115,7 @@ def _step_down(here: MongoDB, stop: Stop) -> None:
 
 def _elect(here: MongoDB, peer: MongoDB, address: str, stop: Stop) -> None:
     """Make the peer call elections until it is primary; otherwise make this server primary again."""
-    said = ""
+    refusal = ""
     for last in looks(here.settings.timeout, stop):
         leads = None
         with suppress(DatastoreError):
@@ -126,9 +126,9 @@ def _elect(here: MongoDB, peer: MongoDB, address: str, stop: Stop) -> None:
             try:
                 peer.command("replSetStepUp")
             except DatastoreError as error:
-                said = f": {error}"
+                refusal = f": {error}"
         if last:
-            raise DatastoreRefused(f"{address} was not elected{said}; {_lead_again(here)}")
+            raise DatastoreRefused(f"{address} was not elected{refusal}; {_lead_again(here)}")
 
 
 def _lead_again(here: MongoDB) -> str:
@@ -142,7 +142,7 @@ def _lead_again(here: MongoDB) -> str:
         if not poll(lambda: here.hello().get("isWritablePrimary"), here.settings.timeout):
             raise DatastoreUnreachable("it was elected and does not accept writes yet")
     except DatastoreError as error:
-        return f"whether this server accepts writes again is not known: {error}"
+        return f"it is unknown whether this server accepts writes again: {error}"
     return "this server accepts writes again"
 
 

@@ -61,7 +61,7 @@ def leave(here: MongoDB, stop: Stop) -> dict[str, Any]:
         here.member(state.primary), lambda members: _without(members, str(state.me)), here.settings.timeout, stop
     )
     if not poll(lambda: "setName" not in here.hello(), here.settings.timeout, stop):
-        raise DatastoreUnreachable(f"MongoDB at {here.address} was removed from its set and does not know it yet")
+        raise DatastoreUnreachable(f"MongoDB at {here.address} was removed from its set and has not noticed it yet")
     return {"set": state.set_name, "removed": state.me, "member": member, "kept_in": kept}
 
 
@@ -153,7 +153,7 @@ def _warnings(state: MemberState) -> list[str]:
     votes = sum(each.votes for each in state.others)
     reachable = state.votes_of_others
     if reachable < votes // 2 + 1:
-        found.append(f"{reachable} of the {votes} votes that remain can be had: the set would have no majority")
+        found.append(f"{reachable} of the {votes} remaining votes are reachable: the set would have no majority")
     if sum(each.votes for each in left) < votes // 2 + 1 <= reachable:
-        found.append("writes that ask for a majority would wait: too few members with data remain")
+        found.append("writes with the write concern majority would wait: too few members with data remain")
     return found

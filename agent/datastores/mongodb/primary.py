@@ -30,7 +30,7 @@ def find(here: MongoDB, state: MemberState | None, request: ResyncRequest) -> Pr
     """The named peer; otherwise `datastore.primary`, otherwise the present primary of the set.
 
     If `datastore.primary` is no longer the primary, the present primary of the same set is used.
-        Raises `PlanRefused` and `DatastoreError`.
+    Raises `PlanRefused` and `DatastoreError`.
     """
     if request.primary is not None:
         return _named(here, state, request)
@@ -60,7 +60,9 @@ def _configured(here: MongoDB, server: MongoDB, state: MemberState | None, reque
 def _current(here: MongoDB, state: MemberState | None) -> Primary:
     """The primary according to this member or to the other members of its set."""
     if state is None:
-        raise DatastoreRefused("set datastore.primary, or name a peer: this server is down and cannot say who leads")
+        raise DatastoreRefused(
+            "set datastore.primary, or name a peer: this server is down and cannot report its primary"
+        )
     addresses = [state.primary] if state.primary else [str(each["host"]) for each in state.config.get("members", ())]
     for address in addresses:
         with suppress(DatastoreError):
@@ -68,9 +70,7 @@ def _current(here: MongoDB, state: MemberState | None) -> Primary:
             there = look(server)
             if there.state == "PRIMARY" and there.set_id == state.set_id:
                 return Primary(server, there, address)
-    raise PlanRefused(
-        f"the set {state.set_name} has no primary that can be asked now", "promote one of its members first"
-    )
+    raise PlanRefused(f"the set {state.set_name} has no reachable primary now", "promote one of its members first")
 
 
 def _identified(

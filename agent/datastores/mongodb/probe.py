@@ -24,7 +24,7 @@ def write_concern(here: MongoDB) -> Any:
 
 
 def held_by(here: MongoDB) -> str | None:
-    """The reason why a write is not acknowledged; None: it was. It writes an oplog entry but no data."""
+    """The reason why a test write is not acknowledged; None: it was. It adds an oplog entry but no data."""
     wanted = write_concern(here)
     limit = int(min(PATIENCE, here.settings.timeout / 2) * 1000)
     try:

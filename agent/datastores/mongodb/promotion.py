@@ -57,7 +57,7 @@ def promote(here: MongoDB, stop: Stop, request: PromoteRequest) -> dict[str, Any
     decided = agreed(_judge(view, replace(request, wait=0.0)))
     here.command("replSetStepUp")
     _await_writable(here, stop)
-    old = view.old if view.old.address is None else _ask(here, view.old.address)
+    old = view.old if view.old.address is None else _query(here, view.old.address)
     return {
         "set": view.here.set_name,
         "lag": asdict(view.lag),
@@ -69,14 +69,14 @@ def promote(here: MongoDB, stop: Stop, request: PromoteRequest) -> dict[str, Any
 
 
 def _view(here: MongoDB, state: MemberState) -> PromotionFacts:
-    """The old primary; without an address if the set has had no primary since this member started."""
+    """The facts. The old primary has no address if the set has had no primary since this member started."""
     address = state.primary or _last_primary(here, state)
-    old = OldPrimary(None, "unreachable") if address is None else _ask(here, address)
+    old = OldPrimary(None, "unreachable") if address is None else _query(here, address)
     return PromotionFacts(state, old, lag(here, state, old.state))
 
 
 def _last_primary(here: MongoDB, state: MemberState) -> str | None:
-    """An unreachable member may have been the primary; a single configured peer identifies it."""
+    """The probable old primary: `datastore.primary` if it is a member, else the only unreachable member, or None."""
     gone = [each.address for each in state.others if not each.reachable and each.state != "ARBITER"]
     if here.primary is not None:
         configured = here.primary.address.removeprefix("mongodb://").rstrip("/")
@@ -85,7 +85,7 @@ def _last_primary(here: MongoDB, state: MemberState) -> str | None:
     return gone[0] if len(gone) == 1 else None
 
 
-def _ask(here: MongoDB, address: str) -> OldPrimary:
+def _query(here: MongoDB, address: str) -> OldPrimary:
     server = here.member(address)
     try:
         hello = server.hello()
@@ -125,7 +125,7 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
         "write a probe and remove it",
     ]
     if request.wait:
-        steps.insert(0, f"wait up to {request.wait:g} s for what the primary still sends")
+        steps.insert(0, f"wait up to {request.wait:g} s for data that the primary still sends")
     return Plan(
         Would.CHANGE if view.old.part == "unreachable" else Would.DISRUPT,
         f"this server would call an election and become the primary of the set {view.here.set_name}",
@@ -140,17 +140,17 @@ def _cannot_win(state: MemberState) -> tuple[str, str] | None:
     """The reason why MongoDB would not elect this member, and the cure."""
     itself = state.itself
     if state.part != "member" or itself is None:
-        return "this server is in no replica set, so that nothing can elect it", "add it to its set and let it catch up"
+        return "this server is in no replica set and cannot be elected", "add it to its set and let it catch up"
     if state.state != "SECONDARY":
         return f"this server is in the state {state.state}, and only a secondary can be elected", "resync it first"
     if itself.priority == 0:
         return "the priority of this member is 0: it can never be elected", (
-            "promote another member, or give this one a priority by rs.reconfig()"
+            "promote another member, or give this one a priority with rs.reconfig()"
         )
     votes = state.votes_of_others + itself.votes
     if votes < state.majority:
         total = sum(each.votes for each in state.members)
-        return f"{votes} of the {total} votes of the set can be had, and {state.majority} win an election", (
+        return f"{votes} of the {total} votes of the set are reachable, and {state.majority} win an election", (
             "start another member; if the majority is lost permanently, run rs.reconfig() with force by hand"
         )
     return None
@@ -170,21 +170,21 @@ def _needs_force(view: PromotionFacts, request: PromoteRequest) -> tuple[str, st
 def _discards(view: PromotionFacts) -> list[Discard]:
     if not view.lag.transactions:
         return []
-    return [Discard(f"writes that the old primary {view.old.address} has first", view.lag.transactions, "writes")]
+    return [Discard(f"writes that only the old primary {view.old.address} has", view.lag.transactions, "writes")]
 
 
 def _warnings(view: PromotionFacts) -> list[str]:
     found = []
     if view.old.part == "writable":
         found.append(
-            f"{view.old.address} accepts writes and steps down: what it has and this server lacks may be rolled back"
+            f"{view.old.address} accepts writes and steps down: its writes that this server lacks may be rolled back"
         )
     if view.lag.transactions is None:
-        found.append("how much the old primary has that this server lacks is not known")
+        found.append("it is unknown how much data of the old primary this server lacks")
     own = view.here.optime
     ahead = [each.address for each in view.here.others if each.has_data and own and each.optime and each.optime > own]
     if ahead:
-        found.append(f"{', '.join(ahead)} has newer writes and does not vote for this server until it has them too")
+        found.append(f"{', '.join(ahead)} has newer writes and does not vote for this server until it also has them")
     return found
 
 
@@ -198,7 +198,7 @@ def _caught_up(here: MongoDB, stop: Stop, seconds: float) -> PromotionFacts:
 
 
 def _await_writable(here: MongoDB, stop: Stop) -> None:
-    """Wait until the new primary accepts writes: it first applies what the other members have."""
+    """Wait until the new primary accepts writes: it first applies newer writes of the other members."""
     if poll(lambda: here.hello().get("isWritablePrimary"), here.settings.timeout, stop):
         return
     state = look(here)

@@ -37,7 +37,7 @@ class Resync:
         self.patience = here.settings.timeout
 
     def run(self, request: ResyncRequest) -> dict[str, Any]:
-        """Returns the members of the result. A `DatastoreError` means that everything is undone, or has the state."""
+        """Returns the members of the result. After a `DatastoreError` everything is undone, or it has the state."""
         self._put_old_data_back()
         decision = accepted(self._decided(request))
         assert decision.primary is not None  # set in every decision that is not a refusal
@@ -61,7 +61,7 @@ class Resync:
     def _put_old_data_back(self) -> None:
         """Restore the data of an interrupted resync: it may be complete and able to catch up."""
         directory = self.here.data_directory()
-        if directory is not None and files.is_under_way(directory) and self.here.is_dirty():
+        if directory is not None and files.is_in_progress(directory) and self.here.is_dirty():
             self.progress("putting the old data back")
             with suppress(DatastoreRefused):  # nothing to restore: the decision handles this
                 recover(self.here, self.service)
@@ -107,7 +107,7 @@ class Resync:
         try:
             sync.await_following()
         except (DatastoreError, Terminated) as error:
-            left = self._left_again(decision)
+            left = self._leave_again(decision)
             why = "cancelled" if isinstance(error, Terminated) else str(error)
             raise DatastoreRefused("; ".join(filter(None, (why, left, "nothing was stopped or deleted")))) from None
         if decision.join:
@@ -123,7 +123,7 @@ class Resync:
         kept = membership.kept_member(self.here.data_directory())
         membership.give_vote(decision.primary.server, decision.me, kept, self.patience, self.stop)
 
-    def _left_again(self, decision: Decision) -> str | None:
+    def _leave_again(self, decision: Decision) -> str | None:
         """Remove this server from the set again if the resync added it."""
         if not decision.join or decision.primary is None:
             return None
@@ -137,13 +137,13 @@ class Resync:
 
     def _copy(self, decision: Decision, directory: Path) -> None:
         assert self.service is not None and decision.copy is not None  # otherwise the plan is a refusal
-        way_back = Rollback(self.here, self.service, directory)
+        rollback = Rollback(self.here, self.service, directory)
         try:
             self._make_copy(decision, directory, self.service)
         except (DatastoreError, SupervisorFailed, OSError) as error:
-            raise DatastoreRefused(self._after(str(error), decision, way_back)) from error
+            raise DatastoreRefused(self._undone(str(error), decision, rollback)) from error
         except Terminated:
-            raise DatastoreRefused(self._after("cancelled", decision, way_back)) from None
+            raise DatastoreRefused(self._undone("cancelled", decision, rollback)) from None
         self.progress("deleting the old data")
         files.drop_old(directory)
         if decision.join:
@@ -157,7 +157,7 @@ class Resync:
         self.progress("moving the old data aside")
         files.set_aside(directory)
         if not decision.copy.keep_old:
-            files.give_up_old(directory)
+            files.discard_old(directory)
         self.progress("starting MongoDB")
         service.start(Stop())
         self._await(self._answers, "MongoDB does not start with an empty data directory")
@@ -166,8 +166,8 @@ class Resync:
         self.progress("copying the data")
         InitialSync(self.here, service, self.progress, self.stop, decision).await_following()
 
-    def _after(self, why: str, decision: Decision, way_back: Rollback) -> str:
-        return "; ".join(filter(None, (why, self._left_again(decision), complete(way_back.take))))
+    def _undone(self, why: str, decision: Decision, rollback: Rollback) -> str:
+        return "; ".join(filter(None, (why, self._leave_again(decision), complete(rollback.take))))
 
     def _answers(self) -> bool:
         with suppress(DatastoreUnreachable):

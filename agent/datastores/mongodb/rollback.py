@@ -28,7 +28,7 @@ class Rollback:
 
     def take(self) -> str:
         """Bring the old data back into use. Returns a sentence, with the location of the data on a failure."""
-        if not files.is_under_way(self.directory):
+        if not files.is_in_progress(self.directory):
             return self._as_it_was()
         try:
             self._await_stopped()
@@ -53,7 +53,7 @@ class Rollback:
 
     def _without_old_data(self) -> str:
         self.service.start(Stop())
-        return "the old data was given up by force: MongoDB was started and continues its initial sync by itself"
+        return "force has deleted the old data: MongoDB was started and continues its initial sync by itself"
 
     def _await_stopped(self) -> None:
         self.service.stop(Stop())
@@ -61,7 +61,7 @@ class Rollback:
             raise DatastoreRefused("the service does not stop")
 
     def _served(self, sentence: str) -> str:
-        """The sentence after MongoDB answers, or after a failed start if it did not start on this data before."""
+        """The sentence if MongoDB answers; otherwise another one, with the location of the old data."""
         if poll(self._answers, self.here.settings.timeout):
             return sentence
         return f"the old data is in its place in {self.directory}, and MongoDB does not start with it: see its log"
@@ -84,16 +84,15 @@ def recover(here: MongoDB, service: Supervisor | None) -> str | None:
     directory = here.data_directory()
     if directory is None or not files.has_leftovers(directory):
         return None
-    if not files.is_under_way(directory):
+    if not files.is_in_progress(directory):
         files.drop_old(directory)
         return None
     if follows(here):
         files.drop_old(directory)
-        return "the initial sync had ended well meanwhile: MongoDB follows its set on the new data"
-    way_back = Rollback(here, service, directory) if service is not None else None
-    if way_back is None:
+        return "the initial sync had succeeded meanwhile: MongoDB follows its set on the new data"
+    if service is None:
         raise DatastoreRefused(f"the old data lies in {directory}, and there is no [service] to put it back with")
-    return way_back.take()
+    return Rollback(here, service, directory).take()
 
 
 def follows(here: MongoDB) -> bool:

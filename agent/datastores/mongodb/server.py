@@ -1,4 +1,4 @@
-"""One mongod: how the agent reaches it and the other members of its set."""
+"""One mongod: its connections, and the other members of its set."""
 
 from __future__ import annotations
 

@@ -35,8 +35,6 @@ def plan_start(here: MongoDB, service: Supervisor | None, request: ResyncRequest
     steps = ["start MongoDB", "make this plan again", "let it catch up, or copy, or refuse"]
     if here.is_dirty():
         steps.insert(0, "put the old data back that an earlier resync has set aside")
-    warnings.append(
-        "a member that has writes which its set lacks sets them aside in its directory `rollback` by itself"
-    )
-    summary = "MongoDB is down: it would be started, and the resync then looks at its data and decides"
+    warnings.append("MongoDB by itself moves writes that the set lacks into its directory `rollback`")
+    summary = "MongoDB is down: it would be started, and the resync then inspects its data and decides"
     return plan.unknown(summary, steps=steps, warnings=warnings)

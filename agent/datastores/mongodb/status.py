@@ -26,16 +26,16 @@ def status(here: MongoDB) -> DatastoreStatus:
         return DatastoreStatus(reachable=False, error=str(error))
     unknown = dict(here.absent_facts)
     state = _state(here, unknown)
-    part = role_of(hello, state)
-    lag = Lag() if state is None or part.name != "replica" else _lag(here, state, unknown)
+    role = role_of(hello, state)
+    lag = Lag() if state is None or role.name != "replica" else _lag(here, state, unknown)
     return DatastoreStatus(
         reachable=True,
         version=_version(here, unknown),
         cluster_id=None if state is None else state.set_id,
-        role=part.name,
-        writable=part.writable,
-        streaming=None if state is None or part.name != "replica" else part.streaming,
-        source=None if part.name != "replica" else _source(state, part.primary),
+        role=role.name,
+        writable=role.writable,
+        streaming=None if state is None or role.name != "replica" else role.streaming,
+        source=None if role.name != "replica" else _source(state, role.primary),
         lag=lag,
         position=None if state is None or state.optime is None else str(state.optime),
         timeline=None if state is None else state.term,
@@ -130,7 +130,7 @@ def _synchronous(here: MongoDB, state: MemberState) -> dict[str, Any]:
 
 
 def _write_majority(state: MemberState) -> int:
-    """The value as reported by mongod, or None."""
+    """The majority for writes as reported by mongod; otherwise the majority of the votes."""
     with suppress(KeyError, TypeError, ValueError):
         return int(state.status["writeMajorityCount"])
     return state.majority

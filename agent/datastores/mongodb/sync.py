@@ -33,7 +33,7 @@ class InitialSync:
         self.patience = here.settings.timeout
         self.moved = time.monotonic()
         self.seen: dict[str, Any] = {}
-        self.asked_sources = 0.0
+        self.checked_sources = 0.0
 
     def await_following(self) -> None:
         """Raises `DatastoreError` if the server ended, is in another set, or made no progress for too long."""
@@ -68,7 +68,7 @@ class InitialSync:
         return had is not None and state.optime is not None and had <= state.optime
 
     def _measure(self) -> None:
-        """ResyncProgress in bytes as reported by mongod; before it has users, the size of the files."""
+        """Report the progress in bytes, from mongod; before mongod has users, from the size of the files."""
         if self.decision.method != "copy":
             return
         with suppress(DatastoreError):
@@ -88,19 +88,22 @@ class InitialSync:
             raise DatastoreRefused("MongoDB exited before it followed its set: see its log")
 
     def _check_moves(self) -> None:
-        """No timeout while a source is reachable: a sync may build indexes for long without copying a byte."""
+        """Raises `DatastoreUnreachable` if no more data can arrive.
+
+        A copy has no timeout while a source is reachable: it may build indexes for long without copying a byte.
+        """
         now = time.monotonic()
         if now < self.moved + self.patience:
             return
         if self.decision.method == "follow" or self.decision.method == "rewind":
-            raise DatastoreUnreachable(self._why_not())
-        if now < self.asked_sources + LOOK_AT_SOURCES_EVERY:
+            raise DatastoreUnreachable(self._why_stalled())
+        if now < self.checked_sources + LOOK_AT_SOURCES_EVERY:
             return
-        self.asked_sources = now
+        self.checked_sources = now
         if not self._is_in_set():
             raise DatastoreUnreachable("no member of the set has contacted MongoDB: it has no configuration of a set")
         if not self._has_source():
-            raise DatastoreUnreachable("no other member of the set that has the data can be reached any more")
+            raise DatastoreUnreachable("no other member of the set with the data is reachable any more")
 
     def _is_in_set(self) -> bool:
         with suppress(DatastoreError):
@@ -117,14 +120,14 @@ class InitialSync:
                     return True
         return False
 
-    def _why_not(self) -> str:
-        """The reason, reported by mongod, why it does not receive."""
+    def _why_stalled(self) -> str:
+        """The reason why it does not receive, as reported by mongod."""
         with suppress(DatastoreError):
             state = look(self.here)
             own: dict[str, Any] = next((each for each in state.status.get("members", ()) if each.get("self")), {})
-            said = own.get("infoMessage") or own.get("lastHeartbeatMessage")
-            words = f": {said}" if said else ""
-            return f"this member is in the state {state.state} and receives nothing{words}"
+            message = own.get("infoMessage") or own.get("lastHeartbeatMessage")
+            reason = f": {message}" if message else ""
+            return f"this member is in the state {state.state} and receives nothing{reason}"
         return f"MongoDB at {self.here.address} does not answer"
 
     def _note(self, what: str, seen: Any) -> None:

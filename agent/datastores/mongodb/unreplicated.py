@@ -43,12 +43,12 @@ def of_writes(here: MongoDB, state: MemberState, primary: MongoDB, there: Member
     parted_at, following = oplog.parting(here, primary)
     if parted_at is None:
         lost = (
-            f"whether the primary has everything that this server has cannot be known: the last write here is {own}, "
+            f"it is unknown whether the primary has all writes of this server: the last write here is {own}, "
             "and the oplogs have no entry in common"
         )
-        unknown = Discard("writes of this server, as far as the primary lacks them", None, "writes")
+        unknown = Discard("writes of this server that the primary lacks", None, "writes")
         return Loss(lost, (unknown,), stale=True)
-    lost = f"this server has {following} writes that the primary lacks: they parted at {parted_at}"
+    lost = f"this server has {following} writes that the primary lacks: the oplogs diverged at {parted_at}"
     return Loss(lost, (Discard(f"writes of this server after {parted_at}", following, "writes"),), parted_at)
 
 
@@ -61,7 +61,7 @@ def of_local(here: MongoDB) -> Loss:
         return Loss(None)
     named = ", ".join(sorted(own))
     discard = Discard(f"collections of local: {named}", len(own), "collections")
-    return Loss(f"the database local has collections that are on this server alone: {named}", (discard,))
+    return Loss(f"the database local has collections that exist only on this server: {named}", (discard,))
 
 
 def _is_stale(here: MongoDB, state: MemberState, primary: MongoDB, there: MemberState, own: OpTime) -> bool:

@@ -115,7 +115,7 @@ def _refuse_update(here: MongoDB, name: str, changes: UserChanges) -> Plan | Non
         )
     if changes.keep_old_password:
         return plan.refuse(
-            "MongoDB cannot keep the old password of a user valid beside the new one",
+            "MongoDB cannot keep the old password of a user valid together with the new one",
             "leave keep_old_password out, or create a second user, move the application over and delete the first",
         )
     if changes.databases is not None and changes.privileges is None and _level(user) is None:
@@ -172,7 +172,7 @@ def _prove(here: MongoDB, name: str, password: str) -> str:
     try:
         here.log_in(name, password)
     except DatastoreUnreachable as error:
-        return f"the roles alone, no login could be tried: {error}"
+        return f"only the roles: no login was possible: {error}"
     return "login"
 
 
