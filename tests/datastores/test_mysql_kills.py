@@ -72,7 +72,7 @@ def test_a_broken_replica_is_rebuilt_across_a_kill_of_any_process(
     agent: AgentProcess, replica: AnyServer, primary: AnyServer
 ) -> None:
     break_replication(replica, primary)
-    perform(agent, "promote_slave_db", {}, fails="cannot apply what it received: ")
+    perform(agent, "promote_slave_db", {}, fails="cannot apply the transactions that it received: ")
     with connect(store(replica).at, 5) as session:
         assert session.replica_status()[0]["Replica_IO_Running"] == "Yes", "nothing was changed"
     before = contents(replica)

@@ -57,7 +57,7 @@ def test_database_with_a_foreign_file_is_refused_before_any_table_is_dropped(ser
     driver, seen = store(server), isinstance(server, MAKES["mariadb"]) or name.isascii()
     plan = driver.plan_delete_database(name, force=True)
     assert (plan.would, bool(plan.warnings)) == ((Would.REFUSE, False) if seen else (Would.DESTROY, True))
-    with pytest.raises(DatastoreRefused, match=r"holds files that .*: backup\.sql; move|nothing was deleted: move"):
+    with pytest.raises(DatastoreRefused, match=r"contains foreign files: backup\.sql; move|nothing was deleted: move"):
         driver.delete_database(name, force=True)
     assert as_root(server, "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", name) == [("t",)]
     foreign.unlink()

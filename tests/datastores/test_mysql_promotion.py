@@ -116,10 +116,10 @@ def test_dead_primary_makes_the_lag_unknown_and_max_lag_a_refusal(primary: AnySe
     as_root(replica, "STOP REPLICA")
     as_root(replica, f"CHANGE {source(replica)}_PORT = {free_port()}")
     plan = driver.plan_promote(PromoteRequest(max_lag=Lag(bytes=1 << 30)))
-    assert plan.would is Would.REFUSE and "how many bytes this server is behind is not known" in plan.summary
+    assert plan.would is Would.REFUSE and "the lag in bytes is unknown" in plan.summary
     plan = driver.plan_promote(PROMOTE)
     assert (plan.would, plan.facts["old_primary"]) == (Would.CHANGE, "unreachable")
-    assert "were not received is not known" in plan.warnings[0]
+    assert "it is unknown how many transactions" in plan.warnings[0]
     done = promoted(driver, PROMOTE)
     assert done["old_primary"] == "unreachable" and done["lag"]["transactions"] is None and done["held_by"] is None
 
@@ -152,7 +152,7 @@ def test_received_transactions_that_cannot_be_applied_are_discarded_only_with_fo
     await_that(lambda: not driver.role().streaming, 20, "the applier stops")
     with read_only(primary):
         plan = driver.plan_promote(PROMOTE)
-        assert plan.would is Would.REFUSE and "cannot apply what it received: " in plan.summary
+        assert plan.would is Would.REFUSE and "cannot apply the transactions that it received: " in plan.summary
         plan = driver.plan_promote(PromoteRequest(force=True))
         assert plan.would is Would.DESTROY and plan.discards[-1].amount == 1
         done = promoted(driver, PromoteRequest(force=True))
@@ -166,7 +166,7 @@ def test_commit_waiting_for_replicas_is_reported(primary: AnyServer, replica: An
         plan = driver.plan_promote(PROMOTE)
         assert plan.would is Would.CHANGE and "0 of 1 required replicas acknowledge" in plan.warnings[-1]
         done = promoted(driver, PROMOTE)
-    assert "semi-synchronous replication: 0 of 1 required replicas acknowledge, a commit waits 600 s" in done["held_by"]
+    assert "semi-synchronous replication: 0 of 1 required replicas acknowledge; a commit waits 600 s" in done["held_by"]
 
 
 def test_database_whose_commit_waits_for_replicas_is_not_reported_as_failed(
@@ -181,7 +181,7 @@ def test_database_whose_commit_waits_for_replicas_is_not_reported_as_failed(
             assert "the database late is created" in done["late"] and "Waiting for semi-sync ACK" in done["late"]
             assert driver.database_exists("late")
             return
-        with pytest.raises(OutcomeUnknown, match="it may still take effect: it waited for: ") as raised:
+        with pytest.raises(OutcomeUnknown, match="it may still take effect: its state was: ") as raised:
             driver.create_database("late", {})
         assert "replica" in str(raised.value.waits_for) or "commit" in str(raised.value.waits_for)
         as_root(alone, "SET GLOBAL rpl_semi_sync_source_enabled = OFF")

@@ -100,7 +100,7 @@ def test_promotion_waits_until_received_transactions_are_applied(
         as_root(primary, "INSERT INTO app.t VALUES (1)")
         await_that(lambda: "waiting for" in str(as_root(replica, "SHOW PROCESSLIST")).lower(), 10, "the applier waits")
         await_that(lambda: behind(replica), 10, "the row is received")
-        with pytest.raises(DatastoreUnreachable, match="has not applied what it received after 2 s"):
+        with pytest.raises(DatastoreUnreachable, match="has not applied everything that it received after 2 s"):
             driver.promote(Stop(), FORCE)
         stop = Stop()
         stop.request("cancelled")

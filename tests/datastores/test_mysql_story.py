@@ -67,7 +67,7 @@ def create(agent: AgentProcess, server: AnyServer) -> None:
 
 
 def promote(agent: AgentProcess, server: AnyServer) -> None:
-    perform(agent, "database_create", {"name": "too soon"}, fails="is a replica: ask its primary")
+    perform(agent, "database_create", {"name": "too soon"}, fails="is a replica: use its primary")
     done = perform(agent, "promote_slave_db", {})
     assert done["payload"]["role"] == "primary" and done["payload"]["writable"]
     assert perform(agent, "promote_slave_db", {})["payload"]["role"] == "primary"

@@ -39,7 +39,7 @@ def parse(url: str, option: str, password_file: Path | None = None) -> Address:
     except ValueError:
         raise ConfigError(f"{option}: not a url") from None
     if parts.query or parts.fragment or not parts.username:
-        raise ConfigError(f"{option}: expected {FORMS}, and no more")
+        raise ConfigError(f"{option}: expected {FORMS}, without options")
     user = unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
     if parts.scheme == "mysql" and parts.hostname and parts.path in ("", "/"):

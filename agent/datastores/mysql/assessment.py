@@ -1,4 +1,4 @@
-"""Read the facts about this server and the primary that it shall follow, for the decision about a resync."""
+"""Read the facts about this server and its future primary, for the decision about a resync."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def look_at_copying(here: Session, there: Session, service: Supervisor | None, s
 def check_can_lead(here: Session, there: Session, source: Source, *, follows_us: bool = False) -> None:
     """Raises `DatastoreRefused` if `here` cannot follow `there`. `follows_us`: `there` may follow `here` now."""
     if here.dialect.product != there.dialect.product:
-        raise DatastoreRefused(f"{there.where} is of another make than {here.where}")
+        raise DatastoreRefused(f"{there.where} is another product than {here.where}")
     if here.value(here.dialect.identity) == there.value(there.dialect.identity):
         raise DatastoreRefused(f"{there.where} is this server itself")
     number = here.value("SELECT @@server_id")
@@ -162,7 +162,7 @@ def check_can_lead(here: Session, there: Session, source: Source, *, follows_us:
         raise DatastoreRefused(f"{there.where} follows this server: promote it first")
     for session in (here, there):
         if not session.value(session.dialect.can_lead):
-            raise DatastoreRefused(f"{session.where} has no binary log with GTIDs, by which replicas follow")
+            raise DatastoreRefused(f"{session.where} has no binary log with GTIDs, which replicas need")
     incomplete_mark.check_whole(there)
     check_replicates(there, source)
 

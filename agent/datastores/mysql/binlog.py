@@ -1,4 +1,4 @@
-"""Read with `mariadb-binlog` what a MariaDB would send to a replica."""
+"""Read with `mariadb-binlog` the transactions that a MariaDB would send to a replica."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ANY_LOG = "binary-log"
 EVENT = re.compile(rb"^#(\d+ +[\d:]+) server id \d+ .*\tGTID (\d+-\d+-\d+)")
 CHANGED_ROW = re.compile(rb"^### (?:INSERT INTO|UPDATE|DELETE FROM) ")
 NO_STATEMENT = (b"#", b"/*", b"SET ", b"START TRANSACTION", b"BEGIN", b"COMMIT", b"use ", b"DELIMITER", b"ROLLBACK")
-"""Lines that depend on the settings of a session or of the server that logged the transaction."""
+"""Beginnings of lines that depend on the settings of a session or of the server that logged the transaction."""
 REWRITTEN = re.compile(rb"/\*.*?\*/|\bif (?:not )?exists\b|\bor replace\b|[`\s]+", re.IGNORECASE)
-"""What a replica adds to a statement that defines data (`slave_ddl_exec_mode`), and how the server quotes its own."""
+"""Parts that a replica adds to a DDL statement (`slave_ddl_exec_mode`), and quotes that the server adds to its own."""
 LINES_COMPARED = 1_000
 NOT_SENT = ("not in the master's binlog", "Could not find GTID state")
 
@@ -34,11 +34,11 @@ class NotSent(DatastoreError):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction of the binary log: when it was first written, in the server's notation, its GTID and its content.
+    """A transaction of the binary log: the time of the first write in the server's notation, GTID and content.
 
-    `rows` and `statements` are digests, empty for none: of the verb and table of each changed row, and of each
-    statement without what a replica rewrites. The values of rows are left out, as how many of them are logged is a
-    setting of each server.
+    `rows` is a digest of the verb and table of each changed row, `statements` of each statement without the parts
+    that a replica rewrites; empty for none. The values of rows are not compared: each server's settings decide how
+    many of them are logged.
     """
 
     written: str
@@ -47,7 +47,7 @@ class Transaction:
     statements: str
 
     def is_same_as(self, other: Transaction) -> bool | None:
-        """Whether both logs have one transaction; None if one logged rows and the other one statements."""
+        """Whether both are the same transaction; None if one log has rows and the other one statements."""
         if (self.written, self.gtid) != (other.written, other.gtid):
             return False
         if bool(self.rows) != bool(other.rows):
@@ -74,7 +74,7 @@ def first_after(address: Address, position: str, programs: Path | None, timeout:
                     return Transaction(written, gtid, *_content(reading.output))
             reading.finish()
         except DatastoreError as error:
-            if any(words in str(error) for words in NOT_SENT):
+            if any(part in str(error) for part in NOT_SENT):
                 raise NotSent(str(error)) from None
             raise
         finally:

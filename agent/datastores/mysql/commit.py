@@ -37,7 +37,7 @@ def _held(at: Address, timeout: float, late: OutOfTime, within: float) -> str:
             semisync = mysql_semisync.look(session)
             deadline.end(session, late.thread, grace=0)
     except DatastoreError as error:
-        return f"a commit did not finish within {within:g} s, and the server cannot say why: {error}"
+        return f"a commit did not finish within {within:g} s, and the reason could not be read: {error}"
     if not semisync.satisfied:
         return str(semisync)
-    return f"a commit did not finish within {within:g} s; the server says: {state or 'nothing'}"
+    return f"a commit did not finish within {within:g} s; its state on the server: {state or 'none'}"

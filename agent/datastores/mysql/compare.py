@@ -56,7 +56,7 @@ def take(session: Session) -> Inventory:
 
 
 def check(source: Session, copy: Session, before: Inventory) -> dict[str, Any]:
-    """Compare; returns what was compared. Raises `DatastoreError` if the copy has fewer or more objects or rows.
+    """Compare; returns the compared amounts. Raises `DatastoreError` if the copy has fewer or more objects or rows.
 
     `before` is the source's state before the copy began: objects that changed since are not compared.
     """
@@ -75,7 +75,7 @@ def check(source: Session, copy: Session, before: Inventory) -> dict[str, Any]:
 
 
 def _unchanged(before: Inventory, after: Inventory) -> list[Table]:
-    """Tables, up to `COUNTED` bytes, that were not written between the two; without a time of change excluded."""
+    """Tables, up to `COUNTED` bytes, without a write between the two. A table without a time of change is excluded."""
     still = before.position == after.position
     chosen, size = [], 0
     for table, row in sorted(after.tables.items(), key=lambda item: item[1]["size"] or 0):
@@ -103,9 +103,9 @@ def _of_the_server(database: str) -> bool:
 
 
 def _difference(lacking: Iterable[str], surplus: Iterable[str]) -> str:
-    said = []
+    parts = []
     for verb, names in (("lacks", sorted(lacking)), ("has more than its source", sorted(surplus))):
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            said.append(f"{verb}: {', '.join(names[:NAMED])}{more}")
-    return f"the copy {'; '.join(said)}"
+            parts.append(f"{verb}: {', '.join(names[:NAMED])}{more}")
+    return f"the copy {'; '.join(parts)}"

@@ -112,12 +112,12 @@ class DataDirectory:
 
     @property
     def goal(self) -> str | None:
-        """The GTIDs that the primary had when the old data was given up; None where they were not noted."""
+        """The GTIDs of the primary when the old data was replaced; None if they were not stored."""
         content = atomic_files.read(self._goal)
         return None if content is None else content.decode()
 
     def note_goal(self, gtids: str) -> None:
-        """Note what the successor must have to be worth no less than the old data, before the exchange."""
+        """Store, before the exchange, the GTIDs that the successor must have to replace the old data without a loss."""
         atomic_files.replace(self._goal, gtids.encode())
 
     def exchange(self) -> None:
@@ -128,11 +128,11 @@ class DataDirectory:
         self._sync()
 
     def check_what_is_in_place(self) -> None:
-        """Raises `DatastoreError` if the old data is kept here and another directory was put in its place by hand."""
+        """Raises `DatastoreError` if the old data is kept here and an operator put another directory in its place."""
         if self.old.exists() and self.data.exists() and not (self.data / MARK).exists():
             raise DatastoreError(
-                f"{self.data} is not the directory that a resync put there, and the data from before that resync lies "
-                f"in {self.old}: move the one of them that is not wanted away, then run the action again"
+                f"{self.data} is not the directory that a resync put there, and {self.old} contains the data from "
+                "before that resync: move the directory that you do not need away, then run the action again"
             )
 
     def is_exchanged(self) -> bool:
@@ -150,7 +150,7 @@ class DataDirectory:
         self.clear()
 
     def let_go(self) -> None:
-        """The successor is proved: remove the old data. From the first moment it cannot be restored. Idempotent."""
+        """Remove the old data after the successor is proved; `put_back` is impossible from then on. Idempotent."""
         if self.old.exists():
             os.rename(self.old, self.work / "gone")
             atomic_files.sync(self.work)

@@ -43,7 +43,8 @@ def plan_create(session: Session, name: str, options: Mapping[str, str]) -> Plan
         return refuse(f"the database {name} exists already", "choose another name, or delete it first")
     if len(name) > LONGEST_NAME or name.endswith(" ") or "\0" in name:
         return refuse(
-            f"the server allows no such name: {LONGEST_NAME} characters, no space at the end, no NUL", "choose another"
+            f"the server refuses this name: at most {LONGEST_NAME} characters, no space at the end, no NUL",
+            "choose another",
         )
     if (wrong := _unknown_option(session, options)) is not None:
         return refuse(wrong, "name one that the server knows")
@@ -70,7 +71,7 @@ def plan_delete(session: Session, name: str, *, force: bool) -> Plan:
         if foreign := mysql_files.foreign(session, found):
             return _refuse_foreign(found, foreign)
     except mysql_files.DirectoryUnreadable as error:
-        warnings.append(f"whether the server can delete all files is not known: {error}")
+        warnings.append(f"it is unknown whether the server can delete all files: {error}")
     users = len(connections(session, database=found))
     if users and not force:
         return refuse(f"the database {name} is in use by {users} connections", "force ends them")
@@ -124,8 +125,8 @@ def _refuse_foreign(name: str, files: list[str]) -> Plan:
     more = f" and {len(files) - mysql_files.SHOWN} more" if len(files) > mysql_files.SHOWN else ""
     shown = ", ".join(files[: mysql_files.SHOWN])
     return refuse(
-        f"the directory of the database {name} holds files that are not the server's: {shown}{more}",
-        "move them away: the server deletes the tables and then fails on them",
+        f"the directory of the database {name} contains foreign files: {shown}{more}",
+        "move them away: the server would delete the tables and then fail on these files",
         facts={"foreign_files": files},
     )
 
@@ -134,11 +135,11 @@ def _half_deleted(session: Session, name: str, before: set[str], error: ServerRe
     """The error with the deleted and the remaining tables, read from the server."""
     left = _tables(session, name)
     if before == left:
-        return f"{error}; nothing was deleted: move the files that are not the server's out of its directory"
+        return f"{error}; nothing was deleted: move the foreign files out of its directory"
     gone = ", ".join(sorted(before - left))
     return (
-        f"{error}; these tables of {name} are gone: {gone}; {len(left)} are left; move the files that are not the "
-        "server's out of its directory and delete the database again"
+        f"{error}; these tables of {name} are gone: {gone}; {len(left)} are left; move the foreign files out of its "
+        "directory and delete the database again"
     )
 
 

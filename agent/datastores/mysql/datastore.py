@@ -217,7 +217,7 @@ class MySQL(Datastore):
             yield source, there
 
     def is_dirty(self) -> bool:
-        """Also true where the server does not answer: its data is then not known to be complete."""
+        """Also true if the server does not answer: it is then unknown whether its data is complete."""
         try:
             with self._session() as session:
                 return incomplete_mark.is_marked(session)

@@ -20,24 +20,24 @@ def settle(at: Address, timeout: float, late: OutOfTime, what: str, is_done: Cal
 
     `is_done` returns None if the server cannot answer: some of several statements may have taken effect.
 
-        Returns the result of a late success. Raises `DatastoreRefused` if the statement ended without effect, and
-        `OutcomeUnknown` if it cannot be ended or checked.
+    Returns the result of a late success. Raises `DatastoreRefused` if the statement ended without effect, and
+    `OutcomeUnknown` if it cannot be ended or checked.
     """
     try:
         with connect(at, timeout) as session:
-            waited_for = state_of(session, late.thread)
+            state = state_of(session, late.thread)
             ended = end(session, late.thread)
             done = is_done(session)
     except DatastoreError as error:
-        raise OutcomeUnknown(f"{late}; not known whether {what}: {error}") from None
-    waits = f"it waited for: {waited_for}" if waited_for else "it was over when the agent looked"
+        raise OutcomeUnknown(f"{late}; it is unknown whether {what}: {error}") from None
+    waits = f"its state was: {state}" if state else "it had ended before the agent could read its state"
     if done:
         return {"late": f"{what}, but no answer came within {timeout:g} s; {waits}"}
     if ended and done is None:
-        raise OutcomeUnknown(f"not known how far {what}; the statement was ended: run the action again", waited_for)
+        raise OutcomeUnknown(f"it is unknown whether {what}; the statement was ended: run the action again", state)
     if ended:
         raise DatastoreRefused(f"not done within {timeout:g} s: {what}; {waits}; the statement has ended")
-    raise OutcomeUnknown(f"not known whether {what}; it may still take effect: {waits}", waited_for)
+    raise OutcomeUnknown(f"it is unknown whether {what}; it may still take effect: {waits}", state)
 
 
 def end(session: Session, thread: int | None, grace: float = GRACE) -> bool:

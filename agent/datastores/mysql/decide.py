@@ -75,11 +75,11 @@ def _refuse_to_lose(assessment: Assessment, request: ResyncRequest) -> Plan | No
     compared = assessment.comparison
     if compared.empty:
         names = ", ".join(assessment.databases)
-        reason = f"this server has databases ({names}) and no GTIDs: whether the primary has them is not known"
+        reason = f"this server has databases ({names}) and no GTIDs: it is unknown whether the primary has them"
     elif compared.lost:
         reason = f"this server has {compared.lost_count} transactions that {assessment.there} lacks: {compared.lost}"
     elif compared.shared is None:
-        reason = f"it is not known whether this server and {assessment.there} share a history: {compared.unproved}"
+        reason = f"it is unknown whether this server and {assessment.there} share a history: {compared.unproved}"
     else:
         return None
     return refuse(reason, "force discards this data", discards=_discards(assessment), facts=_facts(assessment))
@@ -98,7 +98,7 @@ def _repoint(assessment: Assessment, request: ResyncRequest) -> Plan | None:
     would = Would.DISRUPT if assessment.writable else Would.CHANGE
     return Plan(
         would,
-        f"this server would follow {assessment.there} from where its data is",
+        f"this server would follow {assessment.there} from its present position",
         steps=["make this server read-only", f"follow {assessment.there} by GTID"],
         warnings=_replay(assessment),
         facts=_facts(assessment, method="follow"),
@@ -120,7 +120,7 @@ def _copy(assessment: Assessment, request: ResyncRequest, copying: Callable[[], 
         return refuse(*obstacle, facts=facts)
     return Plan(
         Would.DESTROY,
-        f"the data of this server would be replaced by a copy of {assessment.there}, as {why}",
+        f"the data of this server would be replaced by a copy of {assessment.there}: {why}",
         steps=_steps(assessment, how),
         discards=_discards(assessment, request, how),
         needs=Needs(disk_bytes=how.needs, privileges=COPY_NEEDS),
@@ -133,7 +133,7 @@ def _obstacle(assessment: Assessment, request: ResyncRequest, how: Copying) -> t
     """The reason why the copy is refused, and the cure."""
     if how.foreign and not request.force:
         named = ", ".join(map(str, how.foreign[:5]))
-        return f"files that do not belong to the server lie among its data: {named}", "move them away, or use force"
+        return f"there are foreign files among the server's data: {named}", "move them away, or use force"
     if assessment.loses_databases and not request.force and not _adopts(assessment, request):
         named = ", ".join(assessment.only_here[:5])
         return f"this server has databases that {assessment.there} lacks: {named}", "force discards them"
@@ -144,10 +144,10 @@ def _obstacle(assessment: Assessment, request: ResyncRequest, how: Copying) -> t
         )
     if assessment.others and not request.force:
         named = ", ".join(map(source_name, assessment.others))
-        return f"a copy would remove what this server has from {named}", "force discards it"
+        return f"a copy would remove the data that this server received from {named}", "force discards it"
     if how.fixed and not assessment.worthless and not request.force:
         return (
-            f"the copy would have to replace the data in place, the old data cannot be restored: {how.fixed}",
+            f"the copy would replace the data in place, and the old data could not be restored: {how.fixed}",
             "force allows it",
         )
     return None
@@ -160,12 +160,12 @@ def _why_copy(assessment: Assessment, request: ResyncRequest) -> str:
     if assessment.dirty:
         return "its data is incomplete"
     if compared.shared is False and not compared.empty:
-        return "its data is of another cluster"
+        return "its data belongs to another cluster"
     if compared.lost:
         return "it has transactions of its own"
     if assessment.broken:
         return f"its applier stopped: {assessment.broken}"
-    return compared.unreachable_why or compared.unproved or "its data is not that of the primary"
+    return compared.unreachable_why or compared.unproved or "it does not have the primary's data"
 
 
 def _whole(assessment: Assessment) -> bool:
@@ -193,7 +193,7 @@ def _replay(assessment: Assessment) -> list[str]:
 def _steps(assessment: Assessment, how: Copying) -> list[str]:
     copy = f"clone {assessment.there}" if how.method == "clone" else f"dump {assessment.there} to a complete file"
     if how.fixed:
-        return [copy, "delete the data of this server", "read the copy in", f"follow {assessment.there}"]
+        return [copy, "delete the data of this server", "load the copy", f"follow {assessment.there}"]
     return [
         f"{copy} beside the data of this server",
         "start a second server on the copy and compare the copy with its source",
@@ -220,7 +220,7 @@ def _discards(
         ]
     if how is not None:
         discards += [
-            Discard(f"what came from the source {source_name(row)}", None, "bytes") for row in assessment.others
+            Discard(f"the data from the source {source_name(row)}", None, "bytes") for row in assessment.others
         ]
         discards += [Discard(f"the file {each}", 1, "files") for each in how.foreign]
     return discards

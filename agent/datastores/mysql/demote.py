@@ -38,7 +38,7 @@ def plan_demote(here: Session, there: Session, source: Source) -> Plan:
             named = replication.primary_of(followed[0])
             return plan.refuse(f"this server is a replica of {named}", "use replication.follow", facts=facts)
     if filters := mysql_filters.of(there):
-        reason = f"{there.where} replicates with filters, so that it lacks data of this server: {filters}"
+        reason = f"{there.where} replicates with filters, so it may lack data of this server: {filters}"
         return plan.refuse(reason, "hand over to a replica without filters", facts=facts)
     if obstacle := _cannot_catch_up(here, there):
         return plan.refuse(obstacle, "let the peer follow this server first", facts=facts)
@@ -66,7 +66,7 @@ def demote(here: Session, at: Address, there: Session, source: Source, timeout: 
             otherwise = f"{there.where} has not applied everything of this server"
             await_fact(lambda: history.covers(there, everything), timeout, stop, otherwise)
         if (now := position.applied(here)) != everything:
-            raise DatastoreRefused(f"a user who may ignore read_only wrote meanwhile: {now} instead of {everything}")
+            raise DatastoreRefused(f"a user exempt from read_only wrote meanwhile: {now} instead of {everything}")
         handed.append(everything)
 
     here.wait_at_most(timeout / 2)
@@ -97,7 +97,7 @@ def _cannot_catch_up(here: Session, there: Session) -> str | None:
     if not ours:
         if history.covers(there, position.applied(here)):
             return None
-        return f"{there.where} does not follow this server and lacks transactions of it"
+        return f"{there.where} does not follow this server and lacks some of its transactions"
     if not replication.streams(ours[0]):
         return (
             f"{there.where} does not receive from this server: {ours[0]['Last_IO_Error'] or ours[0]['Last_SQL_Error']}"
@@ -110,4 +110,4 @@ def _cannot_catch_up(here: Session, there: Session) -> str | None:
 def _warnings(here: Session) -> list[str]:
     if history.is_mysql(here):
         return []
-    return ["users with READ_ONLY ADMIN can still write to a read-only MariaDB: let none of them be connected"]
+    return ["users with READ_ONLY ADMIN can still write to a read-only MariaDB: disconnect them first"]

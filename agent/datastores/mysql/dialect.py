@@ -16,7 +16,7 @@ class Dialect:
     make_resyncable: str
     """Read-only for clients but not for the agent."""
     kept: Mapping[str, str]
-    """The member of an action's result about the validity of these two after a restart."""
+    """The member of an action's result about the effect of these settings after a restart."""
     replica_status: str
     """One row per source; `Session.replica_status` unifies the column names."""
     select_replica: str | None

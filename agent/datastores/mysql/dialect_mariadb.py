@@ -8,7 +8,7 @@ MARIADB = Dialect(
     make_read_only="SET GLOBAL read_only = ON",
     make_writable="SET GLOBAL read_only = OFF",
     make_resyncable="SET GLOBAL read_only = ON",
-    kept={"kept": "until a restart: set read_only in its configuration file to what it is now, MariaDB persists none"},
+    kept={"kept": "until a restart: set read_only in MariaDB's configuration file to its present value"},
     replica_status="SHOW ALL REPLICAS STATUS",
     select_replica="SET @@default_master_connection = %s",
     follow=(

@@ -1,4 +1,4 @@
-"""The plan of ending the replication of one server, with warnings about its source and about read-only."""
+"""The plan to end the replication of one server, with warnings about its source and about read-only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agent.datastores.mysql.session import Session
 from agent.plan import Plan, Would, nothing, refuse
 
 NOT_KEPT = (
-    "MariaDB does not stay read-only over a restart by itself: set read_only = ON in its configuration file before the "
-    "next restart"
+    "MariaDB does not stay read-only after a restart: set read_only = ON in its configuration file before the next "
+    "restart"
 )
 
 
@@ -43,7 +43,7 @@ def _of_the_source(session: Session, settings: DatastoreSettings) -> Iterator[st
             with peer.at_source(settings, row) as source:
                 semisync = mysql_semisync.look(source)
         except DatastoreError as error:
-            yield f"this server acknowledges the commits of {address}; whether others do is not known: {error}"
+            yield f"this server acknowledges the commits of {address}; it is unknown whether others do: {error}"
             continue
         clients = max(1, semisync.clients)  # the source counts this server a moment after it begins to acknowledge
         if semisync.enabled and clients <= semisync.required:

@@ -1,4 +1,4 @@
-"""Copy one server to another by a dump, which is complete on disk before it is read in."""
+"""Copy one server to another by a dump, which is complete on disk before it is loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSIONED = (
     "WHERE table_type = 'SYSTEM VERSIONED'"
 )
 VIEWS = (
-    "SELECT table_schema AS db, table_name AS name, engine, table_rows, table_comment AS said "
+    "SELECT table_schema AS db, table_name AS name, engine, table_rows, table_comment AS comment "
     "FROM information_schema.tables WHERE table_type = 'VIEW'"
 )
 """Selects columns for which MariaDB opens each view: only then it reports an invalid one."""
@@ -35,12 +35,12 @@ Measure = Callable[[int, int | None], None]
 
 def invalid_views(session: Session) -> list[str]:
     """The views that refer to missing objects, as `database.view`: a dump cannot contain them."""
-    return sorted(f"{row['db']}.{row['name']}" for row in session.run(VIEWS) if INVALID in str(row["said"]))
+    return sorted(f"{row['db']}.{row['name']}" for row in session.run(VIEWS) if INVALID in str(row["comment"]))
 
 
 def options_for(session: Session, programs: Path | None) -> list[str]:
-    """More options that a dump of this server needs. Raises `DatastoreRefused` if the program lacks them."""
-    without = [f"--ignore-table={each}" for each in invalid_views(session)]
+    """Additional options for a dump of this server. Raises `DatastoreRefused` if the program lacks them."""
+    options = [f"--ignore-table={each}" for each in invalid_views(session)]
     if versioned := [str(row["name"]) for row in session.run(VERSIONED)]:
         dump = program(session.dialect.dump[0], programs)
         if HISTORY not in subprocess.run([dump, "--help"], capture_output=True, text=True, check=False).stdout:
@@ -48,8 +48,8 @@ def options_for(session: Session, programs: Path | None) -> list[str]:
                 f"{dump} has no option {HISTORY}, and a copy would lose the history of the system-versioned tables "
                 f"{', '.join(versioned)}"
             )
-        without.append(HISTORY)
-    return without
+        options.append(HISTORY)
+    return options
 
 
 def write(
@@ -84,7 +84,7 @@ def write(
 
 
 def read_in(dialect: Dialect, file: Path, target: Address, programs: Path | None, measure: Measure) -> None:
-    """Read a dump into `target` without writing its binary log. Raises `DatastoreError`."""
+    """Load a dump into `target` without writing its binary log. Raises `DatastoreError`."""
     total = file.stat().st_size
     with (
         file.open("rb", buffering=0) as dump,

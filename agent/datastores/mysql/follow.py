@@ -40,7 +40,7 @@ class Before:
 
 
 def follow_copy(session: Session, source: Source, timeout: float, stop: Stop) -> None:
-    """Follow only that server from the position of the copy, and wait until it follows. Read-only afterwards."""
+    """Make the copy follow only `source` from the copy's position, and wait until it follows; makes it read-only."""
     replication.follow_no_source(session, session.replica_status())
     select(session, NAMELESS)
     session.run(session.dialect.make_read_only)
@@ -52,7 +52,7 @@ def follow_copy(session: Session, source: Source, timeout: float, stop: Stop) ->
 def repoint(
     session: Session, source: Source, timeout: float, stop: Stop, verify: Callable[[], None] | None = None
 ) -> None:
-    """Follow that server from the present position; delay, TLS options and a paused replay are not changed.
+    """Follow `source` from the present position; delay, TLS options and a paused replay are not changed.
 
     `verify` is called when this server no longer accepts writes, and raises if it must not follow. On any failure
     the previous source or the writability is restored.
@@ -163,4 +163,4 @@ def _put_back(session: Session, before: Before) -> str:
             session.run(session.dialect.make_writable)
         return f"this server follows {replication.primary_of(before.row)} as before"
     except DatastoreError as error:
-        return f"what it did before could not be restored: {error}"
+        return f"its previous replication could not be restored: {error}"

@@ -163,8 +163,8 @@ def _same_history(
 ) -> tuple[bool | None, str]:
     """Whether a common GTID is the same transaction: MariaDB's GTIDs have no UUID, and server ids repeat.
 
-    A replica keeps the time of a transaction and what it does, so the same transaction is alike on both. The time alone
-    is no proof: it has seconds, and clusters that one run of a tool sets up have the same GTIDs in the same second.
+    A replica keeps the time and the content of a transaction, so both are equal on both servers. An equal time alone is
+    no proof: its unit is a second, and a tool that sets up several clusters at once makes equal GTIDs in one second.
     """
     if not common:
         return False, ""

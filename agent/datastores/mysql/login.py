@@ -21,16 +21,14 @@ def prove(at: Address, timeout: float, account: str, password: str, databases: S
     name = account.rpartition("@")[0]
     try:
         with connect(replace(at, user=name, password=password, password_file=None), timeout) as session:
-            if (taken_for := str(session.value("SELECT CURRENT_USER()"))) != account:
-                raise DatastoreRefused(
-                    f"a login as {name} from this host is taken for the account {taken_for}: drop that account"
-                )
+            if (used := str(session.value("SELECT CURRENT_USER()"))) != account:
+                raise DatastoreRefused(f"a login as {name} from this host uses the account {used}: drop that account")
             for database in databases:
                 session.run("USE {}", names=[database])
     except ServerRefused as error:
         if error.number not in TOO_MANY_CONNECTIONS:
             raise
-        return f"the grants alone, no login could be tried: {error}"
+        return f"only the grants: no login was possible: {error}"
     except DatastoreUnreachable as error:
-        return f"the grants alone, no login could be tried: {error}"
+        return f"only the grants: no login was possible: {error}"
     return "login"

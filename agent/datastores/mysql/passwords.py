@@ -1,4 +1,4 @@
-"""Compute password hashes of MySQL and MariaDB here: a statement with the password could be logged."""
+"""Compute password hashes of MySQL and MariaDB: a statement with the password itself could be logged."""
 
 from __future__ import annotations
 

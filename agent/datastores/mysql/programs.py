@@ -63,8 +63,7 @@ class Program:
             transcript.say(errors)
         if status == 0:
             return
-        said = errors[-REPEATED:]
-        raise DatastoreError(f"{self.name} failed with exit status {status}: {said}")
+        raise DatastoreError(f"{self.name} failed with exit status {status}: {errors[-REPEATED:]}")
 
     def __enter__(self) -> Program:
         return self

@@ -96,7 +96,7 @@ def position(at: Address, timeout: float) -> str | None:
 
 
 def look(session: Session, settings: DatastoreSettings, ask_for: float = peer.ASK_FOR) -> PromotionFacts:
-    """Read this server and the servers of its group, all of which together may take `ask_for` seconds."""
+    """Read the facts of this server and of the servers of its group; these answer together within `ask_for` seconds."""
     followed = session.replica_status()
     olds, others = mysql_rivals.ask(settings, followed, ask_for)
     known = all(old.applied is not None for old in olds) and bool(olds)
@@ -131,10 +131,11 @@ def _decide(view: PromotionFacts, request: PromoteRequest) -> Plan:
     if not request.force and (refusal := _refusal(view, request)) is not None:
         return refuse(*refusal, facts=facts)
     discards = _discards(view)
+    waits = request.wait and view.streams
     steps = [
-        *([f"wait up to {request.wait:g} s for what the primary still sends"] if request.wait and view.streams else []),
+        *([f"wait up to {request.wait:g} s for data that the primary still sends"] if waits else []),
         "stop receiving",
-        *([] if view.broken else ["apply what was received"]),
+        *([] if view.broken else ["apply all received transactions"]),
         "follow no source",
         "accept writes",
         "test a commit that changes no data",
@@ -153,7 +154,7 @@ def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] |
     """The reason why `force` is needed, and the alternatives."""
     old = view.old
     if view.broken is not None:
-        return view.broken, "repair replication or resync this server; force discards what was received"
+        return view.broken, "repair replication or resync this server; force discards the received transactions"
     if old is not None and old.state == "writable":
         return (
             f"the old primary {old.address} still accepts writes",
@@ -173,11 +174,11 @@ def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] |
         )
     if view.filters is not None:
         return (
-            f"this server replicates with filters, so that it lacks data of its source: {view.filters}",
+            f"this server replicates with filters, so it may lack data of its source: {view.filters}",
             "promote a replica without filters; force promotes anyway",
         )
     if (delayed := mysql_lag.delayed(view.followed)) is not None and view.unapplied.transactions != 0:
-        return delayed, "set the delay to 0 first, so that what was received is applied"
+        return delayed, "set the delay to 0 first, so that all received transactions are applied"
     late = too_late(view.lag, request.max_lag)
     if late is not None and not (request.wait and view.streams):
         return late, "wait until it has caught up; force promotes anyway"
@@ -212,19 +213,19 @@ def _discards(view: PromotionFacts) -> list[Discard]:
 
 
 def _warnings(view: PromotionFacts) -> list[str]:
-    said = []
+    found = []
     old = view.old
     if old is None:
-        said.append("this server follows no source: the agent does not know the old primary and cannot ask it")
+        found.append("this server follows no source: the agent does not know the old primary and cannot query it")
     elif view.lag.transactions is None:
-        said.append(f"how many transactions of {old.address} were not received is not known: {old.error}")
+        found.append(f"it is unknown how many transactions of {old.address} were not received: {old.error}")
     if view.errant:
-        said.append(f"this server has transactions that {old.address if old else 'its source'} lacks: {view.errant}")
+        found.append(f"this server has transactions that {old.address if old else 'its source'} lacks: {view.errant}")
     if not view.semisync.satisfied:
-        said.append(f"commits will wait: {view.semisync}")
+        found.append(f"commits will wait: {view.semisync}")
     if view.filters is not None:
-        said.append(f"replication filters kept data of the source away from this server: {view.filters}")
-    return [*said, *view.rivals.ahead]
+        found.append(f"replication filters exclude data of the source from this server: {view.filters}")
+    return [*found, *view.rivals.ahead]
 
 
 def _facts(view: PromotionFacts) -> dict[str, Any]:

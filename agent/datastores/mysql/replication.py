@@ -39,13 +39,13 @@ def primary_of(row: Row) -> str:
 def check_writes_here(session: Session) -> None:
     """Raises `DatastoreRefused` on a replica: a write there would break its replication."""
     if followed := session.replica_status():
-        raise DatastoreRefused(f"{session.where} is a replica: ask its primary, {primary_of(followed[0])}")
+        raise DatastoreRefused(f"{session.where} is a replica: use its primary, {primary_of(followed[0])}")
     if not is_writable(session):
         raise DatastoreRefused(f"{session.where} is read-only")
 
 
 def promote(session: Session, timeout: float, stop: Stop, *, give_up: bool = False) -> dict[str, Any]:
-    """Apply everything received, stop following, accept writes. `give_up`: discard what is never applied."""
+    """Apply everything received, stop following, accept writes. `give_up`: discard transactions never applied."""
     followed = session.replica_status()
     for row in followed:
         if not (give_up and never_applies(session, row)):
@@ -72,7 +72,7 @@ def _apply_received(session: Session, row: Row, timeout: float, stop: Stop) -> N
     _has_applied(session, row)
     session.run(STOP_RECEIVING)
     try:
-        otherwise = f"{session.where} has not applied what it received"
+        otherwise = f"{session.where} has not applied everything that it received"
         await_fact(lambda: _has_applied(session, row), timeout, stop, otherwise)
     except DatastoreError:
         if applies(status_of(session, row)):
@@ -85,7 +85,8 @@ def never_applies(session: Session, followed: Row) -> str | None:
     now = status_of(session, followed)
     if applies(now) or _is_applied(session, now):
         return None
-    return f"{session.where} cannot apply what it received: {now['Last_SQL_Error'] or 'its applier is stopped'}"
+    why = now["Last_SQL_Error"] or "its applier is stopped"
+    return f"{session.where} cannot apply the transactions that it received: {why}"
 
 
 def _has_applied(session: Session, followed: Row) -> bool:
@@ -102,7 +103,7 @@ def _is_applied(session: Session, now: Row) -> bool:
     if received := now.get(session.dialect.received):
         return bool(session.value(session.dialect.gtids_applied, received))
     if now.get("Auto_Position"):
-        return True  # MySQL counts received transactions by GTID: none yet
+        return True  # no GTID received yet: MySQL with auto-position counts received transactions by GTID
     read, executed = ("Source_Log_File", "Read_Source_Log_Pos"), ("Relay_Source_Log_File", "Exec_Source_Log_Pos")
     return [now[column] for column in read] == [now[column] for column in executed]
 

@@ -28,7 +28,7 @@ class Rivals:
 
 
 def look(session: Session, olds: Sequence[OldPrimary], others: Sequence[OldPrimary]) -> Rivals:
-    """What the answers of the primaries that this server follows and of the `others` say against a promotion."""
+    """The obstacles, from the answers of the primaries that this server follows and of the `others`."""
     number = session.value("SELECT @@server_id")
     upstream = next((where for old in olds for where, sender in old.receives_from if sender != number), None)
     ours = ",".join(filter(None, [applied(session), *(gtids for gtids, _ in mysql_peer.received(session))]))
@@ -44,18 +44,18 @@ def look(session: Session, olds: Sequence[OldPrimary], others: Sequence[OldPrima
 def ask(
     settings: DatastoreSettings, followed: Sequence[Row], ask_for: float
 ) -> tuple[list[OldPrimary], list[OldPrimary]]:
-    """The primaries that this server follows, and the configured servers beside them that answer.
+    """Query the primaries that this server follows and the other configured servers; omits others without an answer.
 
-    All are asked at the same moment, so that together they take `ask_for` seconds at most.
+    All are queried in parallel, so that together they take at most `ask_for` seconds.
     """
-    beside = _beside(settings, {replication.primary_of(row) for row in followed})
-    with ThreadPoolExecutor(max(1, len(followed) + len(beside))) as threads:
+    rest = _not_followed(settings, {replication.primary_of(row) for row in followed})
+    with ThreadPoolExecutor(max(1, len(followed) + len(rest))) as threads:
         olds = threads.map(lambda row: mysql_peer.ask(settings, row, ask_for), followed)
-        others = threads.map(lambda address: _answer_of(address, min(ask_for, settings.timeout)), beside)
+        others = threads.map(lambda address: _answer_of(address, min(ask_for, settings.timeout)), rest)
         return list(olds), [each for each in others if each is not None]
 
 
-def _beside(settings: DatastoreSettings, followed: set[str]) -> list[mysql_address.Address]:
+def _not_followed(settings: DatastoreSettings, followed: set[str]) -> list[mysql_address.Address]:
     """The configured servers that this one does not follow."""
     addresses = []
     for name, peer in settings.peers.items():
@@ -76,7 +76,7 @@ def _answer_of(address: mysql_address.Address, ask_for: float) -> OldPrimary | N
 
 
 def _more(session: Session, ours: str, other: OldPrimary) -> int | None:
-    """Number of transactions, of servers known here, that the other has more; None: no shared history."""
+    """Number of transactions, of servers known here, that only the other has; None: no shared history."""
     theirs = str(other.applied)
     if session.dialect.product == "MySQL":
         known = set(gtid.sources(ours))

@@ -27,7 +27,7 @@ class SemiSync:
     def __str__(self) -> str:
         """The reason why a commit waits, as a sentence."""
         return (
-            f"semi-synchronous replication: {self.clients} of {self.required} required replicas acknowledge, a commit "
+            f"semi-synchronous replication: {self.clients} of {self.required} required replicas acknowledge; a commit "
             f"waits {self.waits:g} s for them"
         )
 

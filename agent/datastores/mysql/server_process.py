@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 START_WAIT = 900.0
 """Timeout in seconds of a start, which may include a long crash recovery."""
 SHOWS_WITHIN = 30.0
-"""Seconds after which a started service that does not run has ended: its pid file appears late."""
+"""Seconds after a start in which the service may look stopped: its pid file appears late."""
 
 
 def is_up(address: Address, timeout: float) -> bool:
@@ -44,13 +44,13 @@ def shut_down(address: Address, timeout: float, stop: Stop) -> str:
     if not poll(lambda: not _still_runs(process, address, timeout), deadline - time.monotonic(), stop):
         if stop.requested:
             raise DatastoreRefused(f"stopped waiting ({stop.reason}); {where} is still shutting down")
-        raise DatastoreUnreachable(f"{where} has not shut down in the time it has; it still may")
+        raise DatastoreUnreachable(f"{where} has not shut down within {timeout:g} s; it still may")
     return f"{where} has shut down" if process is None else f"{where} (pid {process.pid}) has shut down"
 
 
 def bring_up(address: Address, service: Supervisor | None, timeout: float) -> None:
     """Wait until the server answers; start it by `service` if it does not run. Raises `DatastoreDown`."""
-    deadline, asked, stop = time.monotonic() + START_WAIT, None, Stop()
+    deadline, started, stop = time.monotonic() + START_WAIT, None, Stop()
     pauses = Pauses()
     while not _answers(address, timeout):
         if service is None:
@@ -58,10 +58,10 @@ def bring_up(address: Address, service: Supervisor | None, timeout: float) -> No
         if time.monotonic() > deadline:
             raise DatastoreDown(f"nothing listens at {address} {START_WAIT:g} s after it should have started")
         if service.status(stop).stopped:
-            if asked is None:
+            if started is None:
                 service.start(stop)
-                asked = time.monotonic()
-            elif time.monotonic() > asked + SHOWS_WITHIN:
+                started = time.monotonic()
+            elif time.monotonic() > started + SHOWS_WITHIN:
                 raise DatastoreDown(f"{service.subject} was started and has ended again; see the server's error log")
         stop.wait(pauses.next())
 

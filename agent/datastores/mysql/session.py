@@ -63,7 +63,7 @@ class Session:
         self.dialect = _dialect(version)
         self.where = f"{self.dialect.product} at {address}"
         if _numbers(version) < OLDEST[self.dialect.product]:
-            raise DatastoreRefused(f"{self.where} is of version {version}, which is too old for the agent")
+            raise DatastoreRefused(f"{self.where} has version {version}, which is too old for the agent")
 
     def run(self, statement: str, *values: object, names: Sequence[str] = (), secret: str | None = None) -> list[Row]:
         """Run one statement; returns its rows. `{}` stands for an identifier of `names`, `%s` for a value.
@@ -75,7 +75,7 @@ class Session:
             self._log_nothing()
         from pymysql.cursors import DictCursor
 
-        with _errors_as_ours(self.where, self._secrets, self.id), self._connection.cursor(DictCursor) as cursor:
+        with _translated_errors(self.where, self._secrets, self.id), self._connection.cursor(DictCursor) as cursor:
             cursor.execute(statement.format(*map(quote, names)), values)
             return list(cursor.fetchall())
 
@@ -126,7 +126,7 @@ def connect(address: Address, timeout: float, *, patient: bool = False) -> Itera
 
     where = f"the server at {address}"
     password = password_of(address)
-    with _errors_as_ours(where, [password or ""]):
+    with _translated_errors(where, [password or ""]):
         connection: pymysql.Connection[Any] = pymysql.connect(
             host=address.host,
             user=address.user,
@@ -138,8 +138,8 @@ def connect(address: Address, timeout: float, *, patient: bool = False) -> Itera
             write_timeout=None if patient else timeout,
             defer_connect=True,
         )
-        # The driver sets this for a unix socket that it opens itself: only there it may send the password in clear.
-        # Without it a login by caching_sha2_password fails if the server has not cached the account.
+        # The driver sets this for a unix socket that it opens itself: only then it sends the password in clear text,
+        # which caching_sha2_password needs if the server has not cached the account.
         connection._secure = address.socket is not None  # type: ignore[attr-defined]
         connection.connect(_socket(address, timeout))
     with closing(_Open(connection)):
@@ -191,7 +191,7 @@ class _Open:
 
 
 @contextmanager
-def _errors_as_ours(where: str, secrets: Sequence[str], thread: int | None = None) -> Iterator[None]:
+def _translated_errors(where: str, secrets: Sequence[str], thread: int | None = None) -> Iterator[None]:
     """Translate the driver's errors into `DatastoreError`s; `thread` is the server's thread of the session."""
     from pymysql import err
 
@@ -199,12 +199,12 @@ def _errors_as_ours(where: str, secrets: Sequence[str], thread: int | None = Non
         yield
     except err.Error as error:
         number = error.args[0] if error.args else 0
-        said = _message(number, str(error.args[-1]) if error.args else str(error), secrets)
+        message = _message(number, str(error.args[-1]) if error.args else str(error), secrets)
         if isinstance(error.__context__, TimeoutError):
-            raise OutOfTime(f"{where} does not answer: {said}", thread) from None
+            raise OutOfTime(f"{where} does not answer: {message}", thread) from None
         if isinstance(error, err.InterfaceError) or number in CLIENT_ERRORS or number in (0, SHUTTING_DOWN):
-            raise DatastoreUnreachable(f"{where} does not answer: {said}") from None
-        raise ServerRefused(f"{where} refuses: {said} ({number})", number) from None
+            raise DatastoreUnreachable(f"{where} does not answer: {message}") from None
+        raise ServerRefused(f"{where} refuses: {message} ({number})", number) from None
     except (OSError, UnicodeError, ValueError) as error:
         raise DatastoreUnreachable(f"{where} cannot be reached: {_masked(str(error), secrets)}") from None
 
@@ -212,7 +212,7 @@ def _errors_as_ours(where: str, secrets: Sequence[str], thread: int | None = Non
 def _message(number: int, text: str, secrets: Sequence[str]) -> str:
     """The server's message, replaced where it may repeat a part of a statement with a secret."""
     if number == SYNTAX_ERROR and any(secrets):
-        return "it does not understand a statement that holds a secret"
+        return "syntax error in a statement that contains a secret"
     return _masked(text, secrets)
 
 

@@ -1,4 +1,4 @@
-"""The server that this one shall follow, with the logins of the agent and of this server."""
+"""The future source of this server, with the logins of the agent and of this server."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _source(row: Row, silent: float | None) -> dict[str, Any]:
 
 
 def _sources(session: Session, followed: Sequence[Row]) -> dict[str, Any] | None:
-    """The first source that is not streamed from, else the first; with the names of the others."""
+    """The first source that this server does not stream from, else the first one; with the names of the others."""
     if not followed:
         return None
     shown, *rest = sorted(followed, key=replication.streams)

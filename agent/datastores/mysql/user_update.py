@@ -103,13 +103,13 @@ def _refuse_rotation(session: Session, name: str, changes: UserChanges) -> Plan 
     """Refuse to keep the old password if its plugin differs: MySQL keeps only one of the same plugin."""
     if session.dialect.product != "MySQL":
         return refuse(
-            "MariaDB cannot keep the old password of a user valid beside the new one",
+            "MariaDB cannot keep the old password of a user valid together with the new one",
             "leave keep_old_password out, or create a second user, move the application over and delete the first",
         )
     others = {str(row["plugin"]) for row in _stored(session, name)} - {SHA2}
     if others:
         return refuse(
-            f"the present password of {name} is of the plugin {', '.join(sorted(others))}: MySQL keeps none of those",
+            f"the present password of {name} uses the plugin {', '.join(sorted(others))}: MySQL cannot keep it",
             "change the password once without keep_old_password",
         )
     return None

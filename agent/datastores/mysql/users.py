@@ -71,7 +71,7 @@ def create(
         proof = login.prove(at, timeout, f"{name}@{ANYWHERE}", password, databases)
     except DatastoreRefused as error:
         session.run("DROP USER %s@%s", *account)
-        raise DatastoreRefused(f"the user {name} was not kept, as it could not be used: {error}") from None
+        raise DatastoreRefused(f"the user {name} was dropped again, because its login failed: {error}") from None
     return {
         "account": f"{name}@{ANYWHERE}", "databases": list(databases), "privileges": privileges, "proved_by": proof,
     }  # fmt: skip
@@ -120,7 +120,7 @@ def refuse_databases(session: Session, databases: Sequence[str]) -> Plan | None:
     """The reason why these databases are not granted to a user, or None."""
     for database in databases:
         if mysql_databases.is_system(database):
-            return refuse(f"{database} belongs to the server, no user is given it", "leave it out")
+            return refuse(f"{database} belongs to the server and is not granted", "leave it out")
         if not mysql_databases.exists(session, database):
             return refuse(f"there is no database {database}", "create it first, or leave it out")
     return None
@@ -128,7 +128,7 @@ def refuse_databases(session: Session, databases: Sequence[str]) -> Plan | None:
 
 @contextmanager
 def _draft(session: Session, name: str, password: str) -> Iterator[None]:
-    """An incomplete account for the block; dropped on a failure, and before if an interruption left one."""
+    """An incomplete account for the block, dropped on a failure. First drops one that an interruption left."""
     dialect = session.dialect
     hashed = dialect.hash_password(password)
     session.run("DROP USER IF EXISTS %s@%s", name, UNFINISHED)
