@@ -53,7 +53,7 @@ def test_a_killed_server_is_down(postgres: PostgresServer) -> None:
 
 def test_postmaster_pid_of_another_server_is_refused(postgres: PostgresServer, server_dir: Path) -> None:
     with PostgresServer(server_dir / "other") as other:
-        with pytest.raises(DatastoreRefused, match=r"postmaster\.pid is not of the server at"):
+        with pytest.raises(DatastoreRefused, match=r"postmaster\.pid does not belong to the server at"):
             datastore_of(postgres, data_directory=str(other.data)).shut_down(10, Stop())
         assert other.answers() and postgres.answers()
 

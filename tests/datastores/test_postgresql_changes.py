@@ -63,8 +63,8 @@ def test_two_passwords_at_once_are_refused(store: Datastore) -> None:
     store.create_user("u", PASSWORD, [], "readonly")
     changes = UserChanges(password=OTHER, keep_old_password=True)
     plan = store.plan_update_user("u", changes)
-    assert plan.would is Would.REFUSE and "PostgreSQL keeps one password for a role" in plan.summary
-    with pytest.raises(DatastoreRefused, match="keeps one password"):
+    assert plan.would is Would.REFUSE and "PostgreSQL stores one password for a role" in plan.summary
+    with pytest.raises(DatastoreRefused, match="stores one password"):
         store.update_user("u", changes)
 
 

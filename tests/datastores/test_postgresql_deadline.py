@@ -122,7 +122,7 @@ def test_server_that_ignores_a_cancel_is_queried_again(
             os.kill(int(found), signal.SIGCONT)
     [error] = told
     assert isinstance(error, DatastoreRefused if ends else OutcomeUnknown), error
-    assert ("it did not take effect" if ends else "it is not known whether it took effect") in str(error)
+    assert ("it did not take effect" if ends else "it is unknown whether it took effect") in str(error)
     await_that(lambda: not Path(f"/proc/{found}").exists(), 10, "its process has ended")
     assert query(postgres_server, DATABASES) == "0"
     query(postgres_server, "DROP DATABASE origin")

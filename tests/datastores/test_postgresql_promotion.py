@@ -107,7 +107,7 @@ def test_dead_primary_makes_the_lag_unknown(pair: Pair) -> None:
     old.kill()
     await_value(new, "SELECT count(*) FROM pg_stat_wal_receiver", "0")
     unknown = agreed(store, PromoteRequest(max_lag=Lag(bytes=1 << 20)))
-    assert unknown.would is Would.REFUSE and "unknown distance" in unknown.summary
+    assert unknown.would is Would.REFUSE and "unknown number of bytes behind" in unknown.summary
     assert agreed(store, PromoteRequest(max_lag=Lag(seconds=0.001))).would is Would.REFUSE
     promoted = store.promote(Stop(), PromoteRequest(max_lag=Lag(seconds=3600)))
     assert (promoted["old_primary"], promoted["held_by"]) == ("unreachable", None)
@@ -128,7 +128,7 @@ def test_old_primary_is_queried_with_a_replication_account(pair: Pair) -> None:
     access.write_text("host all,replication replicator 127.0.0.1/32 reject\n" + allowed)
     query(old, "SELECT pg_reload_conf()")
     await_that(lambda: store.plan_promote(PromoteRequest()).facts["old_primary"] == "unknown", 10, "an unknown state")
-    assert "whether it accepts writes is not known" in agreed(store, PromoteRequest()).summary
+    assert "it is unknown whether it accepts writes" in agreed(store, PromoteRequest()).summary
 
     # A peer that accepts writes refuses a promotion, also where the source of this replica is another server and down.
     set_to(new, "primary_conninfo", "host=127.0.0.1 port=1 user=replicator")
@@ -164,7 +164,7 @@ def test_leaving_replica_drops_its_slot_and_warns_about_synchronous_commits(pair
     assert [each["state"] for each in on_old.replicas] == ["streaming"]
     assert on_old.cluster_id == seen.cluster_id
 
-    assert "cannot be seen: commits may wait" in store.plan_disable_replication().warnings[0]
+    assert "cannot read the states of its standbys: commits may wait" in store.plan_disable_replication().warnings[0]
     store = datastore_of(new, peers={"db-1": {"url": old.dsn(password=old.password)}})
     plan = store.plan_disable_replication()
     assert plan.would is Would.CHANGE and "last synchronous standby" in plan.warnings[0]

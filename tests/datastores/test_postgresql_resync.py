@@ -96,7 +96,7 @@ def test_unreadable_wal_is_refused_and_copied_with_force(pair: Pair) -> None:
     old, new = pair
     lose_wal(old)
     look = plan(old, new, ResyncRequest())
-    assert look.would is Would.REFUSE and "cannot be known" in look.summary
+    assert look.would is Would.REFUSE and "it is unknown whether" in look.summary
     result, phases = resync(old, new)
     assert result["method"] == "copy" and "missing or damaged" in result["reason"]
     assert result["discarded"][0]["amount"] is None

@@ -117,7 +117,7 @@ def test_second_owner_of_a_database_is_refused(store: Datastore, postgres_server
     with pytest.raises(DatastoreRefused, match="the database app belongs to first already"):
         store.create_user("second", PASSWORD, ["app"], "owner")
     assert not store.user_exists("second") and roles(postgres_server, "second") == "0"
-    with pytest.raises(DatastoreRefused, match="first owns database app: delete that or give it to another owner"):
+    with pytest.raises(DatastoreRefused, match="first owns database app: delete these or change their owner"):
         store.delete_user("first")
     assert can(postgres_server, "first", "SELECT 1")
     store.delete_database("app", force=True)

@@ -128,7 +128,7 @@ def test_other_cluster_is_refused_with_force_and_adopted_only_by_its_identifier(
     system = stranger.psql("SELECT system_identifier FROM pg_control_system()")
     wrong = (PLAIN, FORCED, ResyncRequest(force=True, mode="copy"), ResyncRequest(force=True, adopt="1"))
     for request in wrong:
-        with pytest.raises(DatastoreError, match="is of another cluster"):
+        with pytest.raises(DatastoreError, match="belongs to another cluster"):
             resync(standby, stranger, request)
     assert (standby.pid is not None) is up
     assert printed and not [text for text in printed if "could not find file" in text], "pg_waldump waits 5 s for it"

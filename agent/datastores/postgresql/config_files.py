@@ -1,4 +1,4 @@
-"""The lines of a PostgreSQL configuration file and of the files that it includes."""
+"""Read the lines of a PostgreSQL configuration file and of the files that it includes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 INCLUDE = re.compile(r"\s*(include|include_if_exists|include_dir)\s*=?\s*'((?:[^'\\]|'')*)'", re.IGNORECASE)
 DEPTH = 10
-"""Nested includes that the server follows (`CONF_FILE_MAX_DEPTH` in guc.h)."""
+"""Maximum depth of nested includes in the server (`CONF_FILE_MAX_DEPTH` in guc.h)."""
 
 
 def lines_of(file: Path, depth: int = DEPTH) -> Iterator[str]:
-    """The lines, with those of included files in place of the include.
+    """The lines of the file; the lines of an included file replace the include.
 
-    An include that cannot be read stays a line: only the server can tell what it has. Raises `OSError`.
+    An unreadable include stays a line: only the server knows its content. Raises `OSError`.
     """
     for line in file.read_text(errors="replace").splitlines():
         try:
@@ -30,7 +30,7 @@ def name_in(line: str) -> str:
 
 
 def _included(line: str, directory: Path, depth: int) -> Iterator[str]:
-    """The lines that stand for a line. Raises `OSError` if it includes what cannot be read."""
+    """The lines that replace a line. Raises `OSError` if the line includes an unreadable file."""
     found = INCLUDE.match(line)
     if found is None or not depth:
         yield line

@@ -120,28 +120,28 @@ class Target:
             )
         except psycopg.OperationalError as error:
             message = f"cannot connect to PostgreSQL at {self.address}: {message_of(error)}"
-            raise self._why_not(message) from None
+            raise self._connect_error(message) from None
         connection.heed_notices()
         return connection
 
     def _observe(self, pid: int) -> str | None:
-        with suppress(DatastoreError, psycopg.Error), self._aside() as observer:
+        with suppress(DatastoreError, psycopg.Error), self._second_connection() as observer:
             return waits_for(observer, pid)
         return None
 
     def _end(self, pid: int) -> None:
         """Terminate the session of a statement that the server did not cancel."""
-        with suppress(DatastoreError, psycopg.Error), self._aside() as other:
+        with suppress(DatastoreError, psycopg.Error), self._second_connection() as other:
             other.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
     @contextmanager
-    def _aside(self) -> Iterator[Connection]:
+    def _second_connection(self) -> Iterator[Connection]:
         """A second connection for observing a statement that timed out."""
         short = replace(self, timeout=OBSERVING)
         with closing(short._open(None)) as connection, bounded(connection, OBSERVING, None, lambda pid: None):
             yield connection
 
-    def _why_not(self, message: str) -> DatastoreError:
+    def _connect_error(self, message: str) -> DatastoreError:
         try:
             return DatastoreRefused(message) if self.is_up() else DatastoreDown(f"nothing listens at {self.address}")
         except DatastoreUnreachable:
@@ -174,7 +174,7 @@ def parse(conninfo: str, option: str) -> dict[str, Any]:
     try:
         return conninfo_to_dict(conninfo)
     except psycopg.Error:
-        raise ConfigError(f"{option}: not a connection string that PostgreSQL understands") from None
+        raise ConfigError(f"{option}: not a connection string of PostgreSQL") from None
 
 
 def message_of(error: psycopg.Error) -> str:
@@ -188,8 +188,8 @@ def message_of(error: psycopg.Error) -> str:
 
 def _is_conflict(error: psycopg.Error) -> bool:
     if error.sqlstate == "XX000":
-        said = error.diag.message_primary or ""
-        return error.diag.source_function in CATALOGUE_CONFLICTS or said.startswith("tuple concurrently")
+        message = error.diag.message_primary or ""
+        return error.diag.source_function in CATALOGUE_CONFLICTS or message.startswith("tuple concurrently")
     return error.sqlstate in SERIALIZATION
 
 

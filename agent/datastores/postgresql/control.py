@@ -38,8 +38,8 @@ def read_control(data: DataDirectory) -> Control:
     """Read the control file. Raises `DatastoreError` if it is missing or damaged."""
     outcome = data.run("pg_controldata", str(data.present))
     if not outcome.ok or "WARNING" in outcome.stdout:
-        said = " ".join((outcome.stderr or outcome.stdout).split())[:200]
-        raise DatastoreError(f"the control file of {data.present} cannot be read: {said}")
+        output = " ".join((outcome.stderr or outcome.stdout).split())[:200]
+        raise DatastoreError(f"the control file of {data.present} cannot be read: {output}")
     found = dict(re.findall(r"^(.+?):\s*(.*)$", outcome.stdout, re.MULTILINE))
     return Control(
         system=found["Database system identifier"],

@@ -51,7 +51,7 @@ class PostgreSQL(Datastore):
     # Databases
 
     def is_system_database(self, name: str) -> bool:
-        """Also the database that the agent connects to."""
+        """Also true for the database that the agent connects to."""
         return name in (*SYSTEM_DATABASES, self.server.database)
 
     def database_exists(self, name: str) -> bool:

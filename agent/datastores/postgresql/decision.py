@@ -31,7 +31,7 @@ class Decision:
 
 
 def refused(reason: str, lifted_by: str) -> Decision:
-    """Whether nothing would be done."""
+    """The decision to refuse the resync."""
     return Decision("refuse", reason, lifted_by)
 
 
@@ -53,7 +53,7 @@ class Divergence:
         if self.nothing:
             return []
         if self.fork is None:
-            return [Discard(f"data that cannot be judged ({self.unknown})", None, "bytes")]
+            return [Discard(f"data that cannot be compared ({self.unknown})", None, "bytes")]
         where = f"WAL past {shown(self.fork.lsn)} on timeline {self.fork.timeline}"
         return [Discard(where, self.fork.past, "bytes"), Discard("transactions in it", self.commits, "transactions")]
 
@@ -76,12 +76,12 @@ def decide(request: ResyncRequest, mine: OwnState, source: Source, divergence: D
         return _foreign(request, mine, source, where)
     if request.adopt not in (None, source.system):
         return refused(
-            f"adopt names the cluster {request.adopt}, and {where} is of the cluster {source.system}",
-            "leave adopt out: this server is of the same cluster",
+            f"adopt names the cluster {request.adopt}, and {where} belongs to the cluster {source.system}",
+            "leave adopt out: this server belongs to the same cluster",
         )
     if not divergence.nothing and not request.force:
         return _refuse_to_lose(request, mine, divergence, where)
-    return replace(_way(request, mine, divergence), fork=divergence.fork, discards=divergence.discards())
+    return replace(_method(request, mine, divergence), fork=divergence.fork, discards=divergence.discards())
 
 
 def in_step(mine: OwnState, endpoint: tuple[str, str]) -> bool:
@@ -91,7 +91,8 @@ def in_step(mine: OwnState, endpoint: tuple[str, str]) -> bool:
 
 def _foreign(request: ResyncRequest, mine: OwnState, source: Source, where: str) -> Decision:
     reason = (
-        f"{where} is of another cluster: its system identifier is {source.system}, here it is {mine.control.system}"
+        f"{where} belongs to another cluster: its system identifier is {source.system}, here it is "
+        f"{mine.control.system}"
     )
     if request.adopt != source.system or request.mode not in ("auto", "copy"):
         return refused(reason, f'check the address; adopt "{source.system}" replaces the data of this server')
@@ -101,20 +102,20 @@ def _foreign(request: ResyncRequest, mine: OwnState, source: Source, where: str)
 
 def _refuse_to_lose(request: ResyncRequest, mine: OwnState, divergence: Divergence, where: str) -> Decision:
     if divergence.fork is None:
-        reason = f"it cannot be known whether this server has data that {where} lacks: {divergence.unknown}"
+        reason = f"it is unknown whether this server has data that {where} lacks: {divergence.unknown}"
     else:
-        was = "follows no source and" if not mine.follows else "diverged:"
+        state = "follows no source and" if not mine.follows else "has diverged and"
         commits = "an unknown number of" if divergence.commits is None else divergence.commits
         reason = (
-            f"this server {was} has {divergence.fork.past} bytes of WAL past {shown(divergence.fork.lsn)} (timeline "
+            f"this server {state} has {divergence.fork.past} bytes of WAL past {shown(divergence.fork.lsn)} (timeline "
             f"{divergence.fork.timeline}) with {commits} transactions that {where} lacks"
         )
     if request.mode == "follow":
-        return refused(reason, "resync_slave_db rebuilds it, force is needed to discard this")
+        return refused(reason, "resync_slave_db rebuilds it; force is needed to discard this")
     return refused(reason, "force is needed to discard this")
 
 
-def _way(request: ResyncRequest, mine: OwnState, divergence: Divergence) -> Decision:
+def _method(request: ResyncRequest, mine: OwnState, divergence: Divergence) -> Decision:
     """The method for servers of one cluster when nothing is lost, or with `force`."""
     if request.mode == "copy":
         return Decision("copy", "mode copy was requested")
@@ -130,7 +131,7 @@ def _way(request: ResyncRequest, mine: OwnState, divergence: Divergence) -> Deci
             "this server accepts writes of its own", "replication.demote hands over, resync_slave_db rebuilds"
         )
     if request.mode == "follow":
-        return refused(f"this server cannot follow as it is: {reason}", "resync_slave_db rebuilds it")
+        return refused(f"this server cannot follow without a rebuild: {reason}", "resync_slave_db rebuilds it")
     if divergence.fork.ahead:
         return _only_copy(request, f"{reason}: ahead of its source on the same timeline, where pg_rewind does nothing")
     if not mine.control.rewindable:
@@ -139,7 +140,8 @@ def _way(request: ResyncRequest, mine: OwnState, divergence: Divergence) -> Deci
 
 
 def _needs_rewind(mine: OwnState, parted: Fork) -> bool:
-    """Also for a running primary without WAL past the fork: its shutdown will write a checkpoint there."""
+    """Whether a rewind is needed; also for a running primary without WAL past the fork, whose shutdown writes a
+    checkpoint there."""
     return parted.past > 0 or (mine.up and not mine.follows)
 
 

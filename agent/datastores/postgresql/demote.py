@@ -96,15 +96,13 @@ def _look(settings: DatastoreSettings, server: Target, data: DataDirectory, peer
 def _decided(mine: OwnState, source: Source, primary: Primary) -> Decision:
     where = primary.target.address
     if mine.control.system != source.system:
-        return refused(f"{where} is of another cluster", "name a standby of this server")
+        return refused(f"{where} belongs to another cluster", "name a standby of this server")
     if in_step(mine, primary.endpoint):
         return Decision("none", f"this server follows {where} already")
     if mine.live and mine.follows:
         return refused("this server is a standby", "run this action on the primary, or replication.follow here")
     if not source.recovers:
-        return refused(
-            f"{where} is no standby: it is a primary already", "resync_slave_db brings this server behind it"
-        )
+        return refused(f"{where} is no standby: it is a primary already", "resync_slave_db makes this server follow it")
     if (other := _other_branch(mine, source)) is not None:
         return refused(f"{where} {other}", "name a standby that follows this server")
     if mine.live and not _receives(primary):
@@ -144,17 +142,17 @@ def _hand_over(data: DataDirectory, service: PostgresqlService, primary: Primary
         why = f"the server was not shut down cleanly ({control.state})"
         raise DatastoreError(f"{why}; {_primary_again(service, primary)}")
     end = end_by_files(data, control).end
-    lacks = f"{primary.target.address} cannot be asked what it has"
+    lacks = f"the WAL position of {primary.target.address} cannot be read"
     for _ in looks(timeout, stop):
         with suppress(DatastoreError):
-            has = _what_it_has(primary)
-            if has >= end:
+            received = _received_by(primary)
+            if received >= end:
                 return end
-            lacks = f"{primary.target.address} lacks {end - has} bytes of WAL before {shown(end)}"
+            lacks = f"{primary.target.address} lacks {end - received} bytes of WAL before {shown(end)}"
     raise DatastoreError(f"{lacks}; {_primary_again(service, primary)}")
 
 
-def _what_it_has(primary: Primary) -> int:
+def _received_by(primary: Primary) -> int:
     with primary.target.connect() as connection:
         row: Any = connection.execute(HAS).fetchone()
     return lsn(row[1] or "0/0")
@@ -165,7 +163,7 @@ def _primary_again(service: PostgresqlService, primary: Primary) -> str:
     with suppress(DatastoreError), primary.target.connect() as connection:
         row: Any = connection.execute(HAS).fetchone()
         if not row[0]:
-            return f"this server stays down, as {primary.target.address} is a primary now: resync_slave_db continues"
+            return f"this server stays down because {primary.target.address} is a primary now: run resync_slave_db"
     try:
         service.start()
         service.await_answer()

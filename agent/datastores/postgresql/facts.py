@@ -84,7 +84,7 @@ def receiver(connection: Connection) -> tuple[str, float | None, int | None] | N
     """
     row = connection.execute(RECEIVER).fetchone()
     if row is not None and row[0] is None:
-        raise DatastoreRefused("the role of the agent may not see the receiver of WAL: grant it pg_monitor")
+        raise DatastoreRefused("the role of the agent may not see the WAL receiver: grant it pg_monitor")
     return None if row is None else (str(row[0]), row[1], row[2])
 
 

@@ -1,4 +1,4 @@
-"""Point a PostgreSQL at another source: by a reload if it is a standby, otherwise by a restart as a standby."""
+"""Point a PostgreSQL to another source: by a reload if it is a standby, otherwise by a restart as a standby."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def follow_by_reload(
     server: Target, primary: Primary, service: PostgresqlService, progress: Callable[[str], None]
 ) -> None:
-    """Point a running standby at its source. After a `DatastoreError` it points to the previous source."""
+    """Point a running standby to the primary. After a `DatastoreError` it follows the previous source."""
     with server.connect() as connection:
         before = {name: one(connection, f"SHOW {name}") for name in primary.settings()}
     try:
@@ -55,10 +55,10 @@ def follow_by_restart(
         service.await_following(outlook.primary)
     except (DatastoreError, SupervisorFailed, OSError, Terminated) as error:
         why = "cancelled" if isinstance(error, Terminated) else str(error)
-        raise DatastoreError(f"{why}; {_back(before, service, up, progress)}") from None
+        raise DatastoreError(f"{why}; {_undone(before, service, up, progress)}") from None
 
 
-def _back(before: _Before, service: PostgresqlService, up: bool, progress: Callable[[str], None]) -> str:
+def _undone(before: _Before, service: PostgresqlService, up: bool, progress: Callable[[str], None]) -> str:
     progress("putting the old settings back")
     try:
         service.stop()

@@ -35,7 +35,7 @@ def settled(change: Callable[[], T], look: Callable[[], T | None]) -> T:
         try:
             found = look()
         except DatastoreError as why:
-            unknown = f"{error}; it is not known whether it took effect, and it may still do so: {why}"
+            unknown = f"{error}; it is unknown whether it took effect, and it may still do so: {why}"
             raise OutcomeUnknown(unknown, error.waits_for) from None
         if found is None:
             raise DatastoreRefused(f"{error}; it did not take effect") from None

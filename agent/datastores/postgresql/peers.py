@@ -84,23 +84,23 @@ def ask_all(
     others.pop(_endpoint(params), None)
     with ThreadPoolExecutor(max_workers=len(others) + 1) as pool:
         source = pool.submit(ask_source, settings, params, timeout)
-        asked = [pool.submit(ask, [_target(peer, timeout)], timeout) for peer in others.values()]
-        return source.result(), [each.result() for each in asked]
+        answers = [pool.submit(ask, [_target(peer, timeout)], timeout) for peer in others.values()]
+        return source.result(), [each.result() for each in answers]
 
 
 def ask(logins: Sequence[Target], timeout: float) -> PeerState:
     """The state from the first accepted login; `unreachable` after the timeout."""
     address = logins[0].address
     try:
-        return within(timeout, address, partial(_ask, logins))
+        return within(timeout, address, partial(_query, logins))
     except DatastoreUnreachable as error:
         return PeerState(address, "unreachable", error=str(error))
 
 
-def within(seconds: float, address: str, question: Callable[[], Answer]) -> Answer:
-    """The state of the server at `address`. Raises `DatastoreUnreachable` after the timeout, unlike libpq."""
+def within(seconds: float, address: str, query: Callable[[], Answer]) -> Answer:
+    """The result of `query`. Raises `DatastoreUnreachable` after `seconds`, a limit that libpq does not keep."""
     pool = ThreadPoolExecutor(1)
-    answer = pool.submit(question)
+    answer = pool.submit(query)
     pool.shutdown(wait=False)
     try:
         return answer.result(seconds)
@@ -108,7 +108,7 @@ def within(seconds: float, address: str, question: Callable[[], Answer]) -> Answ
         raise DatastoreUnreachable(f"{address} has not answered within {seconds:g} s") from None
 
 
-def _ask(logins: Iterable[Target]) -> PeerState:
+def _query(logins: Iterable[Target]) -> PeerState:
     refused: PeerState | None = None
     for login in logins:
         try:

@@ -1,6 +1,6 @@
 """Check on a plain socket whether a PostgreSQL answers at an address.
 
-libpq's PQping is not used: the driver calls it while it blocks all threads of this process.
+libpq's PQping is not used: the driver holds the GIL during the call, which blocks all threads of this process.
 """
 
 from __future__ import annotations

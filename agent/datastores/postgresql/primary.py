@@ -1,4 +1,4 @@
-"""The primary that a PostgreSQL shall follow, and the logins for it."""
+"""The future primary of a PostgreSQL, and the logins for it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Primary:
 def primary_of(peer: Peer | None, server: Target, data: DataDirectory, node: str, timeout: float) -> Primary:
     """The named peer, otherwise the configured source of this replica. Only reads. Raises `DatastoreError`."""
     before = data.set_by_itself()
-    known = before.get("primary_conninfo") or _asked(server, data, "primary_conninfo")
+    known = before.get("primary_conninfo") or _setting(server, data, "primary_conninfo")
     if peer is None and not known:
         raise DatastoreError("this server does not know its primary: name a peer as primary, or set datastore.primary")
     try:
@@ -57,7 +57,7 @@ def primary_of(peer: Peer | None, server: Target, data: DataDirectory, node: str
     passfile = {"passfile": str(data.passfile)} if passwords else {}
     conninfo = make_conninfo(**{"application_name": node or None} | _public(sender.params) | passfile)
     rewind = make_conninfo(**_public(target.params) | {"dbname": database} | passfile)
-    slot = before.get("primary_slot_name") or _asked(server, data, "primary_slot_name")
+    slot = before.get("primary_slot_name") or _setting(server, data, "primary_slot_name")
     return Primary(target, sender, conninfo, rewind, slot, passwords)
 
 
@@ -90,7 +90,7 @@ def _pgpass_of(data: DataDirectory) -> dict[str, str]:
     return {"passfile": str(path)} if path.exists() else {}
 
 
-def _asked(server: Target, data: DataDirectory, setting: str) -> str:
+def _setting(server: Target, data: DataDirectory, setting: str) -> str:
     """A setting of the server: from the running server, otherwise from its files."""
     try:
         with server.connect() as connection:

@@ -93,7 +93,7 @@ def look(settings: DatastoreSettings, server: Target, timeout: float = ANSWERS_W
 
 
 def _of_cluster(source: PeerState, own: str) -> PeerState:
-    """The old primary; a server of another cluster at the source's address does not count as it."""
+    """The old primary; `unreachable` if a server of another cluster is at its address now."""
     if source.cluster_id in (None, own):
         return source
     return PeerState(source.address, "unreachable", error=f"{source.address} belongs to another cluster now")
@@ -122,7 +122,7 @@ def _receiver(connection: Connection) -> tuple[str, float | None, int | None] | 
 def _catch_up(
     settings: DatastoreSettings, server: Target, stop: Stop, request: PromoteRequest, seen: PromotionFacts
 ) -> PromotionFacts:
-    """Wait until nothing is missing, the source stops sending, or the timeout. Raises `DatastoreRefused`."""
+    """Wait until nothing is missing, the source stops sending, or `request.wait` is over. Raises `DatastoreRefused`."""
     began = time.monotonic()
     while seen.streaming and seen.lag.bytes != 0 and (waited := time.monotonic() - began) < request.wait:
         if stop.wait(min(pause_after(waited), request.wait - waited)):
@@ -154,7 +154,7 @@ def _await_primary(server: Target, stop: Stop) -> None:
             row = connection.execute(STARTUP).fetchone()
             waits_for = row[0] if row else None
         if last:
-            why = stop.reason or f"{server.timeout:g} s are over (datastore.timeout)"
+            why = stop.reason or f"timeout of {server.timeout:g} s (datastore.timeout)"
             message = f"PostgreSQL at {server.address} is not a primary yet, and may still become one: {why}"
             raise OutcomeUnknown(message, waits_for)
 

@@ -70,7 +70,7 @@ def _refusal(seen: PromotionFacts, *, waits: bool) -> tuple[str, str] | None:
         reason = f"the old primary at {old.address} is reachable and accepts writes"
         return reason, "stop it or make it read-only (replication.demote), or use force"
     if old is not None and old.state == "unknown":
-        reason = f"the old primary at {old.address} runs, and whether it accepts writes is not known: {old.error}"
+        reason = f"the old primary at {old.address} runs, and it is unknown whether it accepts writes: {old.error}"
         return reason, "add it to [datastore.peers] with credentials, or use force"
     if old is not None and seen.upstream is not None:
         reason = f"the source {old.address} is a standby and receives from {seen.upstream}, which may accept writes"
@@ -86,8 +86,9 @@ def limit_exceeded(lag: Lag, request: PromoteRequest) -> str | None:
     if limit is None or request.force:
         return None
     if limit.bytes is not None and (lag.bytes is None or lag.bytes > limit.bytes):
-        behind = "at an unknown distance, as the old primary does not answer" if lag.bytes is None else ""
-        return f"this server is behind {behind or f'by {lag.bytes} bytes'}; max_lag is {limit.bytes} bytes"
+        behind = "an unknown number of" if lag.bytes is None else lag.bytes
+        why = ", as the old primary does not answer" if lag.bytes is None else ""
+        return f"this server is {behind} bytes behind{why}; max_lag is {limit.bytes} bytes"
     if limit.seconds is not None and (lag.seconds is None or lag.seconds > limit.seconds):
         behind = "an unknown time" if lag.seconds is None else f"{lag.seconds:g} s"
         return f"the last message of the old primary is {behind} old; max_lag is {limit.seconds:g} s"
@@ -102,15 +103,15 @@ def _warnings(seen: PromotionFacts) -> list[str]:
     old = seen.old_primary
     if seen.lag.bytes is None:
         why = "does not answer" if old is None or old.state == "unreachable" else "is not the source of this server now"
-        found.append(f"the old primary {why}: what it wrote and did not send is lost, and its amount is unknown")
+        found.append(f"the old primary {why}: an unknown amount of data that it wrote and did not send is lost")
     if old is None:
-        found.append("this server follows no source: it is not known whether another server accepts writes")
+        found.append("this server follows no source: it is unknown whether another server accepts writes")
     elif old.state in ("writable", "unknown"):
         found.append(f"the old primary at {old.address} may accept writes: there would be two primaries")
     elif old.error is not None and old is seen.source:
         found.append(old.error)
     if seen.replay is not None:
-        found.append(f"the replay of this server is {seen.replay}: a promotion replays first whatever was received")
+        found.append(f"the replay of this server is {seen.replay}: a promotion first replays all received WAL")
     if seen.upstream is not None:
         found.append(f"the source receives from {seen.upstream}: there may be two primaries")
     return [*found, *seen.ahead]

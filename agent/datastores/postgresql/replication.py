@@ -52,7 +52,7 @@ def plan_disable(settings: DatastoreSettings, server: Target) -> Plan:
         slot = one(connection, "SHOW primary_slot_name") or None
         params = source_params(connection)
     on_source = look_at_source(settings, params, slot, ANSWERS_WITHIN)
-    steps = ["empty primary_conninfo, and restore_command where it is set"]
+    steps = ["empty primary_conninfo, and restore_command if it is set"]
     steps += [f"drop the replication slot {slot} on {now.primary}"] if slot else []
     return Plan(
         Would.CHANGE,

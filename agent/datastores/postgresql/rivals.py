@@ -13,7 +13,7 @@ SENDS_TO = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE host(client_add
 
 
 def upstream_of(connection: Connection, source: PeerState | None) -> str | None:
-    """The third server that the source receives from, or None: it is the primary or closer to it."""
+    """The third server that the source receives from, or None. It is the primary, or between the two."""
     if source is None or source.follows is None or _is_this_server(connection, source):
         return None
     return source.follows or "a server that the account of the agent may not see (pg_monitor shows it)"

@@ -1,9 +1,9 @@
 """Keep the old data directory of a resync until the new one follows, and restore it otherwise.
 
-`NAME.resync` contains `new` while it is created, `old` from the switch to the proof, `replaced` after it, and
-`state`. Each step is one rename: after any interruption `put_back` finds the old data and restores it. The new data
-contains a mark. A directory in its place without the mark was put there by hand and is not touched. A `reserve`
-file is removed first, so that the server can start again if the disk became full meanwhile.
+`NAME.resync` contains `new` while the new data is created, `old` from the switch to the proof, `replaced` after it,
+and `state`. Each step is one rename: after any interruption `put_back` finds the old data and restores it. The new
+data contains a mark: a directory in its place without the mark was put there by an operator and is not touched. The
+removal begins with the `reserve` file, so that the server can start again if the disk became full meanwhile.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class WorkFolder:
         """Raises `DatastoreError` if the old data is kept here and another directory is in its place."""
         if self.old.exists() and self.data.data.exists() and not (self.data.data / MARK).exists():
             raise DatastoreError(
-                f"{self.data.data} is not the directory that a resync put there, and the data from before that resync "
-                f"lies in {self.old}: move the one of them that is not wanted away, then run the action again"
+                f"{self.data.data} is not the directory that a resync put there, and {self.old} contains the data from "
+                "before that resync: move the directory that you do not need away, then run the action again"
             )
 
     def clear_new(self) -> Path:
@@ -102,7 +102,7 @@ class WorkFolder:
         return self.new
 
     def drop_foreign(self) -> None:
-        """Remove the entries of the copied server from the new directory that belong to that server only."""
+        """Remove the copied server's own entries, such as its settings and keys, from the new directory."""
         with self.data.as_owner():
             for path in _of_the_server(self.new):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -110,7 +110,7 @@ class WorkFolder:
     def switch(self) -> None:
         """Replace the old directory by the new one, keeping this server's own entries. The server must be down."""
         self._rename(self.data.data, self.old)
-        self._move_what_is_the_servers(self.old, self.new)
+        self._move_own_entries(self.old, self.new)
         with self.data.as_owner():
             atomic_files.replace(self.new / MARK, b"")
         self._rename(self.new, self.data.data)
@@ -126,7 +126,7 @@ class WorkFolder:
         if self.old.exists():
             if self.data.data.exists():
                 self._rename(self.data.data, self.new)
-            self._move_what_is_the_servers(self.new, self.old)
+            self._move_own_entries(self.new, self.old)
             self._rename(self.old, self.data.data)
         self._remove_places("new")
         self._remove()
@@ -140,8 +140,8 @@ class WorkFolder:
         self._remove_places("now")
         self._remove()
 
-    def _move_what_is_the_servers(self, source: Path, target: Path) -> None:
-        """Move by rename: owner, mode and content are unchanged."""
+    def _move_own_entries(self, source: Path, target: Path) -> None:
+        """Move this server's own entries by rename: owner, mode and content are unchanged."""
         with self.data.as_owner():
             for path in _of_the_server(source) if source.exists() else ():
                 if not os.path.lexists(target / path.name):

@@ -35,12 +35,12 @@ def _postmaster(server: Target, connection: Connection, data: Path | None) -> Pr
         pid = int(pidfile.read_text().split()[0])
         backend = Path(f"/proc/{connection.info.backend_pid}/status").read_text()
     except (OSError, IndexError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not understood"
+        reason = getattr(error, "strerror", None) or "unexpected content"
         hint = "; the agent must run as the server's user or as root" if isinstance(error, PermissionError) else ""
         raise DatastoreRefused(f"{pidfile} or its process cannot be read: {reason}{hint}") from None
     process = Process.of(pid)
     if process is None or f"\nPPid:\t{pid}\n" not in backend:
-        raise DatastoreRefused(f"{pidfile} is not of the server at {server.address}")
+        raise DatastoreRefused(f"{pidfile} does not belong to the server at {server.address}")
     return process
 
 

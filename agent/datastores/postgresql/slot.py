@@ -51,10 +51,11 @@ class SourceDependencies:
             found.append("this is the last synchronous standby: commits on the primary will wait from then on")
         if self.last_synchronous is None:
             found.append(
-                "synchronous_standby_names is set on the primary, and its standbys cannot be seen: commits may wait"
+                "synchronous_standby_names is set on the primary, and the agent cannot read the states of its "
+                "standbys: commits may wait"
             )
         if self.error and slot:
-            found.append(f"the slot {slot} cannot be looked at and may stay, keeping WAL: {self.error}")
+            found.append(f"the slot {slot} cannot be read; it may stay and retain WAL: {self.error}")
         return found
 
 
@@ -64,7 +65,7 @@ def look_at_source(
     """Read the source's dependencies on this replica."""
     logins = _for_sql(settings, params, timeout)
     if not logins:
-        return SourceDependencies(error="its address is not known")
+        return SourceDependencies(error="the address of the source is unknown")
     try:
         return within(timeout, logins[0].address, partial(_look_at_source, logins, slot, params))
     except DatastoreUnreachable as unreachable:
@@ -76,7 +77,7 @@ def _look_at_source(logins: Iterable[Target], slot: str | None, params: Mapping[
     for login in logins:
         try:
             with login.connect() as connection:
-                return _looked(connection, slot, str(params.get("application_name") or "walreceiver"))
+                return _read(connection, slot, str(params.get("application_name") or "walreceiver"))
         except DatastoreUnreachable as unreachable:
             return SourceDependencies(error=str(unreachable))
         except DatastoreError as refused:
@@ -84,7 +85,7 @@ def _look_at_source(logins: Iterable[Target], slot: str | None, params: Mapping[
     return SourceDependencies(error=error)
 
 
-def _looked(connection: Connection, slot: str | None, name: str) -> SourceDependencies:
+def _read(connection: Connection, slot: str | None, name: str) -> SourceDependencies:
     row: Any = connection.execute(SLOT, (slot,)).fetchone()
     synchronous = facts.synchronous(connection)
     if synchronous["satisfied"] is None:
@@ -98,7 +99,7 @@ def _looked(connection: Connection, slot: str | None, name: str) -> SourceDepend
 def drop_slot(settings: DatastoreSettings, params: Mapping[str, Any], slot: str, stop: Stop) -> Json:
     """Drop this replica's slot on its source once the source has noticed the disconnect; returns the result."""
     held: int | None = None
-    why = "the address of the source is not known"
+    why = "the address of the source is unknown"
     for login in _logins(settings, params, ANSWERS_WITHIN):
         try:
             with login.connect() as connection:
@@ -111,7 +112,7 @@ def drop_slot(settings: DatastoreSettings, params: Mapping[str, Any], slot: str,
             break
         except DatastoreError as error:
             why = str(error)
-    cure = f"run SELECT pg_drop_replication_slot('{slot}') on the primary, which keeps WAL for it"
+    cure = f"run SELECT pg_drop_replication_slot('{slot}') on the primary, which retains WAL for it"
     return {"name": slot, "dropped": False, "held_bytes": held, "why": f"{why}; {cure}"}
 
 

@@ -94,7 +94,7 @@ def _text(value: Any) -> str:
 
 
 def why_wal_is_missing(primary: Primary, source: Source, timeline: int, position: int) -> str | None:
-    """Start streaming from this position like a standby. Returns the source's error if it has removed that WAL."""
+    """Start streaming from this position like a standby. Returns the source's error if it lacks that WAL, else None."""
     start = position // source.segment * source.segment
     if start == position == source.position.end:
         return None
@@ -134,7 +134,7 @@ def why_slot_cannot_be_used(primary: Primary, *, ours: bool) -> str | None:
             return f"{primary.target.address} has no replication slot {primary.slot} and no room for one more"
     kind, active = row
     if kind != "physical":
-        return f"the replication slot {primary.slot} of {primary.target.address} is a {kind} one"
+        return f"the replication slot {primary.slot} of {primary.target.address} is {kind}, not physical"
     if active and not ours:
         return f"the replication slot {primary.slot} of {primary.target.address} is used by another server"
     return None

@@ -20,7 +20,7 @@ def status(server: Target, role: Callable[[], Role], is_dirty: Callable[[], bool
     """The facts. An unavailable fact is None, with its error in `unknown`."""
     try:
         with server.connect() as connection:
-            return _Asking(connection).all(role, is_dirty)
+            return _Facts(connection).all(role, is_dirty)
     except (DatastoreError, psycopg.Error) as error:
         return DatastoreStatus(reachable=False, error=str(error), dirty=_dirty(is_dirty))
 
@@ -32,7 +32,7 @@ def _dirty(is_dirty: Callable[[], bool]) -> bool | None:
         return None
 
 
-class _Asking:
+class _Facts:
     """Reads the facts and collects the errors."""
 
     def __init__(self, connection: Connection) -> None:
@@ -61,9 +61,9 @@ class _Asking:
             unknown=self._unknown,
         )
 
-    def _fact(self, name: str, ask: Callable[[Connection], T]) -> T | None:
+    def _fact(self, name: str, read: Callable[[Connection], T]) -> T | None:
         try:
-            return ask(self._connection)
+            return read(self._connection)
         except psycopg.Error as error:
             if self._connection.broken:
                 raise

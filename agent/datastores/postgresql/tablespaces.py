@@ -14,7 +14,7 @@ from agent.datastores.postgresql.files import DataDirectory
 from agent.models import Json
 
 SUFFIXES = ("", ".resync", ".resync-2")
-"""Number of names that a directory may have in turn."""
+"""Suffixes of the names that successive copies of a directory use in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _free(data: DataDirectory, path: Path) -> Path:
         candidate = base.with_name(base.name + suffix)
         if not _used(candidate):
             return _checked(data, candidate)
-    raise DatastoreError(f"there is no free directory beside {path}: remove one of its names with .resync")
+    raise DatastoreError(f"there is no free directory name next to {path}: remove an unused one that ends with .resync")
 
 
 def _used(path: Path) -> bool:

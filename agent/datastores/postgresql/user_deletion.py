@@ -62,7 +62,7 @@ def _deletion(connection: Connection, name: str, reassign_to: str | None) -> Pla
     owned = [f"database {each}" for each in databases]
     owned += [f"tablespace {each}" for each in all_of(connection, OWNED_TABLESPACES, oid)]
     if owned and reassign_to is None:
-        reason = f"{name} owns {', '.join(owned)}: delete that or give it to another owner first"
+        reason = f"{name} owns {', '.join(owned)}: delete these or change their owner first"
         return refuse(reason, "name the next owner with reassign_to")
     try:
         inside = enterable(connection, name, oid)
@@ -87,7 +87,7 @@ def _delete(server: Target, name: str, reassign_to: str | None) -> Json:
         databases: list[str] = plan.facts["databases"]
         for database in databases:
             with server.connect(database) as inside, inside.transaction(force_rollback=True):
-                _take_all_from(inside, name, reassign_to)
+                _drop_all_of(inside, name, reassign_to)
         could_log_in = lock_out(connection, name, oid)
         try:
             confirmed(connection)
@@ -100,7 +100,7 @@ def _delete(server: Target, name: str, reassign_to: str | None) -> Json:
         return done | readiness.unconfirmed(connection)
 
 
-def _take_all_from(connection: Connection, name: str, reassign_to: str | None) -> None:
+def _drop_all_of(connection: Connection, name: str, reassign_to: str | None) -> None:
     """Reassign the user's objects in this database and drop its privileges."""
     join(connection, name)
     owner = one(connection, DATABASE_OWNER)
@@ -119,7 +119,7 @@ def _remove(
     for database in databases:
         with server.connect(database) as inside:
             with inside.transaction():
-                _take_all_from(inside, name, reassign_to)
+                _drop_all_of(inside, name, reassign_to)
             confirmed(inside)
     with connection.transaction():
         join(connection, name)

@@ -36,7 +36,7 @@ DEFAULT_PRIVILEGES = "readwrite"
 
 @dataclass(frozen=True)
 class Wanted:
-    """The wanted state of a role, next to its present state."""
+    """The changes of a role's privileges, login and password."""
 
     oid: int
     take: Sequence[str]
@@ -61,8 +61,8 @@ def update(server: Target, name: str, changes: UserChanges) -> Json:
 
 def _look(server: Target, connection: Connection, name: str, changes: UserChanges) -> tuple[Plan, Wanted | None]:
     if changes.keep_old_password:
-        reason = "PostgreSQL keeps one password for a role, so the old one cannot stay valid beside the new one"
-        cure = "leave keep_old_password out, or create a second user, switch over to it and delete the first"
+        reason = "PostgreSQL stores one password for a role, so the old one cannot stay valid together with the new one"
+        cure = "leave keep_old_password out, or create a second user, move the application over and delete the first"
         return refuse(reason, cure), None
     if (refusal := readiness.not_writable(connection)) is not None:
         return refusal, None

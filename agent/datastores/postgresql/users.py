@@ -1,6 +1,6 @@
 """Create users of PostgreSQL: roles that can log in.
 
-Privileges are stored in each database, and no transaction spans two databases. So the role is created without
+Privileges are stored in each database, and no transaction spans two databases. So the role is first created without
 a login and with a comment that marks it as incomplete; the last transaction enables the login.
 """
 
