@@ -72,9 +72,9 @@ class Datastore(ABC):
     experimental: ClassVar[str | None] = None
     """A sentence for the descriptions of kinds about what was not tested with the real server."""
     absent_facts: ClassVar[Mapping[str, str]] = {}
-    """The facts of `status` that this kind of server never has, each with a sentence that says so."""
+    """The facts of `status` that this kind of server never has, each with the reason in a sentence."""
     node: str = ""
-    """The name under which this server follows its primary, where the datastore uses one."""
+    """The name under which this server follows its primary, if the datastore uses one."""
 
     def __init__(self, settings: DatastoreSettings) -> None:
         self.settings = settings
@@ -103,7 +103,7 @@ class Datastore(ABC):
         return password_in(self.settings.password_file)
 
     def peer(self, name: str | None) -> Peer | None:
-        """The peer of that name; without a name `datastore.primary`; else None, which means the present source.
+        """The peer of that name; without a name, `datastore.primary`. None: the present source.
 
         Raises `DatastoreRefused` for a name that is not configured.
         """
@@ -128,7 +128,7 @@ class Datastore(ABC):
         except DatastoreError as error:
             return DatastoreStatus(reachable=False, error=str(error))
         source = {"address": role.primary, "state": "streaming" if role.streaming else "stopped"}
-        not_asked = dict.fromkeys(("version", "cluster_id", "lag", "position"), "not implemented for this datastore")
+        absent = dict.fromkeys(("version", "cluster_id", "lag", "position"), "not implemented for this datastore")
         return DatastoreStatus(
             reachable=True,
             role=role.name,
@@ -136,7 +136,7 @@ class Datastore(ABC):
             streaming=role.streaming if role.name == "replica" else None,
             source=source if role.name == "replica" else None,
             dirty=dirty,
-            unknown=not_asked,
+            unknown=absent,
         )
 
     # Shutdown
@@ -153,7 +153,7 @@ class Datastore(ABC):
         refused or `stop` was requested, `DatastoreUnreachable` if the result is not known.
         """
 
-    # Databases. Where `database_options` is None there are none to create or delete.
+    # Databases. If `database_options` is None, the datastore has no databases to create or delete.
 
     database_options: ClassVar[tuple[str, ...] | None] = None
     """The options that `create_database` supports: of owner, encoding, charset, collation and template."""
@@ -303,16 +303,16 @@ class Datastore(ABC):
         raise NotSupported(NO_REPLICATION)
 
     def begin_resync(self, request: ResyncRequest) -> Json:
-        """What `resync_at_once` would do, to be stored before it, with the `members` of the result that are known.
+        """What `resync_at_once` would do, with the known `members` of the result. The caller stores it first.
 
         None: only the job can do this resync.
         """
         return None
 
     def resync_at_once(self, begun: Json) -> Json:
-        """Do what `begin_resync` has returned, within moments. Returns the members of the result, like `resync`.
+        """Do what `begin_resync` has returned, within a second. Returns the members of the result, like `resync`.
 
-        None: it takes longer, or failed: `resync` with this `begun` continues it, also after a kill.
+        None: it takes longer or has failed. `resync` with this `begun` continues it, also after a kill.
         """
         return None
 

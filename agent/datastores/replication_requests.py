@@ -11,7 +11,7 @@ class ResyncRequest:
     `primary` is a name of `[datastore.peers]`; None: `datastore.primary`, or the present source of the replica.
     `mode`: `auto`, `follow`, `rewind` or `copy`. `force` discards data that the primary lacks.
     `adopt` is the identifier of the primary's cluster: it permits to replace this server's data of another cluster.
-    `begun` is what the agent has begun before the job (`Datastore.begin_resync`), or None.
+    `begun` is the result of `Datastore.begin_resync` if the agent has begun the resync before the job, or None.
     """
 
     primary: str | None = None
@@ -35,7 +35,7 @@ def too_late(lag: Lag, limit: Lag | None) -> str | None:
     for unit in ("bytes", "seconds", "transactions"):
         most, known = getattr(limit, unit, None), getattr(lag, unit)
         if most is not None and known is None:
-            return f"how many {unit} this server is behind is not known, and max_lag is {most} {unit}"
+            return f"the lag in {unit} is unknown, and max_lag is {most} {unit}"
         if most is not None and known > most:
             return f"this server is {known} {unit} behind, and max_lag is {most} {unit}"
     return None

@@ -1,4 +1,4 @@
-"""The job of `resync_slave_db`: read the request from standard input, run it, report to a file."""
+"""The job of `resync_slave_db`: reads the request from standard input, runs it, reports to a file."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def main() -> int:
     reports = Reports(Path(document.pop("report")), transcript)
     request = ResyncRequest(**document)
     settings = config.load()
-    assert settings.datastore is not None  # the kind is not offered without
+    assert settings.datastore is not None  # the kind is not offered without a datastore
     service = supervisors.of(settings.service) if settings.service else None
     datastore = datastores.of(settings.datastore)
     datastore.node = settings.agent.node
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 class Reports:
-    """Written to the job's file; each phase that begins is also a line of the action's output."""
+    """Writes reports to the job's file, and the beginning of each phase to the output of the action."""
 
     def __init__(self, path: Path, transcript: Transcript | None) -> None:
         self._path, self._transcript = path, transcript
@@ -70,4 +70,4 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
-    os._exit(status)  # all is written, and the action waits for this end: to unload the driver takes longer
+    os._exit(status)  # the report is written and the action waits for the exit: skip the slow unload of the driver

@@ -1,4 +1,4 @@
-"""What the job of a resync reports to the agent: a small file, written by the job and read by the steps."""
+"""Report of a resync's job to the agent: a small file, written by the job and read by the steps of the action."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from agent.models import Json
 from agent.util import atomic_files
 
 RETRY = 1.0
-"""Seconds between tries to write the end to a full disk."""
+"""Seconds between attempts to write the last report to a full disk."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The present phase, the phases so far, and the progress of the present one; at the end also how it ended."""
+    """The present phase, its progress and all phases so far; at the end also the result or the error."""
 
     phase: str = ""
     phases: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """The newest report; an empty one where there is none yet, or where a power cut broke it."""
+        """The newest report. Empty if there is none yet, or if a power cut broke it."""
         try:
             document = json.loads(atomic_files.read(path) or b"{}")
         except ValueError:
@@ -42,12 +42,12 @@ class Report:
         return cls(**{each.name: document[each.name] for each in fields(cls) if each.name in document})
 
     def write(self, path: Path) -> None:
-        """Replace the report before it. On a full disk that one stays: a resync does not fail for it."""
+        """Replace the previous report. A full disk keeps the old one and does not fail the resync."""
         with suppress(OSError):
             atomic_files.replace(path, self._encoded(), durable=False)
 
     def write_end(self, path: Path) -> None:
-        """The same, durable, and however long it takes: the job counts as running until there is room."""
+        """Write the last report durably, with retries until the disk has room: the job counts as running until then."""
         while path.parent.exists():
             with suppress(OSError):
                 return atomic_files.replace(path, self._encoded())

@@ -12,11 +12,11 @@ from agent.models import Json
 
 @dataclass(frozen=True, slots=True)
 class DatastoreStatus:
-    """The facts. An unavailable fact is None, and `unknown` has the reason under its name.
+    """Facts about the server. An unavailable fact is None, and `unknown` has the reason under its name.
 
     `role` is `primary`, `replica` or `standalone`, as in `Role`. `streaming`: whether a replica receives its source's
-    data and applies it; None for other roles. A source that became unreachable without closing the connection counts
-    until the server's own timeout. `source` is the source of a replica: `address`,
+    data and applies it; None for other roles. It stays true until the server's own timeout if the source became
+    unreachable without closing the connection. `source` is the source of a replica: `address`,
     `state` (`streaming`, `connecting`, `stopped`), `last_message_age` in seconds, `error`. `position` is the LSN, GTID
     set or offset up to which the server has data, `slots` are `{"name", "active", "held_bytes"}`, `synchronous` is
     `{"required", "satisfied", "standbys"}`, `replicas` are `{"name", "address", "state", "lag_bytes"}`.
