@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from agent.processes.process import GONE, stat_of
 
-REST = 0.05
-"""Seconds for which all of them must wait for something, without any of them using the CPU."""
-LOOK_AGAIN = 0.01
+REST = 0.02
+"""Seconds for which all of them must wait for something, without any of them using the CPU: two ticks of the kernel's
+clock of CPU times."""
+LOOK_AGAIN = 0.005
 """Seconds until the next look at processes that are at work."""
 WAITS = "SI"
 """States of a thread that waits for an event; one that waits for a disk or for the CPU has another."""

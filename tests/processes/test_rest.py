@@ -42,7 +42,7 @@ def test_process_in_a_timed_sleep_is_not_at_rest(start: Start) -> None:
     while time.monotonic() < deadline:
         left = rest.left(0.0, STAYS, pids)
         assert 0.0 < left < 1.0
-        time.sleep(0.01)
+        time.sleep(REST / 5)
 
 
 def test_processes_are_not_at_rest_while_one_uses_the_cpu(start: Start) -> None:
