@@ -31,8 +31,9 @@ LONGEST_SOCKET = 107
 QUIET = (
     "--skip-networking", "--event-scheduler=OFF", "--general-log=OFF", "--slow-query-log=OFF", "--skip-log-bin",
     "--read-only=OFF", "--loose-super-read-only=OFF", "--loose-mysqlx=OFF", "--loose-wsrep-on=OFF",
-    "--innodb-fast-shutdown=1", "--loose-innodb-buffer-pool-load-at-startup=OFF",
-    "--loose-innodb-buffer-pool-dump-at-shutdown=OFF",
+    "--innodb-fast-shutdown=1", "--loose-performance-schema=OFF", "--loose-auto-generate-certs=OFF",
+    "--loose-sha256-password-auto-generate-rsa-keys=OFF", "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF",
+    "--loose-innodb-buffer-pool-load-at-startup=OFF", "--loose-innodb-buffer-pool-dump-at-shutdown=OFF",
 )  # fmt: skip
 SKIP_START = {"MariaDB": "--skip-slave-start", "MySQL": "--skip-replica-start"}
 DEFAULTS = ("--defaults-file", "--defaults-extra-file", "--defaults-group-suffix", "--no-defaults")
