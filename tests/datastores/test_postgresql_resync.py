@@ -14,7 +14,7 @@ import pytest
 
 from agent import config, supervisors
 from agent.datastores.base import DatastoreError, DatastoreUnreachable, Role
-from agent.datastores.postgresql import service as postgresql_service
+from agent.datastores.postgresql import new_data_directory, service as postgresql_service
 from agent.datastores.replication_requests import PromoteRequest, ResyncRequest
 from agent.plan import Would
 from agent.util.stop import Stop
@@ -119,6 +119,27 @@ def test_rewind_keeps_the_settings_of_this_server(pair: Pair) -> None:
     ]  # fmt: skip
     assert_follows(old, new)
     assert old.psql("SHOW work_mem") == "7MB"
+
+
+def test_rewind_copies_no_recycled_wal(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = pair
+    old.start()
+    used = old.data / "pg_wal" / old.psql("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    old.stop()
+    recycled = used.with_name(f"{used.name[:16]}{int(used.name[16:], 16) + 2:08X}")
+    run(["cp", "-a", used, recycled])
+    copied = []
+    copy_file = new_data_directory._copy_file
+
+    def recording(source: Path, target: Path) -> int:
+        copied.append(source.name)
+        return copy_file(source, target)
+
+    monkeypatch.setattr(new_data_directory, "_copy_file", recording)
+    result, _ = resync(old, new)
+    assert result["method"] == "rewind"
+    assert used.name in copied and recycled.name not in copied
+    assert_follows(old, new)
 
 
 # Before anything is stopped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.postgresql.files import DataDirectory
@@ -104,6 +105,21 @@ def commits_after(data: DataDirectory, timeline: int, start: int) -> int | None:
 def has_segment(data: DataDirectory, timeline: int, position: int, segment: int) -> bool:
     """Whether the WAL file of an LSN still exists."""
     return (timeline, position // segment * segment) in set(_segments(data, segment))
+
+
+def unused_wal(data: DataDirectory, control: Control) -> frozenset[Path]:
+    """The WAL files that a cleanly shut down server has only recycled for later use: they contain none of its WAL.
+
+    Empty unless it was shut down as a primary. The segment after the shutdown checkpoint counts as used, because that
+    record may continue there.
+    """
+    if not control.shut_down:
+        return frozenset()
+    used = control.checkpoint + control.segment
+    folder = data.present / "pg_wal"
+    found = ((path.name, segment_of(path.name, control.segment)) for path in folder.iterdir())
+    names = [name for name, segment in found if segment is not None and segment[1] > used]
+    return frozenset(place / name for place in (folder, folder.resolve()) for name in names)
 
 
 def _end_of_wal(data: DataDirectory, timeline: int, start: int) -> int | None:

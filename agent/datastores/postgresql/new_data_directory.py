@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.postgresql.connection import all_of, one
-from agent.datastores.postgresql.control import read_control
+from agent.datastores.postgresql.control import read_control, unused_wal
 from agent.datastores.postgresql.files import DataDirectory
 from agent.datastores.postgresql.primary import Primary
 from agent.datastores.postgresql.rollback import WorkFolder, belongs_to_server
@@ -53,7 +54,7 @@ def rewind(
     """Copy the data of the stopped server and rewind the copy. Raises `WalIsMissing`, `DatastoreError`."""
     control = read_control(data)
     progress("copying the data directory")
-    new = _copy_of(data, work, places, progress)
+    new = _copy_of(data, work, places, progress, without=unused_wal(data, control))
     if not control.state.startswith("shut down"):
         progress("recovering from a crash")
         _recover(data, new)
@@ -146,17 +147,21 @@ def _streamed(primary: Primary, new: Path) -> int:
     return size_of_tree(new) if new.exists() else 0
 
 
-def _copy_of(data: DataDirectory, work: WorkFolder, places: Sequence[TablespaceLink], progress: ResyncProgress) -> Path:
-    """Copy the old data without the server's own files, which are moved at the switch."""
+def _copy_of(
+    data: DataDirectory, work: WorkFolder, places: Sequence[TablespaceLink], progress: ResyncProgress,
+    *, without: frozenset[Path],
+) -> Path:  # fmt: skip
+    """Copy the old data, except the files `without` and the server's own files, which are moved at the switch."""
     new = work.clear_new()
-    old, total, done = data.data, 0, 0
+    old, done = data.data, 0
     trees = [(old, new), *((Path(each.now), Path(each.new)) for each in places)]
-    total = sum(size_of_tree(source) for source, _ in trees)
     with data.as_owner():
-        for source, target in trees:
-            for file, copied in _files(source, target, top=source == old):
-                done += _copy_file(file, copied)
-                progress.measure(done, total)
+        found = chain.from_iterable(_files(source, target, top=source == old) for source, target in trees)
+        files = [(file, copied) for file, copied in found if file not in without]
+        total = sum(file.stat().st_size for file, _ in files)
+        for file, copied in files:
+            done += _copy_file(file, copied)
+            progress.measure(done, total)
         for place in places:
             (new / place.link).unlink()
             (new / place.link).symlink_to(place.new)
