@@ -1,4 +1,4 @@
-"""The page of this node in a browser, under /ui/: it uses the functions of the API, which does not know it."""
+"""The page of this node for browsers, under /ui/. It uses the functions of the API; the API does not depend on it."""
 
 from flask import Blueprint, Flask
 

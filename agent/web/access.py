@@ -1,4 +1,4 @@
-"""Who uses the page: by session or client certificate; and whether a request comes from the page itself."""
+"""Authenticates the users of the page by session or client certificate, and refuses requests from other pages."""
 
 from urllib.parse import urlencode
 from zlib import crc32
@@ -21,12 +21,12 @@ SIGN_IN = "/ui/sign-in"
 
 
 def init_app(pages: Blueprint) -> None:
-    """Look at every request for a page."""
+    """Check every request for a page."""
     pages.before_request(admit)
 
 
 def admit() -> Response | None:
-    """Note who uses the page; the answer where that is not known. Raises `Forbidden`, `Unauthenticated`."""
+    """Authenticate the user; an answer if that needs a sign-in first. Raises `Forbidden`, `Unauthenticated`."""
     try:
         request.environ[CHANNEL] = Requester.WEB
         if request.method not in SAFE:
@@ -41,9 +41,9 @@ def admit() -> Response | None:
 
 
 def refuse_other_pages() -> None:
-    """Raises `Forbidden` unless the browser says that the form or script is one of ours."""
+    """Raises `Forbidden` unless the request comes from a form or script of this page (protection against CSRF)."""
     site = request.environ.get("HTTP_SEC_FETCH_SITE")
-    # Browsers send Sec-Fetch-Site over TLS and to this machine; over plain HTTP the origin alone shows it.
+    # Browsers send Sec-Fetch-Site over TLS and to localhost; over plain HTTP only Origin is available.
     own = f"{request.environ['wsgi.url_scheme']}://{request.environ.get('HTTP_HOST', '')}"
     if site != "same-origin" and (site is not None or request.environ.get("HTTP_ORIGIN") != own):
         raise Forbidden("only the page of this agent may send this request")
@@ -55,7 +55,7 @@ def sessions() -> Sessions:
 
 
 def cookie_name() -> str:
-    """The name of the session's cookie: another for each node, as cookies do not know ports."""
+    """The name of the session's cookie, different for each node, because cookies do not distinguish ports."""
     name = f"agent-{crc32(context().settings.agent.node.encode()):08x}"
     return f"__Host-{name}" if is_encrypted() else name
 
@@ -92,7 +92,7 @@ def _of_session(authenticator: authentication.Authenticator) -> Identity | None:
     except Expired:
         identity = None
     if identity is None:
-        close_session()  # its token has ended
+        close_session()  # its token is no longer valid
     return identity
 
 
@@ -103,7 +103,7 @@ def close_session() -> None:
 
 
 def _to_sign_in() -> Response:
-    """To the form; after a link of another site, which brings no `SameSite=Strict` cookie, once more from here."""
+    """Redirect to the sign-in form. A link from another site sends no `SameSite=Strict` cookie: reload first then."""
     if request.headers.get("Sec-Fetch-Site") == "cross-site" and request.method in SAFE:
         return templates.answer("continue.html", address=_address())
     query = urlencode({"next": _address()}) if request.method in SAFE else ""
@@ -115,7 +115,7 @@ def _address() -> str:
 
 
 def redirect(address: str, status: int = 303) -> Response:
-    """Lead the browser to an address of ours."""
+    """A redirect to an address of this agent."""
     response = Response(status=status)
     response.headers["Location"] = address
     response.autocorrect_location_header = False

@@ -1,4 +1,4 @@
-"""`/ui/actions/<id>`: one action, its history and output, and what can be done to it."""
+"""`/ui/actions/<id>`: one action with its history and output; cancel and approve."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from agent.web.routes import page
 bp = Blueprint("action", __name__)
 
 TRANSITIONS, RUNS = 30, 8
-"""Rows of the history, and of the runs before."""
+"""Maximum rows of the history and of earlier runs."""
 TAIL = 16 * 1024
-"""Bytes of the end of the output."""
+"""Bytes shown from the end of the output."""
 
 
-@page(bp, "/actions/<id:action_id>", "One action, its history, its output and the runs before it.")
+@page(bp, "/actions/<id:action_id>", "One action, its history, its output and earlier runs.")
 def action(action_id: str) -> Response:
     store, output, holds = context().store, context().settings.agent.output, context().engine.holds
     found, _ = actions.by_id(store, action_id)
@@ -43,7 +43,7 @@ def action(action_id: str) -> Response:
     return views.live(found.id, tag, "action.html", lambda: _values(found.id))
 
 
-@page(bp, "/actions/<id:action_id>/output", "All that the commands of an action have printed.")
+@page(bp, "/actions/<id:action_id>/output", "The whole output of an action's commands.")
 def output(action_id: str) -> Response:
     found, _ = actions.by_id(context().store, action_id)
     try:
@@ -97,13 +97,13 @@ def _values(action_id: str) -> dict[str, Any]:
 
 
 def _lines(found: Action, version: int) -> Iterator[Line]:
-    """The newest lines, newest first; one more than is shown, for the time before the last."""
+    """The newest lines, newest first; one more than is shown, for the duration before the last one."""
     newest = list(islice(actions.history(context().store, found, version), TRANSITIONS + 1))
     for each, before in zip(newest, [*newest[1:], None], strict=True):
         yield Line(each, None if before is None else max(0.0, (each.timestamp - before.timestamp) / 1e6))
 
 
 def _origin(url: str) -> str:
-    """Scheme, host and port of a receiver: what follows them may be a token, and so may what stands before the host."""
+    """Scheme, host and port of a receiver; the path and the user part of a URL may contain a token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""Read the output of an action; `output` is the folder of all outputs."""
+"""Reads the output of an action; `output` is the folder of all outputs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PIECE = 65536
 
 @dataclass(frozen=True)
 class OutputTail:
-    """`text` is harmless; `cut` where there is more before it. `size`: bytes of the whole output."""
+    """The end of an output. `text` is escaped; `cut`: there is more before it. `size`: bytes of the whole output."""
 
     text: str
     cut: bool
@@ -20,7 +20,7 @@ class OutputTail:
 
 
 def end(output: Path, action_id: str) -> int:
-    """How many bytes were printed by now; 0 where the output cannot be read."""
+    """The number of bytes written so far; 0 if the output cannot be read."""
     try:
         return transcript_reading.end(output / action_id)
     except OSError:
@@ -28,7 +28,7 @@ def end(output: Path, action_id: str) -> int:
 
 
 def tail(output: Path, action_id: str, most: int) -> OutputTail | None:
-    """The last `most` bytes, whole lines; None where nothing was printed."""
+    """The last `most` bytes, from the start of a line; None if there is no output."""
     try:
         piece = transcript_reading.read(output / action_id, -most, most)
     except OSError:
@@ -42,7 +42,7 @@ def tail(output: Path, action_id: str, most: int) -> OutputTail | None:
 
 
 def whole(output: Path, action_id: str) -> Iterator[bytes]:
-    """All that is kept, in pieces of whole lines."""
+    """The whole stored output, in pieces of whole lines."""
     offset, held = 0, ""
     while (piece := transcript_reading.read(output / action_id, offset, PIECE)).text:
         offset = piece.next

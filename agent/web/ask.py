@@ -1,4 +1,4 @@
-"""`/ui/ask`: the kinds that a person may ask for, and a form for each: plan first, then schedule what was planned."""
+"""`/ui/ask`: the kinds that the user may schedule, and a form for each, which shows the plan before it schedules."""
 
 import hashlib
 import secrets
@@ -33,7 +33,7 @@ DANGERS = {
     "disrupts": "Disrupts the service",
     "destroys": "Destroys data",
 }
-"""What the worst effect of a kind is called, harmless first."""
+"""The heading for each danger, harmless first."""
 TERMS = ("reason", "not_before", "not_after")
 
 
@@ -41,7 +41,7 @@ class AskQuery(Schema):
     again = query_fields.String(load_default="", metadata={"description": "The action whose arguments fill the form."})
 
 
-@page(bp, "/ask", "The kinds that a person may ask for.")
+@page(bp, "/ask", "The kinds that the user may schedule.")
 def kinds() -> Response:
     return views.live("kinds", str, "kinds.html", _kinds)
 
@@ -50,44 +50,46 @@ def kinds() -> Response:
 def form(kind: str) -> Response:
     wanted = _permitted(kind)
     again = request.args.get("again", "")[:64]
-    return _page(Asked(wanted, _fields(wanted), _kept(wanted, again), {"again": again}))
+    return _page(FormState(wanted, _fields(wanted), _kept(wanted, again), {"again": again}))
 
 
-@page(bp, "/ask/<anything:kind>", "Plan or schedule what the form says.", methods=("POST",))
+@page(bp, "/ask/<anything:kind>", "Plan or schedule the action of a form.", methods=("POST",))
 def answer(kind: str) -> Response:
     wanted = _permitted(kind)
     given = {name: value if isinstance(value, str) else value[-1] for name, value in body.form_body().items()}
-    asked = _read(wanted, given)
-    if asked.wrong:
-        return _page(asked, 400)
+    state = _read(wanted, given)
+    if state.wrong:
+        return _page(state, 400)
     try:
-        asked = replace(asked, plan=plan_for(wanted, asked.args))
-        terms = _terms(asked)
+        state = replace(state, plan=plan_for(wanted, state.args))
+        terms = _terms(state)
         if given.get("do") != "schedule":
-            return _page(asked)
-        if given.get("planned") != asked.fingerprint:
-            return _page(replace(asked, late=True), 400)
-        if asked.unconfirmed:
-            return _page(replace(asked, pressed=True), 400)
+            return _page(state)
+        if given.get("planned") != state.fingerprint:
+            return _page(replace(state, late=True), 400)
+        if state.unconfirmed:
+            return _page(replace(state, pressed=True), 400)
         accepted = enqueue(
             wanted,
-            ScheduleRequest(asked.args),
+            ScheduleRequest(state.args),
             Requester.WEB,
             user=request_metadata.user(),
             idempotency_key=given.get("key", "")[: request_metadata.LONGEST_KEY] or None,
             terms=terms,
         )
     except InvalidArgs as error:
-        return _page(replace(asked, wrong=_by_field(asked.fields, error), refused=error.message), 400)
+        return _page(replace(state, wrong=_by_field(state.fields, error), refused=error.message), 400)
     except AgentError as error:
-        return _page(replace(asked, refused=error.message), error.status)
+        return _page(replace(state, refused=error.message), error.status)
     return access.redirect(f"/ui/actions/{accepted.action_id}")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A form as it stands. `given`: its other fields; `late`: the arguments or the danger are not those of the plan
-    that was shown; `pressed`: it was to be scheduled without the confirmation."""
+class FormState:
+    """The state of a form. `given`: its other fields. `late`: the arguments or the danger differ from the plan shown.
+
+    `pressed`: the user tried to schedule without the confirmation.
+    """
 
     kind: Kind
     fields: Sequence[Field]
@@ -108,22 +110,22 @@ class Asked:
 
     @property
     def members(self) -> dict[str, Json]:
-        """The arguments by name; nothing where they are no object."""
+        """The arguments by name; empty if they are not an object."""
         return self.args if isinstance(self.args, dict) else {}
 
     @property
     def object(self) -> str:
-        """What a person types to confirm that it is destroyed."""
+        """The name that the user types to confirm that the object is destroyed."""
         return object_name(self.kind.name, self.members)
 
     @property
     def danger(self) -> Danger:
-        """What a person confirms."""
+        """The danger that the user confirms."""
         return to_confirm(self.kind.danger, self.plan) if isinstance(self.plan, dict) else self.kind.danger
 
     @property
     def fingerprint(self) -> str:
-        """Another text for other arguments, but for their secrets, and where another confirmation is needed."""
+        """A hash of the kind, the arguments without secrets, the times and the danger."""
         public, _ = self.kind.split_secrets(self.args)
         terms = [self.given.get(name, "").strip() for name in TERMS[1:]]
         return hashlib.sha256(dumps([self.kind.name, public, terms, self.danger]).encode()).hexdigest()[:32]
@@ -146,26 +148,26 @@ def _fields(kind: Kind) -> list[Field]:
     return forms.fields(kind.args_schema())
 
 
-def _read(kind: Kind, given: Mapping[str, str]) -> Asked:
-    """What was entered, with everything that the kind and the page find wrong with it."""
+def _read(kind: Kind, given: Mapping[str, str]) -> FormState:
+    """The form as entered, with all mistakes found by the kind and the page."""
     fields = _fields(kind)
     found = forms.entered(fields, given)
-    asked = Asked(kind, fields, found, given)
+    state = FormState(kind, fields, found, given)
     wrong = dict(found.wrong)
     try:
-        kind.load(asked.args)
+        kind.load(state.args)
     except InvalidArgs as error:
         wrong = _by_field(fields, error) | wrong
     try:
-        _terms(asked)
+        _terms(state)
     except InvalidHeader as error:
         wrong["terms"] = [error.message]
-    return replace(asked, wrong=wrong or None)
+    return replace(state, wrong=wrong or None)
 
 
-def _terms(asked: Asked) -> Terms:
-    """Raises `InvalidHeader`."""
-    reason, *times = (asked.given.get(name, "").strip() or None for name in TERMS)
+def _terms(state: FormState) -> Terms:
+    """The reason and the times of the form. Raises `InvalidHeader`."""
+    reason, *times = (state.given.get(name, "").strip() or None for name in TERMS)
     if reason is not None and len(reason) > LONGEST_REASON:
         raise InvalidHeader(f"The reason must have {LONGEST_REASON} characters at most")
     named = zip(("Not-Before", "Not-After"), times, strict=True)
@@ -175,7 +177,7 @@ def _terms(asked: Asked) -> Terms:
 
 
 def _by_field(fields: Sequence[Field], error: InvalidArgs) -> dict[str, list[str]]:
-    """The messages of the kind, by field; those of no field by the empty name."""
+    """The messages of the kind by field; the empty name has those without a field."""
     names = {field.name for field in fields}
     found: dict[str, list[str]] = {}
     for path, messages in (error.details or {}).items():
@@ -187,7 +189,7 @@ def _by_field(fields: Sequence[Field], error: InvalidArgs) -> dict[str, list[str
 
 
 def _kept(kind: Kind, again: str) -> Entered:
-    """The arguments of an action of this kind as a person would enter them, without its secrets; else nothing."""
+    """The arguments of the action `again` as form fields, without secrets; empty for an action of another kind."""
     args = _arguments(kind, again)
     fields = {field.name: field for field in _fields(kind)}
     if forms.WHOLE in fields:
@@ -197,7 +199,7 @@ def _kept(kind: Kind, again: str) -> Entered:
 
 
 def _arguments(kind: Kind, again: str) -> dict[str, Json]:
-    """Raises `ActionNotFound`."""
+    """The arguments of the action `again`, without secrets. Raises `ActionNotFound`."""
     if not again:
         return {}
     before, _ = actions.by_id(context().store, again)
@@ -205,28 +207,28 @@ def _arguments(kind: Kind, again: str) -> dict[str, Json]:
     return {name: value for name, value in args.items() if name not in kind.secret_fields}
 
 
-def _differences(asked: Asked) -> list[tuple[str, Json, Json]]:
-    """Argument, value then and value now, where they differ from those of the action that filled the form."""
-    if not (again := asked.given.get("again", "")):
+def _differences(state: FormState) -> list[tuple[str, Json, Json]]:
+    """Name, old value and new value of each argument that differs from the action that filled the form."""
+    if not (again := state.given.get("again", "")):
         return []
-    before = _arguments(asked.kind, again)
-    now = {name: value for name, value in asked.members.items() if name not in asked.kind.secret_fields}
+    before = _arguments(state.kind, again)
+    now = {name: value for name, value in state.members.items() if name not in state.kind.secret_fields}
     found = [(name, before.get(name), now.get(name)) for name in sorted(before | now)]
     return [each for each in found if each[1] != each[2]]
 
 
-def _page(asked: Asked, status: int = 200) -> Response:
-    kind = asked.kind
+def _page(state: FormState, status: int = 200) -> Response:
+    kind = state.kind
     return templates.answer(
         "ask.html",
         status,
-        asked=asked,
+        state=state,
         kind=kind,
         danger=DANGERS[kind.danger],
-        wrong=asked.wrong or {},
-        differences=_differences(asked) if asked.plan else [],
-        secrets_missing=bool(asked.given.get("again")) and not asked.plan,
-        # The same key for a form that is sent twice: the action is scheduled once.
+        wrong=state.wrong or {},
+        differences=_differences(state) if state.plan else [],
+        secrets_missing=bool(state.given.get("again")) and not state.plan,
+        # An idempotency key: a form sent twice schedules the action once.
         key=secrets.token_urlsafe(16),
         needs_approval=_needs_approval(kind),
     )

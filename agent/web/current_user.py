@@ -9,16 +9,16 @@ from agent.auth.identities import Identity
 
 
 def user() -> Identity | None:
-    """Who uses the page; None where that is not known, or where the agent does not ask who calls."""
+    """The user of the page; None if unknown or if authentication is off."""
     found: Identity | None = request.environ.get(CALLER)
     return found
 
 
-def asks_who() -> bool:
-    """Whether the agent asks who calls."""
+def is_authenticated() -> bool:
+    """Whether the agent authenticates its callers."""
     return authentication.authenticator() is not None
 
 
 def signs_in() -> bool:
-    """Whether people sign in with a token: not where certificates say who they are."""
-    return asks_who() and not context().settings.api.certified
+    """Whether users sign in with a token instead of a client certificate."""
+    return is_authenticated() and not context().settings.api.certified

@@ -1,4 +1,4 @@
-"""Errors as a page, for people: what went wrong in a sentence, and a way back."""
+"""Errors as HTML pages: the message in a sentence, and a link back."""
 
 from http import HTTPStatus
 
@@ -15,13 +15,13 @@ bp = Blueprint("unknown", __name__)
 
 
 def init_app(pages: Blueprint) -> None:
-    """Answer every error of a page as a page."""
+    """Answer every error with an HTML page."""
     pages.register_error_handler(AgentError, _refusal)
     pages.register_error_handler(HTTPException, _framework_error)
     pages.register_error_handler(Exception, _unexpected)
 
 
-@page(bp, "/<anything:rest>", "What has no page.", public=True)
+@page(bp, "/<anything:rest>", "Any address without a page.", public=True)
 def unknown(rest: str) -> Response:
     raise NotFound
 

@@ -1,15 +1,15 @@
-"""Escape untrusted text for a page: control characters, terminal sequences, text direction."""
+"""Escapes untrusted text for a page: control characters, terminal sequences, text direction."""
 
 import re
 
 ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|[ -/]*[0-~]?)|\x9b[0-?]*[ -/]*[@-~]?"
 )
-"""Sequences that steer a terminal, whole or broken off: CSI, OSC and other strings, and those of two characters."""
+"""Terminal escape sequences, complete or truncated: CSI, OSC and other strings, and two-character sequences."""
 
 
 def line(text: str, most: int = 20_000) -> str:
-    """The text with every character escaped that is not printable; the end of a longer text is left out."""
+    """The text with unprintable characters escaped; cut after `most` characters."""
     cut = text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
     if cut.isprintable():
         return cut
@@ -17,7 +17,7 @@ def line(text: str, most: int = 20_000) -> str:
 
 
 def output(text: str) -> str:
-    """What commands printed, as lines: as a terminal would leave it, without colours."""
+    """The output of commands as a terminal would finally show it, without colours; unprintable characters escaped."""
     plain = ESCAPE.sub("", text).replace("\r\n", "\n")
     plain = "\n".join(each.rstrip("\r").rpartition("\r")[2] for each in plain.split("\n"))
     if plain.isprintable():

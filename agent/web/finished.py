@@ -1,4 +1,4 @@
-"""`GET /ui/finished`: the final actions in pages, filtered by what stands in the address."""
+"""`GET /ui/finished`: the final actions in pages, filtered by the query of the address."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ DAYS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ")
 
 
 class FinishedQuery(Schema):
-    """Empty texts stand for no filter, as forms send them."""
+    """An empty text is no filter: forms send empty fields."""
 
     state = fields.String(load_default="", metadata={"description": "`done` or `failed`."})
     kind = fields.String(load_default="", validate=validate.Length(max=LONGEST))
@@ -45,7 +45,7 @@ def finished() -> Response:
     store = context().store
 
     def tag() -> str:
-        # Filters read over what they leave out: no reason to do so for each progress of what runs.
+        # Not the tag of all actions: each progress of the running action would repeat an expensive filtered query.
         return action_list.finished_tag(store)
 
     return views.live("finished", tag, "finished.html", lambda: _values(given, wanted, wrong))
@@ -68,7 +68,7 @@ def _values(given: dict[str, str], wanted: Filter | None, wrong: dict[str, str])
 
 
 def _wanted(given: dict[str, str]) -> tuple[Filter | None, dict[str, str]]:
-    """The filter, None where a field is wrong; and what is wrong with which field."""
+    """The filter (None if a field is invalid) and the expected value for each invalid field."""
     wrong: dict[str, str] = {}
     if given["state"] not in STATES:
         wrong["state"] = "done or failed"
@@ -95,7 +95,7 @@ def _wanted(given: dict[str, str]) -> tuple[Filter | None, dict[str, str]]:
 
 
 def _time(text: str, *, end: bool) -> int | None:
-    """A day or time in UTC, in microseconds since the epoch; of a day its `end` where that is wanted."""
+    """A day or time in UTC as microseconds since the epoch; None if invalid. `end`: of a day, its end."""
     for form in DAYS:
         try:
             found = datetime.strptime(text, form).replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Forms made from the JSON Schema of a kind's arguments: a field for each, and what a person entered as arguments."""
+"""Makes form fields from the JSON Schema of a kind's arguments, and arguments from the entered texts."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from agent.util.nesting_depth import too_deep
 
 PREFIX = "arg."
 WHOLE = "*"
-"""The name of the one field of a kind that takes any JSON."""
+"""The name of the only field of a kind that accepts any JSON."""
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 FRACTION = re.compile(r"[+-]?[0-9]{1,18}\.[0-9]{1,18}", re.ASCII)
 YES, NO = "yes", "no"
 
 
 class Widget(StrEnum):
-    """What a field is entered with."""
+    """The input element of a field."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -32,7 +32,7 @@ class Widget(StrEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One argument. `choices` are texts; `limits` says what is accepted, for people."""
+    """The field of one argument. `choices` are texts; `limits` describes the accepted values."""
 
     name: str
     schema: Mapping[str, Any]
@@ -43,7 +43,10 @@ class Field:
     choices: tuple[str, ...] = ()
 
     def argument(self, text: str) -> Json:
-        """What the text means; text that means nothing stays text, for the kind to refuse. Raises `ValueError`."""
+        """The argument for a text. A text of the wrong form is returned unchanged; the kind refuses it.
+
+        Raises `ValueError` for JSON that cannot be parsed.
+        """
         if self.widget is Widget.NUMBER:
             return _number(text.strip())
         if self.widget is Widget.LINES:
@@ -56,7 +59,7 @@ class Field:
         return text
 
     def text(self, argument: Json) -> str:
-        """The text that means this argument."""
+        """The text for an argument, the inverse of `argument`."""
         if isinstance(argument, bool):
             return YES if argument else NO
         if self.widget is Widget.LINES and isinstance(argument, list):
@@ -65,7 +68,7 @@ class Field:
 
 
 def fields(schema: Mapping[str, Any]) -> list[Field]:
-    """A field for each argument that the schema of a kind declares, the required ones first."""
+    """A field for each argument in the schema, required ones first."""
     if "properties" not in schema:
         described = "Any JSON; left empty, an empty object."
         return [Field(WHOLE, schema, Widget.JSON, False, described, "")]
@@ -76,7 +79,7 @@ def fields(schema: Mapping[str, Any]) -> list[Field]:
 
 @dataclass(frozen=True)
 class Entered:
-    """What a person entered: `texts` for the fields, `args` for the kind, `wrong` what cannot be read, by argument."""
+    """The entered form: `texts` of the fields, `args` for the kind, and `wrong`: messages by argument."""
 
     texts: Mapping[str, str]
     args: Mapping[str, Json]
@@ -84,7 +87,7 @@ class Entered:
 
 
 def entered(fields: Sequence[Field], form: Mapping[str, str]) -> Entered:
-    """Read a form. An empty field is an argument that is not given."""
+    """Read a form. An empty field is a missing argument."""
     texts = {field.name: form.get(f"{PREFIX}{field.name}", "").replace("\r\n", "\n") for field in fields}
     args: dict[str, Json] = {}
     wrong: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What browsers must not do with the answers: run what is not ours, show them in frames, keep or forward them."""
+"""Security headers: no foreign scripts, no frames, no caching, no referrer."""
 
 from flask import Blueprint, Response
 
@@ -9,17 +9,17 @@ CONTENT = (
 HEADERS = {
     "Content-Security-Policy": CONTENT,
     "X-Content-Type-Options": "nosniff",
-    # The pages themselves allow it to this origin: without it browsers say of a form that its origin is unknown.
+    # A meta element allows the referrer for this origin: without it, browsers send "Origin: null" with forms.
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 KEPT = "private, max-age=31536000, immutable"
-"""For what never changes under its address."""
+"""For files that never change under their address."""
 
 
 def init_app(pages: Blueprint) -> None:
-    """Add them to every answer."""
+    """Add the headers to every answer."""
     pages.after_request(add)
 
 

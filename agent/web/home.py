@@ -1,4 +1,4 @@
-"""`GET /ui/`: what runs, what waits and what ended last."""
+"""`GET /ui/`: the running, the waiting and the last ended actions."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ bp = Blueprint("home", __name__)
 QUEUED, ENDED = 50, 12
 """Rows of the queue and of the finished actions."""
 TAIL = 4096
-"""Bytes of the end of the running action's output."""
+"""Bytes shown from the end of the running action's output."""
 
 
-@page(bp, "/", "What runs, what waits and what ended last.")
+@page(bp, "/", "The running, the waiting and the last ended actions.")
 def home() -> Response:
     store, holds, output = context().store, context().engine.holds, context().settings.agent.output
 

@@ -1,4 +1,4 @@
-"""What the head of every page shows of this node: its datastore, maintenance, what needs attention, who executes."""
+"""The facts in the head of every page: datastore, maintenance, faults, and whether this process executes the queue."""
 
 import os
 import sys
@@ -21,9 +21,9 @@ from agent.util.installed_version import installed_version
 from agent.util.remembered import Remembered
 
 DATASTORE_FRESH, FAULTS_FRESH = 5.0, 900.0
-"""Seconds after which the datastore is asked again, and doctor runs again, while pages are open."""
+"""Seconds between two queries of the datastore, and between two runs of doctor, while pages are open."""
 FIRST_ANSWER = 0.05
-"""Seconds that a page waits for the first answer of the datastore."""
+"""Maximum seconds that a page waits for the first answer of the datastore."""
 DOCTOR = (sys.executable, "-P", "-m", "agent.cli", "doctor", "--faults")
 DOCTOR_SECONDS = 120.0
 FAULT = "FAULT"
@@ -31,7 +31,7 @@ FAULT = "FAULT"
 
 @dataclass(frozen=True)
 class HeadFacts:
-    """`faults` are what doctor found; `unhealthy` are the parts of the agent that do not work now."""
+    """The facts of the head. `faults`: findings of doctor. `unhealthy`: parts of the agent that do not work now."""
 
     node: str
     stack: str
@@ -45,7 +45,7 @@ class HeadFacts:
 
 
 class Head:
-    """Answers at once: what takes longer is remembered and asked for in the background."""
+    """Returns the facts at once; slow ones are cached and refreshed in the background."""
 
     def __init__(self, app: Flask) -> None:
         self._context: Context = app.extensions["agent"]
@@ -57,7 +57,7 @@ class Head:
         self._version = installed_version()
 
     def facts(self) -> HeadFacts:
-        """The facts now."""
+        """The current facts."""
         engine, agent = self._context.engine, self._context.settings.agent
         return HeadFacts(
             agent.node,
@@ -72,7 +72,7 @@ class Head:
         )
 
     def tag(self) -> str:
-        """Another text whenever the facts change."""
+        """A hash of the facts."""
         return f"{crc32(repr(self.facts()).encode(errors='replace')):08x}"
 
     def _maintenance(self) -> Mark | None:
@@ -87,13 +87,13 @@ class Head:
             lag = found.get("lag") or {}
             names = ("kind", "version", "role", "reachable", "error", "writable", "streaming")
             shown = {name: found.get(name) for name in names}
-            # While no byte is missing, the seconds are the age of the last message, which never stands still.
+            # With a lag of 0 bytes, the seconds are the age of the last message and grow all the time: left out.
             return shown | {"bytes": lag.get("bytes"), "seconds": lag.get("seconds") if lag.get("bytes") != 0 else None}
         return None
 
 
 def _examine() -> tuple[str, ...]:
-    """What doctor would complain of, by a process of its own as it connects to servers and may wait for them."""
+    """The faults that doctor finds, in a separate process because doctor waits for servers."""
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         outcome = command.run(DOCTOR, timeout=DOCTOR_SECONDS, env=environ)

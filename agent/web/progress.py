@@ -1,4 +1,4 @@
-"""How far a running action is, as far as its kind says."""
+"""The progress of a running action for the page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MOST_STAGES = 20
 
 @dataclass(frozen=True)
 class ProgressView:
-    """`done` are the stages before the present one. Sizes are in bytes; None: not known."""
+    """A progress. `done`: the stages before the current one. Sizes are in bytes; None: unknown."""
 
     done: tuple[str, ...]
     stage: str | None
@@ -24,20 +24,20 @@ class ProgressView:
 
 
 def of(found: Json) -> ProgressView:
-    """From the progress of an item of the list, which kinds of the operator's own may have written too."""
-    said: Mapping[str, Any] = found if isinstance(found, dict) else {}
-    phases = said.get("phases")
-    stage = _text(said.get("phase")) or _stage(said.get("stage"))
+    """The view of an item's progress. Values are checked, because an operator's own kind may have written them."""
+    given: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    phases = given.get("phases")
+    stage = _text(given.get("phase")) or _stage(given.get("stage"))
     done = [each for each in phases if isinstance(each, str) and each != stage] if isinstance(phases, list) else []
     return ProgressView(
         tuple(done[-MOST_STAGES:]),
         stage,
-        _text(said.get("detail")),
-        _number(said.get("percent"), 100),
-        _number(said.get("bytes_done")),
-        _number(said.get("bytes_total")),
-        _number(said.get("rate")),
-        _number(said.get("seconds_left")),
+        _text(given.get("detail")),
+        _number(given.get("percent"), 100),
+        _number(given.get("bytes_done")),
+        _number(given.get("bytes_total")),
+        _number(given.get("rate")),
+        _number(given.get("seconds_left")),
     )
 
 

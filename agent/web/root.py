@@ -1,4 +1,4 @@
-"""`GET /`: to the page for browsers, to the document for programs."""
+"""`GET /`: redirects browsers to the page, and programs to the OpenAPI document."""
 
 from flask import Blueprint, Response, request
 
@@ -10,7 +10,7 @@ bp = Blueprint("root", __name__)
 HOME = "/ui/"
 
 
-@page(bp, "/", "Leads to the page, or to the document for programs.", public=True)
+@page(bp, "/", "Redirects to the page, or to the OpenAPI document.", public=True)
 def root() -> Response:
     wants_page = request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
     response = access.redirect(HOME if wants_page else "/openapi.json")
@@ -18,6 +18,6 @@ def root() -> Response:
     return response
 
 
-@page(bp, HOME.rstrip("/"), "Leads to the page.", public=True)
+@page(bp, HOME.rstrip("/"), "Redirects to the page.", public=True)
 def without_slash() -> Response:
     return access.redirect(HOME)

@@ -1,4 +1,4 @@
-"""How a route of the page is declared: it finds out by itself who calls, and is not in the document for programs."""
+"""Declares routes of the page: they authenticate by session, and are not in the OpenAPI document."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ def page(
     query: type[Schema] | None = None,
     public: bool = False,
 ) -> Declare:
-    """Declare a view. A `public` one answers also where it is not known who calls."""
+    """Declare a view. `public`: it needs no authentication."""
 
     def declare(view: Callable[..., Any]) -> Callable[..., Any]:
         view.__dict__["public"] = public
@@ -32,5 +32,5 @@ def page(
 
 
 def is_public(view: Callable[..., Any]) -> bool:
-    """Whether it was declared so."""
+    """Whether the view was declared as public."""
     return bool(view.__dict__.get("public"))

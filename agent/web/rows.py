@@ -1,4 +1,4 @@
-"""Actions as the tables of the page show them."""
+"""The rows of the page's tables of actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from agent.store.action_list import Filter, Item
 from agent.web import current_user
 
 RECENT = 2000
-"""Places of the order that are looked back from an action: a view of a large table stays quick."""
+"""Maximum distance in `seq` to earlier runs, so that a view of a large table stays fast."""
 RUNS = 20
-"""Runs from which the usual duration is taken."""
+"""Maximum runs for the usual duration."""
 WORDS = {Outcome.TIMED_OUT: "timed out"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """An item; `held` says why it waits, `seconds` how long it ran, `share` how long its bar is, from 0 to 100."""
+    """A row. `held`: why it waits. `seconds`: its duration. `share`: the length of its bar, from 0 to 100."""
 
     item: Item
     held: str | None
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def status(self) -> str:
-        """One word for its state, which names its icon and colour too."""
+        """The state as a word, which also names icon and colour."""
         return status(self.item.state, self.item.outcome, self.held)
 
 
@@ -45,13 +45,13 @@ def status(state: State, outcome: Outcome | None, held: str | None) -> str:
 
 
 def rows(items: Sequence[Item]) -> list[Row]:
-    """The items with all that is derived from them."""
+    """The rows of these items."""
     longest = max((each for item in items if (each := _seconds(item)) is not None), default=0.0)
     return [_row(item, longest) for item in items]
 
 
 def pending(limit: int) -> tuple[list[Row], int]:
-    """What runs and the first of what waits, in the order of execution; and how many there are."""
+    """The running and the first waiting actions, in the order of execution, and the count of all."""
     items, count = action_list.queue(context().store, limit)
     return rows(items), count
 
@@ -63,21 +63,21 @@ def finished(wanted: Filter, limit: int) -> list[Row]:
 
 @dataclass(frozen=True)
 class Usual:
-    """The median of the durations of so many runs, in seconds."""
+    """The median duration of `runs` runs, in seconds."""
 
     seconds: float
     runs: int
 
 
 def usual(kind: str, seq: int) -> Usual | None:
-    """How long successful runs of this kind took before the action at this place; None where there were none."""
+    """The usual duration of successful runs of this kind before `seq`; None if there were none."""
     wanted = Filter(states=(State.DONE,), kind=literal(kind), before=seq, after=seq - RECENT)
     found = [each for item in action_list.page(context().store, wanted, RUNS) if (each := _seconds(item)) is not None]
     return Usual(median(found), len(found)) if found else None
 
 
 def earlier(action: Action, resource: tuple[str, str], limit: int) -> list[Row]:
-    """The actions of the same kind on the same resource that were scheduled before."""
+    """The actions of the same kind on the same resource that were scheduled earlier."""
     wanted = Filter(
         kind=literal(action.kind),
         resource_type=resource[0],
@@ -89,12 +89,12 @@ def earlier(action: Action, resource: tuple[str, str], limit: int) -> list[Row]:
 
 
 def literal(kind: str) -> str:
-    """The glob that this kind alone matches."""
+    """A glob that matches only this kind."""
     return "".join(f"[{each}]" if each in "*?[" else each for each in kind)
 
 
 def may_cancel(kind: str, state: State) -> bool:
-    """Whether the person may cancel an action of this kind, and it can be cancelled."""
+    """Whether the user may cancel an action of this kind, and it can be cancelled."""
     identity, offered = current_user.user(), context().registry.offered.get(kind)
     if state.final or (identity is not None and not identity.may(kind)):
         return False
@@ -102,7 +102,7 @@ def may_cancel(kind: str, state: State) -> bool:
 
 
 def may_approve(item: Item | Action, held: str | None) -> bool:
-    """Whether the person may approve an action, and an approval would change something."""
+    """Whether the user may approve an action, and an approval would have an effect."""
     identity = current_user.user()
     if identity is None or identity.read_only or "approve" not in identity.permissions or identity.email == item.user:
         return False
@@ -111,7 +111,7 @@ def may_approve(item: Item | Action, held: str | None) -> bool:
 
 def _row(item: Item, longest: float) -> Row:
     held, seconds = context().engine.holds.reason(item), _seconds(item)
-    # By the root: a short run stays visible beside a long one.
+    # The square root keeps a short run visible beside a long one.
     share = 100 * sqrt(seconds / longest) if seconds and longest else 0.0
     return Row(item, held, seconds, share, may_cancel(item.kind, item.state), may_approve(item, held))
 

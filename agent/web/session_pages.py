@@ -1,4 +1,4 @@
-"""`/ui/sign-in` and `/ui/sign-out`: a token once, then a cookie that opens the page alone."""
+"""`/ui/sign-in` and `/ui/sign-out`: exchange a token for a cookie that is valid only for the page."""
 
 import re
 
@@ -17,7 +17,7 @@ bp = Blueprint("session", __name__)
 HOME = "/ui/"
 OWN = re.compile(r"/ui/[!-~]{0,2000}")
 FIELDS = 10
-"""Fields of a form that is read before it is known who sends it."""
+"""Maximum fields of the form, which is read before authentication."""
 
 
 class SignInQuery(Schema):
@@ -66,5 +66,5 @@ def _form(following: str, refused: str = "") -> Response:
 
 
 def _own(address: str) -> str:
-    """The address, if it is one of ours."""
+    """The address if it belongs to the page, else the home page (no open redirect)."""
     return address if OWN.fullmatch(address) else HOME

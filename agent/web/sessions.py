@@ -1,4 +1,4 @@
-"""Sessions of the page, in memory: what a browser's cookie stands for, known by its hash."""
+"""The sessions of the page, in memory, by the hash of their cookie."""
 
 import hashlib
 import secrets
@@ -12,12 +12,12 @@ IDLE = 3600.0
 LONGEST = 12 * 3600.0
 """Seconds after which a session ends in any case."""
 MOST, MOST_OF_A_TOKEN = 1000, 50
-"""Sessions of one agent and of one token; one more ends the session that was used least recently."""
+"""Maximum sessions of the agent and of one token; one more ends the least recently used session."""
 
 
 @dataclass
 class WebSession:
-    """`token` is the SHA-256 of the token that opened it. Times are those of `clock.monotonic`."""
+    """A session. `token`: SHA-256 of the token that opened it. Times are of `clock.monotonic`."""
 
     token: bytes
     opened: float
@@ -25,18 +25,18 @@ class WebSession:
 
 
 class Sessions:
-    """Used from any thread. A new process knows none: people then sign in again."""
+    """All sessions. Thread-safe. A new process has none, so users sign in again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_hash: dict[bytes, WebSession] = {}
 
     def open(self, token: bytes) -> str:
-        """Begin a session; returns the value of its cookie, which is kept nowhere."""
+        """Begin a session; returns the value of its cookie, which is not stored."""
         value, now = secrets.token_urlsafe(32), clock.monotonic()
         with self._lock:
             self._forget_ended(now)
-            # This bound comes first: a token ends no session of another.
+            # This limit first: a token at its limit ends its own sessions, not those of others.
             self._make_room(
                 [each for each, session in self._by_hash.items() if session.token == token], MOST_OF_A_TOKEN
             )
@@ -45,7 +45,7 @@ class Sessions:
         return value
 
     def token(self, value: str) -> bytes | None:
-        """The SHA-256 of the token that opened the session of this cookie; None where there is no such session."""
+        """The SHA-256 of the token that opened the session of this cookie; None if there is no such session."""
         now = clock.monotonic()
         with self._lock:
             session = self._by_hash.get(_hash(value))
@@ -60,7 +60,7 @@ class Sessions:
             self._by_hash.pop(_hash(value), None)
 
     def _make_room(self, hashes: list[bytes], most: int) -> None:
-        """Leave room for one more among these sessions."""
+        """End the least recently used of these sessions until one more fits."""
         hashes.sort(key=lambda each: self._by_hash[each].used)
         for each in hashes[: max(0, len(hashes) + 1 - most)]:
             del self._by_hash[each]

@@ -1,4 +1,4 @@
-"""The style sheet and the script of the page, under an address that changes with them."""
+"""The static files of the page, under an address with a hash of their content."""
 
 import hashlib
 from importlib import resources

@@ -17,28 +17,28 @@ from agent.web.static_files import DIGEST
 
 TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:Z|[+-][0-9]{2}:[0-9]{2}))", re.ASCII)
 FIRST = ("base.html", "parts.html", "icons.html", "home.html", "sign_in.html")
-"""Templates of the first view. The others are compiled when they are viewed, as all of them cost 1 MiB more."""
+"""Templates of the first view. The others are compiled on demand: all of them would need 1 MiB more memory."""
 SHORT = 200
-"""Characters of a text in a table."""
+"""Maximum characters of a text in a table."""
 
 
 def answer(name: str, status: int = 200, **values: Any) -> Response:
-    """A page, made from the template of this name."""
+    """A page rendered from the template `name`."""
     return Response(text(name, **values), status, mimetype="text/html")
 
 
 def text(name: str, *, tag: str = "", **values: Any) -> str:
-    """The page as text; with a `tag` it asks for its next version itself."""
+    """The page as text; with a `tag` its script polls for the next version."""
     head: Head = current_app.extensions["agent.web.head"]
     user = current_user.user()
-    # Who is not known sees nothing of the node, and causes no look at it.
-    known = head.facts() if user is not None or not current_user.asks_who() else None
+    # An unauthenticated user sees no facts of the node, and causes no query of them.
+    known = head.facts() if user is not None or not current_user.is_authenticated() else None
     common = {"head": known, "user": user, "signs_in": current_user.signs_in(), "tag": tag}
     return ENVIRONMENT.get_template(name).render(common | values)
 
 
 def compile_in_background() -> None:
-    """Compile before the first view, which would take fifteen times as long otherwise."""
+    """Compile the first templates early; otherwise the first view would take fifteen times as long."""
     threading.Thread(target=_compile, name="templates", daemon=True).start()
 
 
@@ -48,32 +48,32 @@ def _compile() -> None:
 
 
 def when(microseconds: int | None) -> Markup:
-    """A time of the database; the script shows it in the viewer's zone."""
+    """A time of the database as HTML; the script shows it in the user's time zone."""
     stamp = rfc3339(microseconds)
     return Markup("") if stamp is None else moment(stamp)
 
 
 def moment(stamp: str) -> Markup:
-    """A time as in RFC 3339."""
+    """A time of RFC 3339 as HTML."""
     shown = stamp.replace("T", " ").replace("Z", " UTC")
     return Markup('<time datetime="{}" title="{}">{}</time>').format(stamp, shown, shown)
 
 
 def with_times(text: str) -> Markup:
-    """A sentence of ours whose times the script shows in the viewer's zone."""
+    """A sentence of the agent; the script shows its times in the user's time zone."""
     parts = TIME.split(escaping.line(text, SHORT))
     return Markup("").join(moment(each) if number % 2 else escape(each) for number, each in enumerate(parts))
 
 
 def prose(text: str) -> Markup:
-    """A description of ours, what stands in backticks as code."""
+    """A description from the agent's code, with the text in backticks as code."""
     parts = escaping.line(text).split("`")
     code = Markup("<code>{}</code>").format
     return Markup("").join(code(each) if number % 2 else escape(each) for number, each in enumerate(parts))
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the two units that say most: `300 ms`, `42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 2 h`."""
+    """Seconds in the two largest units: `300 ms`, `42 s`, `3 min 5 s`, `2 h 4 min`, `3 d 2 h`."""
     if seconds is None:
         return ""
     if seconds < 0.95:
@@ -89,7 +89,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes with the unit that keeps the number short."""
+    """A size in bytes with a suitable unit."""
     units = ["B", "kB", "MB", "GB", "TB"]
     while count >= 1024 and len(units) > 1:
         count /= 1024
@@ -103,7 +103,7 @@ def as_json(value: Any, most: int = 400) -> str:
 
 
 def as_given(value: str) -> Markup:
-    """What a person entered, back in its field unchanged."""
+    """The text that the user entered, unchanged, for its field."""
     return escape(value)
 
 

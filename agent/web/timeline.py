@@ -1,4 +1,4 @@
-"""The actions of a list on one line of time: they run one after the other, so their bars do not overlap."""
+"""The actions of a list on one timeline; they run one at a time, so their bars do not overlap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from agent.web.rows import Row
 
 WIDTH = 1000
-"""Units from the first start to the last end."""
+"""The width of the timeline, in units."""
 LEAST = 2.0
-"""Units of the shortest bar."""
+"""The minimum width of a bar, in units."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One action: where its bar begins and how wide it is, in units, and how long it ran."""
+    """The bar of one action: its start and width in units, and the duration of the action."""
 
     at: float
     width: float
@@ -24,7 +24,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Times are microseconds since the epoch."""
+    """The bars, and the first start and last end in microseconds since the epoch."""
 
     bars: tuple[Bar, ...]
     begins: int
@@ -32,7 +32,7 @@ class Timeline:
 
 
 def of(rows: Sequence[Row]) -> Timeline | None:
-    """The line of those that ran; None where fewer than two did."""
+    """The timeline of the actions that ran; None for fewer than two."""
     ran = [(row, row.item.started_ts, row.item.finished_ts) for row in rows]
     known = [(row, begins, ends) for row, begins, ends in ran if begins is not None and ends is not None]
     if len(known) < 2:

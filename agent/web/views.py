@@ -1,4 +1,4 @@
-"""Pages that change: an entity tag for each view, a wait for its next version, and one rendering for all who see it."""
+"""Pages that update themselves: an ETag for each view, long polling, and one rendering shared by equal users."""
 
 import threading
 from collections import OrderedDict
@@ -15,18 +15,18 @@ from agent.web.page_header import Head
 from agent.web.static_files import DIGEST
 
 MOST = 16
-"""Views whose renderings are kept: as many as people look at in the same moment."""
+"""Maximum cached renderings: about the number of views open at the same time."""
 
 
 class Rendered:
-    """The newest rendering of each view, with its tag; used from any thread."""
+    """The newest rendering of each view, with its tag. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pages: OrderedDict[tuple[str, ...], tuple[str, str]] = OrderedDict()
 
     def page(self, view: tuple[str, ...], tag: str, render: Callable[[], str]) -> str:
-        """The view with this tag, rendered by the first who asks for it."""
+        """The cached rendering if it has this tag, else a new one."""
         with self._lock:
             known, found = self._pages.get(view, ("", ""))
             if known == tag:
@@ -41,10 +41,10 @@ class Rendered:
 
 
 def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], dict[str, Any]]) -> Response:
-    """Answer with a page; a caller who has it waits for the next one as it prefers.
+    """Answer with a page; a caller that has it already waits for the next version, as its `Prefer` header says.
 
-    `tag` is another text whenever `values` are others, and is called outside of the request too: for all who wait for
-    the view of the same `name` at once.
+    `tag` must return a different text whenever `values` differ. It is also called outside of requests, once for all
+    callers that wait for the view `name`.
     """
     head: Head = current_app.extensions["agent.web.head"]
     rendered: Rendered = current_app.extensions["agent.web.rendered"]
@@ -55,7 +55,7 @@ def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], 
         return f"{DIGEST}.{who}.{head.tag()}.{tag()}"
 
     def body() -> Response:
-        with context().store.snapshot():  # an action that ends meanwhile is not shown as running and as final
+        with context().store.snapshot():  # so that an action that ends now is not shown as both running and final
             now = whole()
             page = rendered.page((request.full_path, user), now, lambda: templates.text(template, tag=now, **values()))
         return Response(page, mimetype="text/html")

@@ -11,7 +11,7 @@ from jinja2 import PackageLoader, meta
 from agent import config, create_app
 from agent.plan import Danger, Plan, Would
 from agent.web import escaping, forms, progress, templates
-from agent.web.ask import Asked
+from agent.web.ask import FormState
 from agent.web.forms import Widget
 from tests.agent_process import CHECKOUT, eventually
 from tests.kinds.effects import Effect
@@ -61,9 +61,9 @@ def test_argument_is_shown_in_its_input_form(argument: Any) -> None:
 def test_worse_plan_differs_from_the_shown_plan() -> None:
     kind = Effect(config.parse({}))
     plans = [Plan(would, "a plan").as_json() for would in Would]
-    asked = [Asked(kind, [], forms.entered([], {}), {}, plan=plan) for plan in plans]
-    assert len({each.fingerprint for each in asked if each.danger is Danger.DISRUPTS}) == 1
-    assert len({each.fingerprint for each in asked}) == 2
+    states = [FormState(kind, [], forms.entered([], {}), {}, plan=plan) for plan in plans]
+    assert len({each.fingerprint for each in states if each.danger is Danger.DISRUPTS}) == 1
+    assert len({each.fingerprint for each in states}) == 2
 
 
 @pytest.mark.parametrize("text", ["{", "NaN", '{"a": 1, "a": 2}', "[" * 100])

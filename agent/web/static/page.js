@@ -1,7 +1,7 @@
-// The page without this script is complete; with it, it follows what changes and shows times in the viewer's zone.
+// The page works without this script. With it, the page updates itself and shows times in the user's time zone.
 "use strict";
 (() => {
-  const WAIT = 25, SLOWEST = 8000, QUIET = 1000; // seconds; milliseconds between tries; and between two changes
+  const WAIT = 25, SLOWEST = 8000, QUIET = 1000; // s of a long poll; maximum ms between retries; ms after a change
   const fine = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" };
   const zone = new Intl.DateTimeFormat(undefined, fine), older = new Intl.DateTimeFormat(undefined, { year: "numeric", ...fine });
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -17,7 +17,7 @@
     }
   }
 
-  // Changes: only what differs is touched, so that focus, selection and what was entered stay
+  // Changes: only nodes that differ are changed, so that focus, selection and entered text are kept
 
   const key = (node) => (node.nodeType === 1 && node.id ? node.id : null);
   const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && key(a) === key(b);
@@ -47,7 +47,7 @@
     for (const each of [...fresh.childNodes]) {
       while (at && key(at) && !wanted.has(key(at))) at = drop(at);
       const found = key(each) ? kept.get(key(each)) : at && !key(at) && alike(at, each) ? at : null;
-      if (found) while (at && at !== found && !key(at)) at = drop(at); // what stays in its place keeps the focus
+      if (found) while (at && at !== found && !key(at)) at = drop(at); // a node that is not moved keeps the focus
       if (found && found.nodeName === each.nodeName) {
         if (found === at) at = at.nextSibling;
         else old.insertBefore(found, at);
@@ -78,7 +78,7 @@
     if (old && now) morph(old, now, polled);
     else if (old) old.remove();
     else if (now) banner.before(document.adoptNode(now));
-    if (!focused.isConnected && focused.href) { // its row has moved to another list
+    if (!focused.isConnected && focused.href) { // its row was moved to another list
       const moved = [...document.links].find((each) => each.href === focused.href);
       if (moved) moved.focus();
     }
@@ -143,7 +143,7 @@
     else if (!document.hidden && !waiting) follow();
   });
 
-  // Asking: the plan comes into the page, so that a secret that was entered stays in its field
+  // Forms: the plan is inserted into the page, so that an entered secret stays in its field
 
   document.addEventListener("submit", async (event) => {
     const form = event.target, pressed = event.submitter;
@@ -159,7 +159,7 @@
       const focus = document.querySelector("[data-focus], [aria-invalid]");
       if (focus) focus.focus();
     } catch (error) {
-      say("The agent did not answer. Nothing is known of what you asked for: see what runs and waits, then try again.");
+      say("The agent did not answer. The request may have arrived: check the running and waiting actions, then try again.");
     } finally {
       form.ariaBusy = "false";
     }
