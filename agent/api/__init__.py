@@ -1,4 +1,4 @@
-"""The HTTP side: one blueprint a route, over the same store, kinds and engine."""
+"""The HTTP API: one blueprint for each route."""
 
 from flask import Flask
 
@@ -43,7 +43,7 @@ from agent.api.whoami import bp as whoami
 from agent.engine.health import Health
 
 GENERATIONS = {"seed": SEED, "0.5": Words05()}
-"""The words of the node protocol by `api.node_protocol`."""
+"""The generations of the node protocol by `api.node_protocol`."""
 
 
 def init_app(app: Flask, context: Context) -> None:

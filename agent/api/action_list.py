@@ -27,7 +27,7 @@ bp = Blueprint("action_list", __name__)
 
 LONGEST = 255
 SHARED = 1.0
-"""Seconds for which a page is shared: the reasons why actions are held change without a change of an action."""
+"""Seconds for which a page is reused: the reasons of holds change without a change of an action."""
 TIME = {"format": "date-time"}
 
 
@@ -78,7 +78,7 @@ def actions() -> Response:
 
 
 class LastPage(NamedTuple):
-    """The page that was answered last: many who wait for the same change ask for the same page."""
+    """The last page that was sent: many callers that wait for the same change request the same page."""
 
     tag: str
     wanted: Filter
@@ -111,7 +111,7 @@ def _page(wanted: Filter, limit: int) -> Response:
 
 
 def _wanted() -> tuple[Filter, int]:
-    """What the query asks for. Raises `InvalidQuery`."""
+    """The filter and the limit of the query. Raises `InvalidQuery`."""
     query = loaded(ListQuery())
     kind, _, name = query.get("resource", "").partition("/")
     return Filter(
@@ -127,12 +127,12 @@ def _wanted() -> tuple[Filter, int]:
 
 
 def _of_kinds(wanted: Filter) -> Filter:
-    """The filter in the agent's own names, where kinds have others on the wire: a glob matches those of the wire."""
-    spoken = node_protocol.words()
-    if wanted.kind is None or spoken is node_protocol.SEED:
+    """The filter with the agent's own names of kinds: the caller's glob matches the names of the protocol."""
+    words = node_protocol.words()
+    if wanted.kind is None or words is node_protocol.SEED:
         return wanted
     kinds = action_list.kinds(context().store)
-    named = (each for each in kinds if fnmatchcase(spoken.kind_name(each), wanted.kind))
+    named = (each for each in kinds if fnmatchcase(words.kind_name(each), wanted.kind))
     return replace(wanted, kind=None, kinds=tuple(named))
 
 

@@ -7,7 +7,7 @@ from flask import Flask
 
 
 class AgentApp(Flask):
-    """Flask without coroutines: it would look at each hook and view of each request whether it is one."""
+    """Flask without coroutines: Flask would check each hook and view of each request for being one."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func

@@ -1,4 +1,4 @@
-"""`POST /approve/<id>`: let an action start that waits for another identity, or for its window."""
+"""`POST /approve/<id>`: let an action start that waits for an approval or for its window."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -28,7 +28,7 @@ def approve(action_id: str) -> Response:
 
 
 def approve_action(action_id: str) -> Action:
-    """Approve the action with this id, of either kind, for the caller; returns the action as it is then.
+    """Approve the action with this uuid or number for the caller; returns the changed action.
 
     Raises `ActionNotFound`, `NotApprovable` and `Forbidden`.
     """

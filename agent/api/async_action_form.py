@@ -1,4 +1,4 @@
-"""The form of the AsyncAction resource: types of its members, of its errors, and what its clients send.
+"""The form of the AsyncAction resource: the types of its members and errors, and the requests of its clients.
 
 `api.async_actions` selects it. Every route under /api/3 reads and writes through `form()`.
 """
@@ -26,7 +26,7 @@ OF_TYPED_CLIENTS = (
 
 
 class SeedForm:
-    """The seed's: `resource_id` is a number, the details of an error are an object."""
+    """The form of the seed: `resource_id` is a number, the details of an error are an object."""
 
     name = "seed"
 
@@ -43,16 +43,16 @@ class SeedForm:
         return form_args(kind.schema, parameters) if is_form else parameters
 
     def request_id(self) -> str | None:
-        """What makes a repeat of this request the same request, in addition to its Idempotency-Key."""
+        """The id by which a repeat of this request is recognized without an Idempotency-Key; None: not recognized."""
         return None
 
     def describe(self, schemas: dict[str, Any]) -> None:
-        """Change the JSON Schemas of answers, by their names, to those of this form."""
+        """Adapt the JSON Schemas of the answers, by name, to this form."""
         for name in OF_TYPED_CLIENTS:
             del schemas[name]
 
 
 def form() -> SeedForm:
-    """The one that this node is configured for."""
+    """The form that `api.async_actions` selects."""
     found: SeedForm = current_app.extensions["agent.async_action_form"]
     return found

@@ -1,4 +1,4 @@
-"""The AsyncAction resource: the same queue, as the vendor's own clients call it."""
+"""The AsyncAction resource: the same queue, for the vendor's own clients."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -31,7 +31,7 @@ PREFIX = "/api/3/stacks/<stack>/actions"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_REFERENCE = 255
 LARGEST_PAGE = 2**40
-"""A page further than any list is long, whose offset SQLite still has room for."""
+"""The maximum page number: beyond every list, and with an offset that fits into an integer of SQLite."""
 
 REFUSAL = "these parameters are not accepted"
 
@@ -60,7 +60,7 @@ class CommandArgs(Schema):
 
 
 def commands(registry: Registry) -> dict[str, Any]:
-    """A command with the parameters that it takes, as JSON or as a form."""
+    """The JSON Schema of a command with its parameters, by media type."""
     named = json_schema(CommandArgs())
     offered = []
     for kind in registry:
@@ -138,7 +138,7 @@ def cancel_one(stack: str, action_id: str) -> Response:
 def begin(stack: str) -> Response:
     """Schedule the kind that `command` names; the other parameters are its arguments."""
     check_stack(stack)
-    # The body names the kind; the body of a caller who may schedule nothing is not read.
+    # Before the body is read: it names the kind, but a caller without any permission is refused without it.
     permissions.permit_any(context().registry.offered)
     is_form = request.mimetype == FORM
     parameters = load(CommandArgs(), form_body() if is_form else json_body(), REFUSAL)
@@ -146,13 +146,13 @@ def begin(stack: str) -> Response:
     user_reference = parameters.pop("user_reference", None)
     kind = context().registry.get(command)
     permissions.permit(kind.name)
-    return answer(*begun(kind, form().args(kind, parameters, is_form=is_form), user_reference))
+    return answer(*schedule_action(kind, form().args(kind, parameters, is_form=is_form), user_reference))
 
 
-def begun(kind: Kind, args: Json, user_reference: str | None = None) -> tuple[AsyncAction, Accepted]:
-    """Schedule an action for a caller who may; an action that was begun before where the request is a repeat.
+def schedule_action(kind: Kind, args: Json, user_reference: str | None = None) -> tuple[AsyncAction, Accepted]:
+    """Schedule an action for a caller with permission; a repeated request returns its earlier action.
 
-    Raises the errors of `REFUSALS`, and `ActionPruned` where the action of then is no longer kept.
+    Raises the errors of `REFUSALS`, and `ActionPruned` if the earlier action was pruned.
     """
     accepted = enqueue_for_caller(
         kind, ScheduleRequest(args), user_reference=user_reference, request_id=form().request_id()
@@ -165,7 +165,7 @@ def begun(kind: Kind, args: Json, user_reference: str | None = None) -> tuple[As
 
 
 def answer(action: AsyncAction, accepted: Accepted) -> Response:
-    """An action that was begun."""
+    """The answer for a scheduled action."""
     return marked(_response(action), accepted)
 
 
@@ -174,7 +174,7 @@ def _response(action: AsyncAction) -> Response:
 
 
 def _page(store: Store, shape: SeedForm, holds: Holds, seqs: Sequence[int], pages: dict[str, Any]) -> Iterator[str]:
-    """The text of a page; what was pruned since it was looked up is not on it."""
+    """The JSON text of a page, without actions that were pruned since their ids were read."""
     count = 0
     yield '{"response":['
     for seq in seqs:
@@ -187,7 +187,7 @@ def _page(store: Store, shape: SeedForm, holds: Holds, seqs: Sequence[int], page
 
 
 def pagination(page: int, per_page: int, count: int) -> dict[str, Any]:
-    """Where a page lies among the others; the neighbours are null where there is none."""
+    """The position of a page; `previous` and `next` are null if there is no such page."""
     pages = max(1, -(-count // per_page))
     return {
         "previous": min(page - 1, pages) or None,

@@ -43,7 +43,7 @@ class Authenticator:
         """
         try:
             view = current_app.view_functions.get(request.endpoint or "")
-            if has_no_caller(view) or (is_open_to_all(view) and not self._shows_who()):
+            if has_no_caller(view) or (is_open_to_all(view) and not self._has_credentials()):
                 self._check_certificate()
                 return
             identity, channel = self._identity()
@@ -92,7 +92,7 @@ class Authenticator:
             return None
         return self._by_certificate()
 
-    def _shows_who(self) -> bool:
+    def _has_credentials(self) -> bool:
         """Whether the request has credentials, valid or not."""
         if "HTTP_AUTHORIZATION" in request.environ:
             return True
@@ -117,7 +117,7 @@ class Authenticator:
         return self.by_token(token.strip())
 
     def _by_user(self) -> Identity:
-        """By the user of the process that connected to the unix socket, as the kernel knows it."""
+        """The identity of the user whose process connected to the unix socket, according to the kernel."""
         if self._tokens is None or not self._tokens.knows_users:
             raise Unauthenticated("a token is required: Authorization: Bearer <token>")
         peer = connection.peer(request.environ)
@@ -193,7 +193,7 @@ def caller() -> Identity | None:
 
 
 def channel() -> Requester:
-    """The channel of this request: `CLI` for a user of this host, known by the unix socket."""
+    """The channel of this request: `CLI` for a user of this host, identified by the unix socket."""
     found: Requester = request.environ.get(CHANNEL, Requester.API)
     return found
 

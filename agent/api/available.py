@@ -17,15 +17,15 @@ class AvailableArgs(Schema):
 @bp.get("/available")
 @describe("The kinds that this node offers, with the JSON Schema of their arguments.", "Kinds", query=AvailableArgs)
 def available() -> Response:
-    """With `?missing=true` the kinds that it does not offer, and what to set or install for each."""
-    registry, spoken = context().registry, node_protocol.words()
+    """With `?missing=true` the kinds that the node does not offer, each with the option or package that it lacks."""
+    registry, words = context().registry, node_protocol.words()
     if request.args.get("missing") == "true":
         missing = sorted(registry.missing.items())
-        return jsonify([{"kind": spoken.kind_name(kind), "reason": reason} for kind, reason in missing])
+        return jsonify([{"kind": words.kind_name(kind), "reason": reason} for kind, reason in missing])
     return jsonify(
         [
             {
-                "kind": spoken.kind_name(kind.name),
+                "kind": words.kind_name(kind.name),
                 "description": kind.description,
                 "danger": kind.danger,
                 "args": kind.args_schema(),

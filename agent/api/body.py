@@ -1,4 +1,4 @@
-"""The body of a request, as strictly as the protocol reads it."""
+"""Reads the body of a request, as strictly as the protocol requires."""
 
 from urllib.parse import parse_qs
 
@@ -17,8 +17,7 @@ REFUSALS = (InvalidBody, BodyTooLarge, UnsupportedMediaType)
 def read() -> bytes:
     """The bytes of the body.
 
-    Raises `BodyTooLarge`, also for one that comes in chunks and does not say its length, and `InvalidBody`
-    for one of which only a part has come.
+    Raises `BodyTooLarge`, also for a chunked body without a length, and `InvalidBody` for an incomplete body.
     """
     limit = context().settings.api.max_body
     declared = int(request.environ.get("CONTENT_LENGTH") or 0)
@@ -31,7 +30,7 @@ def read() -> bytes:
 
 
 def _received(limit: int) -> bytes:
-    """Up to so many bytes, from the server itself, which ends them where the length or the last chunk does."""
+    """At most `limit` bytes; the input of gunicorn ends at the Content-Length or with the last chunk."""
     try:
         received: bytes = request.environ["wsgi.input"].read(limit)
     except (OSError, ParseException) as error:
@@ -45,7 +44,7 @@ def json_body() -> Json:
 
 
 def json_of(body: bytes) -> Json:
-    """What the body of this request, which was read, says. Raises `InvalidBody` or `UnsupportedMediaType`."""
+    """The JSON value of this request's body, which was already read. Raises `InvalidBody` or `UnsupportedMediaType`."""
     if not body.strip():
         raise InvalidBody("a JSON body is required; send {} for no arguments")
     if request.content_type != "application/json" and request.mimetype != "application/json":
@@ -61,7 +60,7 @@ def json_of(body: bytes) -> Json:
 
 
 def form_body(most: int | None = None) -> dict[str, str | list[str]]:
-    """The fields of a form, `most` of them; one that comes several times is a list.
+    """The fields of a form, at most `most`; a repeated field is a list.
 
     Raises `InvalidBody` or `BodyTooLarge`.
     """

@@ -1,4 +1,4 @@
-"""`POST /cancel/<id>`: end an action that waits, ask one that runs to stop."""
+"""`POST /cancel/<id>`: end a waiting action, request a running action to stop."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -25,7 +25,7 @@ def cancel(action_id: str) -> Response:
 
 
 def cancel_action(action_id: str) -> Action:
-    """Cancel the action with this id, of either kind, for the caller; returns the action as it is then.
+    """Cancel the action with this uuid or number for the caller; returns the changed action.
 
     Raises `ActionNotFound`, `NotCancellable` and `Forbidden`.
     """

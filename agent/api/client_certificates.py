@@ -1,4 +1,4 @@
-"""The client certificate of the connection that a request came by."""
+"""The client certificate of the connection of a request."""
 
 import ssl
 import time

@@ -1,19 +1,19 @@
-"""Entity tags and `If-None-Match`: an answer that the caller has already is a 304."""
+"""Entity tags and `If-None-Match`: 304 if the caller has the answer already."""
 
 from collections.abc import Callable
 
 from flask import Response, request
 
-# werkzeug's own reader of entity tags takes time in the square of their length.
+# Without werkzeug's parser of entity tags, which takes quadratic time.
 
 
-def is_asked() -> bool:
-    """Whether this request names what the caller has."""
+def is_conditional() -> bool:
+    """Whether this request has the header `If-None-Match`."""
     return "HTTP_IF_NONE_MATCH" in request.environ
 
 
 def has(tag: str) -> bool:
-    """Whether the caller says that it has the answer with this tag, which contains neither comma nor quote."""
+    """Whether `If-None-Match` names this tag, which contains neither comma nor quote."""
     return _names(request.environ.get("HTTP_IF_NONE_MATCH", ""), tag)
 
 
@@ -29,7 +29,7 @@ def _names(given: str, tag: str) -> bool:
 
 
 def tagged(response: Response, tag: str) -> Response:
-    """The answer with its tag, and nothing but its headers where the caller has it already."""
+    """The answer with its tag; 304 if the caller has it already."""
     response.set_etag(tag)
     if has(tag):
         response.status_code = 304

@@ -1,4 +1,4 @@
-"""The connection that a request came by, as the kernel knows it."""
+"""The connection of a request, and the user at the other end of a unix socket."""
 
 import grp
 import os
@@ -13,14 +13,14 @@ from typing import Any
 from agent.errors import Unauthenticated
 
 SOCKET = "gunicorn.socket"
-"""Where gunicorn puts the connection into the WSGI environment: no header can be of this name."""
+"""Key of the connection in the WSGI environment of gunicorn; no header can set it."""
 CREDENTIALS = struct.Struct("3i")
-"""Pid, uid and gid, as the kernel gives them."""
+"""Pid, uid and gid of the peer, from the kernel."""
 
 
 @dataclass(frozen=True)
 class UnixPeer:
-    """A user of this host and the groups it is in now."""
+    """A user of this host and its present groups."""
 
     user: str
     groups: tuple[str, ...]
@@ -32,7 +32,7 @@ def is_unix(environ: Mapping[str, Any]) -> bool:
 
 
 def peer(environ: Mapping[str, Any]) -> UnixPeer:
-    """Whose process connected to the unix socket. Raises `Unauthenticated` for a user that has no name here."""
+    """The user whose process connected to the unix socket. Raises `Unauthenticated` for a uid without a name."""
     found = _unix_socket(environ)
     assert found is not None
     _, uid, _ = CREDENTIALS.unpack(found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
@@ -45,9 +45,9 @@ def peer(environ: Mapping[str, Any]) -> UnixPeer:
 
 
 def end_with_this_answer(found: socket.socket) -> None:
-    """Read no further request: gunicorn takes no header for this from an application, but closes what has ended."""
+    """Close the connection after this answer: gunicorn ignores a header for this, but closes after the last input."""
     with suppress(OSError):
-        # Not `SSLSocket.shutdown`, which would end the encryption that the answer still needs.
+        # Not `SSLSocket.shutdown`: it would end the encryption, which the answer still needs.
         socket.socket.shutdown(found, socket.SHUT_RD)
 
 

@@ -1,4 +1,4 @@
-"""What a route handler works on."""
+"""The objects that route handlers use, by the present application."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from agent.store.enqueue import Enqueuer
 
 @dataclass(frozen=True)
 class Context:
-    """What the routes work on."""
+    """The objects that route handlers use."""
 
     settings: Settings
     store: Store
@@ -42,5 +42,5 @@ def questions() -> BoundedQueries:
 
 
 def held_reason(action: Action | AsyncAction) -> str | None:
-    """Why an action waits though it may be the oldest; None where it does not."""
+    """Why an action is held; None if it is not."""
     return context().engine.holds.reason(action)

@@ -1,4 +1,4 @@
-"""The ids that join a request with its answer, the lines of the log, its action and the callbacks."""
+"""The ids of a request, which its answer, log lines, action and callbacks have too."""
 
 import re
 from uuid import uuid4
@@ -10,28 +10,28 @@ from agent.util import trace_context
 from agent.util.trace_context import Span
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:/+=@-]{0,127}")
-"""A valid X-Request-Id; another is replaced."""
+"""A valid X-Request-Id; an invalid one is replaced."""
 HEADERS = ("X-Request-Id", "traceparent")
-"""Of requests and of answers."""
+"""The headers with the ids, in requests and answers."""
 ID, SPAN = "agent.request_id", "agent.span"
-"""Where the WSGI environment has them: also for the second call of a request that waited."""
+"""Keys of the ids in the WSGI environment, which a waiting request keeps for its second call."""
 
 
 def init_app(app: Flask) -> None:
-    """Give each request its ids, and each answer the headers that name them."""
+    """Set the ids of each request, and the headers of each answer."""
     app.before_request(_begin)
     app.after_request(_answer)
     app.teardown_request(_end)
 
 
 def request_id() -> str:
-    """That of the caller if it is valid, else a new one."""
+    """The caller's id if it is valid, else a new one."""
     found: str = request.environ[ID]
     return found
 
 
 def span() -> Span:
-    """Of the present request, in the caller's trace or a new one."""
+    """The span of the present request, in the caller's trace or a new one."""
     found: Span = request.environ[SPAN]
     return found
 
@@ -47,7 +47,7 @@ def _begin() -> None:
 
 def _answer(response: Response) -> Response:
     environ = request.environ
-    if ID in environ:  # not if this hook's request failed before it began
+    if ID in environ:  # missing if the request failed before `_begin`
         response.headers.add("X-Request-Id", environ[ID])
         response.headers.add("traceparent", str(environ[SPAN]))
     return response

@@ -1,4 +1,4 @@
-"""`GET /datastore`: the facts about this node's datastore, now; the queue is not involved."""
+"""`GET /datastore`: the present facts about this node's datastore, without an action."""
 
 import threading
 import time
@@ -21,13 +21,13 @@ from agent.util.remembered import Remembered
 bp = Blueprint("datastore", __name__)
 
 FRESH = 1.0
-"""Seconds that an answer is given again."""
+"""Seconds for which an answer is reused."""
 SECONDS = 2.0
-"""How long the server may take to answer."""
+"""Timeout of the datastore, in seconds."""
 
 
 class Facts:
-    """What the datastore answered last. Callers at the same moment share one question."""
+    """The last answer of the datastore. Concurrent callers share one query."""
 
     def __init__(self, settings: Settings, changes: Changes) -> None:
         self._settings = settings
@@ -36,7 +36,7 @@ class Facts:
         self._bounded = BoundedQueries(SECONDS)
         self._lock = threading.Lock()
         self._in_the_background: Remembered[Json] = Remembered(self._now_or_none, FRESH, None)
-        self._asked = -FRESH
+        self._queried = -FRESH
         self._answer: Json = None
         self._reachable: Json = None
 
@@ -46,10 +46,10 @@ class Facts:
         Raises `DatastoreNotConfigured`.
         """
         with self._lock:
-            if time.monotonic() >= self._asked + FRESH or self._number != self._changes.number:
+            if time.monotonic() >= self._queried + FRESH or self._number != self._changes.number:
                 self._number = self._changes.number
-                self._answer = self._look()
-                self._asked = time.monotonic()
+                self._answer = self._query()
+                self._queried = time.monotonic()
                 if self._answer["reachable"]:
                     self._reachable = self._answer
             return self._answer
@@ -64,16 +64,16 @@ class Facts:
         return None
 
     def last_reachable(self) -> Json:
-        """The newest answer of a datastore that answers, since the agent started.
+        """The newest facts that the datastore has returned since the agent started.
 
-        Raises `DatastoreNotConfigured`, and `NotHealthy` where the datastore has not answered yet.
+        Raises `DatastoreNotConfigured`, and `NotHealthy` if it has returned none yet.
         """
         newest = self.now()
         if (found := newest if newest["reachable"] else self._reachable) is None:
             raise NotHealthy(f"the datastore does not answer: {newest['error']}")
         return found
 
-    def _look(self) -> Json:
+    def _query(self) -> Json:
         settings = self._settings.datastore
         if settings is None:
             raise DatastoreNotConfigured("this node has no datastore: set [datastore] in the configuration")

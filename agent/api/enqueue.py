@@ -21,7 +21,7 @@ from agent.kinds.base.arguments import spelled_as_declared
 from agent.models import Accepted, Json, Request, Requester
 
 ENVELOPE = frozenset(("action_id", "args", "created_ts", "requester"))
-"""The members in which other agents of this kind of protocol wrap the arguments."""
+"""The members of the envelope that other agents with such a protocol expect around the arguments."""
 REFUSALS = (
     *body.REFUSALS,
     ActionAlreadyExists,
@@ -69,7 +69,7 @@ def enqueue(
     agent = context()
     args = _as_declared(kind, wanted.args)
     resource = kind.resource(kind.load(args))
-    _refuse_what_is_no_text(user_reference=user_reference or "", name=resource[1])
+    _refuse_surrogates(user_reference=user_reference or "", name=resource[1])
     public, secrets = kind.split_secrets(args)
     request = Request(
         kind=kind.name,
@@ -107,17 +107,17 @@ def _as_declared(kind: Kind, args: Json) -> Json:
 
 
 def _refuse_an_envelope(kind: Kind, args: dict[str, Json]) -> None:
-    """Raises `InvalidArgs` for arguments in the envelope of another protocol, where the kind has no argument `args`."""
+    """Raises `InvalidArgs` for arguments in another protocol's envelope, unless the kind has an argument `args`."""
     if "args" in args and len(args) > 1 and ENVELOPE.issuperset(args) and "args" not in kind.schema.load_fields:
         found = ", ".join(sorted(args))
         raise InvalidArgs(
-            f"the body is the envelope of another protocol ({found}): send what is in args as the whole body",
+            f"the body is the envelope of another protocol ({found}): send the value of args as the whole body",
             details={NO_MEMBER: ["Not expected: the body is the arguments themselves."]},
         )
 
 
-def _refuse_what_is_no_text(**texts: str) -> None:
-    """Raises `InvalidArgs` for half of a surrogate pair, which JSON can write and no file can hold."""
+def _refuse_surrogates(**texts: str) -> None:
+    """Raises `InvalidArgs` for an unpaired surrogate, which is possible in JSON but not in UTF-8."""
     for name, text in texts.items():
         try:
             text.encode()

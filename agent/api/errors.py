@@ -1,4 +1,4 @@
-"""One shape for every error, also for the framework's; a traceback never leaves the process."""
+"""Renders all errors, also of the framework, in one shape and without tracebacks."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -13,7 +13,7 @@ from agent.api.async_action_form import form
 from agent.errors import AgentError, described
 
 DETAILS = 100
-"""The number of members whose mistakes an error lists."""
+"""Maximum number of members in the details of an error."""
 VARIANTS = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
@@ -30,7 +30,7 @@ def _refusal(error: AgentError) -> Response:
 
 
 def _framework_error(error: HTTPException) -> Response:
-    """What the framework raises: its own status and headers, such as `Allow`, in our shape."""
+    """An error of the framework, with its own status and headers, such as `Allow`."""
     status = error.code or 500
     variant = VARIANTS.get(status, error.name.title().replace(" ", "").replace("-", ""))
     response = _answer(status, _sentence(status, error), variant)
@@ -51,7 +51,7 @@ def _answer(
     layers: Sequence[str] = (),
     details: Mapping[str, Sequence[str]] | None = None,
 ) -> Response:
-    """The one shape; clients of the AsyncAction resource show `error_description` alone, so it says everything."""
+    """The one shape. Clients of the AsyncAction resource show `error_description` alone: it includes the details."""
     traffic.of_this_process().count_refused(variant)
     body: dict[str, Any] = {"error": error, "layers": layers, "variant": variant}
     if details:
@@ -66,7 +66,7 @@ def _answer(
 
 def _sentence(status: int, error: HTTPException) -> str:
     if status == 404:
-        return "there is nothing at this address"
+        return "this address does not exist: see /openapi.json"
     if status == 405:
         return f"{request.method} is not allowed at this address"
     return (error.description or error.name).split(". ")[0].rstrip(".")

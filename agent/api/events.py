@@ -15,7 +15,7 @@ from agent.store.encoding import dumps
 bp = Blueprint("events", __name__)
 
 MOST = 1000
-"""Events of one answer: the caller continues after the last one."""
+"""Maximum number of events of one answer; the caller continues after the last one."""
 
 
 class EventsQuery(Schema):

@@ -1,4 +1,4 @@
-"""The metrics by their names, read at the scrape; imported with the extra `metrics` alone."""
+"""The metrics, read at each scrape. Imported only with the extra `metrics`."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -29,18 +29,18 @@ from agent.store.counts import Counts, Times
 from agent.util.installed_version import installed_version
 
 SECOND = 1e6
-"""Microseconds."""
+"""In microseconds."""
 _as_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
 ROLES = ("primary", "replica", "standalone")
-"""Of a datastore."""
+"""The roles of a datastore."""
 OPENMETRICS, PLAIN = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 
 
 class AgentMetrics(Collector):
-    """All metrics of the agent, of the application that answers the present request."""
+    """All metrics of the application that answers the present request."""
 
     def collect(self) -> Iterator[Metric]:
-        """Without those of the queue while the store cannot be read."""
+        """The metrics; without those of the queue while the store cannot be read."""
         agent = context()
         yield InfoMetricFamily("agent_build", "The version of the agent.", {"version": installed_version()})
         try:
@@ -62,7 +62,7 @@ class AgentMetrics(Collector):
 
 
 def registry() -> CollectorRegistry:
-    """A registry of this application alone."""
+    """A registry for this application only."""
     made = CollectorRegistry()
     made.register(AgentMetrics())
     ProcessCollector(registry=made)
@@ -159,7 +159,7 @@ def _commits(agent: Context) -> Metric:
 
 
 def _datastore() -> Iterator[Metric]:
-    """What the datastore answered last: a scrape does not wait for it, and asks for the next one."""
+    """The last answer of the datastore. A scrape does not wait for it, but starts a new query."""
     facts: Facts = current_app.extensions["agent.facts"]
     if (found := facts.newest()) is None:
         return

@@ -1,4 +1,4 @@
-"""`GET /finished`: what ended, newest first."""
+"""`GET /finished`: the final actions, newest first."""
 
 from flask import Blueprint, Response, jsonify
 

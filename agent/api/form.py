@@ -1,4 +1,4 @@
-"""Arguments that came as a form, where all is text: each becomes what its field would take."""
+"""Converts the strings of a form to the types of the arguments' fields."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ WORDS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0":
 
 
 def form_args(schema: Schema, parameters: dict[str, Any]) -> dict[str, Any]:
-    """What cannot be read as its field's type stays text, for the field itself to refuse."""
+    """The converted arguments. A value that cannot be converted stays a string, which its field refuses."""
     declared = schema.load_fields
     return {
         name: _read(declared[name], value) if name in declared else value
@@ -19,9 +19,9 @@ def form_args(schema: Schema, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_lists(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters with `caches[]=a` as the list `caches`, also where it comes once.
+    """The parameters with `caches[]=a` as the list `caches`, even for one value.
 
-    Where `caches=b` came too, that is the first of the list.
+    The value of an additional `caches=b` is the first of the list.
     """
     found = {name: value for name, value in parameters.items() if not name.endswith("[]")}
     for spelled in parameters.keys() - found.keys():

@@ -1,4 +1,4 @@
-"""`GET /live`, `/ready` and `/health`: for supervisors and load balancers, who need not say who they are."""
+"""`GET /live`, `/ready` and `/health`: for supervisors and load balancers, without authentication."""
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from marshmallow import Schema, fields, validate
@@ -12,7 +12,7 @@ from agent.errors import DatastoreNotConfigured, InvalidQuery, NotHealthy
 bp = Blueprint("health", __name__)
 
 ROLES = {"primary": ("primary", "standalone"), "replica": ("replica",)}
-"""By what is asked for: the roles of a datastore that have it. A primary without replicas is `standalone`."""
+"""The roles of a datastore that match the parameter `role`. A primary without replicas is `standalone`."""
 
 
 class HealthQuery(Schema):
@@ -51,7 +51,7 @@ def health() -> Response:
         return _answer(_parts())
     if role not in ROLES:
         raise InvalidQuery(f"the query parameter role expects {' or '.join(ROLES)}, got {role[:100]!a}")
-    return _answer({"datastore": _look_at_datastore(role)})
+    return _answer({"datastore": _check_datastore(role)})
 
 
 def _parts() -> dict[str, Part]:
@@ -59,7 +59,7 @@ def _parts() -> dict[str, Part]:
     return found.parts()
 
 
-def _look_at_datastore(wanted: str) -> Part:
+def _check_datastore(wanted: str) -> Part:
     """Raises `DatastoreNotConfigured`."""
     facts: Facts = current_app.extensions["agent.facts"]
     status = facts.now()
@@ -70,7 +70,7 @@ def _look_at_datastore(wanted: str) -> Part:
 
 
 def _answer(parts: dict[str, Part]) -> Response:
-    """Raises `NotHealthy` where a part is not right. What is wrong is said to callers who are known."""
+    """Raises `NotHealthy` if a part is not healthy. Only known callers get the details."""
     wrong = [name for name, part in parts.items() if not part.ok]
     if wrong:
         shown = [f"{name} {parts[name].about}" for name in wrong] if authentication.is_known() else []

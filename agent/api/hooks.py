@@ -38,15 +38,15 @@ from agent.store import async_actions, idempotency
 from agent.util.validation import load
 
 CHALLENGE = f'HMAC-SHA256 header="{hmac_signature.HEADER}"'
-"""How a hook is authenticated. The scheme is none of a registry: it says to a person what is missing."""
+"""The challenge of a refused hook. Its scheme is not registered: it shows a person what is missing."""
 FORM = re.compile("sha256=[0-9a-f]{64}", re.ASCII)
 HOW_TO_SIGN = "sign the body as it is sent with the secret of the application's hook_secret"
 EVENTS = ("X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event")
 COMMIT = r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$(?!\n)"
 DECOY = secrets.token_hex()
-"""Stands for the secret of a hook that does not exist."""
+"""Used as the secret of a hook that does not exist."""
 SHOWN = 200
-"""Characters of what a sender says that are repeated."""
+"""Maximum characters of a sender's text in answers and log lines."""
 
 bp = Blueprint("hooks", __name__)
 
@@ -61,7 +61,7 @@ class Push(Schema):
     deleted = Flag(load_default=False, metadata={"description": "Whether the ref was deleted."})
 
     class Meta:
-        unknown = "exclude"  # a push says much more
+        unknown = "exclude"  # a push has many more members
 
 
 @bp.post("/hooks/deploy/<anything:application>")
@@ -83,7 +83,7 @@ class Push(Schema):
     bodies=lambda registry: {"application/json": json_schema(Push())},
 )
 def deploy(application: str) -> Response:
-    """The same delivery again is the same action; what is not to be deployed is answered all the same."""
+    """A repeated delivery returns the same action. A push that is not deployed is answered 200 with the reason."""
     try:
         return _deploy(application)
     except HookUnavailable:
@@ -95,16 +95,16 @@ def deploy(application: str) -> Response:
 
 def _deploy(application: str) -> Response:
     configured, received = _verified(application)
-    said = body.json_of(received)
+    content = body.json_of(received)
     if (event := _event()) != "push":
         return _ignored("ping" if event == "ping" else f"expected the event push, got {event[:SHOWN]}")
-    push: dict[str, Any] = load(Push(), said, "this is not the body of a push")
+    push: dict[str, Any] = load(Push(), content, "this is not the body of a push")
     if reason := _why_not(push, configured):
         return _ignored(reason)
     args = {"application": application, "git_ref": push["after"], "of_ref": push["ref"]}
     accepted = enqueue(
         context().registry.get("deploy"),
-        ScheduleRequest(args | _pusher(said)),
+        ScheduleRequest(args | _pusher(content)),
         Requester.HOOK,
         user=f"hook:{application}",
         idempotency_key=idempotency.delivery_key(application, received),
@@ -119,10 +119,10 @@ def _deploy(application: str) -> Response:
 
 
 def _verified(application: str) -> tuple[Application, bytes]:
-    """The application and the body that was signed for its hook.
+    """The application, and the body with a valid signature of its hook.
 
-    Raises `HookUnavailable`, and `Unauthenticated` before anything of the body is looked at: alike for a wrong
-    signature and for an application that is unknown or has no hook.
+    Raises `HookUnavailable`, and `Unauthenticated` before the body is parsed, with the same answer for a wrong
+    signature, an unknown application and an application without a hook.
     """
     configured = context().settings.applications.get(application)
     secret = _secret(application, configured)
@@ -135,7 +135,7 @@ def _verified(application: str) -> tuple[Application, bytes]:
 
 
 def _secret(application: str, configured: Application | None) -> str | None:
-    """The secret of a hook, read at each delivery; None where there is no hook. Raises `HookUnavailable`."""
+    """The secret of a hook, read at each delivery; None without a hook. Raises `HookUnavailable`."""
     if configured is None or configured.hook_secret is None:
         return None
     try:
@@ -154,7 +154,7 @@ def _how_wrong(given: str) -> str:
 
 
 def _log_refused(application: str, error: AgentError) -> None:
-    """One line for each refusal, with the option that it is about; the caller is not shown which hooks there are."""
+    """Log each refusal with the option to check. The answer does not show the caller which hooks exist."""
     table = f"applications.{application[:SHOWN]}"
     configured = context().settings.applications.get(application)
     if configured is None:
@@ -165,7 +165,7 @@ def _log_refused(application: str, error: AgentError) -> None:
     elif isinstance(error, Unauthenticated):
         reason = f"{table}.hook_secret: {error.sentence}"
     else:
-        # The secret is right, or was not looked at: a sentence about a limit names the option of that limit.
+        # The secret is right or was not checked. The sentence about a limit names the option of the limit.
         reason = f"the hook of {table}: {error.sentence}"
     log.caller_refused(error.status, request.environ.get("REMOTE_ADDR", ""), reason)
     count_refused(error.status)
@@ -186,9 +186,9 @@ def _why_not(push: dict[str, Any], configured: Application) -> str:
     return ""
 
 
-def _pusher(said: dict[str, Any]) -> dict[str, str]:
-    """The argument `pusher`: e-mail or name as the sender has them, which nothing proves; none without either."""
-    pusher = said.get("pusher")
+def _pusher(content: dict[str, Any]) -> dict[str, str]:
+    """The argument `pusher`: the unverified e-mail or name of the sender; empty without both."""
+    pusher = content.get("pusher")
     known = [pusher.get(name) for name in ("email", "name")] if isinstance(pusher, dict) else []
     shown = [each for each in known if isinstance(each, str) and each.isprintable() and 0 < len(each) <= LONGEST_PUSHER]
     return {"pusher": shown[0]} if shown else {}

@@ -1,4 +1,4 @@
-"""Which `Host` and `Origin` are answered: a page in a browser must not reach an agent that trusts its machine."""
+"""Checks `Host` and `Origin`: a page in a browser must not reach an agent that trusts its machine."""
 
 import ipaddress
 
@@ -12,7 +12,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Hosts:
-    """The names that the agent listens to. A name that leads to it, but is not its own, is how DNS rebinding looks."""
+    """The accepted `Host` names. Others are refused: DNS rebinding uses foreign names that resolve to this address."""
 
     def __init__(self, hosts: tuple[str, ...], allowed: tuple[str, ...]) -> None:
         self._any_address = any(_is(host, "is_unspecified") for host in hosts)
@@ -20,20 +20,20 @@ class Hosts:
         self._names = frozenset((*hosts, *own, *(name.strip("[]") for name in allowed)))
 
     def check(self) -> None:
-        """Raises `MisdirectedRequest`, or `Forbidden` for what a page of another origin sends."""
+        """Raises `MisdirectedRequest` for another `Host`, `Forbidden` for a request from a page of another origin."""
         environ = request.environ
         if connection.is_unix(environ):
-            return  # no browser opens one
+            return  # browsers do not use unix sockets
         host = environ.get("HTTP_HOST", "")
         if not self.has(host):
             raise MisdirectedRequest("this Host is not the agent's: see the option api.allowed_hosts")
         origin = environ.get("HTTP_ORIGIN")
-        # A form that a page of another origin submits needs no permission of ours, but says where it comes from.
+        # A browser sends a form of another origin without a preflight request, but with the header Origin.
         if origin is not None and origin.partition("://")[2] != host:
             raise Forbidden("pages of another origin may not call the agent")
 
     def has(self, host: str) -> bool:
-        """Whether it is one of the names, with or without a port: a port forwarding changes the port."""
+        """Whether this `Host` is accepted, with any port or none: port forwarding changes the port."""
         name = name_of(host)
         return name in self._names or (self._any_address and _is(name, "version"))
 
@@ -56,9 +56,9 @@ def _is_port(text: str) -> bool:
     return text[0] == ":" and text[1:].isascii() and text[1:].isdigit()
 
 
-def _is(host: str, what: str) -> bool:
-    """Whether it is an address, and one of which this is true."""
+def _is(host: str, attribute: str) -> bool:
+    """Whether the host is an IP address with this attribute."""
     try:
-        return bool(getattr(ipaddress.ip_address(host), what))
+        return bool(getattr(ipaddress.ip_address(host), attribute))
     except ValueError:
         return False

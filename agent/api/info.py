@@ -1,4 +1,4 @@
-"""`GET /info/<id>`: an action and every state it was in; waits for a change where it is asked to."""
+"""`GET /info/<id>`: an action and its history; with `Prefer: wait`, after a change."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -41,7 +41,7 @@ def info(action_id: str) -> Response:
 def _read(store: Store, action_id: str) -> tuple[Action, int, Iterator[Transition]]:
     """The action, its version, and its history from that version on.
 
-    Between the two reads a measurement of progress may have replaced the line of that version: read again then.
+    Repeated if a measurement of progress has replaced the line of that version between the two reads.
     """
     while True:
         action, version = actions.by_id(store, action_id)

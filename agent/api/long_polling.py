@@ -1,4 +1,4 @@
-"""`Prefer: wait=N` (RFC 7240): hold an answer back until there is something new."""
+"""`Prefer: wait=N` (RFC 7240): delay an answer until it has changed."""
 
 import re
 from collections.abc import Callable
@@ -17,18 +17,18 @@ LONGEST = 60.0
 """Seconds; a longer wait is capped."""
 WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]+)"?\s*(;.*)?', re.IGNORECASE)
 SEED = "seed"
-"""The form of answers whose tags name no form."""
+"""The form of answers whose tags have no prefix."""
 UNTIL_FINAL = re.compile(r'\s*until\s*=\s*"?final"?\s*', re.IGNORECASE)
 
 
 class Preference(NamedTuple):
-    """What the header `Prefer` asks for: a wait of so many seconds, 0 for none, and whether only for a final state."""
+    """The header `Prefer`: the seconds to wait, 0 for none, and whether to wait for a final state only."""
 
     seconds: float
     until_final: bool
 
     def applied(self, response: Response) -> Response:
-        """The response, naming the preference that was honoured."""
+        """The response with the header `Preference-Applied`."""
         if self.seconds:
             until = ", until=final" if self.until_final else ""
             response.headers["Preference-Applied"] = f"wait={self.seconds:g}{until}"
@@ -36,7 +36,7 @@ class Preference(NamedTuple):
 
 
 def preference() -> Preference:
-    """The preference of this request; what cannot be read is ignored."""
+    """The preference of this request; invalid parts are ignored."""
     parts = request.headers.get("Prefer", "").split(",")
     return Preference(
         next((_seconds(found[1]) for part in parts if (found := WAIT.fullmatch(part))), 0.0),
@@ -50,44 +50,43 @@ def _seconds(digits: str) -> float:
 
 
 def respond(name: str, tag: Callable[[], str], body: Callable[[], Response], form: str = SEED) -> Response:
-    """Answer with `body` under the entity tag `tag`; 304 and no body where the caller has it, after the wait.
+    """Answer with `body` and the entity tag `tag`; 304 if the caller still has it after the wait.
 
-    `tag` is called outside of the request too. Tags of the same `name` are looked at once for all who wait.
-    `form` names what else the body depends on, see `in_form`.
+    `tag` is called outside of the request too, once for all waiting requests of the same `name`. `form`: see `in_form`.
     """
     preferred = preference()
-    if preferred.seconds and conditional.is_asked():
+    if preferred.seconds and conditional.is_conditional():
         has = conditional.seen()
         waiters().wait(preferred.seconds, Fact(tag, lambda tag: not has(in_form(str(tag), form)), name))
-    newest = in_form(tag(), form)  # before the body, which may be newer: the caller then asks once more
+    newest = in_form(tag(), form)  # before the body: if that is newer, the caller requests it once more
     response = Response(status=304) if conditional.has(newest) else body()
     response.headers["Cache-Control"] = "no-cache"
     return preferred.applied(conditional.tagged(response, newest))
 
 
 def wait_for(action_id: str, form: str = SEED) -> None:
-    """Wait as the caller prefers: for a change that it has not seen in this form, or until the action is final.
+    """Wait as `Prefer` requests: until the entity tag in this form changes, or until the action is final.
 
     Raises `ActionNotFound`.
     """
     preferred = preference()
-    if preferred.seconds and (preferred.until_final or conditional.is_asked()):
-        look = _news_of(action_id, form, until_final=preferred.until_final)
+    if preferred.seconds and (preferred.until_final or conditional.is_conditional()):
+        look = _wait_of(action_id, form, until_final=preferred.until_final)
         look()
         waiters().wait(preferred.seconds, Fact(look))
 
 
-def _news_of(action_id: str, form: str, *, until_final: bool) -> Callable[[], bool]:
-    """Whether the action has reached what the caller waits for, or is final so that nothing more follows."""
+def _wait_of(action_id: str, form: str, *, until_final: bool) -> Callable[[], bool]:
+    """The function that returns whether the wait is over: after a change, or once the action is final."""
     store, holds, has = context().store, context().engine.holds, conditional.seen()
 
-    def is_new() -> bool:
+    def is_over() -> bool:
         status = actions.status(store, action_id)
         if status.state.final or until_final:
             return status.state.final
         return not has(tag_of(status.version, holds.reason(status), form))
 
-    return is_new
+    return is_over
 
 
 def tag_of(version: int, held: str | None, form: str = SEED) -> str:
@@ -96,7 +95,7 @@ def tag_of(version: int, held: str | None, form: str = SEED) -> str:
 
 
 def in_form(tag: str, form: str) -> str:
-    """The entity tag of what has the tag in the seed's form: in another form it is another representation."""
+    """The entity tag in this form; each form is another representation of the same resource."""
     return tag if form == SEED else f"{form}-{tag}"
 
 

@@ -1,4 +1,4 @@
-"""The node protocol's `/info/agent`, `/info/datastore`, `/shards` and `/actions/`: read before the queue."""
+"""The node protocol's `/info/agent`, `/info/datastore`, `/shards` and `/actions/`, for controllers."""
 
 import re
 
@@ -15,7 +15,7 @@ from agent.util.installed_version import installed_version
 bp = Blueprint("node_info", __name__)
 
 UNKNOWN = "unknown"
-"""Stands for a text that this installation does not have, where the protocol wants a text."""
+"""The value of a required string that this installation does not know."""
 CHANGING_IDS = ("redis",)
 """Datastores whose own cluster id changes with a restart or a promotion: a controller would see another cluster."""
 LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
@@ -36,7 +36,7 @@ def agent_info() -> Response:
     errors=(DatastoreNotConfigured, NotHealthy),
 )
 def datastore_info() -> Response:
-    """While the datastore does not answer: what it answered last. Raises `DatastoreNotConfigured`, `NotHealthy`."""
+    """While the datastore does not answer, its last answer. Raises `DatastoreNotConfigured`, `NotHealthy`."""
     facts: Facts = current_app.extensions["agent.facts"]
     status = facts.last_reachable()
     agent = context().settings.agent
@@ -75,7 +75,7 @@ def actions_offered() -> Response:
 
 
 def _offset(position: str | None) -> Json:
-    """A position as a number of bytes; None where it is no single number, such as a GTID set."""
+    """A position as a number of bytes; None if it is not a single number, such as a GTID set."""
     if position is None:
         return None
     if found := LSN.fullmatch(position):
@@ -88,7 +88,7 @@ def _offset(position: str | None) -> Json:
 
 
 def _lag(lag: Json) -> Json:
-    """The lag in seconds, else in bytes, else in transactions; None where it is not known."""
+    """The lag in seconds, else in bytes, else in transactions; None if unknown."""
     if lag["seconds"] is not None:
         return {"unit": "seconds", "value": min(round(lag["seconds"]), LARGEST)}
     for unit in ("bytes", "transactions"):

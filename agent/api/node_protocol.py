@@ -1,6 +1,6 @@
-"""The words of the node protocol: names of kinds and requesters, and what the body of a schedule call holds.
+"""The generations of the node protocol: names of kinds and requesters, and the body of a schedule call.
 
-`api.node_protocol` selects a generation. Every route of the Actions API reads and writes through `words()`.
+`api.node_protocol` selects one. Every route of the Actions API reads and writes through `words()`.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from agent.models import Action, Json, Requester
 from agent.store.action_list import Item
 
 HEADER = "Node-Protocol"
-"""A request header by which `agentctl` asks for the words of this module, whatever the node is configured for."""
+"""A request header by which `agentctl` selects the generation `seed`, independent of the configuration."""
 
 
 @dataclass(frozen=True)
 class ScheduleRequest:
-    """What the body of a schedule call asks for. `created_ts` is in microseconds since the epoch."""
+    """The content of the body of a schedule call. `created_ts` is in microseconds since the epoch."""
 
     args: Json
     action_id: str | None = None
@@ -32,30 +32,30 @@ class ScheduleRequest:
 
 
 class SeedWords:
-    """The seed's generation: the agent's own names, and a body that is the arguments."""
+    """The generation `seed`: the agent's own names; the body is the arguments."""
 
     generation = "seed"
     requesters: tuple[str, ...] = tuple(Requester)
-    """All that the member `requester` may be."""
+    """The values of the member `requester`."""
 
     def kind_name(self, name: str) -> str:
-        """The name of one of the agent's kinds on the wire."""
+        """The name of one of the agent's kinds in the protocol."""
         return name
 
     def meant(self, name: str) -> str:
-        """The agent's own name for a name from the wire; raises `KeyError` where there is none."""
+        """The agent's own name of a kind of the protocol. Raises `KeyError` for an unknown kind."""
         return name
 
     def requester(self, action: Action | Item) -> str:
-        """Who asked for an action."""
+        """The requester of an action."""
         return action.requester
 
     def wanted(self, body: Json) -> ScheduleRequest:
-        """What a schedule call with this body asks for. Raises `InvalidArgs` and `Forbidden`."""
+        """The content of the body of a schedule call. Raises `InvalidArgs` and `Forbidden`."""
         return ScheduleRequest(body)
 
     def changed(self, action: Action | Item) -> dict[str, Any]:
-        """The members of an action, or of an item of the list, that differ from the agent's own words."""
+        """The members of an action, or of an item of the list, that differ from those of `seed`."""
         return {}
 
     def body_schema(self, kind: Kind) -> dict[str, Any]:
@@ -71,7 +71,7 @@ SEED = SeedWords()
 
 
 def init_app(app: Flask) -> None:
-    """Where the header selects the words of an answer, tell caches so."""
+    """Set the header `Vary` if a request can select another generation than the configured one."""
     if app.extensions["agent.words"] is not SEED:
         app.after_request(_varying)
 
@@ -83,32 +83,32 @@ def _varying(response: Response) -> Response:
 
 
 def words() -> SeedWords:
-    """Those that this request is read and answered in."""
+    """The generation of this request and its answer."""
     own = request.headers.get(HEADER) == SEED.generation or authentication.channel() is Requester.WEB
     return SEED if own else configured()
 
 
 def configured() -> SeedWords:
-    """Those that `api.node_protocol` selects."""
+    """The generation that `api.node_protocol` selects."""
     found: SeedWords = current_app.extensions["agent.words"]
     return found
 
 
 def kind_called(name: str) -> Kind:
-    """The kind of this name on the wire. Raises `ActionNotAvailable`."""
-    spoken, registry = words(), context().registry
+    """The kind with this name in the protocol. Raises `ActionNotAvailable`."""
+    generation, registry = words(), context().registry
     try:
-        return registry.get(spoken.meant(name))
+        return registry.get(generation.meant(name))
     except (KeyError, ActionNotAvailable):
-        raise ActionNotAvailable(registry.why_not(name, spoken.kind_name)) from None
+        raise ActionNotAvailable(registry.why_not(name, generation.kind_name)) from None
 
 
 def items(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The queue or the finished actions on the wire."""
-    spoken = words()
-    return [row | {"kind": spoken.kind_name(row["kind"])} for row in rows]
+    """The rows of the queue or of the finished actions, in the words of the protocol."""
+    generation = words()
+    return [row | {"kind": generation.kind_name(row["kind"])} for row in rows]
 
 
 def shown(fields: Mapping[str, Any], action: Action | Item) -> dict[str, Any]:
-    """The members of an action, or of an item of the list, on the wire."""
+    """The members of an action, or of an item of the list, in the words of the protocol."""
     return dict(fields) | words().changed(action)

@@ -20,7 +20,7 @@ from agent.util.validation import load
 AGENT_API = "AGENT_API"
 CORE = ("CORE_API", "CORE_PLAYBOOK", "CORE_DECLARATIVE")
 PERMISSION = "controller"
-"""What a caller needs to name a requester of the core."""
+"""The permission that a caller needs to name a requester of the core."""
 EXACT = {
     "replicante.service.gracefulrestart": "replicante.io/service.graceful.restart",
     "replicante.service.gracefulstop": "replicante.io/service.graceful.stop",
@@ -31,7 +31,7 @@ PREFIXES = {
     "replicante.test.": "agent.replicante.io/test.",
     "external.": "external.agent.replicante.io/",
 }
-"""Beginnings of the agent's own names, and what they are here. Other names are the same here."""
+"""Prefixes of the agent's own names and their replacements. Other names are the same in both."""
 ID = re.compile(rf"{UUID}\Z")
 AHEAD = 24 * 3600
 """Seconds that the clock of a controller may be ahead of the agent's."""
@@ -56,7 +56,7 @@ class MomentField(fields.Field[int]):
 
 
 class Envelope(Schema):
-    """What the body of a schedule call holds. Null stands for an absent member."""
+    """The body of a schedule call. Null is the same as an absent member."""
 
     action_id = fields.String(
         allow_none=True,
@@ -92,7 +92,7 @@ class Words05(SeedWords):
         return own
 
     def requester(self, action: Action | Item) -> str:
-        """The channels of the agent itself are one word here."""
+        """One value for all channels of the agent itself."""
         return action.core_requester or AGENT_API
 
     def wanted(self, body: Json) -> ScheduleRequest:
@@ -108,7 +108,7 @@ class Words05(SeedWords):
 
     def changed(self, action: Action | Item) -> dict[str, Any]:
         changed = {"kind": self.kind_name(action.kind), "requester": self.requester(action)}
-        # A caller's own moment is given back as it came; whole seconds are in the form of all other times.
+        # A caller's own time is returned with its fraction; whole seconds have the form of all other times.
         if action.created_ts % 1_000_000:
             changed["created_ts"] = _precise(action.created_ts)
         return changed
@@ -124,7 +124,7 @@ class Words05(SeedWords):
 
 
 def _replaced(name: str, prefixes: dict[str, str]) -> str | None:
-    """The name with another beginning; None where it has none of these."""
+    """The name with its prefix replaced; None if it has none of these prefixes."""
     return next((new + name[len(old) :] for old, new in prefixes.items() if name.startswith(old)), None)
 
 

@@ -1,4 +1,4 @@
-"""`GET /output/<id>`: what an action's commands print, while they run and afterwards, in pieces."""
+"""`GET /output/<id>`: the output of an action's commands, while they run and afterwards, in pieces."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +20,9 @@ from agent.store import actions
 bp = Blueprint("output", __name__)
 
 MOST = 1024 * 1024
-"""Bytes of one answer."""
+"""Maximum bytes of one answer."""
 LEAST = 4
-"""Bytes of a character."""
+"""Maximum bytes of one character."""
 FARTHEST = 2**62
 
 
@@ -41,7 +41,7 @@ class OutputQuery(Schema):
 
 @bp.get("/output/<anything:action_id>")
 @describe(
-    "What an action's commands print, while they run and afterwards.",
+    "The output of an action's commands, while they run and afterwards.",
     "Output",
     media_type="text/plain",
     query=OutputQuery,
@@ -55,19 +55,19 @@ def output(action_id: str) -> Response:
     folder = context().settings.agent.output / action.id
     preferred = long_polling.preference()
     if preferred.seconds and not action.state.final:
-        waiters().wait(preferred.seconds, Fact(_news_of(action.id, folder, offset), announced=False))
+        waiters().wait(preferred.seconds, Fact(_wait_of(action.id, folder, offset), announced=False))
         action, _ = actions.by_id(context().store, action_id)
     return preferred.applied(_answer(action, _read(folder, offset, limit)))
 
 
 def _range() -> tuple[int, int]:
-    """The offset and limit that the query asks for. Raises `InvalidQuery`."""
+    """The offset and limit of the query. Raises `InvalidQuery`."""
     query = loaded(OutputQuery())
     return query["offset"], query["limit"]
 
 
-def _news_of(action_id: str, folder: Path, offset: int) -> Callable[[], bool]:
-    """Whether there is more than the caller has, or nothing more follows."""
+def _wait_of(action_id: str, folder: Path, offset: int) -> Callable[[], bool]:
+    """The function that returns whether the wait is over: after new output, or once the action is final."""
     store = context().store
     return lambda: transcript_reading.end(folder) > max(0, offset) or actions.status(store, action_id).state.final
 
@@ -81,12 +81,12 @@ def _read(folder: Path, offset: int, limit: int) -> Piece:
 
 
 def _answer(action: Action, piece: Piece) -> Response:
-    """`action` was read before `piece`: what a final action's commands have printed is all there."""
+    """`action` was read before `piece`, so the output of a final action is complete."""
     response = Response(piece.text, content_type="text/plain; charset=utf-8")
     response.headers["X-Output-Offset"] = str(piece.offset)
     response.headers["X-Output-Next"] = str(piece.next)
     response.headers["X-Output-Complete"] = "true" if action.state.final and piece.next == piece.end else "false"
     response.headers["X-Output-Truncated"] = "true" if piece.truncated else "false"
     response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Content-Type-Options"] = "nosniff"  # browsers take it for nothing but text, no script either
+    response.headers["X-Content-Type-Options"] = "nosniff"  # browsers must not run it as a script
     return response

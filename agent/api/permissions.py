@@ -1,4 +1,4 @@
-"""What the caller of the present request may do."""
+"""Checks of the permissions of the present caller."""
 
 from collections.abc import Iterable
 from typing import NoReturn

@@ -20,7 +20,7 @@ from agent.plan import Plan
 bp = Blueprint("plan", __name__)
 
 SECONDS = 2.0
-"""How long a plan may take before the answer is `unknown`."""
+"""Seconds after which a plan that is not ready is answered as `unknown`."""
 
 
 @bp.post("/plan/<anything:kind>")
@@ -34,13 +34,13 @@ def plan_of(kind: str) -> Response:
     """The whole JSON body is the action's arguments."""
     wanted = node_protocol.kind_called(kind)
     permissions.permit(wanted.name)
-    spoken = node_protocol.words()
-    made = plan_for(wanted, spoken.wanted(json_body()).args)
-    return jsonify({"kind": spoken.kind_name(wanted.name)} | made)
+    words = node_protocol.words()
+    made = plan_for(wanted, words.wanted(json_body()).args)
+    return jsonify({"kind": words.kind_name(wanted.name)} | made)
 
 
 def plan_for(kind: Kind, args: Json) -> dict[str, Json]:
-    """What an action of this kind would do now, without secrets. The caller must have checked the permission.
+    """The plan of an action of this kind, with secrets masked. The caller must have checked the permission.
 
     Raises `InvalidArgs`.
     """
@@ -63,6 +63,6 @@ def _made(kind: Kind, loaded: Any) -> Plan:
 
 
 def _masked(made: dict[str, Json], kind: Kind, args: Json) -> Json:
-    """The plan without the secrets of the arguments, should a server have repeated one."""
+    """The plan with the secrets of the arguments masked: a server may have repeated one."""
     _, secrets = kind.split_secrets(args)
     return mask(made, [value for value in secrets.values() if isinstance(value, str) and value])

@@ -1,4 +1,4 @@
-"""The query of an address: exactly the parameters that its route describes, each once."""
+"""The query of a request: only parameters that its route describes, each once."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from agent.errors import InvalidQuery
 from agent.util.validation import by_path
 
 SHOWN = 100
-"""Characters of an unknown name that an answer repeats."""
+"""Maximum characters of an unknown name in an answer."""
 
 
 def init_app(app: Flask) -> None:

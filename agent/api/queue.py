@@ -1,4 +1,4 @@
-"""`GET /queue`: what runs and what waits, in the order of execution."""
+"""`GET /queue`: the running and the waiting actions, in the order of execution."""
 
 from flask import Blueprint, Response, jsonify
 

@@ -1,4 +1,4 @@
-"""Who asks for an action and with which headers, as it is written on the action's row."""
+"""User, headers, terms and idempotency key of a request, as stored with its action."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from agent.store.encoding import dumps
 RECORDED = ("traceparent", "tracestate", "x-request-id", "request-id", "from", "action-reason")
 """The headers that every action records; `api.record_headers` adds others."""
 LARGEST = 16 * 1024
-"""Bytes of the headers as an action records them."""
+"""Maximum bytes of the recorded headers of an action."""
 LONGEST_KEY = 255
 LONGEST_REASON = 255
 STRING = re.compile(r'"(?:[ !#-\[\]-~]|\\["\\])*"')
@@ -26,7 +26,7 @@ ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f<>@]{1,64}@[^\s\x00-\x1f\x7f<>@]{1,190}"
 
 @dataclass(frozen=True)
 class Terms:
-    """Why an action is asked for, and between which times it may start, in microseconds since the epoch."""
+    """The reason of an action, and the times between which it may start, in microseconds since the epoch."""
 
     reason: str | None = None
     not_before: int | None = None
@@ -37,7 +37,7 @@ NO_TERMS = Terms()
 
 
 def terms() -> Terms:
-    """From the headers Action-Reason, Not-Before and Not-After. Raises `InvalidHeader`."""
+    """The terms in the headers Action-Reason, Not-Before and Not-After. Raises `InvalidHeader`."""
     given = request.headers.get("Action-Reason")
     reason = None if given is None else _decoded(given)
     if reason is not None and len(reason) > LONGEST_REASON:
@@ -48,7 +48,7 @@ def terms() -> Terms:
 
 
 def _decoded(header: str) -> str:
-    """WSGI decodes headers as Latin-1: what is valid UTF-8 was meant as UTF-8."""
+    """The header as UTF-8 if that is valid, else as Latin-1, as WSGI has decoded it."""
     try:
         return header.encode("latin-1").decode()
     except UnicodeError:
@@ -78,9 +78,9 @@ def moment(header: str, given: str | None) -> int | None:
 def microseconds(given: Any) -> int:
     """A time of RFC 3339 as microseconds since the epoch. Raises `ValueError` for anything else."""
     try:
-        # RFC 3339 has t and z in either case.
+        # RFC 3339 allows t and z in lower case.
         time = datetime.fromisoformat(given.upper() if isinstance(given, str) else given)
-        found = round(time.astimezone(UTC).timestamp() * 1_000_000)  # fails where UTC has no such year
+        found = round(time.astimezone(UTC).timestamp() * 1_000_000)  # fails if UTC has no such year
     except (OverflowError, TypeError) as error:
         raise ValueError(str(error)) from None
     if time.tzinfo is None or found < 0:
@@ -89,7 +89,7 @@ def microseconds(given: Any) -> int:
 
 
 def headers() -> dict[str, str]:
-    """Those of the request's headers that an action records, names in lower case. Raises `HeadersTooLarge`."""
+    """The headers of the request that an action records, with names in lower case. Raises `HeadersTooLarge`."""
     sent, kept = request.environ, {}
     for name in (*RECORDED, *context().settings.api.record_headers):
         if (value := sent.get(f"HTTP_{name.upper().replace('-', '_')}")) is not None:

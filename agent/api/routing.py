@@ -1,4 +1,4 @@
-"""How addresses are read: kinds as they were sent, whatever they look like, and ids in lower case."""
+"""URL converters: a kind may contain any character; ids are read as lower case."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
 
 class Anything(BaseConverter):
-    """One character or more of any sort, slashes and line ends among them."""
+    """One or more characters of any sort, including slashes and line ends."""
 
     part_isolating = False
     regex = r"(?s:.+)"
@@ -31,16 +31,16 @@ def init_app(app: Flask) -> None:
     # werkzeug would redirect an address with `//` to another one.
     app.url_map.merge_slashes = False
     app.before_request(refuse_more_slashes)
-    app.url_value_preprocessor(read_id_in_any_case)
+    app.url_value_preprocessor(lower_the_id)
 
 
 def refuse_more_slashes() -> None:
-    """Raises `NotFound` for `//api/...`: the router takes any number of slashes at the beginning for one."""
+    """Raises `NotFound` for `//api/...`: the router treats several leading slashes as one."""
     if request.environ["PATH_INFO"].startswith("//"):
         raise NotFound
 
 
-def read_id_in_any_case(endpoint: str | None, values: dict[str, Any] | None) -> None:
-    """The uuid of an action is kept in lower case, and is the same in upper case."""
+def lower_the_id(endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Convert the uuid of an action to lower case, as it is stored."""
     if values and re.fullmatch(UUID, action_id := str(values.get("action_id", ""))):
         values["action_id"] = action_id.lower()

@@ -33,7 +33,7 @@ def schedule(kind: str) -> Response:
 
 
 def marked(response: Response, accepted: Accepted) -> Response:
-    """The answer with the action's address, and `Idempotent-Replayed: true` where an earlier call scheduled it."""
+    """The answer with the action's address, and `Idempotent-Replayed: true` if an earlier call scheduled it."""
     address = f"{ACTIONS}/info/{accepted.action_id}"
     response.headers["Location"] = address
     response.headers["Link"] = f'<{address}>; rel="monitor"'

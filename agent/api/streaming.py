@@ -1,4 +1,4 @@
-"""Answers as large as callers make them: sent as they are put together, so that they are never in memory as a whole."""
+"""Answers of any size: sent while they are generated, so that they are never in memory as a whole."""
 
 from collections.abc import Iterator
 from errno import ECONNRESET
@@ -9,13 +9,13 @@ from flask import Response, request
 from agent import log
 
 WHOLE = 64 * 1024
-"""Bytes up to which an answer is sent as a whole, and of the pieces of a longer one."""
+"""Bytes: a shorter answer is sent as a whole, a longer one in pieces of at least this size."""
 
 
 def answer(texts: Iterator[str]) -> Response:
-    """The JSON that these texts make up. What goes wrong in the first `WHOLE` bytes is raised, as of any answer.
+    """The JSON answer that consists of these texts. An error in the first `WHOLE` bytes is raised as usual.
 
-    The texts of a longer one are made outside of the request's context.
+    Later texts are generated outside of the request's context.
     """
     pieces = _pieces(texts)
     first = next(pieces)
@@ -29,7 +29,7 @@ def answer(texts: Iterator[str]) -> Response:
 
 
 def _pieces(texts: Iterator[str]) -> Iterator[bytes]:
-    """All but the last one have `WHOLE` bytes or more."""
+    """Pieces of at least `WHOLE` bytes; the last one may be shorter."""
     gathered: list[str] = []
     size = 0
     for text in texts:
@@ -42,7 +42,7 @@ def _pieces(texts: Iterator[str]) -> Iterator[bytes]:
 
 
 def _rest(pieces: Iterator[bytes], method: str, route: str) -> Iterator[bytes]:
-    """A started answer can only break off: it has no Content-Length, and its last chunk is missing."""
+    """After an error the answer breaks off: it has no Content-Length, so clients notice the missing last chunk."""
     try:
         yield from pieces
     except Exception as error:

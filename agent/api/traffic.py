@@ -8,11 +8,11 @@ from flask import Flask, Response, current_app, request
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 OTHER = "other"
-"""Any other method, and an address that no route has: callers add no series."""
+"""Label of any other method and of an unknown address, so that callers cannot add series."""
 
 
 class Answered(NamedTuple):
-    """What answers are counted by."""
+    """The labels by which answers are counted."""
 
     method: str
     route: str
@@ -28,12 +28,12 @@ class Traffic:
         self._refused: Counter[str] = Counter()
 
     def answered(self) -> dict[Answered, int]:
-        """How many answers by method, route and status."""
+        """The number of answers by method, route and status."""
         with self._lock:
             return dict(self._answered)
 
     def refused(self) -> dict[str, int]:
-        """How many errors by variant."""
+        """The number of errors by variant."""
         with self._lock:
             return dict(self._refused)
 

@@ -1,4 +1,4 @@
-"""The AsyncAction resource for clients with typed models: texts where they read texts, and the spellings they send."""
+"""The AsyncAction resource for clients with typed models: their strings in answers, their spellings in requests."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from agent.models import Json
 from agent.store.async_actions import AsyncAction
 
 THIS_NODES = ("", "all")
-"""Values of `server_group` and `db_type` that leave out no datastore of this node."""
+"""Values of `server_group` and `db_type` that include the datastore of every node."""
 LONGEST_REQUEST_ID = 255
 
 
@@ -28,17 +28,17 @@ class TypedForm(SeedForm):
         return fields | {"resource_id": str(fields["resource_id"])}
 
     def error(self, body: dict[str, Any]) -> dict[str, Any]:
-        """These clients show `details` alone where there are any: they are the whole sentence."""
+        """These clients show only `details` if they exist: there they are the whole sentence."""
         return body | {"details": body["error_description"]} if "details" in body else body
 
     def args(self, kind: Kind, parameters: dict[str, Any], *, is_form: bool) -> Json:
         if is_form:
             parameters = with_lists(parameters)
-        kept = {name: value for name, value in parameters.items() if not _is_this_nodes(kind, name, value)}
+        kept = {name: value for name, value in parameters.items() if not _includes_this_node(kind, name, value)}
         return super().args(kind, kept, is_form=is_form)
 
     def request_id(self) -> str | None:
-        """A longer Request-Id than such clients send identifies nothing."""
+        """The Request-Id; None if it is longer than those of these clients."""
         given = request.headers.get("Request-Id", "").strip()
         return given if 0 < len(given) <= LONGEST_REQUEST_ID else None
 
@@ -61,7 +61,7 @@ def _has_body() -> bool:
     return request.environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in request.environ
 
 
-def _is_this_nodes(kind: Kind, name: str, value: Any) -> bool:
+def _includes_this_node(kind: Kind, name: str, value: Any) -> bool:
     declared = kind.schema.load_fields
     chooses = name in ("server_group", "db_type") and (name in declared or TWIN_OF[name] in declared)
     return chooses and isinstance(value, str) and value in THIS_NODES

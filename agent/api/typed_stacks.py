@@ -1,4 +1,4 @@
-"""The stack and the server from which clients with typed models start, and their calls for deploys and reboots."""
+"""The stack and the server for clients with typed models, and their calls for deploys and reboots."""
 
 import platform
 from typing import Any
@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from marshmallow import Schema, fields
 
 from agent.api import authentication, permissions
-from agent.api.async_actions import FORM, REFUSAL, PageArgs, answer, begun, check_stack, pagination
+from agent.api.async_actions import FORM, REFUSAL, PageArgs, answer, check_stack, pagination, schedule_action
 from agent.api.body import form_body, json_of, read
 from agent.api.context import context
 from agent.api.enqueue import REFUSALS
@@ -32,7 +32,7 @@ STATUSES = {None: DEPLOYED, State.NEW: QUEUED, State.RUNNING: DEPLOYING, State.D
 """The code of a stack by the state of its newest deploy."""
 IMPAIRED, HEALTHY = 2, 3
 STRATEGIES = {"": None, "serial": "rolling", "rolling": "rolling", "parallel": "parallel"}
-"""How units are restarted, by the word of these clients."""
+"""The restart strategies by the names of these clients."""
 
 bp = Blueprint("typed_stacks", __name__)
 
@@ -46,7 +46,7 @@ class PageQuery(Schema):
 
 
 class DeploymentArgs(Schema):
-    """What these clients send; empty texts and null stand for absent members."""
+    """The deployment that these clients send; empty strings and null are the same as absent members."""
 
     git_ref = fields.String(allow_none=True, metadata={"description": "A branch, tag or commit."})
     deploy_strategy = fields.String(
@@ -66,7 +66,7 @@ class RebootArgs(Schema):
 
 
 class NoArgs(Schema):
-    """None."""
+    """No parameters."""
 
 
 @bp.get(f"{PREFIX}/ping")
@@ -122,7 +122,7 @@ def deployments(stack: str) -> Response:
     check_stack(stack)
     kind = context().registry.get("deploy")
     permissions.permit(kind.name)
-    action, accepted = begun(kind, _deploy_args(_parameters(DeploymentArgs())))
+    action, accepted = schedule_action(kind, _deploy_args(_parameters(DeploymentArgs())))
     waiting = actions.queue(context().store)
     queued = action.state is State.NEW and bool(waiting) and waiting[0]["id"] != accepted.action_id
     response = answer(action, accepted)
@@ -162,38 +162,39 @@ def reboot_server(stack: str, server: str) -> Response:
 def _reboot(schema: Schema) -> Response:
     kind = context().registry.get("stack_reboot")
     permissions.permit(kind.name)
-    asked = _parameters(schema)
+    parameters = _parameters(schema)
     datastore = context().settings.datastore
     groups = ("", "all", *([datastore.kind] if datastore else []))
-    _refuse(asked, "strategy", ("", "serial", "parallel"))
-    _refuse(asked, "group", groups)
-    return answer(*begun(kind, {}))
+    _refuse(parameters, "strategy", ("", "serial", "parallel"))
+    _refuse(parameters, "group", groups)
+    return answer(*schedule_action(kind, {}))
 
 
-def _deploy_args(asked: dict[str, Any]) -> Json:
+def _deploy_args(parameters: dict[str, Any]) -> Json:
     """The arguments of `deploy`. Raises `InvalidArgs`."""
-    _refuse(asked, "deploy_strategy", tuple(STRATEGIES))
+    _refuse(parameters, "deploy_strategy", tuple(STRATEGIES))
     for name in ("deployment_profile", "rollout_strategy"):
-        _refuse(asked, name, ("",))
-    if asked.get("canary_percentage") is not None:
+        _refuse(parameters, name, ("",))
+    if parameters.get("canary_percentage") is not None:
         raise InvalidArgs("this deployment is not accepted", details={"canary_percentage": ["Must be null."]})
-    services = asked.get("services") or []
+    services = parameters.get("services") or []
     if len(services) > 1:
         raise InvalidArgs("this deployment is not accepted", details={"services": ["One application at a time."]})
-    strategy = STRATEGIES[asked.get("deploy_strategy") or ""]
-    args = {"git_ref": asked.get("git_ref"), "deployment_strategy": strategy, "application": next(iter(services), None)}
+    strategy = STRATEGIES[parameters.get("deploy_strategy") or ""]
+    application = next(iter(services), None)
+    args = {"git_ref": parameters.get("git_ref"), "deployment_strategy": strategy, "application": application}
     return {name: value for name, value in args.items() if value}
 
 
-def _refuse(asked: dict[str, Any], name: str, known: tuple[str, ...]) -> None:
-    """Raises `InvalidArgs` for a value that is not among these; null is the empty text."""
-    if (asked.get(name) or "") not in known:
+def _refuse(parameters: dict[str, Any], name: str, known: tuple[str, ...]) -> None:
+    """Raises `InvalidArgs` for a value that is not in `known`; null counts as the empty string."""
+    if (parameters.get(name) or "") not in known:
         expected = " or ".join(each or "empty" for each in known)
         raise InvalidArgs(REFUSAL, details={name: [f"Must be {expected}."]})
 
 
 def _parameters(schema: Schema) -> dict[str, Any]:
-    """What came as JSON or as a form; empty texts are left out. Raises `InvalidArgs` and what `json_of` raises."""
+    """The parameters from JSON or a form, without empty strings. Raises `InvalidArgs` and the errors of `json_of`."""
     if request.mimetype == FORM:
         given: Json = form_args(schema, with_lists(form_body()))
     else:
@@ -212,7 +213,7 @@ def _check_server(stack: str, server: str) -> None:
 
 
 def _listed(only: dict[str, Any]) -> Response:
-    """A page of a list of one."""
+    """A page of a list with one item."""
     wanted = load(PageQuery(), request.args.to_dict(), REFUSAL)
     shown = [only] if wanted["page"] == 1 else []
     pages = pagination(wanted["page"], wanted["per_page"], 1)

@@ -1,4 +1,4 @@
-"""Requests that wait for a fact without a thread of their own: one thread looks at the facts of all of them."""
+"""Requests that wait for a fact without a thread of their own: one thread checks the facts of all of them."""
 
 import threading
 import time
@@ -17,10 +17,10 @@ Look = Callable[[], object]
 
 @dataclass(frozen=True)
 class Fact:
-    """What a request waits for: until `is_there` is true of what `look` returns.
+    """The condition of a wait: `is_there(look())` is true.
 
-    Facts with the same `name` are looked at once for all requests. A fact that no change of an action announces is
-    looked at with growing pauses. An exception of `look` ends the wait: the request meets it again.
+    Facts with the same `name` are checked once for all requests. A fact that changes of actions do not announce is
+    checked with growing pauses. An exception of `look` ends the wait: the request raises it again.
     """
 
     look: Look
@@ -31,7 +31,7 @@ class Fact:
 
 @dataclass
 class Wait:
-    """A request that waits. `due`: when it is looked at without an announced change."""
+    """A waiting request. `due`: the time of the next check if no change is announced."""
 
     fact: Fact
     deadline: float
@@ -40,7 +40,7 @@ class Wait:
     began: float = field(default_factory=time.monotonic)
 
     def next_due(self, now: float, look_every: float) -> float:
-        """When it is to be looked at after `now`."""
+        """The time of the next check after `now`."""
         pause = look_every if self.fact.announced else min(look_every, pause_after(now - self.began))
         return min(self.deadline, now + pause)
 
@@ -49,7 +49,7 @@ class Waiters:
     """All waiting requests of this process."""
 
     def __init__(self, changes: Changes, stopping: threading.Event, look_every: float) -> None:
-        """`look_every`: seconds after which facts are looked at anyway, as another agent may change actions too."""
+        """`look_every`: seconds between two checks without a change, as another agent may change actions too."""
         self._changes, self._stopping, self._look_every = changes, stopping, look_every
         self._waits: dict[int, Wait] = {}
         self._numbers = count()
@@ -61,9 +61,9 @@ class Waiters:
         return len(self._waits)
 
     def wait(self, seconds: float, fact: Fact) -> None:
-        """Return when the fact is there, or after `seconds`, or at once where the agent stops.
+        """Return when the fact is true, after `seconds`, or at once if the agent stops.
 
-        Raises `Parked`, and is called again with the request after the wait.
+        Raises `Parked`; after the wait the server calls the application again, and this returns.
         """
         if seconds <= 0 or WAITED in request.environ or _is_over(fact, {}):
             return
@@ -85,7 +85,7 @@ class Waiters:
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="waiters", daemon=True)
                 self._watcher.start()
-        self._changes.announce()  # the fact may have come before the wait was there
+        self._changes.announce()  # the fact may have become true before the wait was added
 
     def _remove(self, number: int) -> None:
         with self._lock:
@@ -122,7 +122,7 @@ class Waiters:
 
 
 def _is_over(fact: Fact, looked: dict[str, object]) -> bool:
-    """Whether the fact is there; `looked` has what was found for each name."""
+    """Whether the fact is true; `looked` has the results by name."""
     try:
         if fact.name is None:
             return fact.is_there(fact.look())
@@ -130,4 +130,4 @@ def _is_over(fact: Fact, looked: dict[str, object]) -> bool:
             looked[fact.name] = fact.look()
         return fact.is_there(looked[fact.name])
     except Exception:
-        return True  # the request meets the same and answers it
+        return True  # the request raises it again and answers it

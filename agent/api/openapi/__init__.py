@@ -1,1 +1,1 @@
-"""The OpenAPI document and what it is made of."""
+"""The OpenAPI document and its parts."""

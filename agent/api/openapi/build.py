@@ -36,7 +36,7 @@ VARIABLE = re.compile(r"<(?:\w+:)?(\w+)>")
 @bp.get("/openapi.json")
 @describe("This document.", "Document", headers=("If-None-Match",))
 def openapi() -> Response:
-    """Put together by the first request for it."""
+    """Built by the first request for it."""
     body, tag = current_app.extensions.get("agent.openapi") or _build()
     response = Response(body, content_type="application/json")
     response.headers["Cache-Control"] = "no-cache"
@@ -75,7 +75,7 @@ def document() -> Document:
 
 
 def _security_schemes() -> dict[str, Document]:
-    """How this node finds out who calls, if it does."""
+    """The authentication of this node; empty without authentication."""
     api = context().settings.api
     if api.certified:
         return {"certificate": {"type": "mutualTLS", "description": "A client certificate with an e-mail address."}}
@@ -99,7 +99,7 @@ def _operations(rule: Rule) -> Iterator[tuple[str, Document]]:
     for method in METHODS:
         if method in (rule.methods or ()) and description.of(view).listed:
             operation = _operation(rule, description.of(view))
-            # Its signature, a header of its own, says that a hook may; the connection still needs its certificate.
+            # Hooks are authenticated by their signature, a header. The connection still needs its certificate.
             unknown = authentication.has_no_caller(view) or authentication.is_open_to_all(view)
             own = {"security": _security("certificate")} if unknown else {}
             yield method, operation | own
@@ -132,7 +132,7 @@ def _operation_of(view: str) -> str:
 
 
 def _with_kinds(rule: Rule, operation: Document) -> Iterator[tuple[str, Document]]:
-    """The route, and where a kind is part of its address, that route for each kind with what this one takes."""
+    """The route; if its path has a kind, also the route of each kind, with the body of that kind."""
     yield VARIABLE.sub(r"{\1}", rule.rule), operation
     if "kind" in rule.arguments:
         verb = operation["operationId"].partition("_")[0]
@@ -143,7 +143,7 @@ def _with_kinds(rule: Rule, operation: Document) -> Iterator[tuple[str, Document
 
 
 def _identifier(kind: str) -> str:
-    """The name as generators of clients spell it; as it is where another kind would be spelled the same."""
+    """The kind's name as client generators spell it; unchanged if another kind would have the same spelling."""
     names = [node_protocol.configured().kind_name(each.name) for each in context().registry]
     spelled = SEPARATOR.sub("_", kind)
     return spelled if [SEPARATOR.sub("_", each) for each in names].count(spelled) == 1 else kind
@@ -216,7 +216,7 @@ def _unchanged(described: Description) -> Document:
 
 
 def _errors(described: Description) -> Document:
-    """Every status that may come instead of the answer."""
+    """The responses for all error statuses."""
     anyway = _any_route_may()
     own: dict[int, list[str]] = {}
     for error in described.errors:
@@ -230,7 +230,7 @@ def _errors(described: Description) -> Document:
 
 
 def _any_route_may() -> dict[int, list[str]]:
-    """By status: what the server answers, and the errors that no route names as its own."""
+    """The errors of any route by status: those of the server, and those that no route names as its own."""
     views = current_app.view_functions.values()
     named = {error for view in views for error in description.of(view).errors}
     texts = {status: [text] for status, text in ERRORS_OF_THE_SERVER.items()}

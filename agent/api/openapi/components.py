@@ -17,7 +17,7 @@ TYPE_NAMES = {bool: "boolean", int: "integer", str: "string", type(None): "null"
 
 
 def of(schemas: Mapping[str, type[Schema]]) -> dict[str, JsonSchema]:
-    """Each schema by its name; what another one is, and the enums, are references to it."""
+    """The schemas by name; nested schemas and enums are references."""
     own = {name: json_schema(each()) for name, each in schemas.items()}
     names = {_key(each): name for name, each in own.items()} | {_key(_enum(each)): each.__name__ for each in ENUMS}
     found = {name: _members(each, names) | {"description": _text(schemas[name])} for name, each in own.items()}

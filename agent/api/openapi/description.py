@@ -1,4 +1,4 @@
-"""What a route says of itself, beside the route; the OpenAPI document is put together from it."""
+"""The description of a route, declared beside it; the OpenAPI document is built from these."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ Bodies = Callable[[Registry], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Description:
-    """One route. The answer is named as in `answers.COMPONENTS`; errors that none names may come from any route.
+    """One route. `answer` is a name in `answers.COMPONENTS`; errors that no route names may come from any route.
 
-    `links` say where the answer leads: operation to (its parameter, where in the answer its value is). A route that
+    `links`: the parameter of each following operation, and the JSON pointer of its value in the answer. A route that
     is not `listed` is for people and not in the document.
     """
 
@@ -45,6 +45,6 @@ def describe(summary: str, answer: str, **more: Any) -> Callable[[View], View]:
 
 
 def of(view: Callable[..., Any]) -> Description:
-    """Raises `KeyError` for a view that has none."""
+    """The description of a view. Raises `KeyError` if it has none."""
     description: Description = view.__dict__["description"]
     return description

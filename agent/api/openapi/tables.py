@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of headers, and of the refusals that are not ours but the server's."""
+"""Tables for the OpenAPI document: headers, operation ids, and the errors of the server."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ OPERATIONS = {
     "whoami": "get_caller",
     "deploy": "receive_push",
 }
-"""The operation id of a view, by its name; that of any other view is `get_` and its name."""
+"""The operation ids by the names of the views; any other view has `get_` and its name."""
 REQUEST_HEADERS: dict[str, Document] = {
     "Idempotency-Key": {
         "description": "Makes the call safe to repeat: the same key of one caller with the same kind and "
@@ -89,7 +89,7 @@ ANSWER_HEADERS: dict[str, Document] = {
         "schema": {"type": "string"},
     },
     "Cache-Control": {
-        "description": "Whether it may change yet.",
+        "description": "Whether the answer may still change.",
         "required": True,
         "schema": {"type": "string"},
     },
@@ -100,7 +100,7 @@ ANSWER_HEADERS: dict[str, Document] = {
         "schema": {"type": "string"},
     },
     "Idempotent-Replayed": {
-        "description": "`true` where an earlier call with the same Idempotency-Key scheduled the action.",
+        "description": "`true` if an earlier call with the same Idempotency-Key scheduled the action.",
         "schema": {"type": "string", "const": "true"},
     },
     "Location": {
@@ -109,7 +109,7 @@ ANSWER_HEADERS: dict[str, Document] = {
         "schema": {"type": "string"},
     },
     "Link": {
-        "description": 'The same as a link, `rel="monitor"`; of a page the next one.',
+        "description": 'The address of the action, `rel="monitor"`; of a page, the next page, `rel="next"`.',
         "schema": {"type": "string"},
     },
     "X-Output-Offset": {
@@ -132,12 +132,12 @@ ANSWER_HEADERS: dict[str, Document] = {
         "required": True,
         "schema": {"type": "string", "enum": ["true", "false"]},
     },
-    "Preference-Applied": {"description": "How long it would have waited.", "schema": {"type": "string"}},
+    "Preference-Applied": {"description": "The wait that the agent has applied.", "schema": {"type": "string"}},
     "Retry-After": {
         "description": "Seconds after which to try again.",
         "required": True,
         "schema": {"type": "integer"},
     },
-    "Allow": {"description": "The methods that it takes.", "required": True, "schema": {"type": "string"}},
+    "Allow": {"description": "The allowed methods.", "required": True, "schema": {"type": "string"}},
 }
 HEADERS_OF_STATUS = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
