@@ -1,1 +1,1 @@
-"""Measure what the agent promises about its speed and size: `python -m bench`."""
+"""Measures the agent's promises about speed and size: `python -m bench`."""

@@ -1,4 +1,4 @@
-"""Measure what the agent promises about its speed and size, and print a table."""
+"""Measure the agent's promises about speed and size, and print a table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FIGURE_SECONDS = 1200
 
 
 def main() -> int:
-    """Measure, print, write; 1 if anything could not be measured."""
+    """Measure, print and write the figures; returns 1 if a figure could not be measured."""
     options = _options()
     signal.signal(signal.SIGALRM, _too_slow)
     signal.signal(signal.SIGTERM, _ended)
@@ -68,7 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", type=_letters, default=list(FIGURES), help="such as a,c")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds of a and c")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--directory", type=Path, help="where on a disk to keep the databases")
+    parser.add_argument("--directory", type=Path, help="a folder on a disk for the databases")
     return parser.parse_args()
 
 
@@ -86,7 +86,7 @@ def _measure(bench: Bench, letters: list[str]) -> tuple[list[Row], dict[str, str
         signal.alarm(FIGURE_SECONDS)
         try:
             rows += FIGURES[letter](bench)
-        except Exception as error:  # one figure's trouble must not hide the others
+        except Exception as error:  # a failure of one figure must not prevent the others
             failures[letter] = f"{type(error).__name__}: {error}"
         finally:
             signal.alarm(0)

@@ -1,4 +1,4 @@
-"""What figure g measures: configurations of an agent, its actions, and the same done by hand, within a booted node."""
+"""The scenes of figure g: agent configurations, actions, and the equivalent commands by hand, in a booted node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 REDIS = "redis-server.service"
 UNIT_MS, JOB_MS = 60.0, 150.0
-"""Milliseconds that an action may cost beyond the commands by hand: one that asks a supervisor, one that runs jobs."""
+"""Milliseconds that an action may take longer than the commands by hand: with a supervisor, and with jobs."""
 FAILURE_MS = 300.0
 
 LONE = "port 6390\ndaemonize yes\npidfile /run/lone.pid\nsave ''\nrepl-diskless-sync-delay 0\n"
@@ -48,7 +48,7 @@ rm -r $here
 runuser -u postgres -- pg_basebackup -h 127.0.0.1 -p 5447 -D $here -c fast -R
 systemctl start postgresql@$1-here
 """
-"""Two clusters, of which the first follows the second."""
+"""Two clusters; the first is a standby of the second."""
 DIVERGE = """#!/bin/sh
 sql() { runuser -u postgres -- psql -qAt -p $1 -c "$2"; }
 sql 5446 'SELECT pg_promote()'; sql 5446 'CREATE TABLE t5446 ()'; sql 5447 'CREATE TABLE IF NOT EXISTS t5447 ()'
@@ -68,7 +68,7 @@ LINK_UP = "until redis-cli -p 6391 info replication | grep -q master_link_status
 
 @dataclass(frozen=True)
 class Timed:
-    """An action, the same by hand, and what is done before each of both without being measured."""
+    """An action, the equivalent commands by hand, and the commands before each of both, which are not measured."""
 
     name: str
     kind: str
@@ -88,7 +88,7 @@ class Scene:
 
 
 def prepare(node: Node, postgresql: str) -> None:
-    """Write the files that the scenes need, and start what they act on."""
+    """Write the files of the scenes, and start their servers and units."""
     node.write("/etc/systemd/system/failing.service", '[Service]\nType=exec\nExecStart=/bin/sh -c "exit 3"\n')
     node.write("/etc/systemd/system/app.service", "[Service]\nType=exec\nExecStart=/bin/sleep infinity\n")
     node.write("/etc/lone.conf", LONE)
@@ -108,7 +108,7 @@ def prepare(node: Node, postgresql: str) -> None:
 
 
 def scenes(postgresql: str) -> Iterator[Scene]:
-    """`postgresql` is the version whose cluster `bench`, on port 5444, trusts every local user."""
+    """All scenes. `postgresql`: the version of the cluster `bench` on port 5444, which trusts every local user."""
     ping = ["redis-cli", "ping"]
     restart = [["systemctl", "restart", REDIS], ping]
     named = {"redis": {"unit": REDIS}}

@@ -1,7 +1,7 @@
-"""(g) The time of an action, from the request to its final state, beside the same done by hand.
+"""(g) The time of an action, from the request to its final state, compared with the equivalent commands by hand.
 
-In a booted node, in a container engine and on a pair of MySQL servers, so it needs root. Both are measured there, one
-after the other, until the server answers.
+Measured in a booted node, in a container engine and on a pair of MySQL servers, so it needs root. Action and commands
+alternate; each is measured until the server answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.clone_scene import clone_scene
 from bench.figure import Bench, Row, Target, Unmeasured, compared
 
 MARGIN = 0.05
-"""What an action may cost beyond the commands by hand, as a share of them, where that is more than its milliseconds."""
+"""The share of the time by hand that an action may take longer, if that is more than its milliseconds."""
 MEASURING = """
 import http.client, json, subprocess, sys, time
 
@@ -51,7 +51,7 @@ for round in range(rounds + 1):
         by_agent = agent(figure["kind"], figure["args"], figure["wanted"])
         hand(["systemctl", "reset-failed"], *figure["before"])
         pair = by_agent, hand(*figure["by_hand"])
-        if round:  # the first imports what is imported where it is used
+        if round:  # not the first: it includes late imports
             for times, time_ms in zip(each, pair):
                 times.append(time_ms)
 print(json.dumps(measured))
@@ -60,7 +60,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Each action and the same by hand, alternating."""
+    """Each action and its commands by hand, alternating."""
     bench.say(f"g: {bench.rounds} rounds in a booted node and in a container engine")
     try:
         return [*_in_a_node(bench), *_in_containers(bench), *_of_mysql(bench)]

@@ -1,4 +1,4 @@
-"""The statements of an execution and nothing else: what SQLite alone can do on this disk."""
+"""Only the SQL statements of an execution: the rate that SQLite alone reaches on this disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
-# They set the columns that the agent's own statements set, to values that are at hand.
+# They set the same columns as the agent's statements, to fixed values.
 FINISH = """
     UPDATE actions
     SET state = 'DONE', state_payload = NULL, state_ts = :now, version = version + 1,
@@ -28,7 +28,7 @@ HISTORY = """
 
 
 class BareQueue:
-    """A copy of an agent's file whose triggers are gone: the loop writes the history itself."""
+    """A copy of an agent's database without triggers: the loop writes the history itself."""
 
     def __init__(self, database: Path) -> None:
         self.connection = sqlite3.connect(database, isolation_level=None)
@@ -42,7 +42,7 @@ class BareQueue:
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def drain(self) -> float:
-        """Finish all but the last action, claiming each next one in the same commit; per second."""
+        """Finish all but the last action, each commit also claiming the next one; returns actions per second."""
         start = time.perf_counter()
         for order, (running, following) in enumerate(pairwise(self.pending)):
             self._commit(order, running, following)
@@ -59,7 +59,7 @@ class BareQueue:
 
 
 def drained_per_second(database: Path) -> float:
-    """How many actions a second the bare loop executes on this copy of an agent's file."""
+    """Actions per second that the bare loop executes on this copy of an agent's database."""
     queue = BareQueue(database)
     with closing(queue.connection):
         return queue.drain()

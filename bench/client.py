@@ -17,10 +17,10 @@ LOOP = "replicante.test.loop"
 
 
 class Client:
-    """One connection to an agent; any answer but 200 is Unmeasured."""
+    """One connection to an agent; raises `Unmeasured` for any answer but 200."""
 
     def __init__(self, port: int, context: ssl.SSLContext | None = None, token: str | None = None) -> None:
-        """By TLS where a context is given, with a token where one is."""
+        """`context`: use TLS. `token`: send it with each request."""
         self.connection = (
             HTTPSConnection("127.0.0.1", port, timeout=30, context=context)
             if context
@@ -29,20 +29,20 @@ class Client:
         self._own = {"Authorization": f"Bearer {token}"} if token else {}
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         self.connection.close()
 
     def get(self, path: str) -> Any:
-        """The JSON that a route under the prefix answers."""
+        """The JSON answer of a route under the prefix."""
         return json.loads(self.read("GET", path))
 
     def schedule(self, kind: str, args: object) -> str:
-        """Schedule an action; its id."""
+        """Schedule an action; returns its id."""
         answer = json.loads(self.read("POST", f"/schedule/{kind}", args))
         return str(answer["id"])
 
     def cancel(self, action_id: str) -> None:
-        """Ask for an action to be cancelled."""
+        """Request the cancellation of an action."""
         self.read("POST", f"/cancel/{action_id}", {})
 
     def read(self, method: str, path: str, body: object = None) -> bytes:
@@ -52,7 +52,7 @@ class Client:
         return self._answer(method, PREFIX + path, data, headers)
 
     def scrape(self) -> bytes:
-        """The metrics, as Prometheus asks for them."""
+        """The metrics, read as Prometheus does."""
         return self._answer("GET", "/metrics", None, self._own)
 
     def _answer(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> bytes:
@@ -64,16 +64,16 @@ class Client:
         return content
 
     def hold_queue(self) -> str:
-        """Put an action that does not end by itself at the head of the queue; its id."""
+        """Run an action that does not end by itself, so that the others wait; returns its id."""
         held = self.schedule(LOOP, {"target": 100_000, "delay": 60})
         wait_for(lambda: self.get("/queue")[0]["state"] == "RUNNING", 10, "the loop to run")
         return held
 
 
 def wait_for(fact: Callable[[], bool], seconds: float, what: str, every: float = 0.02) -> None:
-    """Look at a fact until it holds; Unmeasured after so many seconds."""
+    """Poll a fact until it is true; raises `Unmeasured` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not fact():
         if time.monotonic() > deadline:
-            raise Unmeasured(f"waited {seconds:g} s in vain for {what}")
+            raise Unmeasured(f"timeout after {seconds:g} s of waiting for {what}")
         time.sleep(every)

@@ -1,4 +1,4 @@
-"""The rebuild of a MySQL replica by the clone plugin, for figure g. On this host: a node has no MySQL."""
+"""The rebuild of a MySQL replica by the clone plugin, for figure g; on this host, because a node has no MySQL."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ sql "change replication source to source_host = '127.0.0.1', source_port = {port
     start replica; set global super_read_only = 1"
 until sql 'show replica status' | grep -q 'Replica_IO_Running: Yes'; do sleep 0.002; done
 """
-"""A server without a supervisor ends after the clone: it cannot start itself again."""
+"""A server without a supervisor ends after the clone and must be started by the script."""
 
 
 @contextmanager
 def clone_scene(directory: Path) -> Iterator[tuple[str, list[Timed]]]:
-    """The configuration of an agent, and what is measured with it."""
+    """The configuration of an agent, and the action to measure with it."""
     from tests.datastores.mysql_family import configuration, primary_options, with_syncer
     from tests.servers.mysql import MySQLServer
 

@@ -1,4 +1,4 @@
-"""(i) agentctl: how long it takes to start and answer, and to end after the action that it waits for."""
+"""(i) agentctl: the time to start and answer, and to end after the action that it waits for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-m", "agent.cli"]
 
 
 def measure(bench: Bench) -> list[Row]:
-    """A round: five calls of each, one after the other, and five waits."""
+    """Each round has five alternating calls of both programs, and five waits."""
     bench.say(f"i: {bench.rounds} rounds of {CALLS} calls")
     with agent(bench) as server:
         pairs = [_start_up(server) for _ in range(bench.rounds)]
@@ -28,7 +28,7 @@ def measure(bench: Bench) -> list[Row]:
     beyond = [ours - theirs for ours, theirs in pairs]
     return [
         compared("i", "agentctl queue, beside python -c pass", "ms", own, bare),
-        Row("i", "the same, beyond python -c pass", median(beyond), "ms", target=Target("value", "<=", 90, "ms"),
+        Row("i", "agentctl queue, minus python -c pass", median(beyond), "ms", target=Target("value", "<=", 90, "ms"),
             rounds={"agent": beyond}),
         Row("i", "agentctl wait, after the action's end", median(waits), "ms", target=Target("value", "<=", 50, "ms"),
             rounds={"agent": waits}),
@@ -50,7 +50,7 @@ def _start_up(server: Server) -> tuple[float, float]:
 
 
 def _after_the_end(server: Server) -> float:
-    """The median in milliseconds from the end of an action to that of a process that waits for it."""
+    """The median in milliseconds from the end of an action to the end of a process that waits for it."""
     environ = os.environ | {"AGENT_URL": f"http://127.0.0.1:{server.port}"}
     times = []
     with closing(Client(server.port)) as client:
@@ -62,7 +62,7 @@ def _after_the_end(server: Server) -> float:
                 command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
             ) as waiting:
                 assert waiting.stderr is not None
-                while "NEW" not in (line := waiting.stderr.readline()):  # it has looked, and waits from here on
+                while "NEW" not in (line := waiting.stderr.readline()):  # after this line it waits
                     if not line:
                         raise Unmeasured("agentctl wait ended before the action")
                 time.sleep(0.2)

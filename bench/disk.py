@@ -1,4 +1,4 @@
-"""A temporary directory on a real disk: an fsync to memory would flatter every figure."""
+"""A temporary directory on a real disk, because an fsync to memory would improve every figure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ IN_MEMORY = {"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"}
 
 
 @contextmanager
-def disk_directory(asked: Path | None) -> Iterator[Path]:
-    """A new directory under `asked`, or under the first usual place that is on a disk.
+def disk_directory(wanted: Path | None) -> Iterator[Path]:
+    """A new directory under `wanted`, or under the first usual place on a disk; removed at the end.
 
-    Raises Unmeasured when there is none. The directory is removed at the end."""
-    places = [asked] if asked else [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
+    Raises `Unmeasured` if there is none."""
+    places = [wanted] if wanted else [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
     for place in places:
         if place.is_dir() and file_system(place)[0] not in IN_MEMORY:
             with tempfile.TemporaryDirectory(prefix="bench-", dir=place) as name:
@@ -33,7 +33,7 @@ def file_system(path: Path) -> tuple[str, str]:
     """The type and the mount point of the file system that holds `path`."""
     target = path.resolve()
     found = ("unknown", "?")
-    # Later mounts cover earlier ones, so the last of the longest mount points wins.
+    # A later mount covers an earlier one: take the last of the longest mount points.
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, point, kind = line.split()[:3]
         if target.is_relative_to(point) and len(point) >= len(found[1]):

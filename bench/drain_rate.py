@@ -1,4 +1,4 @@
-"""(c) Actions executed a second, beside the same statements in a bare sqlite3 loop."""
+"""(c) Actions executed per second, compared with the same statements in a bare sqlite3 loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACTIONS = 2000
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Each round drains a new agent's queue, and a copy of the same file by the bare loop."""
+    """Each round drains the queue of a new agent, and a copy of its database by the bare loop."""
     agents: list[float] = []
     bare: list[float] = []
     for number in range(bench.rounds):
@@ -29,7 +29,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _agent_drains(bench: Bench, copy: Path) -> float:
-    """Queue behind an action that holds the head, keep a copy, then let go."""
+    """Fill the queue behind a running action, copy the database, cancel that action and measure the drain."""
     with (
         agent(bench) as server,
         rows.opened(server.database) as connection,

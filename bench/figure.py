@@ -1,4 +1,4 @@
-"""What a measurement is, and how a list of them is shown."""
+"""Rows of measurements with their targets, and the table of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class Unmeasured(Exception):
-    """A figure could not be taken; the message says why."""
+    """A figure could not be measured; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where one run keeps its files, how often it repeats, and where it reports progress."""
+    """One run: the folder of its files, the number of rounds, and the function for progress messages."""
 
     directory: Path
     rounds: int
@@ -33,7 +33,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on a row's `ratio` or on its `value`, whichever `of` names."""
+    """A bound on a row's `ratio` or `value`, as `of` names it."""
 
     of: str
     sign: str
@@ -41,7 +41,7 @@ class Target:
     unit: str = ""
 
     def met(self, measured: float) -> bool:
-        """Whether the measured number keeps the bound."""
+        """Whether the measured number is within the bound."""
         return {
             "<": measured < self.bound,
             "<=": measured <= self.bound,
@@ -55,7 +55,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: the agent's number beside the one it is compared with."""
+    """One line of the table: the agent's value and its reference."""
 
     figure: str
     name: str
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """The agent's number over the reference's, where there is one."""
+        """The agent's value divided by the reference; None without a reference."""
         return self.value / self.reference if self.reference else None
 
     @property
@@ -79,7 +79,7 @@ class Row:
         return measured is not None and self.target.met(measured)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything of the row, with the rounds behind the medians."""
+        """The whole row, with the values of all rounds."""
         target = str(self.target) if self.target else None
         return asdict(self) | {"ratio": self.ratio, "target": target, "met": self.met}
 
@@ -92,7 +92,7 @@ def compared(
     reference: list[float],
     target: Target | None = None,
 ) -> Row:
-    """A row of two medians, the agent's and the reference's, over the same rounds."""
+    """A row with the medians of the agent and the reference over the same rounds."""
     rounds = {"agent": agent, "reference": reference}
     return Row(figure, name, median(agent), unit, median(reference), target, rounds)
 

@@ -1,4 +1,4 @@
-"""A database of the agent's own schema with many finished actions, written by SQL alone."""
+"""Makes a database with the agent's schema and many finished actions, by SQL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bench.figure import Bench
 
 CHUNK = 50_000
 
-# Each action goes the whole way that the schema's triggers know, RUNNING excepted: only one at a
-# time may be in that state, so its line of history is written for the whole chunk.
+# Each action takes the transitions that the schema's triggers permit, except RUNNING: only one action at a
+# time may be in that state, so CLAIM writes that line of the history for the whole chunk.
 INSERT = """
     WITH RECURSIVE numbers (n) AS (
         SELECT :first UNION ALL SELECT n + 1 FROM numbers WHERE n < :last
@@ -41,7 +41,7 @@ FINISH = """
 
 
 def filled_database(bench: Bench, count: int) -> Path:
-    """A new database with so many finished actions, three lines of history each."""
+    """A new database with `count` finished actions, three lines of history each."""
     path = bench.new_directory("filled") / "agent.db"
     with closing(Store(path)) as store:
         store.open()

@@ -1,4 +1,4 @@
-"""(f) The time to the first answer on a fresh TLS connection, beside gunicorn as it comes."""
+"""(f) The time to the first answer on a new TLS connection, compared with gunicorn's own worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALLS = 50
 
 
 def measure(bench: Bench) -> list[Row]:
-    """50 connections to each a round, one request each."""
+    """Each round makes 50 connections to each server, with one request each."""
     bench.say(f"f: {bench.rounds} rounds of {CALLS} connections")
     certificate, key = make_certificate(bench.new_directory("tls"))
     tls = f'[api.tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'

@@ -31,7 +31,7 @@ def measure(bench: Bench) -> list[Row]:
     return [
         _row("median", median(claimed), 5, claimed),
         _row("p99", _p99(claimed), 15, claimed),
-        # The claim is timed before its commit, the end after the step: the truth lies between.
+        # The claim is timed before its commit, the end after the step: the true time is between them.
         Row("b", "answer to the step's end, p99", _p99(returned), "ms"),
     ]
 
@@ -46,7 +46,7 @@ def _p99(times: list[float]) -> float:
 
 
 def _first_step(client: Client, connection: sqlite3.Connection) -> tuple[float, float]:
-    """Milliseconds from the answer to the claim and to the end; 0 if before the answer."""
+    """Milliseconds from the answer to the claim and to the end; 0 for events before the answer."""
     time.sleep(random.uniform(*GAP_SECONDS))
     action = client.schedule(SUCCESS, {})
     answered = time.time()

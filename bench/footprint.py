@@ -1,4 +1,4 @@
-"""(e) Memory and processor time of an idle agent with TLS and tokens, all its processes together."""
+"""(e) Memory and processor time of an idle agent with TLS and tokens, summed over its processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ key = "{key}"
 
 
 def measure(bench: Bench) -> list[Row]:
-    """An agent as it serves in production, some seconds after 100 actions."""
+    """An agent configured as in production, some seconds after 100 actions."""
     bench.say(f"e: {IDLE_SECONDS} idle seconds")
     directory = bench.new_directory("tls")
     certificate, key = make_certificate(directory)
@@ -58,7 +58,7 @@ def memory_mebibytes(server: Server) -> float:
 
 
 def processor_seconds(server: Server) -> float:
-    """User and system time of the master and its workers since they started."""
+    """The user and system time of the master and its workers since their start."""
     return sum(_ticks(pid) for pid in server.pids()) / os.sysconf("SC_CLK_TCK")
 
 
@@ -84,6 +84,6 @@ def _pss_kibibytes(pid: int) -> int:
 
 
 def _ticks(pid: int) -> int:
-    # The command's name, in parentheses, may hold spaces: count the fields after it.
+    # The command's name in parentheses may contain spaces: count the fields after it.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])

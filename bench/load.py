@@ -1,4 +1,4 @@
-"""Load a server with schedule calls by wrk, and count what it answered."""
+"""Loads a server with schedule calls by wrk, and counts its answers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SCRIPT = Path(__file__).with_name("schedule.lua")
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw: answers of status 200 and the seconds they took."""
+    """The result of wrk: the number of answers with status 200, and the duration in seconds."""
 
     answered: int
     seconds: float
 
     @property
     def per_second(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.answered / self.seconds
 
 
 def load(port: int, seconds: int, answers: Path | None = None) -> Load:
-    """Send schedule calls for so many seconds; keep the answers' bodies in a directory if given.
+    """Send schedule calls for `seconds`; write the bodies of the answers into the directory `answers` if given.
 
-    Raises Unmeasured when wrk is missing or any call failed."""
+    Raises `Unmeasured` if wrk is missing or a call failed."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise Unmeasured("wrk is not installed")

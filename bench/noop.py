@@ -1,4 +1,4 @@
-"""The least that a Flask application can do: answer, and with a POST read the JSON first."""
+"""A minimal Flask application: it answers at once, and a POST only parses its JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ app = Flask(__name__)
 
 @app.post("/api/unstable/actions/schedule/<kind>")
 def schedule(kind: str) -> Response:
-    """An answer of the same size as the agent's, with nothing behind it."""
+    """Return an answer of the same size as the agent's."""
     request.get_json()
     return jsonify(id="308fb8bc-79a1-49d9-bf71-1191d7d6c5d2")
 

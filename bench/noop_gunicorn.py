@@ -1,4 +1,4 @@
-"""The agent's gunicorn configuration less its hooks, which start the engine."""
+"""The agent's gunicorn configuration without its hooks, which start the engine."""
 
 import runpy
 from pathlib import Path

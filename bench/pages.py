@@ -1,4 +1,4 @@
-"""(j) What open pages cost, and the first view of one: with a million finished actions."""
+"""(j) The cost of open pages, and the time of the first view with a million finished actions."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bench.watchers import schedule_milliseconds, watching
 
 PAGES = 64
 PAUSE = 1.0
-"""Seconds between a change that a page shows and its next request, as in page.js."""
+"""Seconds between a change shown by a page and its next request, as in page.js."""
 MANY = 1_000_000
 SETTLE_SECONDS = 5
 IDLE_SECONDS = 30
 MINUTES = 10
 CALLS = 100
-"""Schedule calls in these minutes."""
+"""Schedule calls in `MINUTES`."""
 FIRST_CALLS = 10
-"""Calls before the memory is measured: everything has been used once."""
+"""Calls before the first measurement of memory, so that all code has run once."""
 STATIC = re.compile(rb'"(/ui/static/[^"]+)"')
 
 
@@ -61,7 +61,7 @@ def _row(name: str, value: float, unit: str, most: float) -> Row:
 
 
 def _schedule(watched: Server, alone: Server, calls: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of so many schedule calls on the two agents in turn."""
+    """Milliseconds of `calls` schedule calls on the two agents in turn."""
     times: tuple[list[float], list[float]] = [], []
     with closing(Client(watched.port)) as first, closing(Client(alone.port)) as second:
         for _ in range(calls):
@@ -72,7 +72,7 @@ def _schedule(watched: Server, alone: Server, calls: int) -> tuple[list[float], 
 
 
 def _first_view(server: Server) -> tuple[float, float]:
-    """Milliseconds of the very first view of an agent, and kilobytes of all that a browser loads for it."""
+    """Milliseconds of the first view of an agent, and the kilobytes that a browser loads for it."""
     start = time.perf_counter()
     page = _read(server, "/ui/")
     first = (time.perf_counter() - start) * 1000

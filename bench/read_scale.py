@@ -1,4 +1,4 @@
-"""(d) The same reads, and one execution, with a million finished actions as with a thousand."""
+"""(d) Reads and one execution with a million finished actions, compared with a thousand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATIO = Target("ratio", "<=", 1.2)
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Two agents side by side, asked in turn, each over one kept connection."""
+    """Read from two agents in turn, each over one kept connection."""
     bench.say(f"d: filling a database with {MANY:,} finished actions")
     many = filled_database(bench, MANY)
     few = filled_database(bench, FEW)
@@ -35,7 +35,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 class Reader:
-    """One agent's kept connection, and the paths that are asked of it."""
+    """The kept connection to one agent, and its measured requests."""
 
     def __init__(self, server: Server) -> None:
         self.client = Client(server.port)
@@ -46,7 +46,7 @@ class Reader:
             self.ids = rows.some_finished_ids(connection, REQUESTS)
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         self.client.close()
 
     def milliseconds(self, name: str) -> float:
@@ -75,12 +75,12 @@ def _compare_executions(large: Server, small: Server) -> Row:
     for _ in range(EXECUTIONS):
         for server, taken in zip((large, small), times, strict=True):
             taken.append(_execution_milliseconds(server))
-    return compared("d", "one action from its schedule to its end, the same", "ms", *times)
+    return compared("d", f"one action from its schedule to its end, {MANY:,} against {FEW:,}", "ms", *times)
 
 
 def _execution_milliseconds(server: Server) -> float:
     with rows.opened(server.database) as connection, closing(Client(server.port)) as client:
-        # By the clock on the wall: the file's own timestamps leave the last commit out.
+        # Measured here, because the timestamps in the database do not include the last commit.
         start = time.perf_counter()
         client.schedule(SUCCESS, {})
         wait_for(lambda: rows.unfinished(connection) == 0, 30, "the action to end", every=0.001)

@@ -1,4 +1,4 @@
-"""What the agent's database file says, read beside the running agent."""
+"""Reads the agent's database beside the running agent."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from bench.client import SUCCESS
 
-SECOND = 1_000_000  # the file's timestamps are in microseconds
+SECOND = 1_000_000  # timestamps in the database are microseconds
 
 
 @contextmanager
 def opened(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write, closed at the end."""
+    """A read-only connection, closed at the end."""
     connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)
     try:
         yield connection
@@ -24,13 +24,13 @@ def opened(database: Path) -> Iterator[sqlite3.Connection]:
 
 
 def successes(connection: sqlite3.Connection) -> int:
-    """How many test actions were ever scheduled."""
+    """The number of test actions scheduled so far."""
     query = "SELECT count(*) FROM actions WHERE kind = ?"
     return int(connection.execute(query, (SUCCESS,)).fetchone()[0])
 
 
 def unfinished(connection: sqlite3.Connection) -> int:
-    """How many actions are queued or running."""
+    """The number of queued and running actions."""
     query = "SELECT count(*) FROM actions WHERE finished_ts IS NULL"
     return int(connection.execute(query).fetchone()[0])
 
@@ -41,7 +41,7 @@ def ids(connection: sqlite3.Connection) -> set[str]:
 
 
 def reached(connection: sqlite3.Connection, action_id: str, state: str) -> float:
-    """When an action first was in a state, in seconds since the epoch."""
+    """The time when an action first reached a state, in seconds since the epoch."""
     query = """
         SELECT min(history.timestamp) FROM history JOIN actions ON actions.seq = history.action_seq
         WHERE actions.id = ? AND history.state = ?
@@ -50,7 +50,7 @@ def reached(connection: sqlite3.Connection, action_id: str, state: str) -> float
 
 
 def seconds_of_finishing(connection: sqlite3.Connection) -> float:
-    """The time from the first to the last test action's finish."""
+    """Seconds between the ends of the first and the last test action."""
     query = """
         SELECT max(history.timestamp) - min(history.timestamp)
         FROM history JOIN actions ON actions.seq = history.action_seq

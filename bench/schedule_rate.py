@@ -1,4 +1,4 @@
-"""(a) Durable schedule calls a second, beside a POST to a Flask application that does nothing."""
+"""(a) Durable schedule calls per second, compared with a POST to a Flask application that does nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 4
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rounds of the no-op, of an agent with its queue held, and of one that executes meanwhile."""
+    """Rounds of the no-op, of an agent with its queue blocked, and of one that executes at the same time."""
     reference: list[float] = []
     held: list[float] = []
     draining: list[float] = []
@@ -42,19 +42,19 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def warm_up(server: Server) -> int:
-    """Let every thread of a server serve once; how many calls that took."""
+    """Let every thread of a server serve once; returns the number of calls."""
     return load(server.port, 1).answered
 
 
 def _while_draining(bench: Bench) -> float:
-    # A fresh agent each time: one that is still draining would disturb the next round.
+    # A new agent each time: one that is still draining would disturb the next round.
     with agent(bench) as server:
         warm_up(server)
         return load(server.port, SECONDS).per_second
 
 
 def _check_the_count(server: Server, answered: int, loads: int) -> None:
-    """A call whose answer wrk did not wait for may have left a row, never the other way."""
+    """Check that each answer has a row; a call whose answer wrk did not await may have left one more."""
     with rows.opened(server.database) as connection:
         found = rows.successes(connection)
     if not answered <= found <= answered + loads * CONNECTIONS:
@@ -62,7 +62,7 @@ def _check_the_count(server: Server, answered: int, loads: int) -> None:
 
 
 def _check_each_id(server: Server, answers: Path) -> None:
-    """The ids of another load, not measured, are looked up one by one."""
+    """Check that each id answered in another load, which is not measured, has a row."""
     seen = load(server.port, 1, answers)
     bodies = [line for file in answers.iterdir() for line in file.read_text().splitlines()]
     answered = {json.loads(body)["id"] for body in bodies}

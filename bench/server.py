@@ -1,4 +1,4 @@
-"""A server started the way a user starts it, and ended by its process id."""
+"""Starts servers as a user does, and ends them by process id."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 
-# Nothing is refused or pruned while it is being counted.
+# High limits, so that nothing is refused or pruned while it is counted.
 ROOMY = "[actions]\nqueue_limit = 100000000\nprune_keep = 100000000\n"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running gunicorn: its master process, its port and the files it was given."""
+    """A running gunicorn: its master process, its port and its files."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -56,11 +56,11 @@ def agent(
 
 @contextmanager
 def bare(bench: Bench, certificate: Path, key: Path) -> Iterator[Server]:
-    """A minimal Flask application on gunicorn's own threaded worker, encrypted."""
+    """A minimal Flask application on gunicorn's own threaded worker, with TLS."""
     directory = bench.new_directory("bare")
     port = _free_port()
     arguments = ["--threads", "8", "--certfile", str(certificate), "--keyfile", str(key), "bench.noop:app"]
-    # Else gunicorn would read the agent's configuration, as it lies in the checkout.
+    # An empty configuration: by default gunicorn would read the agent's, which is in the checkout.
     (empty := directory / "empty.py").touch()
     arguments = ["-c", str(empty), "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", *arguments]
     with _gunicorn(
@@ -129,7 +129,7 @@ def _wait_until_it_answers(server: Server, encrypted: bool) -> None:
         if server.process.poll() is not None:
             raise Unmeasured(f"the server ended at its start:\n{_tail(server.log)}")
         with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1) as probe:
-            # The socket listens before the worker is up: only an answer means ready.
+            # The socket listens before the worker is ready: wait for an answer.
             probe.settimeout(START_SECONDS)
             with ssl._create_unverified_context().wrap_socket(probe) if encrypted else probe as spoken:
                 spoken.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")

@@ -1,4 +1,4 @@
-"""(h) What callers cost who watch the list of actions: an idle agent, and the schedule calls of others."""
+"""(h) The cost of callers that watch the list of actions: processor time when idle, and slower schedule calls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SETTLE_SECONDS = 5
 IDLE_SECONDS = 20
 CALLS = 100
 PAUSE = 0.1
-"""Seconds between two schedule calls: a busy queue, and watchers that are answered in between."""
+"""Seconds between two schedule calls: the queue is busy, and the watchers are answered between the calls."""
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 TAG = re.compile(rb"etag: (\S+)", re.IGNORECASE)
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Two agents side by side, of which one is watched."""
+    """Compare two agents, one of them with watchers."""
     with agent(bench) as watched, agent(bench) as alone, watching(watched, WATCHERS):
         bench.say(f"h: {IDLE_SECONDS} idle seconds with {WATCHERS} watchers, then {CALLS} schedule calls")
         time.sleep(SETTLE_SECONDS)
@@ -54,9 +54,9 @@ def schedule_milliseconds(client: Client) -> float:
 
 @contextmanager
 def watching(server: Server, count: int, path: str = f"{PREFIX}/list", pause: float = 0.0) -> Iterator[None]:
-    """So many callers who wait for the next version of `path`, one connection each, served by one thread here.
+    """`count` callers that wait for the next version of `path`, one connection each, all in one thread.
 
-    `pause`: seconds that each lets pass after an answer.
+    `pause`: seconds between an answer and the next request of each caller.
     """
     over = threading.Event()
     watchers = [Watcher(server.port, path, pause) for _ in range(count)]
@@ -73,7 +73,7 @@ def watching(server: Server, count: int, path: str = f"{PREFIX}/list", pause: fl
 
 
 class Watcher:
-    """One caller: asks, and asks for the next change with the entity tag of each answer."""
+    """One caller, which requests the next version with the ETag of each answer."""
 
     def __init__(self, port: int, path: str, pause: float) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -83,7 +83,7 @@ class Watcher:
         self._ask(b"")
 
     def receive(self) -> None:
-        """Read what is there; at the end of an answer ask again."""
+        """Read the received bytes; after a complete answer send the next request."""
         self._received += self.socket.recv(1 << 20)
         head, end, body = self._received.partition(b"\r\n\r\n")
         length = LENGTH.search(head)
@@ -96,7 +96,7 @@ class Watcher:
             self.ask_again()
 
     def ask_again(self) -> None:
-        """Ask for the next version, if its time has come."""
+        """Request the next version once the pause is over."""
         if time.monotonic() >= self._due:
             self._due = float("inf")
             self._ask(self._next)

