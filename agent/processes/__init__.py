@@ -1,1 +1,1 @@
-"""Processes of this host: started, watched, identified, ended."""
+"""Starts, watches, identifies and ends processes of this host."""

@@ -1,4 +1,4 @@
-"""Which processes a control group holds, as systemd names it, and whether the kernel has frozen them."""
+"""Control groups, by the name that systemd uses: their processes, and whether the kernel has frozen them."""
 
 import os
 from pathlib import Path
@@ -6,23 +6,23 @@ from pathlib import Path
 from agent.processes.process import GONE, all_pids
 
 ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-"""Where the unified hierarchy is mounted."""
+"""Mount points of the unified hierarchy."""
 
 
 def members(cgroup: str) -> list[int]:
-    """The pids in it and in those beneath it, on either version of the hierarchy; none where it has no name."""
+    """The pids in the group and its subgroups, on cgroup v1 and v2; none for an empty name."""
     if not cgroup:
         return []
     return [pid for pid in all_pids() if any(_within(path, cgroup) for path in _paths(pid))]
 
 
 def is_ours(cgroup: str) -> bool:
-    """Whether this process is in it."""
+    """Whether this process is in the group."""
     return bool(cgroup) and any(_within(path, cgroup) for path in _paths(os.getpid()))
 
 
 def of_container(id: str, pid: int) -> str:
-    """That of a container with this main process; empty if no process of this host with that pid belongs to it."""
+    """The group of a container with this main process; empty if that process does not run on this host."""
     return next((path for path in _paths(pid) if id in path), "") if id and pid else ""
 
 
@@ -39,7 +39,7 @@ def _within(path: str, cgroup: str) -> bool:
 
 
 def frozen(cgroup: str) -> bool | None:
-    """Whether the kernel has frozen it; None where the kernel does not tell."""
+    """Whether the kernel has frozen the group; None if the kernel does not show it."""
     if not cgroup:
         return None
     for root in ROOTS:

@@ -1,4 +1,4 @@
-"""One started command: one poll, in the calling thread, serves its pipes and awaits its end."""
+"""One running command. The calling thread serves its pipes and waits for its end in one poll."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         def wait(self) -> int: ...
 
     class Stopping(Protocol):
-        """The part of a `Stop` that is needed to notice it."""
+        """The part of a `Stop` that a child needs."""
 
         @property
         def requested(self) -> bool: ...
@@ -50,19 +50,19 @@ HOUR = 3600.0  # seconds; a poll cannot wait much longer
 
 
 class Child:
-    """A running command in a process group of its own. Call `close` for each.
+    """A running command in its own process group. Call `close` for each.
 
     `start` starts it. `stdout` and `stderr` receive its output; without `stderr` both go to `stdout`. Raises
     `CommandNotStarted`.
 
-    The command stays in the session of the agent: a daemon that it starts opens a session of its own, which
-    distinguishes the two later.
+    The command stays in the agent's session. A daemon that it starts opens its own session, which distinguishes them
+    later.
     """
 
     def __init__(self, start: Callable[[], Started], *, stdin: bytes, stdout: Sink, stderr: Sink | None = None) -> None:
         self.exited = False
         self._unwritten = memoryview(stdin)
-        # Not `selectors`: the runner of a job would load it while the command waits to be followed.
+        # Not `selectors`: the runner of a job would have to import it, while the command waits to be followed.
         self._poll = select.poll()
         self._callbacks: dict[int, Callable[[], int | None]] = {}
         self._process = start()
@@ -95,10 +95,10 @@ class Child:
         del self._callbacks[descriptor]
         self._poll.unregister(descriptor)
 
-    # Following it
+    # Follow
 
     def follow(self, timeout: float | None, stop: Stopping | None) -> str | None:
-        """Move its input and output until it exits, the timeout in seconds is over or a stop is requested.
+        """Move its input and output until it exits, `timeout` seconds have passed or a stop is requested.
 
         Returns None, "timeout" or the reason of the stop. Does not wait for other processes that hold its pipes open.
         """
@@ -117,7 +117,7 @@ class Child:
     def end(self, grace: float) -> None:
         """Send SIGTERM to its group, SIGKILL after `grace` seconds, and read the rest of its output.
 
-        It may still run afterwards: if it hangs in the kernel, or runs as a user that the agent may not signal.
+        It may still run afterwards if it hangs in the kernel, or if the agent may not signal its user.
         """
         import signal
 
@@ -135,7 +135,7 @@ class Child:
     def close(self) -> None:
         """Kill it if it still runs, and free its pipes.
 
-        Processes that it left running may hold the pipes open: their output is read and discarded.
+        The output of processes that it left running, which may hold the pipes open, is read and discarded.
         """
         if self._process.poll() is None:
             self._kill()
@@ -189,7 +189,7 @@ class Child:
         for descriptor, _ in self._poll.poll(milliseconds):
             self._callbacks[descriptor]()
 
-    # What the poll calls
+    # Callbacks of the poll
 
     def _note_exit(self) -> None:
         assert self._pidfd is not None
@@ -201,7 +201,7 @@ class Child:
             written = os.write(pipe.fileno(), self._unwritten[:CHUNK])
         except BlockingIOError:
             return
-        except BrokenPipeError:  # It does not want the rest.
+        except BrokenPipeError:  # the command does not read the rest
             written = len(self._unwritten)
         self._unwritten = self._unwritten[written:]
         if not self._unwritten:
@@ -223,7 +223,7 @@ class Child:
         pipe.close()
 
     def _read_the_rest(self) -> None:
-        """Read only what the pipes hold now: a daemon that it left behind may never stop writing."""
+        """Read only the present content of the pipes: a daemon that the command left may write without end."""
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None and not pipe.closed and (read := self._callbacks.get(pipe.fileno())):
                 left = fcntl.fcntl(pipe.fileno(), fcntl.F_GETPIPE_SZ)
@@ -233,10 +233,10 @@ class Child:
 
 def _identity(pid: int) -> Process:
     found = Process.of(pid)
-    if found is None:  # No other code waits for our children.
+    if found is None:  # impossible: no other code waits for the agent's children
         raise CommandError(f"process {pid} was already reaped")
     return found
 
 
 def _nothing() -> None:
-    """Being woken is enough."""
+    """Do nothing: `follow` checks the stop after each poll."""

@@ -1,4 +1,4 @@
-"""Run one command to its end: with a timeout, a way to stop it, and bounded memory."""
+"""Runs one command to its end, with a timeout, a stop and bounded memory."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from agent.util.stop import Stop
 __all__ = ["CommandError", "CommandNotStarted", "CommandResult", "end_left_over", "environment", "passed_on", "run"]
 
 MARK, STEP = "AGENT_ACTION", "AGENT_STEP"
-# What commands get of our environment: neither secrets, nor what lets one answer the service manager in our name.
+# Variables of the agent's environment for commands: no secrets, and no NOTIFY_SOCKET, with which a command could
+# notify systemd in the agent's name.
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended.
+    """The result of a command.
 
-    status: exit status, negative = killed by that signal; None if it could not be got rid of.
-    stdout, stderr: the end of what it printed.
-    ended: None if it ended by itself, else why we ended it: "timeout" or the reason of the stop.
+    status: exit status, negative = killed by that signal; None if it still runs after SIGKILL.
+    stdout, stderr: the end of its output.
+    ended: None if it ended by itself, else why it was ended: "timeout" or the reason of the stop.
     """
 
     argv: tuple[str, ...]
@@ -47,7 +48,7 @@ class CommandResult:
         return self.ended is None and self.status == 0
 
     def describe(self) -> str:
-        """One sentence for a person: which command, and how it ended."""
+        """One sentence: the command and how it ended."""
         return f"{_shown(self.argv)} {self._ending()}"
 
     def _ending(self) -> str:
@@ -77,19 +78,19 @@ def run(
     umask: int = -1,
     recorded: Recorded | None = None,
 ) -> CommandResult:
-    """Run `argv` until it exits, and say how.
+    """Run `argv` until it exits.
 
-    timeout, grace: seconds; when timeout or `stop` is requested its process group gets
-        SIGTERM, and after `grace` SIGKILL. A stop that came before prevents the start.
-    action: the action it works for, so that `end_left_over` finds it if we are killed meanwhile.
-    version: the step it works for (see `Step`), so that its children are found though it died with us.
+    timeout, grace: seconds. After `timeout`, or if `stop` is requested, its process group gets
+        SIGTERM, and after `grace` SIGKILL. An earlier stop prevents the start.
+    action: the action of the command; `end_left_over` finds the command by it if the agent is killed.
+    version: the step of the command (see `Step`), to find its children if it died with the agent.
     env: its whole environment; `passed_on` if None.
-    tail: how many bytes of each of its outputs are kept, the last ones.
-    umask: which permissions its files do not get; ours if negative.
-    recorded: what of it belongs to the output of the action whose step runs.
+    tail: the number of bytes kept from the end of each output.
+    umask: of the command; the agent's if negative.
+    recorded: the part of its output that belongs to the output of the running step's action.
 
-    Returns as soon as the command itself has exited: what it left in the background is neither
-    awaited nor ended, and its further output is discarded.
+    Returns as soon as the command itself has exited. Its background processes are neither awaited
+    nor ended, and their output is discarded.
     Raises CommandNotStarted.
     """
     if stop is not None and stop.requested:
@@ -110,9 +111,9 @@ def run(
 
 
 def end_left_over(action: str, version: int | None = None, grace: float = 5.0) -> list[int]:
-    """End the commands that were in flight for `action`, in its step `version`, when an earlier agent was killed.
+    """End the commands that an agent, now killed, was running for `action` in its step `version`.
 
-    Returns the pids that they had. What a command of an earlier step left in the background is not touched.
+    Returns their pids. Background processes of commands of earlier steps are not touched.
     """
     left = _in_flight(action, version)
     for group in left:
@@ -121,19 +122,19 @@ def end_left_over(action: str, version: int | None = None, grace: float = 5.0) -
 
 
 def environment(env: Mapping[str, str] | None, action: str | None = None, version: int | None = None) -> dict[str, str]:
-    """The environment for a command: `env`, or what is `passed_on`, marked with what it works for alone."""
+    """The environment for a command: `env` or `passed_on`, with marks only for its own action and step."""
     marks = {MARK: action, STEP: None if version is None else _step(version, os.getsid(0))}
     unmarked = {name: value for name, value in (passed_on() if env is None else env).items() if name not in marks}
     return unmarked | trace.variables() | {name: value for name, value in marks.items() if value is not None}
 
 
 def passed_on() -> dict[str, str]:
-    """The part of our environment that a command gets."""
+    """The part of the agent's environment for commands."""
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
 def _step(version: int, session: int) -> str:
-    """In the agent's session, so that a daemon, which opens its own, can be distinguished."""
+    """The mark of a step. It has the agent's session, which distinguishes a daemon: daemons open their own."""
     return f"{version} {session}"
 
 
@@ -149,12 +150,18 @@ def _in_flight(action: str, version: int | None) -> list[Group]:
 
 
 def _may_be_a_command(pid: int, stat: Stat) -> bool:
-    """It is ours, but in no group of an agent's; one that leads a session detached itself, as a daemon does."""
+    """Whether the process has the agent's user and may be a command's: not in the agent's group, and not detached.
+
+    A process whose group is its session has detached itself, as a daemon does.
+    """
     return stat.group not in (stat.session, os.getpgrp()) and _is_ours(pid)
 
 
 def _works_for(pid: int, stat: Stat, action: str, version: int | None) -> bool:
-    """Whether it carries the mark and leads its group, or has lost who did so and works for that very step."""
+    """Whether the process has the mark of the action, and leads its group or also has the mark of the step.
+
+    The mark of the step finds children whose group leader has died.
+    """
     environ = _environ(pid)
     if os.fsencode(f"{MARK}={action}") not in environ:
         return False

@@ -1,4 +1,4 @@
-"""What can go wrong with a command, and how a message says so."""
+"""Errors of commands, and their messages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 
 
 class CommandError(Exception):
-    """A command could not do its work."""
+    """A command failed."""
 
 
 class CommandNotStarted(CommandError):
-    """The program did not even start; the message says which and why."""
+    """The program could not be started; the message has its name and the reason."""
 
 
 def why_not(program: str, cwd: str | os.PathLike[str] | None, error: Exception) -> str:
-    """How a message continues after the name of a program that could not be started."""
+    """The end of a message after the name of a program that could not be started."""
     if not isinstance(error, OSError):
         return f"could not be started: {error}"
     if cwd is not None and not os.path.isdir(cwd):

@@ -1,4 +1,4 @@
-"""What systemctl and systemd-run say where systemd or dbus goes down while they are asked: no answer, not a refusal."""
+"""Recognizes messages of systemctl and systemd-run about a lost connection to systemd or dbus: not a refusal."""
 
 LOST = (
     "Transport endpoint is not connected",
@@ -16,6 +16,6 @@ LOST = (
 )
 
 
-def is_lost(said: str) -> bool:
+def is_lost(message: str) -> bool:
     """Whether the program lost its connection: the request may have taken effect."""
-    return any(words in said for words in LOST)
+    return any(words in message for words in LOST)

@@ -1,4 +1,4 @@
-"""The end of what a command prints: kept in memory, or in a file that can be read meanwhile."""
+"""The end of a command's output, in memory or in a file that can be read while the command runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import suppress
 
 from agent.util import atomic_files
 
-TAIL = 65536  # bytes; a file holds at least that many, if so many came, and at most twice as many
+TAIL = 65536  # bytes kept at least; a file has at most twice as many
 
 
 class Tail:
-    """The last `size` bytes of all that is added."""
+    """The last `size` bytes of the added data."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -27,7 +27,7 @@ class Tail:
 
 
 class TailFile:
-    """The last bytes of all that is added, in a file that is whole at any time."""
+    """The last bytes of the added data, in a file that is complete at any time."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
@@ -36,13 +36,13 @@ class TailFile:
         self.add(b"")
 
     def add(self, data: bytes) -> None:
-        """A full disk must not end the work: the file then lags behind until there is room."""
+        """Add data. On a full disk the file lags behind until there is space; the command must not fail."""
         self._kept += data
         with suppress(OSError):
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Write what the file lacks. Raises `OSError`."""
+        """Write the data that the file lacks. Raises `OSError`."""
         if len(self._kept) > 2 * TAIL or self._written == 0:
             self._replace()
         else:
@@ -60,5 +60,5 @@ class TailFile:
 
 
 def read_tail(path: str | os.PathLike[str]) -> str:
-    """What a TailFile holds now, at most TAIL bytes."""
+    """The content of a TailFile, at most TAIL bytes."""
     return (atomic_files.read(path) or b"")[-TAIL:].decode(errors="replace")

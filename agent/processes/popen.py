@@ -1,4 +1,4 @@
-"""Start a command as a child of a process with threads."""
+"""Starts a command as a child of a process with threads."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ def popen(
     cwd: str | os.PathLike[str] | None = None,
     umask: int = -1,
 ) -> subprocess.Popen[bytes]:
-    """The command in a process group of its own, with pipes; `umask` is ours if negative. Raises CommandNotStarted."""
+    """The command in its own process group, with pipes; `umask`: the agent's if negative. Raises CommandNotStarted."""
     if not argv:
         raise CommandNotStarted("no command was given")
     try:

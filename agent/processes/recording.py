@@ -1,4 +1,4 @@
-"""Which transcript this thread records in, and what of a command is recorded."""
+"""The transcript of the current thread, and the part of a command's output to record in it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Recorded(NamedTuple):
-    """What of a command belongs to the output of its action: a first line that names it, and what it prints.
+    """The part of a command that is recorded in its action's output: `title` as the first line, then its output.
 
-    `stdout` is false for a command whose standard output is an answer to the agent.
+    `stdout` is false for a command whose standard output is a result for the agent.
     """
 
     title: str = ""
@@ -29,7 +29,7 @@ _current: ContextVar[Transcript | None] = ContextVar("transcript", default=None)
 
 @contextmanager
 def recording(transcript: Transcript | None) -> Iterator[None]:
-    """Until the end of the block, what this thread runs may be recorded there."""
+    """Use `transcript` for the commands of this thread until the end of the block."""
     token = _current.set(transcript)
     try:
         yield
@@ -38,13 +38,13 @@ def recording(transcript: Transcript | None) -> Iterator[None]:
 
 
 def current() -> Transcript | None:
-    """Where this thread records what it runs."""
+    """The transcript of this thread."""
     return _current.get()
 
 
 @contextmanager
 def streams(recorded: Recorded | None) -> Iterator[tuple[Sink, Sink]]:
-    """Sinks for standard output and error of one command; they record what of it is to be recorded."""
+    """Sinks for standard output and error of one command, which record its output as `recorded` says."""
     transcript = current()
     if transcript is None or recorded is None:
         yield _ignore, _ignore
@@ -60,4 +60,4 @@ def streams(recorded: Recorded | None) -> Iterator[tuple[Sink, Sink]]:
 
 
 def _ignore(data: bytes) -> None:
-    """What is not recorded."""
+    """A sink that records nothing."""

@@ -1,4 +1,4 @@
-"""The place of the running action in a distributed trace, for the commands that its steps run."""
+"""Passes the trace context of the running action to the commands of its steps."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 @contextmanager
 def traced(traceparent: str | None) -> Iterator[None]:
-    """Until the end of the block, the commands of this thread get it in their environment."""
+    """Set the trace context for the environment of this thread's commands until the end of the block."""
     token = _current.set(traceparent)
     try:
         yield
@@ -20,6 +20,6 @@ def traced(traceparent: str | None) -> Iterator[None]:
 
 
 def variables() -> dict[str, str]:
-    """What a command gets; in a job, what the job got itself."""
+    """The variables for a command; in a job, those of the job itself."""
     found = _current.get() or os.environ.get(VARIABLE)
     return {VARIABLE: found} if found else {}

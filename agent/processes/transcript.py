@@ -1,9 +1,9 @@
-"""What the commands of one action print, in files that are read while they run: bounded, and without secrets.
+"""The output of an action's commands, in files that can be read while they run; limited in size, without secrets.
 
-    ID/0          the beginning
-    ID/1048576    what begins at this byte, and so on: the first and the newest segments are kept
+    ID/0          the first segment
+    ID/1048576    the segment that begins at this byte, and so on; the first and the newest segments are kept
 
-Several processes append: the agent, the runner of a job, a resync. Each takes the lock of the folder for one piece.
+Several processes append: the agent, the runner of a job, a resync. Each locks the folder while it appends a piece.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
     Sink = Callable[[bytes], object]
 
 SEGMENTS = 4
-"""Files that an action's output has at most: the first one, and the newest others."""
+"""Maximum files of an action's output: the first one and the newest others."""
 MASK = b"********"
 GUESSED_BELOW = 8
-"""Bytes of a secret that could be guessed from the rest of its line, which is therefore masked as a whole."""
+"""A secret of fewer bytes could be guessed from the rest of its line, so the whole line is masked."""
 LONGEST_LINE = 65536
-"""Bytes of a line that are held back to be masked as a whole."""
+"""Maximum bytes of a line that are held back to mask it as a whole."""
 
 
 class Transcript:
-    """The output of one action in a folder of its own, at most `limit` bytes; `secrets` in every spelling."""
+    """The output of one action in its own folder, at most `limit` bytes. `secrets`: all spellings of the secrets."""
 
     def __init__(self, folder: str | os.PathLike[str], limit: int, secrets: Sequence[str] = ()) -> None:
         self.folder = folder
         self._limit = limit
         self._secrets = tuple(secrets)
         self._room = max(4, limit // SEGMENTS)
-        self._lost = 0  # bytes that the disk did not take
+        self._lost = 0  # bytes that could not be written
 
     @classmethod
     def of(cls, saved: Any) -> Transcript:
-        """The transcript that another process described by `saved`."""
+        """The transcript from another process's `saved`."""
         return cls(saved["folder"], saved["limit"], saved["secrets"])
 
     def saved(self) -> dict[str, Any]:
-        """What another process needs to append to this transcript; holds the secrets."""
+        """The data for another process to append to this transcript; contains the secrets."""
         return {"folder": str(self.folder), "limit": self._limit, "secrets": list(self._secrets)}
 
     def say(self, line: str) -> None:
-        """Append a line of our own."""
+        """Append a line of the agent."""
         with self.stream() as add:
             add(f"{line}\n".encode(errors="replace"))
 
     @contextmanager
     def stream(self) -> Iterator[Sink]:
-        """A sink for what one pipe brings: it appends text without secrets, and the rest at the end."""
+        """A sink for one pipe; it appends the text without secrets, and the held-back rest at the end."""
         mask, decoder = Masking(self._secrets), codecs.getincrementaldecoder("utf-8")("replace")
 
         def add(data: bytes) -> None:
@@ -67,7 +67,7 @@ class Transcript:
             self._append(mask.add(decoder.decode(b"", final=True).encode()) + mask.rest())
 
     def _append(self, text: bytes) -> None:
-        """A full disk must not end the work: what it does not take is counted and left out."""
+        """Append the text. On a full disk the bytes are dropped and counted; the command must not fail."""
         if not text:
             return
         try:
@@ -78,7 +78,7 @@ class Transcript:
             self._lost += len(text)
 
     def _write(self, folder: int, text: bytes) -> int:
-        """Write the beginning of the text to the newest segment, or begin another; returns how many bytes."""
+        """Write the beginning of the text to the newest segment or to a new one; returns the number of bytes."""
         begins, size = _newest(folder)
         piece = whole(text[: max(0, self._room - size)])
         if self._lost or not piece:
@@ -98,7 +98,7 @@ class Transcript:
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
-        """The folder, locked: one thread of one process at a time."""
+        """The folder, locked against other threads and processes."""
         with suppress(FileExistsError):
             os.makedirs(self.folder, 0o700)
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -110,9 +110,9 @@ class Transcript:
 
 
 class Masking:
-    """Replaces secrets in text that comes in pieces; holds back only what may be the beginning of a secret.
+    """Masks secrets in text that arrives in pieces; holds back only bytes that may be the beginning of a secret.
 
-    A line with a short secret is masked as a whole, so with short secrets each line is held back until its end.
+    A line with a short secret is masked as a whole; so if there are short secrets, each line is held back to its end.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
@@ -122,7 +122,7 @@ class Masking:
         self._held = b""
 
     def add(self, text: bytes) -> bytes:
-        """What can be shown by now."""
+        """Add a piece; returns the text that is ready."""
         if not (self._long or self._short):
             return text
         self._held += text
@@ -133,12 +133,12 @@ class Masking:
         return self._without_short(shown)
 
     def rest(self) -> bytes:
-        """What was held back, after the last piece."""
+        """The held-back text, after the last piece."""
         shown, self._held = self._held, b""
         return self._without_short(shown)
 
     def _ready(self) -> int:
-        """How many of the held bytes cannot be a part of a secret."""
+        """The number of held bytes that cannot be part of a secret."""
         secrets = [*self._long, *self._short]
         ready = len(self._held) - max(_overlap(self._held, secret) for secret in secrets)
         if self._short:
@@ -158,7 +158,7 @@ class Masking:
 
 
 def both(first: Sink, second: Sink) -> Sink:
-    """A sink that gives everything to the two."""
+    """A sink that passes everything to two others."""
 
     def add(data: bytes) -> None:
         first(data)
@@ -172,7 +172,7 @@ def _segments(folder: int) -> list[int]:
 
 
 def _newest(folder: int) -> tuple[int, int]:
-    """Where the newest segment begins, and its size."""
+    """The start and size of the newest segment."""
     segments = _segments(folder)
     if not segments:
         return 0, 0
@@ -180,14 +180,14 @@ def _newest(folder: int) -> tuple[int, int]:
 
 
 def whole(text: bytes) -> bytes:
-    """The text without the beginning of a character at its end."""
+    """The text without an incomplete UTF-8 character at its end."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(text[-4:])
     return text[: len(text) - len(decoder.getstate()[0])]
 
 
 def _overlap(text: bytes, secret: bytes) -> int:
-    """How many bytes at the end of the text may be the beginning of the secret."""
+    """The number of bytes at the end of the text that may be the beginning of the secret."""
     at = max(0, len(text) - len(secret) + 1) - 1
     while (at := text.find(secret[:1], at + 1)) >= 0:
         if secret.startswith(text[at : at + 16]) and secret.startswith(text[at:]):

@@ -1,4 +1,4 @@
-"""Read a piece of the output of an action, also while commands append to it."""
+"""Reads pieces of an action's output, also while commands append to it."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ from agent.processes.transcript import whole
 
 
 class Piece(NamedTuple):
-    """Bytes of an output: they begin at `offset`, the caller continues at `next`. `end`: that of the whole output.
+    """A piece of an output, from `offset` up to `next`. `end`: the end of the whole output.
 
-    `offset` is greater than what was asked for where bytes before it were left out.
+    `offset` is greater than requested if the bytes before it were dropped. `truncated`: bytes were dropped anywhere.
     """
 
     text: bytes
@@ -22,7 +22,7 @@ class Piece(NamedTuple):
 
 
 def read(folder: Path, offset: int, limit: int) -> Piece:
-    """Up to `limit` bytes from `offset`, whole characters; a negative offset counts from the end. Raises `OSError`."""
+    """Up to `limit` bytes of whole characters from `offset`; if negative, from the end. Raises `OSError`."""
     segments = _sizes(folder)
     after = [0, *(sum(each) for each in segments)]
     begins = offset if offset >= 0 else max(0, after[-1] + offset)
@@ -33,7 +33,7 @@ def read(folder: Path, offset: int, limit: int) -> Piece:
     begins = max(begins, found[0][0])
     try:
         text = b"".join(_contiguous(folder, found, begins, limit))
-    except FileNotFoundError:  # left out since
+    except FileNotFoundError:  # a segment was dropped since the listing
         return read(folder, offset, limit)
     if begins + len(text) < after[-1]:
         text = whole(text)
@@ -41,7 +41,7 @@ def read(folder: Path, offset: int, limit: int) -> Piece:
 
 
 def _contiguous(folder: Path, segments: Sequence[tuple[int, int]], offset: int, limit: int) -> Iterator[bytes]:
-    """Up to `limit` bytes from `offset`, as far as no byte is missing."""
+    """Up to `limit` contiguous bytes from `offset`."""
     for begins, size in segments:
         if begins > offset or limit <= 0:
             return
@@ -53,17 +53,17 @@ def _contiguous(folder: Path, segments: Sequence[tuple[int, int]], offset: int, 
 
 
 def end(folder: Path) -> int:
-    """The byte after the last one that was printed by now; 0 where nothing was."""
+    """The number of bytes written so far, including dropped ones; 0 if there is no output."""
     segments = _sizes(folder)
     return sum(segments[-1]) if segments else 0
 
 
 def _sizes(folder: Path) -> list[tuple[int, int]]:
-    """Beginning and size of each segment, in order; none where the action has printed nothing."""
+    """Start and size of each segment, in order; empty if there is no output."""
     while True:
         try:
             names = sorted((name for name in os.listdir(folder) if name.isdigit()), key=int)
             return [(int(name), (folder / name).stat().st_size) for name in names]
-        except FileNotFoundError:  # there is no output, or a segment was left out in between
+        except FileNotFoundError:  # there is no output, or a segment was dropped since the listing
             if not folder.exists():
                 return []
