@@ -211,7 +211,7 @@ def test_user_that_cannot_be_completed_is_removed(server: AnyServer, database: s
 def test_a_grant_that_fails_leaves_no_account(
     server: AnyServer, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(grants.MAY, "owner", "NO SUCH PRIVILEGE")
+    monkeypatch.setitem(grants.PRIVILEGES, "owner", "NO SUCH PRIVILEGE")
     with pytest.raises(DatastoreRefused):
         store(server).create_user("half", PASSWORD, [database], "owner")
     assert as_root(server, "SELECT host FROM mysql.user WHERE user = 'half'") == []

@@ -110,7 +110,7 @@ def test_change_that_fails_half_way_is_rolled_back(
         raise DatastoreRefused("the server refuses")
 
     before = grants(server)
-    monkeypatch.setattr(mysql_grants, "take", once(fails, mysql_grants.take))
+    monkeypatch.setattr(mysql_grants, "revoke", once(fails, mysql_grants.revoke))
     with pytest.raises(DatastoreRefused, match="the server refuses"):
         driver.update_user("seller", UserChanges(databases=["my_app"], privileges="owner", password=NEW))
     assert grants(server) == before and may_log_in(server, OLD)
@@ -133,7 +133,7 @@ def test_impossible_change_is_refused_by_plan_and_action(server: AnyServer, driv
 
 
 def test_new_user_that_cannot_use_its_database_is_removed(server: AnyServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mysql_grants, "give", lambda *_: None)
+    monkeypatch.setattr(mysql_grants, "grant", lambda *_: None)
     with pytest.raises(
         DatastoreRefused, match=r"the user hidden was dropped again, because its login failed: .*denied"
     ):

@@ -50,8 +50,8 @@ def decide(here: MongoDB, service: Supervisor | None, request: ResyncRequest) ->
     try:
         check_request(request)
         state = look(here)
-        _check_part(state)
-        if state.part == "removed":
+        _check_membership(state)
+        if state.membership == "removed":
             return _of_removed(here, service, state, request)
         return _of_member(here, service, state, request)
     except PlanRefused as unfit:
@@ -70,12 +70,12 @@ def check_request(request: ResyncRequest) -> None:
         raise PlanRefused("MongoDB rewinds a member by itself when it has to", "use the mode auto, follow or copy")
 
 
-def _check_part(state: MemberState) -> None:
-    if state.part == "alone":
+def _check_membership(state: MemberState) -> None:
+    if state.membership == "alone":
         raise PlanRefused(
             "this server is a member of no replica set", "start it with replication.replSetName and add it to a set"
         )
-    if state.part == "new":
+    if state.membership == "new":
         raise PlanRefused(
             "this server has no configuration of a replica set yet", "add it to its set on the primary with rs.add()"
         )
@@ -112,7 +112,7 @@ def _of_removed(here: MongoDB, service: Supervisor | None, state: MemberState, r
     primary = mongodb_primary.find(here, state, request)
     facts = _facts(state, primary)
     if primary.foreign:
-        listed = mongodb_primary.listed(here, primary)
+        listed = mongodb_primary.own_address(here, primary)
         lost = f"the data of another set replaces the data of this server, of the set {state.set_name}"
         loss = Loss(lost, (_everything(here),))
         return _copied(here, service, state, primary, listed, loss, request, facts)
@@ -133,7 +133,7 @@ def of_silent(here: MongoDB, service: Supervisor | None, request: ResyncRequest)
     """The decision for a server that does not start and cannot be queried. Raises `DatastoreError`."""
     try:
         primary = mongodb_primary.find(here, None, request)
-        me = mongodb_primary.listed(here, primary)
+        me = mongodb_primary.own_address(here, primary)
         lost = "MongoDB does not start, so its data cannot be inspected"
         loss = Loss(lost, (_everything(here),))
         return _copied(here, service, None, primary, me, loss, request, {"primary": primary.address})
@@ -266,7 +266,7 @@ def _facts(state: MemberState, primary: Primary) -> dict[str, Any]:
         "set": state.set_name,
         "set_id": state.set_id,
         "primary_set_id": primary.state.set_id,
-        "state": state.state or state.part,
+        "state": state.state or state.membership,
         "position": None if state.optime is None else str(state.optime),
         "primary_position": None if primary.state.optime is None else str(primary.state.optime),
     }

@@ -33,7 +33,7 @@ def plan_demote(here: MongoDB, primary: str) -> Plan:
     """What `demote` would do now."""
     peer = here.named(primary)
     state, there = look(here), look(peer)
-    if state.part != "member" or state.set_id != there.set_id:
+    if state.membership != "member" or state.set_id != there.set_id:
         return plan.refuse(f"{peer.address} is in another replica set than this server", "name a member of its own set")
     if state.state == "SECONDARY" and state.primary == there.me:
         return plan.nothing(f"this server follows {there.me} already")

@@ -61,13 +61,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class MemberState:
-    """`part` is `alone` (not in a set), `new` (no configuration yet), `removed` or `member`.
+    """`membership` is `alone` (not in a set), `new` (no configuration yet), `removed` or `member`.
 
     `state` is mongod's name (PRIMARY, SECONDARY, STARTUP2 …), `committed` the optime that is known to be
     majority-committed.
     """
 
-    part: str
+    membership: str
     set_name: str | None = None
     set_id: str | None = None
     me: str | None = None

@@ -33,9 +33,9 @@ Members = list[dict[str, Any]]
 def plan_leave(here: MongoDB) -> Plan:
     """What `leave` would do now."""
     state = look(here)
-    if state.part == "alone" or state.state == "PRIMARY":
+    if state.membership == "alone" or state.state == "PRIMARY":
         return plan.refuse("not a replica: this server is a primary", "run this action on a replica")
-    if state.part != "member":
+    if state.membership != "member":
         return plan.nothing("this server follows no source already")
     if state.primary is None:
         reason = f"the set {state.set_name} has no primary now that could remove this member"

@@ -76,7 +76,7 @@ def _current(here: MongoDB, state: MemberState | None) -> Primary:
 def _identified(
     here: MongoDB, server: MongoDB, there: MemberState, state: MemberState | None, request: ResyncRequest
 ) -> Primary:
-    if there.part != "member" or there.me is None:
+    if there.membership != "member" or there.me is None:
         raise PlanRefused(f"{server.address} is in no replica set", "name the primary of the set of this server")
     if request.adopt is not None and request.adopt != there.set_id:
         raise PlanRefused(
@@ -107,7 +107,7 @@ def _leading(found: Primary) -> Primary:
     return found
 
 
-def listed(here: MongoDB, primary: Primary) -> str:
+def own_address(here: MongoDB, primary: Primary) -> str:
     """The address of this server in the primary's set; a foreign set has no member at this address."""
     if (me := mongodb_address.own_address(here, primary.state.config)) is None:
         raise PlanRefused(

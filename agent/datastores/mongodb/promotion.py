@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OldPrimary:
-    """`part` is `unreachable`, `read_only` or `writable`; `address` is None if no primary is known."""
+    """`access` is `unreachable`, `read_only` or `writable`; `address` is None if no primary is known."""
 
     address: str | None
-    part: str
+    access: str
     state: MemberState | None = None
     error: str | None = None
 
@@ -61,7 +61,7 @@ def promote(here: MongoDB, stop: Stop, request: PromoteRequest) -> dict[str, Any
     return {
         "set": view.here.set_name,
         "lag": asdict(view.lag),
-        "old_primary": old.part,
+        "old_primary": old.access,
         **({"old_primary_address": old.address} if old.address else {}),
         "discarded": discards_as_json(decided.discards),
         "held_by": probe.held_by(here),
@@ -114,7 +114,7 @@ def lag(here: MongoDB, state: MemberState, primary: MemberState | None) -> Lag:
 
 def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
     """Promote or refuse. `force` cannot override MongoDB's own conditions for an election."""
-    facts = {"old_primary": view.old.part, "old_primary_address": view.old.address, "lag": asdict(view.lag)}
+    facts = {"old_primary": view.old.access, "old_primary_address": view.old.address, "lag": asdict(view.lag)}
     if (refusal := _cannot_win(view.here)) is not None:
         return plan.refuse(*refusal, facts=facts)
     if not request.force and (refusal := _needs_force(view, request)) is not None:
@@ -127,7 +127,7 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
     if request.wait:
         steps.insert(0, f"wait up to {request.wait:g} s for data that the primary still sends")
     return Plan(
-        Would.CHANGE if view.old.part == "unreachable" else Would.DISRUPT,
+        Would.CHANGE if view.old.access == "unreachable" else Would.DISRUPT,
         f"this server would call an election and become the primary of the set {view.here.set_name}",
         steps=steps,
         discards=_discards(view),
@@ -139,7 +139,7 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
 def _cannot_win(state: MemberState) -> tuple[str, str] | None:
     """The reason why MongoDB would not elect this member, and the cure."""
     itself = state.itself
-    if state.part != "member" or itself is None:
+    if state.membership != "member" or itself is None:
         return "this server is in no replica set and cannot be elected", "add it to its set and let it catch up"
     if state.state != "SECONDARY":
         return f"this server is in the state {state.state}, and only a secondary can be elected", "resync it first"
@@ -158,7 +158,7 @@ def _cannot_win(state: MemberState) -> tuple[str, str] | None:
 
 def _needs_force(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     address = view.old.address
-    if view.old.part == "writable":
+    if view.old.access == "writable":
         return f"the old primary {address} still accepts writes", (
             "use replication.demote there; force calls an election, in which the old primary steps down"
         )
@@ -175,7 +175,7 @@ def _discards(view: PromotionFacts) -> list[Discard]:
 
 def _warnings(view: PromotionFacts) -> list[str]:
     found = []
-    if view.old.part == "writable":
+    if view.old.access == "writable":
         found.append(
             f"{view.old.address} accepts writes and steps down: its writes that this server lacks may be rolled back"
         )

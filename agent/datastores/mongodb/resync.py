@@ -167,7 +167,7 @@ class Resync:
         InitialSync(self.here, service, self.progress, self.stop, decision).await_following()
 
     def _undone(self, why: str, decision: Decision, rollback: Rollback) -> str:
-        return "; ".join(filter(None, (why, self._leave_again(decision), complete(rollback.take))))
+        return "; ".join(filter(None, (why, self._leave_again(decision), complete(rollback.undo))))
 
     def _answers(self) -> bool:
         with suppress(DatastoreUnreachable):

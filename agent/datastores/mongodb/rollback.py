@@ -26,7 +26,7 @@ class Rollback:
     service: Supervisor
     directory: Path
 
-    def take(self) -> str:
+    def undo(self) -> str:
         """Bring the old data back into use. Returns a sentence, with the location of the data on a failure."""
         if not files.is_in_progress(self.directory):
             return self._as_it_was()
@@ -92,7 +92,7 @@ def recover(here: MongoDB, service: Supervisor | None) -> str | None:
         return "the initial sync had succeeded meanwhile: MongoDB follows its set on the new data"
     if service is None:
         raise DatastoreRefused(f"the old data lies in {directory}, and there is no [service] to put it back with")
-    return Rollback(here, service, directory).take()
+    return Rollback(here, service, directory).undo()
 
 
 def follows(here: MongoDB) -> bool:

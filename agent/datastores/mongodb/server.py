@@ -27,7 +27,7 @@ class MongoDB(Datastore):
 
     def __init__(self, settings: DatastoreSettings, connect: float | None = None) -> None:
         super().__init__(settings)
-        self.way = ConnectionOptions(
+        self.connections = ConnectionOptions(
             settings.url, self.address, settings.timeout, connect or settings.timeout, self.password
         )
         self.primary = None if settings.primary is None else self._other(settings.primary, "datastore.primary")
@@ -97,12 +97,12 @@ class MongoDB(Datastore):
 
     def hello(self) -> Answer:
         """The answer to `hello`, which needs no login: also available before the server has users."""
-        return self.way.hello()
+        return self.connections.hello()
 
     def command(self, name: str, value: Any = 1, /, *, database: str = "admin", **more: Any) -> Answer:
         """The answer to one command. Raises `DatastoreError`."""
-        return self.way.command(name, value, database=database, **more)
+        return self.connections.command(name, value, database=database, **more)
 
     def log_in(self, user: str, password: str) -> None:
         """Prove that the user can log in. Raises `DatastoreError`."""
-        self.way.log_in(user, password)
+        self.connections.log_in(user, password)

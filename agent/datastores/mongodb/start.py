@@ -25,7 +25,7 @@ def plan_start(here: MongoDB, service: Supervisor | None, request: ResyncRequest
     try:
         check_request(request)
         if request.primary is not None or here.primary is not None:
-            primary.listed(here, primary.find(here, None, request))
+            primary.own_address(here, primary.find(here, None, request))
     except PlanRefused as unfit:
         return unfit.plan
     except DatastoreError as error:

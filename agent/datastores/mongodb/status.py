@@ -40,7 +40,7 @@ def status(here: MongoDB) -> DatastoreStatus:
         position=None if state is None or state.optime is None else str(state.optime),
         timeline=None if state is None else state.term,
         replicas=[] if state is None or state.state != "PRIMARY" else [_replica(state, each) for each in state.others],
-        synchronous=None if state is None or state.part != "member" else _synchronous(here, state),
+        synchronous=None if state is None or state.membership != "member" else _synchronous(here, state),
         dirty=here.is_dirty(),
         unknown=unknown,
     )
@@ -54,7 +54,7 @@ def _state(here: MongoDB, unknown: dict[str, str]) -> MemberState | None:
             dict.fromkeys(("cluster_id", "streaming", "position", "timeline", "lag", "synchronous"), str(error))
         )
         return None
-    if state.part != "member":
+    if state.membership != "member":
         why = "this server is in no replica set"
         unknown.update(dict.fromkeys(("position", "timeline", "synchronous"), why))
         if state.set_id is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from agent.datastores.mysql.session import Row, Session
 
-MAY = {
+PRIVILEGES = {
     "readonly": "SELECT, SHOW VIEW",
     "readwrite": "SELECT, SHOW VIEW, INSERT, UPDATE, DELETE, EXECUTE, LOCK TABLES, CREATE TEMPORARY TABLES",
     "owner": "ALL PRIVILEGES",
@@ -32,24 +32,24 @@ def held(session: Session, account: Account) -> dict[str, set[str]]:
 
 
 def level(session: Session, privileges: set[str]) -> str | None:
-    """The level in `MAY` with exactly these privileges, or None."""
-    return next((name for name in MAY if privileges == words(session, name)), None)
+    """The level in `PRIVILEGES` with exactly these privileges, or None."""
+    return next((name for name in PRIVILEGES if privileges == privileges_of(session, name)), None)
 
 
-def give(session: Session, account: Account, database: str, privileges: str) -> None:
+def grant(session: Session, account: Account, database: str, privileges: str) -> None:
     """Set exactly the privileges of this level on one database."""
-    give_at(session, account, pattern(session, database), privileges)
+    grant_at(session, account, pattern(session, database), privileges)
 
 
-def give_at(session: Session, account: Account, where: str, privileges: str) -> None:
+def grant_at(session: Session, account: Account, where: str, privileges: str) -> None:
     """Set exactly these privileges for a pattern: first grant, then revoke, so that the account always has some."""
     before = held(session, account).get(where, set())
-    session.run(f"GRANT {MAY[privileges]} ON {{}}.* TO %s@%s", *account, names=[where])
-    if surplus := sorted(before - words(session, privileges)):
+    session.run(f"GRANT {PRIVILEGES[privileges]} ON {{}}.* TO %s@%s", *account, names=[where])
+    if surplus := sorted(before - privileges_of(session, privileges)):
         session.run(f"REVOKE {', '.join(surplus)} ON {{}}.* FROM %s@%s", *account, names=[where])
 
 
-def take(session: Session, account: Account, where: str) -> None:
+def revoke(session: Session, account: Account, where: str) -> None:
     """Revoke all privileges on the databases of a pattern from `held`."""
     session.run("REVOKE ALL PRIVILEGES ON {}.* FROM %s@%s", *account, names=[where])
     if where in held(session, account):  # ALL PRIVILEGES does not include GRANT OPTION
@@ -59,7 +59,7 @@ def take(session: Session, account: Account, where: str) -> None:
 def put_back(session: Session, account: Account, before: Mapping[str, set[str]]) -> None:
     """Restore exactly the privileges that `held` returned `before`."""
     for where in set(held(session, account)) - set(before):
-        take(session, account, where)
+        revoke(session, account, where)
     for where, privileges in before.items():
         listed = ", ".join(sorted(privileges - {"GRANT OPTION"})) or "USAGE"
         more = " WITH GRANT OPTION" if "GRANT OPTION" in privileges else ""
@@ -85,6 +85,6 @@ def _privilege(column: str) -> str:
     return IRREGULAR.get(words, "GRANT OPTION" if words == "grant" else words.upper())
 
 
-def words(session: Session, privileges: str) -> set[str]:
-    """The server's privileges of a level."""
-    return _all(session) if privileges == "owner" else set(MAY[privileges].split(", "))
+def privileges_of(session: Session, privileges: str) -> set[str]:
+    """The privileges of a level."""
+    return _all(session) if privileges == "owner" else set(PRIVILEGES[privileges].split(", "))

@@ -14,9 +14,9 @@ from agent.datastores.mysql.position import applied
 from agent.datastores.mysql.session import Row, Session, connect
 from agent.errors import ConfigError
 
-ASK_FOR = 1.0
+ANSWERS_WITHIN = 1.0
 """Timeout in seconds of another server's answer for a plan."""
-ASK_BEFORE_ACTING = 5.0
+ANSWERS_BEFORE_ACTING = 5.0
 """Timeout in seconds before a promotion: a slow primary must not be mistaken for a dead one."""
 
 
@@ -40,11 +40,11 @@ class OldPrimary:
         return self.state != "unreachable"
 
 
-def ask(settings: DatastoreSettings, followed: Row, ask_for: float = ASK_FOR) -> OldPrimary:
-    """Query the server of a row of `replica_status` with a timeout of `ask_for` seconds."""
+def ask(settings: DatastoreSettings, followed: Row, within: float = ANSWERS_WITHIN) -> OldPrimary:
+    """Query the server of a row of `replica_status` with a timeout of `within` seconds."""
     address = replication.primary_of(followed)
     try:
-        with at_source(settings, followed, ask_for) as session:
+        with at_source(settings, followed, within) as session:
             state = "writable" if replication.is_writable(session) else "read_only"
             upstream = tuple(
                 (replication.primary_of(row), row["Source_Server_Id"])
@@ -59,14 +59,14 @@ def ask(settings: DatastoreSettings, followed: Row, ask_for: float = ASK_FOR) ->
 
 
 @contextmanager
-def at_source(settings: DatastoreSettings, followed: Row, ask_for: float = ASK_FOR) -> Iterator[Session]:
+def at_source(settings: DatastoreSettings, followed: Row, within: float = ANSWERS_WITHIN) -> Iterator[Session]:
     """A session at the source, as the user of the peer with that address, otherwise of `datastore.primary`.
 
     Raises `DatastoreError`. Without credentials, only a closed port can be detected.
     """
     host, port = str(followed["Source_Host"]), int(followed["Source_Port"])
     login = login_for(settings, host, port)
-    timeout = min(ask_for, settings.timeout)
+    timeout = min(within, settings.timeout)
     with connect(login or Address("", host, port), timeout) as session:
         if login is None:
             raise DatastoreRefused(f"no credentials for {host}:{port} are configured")

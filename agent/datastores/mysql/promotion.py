@@ -71,7 +71,7 @@ def promote(at: Address, settings: DatastoreSettings, stop: Stop, request: Promo
     with connect(at, settings.timeout) as session:
         agreed(plan(session, settings, request))
         _catch_up(session, settings, stop, request)
-        view = look(session, settings, peer.ASK_BEFORE_ACTING)
+        view = look(session, settings, peer.ANSWERS_BEFORE_ACTING)
         decided = agreed(_decide(view, PromoteRequest(max_lag=request.max_lag, force=request.force)))
         done = replication.promote(session, settings.timeout, stop, give_up=view.broken is not None)
     return {
@@ -95,10 +95,10 @@ def position(at: Address, timeout: float) -> str | None:
         return None
 
 
-def look(session: Session, settings: DatastoreSettings, ask_for: float = peer.ASK_FOR) -> PromotionFacts:
-    """Read the facts of this server and of the servers of its group; these answer together within `ask_for` seconds."""
+def look(session: Session, settings: DatastoreSettings, within: float = peer.ANSWERS_WITHIN) -> PromotionFacts:
+    """Read the facts of this server and of its group. The other servers have `within` seconds to answer."""
     followed = session.replica_status()
-    olds, others = mysql_rivals.ask(settings, followed, ask_for)
+    olds, others = mysql_rivals.ask(settings, followed, within)
     known = all(old.applied is not None for old in olds) and bool(olds)
     broken = next(filter(None, (replication.never_applies(session, row) for row in followed)), None)
     return PromotionFacts(

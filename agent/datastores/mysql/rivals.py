@@ -42,16 +42,16 @@ def look(session: Session, olds: Sequence[OldPrimary], others: Sequence[OldPrima
 
 
 def ask(
-    settings: DatastoreSettings, followed: Sequence[Row], ask_for: float
+    settings: DatastoreSettings, followed: Sequence[Row], within: float
 ) -> tuple[list[OldPrimary], list[OldPrimary]]:
     """Query the primaries that this server follows and the other configured servers; omits others without an answer.
 
-    All are queried in parallel, so that together they take at most `ask_for` seconds.
+    All are queried in parallel and have `within` seconds to answer.
     """
     rest = _not_followed(settings, {replication.primary_of(row) for row in followed})
     with ThreadPoolExecutor(max(1, len(followed) + len(rest))) as threads:
-        olds = threads.map(lambda row: mysql_peer.ask(settings, row, ask_for), followed)
-        others = threads.map(lambda address: _answer_of(address, min(ask_for, settings.timeout)), rest)
+        olds = threads.map(lambda row: mysql_peer.ask(settings, row, within), followed)
+        others = threads.map(lambda address: _answer_of(address, min(within, settings.timeout)), rest)
         return list(olds), [each for each in others if each is not None]
 
 
@@ -66,8 +66,8 @@ def _not_followed(settings: DatastoreSettings, followed: set[str]) -> list[mysql
     return addresses
 
 
-def _answer_of(address: mysql_address.Address, ask_for: float) -> OldPrimary | None:
-    with suppress(DatastoreError), connect(address, ask_for) as other:
+def _answer_of(address: mysql_address.Address, within: float) -> OldPrimary | None:
+    with suppress(DatastoreError), connect(address, within) as other:
         state = "writable" if replication.is_writable(other) else "read_only"
         received = [gtids for gtids, _ in mysql_peer.received(other)]
         has = ",".join(filter(None, [applied(other), *received]))

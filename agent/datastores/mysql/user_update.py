@@ -153,7 +153,7 @@ def _reduced(session: Session, name: str, changes: UserChanges) -> list[Row]:
         less |= set(wanted.dropped)
         less |= {
             each for each, level in wanted.given.items()
-            if wanted.before.get(each, set()) - grants.words(session, level)
+            if wanted.before.get(each, set()) - grants.privileges_of(session, level)
         }  # fmt: skip
     return [
         row
@@ -164,9 +164,9 @@ def _reduced(session: Session, name: str, changes: UserChanges) -> list[Row]:
 
 def _grant(session: Session, wanted: Wanted) -> None:
     for where, level in wanted.given.items():
-        grants.give_at(session, wanted.account, where, level)
+        grants.grant_at(session, wanted.account, where, level)
     for where in wanted.dropped:
-        grants.take(session, wanted.account, where)
+        grants.revoke(session, wanted.account, where)
 
 
 def _alter(session: Session, accounts: Sequence[Account], changes: UserChanges) -> None:

@@ -65,7 +65,7 @@ def create(
     account = (name, ANYWHERE)
     with _draft(session, name, password):
         for database in databases:
-            grants.give(session, (name, UNFINISHED), database, privileges)
+            grants.grant(session, (name, UNFINISHED), database, privileges)
         session.run("RENAME USER %s@%s TO %s@%s", name, UNFINISHED, *account)
     try:
         proof = login.prove(at, timeout, f"{name}@{ANYWHERE}", password, databases)

@@ -121,7 +121,7 @@ class Target:
         except psycopg.OperationalError as error:
             message = f"cannot connect to PostgreSQL at {self.address}: {message_of(error)}"
             raise self._connect_error(message) from None
-        connection.heed_notices()
+        connection.record_notices()
         return connection
 
     def _observe(self, pid: int) -> str | None:

@@ -45,11 +45,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     unconfirmed = False
     """Whether a commit took effect on this server and no synchronous standby confirmed it in time."""
 
-    def heed_notices(self) -> None:
+    def record_notices(self) -> None:
         """Start to record commits that were not confirmed."""
-        self.add_notice_handler(self._heed)
+        self.add_notice_handler(self._record)
 
-    def _heed(self, notice: psycopg.errors.Diagnostic) -> None:
+    def _record(self, notice: psycopg.errors.Diagnostic) -> None:
         self.unconfirmed = self.unconfirmed or notice.source_function == UNCONFIRMED
 
 

@@ -54,14 +54,14 @@ OWNED_OBJECTS = """
 """
 
 
-def allow(connection: Connection, name: str, privileges: str) -> None:
+def grant(connection: Connection, name: str, privileges: str) -> None:
     """Grant privileges on all existing objects, and on objects that the owners create later."""
     user = sql.Identifier(name)
     if schemas := [sql.Identifier(schema) for schema in all_of(connection, SCHEMAS)]:
         every = sql.SQL(", ").join(schemas)
-        _grant(connection, ON_SCHEMAS[privileges], "SCHEMA", every, user)
-        _grant(connection, ON_TABLES[privileges], "ALL TABLES IN SCHEMA", every, user)
-        _grant(connection, ON_SEQUENCES[privileges], "ALL SEQUENCES IN SCHEMA", every, user)
+        _grant_on(connection, ON_SCHEMAS[privileges], "SCHEMA", every, user)
+        _grant_on(connection, ON_TABLES[privileges], "ALL TABLES IN SCHEMA", every, user)
+        _grant_on(connection, ON_SEQUENCES[privileges], "ALL SEQUENCES IN SCHEMA", every, user)
     for owner in all_of(connection, OWNERS):
         by_default(connection, owner, name, "TABLES", ON_TABLES[privileges])
         by_default(connection, owner, name, "SEQUENCES", ON_SEQUENCES[privileges])
@@ -72,7 +72,7 @@ def allow(connection: Connection, name: str, privileges: str) -> None:
                 by_default(connection, name, grantee, OBJECTS[kind], given)
 
 
-def take(connection: Connection, name: str, oid: int) -> None:
+def revoke(connection: Connection, name: str, oid: int) -> None:
     """Revoke all privileges on objects of other owners in this database. Owned objects are not affected.
 
     Raises `DatastoreRefused` if a privilege remains because another role granted it.
@@ -110,5 +110,5 @@ def _given(connection: Connection, oid: int, kind: str) -> list[tuple[str | None
     return [(schema, name) for each, schema, name in rows if each == kind]
 
 
-def _grant(connection: Connection, what: str, on: str, objects: sql.Composable, user: sql.Identifier) -> None:
+def _grant_on(connection: Connection, what: str, on: str, objects: sql.Composable, user: sql.Identifier) -> None:
     connection.execute(sql.SQL(f"GRANT {what} ON {on} {{}} TO {{}}").format(objects, user))

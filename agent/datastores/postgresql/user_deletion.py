@@ -17,7 +17,7 @@ from agent.datastores.postgresql.users import (
     ROLE_EXISTS,
     SESSIONS,
     confirmed,
-    enterable,
+    dependent_databases,
     exists,
     lock_out,
     oid_of,
@@ -65,7 +65,7 @@ def _deletion(connection: Connection, name: str, reassign_to: str | None) -> Pla
         reason = f"{name} owns {', '.join(owned)}: delete these or change their owner first"
         return refuse(reason, "name the next owner with reassign_to")
     try:
-        inside = enterable(connection, name, oid)
+        inside = dependent_databases(connection, name, oid)
     except DatastoreRefused as error:
         return refuse(str(error), "open the database, or remove it")
     sessions = one(connection, SESSIONS, oid)

@@ -17,7 +17,7 @@ from agent.datastores.postgresql import grants, readiness
 from agent.datastores.postgresql.connection import Connection, Target, all_of, changing, one
 from agent.datastores.postgresql.outcome import repeated
 from agent.datastores.postgresql.ownership import hand_over, join, named
-from agent.datastores.postgresql.users import SESSIONS, hashed, lock_out, not_to_give, oid_of
+from agent.datastores.postgresql.users import SESSIONS, hashed, lock_out, oid_of, refuse_grant
 from agent.models import Json
 from agent.plan import Plan, Would, nothing, refuse
 
@@ -77,7 +77,7 @@ def _look(server: Target, connection: Connection, name: str, changes: UserChange
         return refuse(str(error), "change the arguments"), None
     for privileges in set(wanted.give.values()):
         databases = [database for database, level in wanted.give.items() if level == privileges]
-        if (refusal := not_to_give(connection, name, databases, privileges)) is not None:
+        if (refusal := refuse_grant(connection, name, databases, privileges)) is not None:
             return refusal, None
     return _plan(connection, name, wanted), wanted
 
@@ -156,9 +156,9 @@ def _join_all(connection: Connection, name: str, wanted: Wanted) -> None:
 
 
 def _change_inside(connection: Connection, name: str, wanted: Wanted, level: str | None) -> None:
-    grants.take(connection, name, wanted.oid)
+    grants.revoke(connection, name, wanted.oid)
     if level is not None:
-        grants.allow(connection, name, level)
+        grants.grant(connection, name, level)
 
 
 def _change_role(connection: Connection, name: str, wanted: Wanted, changes: UserChanges) -> None:

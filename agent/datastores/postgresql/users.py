@@ -17,13 +17,13 @@ from agent.datastores.base import DatastoreError, DatastoreRefused
 from agent.datastores.postgresql import readiness
 from agent.datastores.postgresql.connection import Connection, Target, all_of, changing, one
 from agent.datastores.postgresql.databases import NOT_TO_OWN, check_name
-from agent.datastores.postgresql.grants import allow
+from agent.datastores.postgresql.grants import grant
 from agent.datastores.postgresql.outcome import settled
 from agent.datastores.postgresql.ownership import hand_over, join, named
 from agent.models import Json
 from agent.plan import Plan, Would, refuse
 
-HALF_MADE = "is being created by the agent and is incomplete"
+INCOMPLETE = "is being created by the agent and is incomplete"
 
 ROLE = "SELECT oid, shobj_description(oid, 'pg_authid') = %s FROM pg_roles WHERE rolname::text = %s"
 ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname::text = %s)"
@@ -77,7 +77,7 @@ def _creation(connection: Connection, name: str, databases: Sequence[str], privi
         return refuse(str(error), "choose another name")
     if oid_of(connection, name) is not None:
         return refuse(f"the user {name} exists already", "choose another name, or use database_user_update")
-    if (refusal := not_to_give(connection, name, databases, privileges)) is not None:
+    if (refusal := refuse_grant(connection, name, databases, privileges)) is not None:
         return refusal
     steps = [f"create the role {name}, without a login", *(f"give it {privileges} in {each}" for each in databases)]
     return Plan(
@@ -88,7 +88,7 @@ def _creation(connection: Connection, name: str, databases: Sequence[str], privi
     )
 
 
-def not_to_give(connection: Connection, name: str, databases: Sequence[str], privileges: str) -> Plan | None:
+def refuse_grant(connection: Connection, name: str, databases: Sequence[str], privileges: str) -> Plan | None:
     """The refusal to grant these privileges in these databases, or None."""
     rows: Any = connection.execute(
         "SELECT datname, datallowconn FROM pg_database WHERE datname::text = ANY (%s)", (list(databases),)
@@ -113,19 +113,19 @@ def _create(server: Target, name: str, password: str, databases: Sequence[str], 
     with server.connect() as connection, changing(connection):
         readiness.require(_creation(connection, name, databases, privileges))
         secret = hashed(connection, name, password)
-        _remove_half_made(server, connection, name)
+        _remove_incomplete(server, connection, name)
         try:
             _make(connection, name)
             confirmed(connection)
             for database in databases:
                 with server.connect(database) as inside:
                     with inside.transaction():
-                        allow(inside, name, privileges)
+                        grant(inside, name, privileges)
                     confirmed(inside)
             _finish(connection, name, secret, databases, privileges)
         except (psycopg.Error, DatastoreError):
             with suppress(psycopg.Error, DatastoreError):  # the rest cannot log in; the next attempt removes it
-                _remove_half_made(server, connection, name)
+                _remove_incomplete(server, connection, name)
             raise
         # PUBLIC, and so every role, may connect to a database by default. The result reports it; it is not revoked.
         others = all_of(connection, CONNECTABLE, name, list(databases))
@@ -144,7 +144,7 @@ def _make(connection: Connection, name: str) -> None:
     """Create the role without a login and with the comment that marks it as incomplete."""
     with connection.transaction():
         connection.execute(named("CREATE ROLE {} NOLOGIN", name))
-        connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(name), sql.Literal(HALF_MADE)))
+        connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(name), sql.Literal(INCOMPLETE)))
         join(connection, name)
 
 
@@ -159,11 +159,11 @@ def _finish(connection: Connection, name: str, secret: str, databases: Sequence[
         connection.execute(password)
 
 
-def _remove_half_made(server: Target, connection: Connection, name: str) -> None:
-    oid = oid_of(connection, name, half_made=True)
+def _remove_incomplete(server: Target, connection: Connection, name: str) -> None:
+    oid = oid_of(connection, name, incomplete=True)
     if oid is None:
         return
-    for database in enterable(connection, name, oid):
+    for database in dependent_databases(connection, name, oid):
         with server.connect(database, locally=True) as inside:
             inside.execute(named("DROP OWNED BY {}", name))
     with server.connect(locally=True) as other:
@@ -173,13 +173,13 @@ def _remove_half_made(server: Target, connection: Connection, name: str) -> None
 # Facts
 
 
-def oid_of(connection: Connection, name: str, *, half_made: bool = False) -> int | None:
+def oid_of(connection: Connection, name: str, *, incomplete: bool = False) -> int | None:
     """The OID of a complete role, or of an incomplete one; None if there is none."""
-    row = connection.execute(ROLE, (HALF_MADE, name)).fetchone()
-    return int(row[0]) if row is not None and bool(row[1]) is half_made else None
+    row = connection.execute(ROLE, (INCOMPLETE, name)).fetchone()
+    return int(row[0]) if row is not None and bool(row[1]) is incomplete else None
 
 
-def enterable(connection: Connection, name: str, oid: int) -> list[str]:
+def dependent_databases(connection: Connection, name: str, oid: int) -> list[str]:
     """The databases in which the role has objects or privileges. Raises `DatastoreRefused` if one is closed."""
     databases = connection.execute(DEPENDENT, (oid,)).fetchall()
     if closed := [database for database, open_ in databases if not open_]:

@@ -31,7 +31,7 @@ from agent.datastores.redis import (
 from agent.datastores.redis.connection import exceptions
 from agent.datastores.redis.plan import decide
 from agent.datastores.redis.resync import Resync
-from agent.datastores.redis.rollback import Rollback, settle
+from agent.datastores.redis.rollback import Rollback, reset_option
 from agent.datastores.redis.server import Redis
 from agent.datastores.redis.state import look
 from agent.datastores.replication_requests import PROMOTE, RESYNC, PromoteRequest, ResyncRequest
@@ -213,11 +213,11 @@ class RedisDatastore(Redis):
         return None
 
     def undo_resync(self, begun: Json) -> str | None:
-        return Rollback.of_json(self, begun["way_back"]).take()
+        return Rollback.of_json(self, begun["way_back"]).undo()
 
     def recover(self, service: Supervisor | None) -> str | None:
         with suppress(DatastoreError), self.client() as client:
-            return None if look(client).copying else settle(client)
+            return None if look(client).copying else reset_option(client)
         return None
 
     def plan_follow(self, service: Supervisor | None, primary: str) -> Plan:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent import plan
 from agent.datastores.base import DatastoreError
 from agent.datastores.redis import config, source as redis_source
-from agent.datastores.redis.promotion import ASK_FOR, source_of
+from agent.datastores.redis.promotion import ANSWERS_WITHIN, source_of
 from agent.datastores.redis.source import Source
 from agent.datastores.redis.state import look
 from agent.plan import Plan, Would
@@ -28,7 +28,7 @@ def plan_disable(datastore: Redis) -> Plan:
         return plan.nothing("this server follows no source already")
     if not here.is_replica:
         return plan.refuse("not a replica: this server is a primary", "run this action on a replica")
-    source = source_of(datastore, here, own, ASK_FOR)
+    source = source_of(datastore, here, own, ANSWERS_WITHIN)
     return Plan(
         Would.CHANGE,
         f"this server would no longer follow {source.address}, and accept writes",

@@ -17,7 +17,7 @@ from agent.datastores.redis.state import RedisState
 if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
 
-ASK_FOR = 1.0
+ANSWERS_WITHIN = 1.0
 """Timeout in seconds of the answers of the other peers."""
 
 
@@ -34,7 +34,7 @@ def states(datastore: Redis, own: Options, but: str) -> dict[str, RedisState]:
 
     def ask(peer: Any) -> tuple[str, RedisState] | None:
         with suppress(DatastoreError):
-            other = source.of_peer(peer, own, ASK_FOR)
+            other = source.of_peer(peer, own, ANSWERS_WITHIN)
             return None if other.address == but else (other.address, other.look())
         return None
 

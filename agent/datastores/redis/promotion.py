@@ -20,18 +20,18 @@ from agent.util.stop import Stop
 if TYPE_CHECKING:
     from agent.datastores.redis.server import Redis
 
-ASK_FOR = 1.0
+ANSWERS_WITHIN = 1.0
 """Timeout in seconds of another server's answer for a plan."""
-ASK_BEFORE_ACTING = 5.0
+ANSWERS_BEFORE_ACTING = 5.0
 """Timeout in seconds before a promotion: a slow primary must not be mistaken for a dead one."""
 
 
 @dataclass(frozen=True, slots=True)
 class OldPrimary:
-    """`part` is `unreachable`, `read_only` or `writable`; `unknown` if it answers without its state."""
+    """`access` is `unreachable`, `read_only` or `writable`; `unknown` if it answers without its state."""
 
     address: str
-    part: str
+    access: str
     state: RedisState | None = None
     error: str | None = None
 
@@ -80,11 +80,11 @@ def promote(datastore: Redis, stop: Stop, request: PromoteRequest) -> dict[str, 
         if not look(client).is_replica:
             return _end(datastore, config.keep_or_note(client), Lag())
     _catch_up(datastore, stop, request.wait)
-    view = _view(datastore, ASK_BEFORE_ACTING)
+    view = _view(datastore, ANSWERS_BEFORE_ACTING)
     decision = _check(_judge(view, PromoteRequest(max_lag=request.max_lag, force=request.force)))
     with datastore.client() as client:
         followed = follow_no_source(client)
-    old = {"old_primary": view.old.part, "old_primary_address": view.old.address}
+    old = {"old_primary": view.old.access, "old_primary_address": view.old.address}
     discarded = {"discarded": discards_as_json(decision.discards)}
     return _end(datastore, followed | old | discarded, view.lag)
 
@@ -110,14 +110,14 @@ def _already_primary(client: Any) -> Plan:
     return plan.nothing("this server is a primary already")
 
 
-def _view(datastore: Redis, ask_for: float = ASK_FOR) -> PromotionFacts:
+def _view(datastore: Redis, within: float = ANSWERS_WITHIN) -> PromotionFacts:
     with datastore.client() as client:
         here, own = look(client), redis_source.own_options(client)
         wanted = config.get(client, "min-replicas-to-write").get("min-replicas-to-write") or 0
         refused = probe.may_probe(client) if here.read_only else None
     if not here.is_replica:
         raise DatastoreRefused(f"Redis at {datastore.address} no longer follows a source")
-    source = source_of(datastore, here, own, ask_for)
+    source = source_of(datastore, here, own, within)
     with ThreadPoolExecutor(1) as thread:  # both at the same moment: a plan has two seconds
         others = thread.submit(peers.states, datastore, own, source.address)
         old = _query(source)
@@ -159,7 +159,7 @@ def _lag(here: RedisState, old: OldPrimary) -> Lag:
 
 def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
     """Promote or refuse. With `request.wait` a lag that is too large now is not refused yet."""
-    facts = {"old_primary": view.old.part, "old_primary_address": view.old.address, "lag": asdict(view.lag)}
+    facts = {"old_primary": view.old.access, "old_primary_address": view.old.address, "lag": asdict(view.lag)}
     if (refusal := _refusal(view, request)) is not None and not request.force:
         return plan.refuse(*refusal, facts=facts)
     steps = ["REPLICAOF NO ONE", "write this to the configuration file", "write a probe and remove it"]
@@ -177,7 +177,7 @@ def _judge(view: PromotionFacts, request: PromoteRequest) -> Plan:
 
 def _refusal(view: PromotionFacts, request: PromoteRequest) -> tuple[str, str] | None:
     """The reason why `force` is needed, and the alternatives."""
-    old, address = view.old.part, view.old.address
+    old, address = view.old.access, view.old.address
     if old == "writable":
         return f"the old primary {address} still accepts writes", (
             "stop it or use replication.demote there; force makes two primaries"
@@ -223,7 +223,7 @@ def _discards(view: PromotionFacts) -> list[Discard]:
 
 def _warnings(view: PromotionFacts) -> list[str]:
     found = []
-    if view.old.part == "writable":
+    if view.old.access == "writable":
         found.append(f"{view.old.address} still accepts writes: there will be two primaries")
     if view.here.priority == 0:
         found.append("replica-priority is 0")

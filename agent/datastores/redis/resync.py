@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent.datastores.base import DatastoreError, DatastoreRefused, DatastoreUnreachable
 from agent.datastores.redis import config, source as redis_source
 from agent.datastores.redis.plan import Decision, accepted, decide
-from agent.datastores.redis.rollback import DISKLESS, FOR_ONE_COPY, Rollback, settle
+from agent.datastores.redis.rollback import DISKLESS, FOR_ONE_COPY, Rollback, reset_option
 from agent.datastores.redis.source import Source
 from agent.datastores.redis.state import RedisState, look
 from agent.datastores.replication_requests import ResyncRequest
@@ -41,7 +41,7 @@ class Resync:
     def run(self, request: ResyncRequest) -> dict[str, Any]:
         """Returns the members of the result. After a `DatastoreError` everything is undone, or it has the state."""
         self._bring_up()
-        self._settle_earlier()
+        self._reset_option()
         if (source := self._begun_with(request)) is not None:
             rollback = Rollback.of_json(self.here, request.begun["way_back"])
             return {**request.begun["members"], **self._follow(source, rollback, ())}
@@ -66,7 +66,7 @@ class Resync:
         if state.source == rollback.target:
             return self.here.source(request.primary, state, own)
         if state.source != rollback.before.source:
-            raise DatastoreRefused(rollback.intervened(state))
+            raise DatastoreRefused(rollback.intervention(state))
         return None
 
     def _bring_up(self) -> None:
@@ -80,11 +80,11 @@ class Resync:
             self._let_connect()
         self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not start")
 
-    def _settle_earlier(self) -> None:
+    def _reset_option(self) -> None:
         """Reset the option of a killed job, unless a copy is running that still needs it."""
         with self.here.client() as client:
             if not look(client).copying:
-                settle(client)
+                reset_option(client)
 
     def _let_connect(self) -> None:
         """Wait for the first connection of a started replica: before it the replication id proves nothing."""
@@ -104,9 +104,9 @@ class Resync:
             otherwise = f"{source.address} sends Redis at {self.here.address} no data"
             self._await(self._follows(source), otherwise, source)
         except (DatastoreError, OSError) as error:
-            raise DatastoreRefused(f"{error}; {complete(rollback.take)}") from error
+            raise DatastoreRefused(f"{error}; {complete(rollback.undo)}") from error
         except Terminated:
-            raise DatastoreRefused(complete(rollback.take)) from None
+            raise DatastoreRefused(complete(rollback.undo)) from None
         with self.here.client() as client:
             rollback.end_of_copy(client)
             return config.keep_or_note(client)

@@ -51,7 +51,7 @@ class Rollback:
     def of(cls, datastore: Redis, target: str) -> Rollback:
         """Undoes the change to `target`, the address of the new source."""
         with datastore.client() as client:
-            settle(client)
+            reset_option(client)
             return cls(datastore, FormerState.of(look(client)), config.get(client, *OPTIONS), target)
 
     @classmethod
@@ -63,7 +63,7 @@ class Rollback:
         options = {name: value for name, value in self.options.items() if name == DISKLESS}
         return {"before": asdict(self.before), "options": options, "target": self.target}
 
-    def take(self) -> str:
+    def undo(self) -> str:
         """Undo the change; returns a sentence about the state reached. Never raises `DatastoreError`."""
         deadline = time.monotonic() + PATIENCE
         pauses = Pauses()
@@ -94,7 +94,7 @@ class Rollback:
                 return f"the new data had arrived already: Redis follows {self.target} ({_kept(kept)})"
             config.put(client, self.options)
             if now.source not in (self.target, self.before.source):
-                return self.intervened(now)
+                return self.intervention(now)
             if now.source != self.before.source:
                 client.replicaof(*self.before.follow)
             return self._restored(look(client))
@@ -107,7 +107,7 @@ class Rollback:
         was_in_step = self.before.in_step and self.before.source == self.target
         return (now.in_step and not was_in_step) or not set(now.history) & set(self.before.history)
 
-    def intervened(self, now: RedisState) -> str:
+    def intervention(self, now: RedisState) -> str:
         return f"meanwhile another client made Redis follow {now.source or 'no source'}"
 
     def end_of_copy(self, client: Any) -> None:
@@ -121,7 +121,7 @@ class Rollback:
         return f"Redis {role} as before, {keys}"
 
 
-def settle(client: Any) -> str | None:
+def reset_option(client: Any) -> str | None:
     """Reset the option that a killed job left set for one copy; returns a sentence, or None if unchanged.
 
     A job sets the option together with a new source, and writes the configuration file after it has reset the option.

@@ -29,7 +29,7 @@ class Redis(Datastore):
 
     def __init__(self, settings: DatastoreSettings) -> None:
         super().__init__(settings)
-        self.way = ConnectionOptions(settings.url, settings.timeout, self._login)
+        self.connections = ConnectionOptions(settings.url, settings.timeout, self._login)
         for name, peer in settings.peers.items():
             _check_replicable(peer.url, f"datastore.peers.{name}.url")
         if settings.primary is not None:
@@ -55,7 +55,7 @@ class Redis(Datastore):
 
     def client(self) -> AbstractContextManager[redis.Redis]:
         """A connection without retries and with translated errors."""
-        return self.way.client()
+        return self.connections.client()
 
     def _login(self) -> Login:
         return Login(password=self.password())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.datastores.base import DatastoreError
 from agent.datastores.redis import config, source
-from agent.datastores.redis.promotion import ASK_FOR, source_of
+from agent.datastores.redis.promotion import ANSWERS_WITHIN, source_of
 from agent.datastores.redis.replication import role
 from agent.datastores.redis.state import RedisState, look
 from agent.datastores.replication_requests import Lag
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def status(datastore: Redis) -> DatastoreStatus:
-    """The facts; never raises `DatastoreError`. A replica's lag is read from its source within `ASK_FOR` seconds."""
+    """The facts; never raises `DatastoreError`. A replica's source has `ANSWERS_WITHIN` seconds to answer."""
     try:
         with datastore.client() as client:
             here, own = look(client), source.own_options(client)
@@ -51,7 +51,7 @@ def status(datastore: Redis) -> DatastoreStatus:
 
 def _bytes_behind(datastore: Redis, here: RedisState, own: source.Options) -> int:
     """The lag. Raises `DatastoreError` if the source cannot be queried or has changed."""
-    there = source_of(datastore, here, own, ASK_FOR).look()
+    there = source_of(datastore, here, own, ANSWERS_WITHIN).look()
     if here.replid not in there.history:
         raise DatastoreError(f"{here.source} has another replication id ({there.replid}) than this server")
     return max(0, there.offset - here.offset)

@@ -13,10 +13,10 @@ from agent.datastores.redis import config
 READ = ("+@read", "+@connection", "+@transaction")
 WRITE = (*READ, "+@write")
 OWN = (*WRITE, "+@scripting", "+@pubsub")
-MAY = {"readonly": READ, "readwrite": WRITE, "owner": OWN}
+ALLOWED = {"readonly": READ, "readwrite": WRITE, "owner": OWN}
 
 # Key patterns do not restrict these commands: they show or take data of other users.
-MAY_NOT = (
+DENIED = (
     "-@admin", "-@dangerous", "-scan", "-randomkey", "-dbsize", "-client|tracking", "-function",
     "-script|flush", "-script|kill", "-script|debug", "-pubsub",
 )  # fmt: skip
@@ -86,7 +86,7 @@ def changes_of(client: Any, name: str, changes: UserChanges) -> dict[str, list[s
             rules["databases"] = ["resetkeys", *(f"~{each}" for each in keys), "resetchannels"]
             rules["databases"] += [f"&{each}" for each in channels]
     if changes.privileges is not None:  # Redis returns the command rules in another form than it received them
-        rules["privileges"] = ["-@all", *MAY[changes.privileges], *MAY_NOT]
+        rules["privileges"] = ["-@all", *ALLOWED[changes.privileges], *DENIED]
     if changes.locked is not None and changes.locked != user.locked:
         rules["locked"] = ["off" if changes.locked else "on"]
     return rules
@@ -172,7 +172,7 @@ def _rules(password: str, prefixes: Iterable[str], privileges: str) -> list[str]
     patterns = [f"{_literally(prefix)}:*" for prefix in prefixes]
     keys = [f"~{pattern}" for pattern in patterns]
     channels = [f"&{pattern}" for pattern in patterns if privileges == "owner"]
-    return ["reset", "on", f"#{_hash(password)}", *keys, *channels, *MAY[privileges], *MAY_NOT]
+    return ["reset", "on", f"#{_hash(password)}", *keys, *channels, *ALLOWED[privileges], *DENIED]
 
 
 def _literally(prefix: str) -> str:
