@@ -38,7 +38,7 @@ def cancel_action(action_id: str) -> Action:
     action = transitions.cancel(
         agent.store, action_id, running=cancellable, user=user, requester=authentication.channel()
     )
-    log.cancel_asked(action, user)
+    log.cancel_requested(action, user)
     agent.engine.announce_change()
     agent.engine.check_running()
     return action

@@ -1,4 +1,4 @@
-"""The secrets of the configuration, for masking what commands print."""
+"""The secrets of the configuration, for masking the output of commands."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

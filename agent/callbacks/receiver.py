@@ -136,8 +136,8 @@ class Receiver:
             log.receiver_fails(self._url, str(refusal))
         self._unrecorded, self._counted_until = self._waited(), clock.monotonic()
         self._failing, self._pause = True, min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
-        asked = min(refusal.retry_after, LONGEST_RETRY_AFTER)
-        self._waiting = max(self._pause, asked) * random.uniform(1.0, 1.0 + JITTER)
+        requested = min(refusal.retry_after, LONGEST_RETRY_AFTER)
+        self._waiting = max(self._pause, requested) * random.uniform(1.0, 1.0 + JITTER)
         try:
             self._record_wait(str(refusal))
         except StoreUnavailable as error:  # the next attempt records the time, after the same pause

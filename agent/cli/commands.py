@@ -97,8 +97,8 @@ class Agentctl(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("To begin"):
             formatter.write_dl(FIRST)
-        with formatter.section("Where the agent is"):
-            formatter.write_text(f"The first of: {PLACES}.")
+        with formatter.section("Address of the agent"):
+            formatter.write_text(f"The first of these that is given: {PLACES}.")
         with formatter.section("Ids"):
             formatter.write_text(f"{IDS[0].upper()}{IDS[1:]}.")
         with formatter.section("Exit status"):

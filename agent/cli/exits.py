@@ -73,7 +73,7 @@ def _remedy(error: Exception) -> str:
 
 
 def _texts(found: object) -> str:
-    """The messages of one argument, those of its elements with their index."""
+    """The messages of one argument; messages of its elements have their index."""
     if isinstance(found, dict):
         return " ".join(f"{place}: {_texts(each)}" for place, each in found.items())
     return " ".join(map(str, found)) if isinstance(found, list) else str(found)

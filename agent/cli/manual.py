@@ -42,7 +42,7 @@ def _parts() -> Iterator[str]:
             command = agentctl.get_command(context, name)
             assert command is not None  # SECTIONS names commands alone
             yield from _command(command, name, context)
-    yield f".SH WHERE THE AGENT IS\nThe first of: {_escaped(PLACES)}.\n.SH EXIT STATUS\n"
+    yield f".SH ADDRESS OF THE AGENT\nThe first of these that is given: {_escaped(PLACES)}.\n.SH EXIT STATUS\n"
     yield from (f".TP\n.B {status}\n{_escaped(meaning)}\n" for status, meaning in exits.MEANINGS.items())
     yield ".SH FILES\n"
     yield from (f".TP\n.I {file}\n{_escaped(about)}\n" for file, about in FILES.items())

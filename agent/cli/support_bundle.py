@@ -129,7 +129,8 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
 def _without_token(found: re.Match[str]) -> str:
     """Mask a text as long as a token or hash that contains a digit and is no uuid or path.
 
-    Beside a dot, only the part up to or from a `+` counts. A regular expression would need quadratic time for this.
+    After a dot only the part behind the first `+` counts, and before a dot only the part up to the last `+`. A regular
+    expression would need quadratic time for this.
     """
     text, line = found[0], found.string
     after_dot, before_dot = line.endswith(".", 0, found.start()), line.startswith(".", found.end())

@@ -101,7 +101,7 @@ def held(action: Held) -> None:
     _log(INFO, "action.held", f"{ACTION} is held in the queue: %(reason)s", fields)
 
 
-def cancel_asked(action: Action, user: str) -> None:
+def cancel_requested(action: Action, user: str) -> None:
     fields = _of(action) | {"user": user}
     _log(INFO, "action.cancel_requested", f"{ACTION}: cancel requested by %(user)s", fields)
 

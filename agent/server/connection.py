@@ -17,7 +17,7 @@ IPV6_NETWORK = 8
 
 
 class Phase(enum.Enum):
-    """What a connection is waiting for."""
+    """The phase of a connection, named by what it waits for."""
 
     HANDSHAKE = enum.auto()
     REQUEST = enum.auto()

@@ -64,7 +64,7 @@ class ConnectionLimit:
 
 
 def _rank(connection: ClientConnection, now: float) -> int:
-    """The order of closing, lowest first: silent clients, idle kept connections, active ones, parked requests."""
+    """The order of closing, lowest first: silent clients, idle kept connections, new and active ones, parked ones."""
     if connection.phase is Phase.PARKED:
         return 3
     if connection.phase is Phase.ANSWER:

@@ -160,7 +160,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(arbiter: Any, worker: Any) -> None:
-    """Stop the engine after the running step. gunicorn calls this after a failed boot and in the master too."""
+    """Stop the engine after the running step. Also called after a failed boot, and in the master for a lost worker."""
     app = getattr(worker, "wsgi", None)
     if app is not None:
         app.extensions["agent"].engine.stop(timeout=24 * 3600)

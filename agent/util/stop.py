@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Stop:
     """Can be requested once, with a reason; later requests are ignored. Thread-safe.
 
-    Its creator closes it, after every wait on its `fileno()` has ended. Without a creator that does,
-    it is closed with its last reference.
+    Its creator closes it (or uses it as a context manager) after every wait on its `fileno()` has
+    ended. Otherwise it is closed with its last reference.
     """
 
     def __init__(self) -> None:

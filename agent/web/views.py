@@ -49,10 +49,10 @@ def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], 
     head: Head = current_app.extensions["agent.web.head"]
     rendered: Rendered = current_app.extensions["agent.web.rendered"]
     user = repr(current_user.user())
-    who = f"{crc32(user.encode()):08x}"
+    user_tag = f"{crc32(user.encode()):08x}"
 
     def whole() -> str:
-        return f"{DIGEST}.{who}.{head.tag()}.{tag()}"
+        return f"{DIGEST}.{user_tag}.{head.tag()}.{tag()}"
 
     def body() -> Response:
         with context().store.snapshot():  # so that an action that ends now is not shown as both running and final
@@ -60,4 +60,4 @@ def live(name: str, tag: Callable[[], str], template: str, values: Callable[[], 
             page = rendered.page((request.full_path, user), now, lambda: templates.text(template, tag=now, **values()))
         return Response(page, mimetype="text/html")
 
-    return long_polling.respond(f"page {name} {who}", whole, body)
+    return long_polling.respond(f"page {name} {user_tag}", whole, body)
