@@ -18,15 +18,15 @@ ADDRESS = re.compile(rf"unix:(?://(?=/))?(?P<path>.+)|{TCP}", re.IGNORECASE)
 
 
 class ClientError(Exception):
-    """What the caller is to read, in one sentence."""
+    """A call failed; the message is one sentence for the user."""
 
 
 class Unreachable(ClientError):
-    """The agent does not answer, or answers that it cannot now (503)."""
+    """The agent does not answer, or answers 503."""
 
 
 class TimedOut(ClientError):
-    """The wait is over; the action continues."""
+    """The timeout has passed; the action continues."""
 
 
 class Refused(ClientError):
@@ -39,7 +39,7 @@ class Refused(ClientError):
 
 
 class Answer(NamedTuple):
-    """A good answer of the agent: its headers by their names in lower case, its body as JSON or bytes."""
+    """A successful answer: headers by name in lower case, body as parsed JSON or as bytes."""
 
     status: int
     headers: Mapping[str, str]
@@ -47,12 +47,12 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Calls of one agent at `unix:PATH`, `http://HOST:PORT` or `https://HOST:PORT`; `tls`: `ca`, `certificate`, `key`.
+    """Calls one agent at `unix:PATH`, `http://HOST:PORT` or `https://HOST:PORT`; `tls`: `ca`, `certificate`, `key`.
 
-    `timeout`: seconds for one answer, and for repeating a safe call; `patience`: for reads once the agent has answered.
+    Seconds: `timeout` for one answer and for retries of safe calls; `patience` for reads once the agent has answered.
     """
 
-    answered = replayed = truncated = False  # `schedule` met an action of its key; `output` was more than is kept
+    answered = replayed = truncated = False  # replayed: `schedule` found an action of its key; truncated: of `output`
     trace: Callable[[str], Any] = str  # gets a line for each call
 
     def __init__(
@@ -61,13 +61,13 @@ class Client:
         self.url, self._token, self._tls, self._timeout, self._patience = url, token, tls or {}, timeout, patience
 
     def get(self, path: str, tag: str = "", wait: float = 0, **query: Any) -> Answer:
-        """With `tag` 304 unless the answer is new; `wait` so long for that at most. Raises `Refused`, `Unreachable`."""
+        """GET a path; with `tag`, 304 unless it changes within `wait` seconds. Raises `Refused`, `Unreachable`."""
         words = "&".join(f"{name}={_quoted(value)}" for name, value in query.items() if value is not None)
         soon, headers = time.monotonic() + 0.5, {"If-None-Match": tag} if tag else {}
         headers |= {"Prefer": f"wait={max(1, int(min(LONGEST_WAIT, wait)))}"} if wait else {}
         answer = self._repeated(f"{path}?{words}" if words else path, headers)
         if wait and not answer.body and time.monotonic() < soon and answer.headers.get("x-output-complete") != "true":
-            time.sleep(0.2)  # too many wait already: the agent answers at once
+            time.sleep(0.2)  # an agent with too many waiting callers answers at once
         return answer
 
     def post(self, verb: str, name: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -101,7 +101,7 @@ class Client:
                 raise TimedOut(f"the wait has timed out; the action {action_id} continues")
 
     def output(self, action_id: str, offset: int = 0, *, follow: bool = True) -> Iterator[bytes]:
-        """What the action prints from that byte on; with `follow` until it is final."""
+        """Yield the output of the action from byte `offset` on; with `follow`, until the action is final."""
         path, complete = f"{ACTIONS}/output/{_quoted(action_id)}", False
         while not complete:
             answer = self.get(path, wait=LONGEST_WAIT if follow else 0, offset=offset)
@@ -111,7 +111,7 @@ class Client:
             yield answer.body
 
     def _repeated(self, path: str, headers: Mapping[str, str], content: bytes = b"") -> Answer:
-        """The answer, asked for again while an agent that has answered before, or a safe call, gets none."""
+        """Call, with retries: of an unsent call if the agent has answered before, of others if they are safe."""
         until = time.monotonic() + (self._patience if self.answered and not content else self._timeout)
         safe, pause = not content or "Idempotency-Key" in headers, FIRST_PAUSE
         while True:
@@ -128,12 +128,12 @@ class Client:
         method, address = "POST" if content else "GET", ADDRESS.fullmatch(self.url)
         if address is None or int(address["port"] or 0) > 65535:
             raise ClientError(f"{self.url}: expected unix:PATH, http://HOST:PORT or https://HOST:PORT")
-        # The agent's own names of kinds and bodies without envelope, whatever generation the node is configured for.
+        # `seed`: kinds by the agent's own names, bodies without envelope, for any value of api.node_protocol.
         sent = {"Host": address["authority"] or "localhost", "Node-Protocol": "seed", **headers}
         sent |= {"Authorization": f"Bearer {self._token}"} if self._token else {}
         sent |= {"Content-Type": "application/json", "Content-Length": str(len(content))} if content else {}
         lines = [re.sub(r"[\r\n\0]+", " ", f"{name}: {value}") for name, value in sent.items()]
-        # In HTTP/1.0 an answer ends with its connection; http.client would take longer to load than the call takes.
+        # An HTTP/1.0 answer ends with its connection. Importing http.client would take longer than the call.
         head = "\r\n".join([f"{method} {path} HTTP/1.0", *lines, "", ""])
         timeout, began, answer = self._timeout + (LONGEST_WAIT if "Prefer" in headers else 0), time.monotonic(), None
         try:
@@ -144,7 +144,7 @@ class Client:
                 connection.sendall(head.encode() + content)
                 answer = _received(stream)
         except (OSError, ValueError) as error:
-            if type(error).__name__ in ("SSLError", "SSLCertVerificationError"):  # other errors of TLS are lost answers
+            if type(error).__name__ in ("SSLError", "SSLCertVerificationError"):  # others: answer lost
                 raise ClientError(f"{self.url}: TLS failed: {getattr(error, 'verify_message', error)}") from error
             if isinstance(error, PermissionError):
                 reason = "permission denied: your user must be in the group of the socket (api.socket_group)"
@@ -163,13 +163,13 @@ class Client:
 
 
 def _socket(address: re.Match[str], tls: Files, timeout: float) -> socket.socket:
-    """To the address; not connected if that is a path. A host in bytes: text loads the encodings of all alphabets."""
+    """A socket for the address; a unix socket is not connected yet. A host in bytes, as a str loads the IDNA codec."""
     if address["path"]:
         return socket.socket(socket.AF_UNIX)
     if address["tls"]:
-        import ssl  # slow to load, and only this needs it
+        import ssl  # slow to import, and only TLS needs it
 
-        try:  # with a look at each file: the error of OpenSSL does not name the one that is missing
+        try:  # stat names a missing file, OpenSSL does not
             files = [each for each in tls.values() if each and os.stat(each)]
             context = ssl.create_default_context(cafile=tls.get("ca"))
             if certificate := tls.get("certificate"):
