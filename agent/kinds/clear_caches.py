@@ -45,7 +45,7 @@ class ClearCachesResult(Args):
 class ClearCaches(Kind):
     """Clear the caches of this node, one after the other, and report the freed amount.
 
-    Where a cache cannot be cleared, the others are still cleared; the action fails at the end.
+    If a cache cannot be cleared, the others are still cleared; the action fails at the end.
     """
 
     name = "clear_caches"
@@ -63,7 +63,7 @@ class ClearCaches(Kind):
         if not settings.caches:
             raise NotOffered("set [caches.NAME] in the configuration")
         super().__init__(settings)
-        _refuse_our_own(settings)
+        _refuse_own_folder(settings)
         try:
             self._caches = {name: caches.of(each) for name, each in settings.caches.items()}
         except DriverMissing as error:
@@ -96,7 +96,7 @@ class ClearCaches(Kind):
         return self.step(replace(step, payload=step.payload | {"again": list(again)}))
 
     @classmethod
-    def left(cls, payload: Json) -> str:
+    def describe_leftovers(cls, payload: Json) -> str:
         clearing, failed = payload["clearing"], payload["failed"]
         cleared = [name for name in payload["cleared"] if name != clearing and name not in failed]
         due = [name for name in (clearing, *payload["next"]) if name is not None]
@@ -144,7 +144,7 @@ def _counted(freed: dict[str, int]) -> str:
     return ", ".join(f"{count} {unit}" for unit, count in freed.items())
 
 
-def _refuse_our_own(settings: Settings) -> None:
+def _refuse_own_folder(settings: Settings) -> None:
     """Raises `ConfigError` for a folder that holds the agent's own state."""
     own = settings.agent.db.resolve()
     for name, cache in settings.caches.items():

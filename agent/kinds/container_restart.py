@@ -51,8 +51,8 @@ class ContainerRestart(Kind):
     )
     privileges = "To use the engine's socket, ``containers.engine``; this permission is equal to root on the host."
     interruption = (
-        "The start time of the container shows whether the restart was done. Where it does not show it yet, the agent "
-        "waits as long as the restart may take before it sends the request again, so that the container restarts once."
+        "The start time of the container shows whether the restart was done. While it is unchanged, the agent waits as "
+        "long as the restart may take before it sends the request again, so that the container restarts once."
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -80,7 +80,7 @@ class ContainerRestart(Kind):
         return self._advance(step, ContainerProgress.doubted(step.payload))
 
     @classmethod
-    def left(cls, payload: Any) -> str:
+    def describe_leftovers(cls, payload: Any) -> str:
         return f"the container {payload['container']}: {payload['state']}"
 
     def _advance(self, step: Step, payload: Json) -> StepResult:

@@ -137,7 +137,7 @@ class UpdateUser(OnUser):
 
 
 class DeleteUser(OnUser):
-    """Delete a user of the datastore. Refused where the deletion would be incomplete."""
+    """Delete a user of the datastore. Refused if the deletion would be incomplete."""
 
     name = "database_user_delete"
     args = UserDeleteArgs

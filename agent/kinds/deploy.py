@@ -209,7 +209,7 @@ class Deploy(Kind):
             cancel(self._deployment(step, progress))
 
     @classmethod
-    def left(cls, payload: Json) -> str:
+    def describe_leftovers(cls, payload: Json) -> str:
         return orphaned.left(DeployProgress.of(payload))
 
     def _begin(self, step: Step) -> StepResult:
@@ -227,7 +227,7 @@ class Deploy(Kind):
         return Running(beginning(name, application, ref, strategy, step.args.get("of_ref"), force=force).payload())
 
     def _gone(self, progress: DeployProgress) -> str:
-        """The reason why the action cannot continue with its application; empty where it can."""
+        """The reason why the action cannot continue with its application; empty if it can."""
         name = progress.application
         if name not in self._applications:
             return f"the application {name} is no longer in the configuration"
@@ -275,7 +275,7 @@ def _overtaken(step: Step, progress: DeployProgress) -> Done:
     return Done(result, f"{message}; {progress.application} is unchanged")
 
 
-def _stands(progress: DeployProgress) -> Json:
+def _position(progress: DeployProgress) -> Json:
     """The progress without the changing status of the awaited unit."""
     return progress.phase, progress.command, [each["state"] for each in _units(progress)]
 
@@ -288,7 +288,7 @@ def _units(progress: DeployProgress) -> list[dict[str, Any]]:
 def _pause(before: DeployProgress, progress: DeployProgress) -> float:
     if progress.killed:
         return KILLED_PAUSE
-    if _stands(before) != _stands(progress):
+    if _position(before) != _position(progress):
         return 0.0
     # No delay: the step itself waits for the job.
     if progress.phase not in ("restart", "rollback"):

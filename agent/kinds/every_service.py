@@ -12,17 +12,17 @@ Act = Callable[[Step], StepResult]
 
 
 def plan(kind: Kind, args: dict[str, Any], names: Sequence[str]) -> Plan:
-    """What the kind would do to each service, in order."""
+    """The plan for all services, in order."""
     return in_order(f"{kind.name} of all services", [kind.plan(args | {"service_name": name}) for name in names])
 
 
 def begin(names: Sequence[str]) -> Running:
-    """No service was begun."""
+    """The first step: no service is started yet."""
     return Running({"services": [{"service": name, "done": False, "payload": None} for name in names]})
 
 
 def advance(act: Act, step: Step) -> StepResult:
-    """The next step of the first service that is not done; `act` is that of one service."""
+    """The next step of the first service that is not done; `act` does one step of one service."""
     services = step.payload["services"]
     index = next(number for number, each in enumerate(services) if not each["done"])
     one = services[index]
@@ -38,11 +38,11 @@ def advance(act: Act, step: Step) -> StepResult:
     return replace(outcome, payload=payload)
 
 
-def left(payload: Json, left_of_one: Callable[[Json], str]) -> str:
-    """For people: what was done with each service."""
+def describe_leftovers(payload: Json, describe_one: Callable[[Json], str]) -> str:
+    """For people: the completed and the missing work on each service."""
     begun = [each for each in payload["services"] if each["payload"] is not None]
     waiting = [each for each in payload["services"] if each["payload"] is None]
-    parts = [f"{each['service']}: {left_of_one(each['payload'])}" for each in begun]
+    parts = [f"{each['service']}: {describe_one(each['payload'])}" for each in begun]
     return "; ".join([*parts, *([f"not started: {_names(waiting)}"] if waiting else [])])
 
 

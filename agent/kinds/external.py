@@ -67,7 +67,7 @@ class External(Kind):
         return self._declared.description or f"Run {self._declared.action[0]}, an action of this node's own."
 
     def args_schema(self) -> dict[str, Any]:
-        """Any JSON is accepted where the configuration declares no `args`: the commands validate it."""
+        """Any JSON is accepted if the configuration declares no `args`: the commands validate it."""
         return super().args_schema() if self._declares_args else {}
 
     def load(self, args: Json) -> Any:
@@ -145,12 +145,12 @@ def _field(declared: ExternalArgument) -> "fields.Field[Any]":
 def without_remnants(outcome: command.CommandResult, secrets: Sequence[str]) -> command.CommandResult:
     """The outcome without a partial secret at the beginning of an output that was cut there.
 
-    The code that records the outcome masks whole secrets; it does not recognise a part of a secret.
+    The code that records the outcome masks whole secrets; it does not recognize a part of a secret.
     """
-    return replace(outcome, stdout=_begin_whole(outcome.stdout, secrets), stderr=_begin_whole(outcome.stderr, secrets))
+    return replace(outcome, stdout=_whole(outcome.stdout, secrets), stderr=_whole(outcome.stderr, secrets))
 
 
-def _begin_whole(output: str, secrets: Sequence[str]) -> str:
+def _whole(output: str, secrets: Sequence[str]) -> str:
     if len(output.encode()) < TAIL:
         return output
     output = output.lstrip("\ufffd")

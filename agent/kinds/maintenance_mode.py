@@ -80,18 +80,18 @@ class MaintenanceMode(Kind):
         except OSError as error:
             return refuse(f"the flag {self._flag.path} cannot be read: {error.strerror}", "check maintenance.flag")
         facts = {"flag": str(self._flag.path), "state": mark.state if mark else "off"}
-        if self._is_so(wanted, mark):
+        if self._is_reached(wanted, mark):
             return nothing(f"maintenance mode is {how} already", facts=facts)
         steps = [f"run {argv[0]}" for argv in self._commands(wanted)]
         return Plan(Would.CHANGE, f"maintenance mode would be turned {how}", steps=steps, facts=facts)
 
-    def _is_so(self, wanted: bool, mark: Mark | None) -> bool:
+    def _is_reached(self, wanted: bool, mark: Mark | None) -> bool:
         return wanted == (mark is not None) and (mark is None or mark.state == ON)
 
     def step(self, step: Step) -> StepResult:
         try:
             return self._begin(step) if step.payload is None else self._advance(step, step.payload)
-        except (_NotTurned, CommandNotStarted) as reason:
+        except (_NotChanged, CommandNotStarted) as reason:
             return self._failed(step, str(reason))
         except OSError as error:
             why = f"the flag {self._flag.path} cannot be read: {error.strerror}"
@@ -104,13 +104,13 @@ class MaintenanceMode(Kind):
         return self.step(replace(step, payload=step.payload | {"again": again}))
 
     @classmethod
-    def left(cls, payload: Json) -> str:
+    def describe_leftovers(cls, payload: Json) -> str:
         return f"{payload['ran']} of {payload['of']} commands were run, and the flag is unchanged: {payload['state']}"
 
     def _begin(self, step: Step) -> StepResult:
         """Record the intended change before the flag or any command changes something."""
         mark = self._flag.read()
-        if self._is_so(step.args["value"], mark):
+        if self._is_reached(step.args["value"], mark):
             return self._done(step, [], "already")
         turning = TURNING_ON if step.args["value"] else TURNING_OFF
         return Running({"state": turning, "ran": 0, "of": len(self._commands(step.args["value"])), "again": []})
@@ -138,13 +138,13 @@ class MaintenanceMode(Kind):
         try:
             change()
         except OSError as error:
-            raise _NotTurned(f"the flag {self._flag.path} cannot be changed: {error.strerror}") from error
+            raise _NotChanged(f"the flag {self._flag.path} cannot be changed: {error.strerror}") from error
 
     def _commands(self, on: bool) -> tuple[tuple[str, ...], ...]:
         return self._maintenance.on if on else self._maintenance.off
 
     def _run(self, step: Step, argv: tuple[str, ...]) -> None:
-        """Run the command. Raises `_NotTurned` if it fails, `CommandNotStarted`."""
+        """Run the command. Raises `_NotChanged` if it fails, `CommandNotStarted`."""
         timeout, action = self._maintenance.timeout, step.action.id
         outcome = command.run(
             argv,
@@ -156,7 +156,7 @@ class MaintenanceMode(Kind):
             recorded=Recorded(f"$ {shlex.join(argv)}"),
         )
         if not outcome.ok:
-            raise _NotTurned(": ".join(filter(None, (outcome.describe(), _last_line(outcome)))))
+            raise _NotChanged(": ".join(filter(None, (outcome.describe(), _last_line(outcome)))))
 
     def _done(self, step: Step, again: list[int], when: str) -> Done:
         mark = self._flag.read()
@@ -174,8 +174,8 @@ class MaintenanceMode(Kind):
         return failed(message, payload=step.payload, flag=str(self._flag.path))
 
 
-class _NotTurned(Exception):
-    """Maintenance mode was not turned; the message names the command with its last output, or the flag."""
+class _NotChanged(Exception):
+    """Maintenance mode was not changed; the message names the command with its last output, or the flag."""
 
 
 def _last_line(outcome: command.CommandResult) -> str:

@@ -30,9 +30,9 @@ from agent.util.idempotent_restart import RestartProgress, RestartTarget
 from agent.util.stop import Stop
 
 Entry = dict[str, Json]
-"""`{"unit" or "container" and "id", "state", "message"}`: what was done with one of the service's.
+"""`{"unit" or "container" and "id", "state", "message"}`: the work on one unit or container of the service.
 
-`state` is `waiting`, while it is restarted a state of `RestartProgress`, and in the end one of `ENDED`.
+`state` is `waiting`, during a restart a state of `RestartProgress`, at the end one of `ENDED`.
 """
 WAITING, ENDED = "waiting", ("running", "paused", "skipped")
 
@@ -47,7 +47,7 @@ class ServiceArgs(ServerArgs):
 
 
 class ServiceOrServerArgs(ServiceArgs):
-    """What clients with typed models send: the service, the server, or both. The server alone: all its services."""
+    """The arguments of clients with typed models: service, server, or both. The server alone means all its services."""
 
     service_name = fields.String(
         validate=validate.Length(1, 255), metadata={"description": "The name of the service; default: all services."}
@@ -102,8 +102,8 @@ class OnNamedService(OnServer):
             raise NotOffered("set [containers] or [services] in the configuration")
         yield cls(settings)
 
-    def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
-        details, node = super().not_meant(loaded), self.settings.agent.node
+    def misdirected(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
+        details, node = super().misdirected(loaded), self.settings.agent.node
         if node not in loaded.get("server_id_filter", [node]):
             details["server_id_filter"] = [f"this is {node}"]
         return details
@@ -142,7 +142,7 @@ class OnNamedService(OnServer):
         status = unit.look(Stop())
         if not self.starts and not status.running and not freezer.paused(unit, status):
             return refuse(f"{unit.name} is not running: {status.message}", f"start {unit.name} first")
-        if self.is_so(unit, status):
+        if self.is_reached(unit, status):
             return nothing(f"the service {service} is {self.did} already", facts={unit.name: status.message})
         return replace(self._planned(service, [unit.name]), facts={unit.name: status.message})
 
@@ -150,7 +150,7 @@ class OnNamedService(OnServer):
         steps = [f"{self.verb} {name}" for name in names]
         return Plan(self.would, f"the service {service} would be {self.did}", steps=steps)
 
-    def is_so(self, unit: Unit, status: UnitStatus) -> bool:
+    def is_reached(self, unit: Unit, status: UnitStatus) -> bool:
         """Whether the unit is already in the state that the action would reach."""
         return False
 
@@ -159,7 +159,7 @@ class OnNamedService(OnServer):
             return self._step_of_all(self.step, step)
         service = step.args["service_name"]
         named = self.settings.services.get(service)
-        if step.payload and _other(step.payload, named.unit if named else None, self.settings.containers is not None):
+        if step.payload and _changed(step.payload, named.unit if named else None, self.settings.containers is not None):
             why = f"the configuration of the service {service} was changed or removed"
             return give_up(type(self), self.settings, step, why)
         if named:
@@ -181,14 +181,14 @@ class OnNamedService(OnServer):
             return failed(str(error))
 
     @classmethod
-    def left(cls, payload: Json) -> str:
+    def describe_leftovers(cls, payload: Json) -> str:
         if "services" in payload:
-            return every_service.left(payload, cls.left)
+            return every_service.describe_leftovers(payload, cls.describe_leftovers)
         begun = [payload["unit"]] if "unit" in payload else payload["containers"]
         return ", ".join(f"{each.get('unit') or each['container']}: {each['state']}" for each in begun)
 
     def look(self, target: ContainerTarget, entry: Entry) -> Entry:
-        """The part of the work on the first container that changes nothing. Raises `EngineFailed`."""
+        """Read the first container before any change. Raises `EngineFailed`."""
         return entry
 
     def act(self, target: UnitTarget | ContainerTarget, entry: Entry) -> Entry:
@@ -255,7 +255,7 @@ class ServiceRestart(OnNamedService):
     starts = True
     interruption = (
         "The unit's invocation id or the container's start time shows whether its restart was done; it is not repeated "
-        "then. Where this is not known yet, the agent waits as long as a restart may take."
+        "then. While it is unchanged, the agent waits as long as a restart may take."
     )
 
     def resume(self, step: Step) -> StepResult:
@@ -270,7 +270,7 @@ class ServiceRestart(OnNamedService):
         restart: RestartProgress = idempotent_restart.step(target, None if entry["state"] == WAITING else entry)
         return restart.payload()
 
-    look = act  # it notes what runs before the restart
+    look = act  # the first part of a restart only records the container's state
 
 
 class ServicePause(OnNamedService):
@@ -280,7 +280,7 @@ class ServicePause(OnNamedService):
     name = "service_pause"
     did, verb = "paused", "pause"
 
-    def is_so(self, unit: Unit, status: UnitStatus) -> bool:
+    def is_reached(self, unit: Unit, status: UnitStatus) -> bool:
         return freezer.paused(unit, status)
 
     def act(self, target: UnitTarget | ContainerTarget, entry: Entry) -> Entry:
@@ -294,22 +294,22 @@ class ServiceResume(OnNamedService):
     did, verb = "resumed", "resume"
     would = Would.CHANGE
 
-    def is_so(self, unit: Unit, status: UnitStatus) -> bool:
+    def is_reached(self, unit: Unit, status: UnitStatus) -> bool:
         return status.running and not freezer.paused(unit, status)
 
     def act(self, target: UnitTarget | ContainerTarget, entry: Entry) -> Entry:
         return entry | {"state": "running", "message": target.resume()}
 
 
-def _other(payload: Json, unit: str | None, containers: bool) -> bool:
-    """Whether the name means another unit, or containers instead of a unit, than when the action began."""
+def _changed(payload: Json, unit: str | None, containers: bool) -> bool:
+    """Whether the service has changed since the action began: to another unit, or between unit and containers."""
     if "unit" in payload:
         return bool(payload["unit"]["unit"] != unit)
     return unit is not None or not containers
 
 
 def _listed(engine: ContainerEngine, service: str) -> list[Entry]:
-    """The containers of a service, of which nothing was done yet. Raises `NoContainer` where it has none."""
+    """The waiting entries of a service's containers. Raises `NoContainer` if it has none."""
     found = engine.of_service(service)
     if not found:
         raise NoContainer(f"no container belongs to the service {service}")

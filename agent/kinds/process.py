@@ -69,8 +69,8 @@ class OnProcesses(OnServer):
     def resource(self, args: Any) -> tuple[str, str]:
         return self.resource_type, args.get("process_name", self.settings.agent.node)
 
-    def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
-        details = super().not_meant(loaded)
+    def misdirected(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
+        details = super().misdirected(loaded)
         if loaded.get("process_name") not in (None, *self.settings.processes):
             details["process_name"] = [f"the processes of this node are {', '.join(self.settings.processes)}"]
         return details
@@ -86,11 +86,11 @@ class OnProcesses(OnServer):
             return refuse(f"{name}: {error}", f"check [processes.{name}] in the configuration")
         if paused is None and not self.starts:
             return refuse(f"{name} is not running", f"start {name} first")
-        if self.is_so(paused):
+        if self.is_reached(paused):
             return nothing(f"{name} is already in the wanted state")
         return Plan(self.would, f"would {self.verb} {name}", steps=[f"{self.verb} {name}"])
 
-    def is_so(self, paused: bool | None) -> bool:
+    def is_reached(self, paused: bool | None) -> bool:
         """Whether these processes are already in the state that the action would reach; None: none of them runs."""
         return False
 
@@ -112,7 +112,7 @@ class OnProcesses(OnServer):
     resume = step
 
     @classmethod
-    def left(cls, payload: Any) -> str:
+    def describe_leftovers(cls, payload: Any) -> str:
         done, noted = _so_far(payload)
         parts = [_summary(done)] if done else []
         return ", ".join([*parts, f"{noted['process']}: its restart was begun"] if noted else parts)
@@ -151,7 +151,7 @@ class PauseProcesses(OnProcesses):
     name = "process_pause"
     verb = "pause"
 
-    def is_so(self, paused: bool | None) -> bool:
+    def is_reached(self, paused: bool | None) -> bool:
         return paused is True
 
     def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
@@ -165,7 +165,7 @@ class ResumeProcesses(OnProcesses):
     verb = "resume"
     would = Would.CHANGE
 
-    def is_so(self, paused: bool | None) -> bool:
+    def is_reached(self, paused: bool | None) -> bool:
         return paused is False
 
     def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
@@ -179,7 +179,7 @@ class RestartProcesses(OnProcesses):
     name = "process_restart"
     verb = "restart"
     starts = True
-    configuration = "``[processes.NAME]``; ``restart`` of it, and ``timeout``, where it has a ``pid_file``."
+    configuration = "``[processes.NAME]``; with ``pid_file`` also its ``restart`` and ``timeout``."
     privileges = "To restart the units (``agentctl polkit``); for a pid file the permissions that the command needs."
     interruption = (
         "It continues with the current process. Each is restarted once: the invocation id of a unit shows whether it "

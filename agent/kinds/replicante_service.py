@@ -85,14 +85,14 @@ class Reach(OnService):
         return 0.0 if self.reached(status) else math.inf
 
     def proof(self) -> Proof:
-        """State read before the request, which proves after it that the wanted state is reached."""
+        """The check that proves after the request that the wanted state is reached; made before the request."""
         return _unproved
 
     def given_up(self, status: Status) -> bool:
         """Whether the supervisor has finished the request without reaching the wanted state."""
         return False
 
-    def ask(self, step: Step) -> None:
+    def send_request(self, step: Step) -> None:
         raise NotImplementedError
 
     def step(self, step: Step) -> StepResult:
@@ -116,7 +116,7 @@ class Reach(OnService):
     resume = step
 
     @classmethod
-    def left(cls, payload: Json) -> str:
+    def describe_leftovers(cls, payload: Json) -> str:
         return f"last state: {payload['message']}"
 
     def _next(self, step: Step, attempt: int) -> tuple[Status, bool]:
@@ -126,7 +126,7 @@ class Reach(OnService):
             status = self._supervisor.status(step.stop, step.action.id)
             if not self.reached(status):
                 proved = self.proof()
-                self.ask(step)
+                self.send_request(step)
 
         def left(status: Status) -> float:
             return 0.0 if self.given_up(status) else self.settles_in(status, proved)
@@ -161,7 +161,7 @@ class StartService(Reach):
     def reached(self, status: Status) -> bool:
         return status.running
 
-    def ask(self, step: Step) -> None:
+    def send_request(self, step: Step) -> None:
         self._supervisor.start(step.stop, step.action.id)
 
     def settles_in(self, status: Status, proved: Proof) -> float:
@@ -195,7 +195,7 @@ class StopService(Reach):
     def reached(self, status: Status) -> bool:
         return status.stopped
 
-    def ask(self, step: Step) -> None:
+    def send_request(self, step: Step) -> None:
         self._supervisor.stop(step.stop, step.action.id)
 
 

@@ -72,5 +72,5 @@ class StopStore(Kind):
             return False
         try:
             return supervisors.of(self.settings.service).status(step.stop, step.action.id).running
-        except SupervisorFailed:  # the stages that need it say so
+        except SupervisorFailed:  # the stages that need the service report the error
             return False

@@ -76,7 +76,7 @@ class RestartServices(OnServer):
     resume = step
 
     @classmethod
-    def left(cls, payload: Any) -> str:
+    def describe_leftovers(cls, payload: Any) -> str:
         return ", ".join(f"{each['unit']}: {each['state']}" for each in payload["services"])
 
     def _target(self, unit: str, step: Step) -> UnitTarget:

@@ -32,7 +32,7 @@ PATIENCE = 0.5
 END_GRACE = 60.0
 """Seconds that a job gets, after the request to end, to restore the old data."""
 BEGUN = ("begun", "boot")
-"""Members of the payload about a resync that the agent has begun itself: what, and in which boot of the host."""
+"""Members of the payload of a resync that the agent has begun itself: its data, and the boot of the host."""
 MODES = ("auto", "follow", "rewind", "copy")
 
 
@@ -100,7 +100,7 @@ class ResyncSlaveDb(OnReplica):
         return super().begin(step)
 
     def act(self, step: Step) -> StepResult:
-        """Resync at once where the datastore can; otherwise by the job."""
+        """Resync at once if the datastore can; otherwise by the job."""
         if _is_of_earlier_boot(step.payload) or self._jobs().find(self._job_name(step)) is not None:
             return self.act_again(step)
         if "begun" not in step.payload:
@@ -122,7 +122,7 @@ class ResyncSlaveDb(OnReplica):
             stdin=json.dumps(asdict(request) | channels).encode(),
             env=_environment(),
         )
-        return self._look(job, step)
+        return self._await(job, step)
 
     def unchanged(self, plan: Plan) -> StepResult:
         return self.done(plan.summary, {"method": "none", "discarded": []})
@@ -134,11 +134,11 @@ class ResyncSlaveDb(OnReplica):
         return report.error or self._undone(step, report)
 
     @classmethod
-    def left(cls, payload: Json) -> str:
+    def describe_leftovers(cls, payload: Json) -> str:
         phase = payload["phase"]
         return f"it was in the phase {phase}: the server may be stopped and its data incomplete: resync it again"
 
-    def _look(self, job: Job, step: Step) -> StepResult:
+    def _await(self, job: Job, step: Step) -> StepResult:
         status = lost_if_stopped(job.await_end(PATIENCE, step.stop))
         report = _report(job, status)
         if isinstance(status, RunningJob):
@@ -206,7 +206,7 @@ def _transcript() -> dict[str, Any] | None:
 
 
 def _environment() -> dict[str, str]:
-    """The agent's environment, for the same configuration, and where the agent finds its modules.
+    """The agent's environment, for the same configuration, with the paths of the agent's modules.
 
     With these paths the job needs no `site`, which takes longer to find them than Python takes to start.
     """
@@ -216,7 +216,7 @@ def _environment() -> dict[str, str]:
 
 
 def _report(job: Job, status: JobStatus) -> Report:
-    """What the job has reported last."""
+    """The newest report of the job."""
     return Report.read(job.report) if job.report.exists() else _printed_report(status.output)
 
 

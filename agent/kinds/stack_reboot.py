@@ -17,7 +17,7 @@ from agent.processes.recording import Recorded
 from agent.supervisors.base import failure_text
 from agent.util.poll import pause_after
 
-ASKING_TIMEOUT = 30.0
+REQUEST_TIMEOUT = 30.0
 """Timeout in seconds of the command that requests the reboot."""
 REFUSED_FOR = 5.0
 """Seconds until a failed command counts as refused: the shutdown may have cut its connection to systemd."""
@@ -69,23 +69,23 @@ class RebootServer(OnServer):
             return Running({"phase": "intended", "boot_id": clock.boot_id(), "init_started": _init_started()})
         if _rebooted(step.payload):
             return _done(step.payload)
-        return self._ask(step) if step.payload["phase"] == "intended" else self._look(step.payload)
+        return self._request(step) if step.payload["phase"] == "intended" else self._await_boot(step.payload)
 
     def resume(self, step: Step) -> StepResult:
         """In the same boot it is unknown whether the reboot was requested; the request is not repeated."""
         if step.payload is None or _rebooted(step.payload) or step.payload["phase"] != "intended":
             return self.step(step)
-        return _asked(step.payload, "perhaps asked")
+        return _requested(step.payload, "perhaps asked")
 
     @classmethod
-    def left(cls, payload: Any) -> str:
+    def describe_leftovers(cls, payload: Any) -> str:
         return "this server has rebooted" if _rebooted(payload) else f"the reboot was {payload['phase']}"
 
-    def _ask(self, step: Step) -> StepResult:
+    def _request(self, step: Step) -> StepResult:
         try:
             outcome = command.run(
                 self._command,
-                timeout=ASKING_TIMEOUT,
+                timeout=REQUEST_TIMEOUT,
                 stop=step.stop,
                 action=step.action.id,
                 version=step.version,
@@ -95,21 +95,21 @@ class RebootServer(OnServer):
             return failed(str(error))
         # A command ended by a signal may have been ended by the shutdown.
         if outcome.status is not None and outcome.status > 0:
-            return _asked(step.payload | {"refusal": failure_text(outcome)}, "refused")
-        return _asked(step.payload, "asked")
+            return _requested(step.payload | {"refusal": failure_text(outcome)}, "refused")
+        return _requested(step.payload, "asked")
 
-    def _look(self, payload: Any) -> StepResult:
+    def _await_boot(self, payload: Any) -> StepResult:
         refusal = payload.get("refusal")
         passed = clock.monotonic() - payload["since"]
         if passed <= (REFUSED_FOR if refusal else self._reboot_timeout):
             return Running(payload, after=pause_after(passed))
         if refusal:
             return failed(refusal)
-        asked = {
-            "asked": "was asked to",
+        sent = {
+            "asked": "received the request to reboot",
             "perhaps asked": "may have received the request to reboot before the agent was interrupted",
         }
-        return failed(f"this server {asked[payload['phase']]}, but has not rebooted in {self._reboot_timeout:g} s")
+        return failed(f"this server {sent[payload['phase']]}, but has not rebooted in {self._reboot_timeout:g} s")
 
 
 def _rebooted(payload: Any) -> bool:
@@ -119,12 +119,12 @@ def _rebooted(payload: Any) -> bool:
 
 
 def _init_started() -> int | None:
-    """Start time of init in clock ticks of the kernel; None where /proc does not show it."""
+    """Start time of init in clock ticks of the kernel; None if /proc does not show it."""
     init = stat_of(1)
     return None if init is None else init.started
 
 
-def _asked(payload: Any, phase: str) -> Running:
+def _requested(payload: Any, phase: str) -> Running:
     return Running(payload | {"phase": phase, "since": clock.monotonic()}, after=pause_after(0.0))
 
 

@@ -205,7 +205,7 @@ def test_a_host_that_stays_up_fails_the_action(tmp_path: Path, start_agent: Star
     agent = start_agent(config=toml(marking(tmp_path / "marks")))
     for wire in WIRES:
         action = perform(agent, wire, "stack_reboot")
-        assert action["finished_message"] == "this server was asked to, but has not rebooted in 1 s"
+        assert action["finished_message"] == "this server received the request to reboot, but has not rebooted in 1 s"
     assert (tmp_path / "marks").read_text() == "asked\n" * 2
 
 
@@ -225,7 +225,7 @@ def test_killed_agent_requests_no_second_reboot(more: str, tmp_path: Path, start
     words = (
         "may have received the request to reboot before the agent was interrupted"
         if phase == "intended"
-        else "was asked to"
+        else "received the request to reboot"
     )
     assert final["state"] == "FAILED"
     assert final["state_payload"] == {"message": f"this server {words}, but has not rebooted in 2 s"}

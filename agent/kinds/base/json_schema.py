@@ -1,4 +1,4 @@
-"""The JSON Schema of what a marshmallow schema accepts, for callers and for the OpenAPI document."""
+"""The JSON Schema of the input of a marshmallow schema, for callers and for the OpenAPI document."""
 
 from typing import Any
 

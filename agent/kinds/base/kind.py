@@ -77,7 +77,7 @@ class NotOffered(Exception):
 
 
 class Unsupported(NotOffered):
-    """The datastore of this node has no such thing: nothing that is configured or installed would bring the kind."""
+    """The datastore of this node does not support the kind: no option and no package can change that."""
 
 
 class Args(Schema):
@@ -142,7 +142,7 @@ class Kind:
     def load_resumed(self, args: Json, payload: Json) -> Any:
         """Load the arguments of an action that has begun; the configuration may have changed since.
 
-        `payload` is the newest payload of the action. Raises `InvalidArgs` where the arguments are no longer valid.
+        `payload` is the newest payload of the action. Raises `InvalidArgs` if the arguments are no longer valid.
         """
         return self.load(args)
 
@@ -162,7 +162,7 @@ class Kind:
         return unknown(f"{self.name} would run; the agent cannot tell what it would change")
 
     def preview(self, args: Any) -> Plan:
-        """The plan for a waiting caller: `unknown` where a server does not answer soon."""
+        """The plan for a waiting caller: `unknown` if a server does not answer soon."""
         return self.plan(args)
 
     def step(self, step: Step) -> StepResult:
@@ -180,8 +180,8 @@ class Kind:
         )
 
     @classmethod
-    def left(cls, payload: Any) -> str:
-        """For people: what an action that cannot continue has done and what it left undone.
+    def describe_leftovers(cls, payload: Any) -> str:
+        """For people: the completed and the missing work of an action that cannot continue.
 
         Uses only the payload, because the kind and its resource may no longer be configured.
         """

@@ -1,4 +1,4 @@
-"""Mask secrets in the payloads and messages of kinds, also where a command or server printed them as JSON."""
+"""Mask secrets in the payloads and messages of kinds, also in their JSON-escaped form."""
 
 import json
 from collections.abc import Sequence

@@ -59,7 +59,7 @@ class OnDatastore(Planned, OnServer):
 
     @classmethod
     def not_offered_by(cls, datastore: Datastore) -> str | None:
-        """The reason why this datastore does not support the kind; None where it does."""
+        """The reason why this datastore does not support the kind; None if it does."""
         if cls.needs is None or getattr(type(datastore), cls.needs) is not getattr(Datastore, cls.needs):
             return None
         return f"the agent cannot do this on {datastore.settings.kind}"
@@ -68,14 +68,14 @@ class OnDatastore(Planned, OnServer):
     def description(self) -> str:
         return " ".join(filter(None, (super().description, self.datastore.experimental)))
 
-    def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
-        details = super().not_meant(loaded)
+    def misdirected(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
+        details = super().misdirected(loaded)
         if "server_group" in loaded and loaded["server_group"] != self.datastore.settings.kind:
             details["server_group"] = [f"this node runs {self.datastore.settings.kind}"]
         return details
 
     def plan(self, args: Any) -> Plan:
-        """The datastore's plan; a refusal where the state of the datastore cannot be read."""
+        """The datastore's plan; a refusal if the state of the datastore cannot be read."""
         try:
             return self.plan_on_datastore(args)
         except (DatastoreError, SupervisorFailed) as error:
@@ -101,17 +101,17 @@ class OnDatastore(Planned, OnServer):
         raise NotImplementedError
 
     def step(self, step: Step) -> StepResult:
-        return _failing_with_its_message(super().step, step)
+        return _failing_with_message(super().step, step)
 
     def resume(self, step: Step) -> StepResult:
-        return _failing_with_its_message(super().resume, step)
+        return _failing_with_message(super().resume, step)
 
     def service(self) -> Supervisor | None:
-        """The supervisor of the datastore's service; None where `[service]` is not configured."""
+        """The supervisor of the datastore's service; None if `[service]` is not configured."""
         return supervisors.of(self.settings.service) if self.settings.service else None
 
 
-def _failing_with_its_message(act: Callable[[Step], StepResult], step: Step) -> StepResult:
+def _failing_with_message(act: Callable[[Step], StepResult], step: Step) -> StepResult:
     try:
         return act(step)
     except OutcomeUnknown as error:
@@ -121,7 +121,7 @@ def _failing_with_its_message(act: Callable[[Step], StepResult], step: Step) -> 
 
 
 def datastore_of(settings: Settings) -> Datastore:
-    """The datastore of this node. Raises `NotOffered`, saying what to set or install."""
+    """The datastore of this node. Raises `NotOffered` with what to set or install."""
     if settings.datastore is None:
         raise NotOffered("set [datastore] in the configuration")
     try:

@@ -1,4 +1,4 @@
-"""End an action that was begun and that cannot continue because the configuration was changed."""
+"""Ends a started action that cannot continue because the configuration was changed."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ UNKNOWN = "was interrupted and may or may not have taken effect"
 
 
 def give_up(kind: type[Kind], settings: Settings, step: Step, why: str, *, interrupted: bool = False) -> Failed:
-    """End the action's running command. The failure says what was done and what is left."""
+    """End the action's running command. The failure describes the completed and the missing work."""
     ended = Jobs(settings.agent.jobs).end_of(step.action.id, END_GRACE)
     begun = step.payload is not None
-    parts = [why, *([kind.left(step.payload)] if begun else [])]
+    parts = [why, *([kind.describe_leftovers(step.payload)] if begun else [])]
     if interrupted:
         parts.append(f"{'the step after that' if begun else 'its first step'} {UNKNOWN}")
     if ended:

@@ -33,7 +33,7 @@ class Planned(Kind):
         raise NotImplementedError
 
     def _recorded(self, plan: Plan) -> Json:
-        """The payload for the plan. A kind with secrets records the effect only: a mask in a known sentence reveals."""
+        """The payload of the plan. With secrets only the effect: a mask in a known sentence would reveal the secret."""
         return {"would": plan.would.value} if self.secret_fields else plan.as_json()
 
     def unchanged(self, plan: Plan) -> StepResult:

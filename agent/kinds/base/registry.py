@@ -27,7 +27,7 @@ class Registry:
         self.offered: dict[str, Kind] = {}
         self.missing: dict[str, str] = {}
         self.unsupported: set[str] = set()
-        """Of `missing`, the kinds that nothing on this host can bring: its datastore has no such thing."""
+        """The kinds of `missing` that the datastore of this node does not support."""
         self.classes: dict[str, type[Kind]] = {}
         """All kinds by name, offered or not."""
 
@@ -40,7 +40,7 @@ class Registry:
         self.offered[kind.name] = kind
 
     def get(self, name: str) -> Kind:
-        """The kind of this name. Raises `ActionNotAvailable` with what is missing or with the closest names."""
+        """The kind of this name. Raises `ActionNotAvailable` with what to set or install, or the closest names."""
         try:
             return self.offered[name]
         except KeyError:
@@ -77,12 +77,12 @@ def discover(settings: Settings) -> Registry:
                 if isinstance(reason, Unsupported):
                     registry.unsupported.add(cls.name)
     if settings.maintenance:
-        _refuse_globs_of_nothing(registry, settings.maintenance.holds)
+        _refuse_unmatched_globs(registry, settings.maintenance.holds)
     return registry
 
 
-def _refuse_globs_of_nothing(registry: Registry, globs: Sequence[str]) -> None:
-    """Check `maintenance.holds`. Raises `ConfigError` for a glob without a kind: the meant kind would not be held."""
+def _refuse_unmatched_globs(registry: Registry, globs: Sequence[str]) -> None:
+    """Raises `ConfigError` for a glob of `maintenance.holds` without a kind: the intended kind would not be held."""
     known = (*registry.offered, *registry.missing)
     unmatched = [glob for glob in globs if not any(fnmatchcase(name, glob) for name in known)]
     if unmatched:

@@ -22,13 +22,13 @@ class OnServer(Kind):
 
     def load(self, args: Json) -> Any:
         loaded = super().load(args)
-        if details := self.not_meant(loaded):
+        if details := self.misdirected(loaded):
             elsewhere = any(name.startswith("server") for name in details)
             why = "is not meant for this server" if elsewhere else "does not accept these arguments"
             raise InvalidArgs(f"{self.name} {why}", details=details)
         return loaded
 
-    def not_meant(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
+    def misdirected(self, loaded: dict[str, Any]) -> dict[str, list[str]]:
         """Errors by argument for each argument that names another server."""
         node = self.settings.agent.node
         return {} if loaded.get("server", node) == node else {"server": [f"this is {node}"]}

@@ -19,7 +19,7 @@ class Staged(Kind):
     stages: ClassVar[tuple[type[Kind], ...]]
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `NotOffered` where one of the stages is not offered."""
+        """Raises `NotOffered` if one of the stages is not offered."""
         super().__init__(settings)
         self._stages = [kind for stage in self.stages for kind in stage.offered(settings)]
 
@@ -45,7 +45,7 @@ class Staged(Kind):
             self._stages[number].cancel(own)
 
     @classmethod
-    def left(cls, payload: Json) -> str:
+    def describe_leftovers(cls, payload: Json) -> str:
         number, state = payload["stage"], payload["state"]
         done = number + (state == "DONE")
         names = [stage.name for stage in cls.stages]

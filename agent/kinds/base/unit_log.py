@@ -10,7 +10,7 @@ from agent.kinds.base.masking import mask
 from agent.models import Json
 
 IN_URL = re.compile(r"(?<![^\s@])(?=[^\s@]++@)([^\s@]*?://[^\s/@:]*+):[^\s@]++@")
-"""User and password of a URL, with what is before it. Looks for the `@` once, not after each `://`."""
+"""User and password of a URL, with the text before them. Searches for the `@` once, not after each `://`."""
 LINE = 1000
 """Maximum characters of a line; the rest is cut."""
 
