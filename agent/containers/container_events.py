@@ -12,7 +12,7 @@ from agent.util.pauses import Pauses
 from agent.util.stop import Stop
 
 LOOK_ANYWAY = 1.0
-"""Seconds until a look without an event: a change before the subscription causes none."""
+"""Seconds until a look without an event: a change before the subscription sends no event."""
 LONGEST_HEAD = 64 * 1024
 EVENT_STREAM = b" 200 "
 

@@ -60,7 +60,7 @@ def _failed(deployment: Deployment, error: str) -> DeployProgress:
 
 
 def _sweep(deployment: Deployment) -> None:
-    """Remove unfinished files of git: the next fetch would do so, but there may be none."""
+    """Remove unfinished files of git now: a next fetch, which would also do so, may never come."""
     if deployment.progress.phase == "fetch":
         with suppress(OSError):
             deployment.mirror.sweep()

@@ -122,7 +122,7 @@ class Mirror:
         return named
 
     def _commits(self, names: Sequence[str], stop: Stop, action: str) -> dict[str, str]:
-        """The commits by these names, without the names of no commit. Raises `DeploymentFailed` if git fails."""
+        """The commit hashes by name; names of no commit are omitted. Raises `DeploymentFailed` if git fails."""
         queries = "".join(f"{name}^{{commit}}\n" for name in names).encode()
         found = self._git(stop, action, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=queries)
         if not found.ok:

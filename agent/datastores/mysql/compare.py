@@ -40,7 +40,7 @@ class Inventory:
 
 
 def take(session: Session) -> Inventory:
-    """Raises `DatastoreError`."""
+    """Read the inventory of a server. Raises `DatastoreError`."""
     if session.dialect.product == "MySQL":
         session.run("SET SESSION information_schema_stats_expiry = 0")
     rows = session.run(" UNION ALL ".join([*OBJECTS, events.LISTED[session.dialect.product]]))

@@ -26,7 +26,7 @@ KEPT = {".pem", ".crt", ".key", ".cnf", ".flag", ".err"}
 OF_REPLICATION = ("master*.info", "relay-log*.info", "multi-master.info", "*-relay-bin*")
 OWN_UUID = "auto.cnf"
 MARK = "agent.resync"
-"""Mark file in the successor, from the exchange to the proof. A directory without it was put there by hand."""
+"""Mark file in the successor, from the exchange to the proof. An operator put a directory without it in its place."""
 REMOVED_WITHIN = 10.0
 """Seconds of attempts to remove a directory; the next resync removes the rest."""
 PLACES = {

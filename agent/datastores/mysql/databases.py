@@ -19,7 +19,7 @@ FOREIGN_FILE = 1010
 
 
 def is_system(name: str) -> bool:
-    """Compared without case: names are case-insensitive on some file systems, and always for some databases."""
+    """Whether the database belongs to the server. Case is ignored: on some file systems names are case-insensitive."""
     return name.lower() in SYSTEM
 
 
@@ -28,7 +28,7 @@ def names(session: Session) -> list[str]:
 
 
 def exists(session: Session, name: str) -> bool:
-    """Compared here: the server's comparison ignores case and trailing spaces."""
+    """Whether the database exists. Names are compared here: the server ignores case and trailing spaces."""
     return find(session, name) is not None
 
 

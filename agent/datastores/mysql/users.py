@@ -41,7 +41,7 @@ def accounts(session: Session, name: str) -> list[Account]:
 
 
 def hosts(session: Session, name: str) -> list[str]:
-    """Compared here, because the server's comparison ignores trailing spaces."""
+    """The hosts of the accounts of that name. Names are compared here: the server ignores trailing spaces."""
     return [str(row["host"]) for row in session.run(session.dialect.users) if row["user"] == name]
 
 

@@ -18,7 +18,7 @@ def plan_update(server: Target, name: str, owner: str) -> Plan:
 
 
 def update(server: Target, name: str, owner: str) -> Json:
-    """Change the owner of a database. The default privileges for later objects are granted for the new owner too."""
+    """Change the owner of a database. Its default privileges also apply to objects of the new owner."""
     return repeated(lambda: _update(server, name, owner))
 
 

@@ -161,7 +161,7 @@ def _with(client: Callable[[], Client], use: Callable[[Client], T]) -> T:
 
 
 def _has_arrived(verb: str, before: UnitStatus, now: UnitStatus) -> bool:
-    """Whether a request whose answer was lost has arrived. False for harmless repetitions."""
+    """Whether a request with a lost answer has arrived; false for requests that are harmless when repeated."""
     if verb in ("start", "restart"):
         # An empty invocation is no start: systemd only dropped the old one, as after reset-failed.
         return now.queued or now.invocation not in ("", before.invocation)
