@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_fast(item: pytest.Function) -> bool:
-    """Whether nothing that test, fixtures and parameters reach starts a server or an agent, or needs root."""
+    """Whether neither the test nor its fixtures and parameters start a server or an agent, or need root."""
     fixtures = item._fixtureinfo.name2fixturedefs
     pending: list[Any] = [item.function]
     pending += [definitions[-1].func for name, definitions in fixtures.items() if name != "warm_agents"]

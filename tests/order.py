@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 RECORD = Path(__file__).with_name("durations.txt")
-"""Seconds and path, a line per file, the longest first; `pytest --record-durations` writes it anew."""
+"""Seconds and path, one line for each file, the longest first; `pytest --record-durations` writes it."""
 UNKNOWN = 20.0
-"""Seconds that a file is expected to take that is not recorded yet."""
+"""Expected seconds of a file that is not recorded yet."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort by file: what keeps the other processes waiting comes last, when they have ended."""
+    """Sort by file. Tests that make the other processes wait come last, when those have ended."""
     if not hasattr(config, "workerinput"):
         return
     expected = recorded()
@@ -50,7 +50,7 @@ def recorded() -> dict[str, float]:
 
 
 class Recorder:
-    """Adds up what each file takes, in all processes."""
+    """Sums up the duration of each file over all processes."""
 
     def __init__(self) -> None:
         self._seconds: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A file system in memory for the temporary files of a run: to make a file on a disk costs ten times the processor.
+"""A file system in memory for the temporary files of a run: a file on a disk costs ten times the processor time.
 
 Unmounted at the end of the run. Only for root, where TMPDIR is not set and the memory suffices; others use the disk.
 """
@@ -18,12 +18,12 @@ from tests.servers.process import is_root, run
 SIZE = 10 << 30
 """Bytes at most; a run holds less than half of it at a time."""
 SPARE = 4 << 30
-"""Bytes of memory that must be left for the servers if all of it were used."""
+"""Bytes of memory that must remain for the servers if the file system is full."""
 MOUNTED = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before the other processes of the run are started, which inherit TMPDIR."""
+    """Set TMPDIR before the other processes of the run start and inherit it."""
     wanted = is_root() and not hasattr(config, "workerinput") and "TMPDIR" not in os.environ
     if not wanted or config.option.collectonly or available() < SIZE + SPARE:
         return
@@ -47,7 +47,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def use(place: Path) -> None:
-    """Have `tempfile`, here and in all processes started from now on, use the directory."""
+    """Make `tempfile` use the directory, here and in all processes started later."""
     os.environ["TMPDIR"] = str(place)
     tempfile.tempdir = None
 

@@ -111,7 +111,7 @@ def load(file: Path, text: str, **environ: str) -> Settings:
 
 
 def refused(file: Path, text: str, **environ: str) -> str:
-    """What the agent says to a configuration that it must refuse: one line that begins with the file."""
+    """The message for a configuration that must be refused: one line that begins with the file."""
     with pytest.raises(ConfigError) as caught:
         load(file, text, **environ)
     said = str(caught.value)
@@ -119,7 +119,7 @@ def refused(file: Path, text: str, **environ: str) -> str:
     return said.removeprefix(f"{file}: ")
 
 
-# Mistake values
+# Wrong values
 
 
 @pytest.mark.parametrize(("table", "option", "value", "expected", "got"), WRONG)
@@ -229,7 +229,7 @@ def test_a_name_that_cannot_be_part_of_an_address_is_refused(file: Path, name: s
 
 
 def test_dotted_name_without_quotes_is_refused(file: Path) -> None:
-    """TOML reads it as tables within tables."""
+    """TOML reads such a name as nested tables."""
     said = refused(file, f"[external_actions.vacuum.full]\n{EXTERNAL}")
     assert said.startswith("external_actions.vacuum.full: unknown option")
 
@@ -383,11 +383,11 @@ def test_under_systemd_the_state_is_in_the_state_directory(monkeypatch: pytest.M
     assert Settings().agent.db == Path("/var/lib/agent/agent.db")
 
 
-# The front door
+# Through an agent
 
 
 def started_in_vain(directory: Path, text: str, status: int = os.EX_CONFIG, **environ: str) -> str:
-    """What an agent prints that must not start: it leaves with the status of its mistake and no traceback."""
+    """The output of an agent that must not start: it exits with the status of the mistake, without a traceback."""
     (directory / "agent.toml").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENT_", "GUNICORN_"))}
     ended = subprocess.run(
@@ -447,7 +447,7 @@ def test_wrong_environment_stops_the_start_with_the_reason(tmp_path: Path, envir
 
 @pytest.mark.parametrize("db", ["/nowhere/agent.db", "/proc/version"])
 def test_unavailable_database_path_ends_the_start_with_1_for_a_retry(tmp_path: Path, db: str) -> None:
-    """systemd is to try again."""
+    """systemd then tries again."""
     assert f"agent.db: {db} cannot be opened: " in started_in_vain(tmp_path, "", 1, AGENT_DB=db)
 
 
@@ -501,7 +501,7 @@ def test_an_unknown_peer_is_refused_with_the_known_ones() -> None:
 def test_unreadable_folder_does_not_hide_another_configuration(
     server_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after `sudo -i`: a command of root becomes that user and looks again."""
+    """As after `sudo -i`: a command of root changes to that user and searches again."""
     other = server_dir / "other.toml"
     other.touch()
     private = server_dir / "private"

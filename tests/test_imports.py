@@ -38,7 +38,7 @@ NEVER = {
     "jobs": ("config", "log"),  # what outlives the agent loads little
     "server": ("store",),  # at import time: gunicorn's master opens no database
 }
-"""Packages of lower layers that a package leaves alone all the same."""
+"""Packages of lower layers that a package must not import."""
 
 DEFERRED = {
     "agent": "gunicorn's master needs no Flask",
@@ -51,7 +51,7 @@ DEFERRED = {
     "agent.server.lifecycle": "the master imports no store",
     "agent.supervisors": "a job without a unit needs no asyncio",
 }
-"""Modules that import others of the agent inside functions, and why."""
+"""Modules that import others of the agent inside functions, with the reasons."""
 
 
 def modules() -> dict[str, Path]:

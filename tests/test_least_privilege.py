@@ -17,14 +17,14 @@ from tests.test_host_page import EXAMPLES
 
 SHIPPED = Path(__file__).parents[1] / "systemd"
 ACTIONS = "/api/3/stacks/default/actions"
-NEEDS_A_PASSWORD = 2  # what pkcheck ends with where no rule says yes
+NEEDS_A_PASSWORD = 2  # exit status of pkcheck if no rule permits the request
 SECRET = "server-correct-horse"
 
 UNIT_ACTION, TEMPLATE, HELPER = (
     next(each for each in EXAMPLES if each.startswith(beginning))
     for beginning in ("[external_actions.trim-journal]", "# /etc/systemd/system/trim-journal@", "#!/bin/sh")
 )
-"""The example of docs/host.rst, section "External actions as units"."""
+"""The example in docs/host.rst, section "External actions as units"."""
 CONFIGURATION = f"""
 {UNIT_ACTION}
 [agent]
@@ -81,7 +81,7 @@ class Patient(Kind):
 
 @pytest.fixture(scope="module")
 def agent(node: Node) -> AgentInNode:
-    """That of the node, which answers."""
+    """The running agent of the node."""
     found = AgentInNode(node)
     found.await_ready()
     return found
@@ -89,7 +89,7 @@ def agent(node: Node) -> AgentInNode:
 
 @pytest.fixture(scope="module")
 def node(agent_venv: Path, start_node: Callable[..., Node]) -> Node:
-    """A host with an agent of a replica, installed as the page about privileges says."""
+    """A host with an agent of a replica, installed as in docs/privileges.rst."""
     host = start_node("least")
     host.run("ln", "-s", str(agent_venv), "/opt/agent")
     host.run("useradd", "--system", "--user-group", "--home-dir", "/var/lib/agent", "agent")
@@ -123,7 +123,7 @@ def database(port: int) -> str:
 
 
 def install_rule(node: Node, configuration: str, without: str = "nothing") -> None:
-    """As root does it, for an agent with this configuration; `without` is a verb that root leaves out."""
+    """Install the rule for this configuration as root does; `without` is a verb to leave out."""
     node.write("/root/agent.toml", configuration)
     made = node.run("/opt/agent/bin/agentctl", "polkit", "/root/agent.toml")
     assert made.returncode == 0, made.stderr
@@ -133,7 +133,7 @@ def install_rule(node: Node, configuration: str, without: str = "nothing") -> No
 
 
 def as_agent(node: Node, *argv: str) -> str:
-    """What its user is refused with; nothing where it may."""
+    """The refusal for the agent's user; empty if permitted."""
     done = node.run(*argv, user="agent")
     assert done.returncode == 0 or done.stderr
     return done.stderr if done.returncode else ""
@@ -252,7 +252,7 @@ def test_polkit_rule_allows_only_the_verbs_that_the_actions_need(node: Node, uni
         ["systemctl", "--no-ask-password", "poweroff"],
         ["systemctl", "--no-ask-password", "start", "reboot.target"],
         ["systemctl", "--no-ask-password", "isolate", "rescue.target"],
-        # It may stop this one, and systemd takes a freeze for a stop.
+        # The rule permits a stop of this unit, and systemd checks a freeze like a stop.
         ["busctl", "call", *MANAGER, "FreezeUnit", "s", "db@b.service"],
     ],
 )
@@ -271,7 +271,7 @@ def test_other_calls_to_systemd_are_refused(node: Node, argv: list[str]) -> None
 def test_transient_unit_is_refused_even_if_systemd_passes_its_name(
     node: Node, unit: str, message: str, allowed: bool
 ) -> None:
-    """As systemd 257 and later ask; only root may say details to polkit."""
+    """Like the request of systemd 257 and later; only root may pass details to polkit."""
     details = {"unit": unit, "verb": "start", "polkit.message": message}
     asked = node.run(
         "pkcheck",
@@ -365,7 +365,7 @@ def test_a_job_continues_while_the_agent_is_restarted(agent: AgentInNode, waitin
     node.run("touch", "/var/lib/agent/go")
     said = done(agent, waiting)["said"]
     assert said.startswith(before["said"]) and node.read("/var/lib/agent/started") == "started\n"
-    # The agent's credentials, and as little of the host to write to.
+    # The agent's credentials, and the same few writable folders.
     assert hashlib.sha256(f"{SECRET}\n".encode()).hexdigest() in said
     assert "Read-only file system" in said
 
@@ -406,7 +406,7 @@ def test_a_credential_is_in_no_row_no_log_and_no_property(agent: AgentInNode) ->
         agent.await_ready()
     assert kept.stdout == "" and "resync" in journal and "LoadState=loaded" in shown
     assert SECRET not in journal and SECRET not in shown
-    # Its owner may read it, and hardly anybody else.
+    # Only its owner and root may read it.
     assert refused_to_read(node, "nobody")
 
 
@@ -444,7 +444,7 @@ def test_the_units_leave_little_exposed(unit: str) -> None:
     assert rated.returncode == 0, rated.stdout[-200:] + rated.stderr
 
 
-# The last one: the agent's host goes down.
+# The last test: the agent's host goes down.
 
 
 def test_host_is_rebooted_by_an_action_only_if_configured(agent: AgentInNode) -> None:

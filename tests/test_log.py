@@ -26,7 +26,7 @@ REPORT = json.dumps({"status": "finished"})
 
 
 class Unheard(AgentProcess):
-    """An agent whose standard error takes nothing, and is buffered by Python as in a unit."""
+    """An agent whose standard error cannot be written, and is buffered by Python as in a unit."""
 
     def command(self) -> list[str]:
         return ["env", "--unset=PYTHONUNBUFFERED", "sh", "-c", 'exec "$@" 2>/dev/full', "sh", *super().command()]
@@ -56,7 +56,7 @@ def test_rate_limiter_counts_the_suppressed_lines() -> None:
 
 
 def assert_told_of_all(agent: AgentProcess, call: Callable[[], None], line: str) -> None:
-    """`call` it many times at once: a few lines say what, and how often more; none is lost."""
+    """Call `call` many times at once: a few lines are logged, and a count of all others."""
     agent.log.write_text("")
     calls, began = CALLS, time.monotonic()
     for _ in range(CALLS):

@@ -66,7 +66,7 @@ class Journald:
 
 
 def _fields(data: bytes) -> Iterator[tuple[str, str]]:
-    """As the documentation of the native protocol has it: a name, a line end, the length, the value, a line end."""
+    """Decode the native protocol: a name, a line end, the length, the value, a line end."""
     while data:
         name, _, rest = data.partition(b"\n")
         assert b"=" not in name

@@ -50,7 +50,7 @@ def replica(module_dir: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory, replica: RedisServer) -> Iterator[AgentProcess]:
-    """An agent that has ended, held, waiting and running actions, a receiver that is away, and a replica."""
+    """An agent with final, held, waiting and running actions, an unreachable receiver, and a replica."""
     text = (
         config([f"http://127.0.0.1:{free_port()}/"]) + f'[datastore]\nkind = "redis"\nurl = "unix://{replica.socket}"\n'
     )
@@ -78,7 +78,7 @@ def prometheus(agent: AgentProcess, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def queries(panel: dict[str, Any]) -> list[str]:
-    """Those of a panel, with the variables of Grafana replaced."""
+    """The queries of a panel, with the variables of Grafana replaced."""
     values = {"$__rate_interval": "1m", "$job": ".*", "$instance": ".*"}
     found = []
     for target in panel["targets"]:

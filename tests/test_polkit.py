@@ -38,7 +38,7 @@ def rule(configuration: str, user: str = "agent") -> str:
 
 
 def variable(name: str, text: str) -> Any:
-    """What the rule sets it to: JSON is JavaScript."""
+    """The value of a variable in the rule: JSON is JavaScript."""
     found = re.search(rf"var {name} = (.*?);\n", text, re.DOTALL)
     assert found
     return json.loads(found[1])

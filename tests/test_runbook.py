@@ -26,11 +26,11 @@ CHECKS = (
 )
 RAISED = ("ConfigError", "SecretUnreadable", "Untrusted")
 ADVICE = re.compile(r": (run|set|make|name|add|write|remove) .*")
-"""The end of a sentence that says what to do; the runbook may say more."""
+"""The end of a message with the remedy; the runbook may say more."""
 
 
 def sentences() -> Iterator[str]:
-    """What the checks of the start raise, with `…` for what differs."""
+    """The messages of the checks at the start, with `…` for values."""
     for file in CHECKS:
         for call in ast.walk(ast.parse((CHECKOUT / file).read_text())):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") in RAISED:
@@ -41,7 +41,7 @@ def sentences() -> Iterator[str]:
 
 
 def parts(sentence: str) -> list[str]:
-    """Those by which a reader finds it; none of a sentence that only passes another one on."""
+    """The constant parts of a message; none if the message only repeats another one."""
     return [part.strip(" :;(") for part in ADVICE.sub("", sentence).split("…") if len(part.strip(" :;(),")) > 8]
 
 

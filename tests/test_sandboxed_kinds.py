@@ -61,7 +61,7 @@ USER = {"name": "seller", "password": "correct horse battery", "databases": ["sh
 
 
 class Sandboxed(AgentInNode):
-    """The agent of the node, with the kinds whose actions were done."""
+    """The agent of the node, and the kinds whose actions were done."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host.node)
@@ -77,7 +77,7 @@ class Sandboxed(AgentInNode):
 
 @pytest.fixture(scope="module")
 def agent(agent_venv: Path, docker_engine: DockerEngine, start_node: Callable[..., Node]) -> Iterator[Sandboxed]:
-    """As docs/privileges.rst says, section "As another user"."""
+    """The agent as in docs/privileges.rst, section "As another user"."""
     os.chmod(docker_engine.socket, 0o666)
     host = Host(start_node(shares=[f"{docker_engine.socket}:{ENGINE}"]))
     node = host.node

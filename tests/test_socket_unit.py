@@ -71,7 +71,7 @@ def call(node: Node, user: str, method: str, path: str, body: str = "") -> Any:
 
 
 def cancelled(node: Node) -> list[dict[str, Any]]:
-    """The events of the audit trail about actions that were asked to stop."""
+    """The events of requested cancels in the audit trail."""
     environ = ("env", "AGENT_CONFIG=/etc/agent/agent.toml", "AGENT_DB=/var/lib/agent/agent.db")
     lines = node.run(*environ, "/opt/agent/bin/agentctl", "events").stdout.splitlines()
     return [event for event in map(json.loads, lines) if event["event"] == "action.cancel_requested"]
@@ -100,7 +100,7 @@ def test_the_socket_stays_through_a_reload_and_a_restart(node: Node, start: Call
     await_that(lambda: isinstance(call(node, "alice", "GET", "queue"), list), 20, "it answers after the reload")
     assert node.show("agent", "MainPID") == before
     node.systemctl("restart", "agent")
-    # Nothing is lost between the two: the socket is systemd's.
+    # No connection is lost between the two: the socket belongs to systemd.
     assert isinstance(call(node, "alice", "GET", "queue"), list)
     assert node.run("stat", "-c", "%i", PATH).stdout == inode
 

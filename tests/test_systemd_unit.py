@@ -58,7 +58,7 @@ def state(node: Node, action_id: str) -> str:
 
 
 def worker(node: Node) -> str:
-    """The pid, inside, of the worker: the newest child that is gunicorn, as a reload has others."""
+    """The pid of the worker inside the node: the newest gunicorn child, as a reload has two."""
     main = node.show("agent", "MainPID")
     children = node.run("cat", f"/proc/{main}/task/{main}/children").stdout.split()
     return [pid for pid in children if "gunicorn" in node.run("cat", f"/proc/{pid}/cmdline").stdout][-1]
@@ -88,8 +88,8 @@ def cursor(node: Node) -> str:
 
 
 def logged(node: Node, since: str, priority: int) -> str:
-    """What the agent itself has logged with that priority since a cursor."""
-    # Not by --priority: of what that lets through, --after-cursor leaves out the first.
+    """The agent's own log entries of that priority since a cursor."""
+    # Without --priority: combined with it, --after-cursor leaves out the first entry.
     shown = node.run("journalctl", "--unit=agent", "--after-cursor", since, "--output=json", "--no-pager").stdout
     lines = [line for line in map(json.loads, shown.splitlines()) if line["_TRANSPORT"] == "stdout"]
     return "\n".join(line["MESSAGE"] for line in lines if line["PRIORITY"] == str(priority))

@@ -37,11 +37,11 @@ IMPORTED = (
     "agent.store.enqueue",
     *(PACKAGES := ("agent.kinds", "agent.web", "agent.datastores", "agent.supervisors")),
 )
-"""What an agent imports, besides its own kinds, before it answers; of these packages all modules."""
+"""Modules that an agent imports before it answers; of these packages all modules."""
 DRIVERS = ("psycopg", "pymysql", "redis", "pymongo", "sdbus")
-"""What they import of others."""
+"""Third-party modules that they import."""
 NOT_THE_SAME = ("sitecustomize.py", "usercustomize.py", "gunicorn", "agent", "flask", *DRIVERS)
-"""What in a directory of PYTHONPATH would have another interpreter import something else."""
+"""Files in a directory of PYTHONPATH that change the imports of another interpreter."""
 
 
 class Forked:
@@ -68,7 +68,7 @@ class Forked:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, to this very process or to none."""
+        """Send a signal to this process, never to another one with its pid."""
         with self._lock, suppress(ProcessLookupError):
             if self.returncode is None:
                 signal.pidfd_send_signal(self._pidfd, number)
@@ -145,7 +145,7 @@ def imports_the_same(env: Mapping[str, str]) -> bool:
 
 
 def readable(connection: socket.socket, timeout: float | None) -> bool:
-    """Whether something arrives, or the other end is closed, within `timeout` seconds."""
+    """Whether data arrives, or the other end is closed, within `timeout` seconds."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(None if timeout is None else timeout * 1000))
@@ -155,7 +155,7 @@ def readable(connection: socket.socket, timeout: float | None) -> bool:
 
 
 def serve(control: socket.socket) -> tuple[list[str], str, dict[str, str], list[int]] | None:
-    """Fork an agent per request until the other end closes; returns the request in each child."""
+    """Fork an agent for each request until the other end closes; returns the request in each child."""
     waker, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -184,7 +184,7 @@ def serve(control: socket.socket) -> tuple[list[str], str, dict[str, str], list[
 
 
 def report_ended(children: dict[int, socket.socket]) -> None:
-    """Tell each test process of the children of its that have ended."""
+    """Report the ended children to their test process."""
     with suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
             with children.pop(found[0]) as connection, suppress(BrokenPipeError):
@@ -197,7 +197,7 @@ def close_all(*descriptors: int) -> None:
 
 
 def become(arguments: list[str], cwd: str, env: dict[str, str], output: int) -> None:
-    """Be what `python -m gunicorn ARGUMENTS` is in this directory and environment."""
+    """Become `python -m gunicorn ARGUMENTS` in this directory and environment."""
     os.setsid()
     os.chdir(cwd)
     os.dup2(output, 1)
@@ -210,7 +210,7 @@ def become(arguments: list[str], cwd: str, env: dict[str, str], output: int) -> 
     sys.argv[1:] = arguments
     # Its default is the working directory of the process that imported gunicorn: workers would change back to it.
     sys.modules["gunicorn.config"].Chdir.default = cwd
-    # It sleeps between two looks at the workers that are to end.
+    # The arbiter sleeps between two checks of workers that must end.
     vars(sys.modules["gunicorn.arbiter"])["time"] = SimpleNamespace(**vars(time) | {"sleep": nap})
     try:
         runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
@@ -219,12 +219,12 @@ def become(arguments: list[str], cwd: str, env: dict[str, str], output: int) -> 
 
 
 def nap(seconds: float) -> None:
-    """Sleep a tenth of the time: what the arbiter waits for has happened by then."""
+    """Sleep a tenth of the time: the workers have ended by then."""
     time.sleep(seconds / 10)
 
 
 def leave(code: object) -> NoReturn:
-    """End as `sys.exit` does, but give the memory back as a whole: to take each module apart needs as long as a start.
+    """End like `sys.exit` without a cleanup of every module, which would take as long as a start.
 
     Called in the arbiter and in its workers.
     """

@@ -72,7 +72,7 @@ def test_a_secret_is_shown_nowhere(start_agent: StartAgent, tmp_path: Path) -> N
 def test_a_secret_is_in_no_log_of_the_host(
     start_agent: StartAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ansible writes the parameters of a module to the journal before the module begins; here to a file."""
+    """Ansible logs the parameters of a module to the journal before it starts; in this test to a file."""
     (journal := tmp_path / "python" / "systemd").mkdir(parents=True)
     (journal / "__init__.py").touch()
     (journal / "daemon.py").write_text("def booted(): return True\n")
@@ -146,7 +146,7 @@ def test_a_wait_survives_a_killed_agent(agent: AgentProcess, controller: Control
 
 
 class Vanishing(BaseHTTPRequestHandler):
-    """An agent that schedules, and whose host is gone then."""
+    """An agent that accepts an action and then disappears."""
 
     def do_GET(self) -> None:
         self._answer([] if self.path.endswith("/available") else None)

@@ -94,7 +94,7 @@ def test_run_stops_before_the_primary_where_a_replica_does_not_return(
 def test_replica_outside_of_the_run_stops_it_before_any_change(
     trio: Trio, agents: Agents, controller: Controller
 ) -> None:
-    """After the switchover it would follow the old primary, and nobody would know."""
+    """After the switchover it would follow the old primary unnoticed."""
     outcome = controller.play("rolling_restart", run_id="r10", target="a,b")
     assert outcome.status != 0
     assert "nothing was changed: a has 2 replicas (walreceiver at 127.0.0.1, walreceiver" in outcome.text, outcome.text
@@ -103,7 +103,7 @@ def test_replica_outside_of_the_run_stops_it_before_any_change(
 
 
 def test_failover_between_two_steps_is_noticed(trio: Trio, agents: Agents, controller: Controller) -> None:
-    """The controller has looked at all hosts; then somebody promotes c, before it comes to c."""
+    """c is promoted by hand after the preflight and before the run reaches c."""
     with controller.start("datastore.agent.rolling_restart", run_id="r4", rolling_settle=3) as playbook:
         eventually(lambda: agents["b"].queue() or agents["b"].finished(), "it has come to the first replica", 60)
         action = agents["c"].await_final(agents["c"].schedule("promote_slave_db", {"force": True}), 30)["action"]
@@ -174,7 +174,7 @@ def test_host_lost_during_the_run_stops_the_run(
 
 
 def by_ssh(tmp_path: Path, agents: Agents) -> Controller:
-    """Reaches the hosts by a program that does what ssh does, here, until the file NAME.lost exists."""
+    """Connects to the hosts by a stand-in for ssh that works until the file NAME.lost exists."""
     (ssh := tmp_path / "ssh").write_text(f'''#!/bin/bash
 [ -e "{tmp_path}/${{@: -2:1}}.lost" ] && exit 255
 exec /bin/sh -c "${{@: -1}}"

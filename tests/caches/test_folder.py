@@ -20,7 +20,7 @@ from agent.util.stop import Stop
 
 
 def clear(path: Path, stop: Stop | None = None) -> tuple[dict[str, int], str | None]:
-    """What all calls together have freed, and the problem of the last one."""
+    """The sum freed by all calls, and the problem of the last one."""
     freed: dict[str, int] = {}
     while True:
         cleared = Folder(CacheSettings(kind="folder", path=path)).clear(stop or Stop())
@@ -31,7 +31,7 @@ def clear(path: Path, stop: Stop | None = None) -> tuple[dict[str, int], str | N
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache with five files of three bytes, on three levels, beside a file that is no part of it."""
+    """A cache with five files of three bytes, on three levels, beside a file outside of it."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").write_text("keep")
     cache = tmp_path / "cache"
@@ -108,7 +108,7 @@ def test_missing_folder_or_a_file_in_its_place_is_reported(make: str | None, why
 def test_folder_replaced_by_a_link_during_the_clearing_is_not_followed(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The moment between the look at an entry and its opening, which no other process could be made to hit."""
+    """The moment between the check of an entry and its opening, which no other process can hit reliably."""
     really_open = os.open
 
     def swap_and_open(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
@@ -184,7 +184,7 @@ def test_files_that_cannot_be_removed_are_reported_with_the_freed_amount(cache: 
 
 @contextmanager
 def busy(file: Path) -> Iterator[None]:
-    """A file that nobody can remove, root neither: something is mounted on it."""
+    """A file that not even root can remove: something is mounted on it."""
     subprocess.run(["mount", "--bind", str(file), str(file)], check=True)
     try:
         yield

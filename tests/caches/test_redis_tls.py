@@ -16,7 +16,7 @@ from tests.trust.certificates import Authority
 
 @pytest.fixture(scope="module")
 def certified(module_dir: Path) -> Iterator[RedisServer]:
-    """A Redis that speaks TLS."""
+    """A Redis with TLS."""
     authority = Authority(module_dir)
     with RedisServer(module_dir / "redis", appendonly=False, tls=(*authority.server(), authority.ca)) as server:
         yield server

@@ -20,14 +20,14 @@ from tests.trust.certificates import Authority
 
 TIMEOUT = 0.3
 LONG = 30.0
-"""Seconds that are far more than an attempt takes that ends at `TIMEOUT`, or that is cut."""
+"""Seconds: much longer than an attempt that times out after `TIMEOUT` or is cut."""
 SHARED = 6.0
-"""Seconds of an attempt whose first address takes a third of them, and that succeeds."""
+"""Timeout of an attempt that succeeds after its first address used a third of it."""
 HERE = "127.0.0.1"
 
 
 class Dripping:
-    """A receiver that says one byte after another and never ends, after `begin`."""
+    """A receiver that sends `begin` and then single bytes without an end."""
 
     def __init__(self, begin: bytes) -> None:
         self._begin = begin
@@ -69,7 +69,7 @@ def drip() -> Iterator[Callable[[bytes], Dripping]]:
 
 @pytest.fixture
 def silent() -> Iterator[tuple[str, int]]:
-    """An address that does not answer a connection: those that it has not accepted are all it can hold."""
+    """An address that does not answer connections, because its backlog is full."""
     with socket.socket() as listener:
         listener.bind((HERE, 0))
         listener.listen(0)
@@ -84,14 +84,14 @@ def silent() -> Iterator[tuple[str, int]]:
 
 
 def send(url: str, timeout: float = TIMEOUT) -> float:
-    """How long it took."""
+    """Send it; returns the seconds."""
     begin = time.monotonic()
     Post(url, timeout).send(b"{}", {})
     return time.monotonic() - begin
 
 
 def fails(post: Post) -> tuple[str, float]:
-    """Why it was not taken, and how long that took."""
+    """The reason of the failure, and the seconds."""
     begin = time.monotonic()
     with pytest.raises(NotAccepted) as reason:
         post.send(b"{}", {})
@@ -99,7 +99,7 @@ def fails(post: Post) -> tuple[str, float]:
 
 
 def addresses(monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, int]], after: float = 0.0) -> None:
-    """Let every name lead to these, after so many seconds."""
+    """Resolve every name to these addresses, after so many seconds."""
 
     def looked_up(*args: object, **options: object) -> list[object]:
         threading.Event().wait(after)
@@ -120,7 +120,7 @@ def test_answer_200_without_an_end_counts_as_accepted(drip: Callable[[bytes], Dr
 
 
 def test_a_tls_handshake_that_never_ends_times_out(drip: Callable[[bytes], Dripping]) -> None:
-    # The head of a long record of the handshake.
+    # The header of a long record of the handshake.
     url = drip(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb").url.replace("http:", "https:")
     reason, seconds = fails(Post(url, TIMEOUT))
     assert reason == "no answer within 0.3 s"
@@ -170,7 +170,7 @@ def test_a_post_can_be_cut_during_the_tls_handshake(drip: Callable[[bytes], Drip
 
 
 def cut_once(post: Post, underway: Callable[[], object]) -> float:
-    """Cut it as soon as that is so; how long it took in all."""
+    """Cut the post once the condition holds; returns the total seconds."""
 
     def cut() -> None:
         eventually(underway, "it is under way")

@@ -28,7 +28,7 @@ from tests.store.scenes import finish, schedule
 KEEP = 100.0
 FINAL = ("action.final",)
 LONG = 1000.0
-"""Seconds that an attempt may take, so that a test may let it have taken them."""
+"""Timeout of an attempt, which a test may simulate completely."""
 Ended = Callable[[], str]
 
 
@@ -58,7 +58,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Steady:
 
 @pytest.fixture
 def ended(store: Store, receiver: Receiver, steady: Steady) -> Iterator[Ended]:
-    """Bring an action to its end and wake the one who is to be told."""
+    """Finish an action and wake its receiver."""
     ids, _ = outbox.set_receivers(store, [receiver.url()], FINAL)
     options = Callbacks((receiver.url(),), keep=KEEP, timeout=LONG)
     told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
@@ -80,7 +80,7 @@ def waiting(store: Store) -> int:
 
 
 def tried(receiver: Receiver, more: int) -> None:
-    """Wait until it was tried so many times more."""
+    """Wait for so many further attempts."""
     before = len(receiver.told)
     eventually(lambda: len(receiver.told) >= before + more, f"{more} attempts more")
 
@@ -109,7 +109,7 @@ def test_pauses_double_up_to_the_longest(receiver: Receiver, ended: Ended, monke
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the thread would make; it makes none."""
+    """Records the pauses of the thread instead of making them."""
     found: list[float] = []
     put_off = outbox.postpone
 
@@ -378,7 +378,7 @@ def test_receivers_started_during_a_stop_end_too(store: Store, receiver: Receive
 
 
 def begun(store: Store, receiver: Receiver) -> callbacks.CallbackReceivers:
-    """The callbacks of a receiver that is being told of one end."""
+    """The callbacks object with one delivery in progress."""
     made = callbacks.CallbackReceivers(store, Settings(callbacks=Callbacks((receiver.url(),), timeout=30)))
     made.begin()
     made.begin()
@@ -390,5 +390,5 @@ def begun(store: Store, receiver: Receiver) -> callbacks.CallbackReceivers:
 
 
 def telling() -> list[str]:
-    """The threads that tell."""
+    """The running threads of receivers."""
     return [each.name for each in threading.enumerate() if each.name.startswith("callbacks-")]

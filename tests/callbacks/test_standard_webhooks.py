@@ -31,7 +31,7 @@ def verified(told: Told, secret: str) -> bool:
 
 
 def known(agent: AgentProcess) -> bool:
-    """Whether a receiver is subscribed: it gets the events from then on."""
+    """Whether the receiver is stored: it gets later events."""
     with closing(sqlite3.connect(agent.db)) as connection:
         return bool(connection.execute("SELECT 1 FROM receivers").fetchall())
 

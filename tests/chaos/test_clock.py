@@ -44,7 +44,7 @@ def wall(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 def agent(start_agent: StartAgent, tmp_path: Path, wall: Clock) -> AgentProcess:
-    """An agent that lives by the clock `wall`."""
+    """An agent with the clock `wall`."""
     return start_agent(config=CONFIG, env=environment_of(tmp_path, wall))
 
 
@@ -55,7 +55,7 @@ def environment_of(directory: Path, wall: Clock) -> dict[str, str]:
 
 @pytest.fixture
 def slip_in(agent: AgentProcess) -> Callable[[], str]:
-    """Schedule past the agent, as another one on the same database does: only a tick can notice."""
+    """Schedule directly in the database, like another agent: only a tick can notice it."""
     enqueuer = Enqueuer(Store(agent.db), 1000)
     request = Request(MARK, {}, {}, {}, Requester.API, "tests@here", ("Server", "here"), clock.now())
     return lambda: enqueuer.schedule(request).action_id
@@ -72,7 +72,7 @@ def resident_kilobytes(pid: int) -> int:
 
 
 def test_the_clock_of_the_agent_can_be_set_while_it_runs(agent: AgentProcess, wall: Clock) -> None:
-    """Else the tests below would show nothing."""
+    """Positive control of the tests below."""
     wall.set("+365d")
     later = agent.info(agent.schedule(MARK, {}))["action"]["created_ts"]
     wall.set("-365d")
@@ -160,7 +160,7 @@ def test_jump_of_the_clock_causes_no_burst_of_ticks(agent: AgentProcess, wall: C
 
 
 def used_in_six_ticks(worker: int) -> float:
-    """Processor seconds, most of them of the library that sets the clock."""
+    """Processor seconds, most of them used by the library that sets the clock."""
     begin, before = time.monotonic(), processor_seconds(worker)
     eventually(lambda: time.monotonic() - begin > 3, "six ticks are over")
     return processor_seconds(worker) - before

@@ -30,7 +30,7 @@ CACHE, WRONG, HOOK, CALLBACK = SECRETS = (
 
 @dataclass(frozen=True)
 class Site:
-    """An origin, a cache with a password, and a receiver that takes what comes at / and nothing at /down."""
+    """An origin, a cache with a password, and a receiver that accepts callbacks at / and refuses them at /down."""
 
     directory: Path
     origin: Origin
@@ -91,12 +91,12 @@ def test_secrets_of_configured_files_are_in_no_row_and_no_file(site: Site, start
 
 
 def found(agent: AgentProcess) -> dict[str, list[str]]:
-    """The secrets that any file of the agent has, and which."""
+    """The secrets found in files of the agent, with the files."""
     return {secret: files for secret in SECRETS if (files := holding(agent.directory, secret))}
 
 
 def pushed_and_deployed(agent: AgentProcess, site: Site) -> str:
-    """The commit of a push that its hook has deployed, after one with a signature that is wrong."""
+    """The commit of a push deployed by its hook, after a push with a wrong signature."""
     pushed = site.origin.commit({"version": "one"})
     body = encoded(push(after=pushed))
     assert deliver(agent, body, headers={"X-Hub-Signature-256": signed(body, "another")}).status == 401

@@ -42,7 +42,7 @@ LIFE = {
 
 
 class Patient:
-    """Calls an agent that may be killed at any time, until it answers; every id that it was answered."""
+    """Repeats calls to an agent that may be killed at any time, and records every answered id."""
 
     def __init__(self, agent: AgentProcess) -> None:
         self.agent = agent
@@ -56,7 +56,7 @@ class Patient:
         return self.ids[-1]
 
     def cancel(self, action_id: str) -> None:
-        """A repeated cancel may find what the first one did: then it is final already."""
+        """A repeated cancel may find the action final by the first one."""
         answer = self._until_answered(lambda: self.agent.cancel(action_id))
         assert answer.status in (200, 409), answer
 
@@ -69,7 +69,7 @@ class Patient:
         eventually(there, f"{action_id} is {states}", 20)
 
     def hand_over(self) -> None:
-        """Ask the worker to leave, as a reload does; the master starts another."""
+        """Stop the worker like a reload; the master starts another."""
         before = eventually(self.agent.workers, "a worker is there")
         for pid in before:
             try:
@@ -95,7 +95,7 @@ class FaultPoints:
         self._armed, self._hits = directory / "fault", directory / "hits"
 
     def each(self) -> Iterator[str]:
-        """Arm one point after the other: that before, then that after each commit, until none is left to hit."""
+        """Arm one point after the other, before and after each commit, until no further one is hit."""
         for number in count(1):
             for moment in MOMENTS:
                 yield self._arm(f"{moment} {number}")
@@ -104,7 +104,7 @@ class FaultPoints:
                     return
 
     def remaining(self) -> Iterator[str]:
-        """Arm by name each point that no number met, for the order of the commits varies from life to life."""
+        """Arm the points by name that no number hit: the order of the commits varies between runs."""
         for point in sorted(LIFE - set(self.hit)):
             yield self._arm(point)
             for _ in range(4):
@@ -113,7 +113,7 @@ class FaultPoints:
             assert not self._armed.exists(), f"{point} was not hit"
 
     def around(self, written: str, times: int) -> Iterator[str]:
-        """Arm so often the point before, then that after the next commit of what is named; each must be hit."""
+        """Arm the points before and after the next commit of this name so often; each must be hit."""
         for moment in MOMENTS * times:
             yield self._arm(f"{moment} {written}")
             assert not self._armed.exists(), f"{moment} {written} was not hit"
@@ -126,7 +126,7 @@ class FaultPoints:
 
     @property
     def hit(self) -> list[str]:
-        """What was about to be, or had just been, committed when the agent was killed."""
+        """The commits around which the agent was killed."""
         return self._hits.read_text().splitlines()
 
 
@@ -136,7 +136,7 @@ def points(tmp_path: Path) -> FaultPoints:
 
 
 def live(client: Patient) -> None:
-    """All that can become of actions: run, wait, be cancelled waiting or running, be left to another worker."""
+    """Every life of an action: run, wait, cancelled while waiting or running, handed over to another worker."""
     client.schedule(MARK, {"steps": 2, "pause": 0.08})
     cancelled, following = client.schedule(MARK, {}), client.schedule(MARK, {})
     client.cancel(cancelled)

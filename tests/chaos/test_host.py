@@ -11,7 +11,7 @@ from tests.chaos import disturbances, host
 from tests.chaos.disturbances import Host
 
 SECONDS = 100.0
-"""How long all disturbances last, in their order of chance; before it each of them comes once."""
+"""Seconds of random disturbances, after each has happened once."""
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,6 @@ def await_steps(directory: Path, count: int) -> None:
 
 
 def noted(directory: Path) -> int:
-    """How many lines the trace has; in the end there are thousands, and here none of them has to be parsed."""
+    """The number of lines of the trace, without parsing: there may be thousands."""
     path = directory / "trace"
     return path.read_bytes().count(b"\n") if path.exists() else 0

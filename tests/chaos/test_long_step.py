@@ -12,7 +12,7 @@ from tests.chaos.witnesses import CONFIG, MARK, begun, trace, witness_environmen
 pytestmark = pytest.mark.alone
 FACTOR = 4.0
 FLOOR = 0.010
-"""Seconds that a call may take on any machine, however fast the idle agent was."""
+"""Seconds that a call may always take, even if the idle agent was faster."""
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
 
 
 def medians(agent: AgentProcess) -> dict[str, float]:
-    """Seconds that each sort of call takes; schedule calls are refused by their last check but one, or accepted."""
+    """Median seconds of each sort of call; schedule calls are accepted, or refused by their second last check."""
     known = agent.schedule("replicante.test.success", {})
     calls = {
         "queue": lambda: agent.queue(),

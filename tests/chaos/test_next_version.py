@@ -43,7 +43,7 @@ ALTER TABLE actions DROP COLUMN next;
 
 
 class NextAgent(AgentProcess):
-    """The next version: this one with one more schema, from a folder of its own."""
+    """The next version: this one with one more schema, in its own folder."""
 
     checkout: Path
 
@@ -96,7 +96,7 @@ def start_next(agent: AgentProcess, tmp_path: Path) -> Iterator[Callable[[Path, 
 
 
 class Load:
-    """Callers of each agent, more than it has steps for: the queue is full in a moment and stays so."""
+    """Callers of each agent, more than it can serve: its queue is full soon and stays full."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.callers = directory, list[Clients]()
@@ -126,7 +126,7 @@ class Load:
         eventually(more, "the queue is full, and drains", 30)
 
     def check(self, agent: AgentProcess) -> None:
-        """Every acknowledged action is there once, and was executed once, in the order of the queue."""
+        """Assert that every acknowledged action exists once and was executed once, in the order of the queue."""
         for each in self.callers:
             each.over.set()
         for each in self.callers:

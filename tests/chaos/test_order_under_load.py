@@ -23,7 +23,7 @@ CLIENTS, CALLS = 16, 32
 
 
 class Reader:
-    """Reads queue and finished all the time and notes what cannot be true."""
+    """Reads queue and finished continuously and records contradictions."""
 
     def __init__(self, agent: AgentProcess, clients: Clients, by_seq: Path) -> None:
         self.agent, self.clients, self.db = agent, clients, by_seq
@@ -56,7 +56,7 @@ class Reader:
         else:
             before, queue = self.agent.finished(), self.agent.queue()
             lost = answered - {each["id"] for each in before + queue}
-            # What was in neither ended between the two reads, or it was lost.
+            # An action in neither list ended between the two reads, or was lost.
             finished = self.agent.finished()
             lost -= {each["id"] for each in finished}
         if lost:

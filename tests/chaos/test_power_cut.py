@@ -26,7 +26,7 @@ finished_limit = 100000
 
 
 class Recorded(AgentProcess):
-    """An agent whose calls to the disk and to its callers are written down."""
+    """An agent whose calls to the disk and answers to callers are recorded."""
 
     @property
     def calls(self) -> Path:
@@ -37,7 +37,7 @@ class Recorded(AgentProcess):
 
 
 def recording(directory: Path, *more: str) -> Recorded:
-    """An agent that has begun on an empty directory, had clients, folded its log more than once, and ended."""
+    """An ended agent that started on an empty folder, served clients and checkpointed its WAL more than once."""
     place = directory / "recorded"
     place.mkdir()
     agent = Recorded(
@@ -74,7 +74,7 @@ def test_answered_actions_are_on_disk_after_a_power_cut_at_any_moment(tmp_path: 
 
 
 def test_missing_fsync_is_detected_by_the_simulated_power_cut(tmp_path: Path) -> None:
-    """Else the test above would show nothing."""
+    """Positive control of the test above."""
     agent = recording(tmp_path, "careless")
     disk = Disk(str(agent.directory))
     moment = next((each for each in disk.moments(agent.calls) if len(disk.answered) > 10), None)
@@ -84,7 +84,7 @@ def test_missing_fsync_is_detected_by_the_simulated_power_cut(tmp_path: Path) ->
 
 
 def opens_with(answered: list[str], files: Mapping[str, bytes], place: Path) -> None:
-    """Assert that SQLite finds the files whole and all these actions in them."""
+    """Assert that SQLite finds the files intact, with all these actions."""
     lost = set(answered) - held(files, place)
     assert not lost, f"lost: {lost}"
 
@@ -96,7 +96,7 @@ def last_line(file: Path) -> str:
 
 
 def held(files: Mapping[str, bytes], place: Path) -> set[str]:
-    """The actions in these files, which are whole."""
+    """The actions in these files, which must be intact."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     for name, content in files.items():

@@ -27,11 +27,11 @@ class Disk:
         run("mount", "-o", "loop", str(self.image), str(self.place))
 
     def unmount(self) -> None:
-        """Also of a process that was killed just now its files must be closed first."""
+        """Unmount once the files of a killed process are closed."""
         eventually(lambda: subprocess.run(["umount", str(self.place)], check=False).returncode == 0, "it is unmounted")
 
     def fail(self) -> None:
-        """What the kernel does to it when its disk has an error."""
+        """Remount read-only, as the kernel does after an error of the disk."""
         run("mount", "-o", "remount,abort", str(self.place))
 
     def repair(self) -> None:

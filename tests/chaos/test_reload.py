@@ -23,7 +23,7 @@ def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
 
 
 class Caller:
-    """Calls the agent all the time, each call on a connection of its own, and notes what was not answered."""
+    """Calls the agent continuously, each call on a new connection, and records unanswered calls."""
 
     def __init__(self, agent: AgentProcess) -> None:
         self.agent = agent
@@ -53,7 +53,7 @@ class Caller:
 
 
 class Waiter:
-    """Waits for a change of an action that does not come."""
+    """A long poll whose action does not change."""
 
     def __init__(self, agent: AgentProcess, action_id: str) -> None:
         self._agent, self._id = agent, action_id

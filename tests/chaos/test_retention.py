@@ -14,7 +14,7 @@ from tests.agent_process import AgentProcess, eventually
 MILLION = 1_000_000
 CALLS = 300
 FACTOR, FLOOR = 3.0, 0.030
-"""A call may take so many times the longest of those without a prune, or so many seconds on a busy machine."""
+"""Limits of a call: so many times the longest one without a prune, or so many seconds on a busy machine."""
 CONFIG = """
 [actions]
 prune_interval = {prune_interval}
@@ -39,7 +39,7 @@ HISTORY = """
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """The place of an agent that has finished a million actions."""
+    """The folder of an agent with a million finished actions."""
     with closing(Store(tmp_path / "agent.db")) as store:
         store.open()
     with closing(sqlite3.connect(tmp_path / "agent.db", isolation_level=None)) as connection:
@@ -55,7 +55,7 @@ def directory(tmp_path: Path) -> Path:
 
 @contextmanager
 def without_triggers(connection: sqlite3.Connection) -> Iterator[None]:
-    """They look at each row by itself, which takes minutes for a million."""
+    """Without triggers, which would take minutes for a million rows."""
     triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for name, _ in triggers:
         connection.execute(f"DROP TRIGGER {name}")
@@ -65,7 +65,7 @@ def without_triggers(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def longest_call(agent: AgentProcess) -> float:
-    """Seconds that the longest of many schedule calls in a row takes; the highest of all is left to chance."""
+    """Seconds of the second longest of many schedule calls in a row."""
     connection = agent.connect()
     try:
         taken = sorted(timed(agent, connection) for _ in range(CALLS))
@@ -96,7 +96,7 @@ def test_a_prune_among_a_million_holds_up_no_call_and_gives_space_back(directory
     pruning = agent_in(directory, prune_interval=1, prune_keep=MILLION - 50_000).start()
     try:
         eventually(lambda: "removed" in pruning.log_text(), "it has begun to prune", 20)
-        # What delays calls delays them in each round; a busy machine does not.
+        # A real delay appears in each round; a busy machine does not delay every one.
         beside = min(longest_call(pruning) for _ in range(3))
         print(f"the longest schedule call took {without * 1000:.1f} ms without and {beside * 1000:.1f} ms with a prune")
         eventually(lambda: kept(directory / "agent.db") <= MILLION - 50_000, "all that is too old is gone", 60)

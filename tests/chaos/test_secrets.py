@@ -20,7 +20,7 @@ execute_interval = 0.2
 queue_limit = 100000
 """
 TICKS = 3.0
-"""Seconds in which the log is emptied also on a busy machine: it happens with the finish, or at the next tick."""
+"""Seconds until the WAL is truncated, also on a busy machine: with the finish, or at the next tick."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
 
 
 def holding(directory: Path, secret: str = SECRET) -> list[str]:
-    """The files of the agent that have these bytes."""
+    """The files of the agent that contain these bytes."""
     return [file.name for file in directory.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
 
 
@@ -59,7 +59,7 @@ def test_a_secret_of_an_action_that_was_cancelled_is_in_no_file(agent: AgentProc
 
 
 def test_the_secrets_of_a_long_queue_are_in_no_page_when_all_are_final(agent: AgentProcess) -> None:
-    """Rows that move from page to page must not leave copies behind."""
+    """Rows that move between pages must not leave copies."""
     running = agent.occupy()
     for number in range(150):
         agent.schedule("secretive.use", use(f"{SECRET}-{number}-{'x' * (number * 37 % 900)}"))

@@ -33,7 +33,7 @@ finished_limit = 100000
 
 @contextmanager
 def suspended(pids: set[int]) -> Iterator[None]:
-    """Stop these processes, and let them go on at the end."""
+    """Suspend these processes, and continue them at the end."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

@@ -21,7 +21,7 @@ from tests.chaos.witnesses import (
 pytestmark = pytest.mark.alone
 TICK = 0.5
 PATIENCE = 30
-"""Seconds within which the other agent must have looked at the queue, on a busy machine too."""
+"""Seconds in which the other agent must check the queue, also on a busy machine."""
 
 
 @pytest.fixture

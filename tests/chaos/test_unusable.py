@@ -19,7 +19,7 @@ PAGE = 4096
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an agent left that has run for a while."""
+    """The database of an agent that has run for a while."""
     agent = AgentProcess(tmp_path_factory.mktemp("left")).start()
     try:
         ids = [agent.schedule("replicante.test.ping", {"count": 20}) for _ in range(40)]
@@ -37,7 +37,7 @@ def database(left: Path, tmp_path: Path) -> Path:
 
 
 def refusal(db: Path, tmp_path: Path, status: int = os.EX_CONFIG) -> str:
-    """The one sentence with which an agent refuses to start on it, and leaves with this status."""
+    """The message of an agent that refuses this database and exits with this status."""
     place = tmp_path / "refused"
     place.mkdir()
     agent = AgentProcess(place, env={"AGENT_DB": str(db)})
@@ -122,7 +122,7 @@ def test_directory_in_place_of_the_database_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def made_read_only() -> Iterator[Callable[[Path], None]]:
-    """Make a file or directory one that cannot be written, by whoever it is."""
+    """Make a file or folder read-only for every user."""
     mounted: list[Path] = []
 
     def make(path: Path) -> None:

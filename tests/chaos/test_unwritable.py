@@ -39,7 +39,7 @@ def start(start_agent: StartAgent, directory: Path, **more: str) -> AgentProcess
 
 
 def is_unavailable(answer: Response) -> bool:
-    """Whether a call was refused as it must be where nothing can be written."""
+    """Whether a call was refused with 503 StoreUnavailable."""
     if answer.status != 503:
         return False
     assert answer.json["variant"] == "StoreUnavailable"
@@ -49,14 +49,14 @@ def is_unavailable(answer: Response) -> bool:
 
 
 def reads_go_on(agent: AgentProcess, known: str) -> None:
-    """Assert it of more calls at once than have a connection of their own already."""
+    """Assert that more concurrent reads work than there are open connections."""
     for _ in range(12):
         assert isinstance(agent.queue(), list)
         assert isinstance(agent.finished(), list)
         assert agent.info(known)["action"]["id"] == known
 
 
-# Locked by somebody else
+# Locked by another process
 
 
 def test_locked_database_is_503_for_writes_while_reads_work(start_agent: StartAgent, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_result_of_a_step_is_stored_once_the_database_is_unlocked(start_agent: S
 
 
 class Filler:
-    """A file that takes up all the room that there is."""
+    """A file that fills the disk."""
 
     def __init__(self, place: Path) -> None:
         self.path = place / "filler"
@@ -130,7 +130,7 @@ class Filler:
 
 
 def exhausted(agent: AgentProcess, filler: Filler) -> str:
-    """Schedule until the disk is full, which the log takes a while to be; the last id that was accepted."""
+    """Schedule until the disk is full, which takes several calls; returns the last accepted id."""
     accepted = ""
     for _ in range(2000):
         filler.fill()

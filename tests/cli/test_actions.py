@@ -169,7 +169,7 @@ def test_ambiguous_kind_or_action_is_refused(external: AgentProcess, shared_agen
     assert (several.status, f"several actions match {letters[-1]}: {letters[-1]}" in several.stderr) == (2, True)
 
 
-# What is asked before, and what is never taken from the command line
+# Confirmations, and secrets that are never taken from the command line
 
 
 def test_a_secret_is_read_from_a_file_or_standard_input_alone(external: AgentProcess, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_kind_that_destroys_is_confirmed_by_its_name(external: AgentProcess, ans
 
 
 def asked(agent: AgentProcess, kind: str, would: str, answer: str) -> tuple[int, str]:
-    """Exit status and prose of a call on a terminal where every question is answered so."""
+    """Exit status and messages of a call on a terminal with this answer to every question."""
     ended = call(agent, "schedule", "--wait", kind, f"would={would}", stdin=Typed(f"{answer}\n"))
     assert ("done: did it" in ended.stdout) == (ended.status == 0)
     return ended.status, ended.stderr
@@ -288,7 +288,7 @@ def test_output_format_does_not_apply_to_the_output_of_commands(shared_agent: Ag
 
 
 def on_a_terminal(agent: AgentProcess, words: tuple[str, ...], *dialogue: tuple[bytes, str]) -> tuple[str, int]:
-    """What the command shows on a terminal where its questions are answered so, and its exit status."""
+    """The output of the command on a terminal with these answers, and its exit status."""
     ours, its = os.openpty()
     with subprocess.Popen([*COMMAND, *words], env=environment(agent), stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
@@ -373,7 +373,7 @@ def test_a_plan_is_printed(shared_agent: AgentProcess) -> None:
 
 
 def interrupted(agent: AgentProcess) -> tuple[subprocess.Popen[str], str]:
-    """A wait for an action that runs, after a first Ctrl-C, and the id of the action."""
+    """A wait for a running action after a first Ctrl-C, and the id of the action."""
     process = started(agent, "schedule", "--wait", LOOP, "target=600", "delay=0.2")
     assert process.stderr is not None
     action_id = process.stderr.readline().removeprefix("scheduled ").strip()

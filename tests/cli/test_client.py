@@ -22,7 +22,7 @@ WHOLE = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2
 
 @contextmanager
 def answering(*answers: bytes, family: int = socket.AF_INET) -> Iterator[Client]:
-    """A client of a server that answers these bytes, one after the other, and closes each connection."""
+    """A client of a server that sends these answers, one for each connection."""
     host = "127.0.0.1" if family == socket.AF_INET else "::1"
     with socket.create_server((host, 0), family=family) as server:
 

@@ -29,7 +29,7 @@ from tests.conformance.shapes import FAIL, PING, SUCCESS, moment
 
 @pytest.fixture(scope="module")
 def used(shared_agent: AgentProcess) -> AgentProcess:
-    """The agent of this module with an action of each outcome that is quick to have."""
+    """The agent of this module with one action of each outcome that is quick to make."""
     for kind in (SUCCESS, FAIL):
         shared_agent.await_final(shared_agent.schedule(kind, {}, headers={"Action-Reason": "OPS-17"}))
     return shared_agent
@@ -428,7 +428,7 @@ def test_db_option_reads_the_file_of_a_stopped_agent_without_a_change(start_agen
         agent.kill_all()
     else:
         agent.stop()
-    # The kernel gives up the lock of a killed worker with its process.
+    # The kernel releases the lock of a killed worker with its process.
     eventually(lambda: call(None, *db, "queue").status == 0, "no agent runs")
     before = contents(agent.directory)
     shown = call(None, *db, "list", "-o", "json")

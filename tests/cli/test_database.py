@@ -134,7 +134,7 @@ def test_restore_of_a_file_that_is_not_a_copy_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("file", ["copy.db", "copy.db.key"])
 def test_a_copy_that_the_agents_user_cannot_read_is_named(agent: AgentProcess, server_dir: Path, file: str) -> None:
-    """As after a copy by root from another host."""
+    """Like a copy made by root from another host."""
     agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
     assert db(agent, "backup", str(server_dir / "copy.db")).status == 0
     for each in server_dir.iterdir():
@@ -182,7 +182,7 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_copy(agent: AgentProcess, tmp_p
 
 
 def test_a_restore_beside_a_reader_or_a_running_job_is_refused(agent: AgentProcess, tmp_path: Path) -> None:
-    """The reader keeps the newest changes out of the file; the job would run beside the next action."""
+    """The reader keeps the newest changes in the WAL; the job would run beside the next action."""
     copy = tmp_path / "copy.db"
     assert db(agent, "backup", str(copy)).status == 0
     kept = agent.schedule("replicante.test.success", {})

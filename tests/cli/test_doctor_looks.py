@@ -151,7 +151,7 @@ def test_missing_or_old_polkit_rule_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 class Server:
-    """A datastore that answers with this status, or cannot be asked."""
+    """A datastore with this status, or one that cannot be queried."""
 
     absent_facts = {"timeline": "Redis has none"}
 

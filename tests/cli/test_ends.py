@@ -18,11 +18,11 @@ from tests.conformance.shapes import LOOP, SUCCESS
 
 CTRL_C = "\x03"
 POLL = ("7 ", "271 ")
-"""The calls of the kernel, by their numbers, in which a process waits for a socket."""
+"""Numbers of the system calls in which a process waits for a socket."""
 
 
 def at_a_terminal(agent: AgentProcess, words: tuple[str, ...], *dialogue: tuple[str, str]) -> tuple[str, int]:
-    """What the command shows on a terminal of its own where this is typed after that was shown, and its status."""
+    """The output of the command on a terminal with these inputs after these prompts, and its status."""
     ours, its = os.openpty()
     own_session = ["setsid", "--ctty", "--wait", *COMMAND, *words]
     with subprocess.Popen(own_session, env=environment(agent), stdin=its, stdout=its, stderr=its) as process:
@@ -59,7 +59,7 @@ def test_ctrl_c_twice_on_a_terminal_cancels_the_action(shared_agent: AgentProces
 
 
 def test_a_wait_ends_with_the_first_answer_after_the_end(start_agent: StartAgent) -> None:
-    """It is the agent that answers when the action ends: nothing asks again and again."""
+    """The agent answers at the end of the action: agentctl does not poll."""
     agent = start_agent()
     agent.occupy()
     waiting = agent.schedule(SUCCESS, {})

@@ -29,7 +29,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def talking(directory: Path) -> Iterator[AgentProcess]:
-    """An agent with an action that prints a line each time it is looked at."""
+    """An agent with an action that prints a line at each check."""
     begun = ["sh", "-c", f"cat > /dev/null; echo begun >> {directory}/begun"]
     check = ["sh", "-c", CHECK.format(directory, LINES)]
     few = ["sh", "-c", "cat > /dev/null; printf 'one\\ntwo\\nthree\\n' >&2; echo '{\"status\": \"finished\"}'"]
@@ -43,7 +43,7 @@ def talking(directory: Path) -> Iterator[AgentProcess]:
 
 
 def kept(agent: AgentProcess, action_id: str) -> str:
-    """All that the agent has of the output of a final action."""
+    """The stored output of a final action."""
     found, offset, complete = b"", "0", "false"
     while complete == "false":
         answer = agent.get(f"{PREFIX}/output/{action_id}?offset={offset}")

@@ -24,11 +24,11 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 PROMPT = "schedule it? [y/N] "
 CHANGES = ("NEW", "RUNNING")
-"""Lines that are there as often as the action was slow."""
+"""Lines whose number depends on the duration of the action."""
 
 
 def session() -> list[tuple[str, str]]:
-    """Each command of agentctl in the first part of README, and what it prints."""
+    """Each command of agentctl in the first part of README, with its output."""
     text = (CHECKOUT / "README.rst").read_text().partition("    $ curl")[0]
     indented = re.findall(r"^(?:    (.*)|)$", text, re.MULTILINE)
     pieces = "\n".join(indented).split("$ agentctl ")[1:]
@@ -36,7 +36,7 @@ def session() -> list[tuple[str, str]]:
 
 
 def comparable(printed: str) -> str:
-    """The text with the ids by the order in which they appear, and without times."""
+    """The text with ids replaced by their order, and without times."""
     ids: list[str] = []
     for each in UUID.findall(printed):
         ids += [each] if each not in ids else []
@@ -47,7 +47,7 @@ def comparable(printed: str) -> str:
 
 
 def typed(agent: AgentProcess, command: str, without_rich: Path) -> str:
-    """What a terminal shows of the command; a question is answered with y."""
+    """The output of the command on a terminal; a question is answered with y."""
     env = environment(agent) | {"PYTHONPATH": f"{without_rich}:{CHECKOUT}"}
     ours, its = os.openpty()
     with subprocess.Popen([*COMMAND, *shlex.split(command)], env=env, stdin=its, stdout=its, stderr=its):

@@ -83,7 +83,7 @@ def test_stackstorm_recipe_uses_the_execution_id_of_the_workflow() -> None:
 
 
 def test_the_rundeck_script_refuses_to_run_without_the_id_of_the_execution(shared_agent: AgentProcess) -> None:
-    """Its key would be that of every other execution."""
+    """Its key would be the same for every execution."""
     script = blocks("rundeck", "sh")[0]
     ended = subprocess.run(
         ["sh", "-s", SUCCESS], env=environ(shared_agent), input=script, text=True, capture_output=True
@@ -92,7 +92,7 @@ def test_the_rundeck_script_refuses_to_run_without_the_id_of_the_execution(share
 
 
 def test_the_rundeck_job_has_the_members_of_its_format() -> None:
-    """Those that the reference of Rundeck's format job-yaml names; Rundeck ignores a member that it does not know."""
+    """The members in the reference of Rundeck's format job-yaml; Rundeck ignores unknown members."""
     [job] = yaml.safe_load(blocks("rundeck", "yaml")[0])
     assert job.keys() <= {"name", "description", "loglevel", "retry", "options", "sequence", "nodefilters"}
     assert job.keys() >= {"name", "description", "loglevel", "sequence"} and job["loglevel"] == "INFO"
@@ -152,7 +152,7 @@ def test_functions_of_the_temporal_recipe_run_and_cancel_an_action(
 def test_temporal_recipe_is_cancelled_even_if_its_command_has_just_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error of the signal came in place of the cancellation, and the action continued."""
+    """The error of the signal replaced the cancellation, and the action continued."""
     recipe = SimpleNamespace(**executed(blocks("temporal", "python")[0]))
 
     class JustEnded:
@@ -174,7 +174,7 @@ def test_temporal_recipe_is_cancelled_even_if_its_command_has_just_ended(
 
 
 def test_every_code_block_of_a_recipe_parses() -> None:
-    """Those that only the engine itself can run."""
+    """Blocks that only the engine itself can run."""
     for page in sorted((CHECKOUT / "docs").glob("recipe-*.rst")):
         engine = page.stem.removeprefix("recipe-")
         for block in blocks(engine, "python"):

@@ -40,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def apply(change: Change) -> Note:
-    """As `agentctl setup` does it; the note in the record."""
+    """Make the change like `agentctl setup`; returns its note in the record."""
     assert change.note is not None
     record.add(change.note, begin=True)
     record.finish(change.note, change.make())
@@ -48,7 +48,7 @@ def apply(change: Change) -> Note:
 
 
 def test_interrupted_change_is_made_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account may exist without its rights: it looks made."""
+    """An account without its rights may look complete."""
     account_file, rights = place / "account", place / "rights"
 
     def make() -> None:
@@ -70,7 +70,7 @@ def test_interrupted_change_is_made_again(place: Path, monkeypatch: pytest.Monke
 
 
 def test_the_password_is_written_before_the_account_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a kill in between leaves an account whose password is lost."""
+    """Otherwise a kill in between leaves an account with a lost password."""
     monkeypatch.setattr(units, "install", lambda: iter(()))
     monkeypatch.setattr(units, "user", lambda name: iter(()))
     made = account.Account({}, (Change("create the account", bool, lambda: None),), "battery-staple")
@@ -80,7 +80,7 @@ def test_the_password_is_written_before_the_account_is_made(monkeypatch: pytest.
 
 
 def test_programs_do_not_see_the_passwords_of_administrators(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some run as the agent's user, who can read the environment of its processes."""
+    """Some programs run as the agent's user, who can read the environment of its processes."""
     for name in programs.OF_ADMINISTRATORS:
         monkeypatch.setenv(name, "battery-staple")
     assert "battery-staple" not in programs.run(["env"])
@@ -103,7 +103,7 @@ def test_a_certificate_of_an_operator_is_neither_replaced_nor_removed(place: Pat
 
 
 def test_tokens_of_an_operator_are_kept(place: Path) -> None:
-    """Also those of the identity that gets the token of setup, and where that token is revoked already."""
+    """Also tokens of the identity of setup's own token, and after that token was revoked."""
     config = str(place / "agent.toml")
     tokens_file, token_file = place / "tokens.toml", place / "admin.token"
     token = ("token", "create", EMAIL, "--kinds", "*", "--file", str(tokens_file))
@@ -122,7 +122,7 @@ def test_tokens_of_an_operator_are_kept(place: Path) -> None:
 
 
 def test_an_empty_tokens_file_of_a_killed_setup_is_written_again(place: Path) -> None:
-    """tee has made the file, and its input ended without a text: root of this host could not call the agent."""
+    """tee created the file, and its input ended early: root of this host could not call the agent."""
     tokens_file = place / "tokens.toml"
     tokens_file.touch(mode=0o600)
     note = apply(access.tokens(EMAIL, "root"))
@@ -137,7 +137,7 @@ def out_of_time(argv: Sequence[str]) -> bool:
 
 
 def test_an_account_that_cannot_be_dropped_stays_in_the_record(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    """The server is down, or asks for a password: the next run takes the account back."""
+    """The server is down, or requires a password: the next run removes the account."""
     account_note = {"what": "account", "datastore": "redis", "user": "agent"}
     account_note |= {"url": "redis://127.0.0.1:1", "file": "/nonexistent/redis.conf"}
     record.write([{"what": "setup", "unit": "redis.service", "user": "agent"}, account_note, {"what": "units"}])
@@ -177,7 +177,7 @@ def test_role_that_owns_a_table_is_kept(postgres_server: PostgresServer) -> None
 
 
 def test_edits_in_the_configuration_of_redis_are_kept(server_dir: Path) -> None:
-    """CONFIG REWRITE would write what the running server has."""
+    """CONFIG REWRITE would write the values of the running server."""
     of_root = server_dir / "folder/redis.conf"
     of_root.parent.mkdir()
     of_root.write_text("timeout 0")

@@ -146,7 +146,7 @@ def test_standby_without_the_role_is_refused(place: Path, monkeypatch: pytest.Mo
 
 
 class Cursor:
-    """MySQL as setup sees it: answers to the statements that have these words."""
+    """A stand-in for MySQL: answers to the statements with these words."""
 
     def __init__(self, answers: dict[str, object]) -> None:
         self._answers = answers

@@ -25,7 +25,7 @@ with redirect_stdout(sys.stderr):
     statuses = [main(words.split()) for words in sys.argv[1:]]
 print(json.dumps([statuses, sorted(set(sys.modules) - before)]))
 """
-"""Run commands in one interpreter, and print their statuses and the modules that they loaded."""
+"""Run commands in one interpreter, and print their statuses and imported modules."""
 
 LISTS = {
     "agent",
@@ -42,13 +42,13 @@ LISTS = {
     "agent.client",
     "agent.errors",
 }
-"""Of the agent: neither its configuration nor its kinds."""
+"""Modules of the agent that a list needs: neither the configuration nor kinds."""
 BY_CLICK = {"_locale", "gc", "locale"}
-"""What click loads with the first command, and a part of the interpreter."""
+"""Modules that click imports with the first command, and a part of the interpreter."""
 
 
 def loaded(words: tuple[str, ...], env: dict[str, str]) -> tuple[list[int], set[str]]:
-    """The statuses of these commands, and what they loaded beyond `click`, `json` and `socket`.
+    """The statuses of these commands, and their imports except `click`, `json` and `socket`.
 
     The interpreter runs without `site`: that of an editable installation loads a tenth of the library.
     """

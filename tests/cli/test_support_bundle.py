@@ -147,7 +147,7 @@ def test_ordinary_lines_are_not_changed(line: str) -> None:
     ],
 )  # fmt: skip
 def test_redaction_time_grows_linearly_with_the_line(begin: str, repeated: str) -> None:
-    """A text eight times as long takes 64 times as long where an expression looks at the rest again and again."""
+    """With a quadratic expression, a text eight times as long takes 64 times as long."""
     times = [shortest_time(begin + repeated * (length // len(repeated))) for length in (3000, 24000)]
     assert times[1] < 24 * times[0]
 

@@ -34,7 +34,7 @@ def test_each_action_of_a_controller_runs_once_under_its_id(
             if number % 10 == 5:
                 forget_the_answer(made(node, file), names[-1], kind, number)
             if number % 20 == 13:
-                # The cycle in between ends with its first error, and costs nothing.
+                # The cycle in between ends with its first error.
                 node.stop()
                 missed = made(node, file)
                 names.append(missed.want(kind, {"number": "missed"}))
@@ -53,5 +53,5 @@ def test_each_action_of_a_controller_runs_once_under_its_id(
 
 
 def forget_the_answer(controller: Controller, name: str, kind: str, number: int) -> None:
-    """The controller ended after it had asked and before it had written the answer down: it asks again."""
+    """The controller ended after its call and before it stored the answer: it calls again."""
     controller.schedule({"name": name, "kind": kind, "args": {"number": number}})

@@ -85,7 +85,7 @@ def test_every_member_of_the_envelope_may_be_absent_or_null(node: Node) -> None:
     for body in ({}, dict.fromkeys(envelope())):
         found = info(node, ask(node, body).json["id"])
         assert (found["args"], found["requester"]) == ({}, "AGENT_API")
-        # The moment of the request, which comes before the commit; other times are in whole seconds.
+        # The time of the request, before the commit; other times are in whole seconds.
         assert before - timedelta(seconds=1) < found["created_ts"] < found["scheduled_ts"] + timedelta(seconds=1)
 
 
@@ -284,7 +284,7 @@ def test_an_id_is_known_after_its_action_was_pruned(tmp_path_factory: pytest.Tem
     directory = tmp_path_factory.mktemp("pruned")
     more = "[actions]\nprune_keep = 0\nprune_interval = 0.2\n"
     with lives.node(directory, 'node_protocol = "0.5"', more) as node:
-        # Long ago: how long an id is remembered counts from the request, not from the caller's moment.
+        # An old created_ts: the time for which an id is remembered counts from the request.
         body = envelope(created_ts="1970-01-02T00:00:00Z")
         assert_json(ask(node, body, NOTE))
         own = ask(node, {}, SUCCESS).json["id"]

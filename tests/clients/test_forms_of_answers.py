@@ -40,5 +40,5 @@ def tag_of(node: Node, path: str, **headers: str) -> str:
 
 
 def has(node: Node, path: str, tag: str, **headers: str) -> bool:
-    """Whether the agent says that a caller with this tag has the answer."""
+    """Whether the agent answers 304 to this tag."""
     return node.get(path, headers={"If-None-Match": tag, **headers}).status == 304

@@ -35,7 +35,7 @@ class Group(ABC):
 
     @abstractmethod
     def state(self, server: Any) -> object:
-        """What a plan must leave as it is: process, role, source, settings, transactions, files beside the data."""
+        """State that a plan must not change: process, role, source, settings, transactions, files beside the data."""
 
     @abstractmethod
     def await_in_step(self) -> None:
@@ -139,7 +139,7 @@ class RedisGroup(Group):
         self.keys = 0
         for server in (self.a, self.c):
             self.write(server)
-        # One that has never replicated remembers nothing by which it could be known as a stranger.
+        # A server that has never replicated has no id that shows another group.
         ends.enter_context(RedisServer(directory / "of-c", replica_of=self.c, **options)).await_replica()
         self.await_in_step()
 

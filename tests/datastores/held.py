@@ -12,10 +12,10 @@ BOUND = 65536
 
 
 class Held:
-    """A unix socket before the server's own socket or port that holds the first request with `word` in it.
+    """A unix socket in front of the server's socket or port that holds the first request with `word` in it.
 
-    It is held before the server gets it, or with `answered` after the server did what it says and
-    before the answer is passed on. All before that passes, nothing after it until `release`.
+    The request is held before the server gets it, or with `answered` after the server carried it out and
+    before its answer is passed on. Earlier requests pass; later ones wait until `release`.
     """
 
     def __init__(self, path: Path, server: Path | int, word: bytes, *, answered: bool = False) -> None:
@@ -38,7 +38,7 @@ class Held:
         self.path.unlink()
 
     def release(self) -> None:
-        """Let everything pass from now on."""
+        """Let all data pass from now on."""
         self._released.set()
 
     def _accept(self) -> None:

@@ -47,6 +47,6 @@ def data_directory(path: Path) -> Path:
 
 
 def resync(store: Datastore, service: Service | None, **request: Any) -> tuple[Any, list[str]]:
-    """The result, and the phases that were reported."""
+    """The result and the reported phases."""
     phases: list[str] = []
     return store.resync(service, into(phases), ResyncRequest(**request)), phases

@@ -90,7 +90,7 @@ SYNC_PASSWORD = "sync'pw\"#\\x"
 
 
 def with_syncer(server: AnyServer) -> None:
-    """The account by which others are rebuilt from this server; `mariadb-dump` and `mysqldump` need the most."""
+    """The account for rebuilding others from this server; `mariadb-dump` and `mysqldump` need the most privileges."""
     more = ", BACKUP_ADMIN" if isinstance(server, MySQLServer) else ", SLAVE MONITOR"
     as_root(server, "CREATE USER syncer IDENTIFIED BY %s", SYNC_PASSWORD)
     as_root(
@@ -131,7 +131,7 @@ def ended(agent: AgentProcess, action_id: str, *, fails: str | None = None) -> d
 
 
 def found_secrets(agents: list[AgentProcess], secrets: list[str]) -> list[str]:
-    """Where any of the secrets is still to be found: log, answers, state."""
+    """The places that contain one of the secrets: log, answers, state."""
     found = []
     for agent in agents:
         answers = json.dumps([agent.info(each["id"]) for each in agent.finished()])

@@ -18,7 +18,7 @@ from tests.servers.postgresql import PostgresServer
 from tests.servers.process import await_that
 
 NOT_LOOKED_AT = ("agent.toml",)
-# What the role that a resync uses on the primary needs besides REPLICATION.
+# Privileges of a resync's role on the primary in addition to REPLICATION.
 FOR_RESYNC = """
     GRANT EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
         pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) TO replicator;
@@ -51,7 +51,7 @@ def document(server: PostgresServer, primary: PostgresServer | None = None, **op
 
 
 def configured(server: PostgresServer, primary: PostgresServer | None = None, **options: Any) -> str:
-    """The same as the text of a file."""
+    """The same document as the text of a file."""
     return toml(document(server, primary, **options))
 
 
@@ -70,7 +70,7 @@ def done(agent: AgentProcess, kind: str, args: Any, timeout: float = 30.0) -> An
 
 
 def failed(agent: AgentProcess, kind: str, args: Any, timeout: float = 30.0) -> str:
-    """Why an action fails that must."""
+    """The message of an action that must fail."""
     action = agent.await_final(agent.schedule(kind, args), timeout)["action"]
     assert action["state"] == "FAILED", action
     return str(action["state_payload"]["message"])
@@ -103,7 +103,7 @@ def await_value(server: PostgresServer, sql: str, value: str, database: str = "p
 
 
 def assert_nowhere(secrets: list[str], agents: list[AgentProcess], *servers: PostgresServer) -> None:
-    """No secret in what the agents answered, logged and keep, nor in the servers' logs."""
+    """Assert that no secret is in the agents' answers, logs and files, nor in the servers' logs."""
     places: dict[object, bytes] = {server.log: server.log.read_bytes() for server in servers}
     for agent in agents:
         places |= {each["id"]: agent.get(f"{PREFIX}/info/{each['id']}").body for each in agent.finished()}

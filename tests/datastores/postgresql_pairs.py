@@ -112,7 +112,7 @@ def resync_killed(phase: str, server: PostgresServer, primary: PostgresServer, r
 
 
 def assert_follows(server: PostgresServer, primary: PostgresServer) -> None:
-    """It has all rows of its primary, gets the next, and nothing of the resync is left beside it."""
+    """Assert that it has all rows of its primary, gets the next, and has no leftovers of the resync beside it."""
     assert server.psql("SELECT pg_is_in_recovery()") == "t"
     primary.psql("INSERT INTO t VALUES (4)")
     await_value(server, SUM, primary.psql(SUM))
@@ -121,13 +121,13 @@ def assert_follows(server: PostgresServer, primary: PostgresServer) -> None:
 
 
 def age(server: PostgresServer) -> str:
-    """When it was started: the same as before where it was left alone."""
+    """Start time of the server, which shows whether it was restarted."""
     return server.psql("SELECT pg_postmaster_start_time()")
 
 
 @contextmanager
 def on_a_mount(place: Path) -> Iterator[Path]:
-    """A file system of the test's own, so that it can be full."""
+    """A separate file system that can be filled."""
     place.mkdir()
     run(["mount", "-t", "tmpfs", "-o", MOUNT, "tmpfs", place])
     try:

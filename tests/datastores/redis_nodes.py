@@ -51,7 +51,7 @@ def in_step(primary: RedisServer, *replicas: RedisServer) -> None:
         replica.await_replica()
     last = secrets.token_hex(8)
     primary.cli("set", "in-step", last)
-    # WAIT on another connection than that of the write waits for nothing.
+    # WAIT works only on the connection of the write.
     await_that(lambda: {each.cli("get", "in-step") for each in replicas} == {last}, 10, "the last write everywhere")
 
 
@@ -68,20 +68,20 @@ def diverge(replica: RedisServer) -> None:
 
 
 def slow_to_send(primary: RedisServer, seconds: float = 3) -> None:
-    """Let the primary take that long to send a full copy."""
+    """Make the primary take that long for a full copy."""
     write(primary, 30, prefix="slow")
     primary.cli("config", "set", "rdb-key-save-delay", str(int(seconds / 30 * 1e6)))  # microseconds
 
 
 def settings_of(server: RedisServer) -> dict[str, str]:
-    """What a way back must put back."""
+    """The settings that a rollback must restore."""
     names = ("masteruser", "masterauth", "tls-replication", "repl-diskless-load")
     found = [server.cli("config", "get", name).split("\n") for name in names]
     return {each[0]: each[1] if len(each) > 1 else "" for each in found}
 
 
 def followed_by(server: RedisServer) -> str:
-    """The role of a server and its source, as it says itself."""
+    """The role of a server and its source, from its own INFO."""
     lines = server.cli("info", "replication").splitlines()
     found = dict(line.strip().split(":", 1) for line in lines if ":" in line)
     return f"{found['role']} {found.get('master_host', '')}:{found.get('master_port', '')}".strip()

@@ -1,6 +1,6 @@
 """Scripted members of replica sets that speak MongoDB's protocol, for what no test server can do.
 
-They prove what the agent asks and how it takes the answers, not that a mongod answers so. Each has an oplog of its own;
+They prove the agent's requests and its reading of the answers, not the answers of a mongod. Each has its own oplog;
 elections, step-downs, configurations and initial syncs follow the rules of MongoDB's manual as far as they are used.
 """
 
@@ -80,7 +80,7 @@ class Group:
 
 
 class Member:
-    """One member, `state` as replSetGetStatus names it; what it was asked for is in `asked`."""
+    """One member, `state` as in replSetGetStatus; `asked` has the received commands."""
 
     def __init__(self, group: Group, state: str) -> None:
         self.group = group
@@ -95,7 +95,7 @@ class Member:
         self.frozen = False
         self.users_while_it_copies = True
         self.held: str | None = None
-        """What keeps its writes from being acknowledged."""
+        """The reason why its writes are not acknowledged."""
         self.own_collections: list[str] = []
         self.asked: list[str] = []
         self.directory: Path | None = None
@@ -225,7 +225,7 @@ class Member:
         }
 
     def described(self, to: Member) -> Answer:
-        """As another member sees it; the optime of one that is gone is not known."""
+        """The member as another one sees it; the optime of an unreachable member is unknown."""
         up = self.server is not None
         found: Answer = {
             "name": self.address,
@@ -263,7 +263,7 @@ class Member:
         return {}
 
     def join(self) -> None:
-        """What a member does that has come to be in a configuration: it catches up, or copies."""
+        """The reaction of a member to its addition to the set: it catches up, or copies."""
         empty = self.directory is not None and not (self.directory / "WiredTiger").exists()
         self.state = "STARTUP2" if empty else "SECONDARY"
         if not empty:

@@ -56,7 +56,7 @@ class Fake(Kind):
 
 
 class Scene:
-    """A store, kinds, and executors on it; each of these is what a process has of its own."""
+    """A store, kinds, and executors on it; each executor stands for a process."""
 
     def __init__(self, directory: Path, **options: Any) -> None:
         self.settings = Settings(agent=Agent(db=directory / "agent.db"), actions=Actions(**options))
@@ -88,14 +88,14 @@ class Scene:
         return made
 
     def drain(self) -> Executor:
-        """Run all that waits, in this thread, by a new executor that lets go of the queue afterwards."""
+        """Run all waiting actions in this thread, with a new executor that releases the queue afterwards."""
         made = self.executor()
         made.drain()
         self.stop(made)
         return made
 
     def stop(self, executor: Executor) -> None:
-        """As the end of its process does."""
+        """Stop the executor like the end of its process."""
         self.executors.remove(executor)
         assert executor.stop(10)
 
@@ -107,13 +107,13 @@ class Scene:
         return thread
 
     def crash(self, kind: str = "fake") -> str:
-        """An action that an executor left in the middle of a step, as a kill does."""
+        """An action that a killed executor left in the middle of a step."""
         action_id = self.schedule(kind)
         assert transitions.claim(self.store)
         return action_id
 
     def run(self, step: Work, **options: Any) -> "Told":
-        """Schedule one action that takes these steps, run it and return what is told of it."""
+        """Schedule one action with these steps, run it and return its stored state."""
         self.kind(step)
         action_id = self.schedule(**options)
         self.drain()
@@ -136,7 +136,7 @@ class Scene:
 
 
 class Told:
-    """What is told of an action."""
+    """The stored state of an action."""
 
     def __init__(self, state: str, payload: Any, message: str, history: list[str]) -> None:
         self.state, self.payload, self.message, self.history = state, payload, message, history

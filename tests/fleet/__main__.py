@@ -32,7 +32,7 @@ PARTS: dict[str, Callable[[Nodes, Path, Path], None]] = {
 
 
 def main() -> None:
-    """Print what was seen; `AssertionError` with the output of Ansible for what is not as it should be."""
+    """Print the figures; `AssertionError` with the output of Ansible for every difference."""
     parser = argparse.ArgumentParser(prog="python -m tests.fleet")
     parser.add_argument("--packages", type=Path, help="a folder for the packages, built there unless it has them")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all unless given")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Protocol, Self
 
 NUMBERS = itertools.count(1)
-"""Of all writers: a server refuses a number twice, which would look like a time without a primary."""
+"""Shared by all writers: a repeated number would be refused, which would look like a time without a primary."""
 
 
 class Session(Protocol):
@@ -30,7 +30,7 @@ class Datastore(Protocol):
     """What the clients need of a datastore."""
 
     def connect(self, address: str) -> Session:
-        """Within a second."""
+        """Connect within a second."""
 
 
 class Clients:

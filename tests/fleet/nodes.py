@@ -54,7 +54,7 @@ class Nodes:
         return self._book("role", self.role_variables(package, configs) | more, *options)
 
     def start_agents(self, venv: Path, configs: Mapping[str, Any], user: str, secrets: Mapping[str, str]) -> None:
-        """What the role does, without its minute: the agents run from a virtualenv of this machine."""
+        """Start the agents without the role, which takes a minute: they run from a virtualenv of this machine."""
         tls = {"certificate": "/etc/agent/server.pem", "key": "/etc/agent/server.key"}
         own = {"tokens": "/etc/agent/tokens.toml", "tls": tls}
         for name, node in self.nodes.items():

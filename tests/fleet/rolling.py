@@ -29,14 +29,14 @@ def over(make: Callable[[], Server]) -> Callable[[Nodes, Path, Path], None]:
 
 
 class Rolling:
-    """Each method is one sentence, and leaves three healthy servers."""
+    """Each method is one check, and leaves three healthy servers."""
 
     def __init__(self, nodes: Nodes, server: Server) -> None:
         self.nodes, self.server = nodes, server
         self.addresses = nodes.bridge.members
 
     def run(self, package: Path) -> None:
-        """Raises `AssertionError` for what is not as it should be."""
+        """Raises `AssertionError` for every difference."""
         self.set_up(package)
         print(f"roles: {self.nodes.roles()}", flush=True)
         self.check_mode_changes_nothing()
@@ -55,7 +55,7 @@ class Rolling:
         self._await_in_step()
 
     def set_up_from(self, venv: Path) -> None:
-        """The same, sooner, without the role."""
+        """The same without the role, which is faster."""
         self.nodes.start_agents(venv, self._started(), self.server.user, {SECRET: PASSWORD})
         self._await_in_step()
 

@@ -23,7 +23,7 @@ SECRET_FILE = f"/etc/agent/{SECRET}"
 
 
 def ok(node: Node, *argv: str, input: str | None = None) -> str:
-    """What a command prints that must succeed."""
+    """The output of a command that must succeed."""
     done = node.run(*argv, timeout=300, input=input)
     assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
     return done.stdout

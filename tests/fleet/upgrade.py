@@ -10,7 +10,7 @@ from tests.fleet.nodes import NAMES, Nodes
 
 
 def run(nodes: Nodes, package: Path, newer: Path) -> None:
-    """Raises `AssertionError` for what is not as it should be."""
+    """Raises `AssertionError` for every difference."""
     configs: dict[str, Any] = {
         name: {"agent": {"node": name, "test_kinds": True}, "api": nodes.api()} for name in NAMES
     }

@@ -12,7 +12,7 @@ from tests.fuzz.harmless import CONFIG
 
 @pytest.fixture(scope="module")
 def harmless_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """One agent for all that a module sends."""
+    """One agent for all requests of a module."""
     started = AgentProcess(tmp_path_factory.mktemp("harmless"), config=CONFIG).start()
     yield started
     started.close()

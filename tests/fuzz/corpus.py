@@ -208,7 +208,7 @@ HEADERS: dict[str, bytes] = {
 
 
 def bodies(wire: Wire) -> dict[str, bytes]:
-    """Requests whose body is not as it should be."""
+    """Requests with an invalid body."""
     found = {name: wire.post(body) for name, body in (NOT_JSON | NOT_UTF_8 | ENCODINGS).items()}
     found |= {f"no number: {body!r}": wire.post(body) for body in NOT_A_NUMBER}
     found |= {f"twice: {body!r}": wire.post(body) for body in TWICE}
@@ -231,7 +231,7 @@ def _with(member: str, value: bytes) -> bytes:
 
 
 def addresses() -> dict[str, bytes]:
-    """Requests to addresses that nobody has."""
+    """Requests to unknown paths."""
     before = {
         "GET": [f"{PREFIX}/info/", "/api/3/stacks/", "/api/3/stacks/default/actions/", f"{PREFIX}/", "/"],
         "POST": [f"{PREFIX}/schedule/", f"{PREFIX}/cancel/", "/api/3/stacks/"],
@@ -255,13 +255,13 @@ def _request(method: bytes, target: bytes) -> bytes:
 
 
 def headers(wire: Wire) -> dict[str, bytes]:
-    """Requests that are right but for a header."""
+    """Valid requests except for one header."""
     length = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(wire.body)
     return {name: wire.head(length + lines) + wire.body for name, lines in HEADERS.items()}
 
 
 def framings(wire: Wire) -> dict[str, bytes]:
-    """Requests whose body ends somewhere else than they say, or that say it in an odd way. None may be taken."""
+    """Requests whose body has another length than declared, or an unusual declaration. None may be accepted."""
     body, size = wire.body, len(wire.body)
     json_type = b"Content-Type: application/json\r\n"
     chunked = wire.head(json_type + b"Transfer-Encoding: chunked\r\n")
@@ -317,7 +317,7 @@ def framings(wire: Wire) -> dict[str, bytes]:
 
 
 def lines(wire: Wire) -> dict[str, bytes]:
-    """What is hardly HTTP."""
+    """Malformed request lines and headers."""
     target = wire.path.encode()
     return {
         "nothing": b"",

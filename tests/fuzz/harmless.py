@@ -12,9 +12,9 @@ from tests.agent_process import FINAL, PREFIX, AgentProcess, eventually
 from tests.chaos.witnesses import whole
 
 ANYTHING = "external.anything"
-"""Takes whatever JSON there is."""
+"""Accepts any JSON."""
 
-# A loop may be asked to take years: it is ended at once, and the queue goes on.
+# A loop may be scheduled for years: it is ended at once, and the queue continues.
 CONFIG = """
 [api]
 max_body = 200000
@@ -37,7 +37,7 @@ HISTORY = "SELECT version, state, state_payload FROM history WHERE action_seq = 
 
 
 def assert_unharmed(agent: AgentProcess, timeout: float = 60.0) -> dict[str, int]:
-    """It answers, has logged no failure, wrote nothing by halves; all its actions, by id their AsyncAction id."""
+    """Assert that it answers, logged no failure and stored complete rows; returns AsyncAction ids by id."""
     eventually(lambda: not may_start(agent), "everything is executed but what is held", timeout)
     for path in (f"{PREFIX}/finished", f"{PREFIX}/available", "/openapi.json", "/api/3/stacks/default/actions"):
         assert agent.get(path).status == 200, path
@@ -52,20 +52,20 @@ def assert_unharmed(agent: AgentProcess, timeout: float = 60.0) -> dict[str, int
 
 
 def may_start(agent: AgentProcess) -> list[str]:
-    """The actions that run or may start; a fuzzer also sends a Not-Before of another millennium."""
+    """The running actions and those that may start; a fuzzer also sends a Not-Before in another millennium."""
     pending = agent.get(f"{PREFIX}/list?state=NEW,RUNNING&limit=500").json["items"]
     return [each["id"] for each in pending if each["held"] is None]
 
 
 def assert_no_failure_logged(agent: AgentProcess) -> None:
-    """No traceback, and no line of level ERROR, which tells of what raised."""
+    """Assert that the log has no traceback and no line of level ERROR."""
     log = agent.log_text()
     assert "Traceback" not in log
     assert not [line for line in log.splitlines() if line.startswith("ERROR") or "[ERROR]" in line]
 
 
 def assert_row(row: sqlite3.Row, history: list[sqlite3.Row]) -> None:
-    """It is a whole action with a whole history."""
+    """Assert a complete action with a complete history."""
     json.loads(row["args"])
     headers: Any = json.loads(row["headers"])
     assert all(isinstance(value, str) for value in headers.values())

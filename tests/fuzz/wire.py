@@ -27,7 +27,7 @@ class Wire:
     body: bytes
 
     def post(self, body: bytes, content_type: bytes = b"application/json") -> bytes:
-        """A request that is right but for its body."""
+        """A valid request except for its body."""
         length = b"Content-Length: %d\r\n" % len(body)
         return self.head(b"Content-Type: " + content_type + b"\r\n" + length) + body
 
@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def id(self) -> str | int | None:
-        """The action that it says was scheduled."""
+        """The id of the scheduled action in the answer."""
         if self.status != 200 or not isinstance(self.json, dict):
             return None
         response = self.json.get("response")
@@ -65,9 +65,9 @@ class Answer:
 
 
 def talk(agent: AgentProcess, sent: bytes) -> list[Answer]:
-    """Send these bytes, say that no more will come, and read all answers up to the end of the connection."""
+    """Send these bytes, shut down the sending side, and read all answers up to the end of the connection."""
     with closing(socket.create_connection(("127.0.0.1", agent.port), TIMEOUT)) as connection:
-        # One that refuses what it is sent need not read it to the end.
+        # A server that refuses a request need not read it to the end.
         with suppress(OSError):
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
@@ -75,7 +75,7 @@ def talk(agent: AgentProcess, sent: bytes) -> list[Answer]:
 
 
 def assert_clean(answers: list[Answer]) -> None:
-    """No failure, no traceback, and every refusal JSON in the one shape."""
+    """Assert no failure, no traceback, and the JSON form of every refusal."""
     for answer in answers:
         assert answer.status < 500 or answer.status == 501, answer
         assert b"Traceback" not in answer.body
@@ -88,7 +88,7 @@ def assert_clean(answers: list[Answer]) -> None:
 
 def _received(connection: socket.socket) -> bytes:
     parts = []
-    # What came before a reset has come.
+    # Data received before a reset is valid.
     with suppress(ConnectionResetError):
         while part := connection.recv(65536):
             parts.append(part)
@@ -113,7 +113,7 @@ class _Kept(BytesIO):
 
 
 def _answers(received: bytes) -> list[Answer]:
-    """The answers, whole each; `AssertionError` where the bytes are anything else."""
+    """The complete answers; `AssertionError` if the bytes are anything else."""
     stream, answers = _Kept(received), []
     while stream.tell() < len(received):
         response = HTTPResponse(_Received(stream))  # type: ignore[arg-type]

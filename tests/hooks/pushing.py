@@ -48,12 +48,12 @@ def hooked(directory: Path, more: str = "") -> str:
 
 
 def commit() -> str:
-    """The name of a commit, another each time."""
+    """A new commit hash at each call."""
     return f"{next(_numbers):040x}"
 
 
 def push(**members: Any) -> dict[str, Any]:
-    """What a push says, as far as it matters, and a little more."""
+    """The payload of a push: the needed members, and a few more."""
     given = {"ref": MAIN, "after": commit(), "pusher": {"name": "ada", "email": "ada@example.com"}, "commits": [{}]}
     return given | members
 
@@ -63,7 +63,7 @@ def encoded(said: Any) -> bytes:
 
 
 def signed(body: bytes, secret: str = SECRET) -> str:
-    """The test's own arithmetic, not the agent's."""
+    """The signature, computed without the agent's code."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
@@ -75,18 +75,18 @@ def deliver(
     event: str | None = "push",
     headers: Mapping[str, str | None] | None = None,
 ) -> Response:
-    """Send this body as a repository's server does, rightly signed unless `headers` say otherwise."""
+    """Send this body like a repository's server, correctly signed unless `headers` replace the signature."""
     own: dict[str, str | None] = {"X-GitHub-Event": event, "X-Hub-Signature-256": signed(body)}
     return agent.post(f"/hooks/deploy/{quote(application)}", body=body, headers=own | dict(headers or {}))
 
 
 def taken(answer: Response) -> Any:
-    """The AsyncAction that came of a delivery."""
+    """The AsyncAction of an accepted delivery."""
     assert answer.status == 200, answer
     assert set(answer.json) == {"response"}, answer
     return answer.json["response"]
 
 
 def scheduled(agent: AgentProcess) -> int:
-    """How many actions were ever written down and are kept."""
+    """The number of stored actions."""
     return int(agent.get("/api/3/stacks/default/actions").json["pagination"]["count"])

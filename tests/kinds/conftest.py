@@ -25,7 +25,7 @@ def docker(docker_engine: DockerEngine) -> Iterator[DockerEngine]:
 
 @pytest.fixture(params=["docker_engine", "podman_engine"])
 def engine(request: pytest.FixtureRequest) -> Iterator[DockerEngine]:
-    """The same, and then a podman without containers."""
+    """A Docker Engine, and then a podman, both without containers."""
     engine: DockerEngine = request.getfixturevalue(request.param)
     yield engine
     remove_all(engine)
@@ -33,7 +33,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[DockerEngine]:
 
 @pytest.fixture(scope="module")
 def driver_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
-    """The agent that drives an engine, one for a whole module."""
+    """The agent that uses an engine, one for a whole module."""
     agents: dict[str, AgentProcess] = {}
     with ExitStack() as ended:
 

@@ -15,7 +15,7 @@ class EffectArgs(Args):
 
 
 class Effect(Kind):
-    """Disrupt, or what the argument says."""
+    """Disrupt, or have the effect of the argument."""
 
     name = "tests.effect"
     args = EffectArgs
@@ -29,7 +29,7 @@ class Effect(Kind):
 
 
 class HarmlessEffect(Effect):
-    """Change something, or do what the argument says."""
+    """Change something, or have the effect of the argument."""
 
     name = "tests.effect.harmless"
     danger = Danger.NONE

@@ -16,7 +16,7 @@ WAITING = "[ -p /idle ] || busybox mkfifo /idle; cat <>/idle & wait"
 
 
 def driving(engine: DockerEngine, /, **containers: Any) -> Document:
-    """The configuration of an agent that drives it, impatient; `containers` changes its options."""
+    """The configuration of an agent for this engine, with short times; `containers` changes its options."""
     return {
         "containers": {"engine": engine.url, "stop_timeout": 1, "timeout": 20} | containers,
         "host": {"timeout": 10},
@@ -24,7 +24,7 @@ def driving(engine: DockerEngine, /, **containers: Any) -> Document:
 
 
 def run(engine: DockerEngine, name: str, *, does: str = "", service: str = "", options: tuple[str, ...] = ()) -> str:
-    """Start a container that tells each start, does that, and waits for TERM; return its id."""
+    """Start a container that records each start, runs `does`, and waits for TERM; return its id."""
     label = ("--label", f"{LABEL}={service}") if service else ()
     return engine.run_container(name, "sh", "-c", STARTED + does + WAITING, options=[*label, *options])
 
@@ -35,12 +35,12 @@ def starts(engine: DockerEngine, name: str) -> int:
 
 
 def status(engine: DockerEngine, name: str) -> str:
-    """The engine's word for how it stands."""
+    """The state of the container as the engine names it."""
     return engine.cli("inspect", "--format", "{{.State.Status}}", name)
 
 
 def remove_all(engine: DockerEngine) -> None:
-    """Remove every container; each of them ends when it is told to."""
+    """Remove every container; each of them ends on SIGTERM."""
     if found := engine.cli("ps", "--all", "--quiet").split():
         engine.cli("rm", "--force", *found)
 

@@ -12,7 +12,7 @@ from tests.servers.node import Node
 from tests.supervisors.asking import PATHS
 
 CHAOS = CHECKOUT / "tests/chaos"
-# systemctl as it is on a slow host: it may be held before and after it has told systemd to pause or let go on, and
+# systemctl as on a slow host: a test may hold it before and after its request to freeze or thaw a unit, and it
 # has not ended when systemd ends the agent.
 SYSTEMCTL = """#!/bin/sh
 hold() {
@@ -45,7 +45,7 @@ def fatal_agent(start_agent: StartAgent, document: Document, call: str) -> Agent
 
 
 def killed_and_ended(agent: AgentProcess, kind: str, args: Any) -> Any:
-    """The end of an action during which the worker of a fatal agent was killed."""
+    """The final state of an action during which the worker of a fatal agent was killed."""
     action = agent.schedule(kind, args)
     eventually((agent.directory / "fatal").exists, "the kill")
     agent.await_ready()

@@ -23,7 +23,7 @@ def step_of(kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, action_id: 
 def perform(
     kind: Kind, payload: Any = None, *, args: Any = NO_ARGS, action_id: str = "a-1", most: int = 100
 ) -> list[StepResult]:
-    """All outcomes from the step after `payload` to the final one; what is to be waited for is waited for."""
+    """All outcomes from the step after `payload` to the final one, with the waits between them."""
     outcomes: list[StepResult] = []
     while len(outcomes) < most:
         outcomes.append(outcome := kind.step(step_of(kind, payload, args=args, action_id=action_id)))

@@ -16,7 +16,7 @@ Ask = Callable[..., Any]
 
 
 def perform(agent: AgentProcess, wire: str, kind: str, **args: Any) -> Any:
-    """The final AsyncAction of an action that is asked for through one of `WIRES`."""
+    """The final AsyncAction of an action scheduled through one of `WIRES`."""
     return finished(agent, begin(agent, wire, kind, **args))
 
 
@@ -51,7 +51,7 @@ def by_schedule(agent: AgentProcess, kind: str, **args: Any) -> Any:
 
 
 def by_command(agent: AgentProcess, kind: str, **args: Any) -> Any:
-    """The same, asked for as an AsyncAction, which tells the same of it."""
+    """The same for an action scheduled as an AsyncAction; both APIs must agree."""
     return _told_by_both(agent, perform(agent, "async actions", kind, **args))
 
 
@@ -61,7 +61,7 @@ def by_form(agent: AgentProcess, kind: str, **args: Any) -> Any:
 
 
 def refused(agent: AgentProcess, kind: str, **args: Any) -> Any:
-    """What is wrong, by member, as both wires say it."""
+    """The mistakes by member, equal on both wires."""
     one, other = agent.post_schedule(kind, args), agent.post(ACTIONS, json={"command": kind, **args})
     assert one.status == other.status == 400, (one, other)
     assert one.json["details"] == other.json["details"]

@@ -34,7 +34,7 @@ def killed_at_the_end(process: Popen) -> Iterator[Popen]:
 
 
 def pid_in(file: Path) -> int:
-    """The pid that a process has written there, once it is there."""
+    """The pid that a process writes to this file, awaited."""
     return int(eventually(lambda: file.exists() and file.read_text().strip(), f"a pid in {file}"))
 
 
@@ -46,7 +46,7 @@ def process_in(file: Path) -> Process:
 
 @contextmanager
 def ended_at_the_end(*processes: Process) -> Iterator[None]:
-    """Leave none of these behind, however the test ends."""
+    """End all of these, however the test ends."""
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ NO_LIMIT = 1_000_000
 def request(
     kind: str = "test", args: Any = None, *, secrets: dict[str, Any] | None = None, key: str | None = None, **more: Any
 ) -> Request:
-    """What a caller asks for."""
+    """A request of a caller."""
     resource = more.pop("resource", ("Server", "here"))
     return Request(
         kind, {} if args is None else args, secrets or {}, {}, Requester.API, "a@b", resource, clock.now(), key, **more

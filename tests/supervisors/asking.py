@@ -21,7 +21,7 @@ def told(ask):
     except SupervisorFailed as error:
         print(error)
 """
-# Goes on with what was noted until the unit is up, as an action does; `noted` may be written anew in between.
+# Continues from the stored progress until the unit is up, like an action; `noted` may be replaced in between.
 ADVANCE = """
 import time
 def note(name): return UnitTarget(unit(name), 5, Stop()).note().payload()
@@ -34,11 +34,11 @@ def advance(name, progress, timeout=5):
 BINDS = [str(CHECKOUT), sys.prefix]
 WITHOUT_SDBUS = str(CHECKOUT / "tests/supervisors/without_sdbus")
 PATHS = {"D-Bus": str(CHECKOUT), "systemctl": f"{WITHOUT_SDBUS}:{CHECKOUT}"}
-"""Where Python finds its modules, so that the agent's code reaches systemd in either way."""
+"""PYTHONPATH for each way in which the agent's code reaches systemd."""
 
 
 def ask(node: Node, *expressions: str, prelude: str = "", way: str = "D-Bus") -> list[str]:
-    """What each expression gives inside, or how the supervisor refuses it, a line each; `prelude` comes before."""
+    """The value of each expression inside, or the supervisor's refusal, one line each, after `prelude`."""
     lines = "".join(f"told(lambda: {each})\n" for each in expressions)
     done = node.run("env", f"PYTHONPATH={PATHS[way]}", sys.executable, "-W", "error", "-c", PRELUDE + prelude + lines)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 
 class Authority:
-    """Signs certificates; `ca` is the file of its own."""
+    """Signs certificates; `ca` is its own certificate."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -43,7 +43,7 @@ class Authority:
     def client(
         self, email: str | None, *, subject: str | None = None, left: timedelta = DAY, server: Authority | None = None
     ) -> ssl.SSLContext:
-        """What a caller connects with: its e-mail as alternative name or in the subject, and who certified the server.
+        """The TLS context of a caller: its certificate with the e-mail as alternative name or in the subject.
 
         The certificate is valid as long as `left` says; less than nothing: it has expired.
         """

@@ -15,13 +15,13 @@ from tests.trust.guarded import DBA_TOKEN, Guarded, write_tokens
 
 @pytest.fixture
 def tokens_file(tmp_path: Path) -> Path:
-    """Three identities: one may all, one some, one only reads."""
+    """Three identities: one with all permissions, one with some, one that only reads."""
     return write_tokens(tmp_path / "tokens.toml")
 
 
 @pytest.fixture
 def start_guarded(tmp_path: Path, tokens_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Start an agent that knows the three, and call it as the one who may all."""
+    """Start an agent with these identities, called as the one with all permissions."""
     agents = request.node.stash.setdefault(STARTED, [])
 
     def start(config: str = "", *, everywhere: bool = False, **options: Any) -> Guarded:
@@ -52,7 +52,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who certifies the server and the callers."""
+    """The authority of the server and the callers."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 

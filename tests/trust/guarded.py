@@ -30,7 +30,7 @@ class Guarded(AgentProcess):
 
 
 class Encrypted(Guarded):
-    """Calls with TLS, as whomever `context` has a certificate of."""
+    """Calls with TLS and the certificate in `context`."""
 
     context: ssl.SSLContext
 
@@ -60,7 +60,7 @@ THREE = (
 
 
 def write_tokens(file: Path, text: str = THREE) -> Path:
-    """A file as `agentctl token create` leaves it: its owner's alone, replaced as a whole."""
+    """Write the tokens file like `agentctl token create`: mode 0600, replaced as a whole."""
     new = file.with_suffix(".new")
     new.touch(0o600)
     new.write_text(text, encoding="utf-8")
@@ -69,7 +69,7 @@ def write_tokens(file: Path, text: str = THREE) -> Path:
 
 
 def assert_refused(answer: Response, status: int, variant: str) -> None:
-    """It is a refusal of either wire, in its shape."""
+    """Assert a refusal, in the form of either wire."""
     assert answer.status == status, answer
     assert answer.json["variant"] == variant
     assert answer.json["error"]

@@ -37,7 +37,7 @@ class Visit:
     def __init__(self, context: BrowserContext, agent: AgentProcess, port: int | None = None) -> None:
         self.context, self.agent, self._port = context, agent, port
         self.complaints: list[str] = []
-        """What the console said and scripts threw; empty at the end, but for what a test expects."""
+        """Messages of the console and exceptions of scripts; empty at the end, except those that a test expects."""
         context.set_default_timeout(PATIENCE)
         self.page = self.new_page()
 
@@ -63,7 +63,7 @@ class Visit:
         return page
 
     def forget_lost_connections(self) -> None:
-        """Forget what the browser itself says of requests that found no agent."""
+        """Forget the browser's own messages about requests without an agent."""
         self.complaints[:] = [each for each in self.complaints if "net::ERR" not in each]
 
     def _note(self, message: ConsoleMessage) -> None:

@@ -15,7 +15,7 @@ from tests.web.people import BOSS, BOSS_TOKEN, Node
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """An agent that asks who calls, holds kinds in maintenance, and wants approvals."""
+    """An agent with authentication, kinds held by maintenance, and approvals."""
     directory = tmp_path_factory.mktemp("node")
     started = Node(directory, config=configuration(directory))
     started.start()
@@ -25,7 +25,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def open_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent that does not ask who calls, and whose callbacks nobody receives."""
+    """An agent without authentication, with an unreachable receiver of callbacks."""
     kinds = '[agent]\nkinds = ["tests.web.own_kinds"]\n[callbacks]\nurls = ["http://127.0.0.1:1/a-token"]\n'
     started = AgentProcess(tmp_path_factory.mktemp("open"), config=kinds).start()
     yield started

@@ -14,7 +14,7 @@ BOSS, BOSS_TOKEN = "boss@example.com", "the-token-of-the-boss-0123456789"
 
 
 class Gate:
-    """What a `tests.copy` waits for before the next stage."""
+    """The files that a `tests.copy` waits for before the next stage."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,10 +50,10 @@ class Node(Guarded):
             self.await_state(action_id, *FINAL, timeout=30)
 
     def newest(self) -> Any:
-        """The action that was scheduled last, as `list` has it."""
+        """The newest action, as in `list`."""
         return self.get("/api/unstable/actions/list?limit=1").json["items"][0]
 
     def newest_id(self) -> str | None:
-        """The id of the action that was scheduled last."""
+        """The id of the newest action."""
         items = self.get("/api/unstable/actions/list?limit=1").json["items"]
         return str(items[0]["id"]) if items else None
