@@ -53,10 +53,10 @@ class Tokens:
         self._reading = threading.Lock()
         self._identities = Identities()
         self._stamp: Stamp | None = None
-        self._was_right = False
-        self._complaint = ""
-        self._wrong_until = 0.0
-        self._complain_at = 0.0
+        self._was_valid = False
+        self._fault = ""
+        self._readable_until = 0.0
+        self._report_at = 0.0
         self._current()
 
     def by_token(self, token: str) -> Identity | None:
@@ -103,46 +103,46 @@ class Tokens:
         return self._current().next_end(clock.now() / 1e6)
 
     def _current(self) -> Identities:
-        if file_stamp.at(self._path) != self._stamp or (self._complaint and clock.monotonic() >= self._complain_at):
+        if file_stamp.at(self._path) != self._stamp or (self._fault and clock.monotonic() >= self._report_at):
             with self._reading:
-                self._look()
+                self._check_for_changes()
         return self._identities
 
-    def _look(self) -> None:
+    def _check_for_changes(self) -> None:
         now = file_stamp.at(self._path)
         if now != self._stamp:
             self._read_again(now)
-        elif self._complaint and clock.monotonic() >= self._complain_at:
-            self._complain(self._complaint)
+        elif self._fault and clock.monotonic() >= self._report_at:
+            self._report(self._fault)
 
     def _read_again(self, now: Stamp) -> None:
         try:
             self._identities, self._stamp = read(self._path, certificates=self._certificates)
         except TokensFileInvalid as broken:
             self._stamp = now
-            self._become_wrong(str(broken), broken.certain if self._was_right else Identities())
+            self._become_invalid(str(broken), broken.certain if self._was_valid else Identities())
         except ConfigError as error:
             self._stamp = now
-            self._was_right = False
-            self._become_wrong(str(error), Identities())
+            self._was_valid = False
+            self._become_invalid(str(error), Identities())
         else:
-            self._was_right, self._complaint = True, ""
+            self._was_valid, self._fault = True, ""
 
-    def _become_wrong(self, reason: str, certain: Identities) -> None:
-        if not self._complaint:
-            self._wrong_until = clock.monotonic() + CERTAIN
-        self._identities = certain if clock.monotonic() < self._wrong_until else Identities()
-        if reason != self._complaint or clock.monotonic() >= self._complain_at:
-            self._complain(reason)
+    def _become_invalid(self, reason: str, certain: Identities) -> None:
+        if not self._fault:
+            self._readable_until = clock.monotonic() + CERTAIN
+        self._identities = certain if clock.monotonic() < self._readable_until else Identities()
+        if reason != self._fault or clock.monotonic() >= self._report_at:
+            self._report(reason)
 
-    def _complain(self, reason: str) -> None:
+    def _report(self, reason: str) -> None:
         """Log the reason, repeated every `REPEATED` seconds; after `CERTAIN` seconds accept no identity any more."""
-        left = self._wrong_until - clock.monotonic()
+        left = self._readable_until - clock.monotonic()
         if left <= 0:
-            self._was_right, self._identities = False, Identities()
-        self._complaint, self._complain_at = reason, clock.monotonic() + REPEATED
+            self._was_valid, self._identities = False, Identities()
+        self._fault, self._report_at = reason, clock.monotonic() + REPEATED
         if self._identities and 0 < left < REPEATED:
-            self._complain_at = self._wrong_until
+            self._report_at = self._readable_until
         log.tokens_not_read(reason, len(self._identities), max(left, 0.0))
 
 

@@ -52,7 +52,7 @@ def check_folder(path: Path) -> None:
     _check_owner(path, status)
     if not stat.S_IMODE(status.st_mode) & OTHERS_MAY_WRITE or status.st_mode & stat.S_ISVTX:
         return
-    if not _is_writable_by_its_owner_alone(status):
+    if not _is_writable_by_private_group_only(status):
         mode = stat.S_IMODE(status.st_mode)
         raise Untrusted(f"{path}: users other than its owner may write it (mode {mode:04o}): run chmod go-w {path}")
 
@@ -96,7 +96,7 @@ def _is_sticky_above(path: Path, status: os.stat_result, folder: Path) -> bool:
     return bool(status.st_mode & stat.S_ISVTX) and path in folder.resolve().parents
 
 
-def _is_writable_by_its_owner_alone(status: os.stat_result) -> bool:
+def _is_writable_by_private_group_only(status: os.stat_result) -> bool:
     """Whether the writing group is the owner's private group, as with the umask 002 of many desktops."""
     if status.st_mode & stat.S_IWOTH or status.st_uid == 0:
         return False

@@ -50,7 +50,7 @@ class CliSession:
             from agent.cli.offline import Offline
 
             return Offline(db)
-        where = self._where()
+        where = self._address_and_credentials()
         token = readable(where["token_file"], "the token file").strip() if where.get("token_file") else None
         tls = {"ca": where.get("ca"), "certificate": where.get("certificate"), "key": where.get("key_file")}
         # At least one second, so that `wait --timeout 0` can look once.
@@ -64,7 +64,7 @@ class CliSession:
         if self._options.get("db") and "client" in vars(self):
             self.client.close()  # type: ignore[attr-defined]
 
-    def _where(self) -> dict[str, str]:
+    def _address_and_credentials(self) -> dict[str, str]:
         """The address and credentials; the command line takes precedence over a context."""
         named = {
             name: self._options[name]

@@ -103,7 +103,7 @@ class Child:
         Returns None, "timeout" or the reason of the stop. Does not wait for other processes that hold its pipes open.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._noticing(stop):
+        with self._polling_stop(stop):
             while not self.exited:
                 if stop is not None and stop.requested:
                     return stop.reason
@@ -161,7 +161,7 @@ class Child:
                 drain(pipe.fileno())
 
     @contextmanager
-    def _noticing(self, stop: Stopping | None) -> Iterator[None]:
+    def _polling_stop(self, stop: Stopping | None) -> Iterator[None]:
         if stop is None:
             yield
             return

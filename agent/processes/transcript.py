@@ -71,7 +71,7 @@ class Transcript:
         if not text:
             return
         try:
-            with self._alone() as folder:
+            with self._locked() as folder:
                 while text:
                     text = text[self._write(folder, text) :]
         except OSError:
@@ -97,7 +97,7 @@ class Transcript:
             os.unlink(str(begins), dir_fd=folder)
 
     @contextmanager
-    def _alone(self) -> Iterator[int]:
+    def _locked(self) -> Iterator[int]:
         """The folder, locked against other threads and processes."""
         with suppress(FileExistsError):
             os.makedirs(self.folder, 0o700)

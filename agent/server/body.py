@@ -54,12 +54,12 @@ class Body:
         return self._broken or (self._chunks.ended if self._chunks else len(self._bytes) == self._length)
 
     @property
-    def there(self) -> bool:
+    def ready(self) -> bool:
         """Whether `wanted` bytes or the whole body have arrived."""
         return self.complete or len(self._bytes) >= self.wanted
 
     @property
-    def left(self) -> bool:
+    def is_unread(self) -> bool:
         """Whether bytes of the body may still arrive. Then no further request can be read on this connection."""
         unread = self._read == 0 and (self._chunks is not None or self.long)
         return self._broken or not self.complete or unread

@@ -62,9 +62,9 @@ class EventLoop:
         self._connection_limit = ConnectionLimit(config.worker_connections)
         self._body_memory = BodyMemory()
         self._resume_queue = ResumeQueue()
-        self._impatient: dict[ClientConnection, float] = {}
+        self._awaiting_short_body: dict[ClientConnection, float] = {}
         self._next_look = 0.0
-        self._left: float | None = None
+        self._stopping_since: float | None = None
         self._poller = selectors.DefaultSelector()
         self._poller.register(self._threads, selectors.EVENT_READ, self._woken)
         self._listeners = list(listeners)
@@ -80,23 +80,23 @@ class EventLoop:
 
     def leave(self) -> None:
         """Begin the stop: accept no further connection, and answer the requests in progress."""
-        if self._left is None:
-            self._left = time.monotonic()
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
         self._threads.wake()
 
     def turn(self) -> None:
         """Wait up to `LOOK` seconds for events and handle them."""
-        until = min((self._resume_queue.open_at, *self._impatient.values()))
+        until = min((self._resume_queue.open_at, *self._awaiting_short_body.values()))
         for key, _ in self._poller.select(max(0.0, min(LOOK, until - time.monotonic()))):
             key.data()
         now = time.monotonic()
-        for connection in [each for each, until in self._impatient.items() if until <= now]:
+        for connection in [each for each, until in self._awaiting_short_body.items() if until <= now]:
             self._submit(connection)
         if (resumed := self._resume_queue.take(now)) is not None:
             self._submit(resumed)
         if now >= self._next_look:
             self._next_look = now + LOOK
-            self._end_the_slow(now)
+            self._end_slow_connections(now)
             self._listen()
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class EventLoop:
         self._poller.close()
 
     def _woken(self) -> None:
-        if self._left is not None:
+        if self._stopping_since is not None:
             self._stop_listening()
         for connection, run in self._threads.handed_back():
             self._resume_queue.leave(connection)
@@ -147,7 +147,7 @@ class EventLoop:
             sock, address = accepted
             tls = self._tls() if self._tls and sock.family != socket.AF_UNIX else None
             try:
-                self._welcome(ClientConnection(sock, address, listener.getsockname(), tls))
+                self._admit(ClientConnection(sock, address, listener.getsockname(), tls))
             except OSError:
                 sock.close()  # the client has gone
 
@@ -166,7 +166,7 @@ class EventLoop:
         self._pause(listener)
         return None
 
-    def _welcome(self, connection: ClientConnection) -> None:
+    def _admit(self, connection: ClientConnection) -> None:
         if not self._connection_limit.has_room(connection.peer):
             if (other := self._connection_limit.to_close(connection.peer)) is None:
                 connection.close()
@@ -212,7 +212,7 @@ class EventLoop:
         elif phase is Phase.ANSWER and connection.send():
             self._sent(connection)
         elif phase is Phase.PARKED:
-            self._look_at_parked(connection)
+            self._receive_while_parked(connection)
         elif phase is Phase.GOODBYE:
             connection.discard()
         return connection.phase not in (phase, Phase.THREAD, Phase.PARKED, Phase.GOODBYE)
@@ -222,7 +222,7 @@ class EventLoop:
         self._unregister(connection)
         self._body_memory.leave(connection)
         self._connection_limit.remove(connection)
-        self._impatient.pop(connection, None)
+        self._awaiting_short_body.pop(connection, None)
         connection.close()
 
     def _unregister(self, connection: ClientConnection) -> None:
@@ -251,10 +251,10 @@ class EventLoop:
         exchange = connection.exchange
         assert exchange is not None
         exchange.body.take(connection.received)
-        if exchange.body.there or exchange.in_a_hurry:
+        if exchange.body.ready or exchange.is_called_before_body:
             self._submit(connection)
         elif not exchange.wants_body:
-            self._impatient.setdefault(connection, time.monotonic() + PATIENCE)
+            self._awaiting_short_body.setdefault(connection, time.monotonic() + PATIENCE)
         return connection.phase is not Phase.REQUEST
 
     def _take_head(self, connection: ClientConnection) -> bool:
@@ -283,8 +283,8 @@ class EventLoop:
 
     def _submit(self, connection: ClientConnection) -> None:
         assert connection.exchange is not None
-        connection.exchange.last = self._left is not None
-        self._impatient.pop(connection, None)
+        connection.exchange.last = self._stopping_since is not None
+        self._awaiting_short_body.pop(connection, None)
         self._unregister(connection)
         self._threads.submit(connection)
 
@@ -315,7 +315,7 @@ class EventLoop:
         connection.phase, connection.events = Phase.PARKED, selectors.EVENT_READ
         exchange.parked.park(partial(self._threads.resume, connection))
 
-    def _look_at_parked(self, connection: ClientConnection) -> None:
+    def _receive_while_parked(self, connection: ClientConnection) -> None:
         """Read the next pipelined request. Raises `ClientGone` on a close, or if too much was sent."""
         if connection.receive() and (connection.ended or len(connection.received) > PIECE):
             raise ClientGone
@@ -370,22 +370,22 @@ class EventLoop:
 
     # Time limits
 
-    def _end_the_slow(self, now: float) -> None:
+    def _end_slow_connections(self, now: float) -> None:
         for connection in self._connection_limit:
             if connection.phase is Phase.THREAD or now < self._deadline(connection):
                 continue
             if connection.phase is Phase.REQUEST and (connection.exchange or connection.received):
                 log.request_cut(READ)
-                self._impatient.pop(connection, None)
+                self._awaiting_short_body.pop(connection, None)
                 self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT, "RequestTimeout")
                 self._proceed(connection)
             else:
                 self._drop(connection)
 
     def _deadline(self, connection: ClientConnection) -> float:
-        if self._left is None:
+        if self._stopping_since is None:
             return connection.deadline
         answered = connection.phase in (Phase.ANSWER, Phase.PARKED)
         # A busy machine may accept a connection long after the stop has begun.
-        began = max(self._left, connection.since)
+        began = max(self._stopping_since, connection.since)
         return min(connection.deadline, began + (TAKEN if answered else LEAVING))

@@ -64,7 +64,7 @@ class Exchange:
         return self.next is Next.RECEIVE
 
     @property
-    def in_a_hurry(self) -> bool:
+    def is_called_before_body(self) -> bool:
         """Whether the application is called before the body has arrived."""
         return not self.wants_body and (self.body.long or self.expects)
 
@@ -127,7 +127,7 @@ class Exchange:
 
     def _start_response(self, *status: Any) -> Any:
         """Called by the application before its first piece, when it has finished reading the body."""
-        if self.last or self.body.left:
+        if self.last or self.body.is_unread:
             self._response.force_close()
         return self._response.start_response(*status)
 

@@ -27,34 +27,34 @@ class Encryption:
         self._context = context(tls)
         self.certificate_end = certificate_end.of(tls.certificate)
         """Expiry of the context's certificate in seconds since the epoch; 0 if it cannot be read."""
-        self._complaint = ""
-        self._again = 0.0
+        self._fault = ""
+        self._retry_at = 0.0
 
     def current(self) -> ssl.SSLContext:
         """The current context. While the revocation list cannot be used, it accepts no client."""
-        wrong = self._complaint or self._expired
-        if self._now() != self._stamp or (wrong and clock.monotonic() >= self._again):
+        wrong = self._fault or self._expired
+        if self._now() != self._stamp or (wrong and clock.monotonic() >= self._retry_at):
             with self._reading:
                 self._read_again()
         return self._context
 
     def _read_again(self) -> None:
         now = self._now()
-        if now == self._stamp and clock.monotonic() < self._again:
+        if now == self._stamp and clock.monotonic() < self._retry_at:
             return  # another thread has read it
         before, self._list = self._list, self._content()
-        self._stamp, self._again = now, clock.monotonic() + RETRY
+        self._stamp, self._retry_at = now, clock.monotonic() + RETRY
         self._valid_until = revocation_list.valid_until(self._list or b"")
-        if self._list == before and not self._complaint and not self._expired:
+        if self._list == before and not self._fault and not self._expired:
             return  # unchanged: keep the context
         try:
             self._refuse_expired()
-            self._context, self._complaint = context(self._tls), ""
+            self._context, self._fault = context(self._tls), ""
             self.certificate_end = certificate_end.of(self._tls.certificate)
         except ConfigError as error:
-            if str(error) != self._complaint:
+            if str(error) != self._fault:
                 log.revocations_not_read(str(error))
-            self._context, self._complaint = _accepting_none(), str(error)
+            self._context, self._fault = _accepting_none(), str(error)
 
     @property
     def _expired(self) -> bool:

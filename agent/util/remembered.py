@@ -16,22 +16,22 @@ class Remembered(Generic[T]):
         """`fresh`: seconds after which `ask` is called again; `first`: the value until its first result."""
         self._ask, self._fresh = ask, fresh
         self._lock = threading.Lock()
-        self._answer = first
-        self._asked = -fresh
+        self._result = first
+        self._refreshed_at = -fresh
         self._answered = threading.Event()
 
     def now(self, seconds: float = 0.0) -> T:
         """The newest result; waits up to `seconds` for the first one."""
         with self._lock:
             now = clock.monotonic()
-            if now >= self._asked + self._fresh:
-                self._asked = now
-                threading.Thread(target=self._look, name="question in the background", daemon=True).start()
+            if now >= self._refreshed_at + self._fresh:
+                self._refreshed_at = now
+                threading.Thread(target=self._refresh, name="background query", daemon=True).start()
         self._answered.wait(seconds)
-        return self._answer
+        return self._result
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
-            self._answer = self._ask()
+            self._result = self._ask()
         finally:
             self._answered.set()

@@ -21,23 +21,23 @@ class Stop:
     def __init__(self) -> None:
         # Reentrant: a signal handler may interrupt `request` in the same thread and call it again.
         self._lock = threading.RLock()
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._reason: str | None = None
         self._eventfd: int | None = None  # made on demand: most users never need it
 
     def request(self, reason: str) -> None:
         """Request the stop because of `reason`; later calls change nothing."""
         with self._lock:
-            if self._asked.is_set():
+            if self._requested.is_set():
                 return
             self._reason = reason
-            self._asked.set()
+            self._requested.set()
             if self._eventfd is not None:
                 os.eventfd_write(self._eventfd, 1)
 
     @property
     def requested(self) -> bool:
-        return self._asked.is_set()
+        return self._requested.is_set()
 
     @property
     def reason(self) -> str | None:
@@ -46,7 +46,7 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait at most `seconds`; True as soon as the stop is requested."""
-        return self._asked.wait(seconds)
+        return self._requested.wait(seconds)
 
     def fileno(self) -> int:
         """A descriptor that becomes readable with the request (never read from it)."""

@@ -30,7 +30,7 @@ def admit() -> Response | None:
     try:
         request.environ[CHANNEL] = Requester.WEB
         if request.method not in SAFE:
-            refuse_other_pages()
+            refuse_cross_site()
         if is_public(current_app.view_functions[request.endpoint or ""]):
             return None
         return _identify()
@@ -40,7 +40,7 @@ def admit() -> Response | None:
         raise
 
 
-def refuse_other_pages() -> None:
+def refuse_cross_site() -> None:
     """Raises `Forbidden` unless the request comes from a form or script of this page (protection against CSRF)."""
     site = request.environ.get("HTTP_SEC_FETCH_SITE")
     # Browsers send Sec-Fetch-Site over TLS and to localhost; over plain HTTP only Origin is available.

@@ -52,7 +52,7 @@ class Head:
         self._health: Health = app.extensions["agent.health"]
         self._facts: Facts = app.extensions["agent.facts"]
         self._datastore = Remembered(self._look_at_datastore, DATASTORE_FRESH, None)
-        self._faults: Remembered[tuple[str, ...]] = Remembered(_examine, FAULTS_FRESH, ())
+        self._faults: Remembered[tuple[str, ...]] = Remembered(_doctor_faults, FAULTS_FRESH, ())
         self._flag = MaintenanceFlag.of(self._context.settings)
         self._version = installed_version()
 
@@ -92,7 +92,7 @@ class Head:
         return None
 
 
-def _examine() -> tuple[str, ...]:
+def _doctor_faults() -> tuple[str, ...]:
     """The faults that doctor finds, in a separate process because doctor waits for servers."""
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:

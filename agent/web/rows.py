@@ -62,18 +62,18 @@ def finished(wanted: Filter, limit: int) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Usual:
+class UsualDuration:
     """The median duration of `runs` runs, in seconds."""
 
     seconds: float
     runs: int
 
 
-def usual(kind: str, seq: int) -> Usual | None:
+def usual(kind: str, seq: int) -> UsualDuration | None:
     """The usual duration of successful runs of this kind before `seq`; None if there were none."""
     wanted = Filter(states=(State.DONE,), kind=literal(kind), before=seq, after=seq - RECENT)
     found = [each for item in action_list.page(context().store, wanted, RUNS) if (each := _seconds(item)) is not None]
-    return Usual(median(found), len(found)) if found else None
+    return UsualDuration(median(found), len(found)) if found else None
 
 
 def earlier(action: Action, resource: tuple[str, str], limit: int) -> list[Row]:
