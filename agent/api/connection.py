@@ -45,7 +45,7 @@ def peer(environ: Mapping[str, Any]) -> UnixPeer:
 
 
 def end_with_this_answer(found: socket.socket) -> None:
-    """Close the connection after this answer: gunicorn ignores a header for this, but closes after the last input."""
+    """Close the connection after this answer by ending its input; gunicorn ignores a header for this."""
     with suppress(OSError):
         # Not `SSLSocket.shutdown`: it would end the encryption, which the answer still needs.
         socket.socket.shutdown(found, socket.SHUT_RD)

@@ -1,4 +1,4 @@
-"""The objects that route handlers use, by the present application."""
+"""The objects of the present application that route handlers use."""
 
 from dataclasses import dataclass
 

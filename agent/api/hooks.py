@@ -44,7 +44,7 @@ HOW_TO_SIGN = "sign the body as it is sent with the secret of the application's 
 EVENTS = ("X-GitHub-Event", "X-Gitea-Event", "X-Forgejo-Event")
 COMMIT = r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$(?!\n)"
 DECOY = secrets.token_hex()
-"""Used as the secret of a hook that does not exist."""
+"""The secret for a hook that does not exist, so that its signature is verified too."""
 SHOWN = 200
 """Maximum characters of a sender's text in answers and log lines."""
 
@@ -159,7 +159,7 @@ def _log_refused(application: str, error: AgentError) -> None:
     configured = context().settings.applications.get(application)
     if configured is None:
         name = application[:SHOWN]
-        reason = f"there is no application {name!a}: its hook would need applications.NAME.hook_secret"
+        reason = f"unknown application {name!a}: a hook needs applications.NAME.hook_secret"
     elif configured.hook_secret is None:
         reason = f"{table}.hook_secret is not set"
     elif isinstance(error, Unauthenticated):

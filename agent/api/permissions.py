@@ -25,7 +25,7 @@ def require(permission: str) -> None:
     """Raises `Forbidden` unless the caller has this permission: approve, audit or controller."""
     identity = authentication.caller()
     if identity is not None and permission not in identity.permissions:
-        _forbid(identity.email, f"{identity.email} has not the permission {permission}")
+        _forbid(identity.email, f"{identity.email} does not have the permission {permission}")
 
 
 def _forbid(email: str, reason: str) -> NoReturn:

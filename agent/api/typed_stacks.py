@@ -53,7 +53,7 @@ class DeploymentArgs(Schema):
         allow_none=True, metadata={"description": "serial or rolling: one unit after the other; parallel: all at once."}
     )
     services = fields.List(
-        fields.String(), allow_none=True, metadata={"description": "The application, where there are several."}
+        fields.String(), allow_none=True, metadata={"description": "The application; required if there are several."}
     )
     deployment_profile = fields.String(allow_none=True, metadata={"description": "Empty: there are no profiles."})
     rollout_strategy = fields.String(allow_none=True, metadata={"description": "Empty: see deploy_strategy."})

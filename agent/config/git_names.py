@@ -44,5 +44,5 @@ def repository(value: Any) -> str:
         raise Mistake(expected, without_credentials(value))
     if ":" in (found["user"] or "") or (found["user"] and value.startswith("http")):
         # Every message that names the repository would show a password, or a token in place of the user.
-        raise Mistake("a URL without user and password, which belong into the file that credentials names", UNSHOWN)
+        raise Mistake("a URL without user and password; write them into the file of the option credentials", UNSHOWN)
     return str(value)

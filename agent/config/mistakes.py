@@ -1,4 +1,4 @@
-"""The mistakes of a configuration: what was expected, what was found, and where."""
+"""The mistakes of a configuration, each with its path, the expected and the found value."""
 
 import json
 from collections.abc import Callable, Iterator

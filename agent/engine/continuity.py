@@ -7,7 +7,7 @@ from agent.store import Store, actions, from_backup
 
 
 class Continuity:
-    """Fails the waiting actions of an older copy, or of a clone's database, once instead of running them."""
+    """Fails the waiting actions of an older copy, or of a clone's database, instead of running them."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store

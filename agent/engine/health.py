@@ -12,7 +12,7 @@ from agent.store import Store
 FRESH = 1.0
 """Seconds for which a result is reused: it limits the writes that unauthenticated callers cause."""
 LATE = 10.0
-"""The engine counts as stuck after so many intervals without a tick, and after so many seconds at least."""
+"""The engine counts as stuck after this many intervals without a tick; an interval counts as 1 s at least."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class DeployArgs(Args):
     @validates_schema
     def _a_whole_commit(self, data: dict[str, Any], **_: Any) -> None:
         if "of_ref" in data and not WHOLE_HASH.fullmatch(data.get("git_ref", "")):
-            raise ValidationError("Must be a full commit hash where of_ref is given.", "git_ref")
+            raise ValidationError("Must be a full commit hash if of_ref is given.", "git_ref")
 
 
 class DeployResult(Args):

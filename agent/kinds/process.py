@@ -115,7 +115,7 @@ class OnProcesses(OnServer):
     def describe_leftovers(cls, payload: Any) -> str:
         done, noted = _so_far(payload)
         parts = [_summary(done)] if done else []
-        return ", ".join([*parts, f"{noted['process']}: its restart was begun"] if noted else parts)
+        return ", ".join([*parts, f"{noted['process']}: its restart has started"] if noted else parts)
 
     def _failed(self, name: str, why: SupervisorFailed, done: list[Entry]) -> Failed:
         message = f"{name}: {why}" + (f"; before it: {_summary(done)}" if done else "")

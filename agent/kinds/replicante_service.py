@@ -85,7 +85,7 @@ class Reach(OnService):
         return 0.0 if self.reached(status) else math.inf
 
     def proof(self) -> Proof:
-        """The check that proves after the request that the wanted state is reached; made before the request."""
+        """A function, made before the request, that returns after it whether the wanted state is reached."""
         return _unproved
 
     def given_up(self, status: Status) -> bool:

@@ -136,7 +136,7 @@ class TowardsPeer(OnReplica):
     """A kind that makes this server follow a peer that the caller names."""
 
     args = PeerArgs
-    configuration = "``[datastore]``, ``[datastore.peers.NAME]``; ``[service]`` where that datastore needs it."
+    configuration = "``[datastore]``, ``[datastore.peers.NAME]``; ``[service]`` if that datastore needs it."
     timeout: ClassVar[float] = 3600.0
 
     @classmethod

@@ -74,7 +74,7 @@ class ResyncSlaveDb(OnReplica):
     result = ResyncResult
     needs = "resync"
     danger = Danger.DESTROYS
-    configuration = "``[datastore]``; ``[service]`` and its options where that datastore needs them."
+    configuration = "``[datastore]``; ``[service]`` and its options if that datastore needs them."
     interruption = (
         "The job continues by itself, and the action continues with it. If the host went down, the action fails; "
         "the message says whether the data is complete."

@@ -19,6 +19,13 @@ from agent.util.poll import pause_after
 
 REQUEST_TIMEOUT = 30.0
 """Timeout in seconds of the command that requests the reboot."""
+PHASES = {
+    "intended": "was not requested yet",
+    "asked": "was requested",
+    "perhaps asked": "may have been requested",
+    "refused": "was refused",
+}
+"""The phases in the payload, for people."""
 REFUSED_FOR = 5.0
 """Seconds until a failed command counts as refused: the shutdown may have cut its connection to systemd."""
 
@@ -79,7 +86,7 @@ class RebootServer(OnServer):
 
     @classmethod
     def describe_leftovers(cls, payload: Any) -> str:
-        return "this server has rebooted" if _rebooted(payload) else f"the reboot was {payload['phase']}"
+        return "this server has rebooted" if _rebooted(payload) else f"the reboot {PHASES[payload['phase']]}"
 
     def _request(self, step: Step) -> StepResult:
         try:

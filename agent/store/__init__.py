@@ -1,4 +1,4 @@
-"""The agent's SQLite database: connections, transactions, and the errors that SQLite's errors become."""
+"""The agent's SQLite database: connections, transactions, and the translation of SQLite's errors."""
 
 import errno
 import os

@@ -91,7 +91,7 @@ def test_another_identity_approves_an_action(encrypted: Encrypted, authority: Au
     assert "waits for the approval of another identity" in call(url, "queue", *dba).stdout
     for who, name in ((dba, DBA), (files(authority, PINGER), PINGER)):
         refused = call(url, "approve", held, *who)
-        assert (refused.status, refused.stderr) == (4, f"{held}: {name} has not the permission approve\n")
+        assert (refused.status, refused.stderr) == (4, f"{held}: {name} does not have the permission approve\n")
     assert call(url, "approve", held[:9], *approver).stdout.startswith(f"{held}  ")
     assert call(url, "wait", held, *dba).status == 1
     again = call(url, "approve", held, *approver)

@@ -239,7 +239,7 @@ def test_an_unknown_application_looks_like_a_wrong_signature(
     ("name", "reason"),
     [
         ("quiet", "applications.quiet.hook_secret is not set"),
-        ("no\nbody", r"there is no application 'no\nbody': its hook would need applications.NAME.hook_secret"),
+        ("no\nbody", r"unknown application 'no\nbody': a hook needs applications.NAME.hook_secret"),
     ],
 )
 def test_log_says_whether_the_application_or_its_secret_is_missing(agent: AgentProcess, name: str, reason: str) -> None:

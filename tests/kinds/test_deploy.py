@@ -426,11 +426,11 @@ def test_unexpected_exception_after_the_switch_rolls_back(
         ({"application": "shop", "git_ref": "--upload-pack=touch"}, "git_ref", "Must be a branch, a tag or a commit."),
         ({"application": "shop", "git_ref": "main~1"}, "git_ref", "Must be a branch, a tag or a commit."),
         ({"application": "shop", "of_ref": "main"}, "of_ref", "Must be the whole name of a branch or a tag, such as "),
-        ({"application": "shop", "of_ref": MAIN}, "git_ref", "Must be a full commit hash where of_ref is given."),
+        ({"application": "shop", "of_ref": MAIN}, "git_ref", "Must be a full commit hash if of_ref is given."),
         (
             {"application": "shop", "of_ref": MAIN, "git_ref": "main"},
             "git_ref",
-            "Must be a full commit hash where of_ref",
+            "Must be a full commit hash if of_ref",
         ),
         ({"application": "shop", "deployment_strategy": "slowly"}, "deployment_strategy", "Must be one of: rolling, "),
         ({"application": "shop", "force": 1}, "force", "Not a valid boolean."),

@@ -358,7 +358,7 @@ def test_process_removed_from_the_configuration_is_reported(
     if left == "none":
         why = "process_restart is not available on this node: set [processes.NAME] in the configuration"
     message = agent.await_final(action)["action"]["state_payload"]["message"]
-    assert message == f"{why}; workers: its restart was begun; the command that still ran was ended"
+    assert message == f"{why}; workers: its restart has started; the command that still ran was ended"
     workers.hold.unlink()
     assert workers.pid == pid and is_alive(pid)
 

@@ -21,7 +21,7 @@ TWIN_OF = {name: twin for pair in TWINS for name, twin in (pair, pair[::-1])}
 
 
 def spelled_as_declared(schema: Schema, args: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, with each unknown spelling replaced by its twin where the schema declares the twin."""
+    """The arguments, with each unknown spelling replaced by its twin if the schema declares the twin."""
     declared = schema.load_fields
     spelled = {}
     for name, value in args.items():

@@ -112,7 +112,7 @@ class Kind:
     """For people: the outcome of an action whose executor died in the middle of a step."""
 
     def __init__(self, settings: Settings, schema: Schema | None = None) -> None:
-        """`schema` replaces `args` where the arguments depend on the configuration."""
+        """`schema` replaces `args` if the arguments depend on the configuration."""
         self.settings = settings
         self.schema = schema or self.args()
         self.secret_fields = frozenset(
