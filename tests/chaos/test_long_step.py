@@ -22,7 +22,7 @@ def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
 
 
 def medians(agent: AgentProcess) -> dict[str, float]:
-    """Median seconds of each sort of call; schedule calls are accepted, or refused by their second last check."""
+    """Median seconds of each sort of call."""
     known = agent.schedule("replicante.test.success", {})
     calls = {
         "queue": lambda: agent.queue(),

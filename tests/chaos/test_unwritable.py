@@ -49,7 +49,7 @@ def is_unavailable(answer: Response) -> bool:
 
 
 def reads_go_on(agent: AgentProcess, known: str) -> None:
-    """Assert that more concurrent reads work than there are open connections."""
+    """Assert that repeated reads work."""
     for _ in range(12):
         assert isinstance(agent.queue(), list)
         assert isinstance(agent.finished(), list)

@@ -23,7 +23,7 @@ NULL_UNTIL_FINAL = {"finished_at", "finished_success", "finished_message", "fini
 
 @pytest.fixture(scope="module")
 def own_kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent with kinds of its own: one with a secret, one with a parameter that is spelled in two ways."""
+    """An agent with kinds of its own: one with a secret, one with a parameter of two spellings."""
     directory = tmp_path_factory.mktemp("kinds")
     (directory / "own.py").write_text(
         """
@@ -77,7 +77,7 @@ def await_final(agent: AgentProcess, async_id: int) -> Any:
 
 
 def assert_async_action(action: Any) -> None:
-    """It has the members and types of the seed's example, in the running or in the finished form."""
+    """Assert the members and types of the seed's example, in the running or finished form."""
     assert set(action) == set(SEED)
     final = action["finished_at"] is not None
     for member, value in action.items():

@@ -63,7 +63,7 @@ TWICE = [
 
 
 def nested(depth: int) -> bytes:
-    """A body of this many levels, an object around lists."""
+    """A body with this many levels: an object around lists."""
     return b'{"count": 1, "x": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
 
 

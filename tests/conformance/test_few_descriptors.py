@@ -45,7 +45,7 @@ def final_state(agent: AgentProcess, action_id: str) -> str:
 
 
 class Listener(socket.socket):
-    """One whose process has no descriptor left."""
+    """A listener whose process has no descriptor left."""
 
     exhausted, asked = True, 0
 
@@ -57,7 +57,7 @@ class Listener(socket.socket):
 
 
 def test_connection_that_cannot_be_accepted_waits_without_a_busy_loop() -> None:
-    """Where no idle connection could give its descriptor: the kernel reports at each turn that a client is there."""
+    """Without an idle connection to close, the kernel reports the waiting client at each turn."""
     turns = 7
     with Listener() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -69,14 +69,14 @@ def test_connection_that_cannot_be_accepted_waits_without_a_busy_loop() -> None:
         ):
             for _ in range(turns):
                 reception.turn()
-            assert 0 < listener.asked < turns  # each second turn waits, unless the machine is slower than a look
+            assert 0 < listener.asked < turns  # every second turn waits, unless the machine is slower than a turn
             listener.exhausted = False
             while reception.empty:
                 reception.turn()
 
 
 def test_kept_connection_is_closed_before_a_new_one() -> None:
-    """A client that connects, and asks only later on a busy machine, got a reset instead of its answer.
+    """A client that sends its request some time after it connects got a reset instead of its answer.
 
     As no descriptor is free even then, no other connection is closed for it in vain.
     """
@@ -112,7 +112,7 @@ def ask(client: socket.socket, reception: EventLoop) -> bytes:
 
 
 def received(client: socket.socket, reception: EventLoop) -> bytes:
-    """What the loop sends to this client next; nothing once it has closed the connection."""
+    """The next data for this client; empty once the connection is closed."""
     client.setblocking(False)
     while True:
         reception.turn()

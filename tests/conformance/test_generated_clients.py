@@ -100,7 +100,7 @@ def assert_done(agent: AgentProcess, action_id: str) -> None:
 def test_a_generated_python_client_has_sound_types_and_works(
     shared_agent: AgentProcess, document: Path, tmp_path: Path
 ) -> None:
-    # Without the formatter: any ruff on the PATH would rewrite the annotations.
+    # Without the formatter: a ruff on the PATH would rewrite the annotations.
     (tmp_path / "config.yaml").write_text("post_hooks: []\n")
     generate: Sequence[str | Path] = ("-m", "openapi_python_client", "generate", "--meta", "none")
     options = ("--config", tmp_path / "config.yaml", "--output-path", tmp_path / "agent_client")

@@ -38,14 +38,14 @@ CREDENTIALS = (
 
 
 def recorded(agent: AgentProcess, headers: dict[str, str]) -> Any:
-    """The headers that an action scheduled with these has kept."""
+    """The stored headers of an action scheduled with these."""
     action_id = agent.schedule(SUCCESS, {}, headers=headers)
     return agent.info(action_id)["action"]["headers"]
 
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent that records more, with something to do: what is scheduled stays NEW."""
+    """An agent that records more headers and is busy: scheduled actions stay NEW."""
     more = ["X-Change", *(f"X-{number}" for number in range(90)), "X-Rest", "X-Odd", "X-Empty"]
     started = AgentProcess(
         tmp_path_factory.mktemp("recording"), config=f"[api]\nrecord_headers = {json.dumps(more)}\n"
@@ -98,7 +98,7 @@ def test_transfer_encoding_is_not_recorded(shared_agent: AgentProcess) -> None:
 
 
 def written(size: int) -> dict[str, str]:
-    """Headers that are this large where they are recorded, as JSON."""
+    """Headers with this size as stored JSON."""
     headers = {f"x-{number}": "v" * 4000 for number in range(size // 4100)}
     left = size - len(json.dumps(headers | {"x-rest": ""}, separators=(",", ":")))
     return headers | {"x-rest": "v" * left}
@@ -111,7 +111,7 @@ def test_sixteen_kibibytes_of_headers_are_recorded_and_a_byte_more_is_refused(re
     for headers, variant in (
         (written(16 * 1024 + 1), "HeadersTooLarge"),
         ({"X-Odd": "\xe9" * 3000}, "HeadersTooLarge"),
-        ({f"X-{n}": "v" * 8000 for n in range(90)}, "RequestHeaderFieldsTooLarge"),  # of the whole head
+        ({f"X-{n}": "v" * 8000 for n in range(90)}, "RequestHeaderFieldsTooLarge"),  # limit of the whole head
     ):
         assert_error(recording.post_schedule(SUCCESS, {}, headers=headers), 431, variant)
         command = {"command": SUCCESS}

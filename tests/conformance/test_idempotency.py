@@ -25,7 +25,7 @@ PRUNED_OFTEN = "[actions]\nprune_interval = 1\nprune_keep = 1\n"
 
 @pytest.fixture
 def key() -> dict[str, str]:
-    """A header with a key that nobody has used."""
+    """A header with an unused key."""
     return {"Idempotency-Key": str(uuid4())}
 
 
@@ -152,7 +152,7 @@ def test_one_of_eight_different_concurrent_calls_with_one_key_is_accepted(
 
 
 def at_once(agent: AgentProcess, key: dict[str, str], args: list[Any]) -> list[Response]:
-    """The answers to schedule calls made by as many threads, each on a connection already open."""
+    """The answers to concurrent schedule calls, each on an open connection."""
     connections = [agent.connect() for _ in args]
     for connection in connections:
         agent.get(f"{PREFIX}/queue", connection=connection)

@@ -20,7 +20,7 @@ CONFIG = toml({"external_actions": {"any": {"action": ["true"], "check": ["true"
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent that takes any arguments, and does nothing about them."""
+    """An agent with a kind that accepts any arguments and does nothing."""
     started = AgentProcess(tmp_path_factory.mktemp("kept"), config=CONFIG).start()
     started.occupy()
     yield started
@@ -28,15 +28,15 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
 
 
 def body_of(size: int, chunk: int | None) -> bytes | Iterator[bytes]:
-    """A JSON text of this many bytes, as a whole or in chunks."""
+    """A JSON body of this many bytes, as a whole or in chunks."""
     text = b'"' + b"x" * (size - 2) + b'"'
     return text if chunk is None else (text[start : start + chunk] for start in range(0, size, chunk))
 
 
 def asked_twice(agent: AgentProcess, method: str, path: str, body: bytes | Iterator[bytes]) -> tuple[int, str, bool]:
-    """Status and `Connection` of the answer, and whether the next request came by the same connection.
+    """Status and `Connection` of the answer, and whether the next request used the same connection.
 
-    That one is answered in any case: a client opens another connection where it was told to.
+    The next request is always answered: the client opens a new connection if necessary.
     """
     with closing(agent.connect()) as connection:
         connection.connect()

@@ -26,7 +26,7 @@ TEXT = "x" * 1_000_000
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent with a queue of 30 MB, behind an action that goes on for ever."""
+    """An agent with a queue of 30 MB behind an action that never ends."""
     agent = AgentProcess(tmp_path_factory.mktemp("full"), config=CONFIG).start()
     agent.occupy()
     for number in range(ROWS):
@@ -49,7 +49,7 @@ def test_page_takes_the_memory_of_two_rows(full: AgentProcess) -> None:
         sizes = list(callers.map(lambda _: len(full.get(f"{ACTIONS}?per_page=100", timeout=60).body), range(8)))
     grown = proportional_kilobytes(worker) - before
     assert min(sizes) > ROWS * len(TEXT)
-    assert before < 60_000, before  # not the bodies of requests that were answered
+    assert before < 60_000, before  # without the bodies of answered requests
     assert grown < 40_000, grown
 
 
@@ -97,7 +97,7 @@ def test_long_history_is_complete(agent: AgentProcess) -> None:
 
 
 def test_answer_with_an_error_while_streaming_breaks_off(full: AgentProcess) -> None:
-    """The last of these tests: the row is damaged for good."""
+    """The last of these tests: the row stays damaged."""
     with closing(sqlite3.connect(full.db, isolation_level=None)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute("UPDATE actions SET args = '{' WHERE seq = 20")

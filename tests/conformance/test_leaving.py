@@ -31,7 +31,7 @@ def test_connection_accepted_late_during_a_stop_gets_its_full_time() -> None:
 
 
 def test_client_that_connects_while_the_listener_closes_is_left_to_the_next_worker() -> None:
-    """The loop learns in one turn that it has to end and, after that, that a client is there."""
+    """In one turn the loop gets the request to end, and then the new client."""
     listener = TCPSocket(("127.0.0.1", 0), Config(), None)
     with listener.dup() as of_the_master, closing(reception_of(listener)) as reception:
         reception.leave()
@@ -43,7 +43,7 @@ def test_client_that_connects_while_the_listener_closes_is_left_to_the_next_work
 
 
 def test_connection_closed_to_make_room_is_counted_once() -> None:
-    """The loop learns in one turn that a new client wants a place, and that who loses it has just sent something."""
+    """In one turn the loop gets a new client, and data of the client that it closes for it."""
     config = Config()
     config.set("worker_connections", 4)
     with (
@@ -57,7 +57,7 @@ def test_connection_closed_to_make_room_is_counted_once() -> None:
             clients.append(stack.enter_context(socket.create_connection(listener.getsockname())))
             return clients[-1]
 
-        for _ in range(2):  # all that one address may have
+        for _ in range(2):  # the limit of one address
             connect()
             reception.turn()
         connect()

@@ -21,12 +21,12 @@ from tests.agent_process import CHECKOUT, PREFIX, StartAgent
 
 
 class Local:
-    """What a call of the application has in its frames."""
+    """An object in the frames of a call of the application."""
 
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Only the last reference frees."""
+    """Disables the garbage collector: only the last reference frees an object."""
     gc.disable()
     yield
     gc.enable()
@@ -64,7 +64,7 @@ def test_parked_request_keeps_no_objects_of_its_first_call() -> None:
             reception.turn()
         assert [each() for each in locals_] == [None, None]
         client.close()
-        while not reception.empty:  # a connection that its thread has not handed back yet is not closed by the loop
+        while not reception.empty:  # the loop closes a connection only after its thread has returned it
             reception.turn()
 
 

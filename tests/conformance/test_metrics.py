@@ -46,7 +46,7 @@ def scrape(agent: AgentProcess) -> dict[str, Metric]:
 
 
 def value(metrics: dict[str, Metric], name: str, **labels: str) -> float | None:
-    """Of the sample with this name and these labels; None where there is none."""
+    """The value of the sample with this name and these labels; None if it does not exist."""
     samples = [sample for metric in metrics.values() for sample in metric.samples]
     return next((each.value for each in samples if (each.name, each.labels) == (name, labels)), None)
 
@@ -160,7 +160,7 @@ def test_the_datastore_has_a_role_and_a_replica_a_lag(start_agent: StartAgent, s
 
 
 def test_a_scrape_does_not_wait_for_the_datastore(start_agent: StartAgent) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         agent = start_agent(config=f'[datastore]\nkind = "redis"\nurl = "{url}"\n')
         before = agent.get(PATH).body.decode()

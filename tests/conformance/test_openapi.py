@@ -25,7 +25,7 @@ ACTIONS = "/api/3/stacks/{stack}/actions"
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
-    """The application of a node that offers what there is."""
+    """The application of a node that offers every kind without a server."""
     return create_app(
         config.parse(
             {
@@ -60,7 +60,7 @@ def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def resolved(document: Any, response: Any) -> Any:
-    """The response itself, where it is only referred to."""
+    """The response behind a reference."""
     reference = response.get("$ref")
     return document["components"]["responses"][reference.rpartition("/")[2]] if reference else response
 

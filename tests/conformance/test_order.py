@@ -13,7 +13,7 @@ from tests.conformance.shapes import FAIL, LOOP, PING, SUCCESS, ids
 
 @dataclass(frozen=True)
 class Call:
-    """A schedule call: when it was made, when it was answered, and with what."""
+    """A schedule call: the times of call and answer, and the answer."""
 
     asked: float
     answered: float
@@ -74,7 +74,7 @@ def test_order_survives_a_restart(agent: AgentProcess) -> None:
 
 
 def test_an_action_starts_as_soon_as_it_is_scheduled(start_agent: StartAgent) -> None:
-    interval = 60  # an action that is not started at once waits for the next look at the queue
+    interval = 60  # an action that is not started at once waits for the next tick
     agent = start_agent(config=f"[actions]\nexecute_interval = {interval}\n")
     agent.await_final(agent.schedule(SUCCESS, {}))
     started = time.monotonic()

@@ -36,7 +36,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def agent(directory: Path) -> Iterator[AgentProcess]:
-    """An agent whose commands talk, with an application to deploy and a service that commands start."""
+    """An agent whose commands print output, with an application to deploy and a service started by commands."""
     origin = Origin(directory)
     origin.commit({"version": "one"})
     finished = ["echo", '{"status": "finished"}']
@@ -70,7 +70,7 @@ def output(agent: AgentProcess, action_id: object, query: str = "", prefer: str 
 
 
 def read(agent: AgentProcess, action_id: object) -> str:
-    """All that a final action's commands have printed and that was kept."""
+    """The stored output of a final action."""
     text, offset = b"", 0
     while True:
         piece = output(agent, action_id, f"?offset={offset}")
@@ -120,7 +120,7 @@ def test_secrets_are_masked(agent: AgentProcess) -> None:
 
 def test_gigabyte_of_output_grows_neither_memory_nor_database(agent: AgentProcess) -> None:
     [worker] = agent.workers()
-    Path(f"/proc/{worker}/clear_refs").write_text("5")  # the peak counts from here
+    Path(f"/proc/{worker}/clear_refs").write_text("5")  # reset the peak
     before, files = memory(worker, "VmRSS"), database_size(agent)
     action_id = agent.schedule(SHOUT, {})
     assert agent.await_final(action_id, 600)["action"]["state"] == "DONE"

@@ -16,9 +16,9 @@ from tests.agent_process import PREFIX, AgentProcess, Response, StartAgent, even
 from tests.conformance.shapes import LOOP, SUCCESS, assert_error, assert_info
 
 CAP = 60
-"""Seconds that a wait takes at most."""
+"""Longest wait in seconds."""
 AT_ONCE = CAP / 2
-"""A call that asked to wait for `CAP` and was answered earlier was not answered because its time was over."""
+"""Seconds: a call with a wait of `CAP` that is answered sooner was not answered by its timeout."""
 TWO_SECONDS = [
     "wait=2",
     "Wait=2",
@@ -31,7 +31,7 @@ TWO_SECONDS = [
 
 @dataclass(frozen=True)
 class Timed:
-    """An answer and the seconds that it took."""
+    """An answer and its duration in seconds."""
 
     answer: Response
     seconds: float
@@ -39,7 +39,7 @@ class Timed:
 
 @pytest.fixture(scope="module", autouse=True)
 def longest(busy_agent: AgentProcess) -> Iterator[Future[Timed]]:
-    """A wait that is as long as one can be, begun before the first test so that it is over with the last."""
+    """A wait of the greatest length, started before the first test so that it ends with the last."""
     action_id = busy_agent.schedule(SUCCESS, {})
     with ThreadPoolExecutor(1) as waiter:
         call = waiter.submit(wait, busy_agent, action_id, "wait=3600", tag_of(busy_agent, action_id))
@@ -58,7 +58,7 @@ def tag_of(agent: AgentProcess, action_id: str) -> str:
 
 
 def wait(agent: AgentProcess, action_id: str, prefer: str, tag: str) -> Timed:
-    """Ask for what differs from the tag, with this preference."""
+    """Request a version that differs from the tag, with this preference."""
     started = time.monotonic()
     headers = {"Prefer": prefer, "If-None-Match": tag}
     answer = agent.get_info(action_id, headers=headers, timeout=CAP + 30)
@@ -66,7 +66,7 @@ def wait(agent: AgentProcess, action_id: str, prefer: str, tag: str) -> Timed:
 
 
 def await_waiting(agent: AgentProcess, number: int) -> None:
-    """Until this many requests wait in the agent."""
+    """Wait until this many requests wait in the agent."""
     expected = f"\nagent_requests_waiting {number:.1f}\n".encode()
     eventually(lambda: expected in agent.get("/metrics").body, f"{number} requests wait", CAP)
 
@@ -179,7 +179,7 @@ def test_other_calls_are_fast_during_many_long_polls(start_agent: StartAgent, wa
 
 
 def sockets(pid: int) -> int:
-    """How many sockets a process has open."""
+    """The number of open sockets of a process."""
     found = 0
     for each in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -197,7 +197,7 @@ def test_closed_long_poll_occupies_no_connection(start_agent: StartAgent) -> Non
     callers = [agent.connect() for _ in range(20)]
     for caller in callers:
         caller.request("GET", f"{PREFIX}/info/{action_id}", headers=headers)
-    eventually(lambda: sockets(worker) > len(callers), "all are connected")  # and the listener is there
+    eventually(lambda: sockets(worker) > len(callers), "all are connected")  # plus the listener
     for caller in callers:
         caller.close()
     eventually(lambda: sockets(worker) <= before, "all were noticed to have gone")

@@ -136,7 +136,7 @@ def test_a_queue_that_was_full_accepts_again_when_there_is_room(start_agent: Sta
 
 
 def fill(agent: AgentProcess) -> list[str]:
-    """Schedule behind the running action until the queue of three is full; what was accepted."""
+    """Schedule behind the running action until the queue of three is full; returns the accepted actions."""
     accepted = []
     while (answer := agent.post_schedule(SUCCESS, {})).status == 200:
         accepted.append(answer.json["id"])

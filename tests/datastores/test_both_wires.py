@@ -34,7 +34,7 @@ def begin(agent: AgentProcess, command: str, **parameters: Any) -> Any:
 
 
 def perform(agent: AgentProcess, command: str, **parameters: Any) -> Any:
-    """The finished AsyncAction, which the other wire tells the same of."""
+    """The finished AsyncAction, which must agree with the other wire."""
     begun = begin(agent, command, **parameters)
     assert begun["finished_at"] is begun["finished_success"] is None
 

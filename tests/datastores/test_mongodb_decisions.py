@@ -37,7 +37,7 @@ def planned(member: Member, data: Path | None = None, **more: Any) -> Plan:
 
 
 def test_member_in_step_is_not_rebuilt(group: Group, data: Path) -> None:
-    """Row 9: no command that changes anything is sent either."""
+    """Row 9: no command that changes anything is sent."""
     plan = planned(group.members[1], data)
     assert (plan.would, plan.facts["method"], plan.warnings) == (Would.NOTHING, "none", [])
     result, phases = resync(store_of(group.members[1]), Service(group.members[1], data))
@@ -83,7 +83,7 @@ def test_replica_set_initiated_again_is_another_set(group: Group) -> None:
 
 
 def test_member_that_is_down_is_refused_in_a_set_without_its_address(group: Group, data: Path) -> None:
-    """Row 2: what this server is cannot be asked, and the other set does not know it."""
+    """Row 2: this server cannot be queried, and the other set does not list it."""
     group.members[1].stop()
     with replica_set("PRIMARY") as other:
         plan = planned(group.members[1], data, primary="b", force=True, options=peers(b=other.members[0]))
@@ -91,7 +91,7 @@ def test_member_that_is_down_is_refused_in_a_set_without_its_address(group: Grou
 
 
 def test_member_that_is_down_is_started_and_checked(group: Group, data: Path) -> None:
-    """Rows 3 and 4: what its data is worth is known once it runs; nothing needs force before that."""
+    """Rows 3 and 4: its data can be judged once it runs; nothing needs force before that."""
     group.members[1].stop()
     plan = planned(group.members[1], data)
     assert plan.would is Would.UNKNOWN and plan.steps[0] == "start MongoDB"
@@ -112,7 +112,7 @@ def test_member_without_a_source_that_can_catch_up_follows(group: Group) -> None
 
 
 def test_writes_that_the_primary_lacks_are_named_and_need_force(group: Group) -> None:
-    """Row 3: three writes that were acknowledged by this server alone."""
+    """Row 3: three writes acknowledged by this server alone."""
     here, primary = group.members[1], group.members[0]
     here.committed = here.oplog[-1]
     here.write(3)

@@ -50,7 +50,7 @@ def test_secondary_is_elected_if_the_primary_is_gone(group: Group) -> None:
 
 
 def test_writable_primary_needs_force_and_steps_down(group: Group) -> None:
-    """Row 13: an election makes no second primary, but takes the part of one that serves."""
+    """Row 13: an election makes no second primary, but replaces one that serves."""
     first, second, _ = group.members
     first.write(5)
     assert f"the old primary {first.address} still accepts writes" in refusal(second)

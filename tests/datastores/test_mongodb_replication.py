@@ -120,7 +120,7 @@ def test_removal_without_a_primary_is_refused(group: Group) -> None:
 
 
 def test_a_removed_member_joins_again_without_a_copy_and_without_force(group: Group, data: Path) -> None:
-    """Row 4: it has nothing of its own, and the oplog reaches back to it."""
+    """Row 4: it has no own writes, and the oplog reaches back to its position."""
     first, _, member = group.members
     member.directory = data
     member.options["priority"] = 5
@@ -148,7 +148,7 @@ def test_a_removed_member_that_is_stale_is_copied(group: Group, data: Path) -> N
     assert refused.refusal is not None and "only a copy is possible" in refused.refusal.reason
     with pytest.raises(
         DatastoreRefused, match="it is unknown whether"
-    ):  # removed, it no longer knows what a majority has
+    ):  # a removed member no longer knows the majority's position
         resync(store, Service(member, data), primary="a")
     result, _ = resync(store, Service(member, data), primary="a", force=True)
     assert result["method"] == "copy" and (data / "WiredTiger").read_text() == "copied"

@@ -92,7 +92,7 @@ def test_old_data_serves_again_after_a_failed_copy(
 
 
 def spoil(fault: str, group: Group, here: Member, service: Service, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Arrange the fault; returns what the message says."""
+    """Arrange the fault; returns a part of the expected message."""
     if fault == "no set":
         service.after_start = lambda empty: setattr(here, "state", "EMPTY" if empty else "SECONDARY")
         return "no member of the set has contacted MongoDB"
@@ -135,7 +135,7 @@ def test_old_data_that_cannot_be_put_back_is_named(here: Member, data: Path, mon
 
 
 def test_a_job_that_was_killed_leaves_the_old_data_to_be_put_back(here: Member, data: Path) -> None:
-    """The agent calls `recover` when the job is gone."""
+    """The agent calls `recover` after the job has ended."""
     service = Service(here, data, copies="stalls")
     store = store_of(here)
     service.stop(None)  # type: ignore[arg-type]
@@ -158,7 +158,7 @@ def test_new_data_that_follows_is_kept_after_a_kill(here: Member, data: Path) ->
 
 
 def test_the_next_resync_puts_the_old_data_back_first(here: Member, data: Path) -> None:
-    """The host went down in a copy: the old data may be all that is needed."""
+    """The host went down during a copy: the old data may be sufficient."""
     service = Service(here, data)
     service.stop(None)  # type: ignore[arg-type]
     files.set_aside(data)
@@ -199,7 +199,7 @@ def test_force_without_room_deletes_the_old_data_first(
 
 
 def test_a_server_that_does_not_come_up_needs_force(group: Group, here: Member, data: Path) -> None:
-    """What its data is worth cannot be known; the primary knows it as one of its members."""
+    """Its data cannot be judged; the primary lists it as a member."""
     here.stop()
     service = Service(here, data, comes_up=False)
     store = store_of(here, timeout=1, **peers(a=group.members[0]))
@@ -264,7 +264,7 @@ def test_old_data_is_put_back_after_an_interruption_at_any_move(moved: int, data
 def test_old_data_is_put_back_completely_after_an_interrupted_rollback(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after each file that was moved back: what is back already is never deleted."""
+    """Killed after each file that was moved back: restored files are never deleted."""
     files.set_aside(data)
     (data / "WiredTiger").write_text("copied")
     rename, left = Path.rename, [2]

@@ -43,7 +43,7 @@ def would(agent: AgentProcess, kind: str, **args: Any) -> str:
 
 
 def test_switchover_and_failover_by_the_kinds_alone(group: Group, start_agent: StartAgent) -> None:
-    """Row 14, and what the plans said before."""
+    """Row 14, with the plans before each action."""
     first, second, third = group.members
     agents = [agent_of(each, start_agent) for each in group.members]
     first.write(3)

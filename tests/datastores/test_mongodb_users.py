@@ -120,7 +120,7 @@ def test_plans_of_deletions_list_the_discarded_data(store: Datastore, server: Mo
 def test_change_without_an_answer_in_time_is_reported_as_unknown(
     answered: bool, store: Datastore, server: MongoServer
 ) -> None:
-    """Row 11: the request reaches the server, or not, after our time is over."""
+    """Row 11: the request reaches the server, or not, after the timeout."""
     way = server.dir / "held.sock"
     held_store = through(server, str(way).replace("/", "%2F"), timeout=1)
     with Held(way, server.port, b"\x02create\0", answered=answered) as held:

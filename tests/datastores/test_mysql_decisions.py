@@ -35,7 +35,7 @@ SECOND = 1_700_000_000
 
 @pytest.fixture(scope="module", params=MAKES)
 def pair(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[Pair]:
-    """A primary with something of everything that a dump could spoil, and its replica."""
+    """A primary with an object of each type that a dump could corrupt, and its replica."""
     with MAKES[request.param](module_dir / "a") as primary:
         with_syncer(primary)
         for statement in (
@@ -88,7 +88,7 @@ def resync(pair: Pair, directory: Path, **request: Any) -> dict[str, Any]:
 
 
 def dialect(server: AnyServer, statement: str) -> str:
-    """A statement in the words of the server's make."""
+    """A statement in the dialect of the server."""
     return statement if is_mariadb(server) else statement.replace("SLAVE", "REPLICA").replace("MASTER", "SOURCE")
 
 
@@ -168,7 +168,7 @@ def test_own_transactions_are_refused_by_gtid_and_reported_with_force(pair: Pair
 
 
 def check_copy(primary: AnyServer, replica: AnyServer) -> None:
-    """The copy is what replication would have made of the data of the primary."""
+    """Assert that the copy equals the data that replication would have made."""
     await_in_step(replica, primary)
     assert as_root(replica, "SELECT x FROM app.t") == as_root(primary, "SELECT x FROM app.t")
     [(status,)] = as_root(replica, "SELECT status FROM information_schema.events WHERE event_name = 'e'")

@@ -174,14 +174,14 @@ def test_copy_reports_its_progress(pair: Pair, tmp_path: Path) -> None:
 
 
 def aim(server: AnyServer, port: int) -> None:
-    """Let the replica follow whatever listens at that port."""
+    """Make the replica follow the server at that port."""
     is_mariadb = isinstance(server, MAKES["mariadb"])
     change = "CHANGE MASTER TO master_port" if is_mariadb else "CHANGE REPLICATION SOURCE TO source_port"
     server.sql(f"STOP REPLICA; {change} = {port}; START REPLICA")
 
 
 def survive(pair: Pair, directory: Path, fault: str, phase: str) -> str:
-    """Resync with that fault, and check the server; returns what serves afterwards."""
+    """Resync with that fault, and check the server; returns which data serves afterwards."""
     primary, replica = pair
     message = attempt(pair, directory, fault, phase)
     if primary.pid is None:
@@ -195,14 +195,14 @@ def survive(pair: Pair, directory: Path, fault: str, phase: str) -> str:
 
 
 def start_again(primary: AnyServer, replica: AnyServer) -> None:
-    """Start the primary, and let the replica try at once: it tries once a minute by itself."""
+    """Start the primary, and make the replica connect at once: by itself it retries once a minute."""
     primary.start()
     if replica.sql("SHOW REPLICA STATUS").strip():
         replica.sql("STOP REPLICA; START REPLICA")
 
 
 def attempt(pair: Pair, directory: Path, fault: str, phase: str, request: ResyncRequest = COPY) -> str:
-    """The words with which the resync ended."""
+    """The message with which the resync ended."""
     primary, replica = pair
     driver = store(replica, timeout=PATIENCE, **primary_options(primary, directory))
     service = service_of(replica)
@@ -232,7 +232,7 @@ def resync(driver: Any, service: Supervisor, report: Callable[[dict[str, Any]], 
 
 
 def once(phase: str, act: Callable[[], Any]) -> Callable[[dict[str, Any]], None]:
-    """Act when the phase begins."""
+    """Call `act` once when the phase begins."""
     done: list[str] = []
 
     def report(state: dict[str, Any]) -> None:
@@ -272,7 +272,7 @@ def out_of_time(primary: AnyServer, phase: str, act: Callable[[Callable[[dict[st
 
 
 def fill(filler: Path) -> None:
-    """Take all room of the file system."""
+    """Fill the file system."""
     with filler.open("wb") as file:
         try:
             while True:
@@ -283,7 +283,7 @@ def fill(filler: Path) -> None:
 
 
 def killed(driver: Any, service: Supervisor, phase: str, request: ResyncRequest) -> str:
-    """A process of its own dies in the phase; the agent then recovers, as at the end of the action."""
+    """A child process dies in the phase; the agent then recovers, as at the end of the action."""
     if (child := os.fork()) == 0:
         try:
             resync(driver, service, once(phase, lambda: os.kill(os.getpid(), signal.SIGKILL)), request)
@@ -295,7 +295,7 @@ def killed(driver: Any, service: Supervisor, phase: str, request: ResyncRequest)
 
 
 def refused(primary: AnyServer, act: Callable[[], None]) -> str:
-    """What the resync says where the primary's user may not replicate."""
+    """The message of the resync if the primary's user may not replicate."""
     as_root(primary, "REVOKE REPLICATION SLAVE ON *.* FROM syncer")
     try:
         with pytest.raises(DatastoreError, match="lacks REPLICATION SLAVE") as raised:

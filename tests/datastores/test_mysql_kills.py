@@ -35,9 +35,9 @@ from tests.datastores.mysql_family import (
 from tests.servers.stalling import stalled
 
 SENT = 2_000_000
-"""Bytes of a copy, of more than ten millions, that a primary sends before it stalls: a cancel always finds the copy."""
+"""Bytes that a primary sends of a copy of more than ten millions before it stalls: a cancel always finds the copy."""
 ESCAPED = SYNC_PASSWORD.translate(ESCAPES)
-"""The password as it stands in an option file."""
+"""The password as written in an option file."""
 
 
 @pytest.fixture(scope="module", params=MAKES)
@@ -100,7 +100,7 @@ def test_cancelled_resync_leaves_the_server_unchanged_with_a_message(
 
 
 def break_replication(replica: AnyServer, primary: AnyServer) -> None:
-    """Write on the replica alone what then comes from the primary too."""
+    """Write a row on the replica that the primary writes too."""
     with login_as_root(replica) as root:
         if isinstance(replica, MAKES["mysql"]):
             root.execute("SET GLOBAL super_read_only = 0")
@@ -193,7 +193,7 @@ def contents(server: AnyServer) -> list[Any]:
 
 
 def statements(server: AnyServer) -> str:
-    """What the server is busy with."""
+    """The statements that run on the server."""
     return str(as_root(server, "SHOW FULL PROCESSLIST"))
 
 
@@ -211,7 +211,7 @@ def login_as_root(server: AnyServer) -> Iterator[Any]:
 
 
 def holding(text: str, paths: Iterable[Path]) -> list[Path]:
-    """Which of these files hold the text."""
+    """The files that contain the text."""
     found = []
     for path in paths:
         with suppress(OSError):
@@ -221,6 +221,6 @@ def holding(text: str, paths: Iterable[Path]) -> list[Path]:
 
 
 def kill_the_job(agent: AgentProcess, action_id: str) -> None:
-    """SIGKILL to the process that resyncs and to none else."""
+    """Send SIGKILL to the process of the resync only."""
     command = agent.directory / "agent.db.jobs" / f"resync-{action_id}" / "command"
     os.kill(json.loads(command.read_text())["pid"], signal.SIGKILL)

@@ -14,12 +14,12 @@ from agent.datastores.mysql.data_directory import MARK, DataDirectory
 
 
 class Killed(BaseException):
-    """Nothing of ours runs after it."""
+    """Raised in place of a SIGKILL."""
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> DataDirectory:
-    """The old data in its place, its successor beside."""
+    """The old data in its place, the new data beside it."""
     place = DataDirectory(tmp_path / "data")
     place.data.mkdir()
     (place.data / "old").touch()
@@ -30,7 +30,7 @@ def place(tmp_path: Path) -> DataDirectory:
 
 
 def killed_after(renames: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
-    """Let the act end after so many of its renames, as by SIGKILL."""
+    """End `act` after so many of its renames, as by SIGKILL."""
     real, done = os.rename, [0]
 
     def rename(source: Path, target: Path) -> None:

@@ -43,7 +43,7 @@ def replica(primary: AnyServer, server_dir: Path) -> Iterator[AnyServer]:
 
 @pytest.fixture
 def driver(primary: AnyServer, replica: AnyServer, tmp_path: Path) -> MySQL:
-    """The replica's driver, which knows how to ask its primary."""
+    """The replica's driver, with a login for its primary."""
     file = password_file(tmp_path, ASKER_PASSWORD)
     return store(replica, timeout=8, peers={"db-1": {"url": tcp(primary, "asker"), "password_file": file}})
 
@@ -54,7 +54,7 @@ def is_mariadb(server: AnyServer) -> bool:
 
 @contextmanager
 def read_only(server: AnyServer) -> Iterator[None]:
-    """A primary that was told to take no writes."""
+    """A primary set to read-only."""
     as_root(server, f"SET GLOBAL {'read_only' if is_mariadb(server) else 'super_read_only'} = ON")
     yield
     as_root(server, "SET GLOBAL read_only = OFF")
@@ -225,7 +225,7 @@ def require_a_replica(server: AnyServer) -> None:
 
 
 def source(server: AnyServer) -> str:
-    """The beginning of an option of CHANGE in the words of this make."""
+    """The prefix of an option of CHANGE in the dialect of this make."""
     return "MASTER TO MASTER" if is_mariadb(server) else "REPLICATION SOURCE TO SOURCE"
 
 

@@ -52,7 +52,7 @@ def pair(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[tuple[Any
 
 
 def documented_grants(server: AnyServer) -> list[str]:
-    """The statements of the page for this make, word for word but for the password."""
+    """The statements of docs/mysql.rst for this make, unchanged except for the password."""
     make = "MariaDB" if isinstance(server, MAKES["mariadb"]) else "MySQL"
     block = PAGE.read_text().split(f".. {make}: the agent's own user\n")[1].split("::\n\n", 1)[1]
     lines = [line.strip() for line in re.split(r"\n(?=\S)", block)[0].splitlines()]
@@ -61,7 +61,7 @@ def documented_grants(server: AnyServer) -> list[str]:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Callable[..., Any]:
-    """The driver as the user that the page describes, with no more rights."""
+    """The driver as the documented user, without further rights."""
 
     def driver(server: AnyServer, **more: Any) -> Any:
         return store(server, url=tcp(server, "agent"), password_file=password_file(tmp_path, PASSWORD), **more)
@@ -155,7 +155,7 @@ def test_persisted_settings_are_active_after_a_restart(
     replica.start()
     role = driver.role()
     assert role.primary is None
-    assert role.writable == isinstance(replica, MAKES["mariadb"])  # which keeps no setting, and says so
+    assert role.writable == isinstance(replica, MAKES["mariadb"])  # which persists no setting, and reports this
     assert "until a restart" in told["kept"] or not role.writable
 
 
@@ -190,7 +190,7 @@ def status(server: AnyServer) -> str:
 
 
 def behind(server: AnyServer) -> bool:
-    """Whether it has received more than it has applied."""
+    """Whether it has received transactions that it has not applied."""
     from agent.datastores.mysql.session import connect
 
     with connect(store(server).at, 5) as session:

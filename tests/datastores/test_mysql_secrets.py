@@ -43,7 +43,7 @@ def test_a_password_is_in_no_file_of_the_server(logging: AnyServer) -> None:
 
 
 def test_the_password_for_replication_is_in_no_log(logging: AnyServer) -> None:
-    """The server keeps it for itself in clear, as it must log in with it; no log has it."""
+    """The server stores it in plain text, because it must log in with it; no log has it."""
     with connect(store(logging).at, 5) as session:
         session.run(session.dialect.follow, "127.0.0.1", free_port(), "replicator", PASSWORD, secret=PASSWORD)
         session.run("RESET REPLICA ALL")
@@ -85,5 +85,5 @@ def test_password_policy_of_the_server_applies_to_a_hash(logging: AnyServer) -> 
 
 
 def files_with(server: AnyServer, secret: bytes) -> list[str]:
-    """The files of the server, its own log included, that hold these bytes."""
+    """The files of the server, its log included, that contain these bytes."""
     return [str(each) for each in server.dir.rglob("*") if each.is_file() and secret in each.read_bytes()]

@@ -50,7 +50,7 @@ def nodes(request: pytest.FixtureRequest, server_dir: Path) -> Iterator[list[Any
 
 
 class Writer(Thread):
-    """Writes ever larger numbers to whichever of two servers takes them, and remembers those that were acknowledged."""
+    """Writes increasing numbers to the server of two that accepts writes, and records acknowledged ones."""
 
     def __init__(self, servers: list[AnyServer]) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ def is_mariadb(server: AnyServer) -> bool:
 
 
 def refused(driver: MySQL, words: str) -> Plan:
-    """A promotion that needs `force`, by plan and action; the server follows as before."""
+    """Assert that plan and action refuse the promotion without `force`; the server follows as before."""
     plan = driver.plan_promote(PROMOTE)
     assert plan.would is Would.REFUSE and words in plan.summary, plan
     with pytest.raises(DatastoreRefused) as raised:
@@ -82,7 +82,7 @@ def refused(driver: MySQL, words: str) -> Plan:
 
 
 def aim(server: AnyServer, port: int) -> None:
-    """Let a replica follow whatever listens at that port."""
+    """Make a replica follow the server at that port."""
     change = "CHANGE MASTER TO master_port" if is_mariadb(server) else "CHANGE REPLICATION SOURCE TO source_port"
     server.sql(f"STOP REPLICA; {change} = {port}; START REPLICA")
 

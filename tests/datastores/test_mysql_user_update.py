@@ -144,7 +144,7 @@ def test_new_user_that_cannot_use_its_database_is_removed(server: AnyServer, mon
 def test_statement_that_exceeds_the_timeout_is_killed_on_the_server(
     server: AnyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server's own limit is lifted, so that ours is met first. MariaDB ends what waits when its client is gone."""
+    """The server's own limit is disabled: the agent's timeout comes first. MariaDB ends statements of a lost client."""
     waited = r"not done within 2 s: .*(its state was: .*lock|it had ended before the agent could read its state)"
     monkeypatch.setattr("agent.datastores.mysql.session.Session.wait_at_most", lambda *_: None)
     connection = pymysql.connect(unix_socket=str(server.socket), user="root", ssl_disabled=True)

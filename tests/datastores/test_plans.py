@@ -103,7 +103,7 @@ WOULD = ("nothing", "change", "disrupt", "destroy", "refuse", "unknown")
 
 
 def answered(agent: AgentProcess, kind: str, args: dict[str, Any]) -> Any:
-    """The plan, in the time that the API allows; a busy machine is measured by a plan that looks at nothing."""
+    """The plan, within the time of the API; the load of the machine is measured by a plan without queries."""
     begun = time.monotonic()
     plan(agent, SUCCESS, {})
     usual = time.monotonic() - begun
@@ -124,7 +124,7 @@ def test_plan_names_the_unreachable_peer(nodes: Nodes) -> None:
 
 
 def test_plan_of_a_promotion_is_known_although_the_primary_hangs(nodes: Nodes) -> None:
-    """The moment in which an operator needs it: the primary accepts connections and answers none."""
+    """The primary accepts connections and never answers: then an operator needs the plan."""
     group = nodes.group
     group.await_in_step()
     before = group.state(group.b)
@@ -140,7 +140,7 @@ def test_plan_of_a_promotion_is_known_although_the_primary_hangs(nodes: Nodes) -
 
 
 def test_action_agrees_with_its_plan(nodes: Nodes) -> None:
-    """The scenarios of one life, in which each plan must agree with the action that follows it."""
+    """The scenarios of a server's life, in which each plan must agree with its action."""
     group, a, b = nodes.group, nodes.on_a, nodes.on_b
     group.await_in_step()
     agrees(nodes, b, "resync_slave_db", {"primary": "a"}, "nothing")
@@ -193,7 +193,7 @@ def users(nodes: Nodes) -> None:
 
 
 def agrees(nodes: Nodes, agent: AgentProcess, kind: str, args: dict[str, Any], *expected: str) -> Any:
-    """Plan, do, compare; the payload of the action. A plan that was too slow is asked for again."""
+    """Plan, act, compare; returns the payload of the action. A plan that was too slow is requested again."""
     server = nodes.group.a if agent is nodes.on_a else nodes.group.b
     before = nodes.group.state(server)
     found = next(each for each in (plan(agent, kind, args) for _ in range(20)) if each["would"] != "unknown")
@@ -214,5 +214,5 @@ def agrees(nodes: Nodes, agent: AgentProcess, kind: str, args: dict[str, Any], *
 
 
 def without_numbers(text: str) -> str:
-    """A sentence without its amounts, which grow between a plan and its action."""
+    """The sentence without its amounts, which may grow between a plan and its action."""
     return re.sub(r"\d+", "N", text)

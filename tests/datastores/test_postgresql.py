@@ -27,7 +27,7 @@ NAMES = ["plain", 'with "quotes"', "two words", "ünï ✓", "100%", "%s %(name)
 
 @pytest.fixture
 def postgres(server_dir: Path) -> Iterator[PostgresServer]:
-    """One for this test alone."""
+    """A server for this test alone."""
     with PostgresServer(server_dir / "pg") as server:
         yield server
 
@@ -35,7 +35,7 @@ def postgres(server_dir: Path) -> Iterator[PostgresServer]:
 def test_postgresql_shuts_down_and_is_down(postgres: PostgresServer) -> None:
     store, pid = datastore_of(postgres), postgres.pid
     assert store.is_up()
-    with psycopg.connect(postgres.dsn()):  # a session that is idle does not keep it up
+    with psycopg.connect(postgres.dsn()):  # an idle session does not prevent the shutdown
         told = store.shut_down(10, Stop())
     assert told == f"PostgreSQL at {postgres.dir}:{postgres.port} (pid {pid}) has shut down"
     assert not store.is_up() and postgres.pid is None
@@ -167,7 +167,7 @@ def test_statement_that_exceeds_the_timeout_is_cancelled(postgres_server: Postgr
 
 
 def test_statement_of_a_killed_agent_is_awaited(postgres_server: PostgresServer) -> None:
-    """Its last statement goes on in the server; only after that it is known whether there is a database."""
+    """Its last statement continues in the server: the existence of the database is known only afterwards."""
     store, seen = datastore_of(postgres_server), []
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as killed:
         killed.execute("SELECT pg_advisory_lock(%s)", (0x6167656E74,))
@@ -213,7 +213,7 @@ def test_datastores_can_be_imported_without_psycopg() -> None:
 
 
 def test_only_modules_of_the_configured_datastore_are_imported() -> None:
-    """The others would be a third of the start of a resync's job."""
+    """The other datastores would take a third of the start of a resync's job."""
     code = "import sys, agent.datastores.resync_job as job; job.datastores.class_of('postgresql'); print(*sys.modules)"
     argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True)

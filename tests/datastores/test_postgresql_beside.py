@@ -25,7 +25,7 @@ COPY = ResyncRequest(mode="copy")
 
 @pytest.fixture(scope="module")
 def pair(module_dir: Path) -> Iterator[Pair]:
-    """A primary and its streaming replica, which the tests leave as they were."""
+    """A primary and its streaming replica, which the tests do not change."""
     with PostgresServer(module_dir / "a") as primary, closing(primary.replica(module_dir / "b")) as replica:
         query(primary, "CREATE TABLE t AS SELECT 1 AS x")
         await_value(replica, "SELECT x FROM t", "1")

@@ -95,7 +95,7 @@ def test_a_statement_that_waits_for_a_lock_is_cancelled_and_names_the_holder(pos
 def test_server_that_ignores_a_cancel_is_queried_again(
     ends: bool, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process that creates the database stands still: what becomes of it is told once it is known."""
+    """The process that creates the database is suspended: the result is reported once it is known."""
     monkeypatch.setattr(deadline, "HANG", 0.5)
     query(postgres_server, "CREATE DATABASE origin")
     store = datastore_of(postgres_server, timeout=1)
@@ -107,7 +107,7 @@ def test_server_that_ignores_a_cancel_is_queried_again(
         except DatastoreError as error:
             told.append(error)
 
-    # While another session uses the template the server waits some seconds: time enough to stop the process.
+    # The server waits some seconds while another session uses the template: time enough to suspend the process.
     with psycopg.connect(postgres_server.dsn(database="origin")):
         thread = threading.Thread(target=create)
         thread.start()
@@ -129,7 +129,7 @@ def test_server_that_ignores_a_cancel_is_queried_again(
 
 
 def test_users_created_concurrently_are_all_created(postgres_server: PostgresServer) -> None:
-    """Without the lock of the agents each meets "tuple concurrently updated" on the database's own row."""
+    """Without the agents' lock each would fail with "tuple concurrently updated" on the row of the database."""
     query(postgres_server, "CREATE DATABASE busy")
     stores = [datastore_of(postgres_server) for _ in range(4)]
     over = threading.Event()
@@ -137,7 +137,7 @@ def test_users_created_concurrently_are_all_created(postgres_server: PostgresSer
     def disturb() -> None:
         with psycopg.connect(postgres_server.dsn(database="busy"), autocommit=True) as other:
             while not over.is_set():
-                with suppress(psycopg.errors.InternalError):  # it meets the same
+                with suppress(psycopg.errors.InternalError):  # it fails in the same way
                     other.execute("GRANT CONNECT ON DATABASE busy TO pg_monitor")
                     other.execute("REVOKE CONNECT ON DATABASE busy FROM pg_monitor")
 

@@ -42,7 +42,7 @@ def pair(diverged: Pair, server_dir: Path) -> Iterator[Pair]:
 
 
 def held(old: PostgresServer, command: str) -> Path:
-    """A program that does its work only when it is let go."""
+    """A program that waits for a file before it does its work."""
     return script(old, HELD.format(old.dir, command))
 
 
@@ -58,7 +58,7 @@ def script(old: PostgresServer, text: str) -> Path:
 
 
 def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
-    """A directory with the programs of the server, one of which is another."""
+    """A folder with the programs of the server, one of them replaced."""
     programs = old.dir / "programs"
     programs.mkdir()
     for real in old.bin.iterdir():
@@ -67,7 +67,7 @@ def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
 
 
 def hangs(old: PostgresServer) -> list[int]:
-    """The pid of the program that hangs."""
+    """The pid of the hanging program."""
     found = subprocess.run(["pgrep", "-u", OWNER, "-x", "sleep"], capture_output=True, text=True)
     mine = [int(pid) for pid in found.stdout.split()]
     return [pid for pid in mine if directory_of(pid) == str(old.dir)]

@@ -69,7 +69,7 @@ def test_agent_killed_after_a_change_reports_it_as_done(
 def test_agent_killed_while_creating_a_user_completes_it(
     postgres_server: PostgresServer, start_agent: StartAgent
 ) -> None:
-    """The role is there and its table privileges wait for a lock: it is no user, and becomes one whole."""
+    """The role exists and its grants wait for a lock: it does not count as a user until it is complete."""
     query(postgres_server, "CREATE DATABASE locked")
     query(postgres_server, "CREATE TABLE t (x int)", "locked")
     agent = start_agent(config=configured(postgres_server))

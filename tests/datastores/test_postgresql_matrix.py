@@ -109,7 +109,7 @@ class Scene:
         self.pair = self.pair if as_before else None
 
     def ready(self, place: Path) -> Pair:
-        """Both run; that of the method `start` is down, and that of `follow` follows no server that there is."""
+        """Both run; with `start` the server is down, and with `follow` it follows a server that does not exist."""
         if self.pair is None:
             server, primary = (copy_of(each, place / each.dir.name) for each in self.template)
             self.pair = server, primary
@@ -127,7 +127,7 @@ class Scene:
 
 
 def _outcome(cell: Cell, server: PostgresServer, primary: PostgresServer, place: Path) -> str:
-    """What is there after a fault, with the message of the resync."""
+    """Which data serves after a fault, with the message of the resync."""
     request = ResyncRequest(force=True, mode="copy" if cell.method == "copy" else "auto")
     rows = server.psql(SUM) if server.pid else None
     message = _faulty(cell, server, primary, request, place)
@@ -137,7 +137,7 @@ def _outcome(cell: Cell, server: PostgresServer, primary: PostgresServer, place:
 
 
 def _faulty(cell: Cell, server: PostgresServer, primary: PostgresServer, request: ResyncRequest, place: Path) -> str:
-    """Resync with the fault; what the action would say."""
+    """Resync with the fault; returns the message of the action."""
     if cell.fault == "job killed -9":
         resync_killed(cell.phase, server, primary, request)
         datastore, service = driver(server, primary)

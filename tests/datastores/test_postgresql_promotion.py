@@ -47,7 +47,7 @@ def set_to(server: PostgresServer, name: str, value: str) -> None:
 
 
 def agreed(store: Datastore, request: PromoteRequest) -> Plan:
-    """The plan, which a promotion that it refuses agrees with; neither changes anything."""
+    """The plan; if it refuses, the promotion must refuse too, and neither changes anything."""
     plan = store.plan_promote(request)
     if plan.refusal is not None:
         with pytest.raises(DatastoreRefused) as raised:

@@ -53,7 +53,7 @@ def pair(diverged: Pair, server_dir: Path) -> Iterator[Pair]:
 
 
 def lose_wal(old: PostgresServer) -> None:
-    """What pg_rewind needs of it: the segments from before the divergence."""
+    """Remove the WAL segments from before the divergence, which pg_rewind needs."""
     for segment in (old.data / "pg_wal").glob("0*"):
         segment.unlink()
 
@@ -214,7 +214,7 @@ def test_new_data_that_does_not_follow_is_rolled_back(pair: Pair, monkeypatch: p
 
 
 def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
-    """A directory with the programs of the server, one of which is another."""
+    """A folder with the programs of the server, one of them replaced."""
     programs = old.dir / "programs"
     programs.mkdir()
     for real in old.bin.iterdir():
@@ -226,7 +226,7 @@ def programs_with(old: PostgresServer, name: str, instead: Path) -> Path:
 
 
 def test_agent_running_as_the_owner_can_resync(pair: Pair, server_dir: Path, agent_venv: Path) -> None:
-    """The job as the server's own user, without any right of root."""
+    """Run the job as the server's own user, without rights of root."""
     old, new = pair
     wanted = document(old, new)
     wanted["service"]["start"] = old.start_command[-len(old.start_command) + (3 if is_root() else 0) + 1 :]

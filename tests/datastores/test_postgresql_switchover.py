@@ -65,7 +65,7 @@ def agents(start_agent: StartAgent, servers: tuple[PostgresServer, ...]) -> list
 
 
 class Writer:
-    """A client that writes numbers to whichever server takes them, and keeps those that were acknowledged.
+    """A client that writes numbers to the server that accepts writes, and records acknowledged ones.
 
     `pause`: seconds between two of them.
     """

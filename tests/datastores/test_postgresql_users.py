@@ -220,5 +220,5 @@ def test_agent_without_superuser_manages_users(postgres_server: PostgresServer) 
 
 
 def roles(server: PostgresServer, name: str) -> str:
-    """How many roles of this name there are, whole or half."""
+    """The number of roles of this name, complete or unfinished."""
     return str(query(server, "SELECT rolname FROM pg_roles").splitlines().count(name))

@@ -102,7 +102,7 @@ def test_disabled_replica_without_own_writes_needs_no_force(pair: Pair) -> None:
 
 
 def recording(run: Callable[..., CommandResult], printed: list[str]) -> Callable[..., CommandResult]:
-    """The same, which notes what each program writes to standard error."""
+    """The same function, which also records standard error of each program."""
 
     def recorded(*args: Any, **options: Any) -> CommandResult:
         outcome = run(*args, **options)
@@ -204,7 +204,7 @@ def test_tablespaces_and_a_linked_pg_wal_are_copied_and_switched_with_the_data(p
     primary.psql(f"CREATE TABLESPACE s LOCATION '{place}'")
     primary.psql("CREATE TABLE far (x int) TABLESPACE s")
     primary.psql("INSERT INTO far VALUES (7)")
-    # The replica of a tablespace on the same host cannot be: it would be the very same directory.
+    # Two servers on one host cannot share a tablespace: it would be the same directory.
     result, _ = resync(standby, primary, ResyncRequest(mode="copy"))
     assert result["method"] == "copy"
     assert standby.psql("SELECT x FROM far") == "7"

@@ -38,7 +38,7 @@ def at(url: str, **options: Any) -> Datastore:
 
 @pytest.fixture
 def lagging_replica(redis_server: RedisServer, server_dir: Path) -> Iterator[RedisServer]:
-    """A replica that is frozen with a write under way: its primary waits for it before it shuts down."""
+    """A replica that is suspended during a write: its primary waits for it before it shuts down."""
     with RedisServer(server_dir / "replica", replica_of=redis_server) as replica:
         replica.await_replica()
         pid = replica.pid
@@ -52,7 +52,7 @@ def lagging_replica(redis_server: RedisServer, server_dir: Path) -> Iterator[Red
 
 
 def in_background(call: Callable[[], object]) -> Callable[[], BaseException]:
-    """Begin a call that is to raise; the function returned awaits its error."""
+    """Start a call that must raise; the returned function awaits its error."""
     errors: list[BaseException] = []
 
     def run() -> None:

@@ -37,7 +37,7 @@ def replica(primary: RedisServer, server_dir: Path) -> Iterator[RedisServer]:
 
 
 class Writers:
-    """Clients that write to whichever of two servers accepts writes, and remember what was acknowledged."""
+    """Clients that write to the server of two that accepts writes, and record acknowledged writes."""
 
     def __init__(self, *servers: RedisServer) -> None:
         self.servers = servers

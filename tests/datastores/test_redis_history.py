@@ -10,7 +10,7 @@ from agent.datastores.redis.history import SharedHistory, bytes_ahead, can_conti
 from agent.datastores.redis.state import RedisState, parse
 
 NONE = 0
-"""What the driver makes of forty zeros."""
+"""The driver's value for forty zeros."""
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 
 

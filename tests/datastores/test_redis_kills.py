@@ -22,7 +22,7 @@ USER = {"name": "app", "password": "battery-staple", "databases": ["app"]}
 
 
 def agent_of(server: RedisServer, start_agent: StartAgent, primary: RedisServer | None = None) -> AgentProcess:
-    """An agent that reaches its server by a way that a test can hold."""
+    """An agent that connects to its server through a proxy that a test can hold."""
     document = over(server)
     document["datastore"] |= {"url": f"unix://{way_to(server)}"}
     if primary is not None:
@@ -71,7 +71,7 @@ def test_deletion_of_a_user_is_persisted_despite_a_kill_of_the_agent(
 
 @pytest.fixture
 def old_primary(redis_server: RedisServer, server_dir: Path) -> Iterator[RedisServer]:
-    """A server with data of its own that is to follow the other one."""
+    """A server with own data that must follow the other one."""
     redis_server.cli("set", "k", "right")
     with RedisServer(server_dir / "old") as server:
         server.cli("set", "k", "diverged")
@@ -137,7 +137,7 @@ def test_resync_with_a_killed_agent_and_job_fails_and_can_be_repeated(
 def test_resync_ended_during_the_transfer_reports_the_state(
     number: signal.Signals, old_primary: RedisServer, redis_server: RedisServer, start_agent: StartAgent
 ) -> None:
-    """Told to end, the job leads Redis back first; killed, the agent does."""
+    """On SIGTERM the job restores the old source first; after SIGKILL the agent does."""
     redis_server.cli("eval", "for i = 1, 30 do redis.call('set', i, i) end", "0")
     redis_server.cli("config", "set", "rdb-key-save-delay", "100000")  # microseconds
     agent = agent_of(old_primary, start_agent, redis_server)
@@ -180,7 +180,7 @@ def test_resync_cancelled_during_the_transfer_restores_the_old_source(
 
 
 def kill_jobs(agent: AgentProcess, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send this signal to the runner of a job, which ends with all it runs."""
+    """Send this signal to the runner of a job, which ends with its children."""
     for pid in runners_of(agent):
         os.kill(pid, number)
 

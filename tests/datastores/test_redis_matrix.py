@@ -36,7 +36,7 @@ FAULTS = ("primary killed", "job killed", "cancel", "timeout", "wrong grants")
 
 
 def cells() -> list[tuple[str, str, str]]:
-    """Grants are looked at before anything else."""
+    """The cells: grants are checked before everything else."""
     only = {"wrong grants": "before"}
     every = [
         (method, fault, phase)
@@ -110,7 +110,7 @@ class Scene:
         return job
 
     def slow_down(self, phase: str) -> None:
-        """Let this phase last long enough to be met."""
+        """Make this phase last long enough for the fault."""
         if phase == "awaiting":
             self.there.cli("config", "set", "repl-diskless-sync-delay", "3")
         if phase == "receiving":
@@ -135,11 +135,11 @@ class Scene:
         return (followed_by(self.here), settings_of(self.here), self.here.cli("dbsize")) == self.before
 
     def has_the_old_data(self) -> bool:
-        """Whether the old data serves; what a killed job changed of the configuration may still be set."""
+        """Whether the old data serves; changes of the configuration by a killed job may remain."""
         return self.here.cli("dbsize") == self.before[2]
 
     def follows(self) -> bool:
-        """Whether the data of the source arrived: what it held is known, for the fault may have ended the source."""
+        """Whether the data of the source arrived; the source itself may have ended by the fault."""
         where = followed_by(self.here) == f"slave 127.0.0.1:{self.there.port}"
         return where and self.here.cli("dbsize") == self.arrived
 
@@ -153,7 +153,7 @@ HELD = {"before": (b"CONFIG", False), "led": (b"REPLICAOF", False), "following":
 
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[dict[tuple[str, str, str], str]]:
-    """What became of each cell, printed at the end."""
+    """The outcome of each cell, printed at the end."""
     found: dict[tuple[str, str, str], str] = {}
     yield found
     for cell, outcome in found.items():
@@ -225,7 +225,7 @@ def fill(filler: Path) -> None:
 
 
 def broken(scene: Scene, fault: str, phase: str) -> str:
-    """Break the resync in its phase, and return what its job said in the end; empty where it was killed."""
+    """Break the resync in its phase, and return the last message of its job; empty if it was killed."""
     word, answered = HELD.get(phase, (b"no such word", False))
     if fault == "wrong grants":
         scene.there.cli("acl", "setuser", "default", "-psync")
@@ -262,7 +262,7 @@ def strike(scene: Scene, fault: str, job: subprocess.Popen[str]) -> None:
 
 
 def judge(scene: Scene, fault: str, phase: str, message: str) -> str:
-    """Which data serves. The message names the truth; a killed job leaves none."""
+    """Which data serves. The message must agree; a killed job leaves none."""
     if message == "followed":
         assert scene.follows()
         return "the new data follows"

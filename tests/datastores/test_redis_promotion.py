@@ -32,14 +32,14 @@ def replica(primary: RedisServer, server_dir: Path) -> Iterator[RedisServer]:
 
 
 def promote(store: Datastore, **request: Any) -> Any:
-    """What a promotion returned, which its plan had announced."""
+    """The result of a promotion, which must agree with its plan."""
     wanted = PromoteRequest(**request)
     assert store.plan_promote(wanted).would is Would.CHANGE
     return store.promote(Stop(), wanted)
 
 
 def refusal(store: Datastore, **request: Any) -> str:
-    """Why the plan refuses, which is also why the action does."""
+    """The reason of the refusal, equal for plan and action."""
     wanted = PromoteRequest(**request)
     plan = store.plan_promote(wanted)
     assert plan.refusal is not None, plan
@@ -170,7 +170,7 @@ def test_unknown_lag_exceeds_any_max_lag(primary: RedisServer, replica: RedisSer
 def test_primary_without_enough_replicas_names_what_blocks_its_writes(
     primary: RedisServer, replica: RedisServer
 ) -> None:
-    """Row 29: DONE is said from a write that got through, or the result says that none does."""
+    """Row 29: the result reports a successful write, or that writes are blocked."""
     replica.cli("config", "set", "min-replicas-to-write", "1")
     primary.kill()
     store = store_of(replica)

@@ -17,7 +17,7 @@ from tests.datastores.test_redis import at
 from tests.servers.process import await_that
 from tests.servers.redis import RedisServer
 
-# What docs/redis.rst asks for, and no more.
+# The privileges in docs/redis.rst.
 PROBE = ["+multi", "+exec", "+set", "+del", "~agent:probe:*"]
 AGENT = [
     "+info", "+role", "+shutdown", "+acl|users", "+acl|whoami", "+acl|setuser", "+acl|deluser",
@@ -25,7 +25,7 @@ AGENT = [
     *PROBE,
 ]  # fmt: skip
 UNSEEN = ["", "+shutdown", "+role"]
-"""Without these the rest works: a resync that is done at once does not look at the link."""
+"""Privileges without which these tests pass: a short resync does not check the link."""
 REPLICATION = ["+psync", "+replconf", "+info"]
 
 

@@ -58,7 +58,7 @@ def would(store: Datastore, **request: object) -> Would:
 
 
 def refusal(store: Datastore, **request: object) -> str:
-    """Why the plan refuses, which is also why the action does."""
+    """The reason of the refusal, equal for plan and action."""
     plan = store.plan_resync(None, ResyncRequest(**request))  # type: ignore[arg-type]
     assert plan.refusal is not None, plan
     with pytest.raises(DatastoreRefused) as raised:
@@ -79,7 +79,7 @@ def test_replica_in_step_is_not_changed(primary: RedisServer, replica: RedisServ
 def test_a_replica_of_another_group_is_refused_even_with_force(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
-    """Row 1: `datastore.primary` names a server that this one was never part of."""
+    """Row 1: `datastore.primary` names a server of another group."""
     write(primary, 50)
     write(third, 5, prefix="foreign")
     store = store_of(replica, third)
@@ -124,7 +124,7 @@ def test_disabled_replica_without_own_writes_needs_no_force(primary: RedisServer
 
 
 def test_old_primary_with_own_writes_needs_force_up_or_down(primary: RedisServer, replica: RedisServer) -> None:
-    """Row 3: what only the old primary has is told before and after."""
+    """Row 3: writes that only the old primary has are reported before and after."""
     primary.cli("set", "k", "1")
     in_step(primary, replica)
     store_of(replica).disable_replication(Stop())
@@ -213,7 +213,7 @@ def test_unsupported_or_insufficient_mode_is_refused(primary: RedisServer, repli
 def test_primary_that_refuses_replication_changes_nothing(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
-    """Row 5: the very login, and the permissions, that Redis itself will need are tried before."""
+    """Row 5: the login and permissions that Redis needs are tested before."""
     primary.cli("acl", "setuser", "weak", "on", ">correct-horse", "+info", "+replconf")
     before = followed_by(third), settings_of(third)
     (third.dir / "secret").write_text("correct-horse")

@@ -75,7 +75,7 @@ def user_of(server: RedisServer) -> redis.Redis:
 
 
 def assert_no_secret(agent: AgentProcess) -> None:
-    """In what is answered, logged and kept."""
+    """Assert that no answer, log or file has a secret."""
     answers = [agent.info(each["id"]) for each in agent.finished()]
     files = [file for file in agent.directory.rglob("*") if file.is_file() and file.name not in NOT_LOOKED_AT]
     everything = b"".join(file.read_bytes() for file in files) + repr(answers).encode()

@@ -44,7 +44,7 @@ def with_acl_file(directory: Path) -> RedisServer:
 
 
 def asked(server: RedisServer, command: str, name: str = "app", password: str = "horse") -> str:
-    """What Redis answers to a command of the user; errors as texts."""
+    """The answer of Redis to a command of the user; errors as text."""
     with redis.Redis(unix_socket_path=str(server.socket), username=name, password=password, protocol=2) as client:
         try:
             return repr(client.execute_command(*command.split(" ")))

@@ -40,7 +40,7 @@ class Place:
         self.deploys = 0
 
     def kind(self, **options: Any) -> Kind:
-        """That of one more deploy, the action `a-<deploys>`."""
+        """The kind for one more deploy, with the action `a-<deploys>`."""
         application = {"repository": str(self.origin.path), "path": str(self.path), "timeout": 20.0} | options
         document = {"agent": {"db": str(self.directory / "agent.db")}, "applications": {"shop": application}}
         self.deploys += 1
@@ -61,7 +61,7 @@ class Place:
 
     @property
     def bytes(self) -> int:
-        """Of all that deploys have made."""
+        """The size of all files made by deploys."""
         made = [each for each in self.directory.iterdir() if each.name not in ("origin.git", "copy")]
         return sum(file.lstat().st_size for each in made for file in (each, *each.rglob("*")))
 
@@ -73,9 +73,9 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def stalled(place: Place) -> Iterator[str]:
-    """The address of its repository, which has grown by more than is sent of it."""
+    """The address of its repository through a stalling server, after a commit larger than the sent part."""
     place.deployed()
-    # So many objects that git writes a pack of them.
+    # Enough objects that git writes a pack.
     place.origin.commit({f"file-{number}": os.urandom(SENT // 50) for number in range(150)})
     with stalling(place.origin.path, SENT) as address:
         yield address
@@ -109,7 +109,7 @@ def test_repeated_failed_deploys_leave_no_release(place: Place) -> None:
     place.origin.commit({"version": os.urandom(SENT)})
     for number in range(5):
         assert "exit status 3" in place.refused(before=[["/bin/sh", "-c", "exit 3"]])
-        # One as an agent leaves it that is killed while it removes a release.
+        # A release as left by an agent killed while removing it.
         half = place.path / f"releases/.2026010{number}-000000-{'ab' * 20}"
         half.mkdir()
         (half / "file").write_bytes(bytes(SENT))
@@ -153,9 +153,9 @@ def test_broken_repository_does_not_replace_the_mirror(place: Place) -> None:
 
 INTERRUPTED = 50
 SIZE = 300_000
-"""Bytes of the one file of each commit; a fetch writes as many."""
+"""Bytes of the only file of each commit, and of a fetch."""
 KEPT = 5 + 2
-"""The releases that stay by default, the one in use, and the one before it."""
+"""Number of releases kept by default, plus the current and the previous one."""
 
 
 def test_fifty_interrupted_deploys_keep_the_disk_usage_bounded(place: Place) -> None:
@@ -167,7 +167,7 @@ def test_fifty_interrupted_deploys_keep_the_disk_usage_bounded(place: Place) -> 
             place.origin.commit({"version": os.urandom(SIZE)})
         ends[_interrupted(place, chance)] += 1
     assert set(ends) == {"cancelled", "killed", "failed"}, ends
-    # What a job was doing when it was killed last is removed by the next deploy.
+    # The next deploy removes the leftovers of the job that was killed last.
     place.origin.commit({"version": os.urandom(SIZE)})
     place.deployed()
     assert place.bytes < _bytes(place.origin.path) + (KEPT + 1) * SIZE
@@ -177,7 +177,7 @@ def test_fifty_interrupted_deploys_keep_the_disk_usage_bounded(place: Place) -> 
 
 
 def _interrupted(place: Place, chance: random.Random) -> str:
-    """How a deploy ended that was disturbed at some moment."""
+    """The outcome of a deploy that was disturbed at a random moment."""
     how = chance.choice(["cancelled", "cancelled", "killed", "killed", "failed"])
     options = {"before": [["/bin/sh", "-c", "exit 3" if how == "failed" else "sleep 0.02"]]}
     if how == "failed":
@@ -196,7 +196,7 @@ def _interrupted(place: Place, chance: random.Random) -> str:
         payload = outcome.payload
     if how == "killed":
         _kill_jobs(place, action_id)
-        # The next agent looks at what became of it, once, before the action is cancelled.
+        # The next agent checks the state once before the action is cancelled.
         outcome = kind.resume(step_of(kind, payload, action_id=action_id))
         payload = outcome.payload if isinstance(outcome, Running) else payload
     kind.cancel(step_of(kind, payload, action_id=action_id))

@@ -235,7 +235,7 @@ def test_a_wrong_repository_is_refused_without_repeating_a_password(repository: 
 
 
 class Guarded(SimpleHTTPRequestHandler):
-    """Serves files to who knows the password."""
+    """Serves files to callers with the password."""
 
     WANTED = "Basic " + base64.b64encode(b"git:battery-staple").decode()
 
@@ -253,7 +253,7 @@ class Guarded(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(origin: Origin) -> Iterator[str]:
-    """The address at which the repository is served over HTTP to who knows the password."""
+    """The HTTP address of the repository, served to callers with the password."""
     run(["git", "-C", origin.path, "update-server-info"], env=os.environ | ALONE)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Guarded, directory=str(origin.path.parent))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -276,7 +276,7 @@ def test_credentials_file_is_used_unchanged_and_never_shown(origin: Origin, tmp_
         outcome = fetch(mirror_of(origin, repository=f"{address}/origin.git", credentials=file))
     assert outcome.ok is known, outcome
     assert password not in outcome.stdout + outcome.stderr
-    # git itself would take from it what a server has refused once.
+    # git's own credential store would remove refused credentials from the file.
     assert file.read_text() == content
     if not known:
         assert last_words(outcome.stderr) == f"fatal: Authentication failed for '{address}/origin.git/'"
@@ -297,7 +297,7 @@ def test_error_of_git_is_reported_by_its_fatal_line(output: str, said: str) -> N
     assert last_words(output) == said
 
 
-# Files that are not the files
+# Placeholders in place of files
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 12345\n".format("ab" * 32)
@@ -305,7 +305,7 @@ TRACKED = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
 
 
 def incomplete(origin: Origin) -> str:
-    """Why the newest commit is refused; empty where it is not."""
+    """The reason for which the newest commit is refused; empty if accepted."""
     mirror = mirror_of(origin)
     assert fetch(mirror).ok
     wanted = resolve(mirror, "main")

@@ -47,7 +47,7 @@ with open("/client.json", "w") as file:
 
 
 class Town:
-    """The node: its agent, the origin of what it serves, and what the tests hold back in it."""
+    """The node: its agent, the repository of its application, and the steps that a test holds."""
 
     def __init__(self, node: Node, origin: Origin) -> None:
         self.node, self.origin = node, origin
@@ -79,7 +79,7 @@ class Town:
         return SOURCE | {"path": "/srv/agent", "services": ["agent.service"], "health": ["test", "-e", "shop.py"]}
 
     def next_version(self) -> str:
-        """Commit a version that works; its name, which it answers with."""
+        """Commit a working version; returns its name, which it answers with."""
         self.versions += 1
         self.hash = self.origin.commit(shop(f"v{self.versions}"))
         return f"v{self.versions}"
@@ -91,7 +91,7 @@ class Town:
         return self.agent.await_final(self.schedule(**args), timeout=60)
 
     def answers(self) -> list[str]:
-        """What each of the two units answers."""
+        """The answer of each of the two units."""
         return [self.node.curl(f"http://127.0.0.1:900{number}/") for number in (1, 2)]
 
     def pids(self) -> list[str]:
@@ -103,7 +103,7 @@ class Town:
 
     @contextmanager
     def client(self) -> Iterator[dict[str, int]]:
-        """One that asks nginx all the time; what it saw, at the end."""
+        """A client that calls nginx continuously; its answers are counted."""
         seen: dict[str, int] = {}
         self.node.run("systemd-run", "--collect", "--unit=client", "/usr/bin/python3", "/client.py")
         try:
@@ -117,7 +117,7 @@ class Town:
 
     @contextmanager
     def held(self, what: str) -> Iterator[None]:
-        """The command `before`, the `start` of the units, or their `health`, are held meanwhile."""
+        """Hold the command `before`, the `start` of the units, or their `health` meanwhile."""
         self.node.run("touch", f"/{what}.hold")
         self.node.run("rm", "-f", "/before.ran")
         try:
@@ -133,7 +133,7 @@ class Town:
         self.agent.await_ready()
 
     def power_cut(self) -> None:
-        """The node goes down this instant, and its units and the agent come up together; nothing is held any more."""
+        """Cut the power of the node and boot it: its units and the agent start together; holds are released."""
         self.node.power_cut()
         for what in ("before", "start", "health"):
             self.node.path(f"/{what}.hold").unlink(missing_ok=True)
@@ -147,7 +147,7 @@ class Town:
         return release.rpartition("-")[2]
 
     def reconfigure(self, applications: dict[str, Any]) -> None:
-        """Other applications for the agent that comes after one that is killed now."""
+        """Kill the agent and start it with other applications."""
         self.node.write("/etc/agent.toml", toml({"applications": applications}))
         self.kill()
 
@@ -312,7 +312,7 @@ def test_deploy_killed_during_the_restart_restarts_each_unit_once(town: Town, wh
     with town.held(where):
         action = town.schedule()
         if where == "start":
-            # At once: that it was asked for is hardly written down yet.
+            # At once: the request is hardly stored yet.
             eventually(lambda: town.starts() > starts, "the first is restarted", 20)
         else:
             town.await_phase(action, "restart", "shop@1.service")
@@ -397,7 +397,7 @@ def test_after_a_power_cut_in_the_restart_both_units_run_the_new_version(town: T
 
 @pytest.mark.parametrize("phase", ["restart", "rollback"])
 def test_after_a_power_cut_a_broken_version_goes_back_on_every_unit(town: Town, phase: str) -> None:
-    """In the restart the boot brings up the broken one also where the deploy had not come to yet."""
+    """The boot starts the broken version on every unit, also on those that the deploy had not restarted yet."""
     before = town.current()
     town.origin.commit(broken_by_its_answers())
     with town.held("health"):

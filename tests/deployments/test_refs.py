@@ -38,7 +38,7 @@ def test_ref_name_is_allowed_exactly_if_git_allows_it(name: str) -> None:
     git = subprocess.run(["git", "check-ref-format", "--allow-onelevel", name], check=False).returncode == 0
     assert git is (name in ALLOWED)
     assert is_argument(name) is git
-    if name != "@":  # a branch may be called so, as refs/heads/@
+    if name != "@":  # a branch may have this name, as refs/heads/@
         assert is_pushed(f"refs/heads/{name}") is git
 
 

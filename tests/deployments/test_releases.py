@@ -164,7 +164,7 @@ def test_release_made_again_is_empty(releases: Releases) -> None:
 
 @pytest.fixture
 def plain_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Who may write in the folder of the test, and nowhere else."""
+    """A user who may write only in the folder of the test."""
     monkeypatch.chdir(tmp_path)  # the folders above are root's alone
     os.chown(tmp_path, 65534, 65534)
     os.seteuid(65534)

@@ -40,7 +40,7 @@ def origin(module_dir: Path) -> Origin:
 
 @pytest.fixture(scope="module")
 def others(module_dir: Path, ssh: SshServer) -> Path:
-    """A folder of what is wrong with keys and known hosts, and of what is only oddly named."""
+    """A folder with wrong keys and known hosts, and with valid ones of unusual names."""
     folder = module_dir / "the others'; touch owned"
     folder.mkdir()
     shutil.copy(ssh.key, folder / "key")
@@ -67,13 +67,13 @@ def others(module_dir: Path, ssh: SshServer) -> Path:
 
 @pytest.fixture(scope="module")
 def agent(module_dir: Path, ssh: SshServer, origin: Origin, others: Path) -> Iterator[AgentProcess]:
-    """An agent with one application for each way to be right or wrong."""
+    """An agent with one application for each valid and invalid configuration."""
     ways: dict[str, dict[str, Any]] = {name: {"ssh_key": others / name} for name in BAD_KEYS}
     ways |= {
         "good": {}, "odd": {"ssh_key": others / "key", "known_hosts": others / "known_hosts"},
         "locked": {"ssh_key": others / "locked"}, "gone": {"repository": ssh.url(Path("/no/such.git"))},
         "unknown": {"known_hosts": others / "empty"}, "changed": {"known_hosts": others / "changed"},
-        "stranger": {"known_hosts": None},  # no port of this machine is known to anybody
+        "stranger": {"known_hosts": None},  # no port of this machine is a known host
     }  # fmt: skip
     applications = {}
     for name, way in ways.items():

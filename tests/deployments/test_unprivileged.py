@@ -22,7 +22,7 @@ from tests.test_least_privilege import SHIPPED, install_rule
 PASSWORD = "battery-staple"
 UNITS = ["shop@1.service", "shop@2.service"]
 DROP_IN = "[Service]\nLoadCredential=git:/etc/keys/git\nLoadCredential=ssh:/etc/keys/ssh\n"
-# What serves the repository, to who knows the password.
+# Serves the repository to callers with the password.
 SERVER = """
 import base64, functools, http.server
 class Guarded(http.server.SimpleHTTPRequestHandler):
@@ -50,7 +50,7 @@ OVER_SSH = {"repository": "root@127.0.0.1:/srv/origin/origin.git", "ssh_key": "c
 
 
 class PublishedOrigin(Origin):
-    """One whose files alone tell what it holds."""
+    """A repository whose content is determined by its files alone."""
 
     def commit(self, *args: Any, **options: Any) -> str:
         made = super().commit(*args, **options)
@@ -65,7 +65,7 @@ def origin(module_dir: Path) -> Origin:
 
 @pytest.fixture(scope="module")
 def node(origin: Origin, agent_venv: Path, start_node: Callable[..., Node]) -> Node:
-    """A host with an agent installed as the page about privileges says."""
+    """A host with an agent installed as in docs/privileges.rst."""
     host = start_node("plain", binds=[f"{origin.path.parent}:/srv/origin"])
     host.run("ln", "-s", str(agent_venv), "/opt/agent")
     host.run("useradd", "--system", "--user-group", "--home-dir", "/var/lib/agent", "agent")
@@ -88,7 +88,7 @@ def node(origin: Origin, agent_venv: Path, start_node: Callable[..., Node]) -> N
 
 
 def let_in_by_key(host: Node, key: Path) -> None:
-    """Its own sshd, as Debian configures it, lets root in; every user of the host knows that of this name."""
+    """Debian's sshd of the node lets root in; the host key is known to every user."""
     host.write("/etc/keys/ssh", key.read_text(), 0o600)
     host.write("/root/.ssh/authorized_keys", public(key), 0o600)
     host.write("/etc/ssh/ssh_known_hosts", f"127.0.0.1 {host.read('/etc/ssh/ssh_host_ed25519_key.pub')}")

@@ -26,7 +26,7 @@ def raising(error: BaseException) -> Work:
     return step
 
 
-# What a step returns
+# Results of a step
 
 
 def test_done_is_done(scene: Scene) -> None:
@@ -248,7 +248,7 @@ def test_a_cancel_ends_the_command_of_a_step(scene: Scene) -> None:
     transitions.cancel(scene.store, action_id)
 
     def tick() -> bool:
-        """As the engine does each second: the cancel may be written before the executor has begun with the action."""
+        """Check like the engine each second: the cancel may be stored before the executor starts the action."""
         executor.check_running()
         thread.join(0.05)
         return not thread.is_alive()
@@ -270,7 +270,7 @@ def test_a_cancel_is_honoured_after_a_restart(scene: Scene) -> None:
 
 
 def test_cancel_does_not_affect_the_next_action(scene: Scene) -> None:
-    """Neither its end, nor the end of the next one's wait between two steps."""
+    """A cancel affects neither the end of the next action nor its wait between two steps."""
 
     def cancelled(step: Step) -> StepResult:
         transitions.cancel(scene.store, step.action.id)
@@ -304,7 +304,7 @@ def test_exception_in_cancel_still_ends_the_action_as_cancelled(scene: Scene) ->
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock that is never set, as the one number in this list."""
+    """The monotonic clock, as the only number in this list."""
     now = [1000.0]
     monkeypatch.setattr(clock, "monotonic", lambda: now[0])
     return now
@@ -370,7 +370,7 @@ def test_the_time_before_a_restart_counts_only_in_the_same_boot(
 ) -> None:
     scene.kind(count_to(3), resume=count_to(3), timeout=100.0)
     action_id = scene.crash()
-    steady[0] = 50.0  # a younger boot than the one that it was claimed in
+    steady[0] = 50.0  # a later boot than that of the claim
     monkeypatch.setattr(clock, "boot_id", lambda: "another boot")
     scene.drain()
     assert scene.told(action_id).state == "DONE"

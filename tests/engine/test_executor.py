@@ -26,7 +26,7 @@ sys.stdin.readline()
 
 
 class Gate:
-    """A step that waits until the test lets it go on."""
+    """A step that waits until the test releases it."""
 
     def __init__(self) -> None:
         self.entered, self.open = threading.Event(), threading.Event()
@@ -234,7 +234,7 @@ def test_action_handed_over_once_is_interrupted_by_a_later_crash(scene: Scene) -
     transitions.hand_over(scene.store, seq, True)
 
     def dies(step: Step) -> StepResult:
-        raise SystemExit  # no failure of the step: the process ends
+        raise SystemExit  # not a failure of the step: the process ends
 
     kind._step = dies
     executor = scene.executor()
@@ -259,11 +259,11 @@ def test_interrupted_action_not_resumed_yet_stays_interrupted(scene: Scene) -> N
     assert [what for what, _ in kind.seen] == ["resume"]
 
 
-# A file that cannot be written
+# An unwritable database
 
 
 class Locked:
-    """Somebody else's lock on the file, as a backup tool's."""
+    """Another process's lock on the file, like that of a backup tool."""
 
     def __init__(self, store: Store) -> None:
         self._connection = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)

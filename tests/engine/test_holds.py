@@ -27,7 +27,7 @@ def configured(*holds: str, **agent: str) -> str:
 
 @pytest.fixture(scope="module")
 def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent that holds every kind of the tests but `fail`, and whatever else is called so."""
+    """An agent that holds every test kind except `fail`, by globs."""
     config = configured("*.succes?", "*.loop", "*.test.[p]ing", MODE)
     started = AgentProcess(tmp_path_factory.mktemp("agent"), config=config).start()
     yield started
@@ -52,7 +52,7 @@ def turn(agent: AgentProcess, value: int) -> str:
 
 
 def order(agent: AgentProcess, *ids: str) -> list[str]:
-    """Those of these actions that are finished, in the order in which they were."""
+    """The finished ones of these actions, in the order of their ends."""
     return [each["id"] for each in reversed(agent.finished()) if each["id"] in ids]
 
 
@@ -216,7 +216,7 @@ def test_held_action_stays_held_after_a_kill(start_agent: StartAgent) -> None:
     eventually(lambda: lines_of(agent, held) == 1, "the hold is announced")
     agent.kill_all()
     agent.start()
-    turn(agent, 1)  # the new one has looked at the queue
+    turn(agent, 1)  # the new agent has checked the queue
     assert agent.state(held) == "NEW" and "held" in agent.info(held)["action"]
     turn(agent, 0)
     assert agent.await_final(held)["action"]["state"] == "DONE"
@@ -238,7 +238,7 @@ def test_two_agents_on_one_database_hold_and_show_the_same(start_agent: StartAge
 
 
 def test_order_is_kept_for_many_clients_while_some_kinds_are_held(agent: AgentProcess) -> None:
-    """What is held keeps its order, what is not keeps its own, while maintenance goes on and off."""
+    """Held and other actions each keep their order while maintenance is switched on and off."""
     ids: dict[str, list[str]] = {SUCCESS: [], FAIL: []}
     done = threading.Event()
 

@@ -39,7 +39,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 @pytest.fixture
 def paused(clocks: Clocks) -> Iterator[BackgroundScheduler]:
-    """A timer with one job due in a second, and one due in an hour, that only the test looks at."""
+    """A timer with a job due in a second and one due in an hour, run by the test alone."""
     made = timer(1)
     made.start(paused=True)
     made.add_job(print, EveryTrigger(1), id="drain", next_run_time=clocks.wall + timedelta(seconds=1))
@@ -131,7 +131,7 @@ def test_ticks_continue_if_the_clock_is_set_back_while_the_timer_computes_its_wa
 
 @contextmanager
 def ticking() -> Iterator[threading.Semaphore]:
-    """What a real timer releases every 0.05 seconds."""
+    """A semaphore that a real timer releases every 0.05 seconds."""
     fired = threading.Semaphore(0)
     made = timer(0.05)
     made.add_job(fired.release, EveryTrigger(0.05), id="drain", next_run_time=datetime.now(UTC))

@@ -48,7 +48,7 @@ def test_one_wake_runs_the_queue_at_once(scene: Scene, engine: Engine) -> None:
 
 
 def test_none_of_thousands_of_calls_waits_for_a_tick(scene: Scene, engine: Engine) -> None:
-    """Each call comes at a random moment after the drain for the one before it, most often as that ends."""
+    """Each call comes at a random moment after the previous drain, most often at its end."""
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     done = threading.Semaphore(0)
@@ -102,11 +102,11 @@ def test_a_wake_up_during_a_step_is_noticed_after_it(scene: Scene, engine: Engin
 
 
 def test_wake_at_the_end_of_a_drain_is_not_lost(scene: Scene, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held here between its last look at the queue and its end."""
+    """The drain is held between its last check of the queue and its end."""
     scene.kind(count_to(1))
     first = scene.schedule()
     engine.wake()
-    await_done(scene, first)  # the drain that the engine begins with has looked
+    await_done(scene, first)  # the first drain of the engine has ended
     ending, proceed = threading.Semaphore(0), threading.Event()
     drain = engine._executor.drain
 
@@ -185,7 +185,7 @@ def test_agent_restarted_more_often_than_prune_interval_still_prunes(
 
 
 def test_more_final_actions_than_one_prune_removes_are_pruned_at_once(tmp_path: Path) -> None:
-    """The disk holds a few hundred of them, however fast callers make them."""
+    """The number of final actions on disk stays bounded for any rate of calls."""
     scene = Scene(tmp_path, execute_interval=0.1, prune_interval=3600, prune_keep=3, prune_limit=20)
     scene.kind(count_to(1))
     for _ in range(100):

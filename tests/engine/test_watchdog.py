@@ -22,7 +22,7 @@ SLOW = 'import pathlib, time\ntime.sleep(float(pathlib.Path(__file__).with_name(
 
 
 class Systemd:
-    """Takes notifications, and notes when the watchdog was fed."""
+    """Receives notifications, and records the times of those for the watchdog."""
 
     def __init__(self, path: Path) -> None:
         self.fed: list[float] = []
@@ -68,5 +68,5 @@ def test_watchdog_is_notified_while_the_worker_of_a_reload_boots(tmp_path: Path,
         begun = time.monotonic()
         agent.reload()
         assert time.monotonic() - begun > BOOT
-        # A word each half of the time; a busy machine may be late, and without one the pause is the boot.
+        # One notification each half of the time; a busy machine may be late. Without them the pause is the whole boot.
         assert systemd.longest_pause(begun) < BOOT - WATCHDOG / 2

@@ -15,14 +15,14 @@ QUEUE = b"GET %s/queue HTTP/1.1\r\nHost: localhost\r\n\r\n" % PREFIX.encode()
 
 
 class Ledger:
-    """The agent, and the actions that it has said it would run, each as its wire names it."""
+    """The agent, and the ids of its accepted actions on each wire."""
 
     def __init__(self, agent: AgentProcess) -> None:
         self.agent = agent
         self.answered: set[str | int] = set()
 
     def send(self, name: str, request: bytes) -> list[Answer]:
-        """The answers, which are clean."""
+        """Send, and return the answers, which must be clean."""
         try:
             answers = talk(self.agent, request)
             assert_clean(answers)
@@ -38,7 +38,7 @@ class Ledger:
 
 @pytest.fixture(scope="module")
 def ledger(harmless_agent: AgentProcess) -> Iterator[Ledger]:
-    """At the end of the module everything that is written down was answered, and the other way round."""
+    """At the end of the module, the stored actions must be exactly the answered ones."""
     ledger = Ledger(harmless_agent)
     yield ledger
     written = assert_unharmed(harmless_agent, 120)
@@ -80,7 +80,7 @@ def test_incomplete_body_is_not_accepted(ledger: Ledger, wire: Wire) -> None:
 
 def test_request_after_a_body_of_unknown_length_is_not_read(ledger: Ledger, wire: Wire) -> None:
     framings = corpus.framings(wire)
-    del framings["longer than it is"]  # by one byte, which is the next request's: it ends where it says
+    del framings["longer than it is"]  # the surplus byte belongs to the next request
     for name, request in framings.items():
         answers = ledger.send(name, request + wire.post(wire.body) * 2)
         assert [answer.id for answer in answers if answer.id] == [], name

@@ -16,7 +16,7 @@ from tests.hooks.pushing import SECRET, commit, deliver, encoded, hooked, push, 
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """One agent for the module, with something to do: what is scheduled stays NEW."""
+    """One busy agent for the module: scheduled actions stay NEW."""
     directory = tmp_path_factory.mktemp("hooked")
     started = AgentProcess(directory, config=hooked(directory)).start()
     started.occupy()
@@ -30,7 +30,7 @@ def ignored(answer: Any) -> str:
     return str(answer.json["ignored"])
 
 
-# Taken
+# Accepted
 
 
 @pytest.mark.parametrize("digits", [40, 64])
@@ -118,7 +118,7 @@ def test_event_that_deploys_nothing_is_answered_and_not_scheduled(
 
 
 def said_since(agent: AgentProcess, lines: int) -> list[str]:
-    """What the log has beyond so many lines; nothing where the tests before have used up what a second may have."""
+    """The log lines after the first `lines`; empty if earlier tests have used up the rate limit of this second."""
     return [line for line in agent.log_text().splitlines()[lines:] if "more calls were refused" not in line]
 
 
@@ -222,7 +222,7 @@ def test_missing_event_header_is_refused(agent: AgentProcess) -> None:
 def test_an_unknown_application_looks_like_a_wrong_signature(
     agent: AgentProcess, signature: str | None, body: bytes
 ) -> None:
-    """Also to a sender that guesses the secret that stands for a missing one, or sends what is too large."""
+    """Also for a sender that guesses the placeholder of a missing secret, or sends a too large body."""
     wrong = signed(body, "") if signature == "OWN" else signature
     headers = {"X-Hub-Signature-256": wrong, "X-GitHub-Event": None, "Content-Type": "text/plain"}
     names = ("shop", "quiet", "nobody", "shop/", "SHOP")
@@ -230,7 +230,7 @@ def test_an_unknown_application_looks_like_a_wrong_signature(
     for answer in answers.values():
         assert answer.status == (413 if len(body) > 1_048_576 else 401)
         assert answer.body == answers["shop"].body
-        for name in ("Date", "X-Request-Id", "traceparent"):  # of each answer its own
+        for name in ("Date", "X-Request-Id", "traceparent"):  # each answer has its own
             answer.headers.replace_header(name, "any")
         assert answer.headers.items() == answers["shop"].headers.items()
 

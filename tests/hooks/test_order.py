@@ -14,7 +14,7 @@ from tests.servers.shop import Origin
 
 
 class Pushed:
-    """A repository, and an agent whose applications its hooks deploy."""
+    """A repository, and an agent whose hooks deploy its commits."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

@@ -55,7 +55,7 @@ def sh(jobs: Jobs, script: str, *args: object, name: str = "one", **options: Any
 
 
 def result(job: Job, timeout: float = 20) -> ExitedJob:
-    """How it exited, once it has."""
+    """The result of the job, awaited."""
     eventually(lambda: not isinstance(job.look(), RunningJob), "the end of the job", timeout)
     status = job.look()
     assert isinstance(status, ExitedJob), status
@@ -356,7 +356,7 @@ def test_processes_of_a_lost_job_are_reported_and_can_be_ended(jobs: Jobs, tmp_p
 
 @pytest.fixture
 def claim_changed(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Change what a job's record says of its runner; the real one is ended in the end."""
+    """Change the runner in a job's record; the real runner is ended at the end of the test."""
     saved: dict[Path, str] = {}
 
     def change(job: Job, **facts: object) -> Path:
@@ -497,14 +497,14 @@ def test_forget_ended_keeps_running_jobs(jobs: Jobs, tmp_path: Path) -> None:
     assert isinstance(runs.look(), RunningJob)
 
 
-# What a power cut, or somebody else, has left
+# Files left by a power cut or by other programs
 
 
 UNREADABLE = (b"", b"\0" * 80, b"{", b"[]", b'{"runner": 7}', b'{"runner": {"pid": "1"}}', b"\xff")
 
 
 def ended(job: Job) -> Job:
-    """The job, once its runner is gone too."""
+    """The job, once its runner has ended."""
     result(job)
     runner = job._runner()
     assert runner is not None
@@ -546,7 +546,7 @@ def test_foreign_file_among_the_jobs_blocks_no_job(jobs: Jobs, tmp_path: Path) -
 def test_broken_connection_to_systemd_is_not_taken_for_a_refusal(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrived: bool
 ) -> None:
-    """As during daemon-reexec: a job that ran as a child in place of a unit would end with the agent's unit."""
+    """As during daemon-reexec: a job run as a child instead of a unit would end with the agent's unit."""
     asked: list[str] = []
 
     def systemd_run(argv: Sequence[str], **_: Any) -> CommandResult:

@@ -69,7 +69,7 @@ def host_with_dbus(start_node: Callable[..., Node]) -> Node:
 
 @pytest.fixture
 def node(host: Node) -> Iterator[Node]:
-    """The same, without any job."""
+    """The node without any job."""
     host.run("sh", "-c", f"mkdir -p {JOBS}; chown -R daemon {JOBS}/..; chmod 755 {JOBS}/..")
     yield host
     host.systemctl("stop", "starter")
@@ -93,7 +93,7 @@ def units(node: Node) -> str:
 
 
 def start_in_the_service(node: Node) -> None:
-    """Let the service start the job, and await that it works."""
+    """Make the service start the job, and wait until it works."""
     node.systemctl("start", "starter")
     eventually(lambda: units(node), "the job's unit")
     eventually(lambda: look(node)["output"] == "given$HOME ", "the first output")
@@ -158,7 +158,7 @@ def test_a_job_keeps_the_credentials_of_the_unit_of_the_agent(node: Node) -> Non
 
 
 def run_as_daemon(node: Node, template: str) -> dict[str, Any]:
-    """How the job of a plain user ends, where agent-job@.service is this."""
+    """The result of an unprivileged user's job with this agent-job@.service."""
     file = "/etc/systemd/system/agent-job@.service"
     if template:
         node.write(file, template)

@@ -53,7 +53,7 @@ def step_of(payload: Any) -> Step:
 
 
 def wrong(kind: Kind, args: Any) -> dict[str, Any]:
-    """What is wrong with the arguments, by member."""
+    """The mistakes in the arguments, by member."""
     with pytest.raises(InvalidArgs) as caught:
         kind.load(args)
     assert caught.value.status == 400

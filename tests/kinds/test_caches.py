@@ -45,7 +45,7 @@ class Caches:
         (self.folder / "sub" / "page").write_text("12345")
 
     def held(self) -> tuple[int, str | None, bool]:
-        """What each holds: how many keys, which item, whether there is a page."""
+        """The content of each: number of keys, the item, whether the page exists."""
         return int(self.redis.cli("dbsize")), self.memcached.get("item"), any(self.folder.iterdir())
 
     def document(self) -> dict[str, Any]:

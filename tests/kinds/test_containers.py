@@ -106,7 +106,7 @@ def test_engine_reports_events_of_a_container(engine: DockerEngine, monkeypatch:
 
 
 def _pause_until(engine: DockerEngine, name: str, over: threading.Event) -> None:
-    """Again and again: what happens before the engine has begun to report is reported to nobody."""
+    """Repeatedly, because events before the engine's stream starts are not delivered."""
     while not over.is_set():
         engine.cli("pause", name)
         engine.cli("unpause", name)
@@ -182,7 +182,7 @@ def test_container_between_stop_and_start_gets_no_second_request(
     kind = ContainerRestart(settings(driving(docker, stop_timeout=60)))
     doubted = kind.resume(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
     assert isinstance(doubted, Running)
-    docker.cli("stop", "shop")  # what the engine was asked for before the crash
+    docker.cli("stop", "shop")  # the request to the engine before the crash
     later = clock.monotonic() + 30
     monkeypatch.setattr(clock, "monotonic", lambda: later)
     again = kind.step(step_of(kind, doubted.payload, args={"container": "shop"}))
@@ -207,7 +207,7 @@ def test_restarted_engine_gets_the_request_once_it_is_up(docker: DockerEngine) -
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
     noted = _noted(kind, "shop")
-    docker.stop()  # and with it its containers
+    docker.stop()  # with its containers
     back = threading.Thread(target=docker.start)
     try:
         back.start()
@@ -244,7 +244,7 @@ def test_container_stopped_with_its_engine_after_the_restart_is_started_again(
 def test_failed_restart_of_a_stopping_engine_is_requested_again(
     docker: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answered `failed to update the store state of sandbox`, and was gone at the next request."""
+    """Docker answered `failed to update the store state of sandbox`, and was down at the next request."""
     run(docker, "shop")
     kind = ContainerRestart(settings(driving(docker)))
     ask, back = ContainerEngine.restart, threading.Thread(target=docker.start)

@@ -94,7 +94,7 @@ def sh(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
 
 
-# What it does
+# A deploy that succeeds
 
 
 def test_deploys_by_both_apis_switch_the_release(shop: Shop, start_agent: StartAgent) -> None:
@@ -192,7 +192,7 @@ def test_application_without_units_must_pass_its_health_check(shop: Shop, tmp_pa
     assert (shop.path / "tried").read_text() == "x\n" * 3
 
 
-# What fails before the switch
+# Failures before the switch
 
 
 def test_missing_ref_changes_nothing(shop: Shop, start_agent: StartAgent) -> None:
@@ -277,13 +277,13 @@ echo LoadState=not-found
 
 @pytest.fixture
 def by_systemctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """systemd is reached by the program alone, which a test replaces."""
+    """systemd is called by the program only, which a test replaces."""
     monkeypatch.setattr(supervised_unit, "BOOTED", tmp_path)
     monkeypatch.setattr(supervised_unit, "has_bus", lambda: False)
 
 
 def put(shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, script: str) -> None:
-    """Have it run this script instead."""
+    """Replace the program by this script."""
     file = shop.directory / "bin" / program
     file.parent.mkdir()
     file.write_text(script)
@@ -318,7 +318,7 @@ def test_command_that_is_always_killed_is_run_three_times(
     assert shop.current is None and shop.releases == []
 
 
-# Units that are up at once, each restart of which is another invocation; the first cannot be asked to go back.
+# Units that are up at once, with a new invocation at each restart; in a rollback systemctl dies for the first one.
 UNITS = """#!/bin/sh
 for unit; do :; done
 file={0}/$unit
@@ -370,7 +370,7 @@ def test_failing_systemctl_of_one_unit_does_not_stop_the_rollback_of_others(
     assert (shop.directory / "two.service").read_text() == "xx\n"
 
 
-# What fails after it
+# Failures after the switch
 
 
 def test_failed_command_after_rolls_back(shop: Shop) -> None:
@@ -415,7 +415,7 @@ def test_unexpected_exception_after_the_switch_rolls_back(
     assert "a-2 deploy raised IndexError at " in caplog.text
 
 
-# What is asked for wrongly
+# Invalid requests
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ def test_the_only_application_need_not_be_named_and_the_names_are_described(shop
     assert json.dumps(described)
 
 
-# What becomes of it when it is interrupted
+# Interruptions
 
 
 def test_every_step_of_a_deploy_can_be_repeated(shop: Shop) -> None:
@@ -509,7 +509,7 @@ HELD = "echo ran >> {0}/count; while [ ! -e {0}/go ]; do sleep 0.05; done"
 
 
 def held(directory: Path) -> list[str]:
-    """A command that says that it ran, and goes on when it is let."""
+    """A command that records its run and waits for a file."""
     return sh(HELD.format(directory))
 
 
@@ -544,7 +544,7 @@ def runners(agent: AgentProcess, phase: str) -> list[int]:
 
 
 def end_runner(agent: AgentProcess, phase: str, number: int) -> None:
-    """As somebody does who kills it, or stops its unit, such as systemd in a shutdown of the host."""
+    """Kill the runner, or stop its unit, like systemd in a shutdown of the host."""
     runner = Process.of(runners(agent, phase)[0])
     assert runner is not None and runner.signal(number)
     eventually(lambda: not runner.alive, "the end of the command")
@@ -602,7 +602,7 @@ exec {1} "$@"
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_checkout_is_complete_despite_a_kill_of_the_agent(shop: Shop, start_agent: StartAgent, lost: bool) -> None:
-    """Where git goes on alone, and where it was killed too: then it is done again."""
+    """With git continuing alone, and with git killed too: then the checkout is repeated."""
     shop.deployed()
     second_hash = shop.origin.commit({"version": "two"})
     git = shop.directory / "bin/git"
@@ -636,7 +636,7 @@ def test_checkout_is_complete_despite_a_kill_of_the_agent(shop: Shop, start_agen
     ],
 )
 def test_deploy_killed_around_its_switch_is_switched_once(call: str, shop: Shop, start_agent: StartAgent) -> None:
-    """Before another link is made, before and after it takes the place of the one before, and after all of that."""
+    """Before the new link is made, before and after it replaces the old one, and after the step."""
     shop.deployed()
     second_hash = shop.origin.commit({"version": "two"})
     document = shop.document(after=[sh(f"echo ran >> {shop.directory}/after")])
@@ -655,7 +655,7 @@ def test_deploy_killed_around_its_switch_is_switched_once(call: str, shop: Shop,
 def test_deploy_killed_while_pruning_leaves_no_half_of_a_release(
     call: str, shop: Shop, start_agent: StartAgent
 ) -> None:
-    """Before the oldest is hidden, where half of it is removed, and where it is gone."""
+    """Before the oldest release is hidden, when half of it is removed, and after its removal."""
     shop.origin.commit({"version": "one", "a.page": "a", "b.page": "b", "c.page": "c"})
     oldest = Path(shop.deployed()["release"]).name
     shop.origin.commit({"version": "two"})
@@ -702,11 +702,11 @@ def test_deploy_cancelled_while_pruning_stays_deployed(shop: Shop) -> None:
     assert (shop.current, len(shop.releases)) == ("two", 2)
 
 
-# The application is configured no more
+# The application was removed from the configuration
 
 
 def reconfigured(agent: AgentProcess, document: dict[str, Any]) -> None:
-    """A reload with another configuration, which takes over what runs."""
+    """A reload with another configuration, which takes over the running action."""
     (agent.directory / "agent.toml").write_text(toml({"applications": document["applications"]}))
     agent.reload()
 

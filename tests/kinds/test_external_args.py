@@ -76,7 +76,7 @@ def test_declared_schema_is_published(start_agent: StartAgent) -> None:
 
 @pytest.mark.parametrize("cut", range(16384, 16384 + len(SECRET.encode()) + 2))
 def test_truncated_output_contains_no_part_of_a_secret(cut: int) -> None:
-    """What is printed is `cut` bytes from the first byte of the secret on, and the last 16384 of them are kept."""
+    """The output is `cut` bytes from the first byte of the secret on; the last 16384 bytes are kept."""
     padding = cut - len(SECRET.encode())
     printing = [sys.executable, "-c", f"import sys; sys.stdout.write({SECRET!r} + '.' * {padding}); sys.exit(1)"]
     kind = external(printing, FINISHED, args=ARGS)
@@ -99,7 +99,7 @@ print(json.dumps(said))
 
 @pytest.fixture
 def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
-    """An agent whose commands print the secret back in every way they can."""
+    """An agent whose commands print the secret in every possible form."""
     actions = {}
     for status in ("finished", "failed", "running"):
         script = ECHOING.format(secret=SECRET, status=status)
@@ -131,7 +131,7 @@ def test_a_secret_that_the_commands_print_is_masked_everywhere(agent: AgentProce
 
 
 def holding(directory: Path) -> list[str]:
-    """The files of the agent, but for the configuration, that have the secret."""
+    """The files of the agent, except its configuration, that contain the secret."""
     spelled = (SECRET.encode(), json.dumps(SECRET)[1:-1].encode())
     files = [each for each in directory.rglob("*") if each.is_file() and each.name != "agent.toml"]
     return [each.name for each in files if any(one in each.read_bytes() for one in spelled)]

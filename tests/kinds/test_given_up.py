@@ -42,7 +42,7 @@ def end_of(
     interrupted: bool = False,
     cancelled: bool = False,
 ) -> Failed:
-    """How an action that has come to this payload ends under this configuration."""
+    """The end of an action with this payload under this configuration."""
     configured = settings(document | {"agent": {"db": str(directory / "agent.db"), "node": "db-1"}})
     action = replace(step_of(Success(configured)).action, kind=kind, args=args, state_payload=payload)
     claimed = Claimed(action, {}, cancel_requested=cancelled)

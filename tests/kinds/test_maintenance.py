@@ -33,7 +33,7 @@ if [ -e $1/fail ]; then echo the balancer says no >&2; exit 1; fi
 
 
 class Site:
-    """Where the commands write, and the flag and the agent's configuration that go with them."""
+    """The folder of the commands, with the flag and the agent's configuration."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -54,12 +54,12 @@ class Site:
         return toml({"maintenance": maintenance | options})
 
     def trace(self) -> list[str]:
-        """The commands that were run so far, in order."""
+        """The commands run so far, in order."""
         path = self.directory / "trace"
         return path.read_text().split() if path.exists() else []
 
     def await_trace(self, words: list[str]) -> None:
-        """Wait until exactly these commands were run, or the last of them runs."""
+        """Wait until exactly these commands have started."""
         eventually(lambda: self.trace() == words, f"{words} were run")
 
     def said(self) -> Any:

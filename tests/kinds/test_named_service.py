@@ -52,12 +52,12 @@ def run_web(engine: DockerEngine) -> None:
 
 
 def counted(engine: DockerEngine) -> list[int]:
-    """How often each of the three was started."""
+    """The number of starts of each of the three."""
     return [starts(engine, name) for name in THREE]
 
 
 def each(result: Any, member: str) -> dict[str, str]:
-    """This member of what was done, by container."""
+    """This member of the results, by container."""
     return {done["container"]: done[member] for done in result["containers"]}
 
 
@@ -249,7 +249,7 @@ def test_unit_is_restarted_once_despite_a_kill_of_the_agent(node: Node, inside: 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_unit_is_paused_and_resumed_despite_a_kill_of_the_agent(moment: str, node: Node, inside: AgentInside) -> None:
-    """Whether systemd had been told of it or not."""
+    """Killed before and after the request to systemd."""
     told = []
     for kind in ("service_pause", "service_resume"):
         action = killed_at_systemctl(inside, moment, partial(inside.schedule, kind, {"service_name": "cache"}))

@@ -20,7 +20,7 @@ from tests.servers.process import await_that
 from tests.servers.server import in_background
 
 KIND = "container_restart"
-DIRECTORY = "/srv/podman"  # in memory: podman cannot lay an overlay over the one that a node is
+DIRECTORY = "/srv/podman"  # in memory: podman cannot mount an overlay over that of the node
 CHECK = ("--health-cmd", "test -e /ok", "--health-interval", "1s")
 
 
@@ -35,7 +35,7 @@ class PodmanOfNode(DockerEngine):
         node.run("mount", "--mkdir", "-t", "tmpfs", "tmpfs", DIRECTORY)
         for name, text in (("containers", CONTAINERS_CONF), ("storage", STORAGE_CONF)):
             node.write(f"/etc/containers/{name}.conf", text.format(dir=DIRECTORY))
-        # No unit: what nspawn keeps from those takes more than a health check needs.
+        # Without a unit: nspawn restricts units more than a health check permits.
         argv = ["/usr/bin/podman", "system", "service", "--time=0", "unix:///run/podman.sock"]
         node.run(*in_background(argv, pidfile=Path("/run/p.pid"), log=Path("/run/p.log"), make_pidfile=True))
         await_that(self.socket.exists, 10, "the socket of podman")

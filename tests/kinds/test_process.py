@@ -67,7 +67,7 @@ class Workers:
         return self.pid
 
     def await_rest(self) -> None:
-        """Its start has ended: a process of it that is no worker, or still works, is one more or another letter."""
+        """Wait until its start has ended: other processes and busy workers would change the letters."""
         await_that(lambda: self.states() == "SSS", 10, "all of them, and no others")
 
     @property
@@ -131,7 +131,7 @@ def test_process_group_is_paused_resumed_and_restarted(workers: Workers, start_a
             action = perform(agent, wire, kind, process_name="workers")
             assert (action["finished_success"], action["resource_type"]) == (True, "Process"), action
             assert ProcessResult().validate(action["finished_result"]) == {}
-            # What continues may be met while it runs, before it sleeps again.
+            # A resumed process may be seen running before it sleeps again.
             told.append((action["finished_message"], re.sub("[RD]", "S", workers.states())))
         assert told == [
             ("workers: paused by a signal", "TTT"), ("workers: paused already", "TTT"),
@@ -147,7 +147,7 @@ def test_process_group_is_paused_resumed_and_restarted(workers: Workers, start_a
 
 
 def test_paused_process_is_resumed_for_its_restart(workers: Workers) -> None:
-    """As its own end may be what the command asks it for."""
+    """The command may request the end of the process itself."""
     first = workers.run()
     asked = RESTART.replace("-KILL", "-TERM").format(**workers.places)
     document = workers.document(restart=["sh", "-c", asked + workers.start])
@@ -213,7 +213,7 @@ def test_restart_with_a_killed_runner_fails_with_the_known_state(
 def test_killed_agent_pauses_and_resumes_the_whole_group(
     kind: str, call: str, how: str, workers: Workers, start_agent: StartAgent
 ) -> None:
-    """Where one of them got its signal, and where all did and nothing was written down of it."""
+    """After a signal to one of them, and after signals to all without a stored result."""
     before, after = ("SSS", "TTT") if kind == "process_pause" else ("TTT", "SSS")
     leader = workers.run()
     if before == "TTT":
@@ -227,7 +227,7 @@ def test_killed_agent_pauses_and_resumes_the_whole_group(
 
 @pytest.mark.parametrize("kind", [PauseProcesses, ResumeProcesses, RestartProcesses])
 def test_first_step_can_be_repeated(kind: type[Any], workers: Workers) -> None:
-    """As after an executor that died before its end was written down."""
+    """Like after an executor that died before the result was stored."""
     workers.run()
     offered = kind(settings(workers.document()))
     offered.step(step_of(offered))

@@ -50,7 +50,7 @@ HANGS = ["/bin/sh", "-c", f"echo asked >>{MARKS}; exec sleep 25"]
 
 
 class Shipped(AgentInNode):
-    """The shipped unit in a node, but as root: who else may reboot is told elsewhere."""
+    """The shipped unit in a node, run as root: other tests check the right to reboot."""
 
     def __init__(self, node: Node, venv: Path) -> None:
         super().__init__(node)
@@ -87,7 +87,7 @@ def shipped(agent_venv: Path, start_node: Callable[..., Node]) -> Iterator[Shipp
 
 
 def occupy(shipped: Shipped) -> None:
-    """Keep the queue busy for a moment, so that what is asked for behind is accepted before the host goes down."""
+    """Keep the queue busy for a moment, so that later calls are accepted before the host goes down."""
     shipped.schedule("replicante.test.loop", {"target": 2, "delay": 1})
 
 
@@ -211,7 +211,7 @@ def test_a_host_that_stays_up_fails_the_action(tmp_path: Path, start_agent: Star
 
 @pytest.mark.parametrize("more", ["exec sleep 20", "true"])
 def test_killed_agent_requests_no_second_reboot(more: str, tmp_path: Path, start_agent: StartAgent) -> None:
-    """Before it could write down that it has asked, and after."""
+    """Killed before and after the request was stored."""
     marks = tmp_path / "marks"
     agent = start_agent(config=toml(marking(marks, more, timeout=2)))
     action = agent.schedule("stack_reboot", {})

@@ -58,14 +58,14 @@ def test_resync_with_all_needed_options_is_offered(tmp_path: Path) -> None:
 
 
 class Unasked(Datastore):
-    """What a datastore must have; no test here calls it."""
+    """Required methods of a datastore that no test here calls."""
 
     def shut_down(self, timeout: float, stop: Stop) -> str:
         raise NotImplementedError
 
 
 class Replica(Unasked):
-    """A datastore to look at; the job that would rebuild it is the test's own."""
+    """A datastore for plans; the test replaces the job that would rebuild it."""
 
     def __init__(self) -> None:
         pass
@@ -81,7 +81,7 @@ class Replica(Unasked):
 
 
 class Server(Replica):
-    """One that a resync left half way, or another; `role` is what it says, None where it is down."""
+    """A server, `dirty` after an incomplete resync; `role` is None if it is down."""
 
     def __init__(self, role: Role | None, *, dirty: bool) -> None:
         self._role, self._dirty = role, dirty
@@ -177,7 +177,7 @@ def test_history_of_a_long_resync_is_short(words: list[str], tmp_path: Path, mon
 
 
 def reported_by_the_job(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Report]:
-    """The reports that the job writes of a datastore that says all this of its resync."""
+    """The reports of a job whose datastore reports all this."""
     reports: list[Report] = []
 
     def rebuild(service: object, progress: ResyncProgress, request: ResyncRequest) -> Json:
@@ -198,7 +198,7 @@ def reported_by_the_job(words: list[str], tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def steps(kind: Kind, count: int) -> list[Running]:
-    """The outcomes of so many steps, each of which sees the payload of the one before."""
+    """The outcomes of so many steps, each with the payload of the previous one."""
     outcomes: list[Running] = []
     payload: Json = {"phase": "planned"}
     for _ in range(count):
@@ -210,7 +210,7 @@ def steps(kind: Kind, count: int) -> list[Running]:
 
 
 class Seen:
-    """Jobs of which there is one, which has written another report at each look."""
+    """Stand-in for the jobs: one job with a new report at each check."""
 
     def __init__(self, reports: list[Report], path: Path) -> None:
         self.reports, self.report = iter(reports), path

@@ -46,7 +46,7 @@ def agent_of(node: Node) -> Iterator[Callable[..., AgentInside]]:
 
 
 def starts(node: Node, *units: str) -> list[str]:
-    """Which of the units systemd has started until now, one after the other."""
+    """The starts of these units so far, in order."""
     shown = node.run("journalctl", "--no-pager", "--output=cat", "_PID=1").stdout.splitlines()
     words = [line.removeprefix("Started ").split(" ")[0].rstrip(".") for line in shown if line.startswith("Started ")]
     return [word for word in words if word in units]

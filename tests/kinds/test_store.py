@@ -48,7 +48,7 @@ def test_store_stop_fails_if_the_service_runs_at_another_address(
     document["datastore"]["url"] = f"unix://{server_dir}/elsewhere.sock"
     *looks, outcome = perform(StopStore(settings(document)))
     why = f"nothing listens at unix://{server_dir}/elsewhere.sock, but its service is running"
-    # The same payload each time: the looks are not in the history, however many there are.
+    # The payload stays the same, so that repeated checks are not in the history.
     first = looks[0].payload
     assert first == {"message": why, "since": first["since"]}
     assert all(look.payload == first for look in looks)

@@ -57,7 +57,7 @@ def only(folder: Path, pattern: str) -> Path:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of this one in another place, whose files are of now."""
+    """A copy of this checkout in another folder, with new file times."""
     return Path(shutil.copytree(CHECKOUT, tmp_path / "copy", ignore=NOT_INSTALLED, copy_function=shutil.copy))
 
 

@@ -45,7 +45,7 @@ class Host:
 
 
 class Wheels:
-    """What pip needs for the wheel on a host without a network; the download is awaited where it is needed."""
+    """The wheels that pip needs on a host without a network; the download runs until needed."""
 
     def __init__(self, packages: Path, folder: Path) -> None:
         (wheel,) = packages.glob("*.whl")
@@ -74,7 +74,7 @@ def wheels(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def host(
     packages: Path, wheels: Wheels, start_node: Callable[..., Node], tmp_path_factory: pytest.TempPathFactory
 ) -> Host:
-    """With three servers that run, without a network and without the checkout."""
+    """A host with three running servers, without a network and without the checkout."""
     empty = tmp_path_factory.mktemp("empty")
     binds = [f"{empty}:{CHECKOUT}", f"{packages}:/packages", f"{wheels.folder}:/wheels"]
     node = start_node("packaged", binds=binds)

@@ -41,7 +41,7 @@ def sh(script: str, *args: object, timeout: float = 20, **options: object) -> Co
     return run(argv, timeout=timeout, **options)  # type: ignore[arg-type]
 
 
-# How it ended
+# Results
 
 
 def test_a_result_has_the_exit_status_and_both_outputs() -> None:
@@ -316,11 +316,11 @@ print(peak() - before)
     assert process.returncode == 0 and int(printed) < 4096, f"{printed} kB more"
 
 
-# What is left of it
+# Leftovers
 
 
 def test_no_zombie_and_no_open_file_is_left() -> None:
-    gc.collect()  # what tests before this one have left open is not its matter
+    gc.collect()  # ignore descriptors that earlier tests left open
     before = open_files()
     pids = [int(sh("echo $$; exit 3").stdout), int(sh("echo $$; sleep 60", timeout=0.3).stdout)]
     with pytest.raises(CommandNotStarted):
@@ -367,7 +367,7 @@ def test_command_has_its_own_process_group() -> None:
     assert pid == group != str(os.getpgrp())
 
 
-# What it leaves running, and goes on writing
+# Background children and their output
 
 CHATTY = """
 import os, sys, time
@@ -393,7 +393,7 @@ def written(pid_file: Path) -> int:
 
 @pytest.mark.parametrize("how", ["command", "job"])
 def test_daemon_that_writes_to_inherited_pipes_is_not_killed(tmp_path: Path, how: str) -> None:
-    """More than a pipe holds, into both of them."""
+    """It writes more than a pipe holds to both."""
     pid_file = tmp_path / "pid"
     argv = [sys.executable, "-c", CHATTY, str(pid_file)]
     if how == "command":

@@ -30,7 +30,7 @@ DAEMON_OF_A_SESSION = 'setsid sh -c \'echo $$ >"$1/pid"; exec sleep 60\' sh "$1"
 
 
 def leave(action: str, script: str, directory: Path, *, finished: bool = False) -> Process:
-    """Kill an agent whose command is in flight, or has finished; what it left behind."""
+    """Kill an agent whose command is in flight or finished; returns the remaining process."""
     with killed_at_the_end(python(AGENT, action, script, directory)) as agent:
         left = process_in(directory / "pid")
         if finished:

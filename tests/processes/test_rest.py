@@ -12,7 +12,7 @@ from agent.processes.rest import REST, RestCheck
 from tests.agent_process import eventually
 
 STAYS = 1000.0
-"""A time that these tests never wait for."""
+"""A minimum age that these tests never reach."""
 Start = Callable[..., int]
 
 

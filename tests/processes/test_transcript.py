@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def everything(folder: Path, limit: int = 512) -> bytes:
-    """All that can be read, piece by piece."""
+    """The complete output, read in pieces."""
     text, offset = b"", 0
     while (piece := transcript_reading.read(folder, offset, limit)).text:
         assert piece.next == piece.offset + len(piece.text)

@@ -239,7 +239,7 @@ def test_running_action_gets_a_cancel_request_and_a_final_action_refuses_one(sto
 
 
 def test_action_of_an_uninterruptible_kind_is_cancelled_only_while_waiting(store: Store) -> None:
-    """Decided where the state is, for it may begin to run between a look and the request."""
+    """Decided in the database, because the action may start between a check and the request."""
     running, waiting = schedule(store), schedule(store)
     seq = claim(store).action.seq
     with pytest.raises(NotCancellable):

@@ -40,7 +40,7 @@ def insert(number: int) -> Callable[[sqlite3.Connection], int]:
 
 
 def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -> list[Any]:
-    """The id or error of each request; all but the first wait while the file is kept busy, and so go together."""
+    """The id or error of each request; all except the first wait for the busy file, and so share a commit."""
     enqueuer, busy, proceed = Enqueuer(store, limit), threading.Event(), threading.Event()
 
     def occupy(connection: sqlite3.Connection) -> None:
@@ -67,14 +67,14 @@ def at_once(store: Store, requests: Sequence[Request], limit: int = 1_000_000) -
 
 
 def waiting(enqueuer: Enqueuer) -> int:
-    """How many wait for the one that is under way; -1 while none is."""
+    """The number of requests that wait for the running commit; -1 without one."""
     together = enqueuer._schedule
     return len(together._waiting) if together._led else -1
 
 
 @pytest.fixture
 def known(store: Store) -> Store:
-    """The store with a resource that is known, so that a request is one write."""
+    """The store with an existing resource, so that a request is one write."""
     schedule(store)
     finish(store)
     return store
@@ -115,7 +115,7 @@ def test_sqlite_error_is_reported_with_its_cause_and_rolled_back(table: Store) -
 
 
 def test_error_in_the_commit_is_rolled_back(table: Store) -> None:
-    """A deferred constraint is the one fault of a COMMIT that can be ordered."""
+    """A deferred constraint is the only fault of a COMMIT that a test can cause."""
     child = "CREATE TABLE child (number INTEGER REFERENCES numbers DEFERRABLE INITIALLY DEFERRED)"
     table.write(lambda connection: connection.execute(child))
     with pytest.raises(sqlite3.IntegrityError):
@@ -229,7 +229,7 @@ def test_a_request_that_sqlite_cannot_hold_is_refused_alone(known: Store) -> Non
 
 
 def test_sqlite_error_fails_all_requests_of_a_shared_commit(known: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the others were inserted before: it is all or nothing for those who are told 503."""
+    """Also requests inserted before the error: all are rolled back and answered 503."""
     schedule(known, args={"a": 1}, key="old")
     requests = [request() for _ in range(THREADS)]
     requests[7] = request(args={"a": 1}, key="old")
@@ -250,7 +250,7 @@ def test_sqlite_error_fails_all_requests_of_a_shared_commit(known: Store, monkey
 def test_action_that_ran_and_was_pruned_before_the_retry_is_not_scheduled_again(
     known: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between a first and a second look at a batch the queue goes on, if it can."""
+    """The queue may continue between the first and second attempt of a batch."""
     schedule(known, args={"a": 1}, key="old")
     ran: list[str] = []
     write = known.write

@@ -103,7 +103,7 @@ def test_undelivered_callbacks_are_counted(store: Store) -> None:
 
 
 def whole_tables(store: Store, statement: str, parameters: Mapping[str, int]) -> list[str]:
-    """The steps of the plan that read every action, line of history or event; the pending actions are few."""
+    """The steps of the query plan that read every action, row of history or event."""
     plan = [row["detail"] for row in store.read(f"EXPLAIN QUERY PLAN {statement}", dict(parameters))]
     return [step for step in plan if WHOLE_TABLE.match(step) and "actions_pending" not in step]
 

@@ -15,7 +15,7 @@ from tests.store.scenes import claim, finish, ids, schedule
 
 NEWEST = migrations()[-1].number
 RELEASED = 2
-"""The schema of version 0.1.0: the way back ends there."""
+"""The schema of version 0.1.0, the oldest target of a downgrade."""
 ADDS = Migration(NEWEST + 1, "next.sql", "-- Next. Only adds.\nCREATE TABLE next (x);\n", "DROP TABLE next;\n")
 CHANGES = Migration(NEWEST + 1, "next.sql", "-- Next.\nCREATE TABLE next (x);\n", "DROP TABLE next;\n")
 

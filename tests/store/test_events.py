@@ -69,7 +69,7 @@ def test_hash_chain_is_valid_for_any_text(store: Store, text: Any) -> None:
 
 
 def raw(store: Store) -> sqlite3.Connection:
-    """The file as another program has it, without the promises of the schema."""
+    """A connection of another program, without the triggers of the schema."""
     connection = sqlite3.connect(store.path, isolation_level=None)
     for name in ("events_never_change", "events_end_at_the_oldest", "events_newest_never_deleted"):
         connection.execute(f"DROP TRIGGER {name}")
@@ -150,7 +150,7 @@ def test_event_is_rolled_back_with_its_transaction(store: Store) -> None:
 
 
 def age(store: Store, older: int, seconds: int) -> None:
-    """Let the oldest events be so old."""
+    """Make the oldest events that old."""
     with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER events_never_change")
         timestamp = clock.now() - seconds * 1_000_000

@@ -24,7 +24,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def used(store: Store) -> from_backup.Witness:
-    """As an executor leaves it."""
+    """Record a use of the store like an executor."""
     assert from_backup.fail_waiting(store, "") == 0
     witness = from_backup.Witness(store.path)
     witness.write(store)

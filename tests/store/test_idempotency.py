@@ -39,7 +39,7 @@ def files_holding(folder: Path, text: str) -> list[str]:
     return [each.name for each in folder.iterdir() if text.encode() in each.read_bytes()]
 
 
-# Whose key it is
+# Owners of keys
 
 
 def test_key_is_stored_with_its_action_and_its_user(store: Store) -> None:
@@ -111,7 +111,7 @@ def test_with_another_hash_key_a_repeat_is_refused_and_not_run_again(store: Stor
         ask(store)
 
 
-# How long
+# Retention
 
 
 def test_key_is_known_after_its_action_was_pruned(store: Store) -> None:
@@ -147,7 +147,7 @@ def test_the_id_of_an_action_that_is_pruned_after_a_day_is_not_kept(
 
 
 def fill(store: Store, count: int, created_ts: int) -> None:
-    """So many keys of actions that are gone."""
+    """Add that many keys of pruned actions."""
     many = """
         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
         INSERT INTO idempotency_keys (source, owner, key, action_id, created_ts)

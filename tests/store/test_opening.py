@@ -26,7 +26,7 @@ store.close()
 
 
 def processes(path: Path, count: int) -> list["subprocess.Popen[bytes]"]:
-    """Processes that are about to open the file, at a word on their standard input."""
+    """Processes that open the file on a line on their standard input."""
     return [
         subprocess.Popen(
             [sys.executable, "-c", OPEN, str(path)],
@@ -101,7 +101,7 @@ def test_new_file_opened_by_several_threads_at_once_is_complete(store: Store) ->
 
 
 def test_process_that_opens_and_closes_the_file_does_not_remove_the_wal(store: Store) -> None:
-    """SQLite's locks are lost with any descriptor of the file: then the log would be deleted under us."""
+    """Closing any descriptor of the file releases SQLite's locks: then the WAL could be deleted while in use."""
     schedule(store)
     with ThreadPoolExecutor(4) as pool:  # threads with connections of their own, as a server has
         list(pool.map(lambda _: store.read("SELECT 1"), range(8)))

@@ -22,7 +22,7 @@ SUBSCRIPTIONS = 13
 
 
 def waiting(store: Store) -> list[tuple[str, str]]:
-    """URL and action of everything that is yet to be told, in its order."""
+    """URL and action of every pending callback, in order."""
     sql = """SELECT url, actions.id FROM outbox JOIN receivers ON receivers.id = receiver_id
              JOIN actions ON actions.seq = action_seq ORDER BY receiver_id, event_id"""
     return [tuple(row) for row in store.read(sql)]
@@ -33,7 +33,7 @@ def receivers(store: Store, *urls: str) -> dict[str, int]:
 
 
 def events(store: Store, receiver: int) -> list[tuple[str, str, str | None]]:
-    """Event, action and reason of everything that is pending, delivered one by one."""
+    """Event, action and reason of every pending callback, delivered one by one."""
     found = []
     while (head := outbox.next_pending(store, receiver)) is not None:
         found.append((head.event, head.action_id, head.held))

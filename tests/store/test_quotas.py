@@ -23,7 +23,7 @@ LIMIT = 1000
 
 
 def ask(store: Store, size: int, **options: Any) -> Accepted:
-    """Schedule an action that is so many bytes large."""
+    """Schedule an action of that many bytes."""
     args = {"x": "a" * (size - len('{"x":""}') - len("{}"))}
     return Enqueuer(store, 1_000_000, LIMIT).schedule(request(args=args, **options))
 
@@ -53,7 +53,7 @@ def test_secrets_and_headers_count_towards_the_bytes(store: Store) -> None:
 
 
 def test_a_refused_action_leaves_no_row_of_a_new_resource(store: Store) -> None:
-    """Else a caller fills the disk with names: a resource is never deleted."""
+    """Otherwise a caller could fill the disk with resources, which are never deleted."""
     ask(store, LIMIT)
     before = store.read("SELECT * FROM resources")
     with pytest.raises(QueueFull):
@@ -135,7 +135,7 @@ def test_migration_counts_the_bytes_of_an_older_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def few_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> Enqueuer:
-    """Three keys of each user have room, and five of all."""
+    """Limits: three keys for each user, five for all."""
     enqueuer = Enqueuer(store, 1_000_000)
     monkeypatch.setattr(enqueuer, "_keys", KeyLimit(store, 3, 5))
     return enqueuer

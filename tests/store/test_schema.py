@@ -12,7 +12,7 @@ from tests.store.scenes import claim, finish, info, schedule
 
 
 def broken(store: Store, sql: str, *parameters: object) -> str:
-    """What the file says to a statement that it must refuse."""
+    """The error of a statement that the schema must refuse."""
     with pytest.raises(sqlite3.IntegrityError) as caught:
         store.write(lambda connection: connection.execute(sql, parameters))
     return str(caught.value)
@@ -119,7 +119,7 @@ def test_history_never_changes(store: Store) -> None:
 
 
 def test_history_is_written_by_the_change_itself(store: Store) -> None:
-    """Also by a statement that does not think of it."""
+    """Also for a statement that does not mention the history."""
     schedule(store)
     for change in (
         "state = 'RUNNING', version = version + 1",

@@ -151,7 +151,7 @@ ExecStart=/bin/sh -c "systemd-notify --ready; while :; do systemd-notify WATCHDO
 
 @pytest.mark.parametrize("way", list(PATHS))
 def test_unit_killed_while_frozen_can_be_resumed_restarted_and_paused(node: Node, way: str) -> None:
-    """systemd calls such a unit frozen also after its next start."""
+    """systemd reports such a unit as frozen even after its next start."""
     node.write("/etc/systemd/system/dying.service", SLEEPING)
     node.systemctl("daemon-reload")
     node.systemctl("start", "dying.service")

@@ -98,7 +98,7 @@ def final(info: Any) -> tuple[str, Any]:
 
 
 def shown(info: Any) -> list[Any]:
-    """The payloads that the action had on its way, oldest first."""
+    """The payloads of the action, oldest first."""
     return [each["state_payload"] for each in reversed(info["history"]) if each["state_payload"]]
 
 
@@ -181,7 +181,7 @@ def test_failed_unit_is_reported_with_its_result(
 ) -> None:
     crashing = unit(CRASHING.format(3, exit_status))
     state, payload = final(agent.over(crashing, attempts=5).perform("start"))
-    # The result of the job is named where its end was heard before the state of the unit was read.
+    # The message has the job's result if its end was received before the state of the unit was read.
     assert state == "FAILED"
     assert payload["message"].removesuffix(", job result: failed").endswith(f"failed (failed), Result: {result}")
 

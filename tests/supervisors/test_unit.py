@@ -80,7 +80,7 @@ def unit(node: Node) -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture(params=list(PATHS))
 def way(request: pytest.FixtureRequest) -> str:
-    """How systemd is reached."""
+    """The connection to systemd: D-Bus or systemctl."""
     return str(request.param)
 
 
@@ -89,7 +89,7 @@ Restart = Callable[..., str]
 
 @pytest.fixture
 def restart(node: Node, way: str) -> Restart:
-    """What a restart ends with where `between` was done after it was noted and before it was gone on with."""
+    """The result of a restart with `between` run after its progress was stored and before it continued."""
 
     def restart(unit: str, between: str = "None", progress: str = "", timeout: float = 5) -> str:
         begin = f"globals().update(noted={progress or NOTE.format(unit)})"
@@ -125,7 +125,7 @@ def test_unit_is_restarted_once_although_the_request_was_not_stored(
     slow = unit(SLOW)
     node.systemctl("start", slow)
     before = starts(node, slow)
-    # As by an agent that is killed after it has asked: the restart is on its way, or has been.
+    # Like an agent killed after its request: the restart is running, or done.
     assert restart(slow, f"unit('{slow}').ask('restart', Stop())") == "active (running)"
     assert starts(node, slow) == before + 1
     done = f"[unit('{slow}').ask('restart', Stop()), time.sleep(1.5)]"
