@@ -1,6 +1,6 @@
--- The queue and its history. The promises of the protocol are kept here, whatever the code above does.
+-- The queue and its history. The database enforces the promises of the protocol, also against bugs of the agent.
 
--- What actions act on. The same type and name always have the same id: rows are never deleted.
+-- The resources of actions. The same type and name always have the same id: rows are never deleted.
 CREATE TABLE resources (
     id   INTEGER PRIMARY KEY AUTOINCREMENT,
     type TEXT NOT NULL,
@@ -8,7 +8,7 @@ CREATE TABLE resources (
     UNIQUE (type, name)
 );
 
--- Times are microseconds since the epoch and order nothing: seq is the order of execution (and the
+-- Times are microseconds since the epoch and are not used for ordering: seq is the order of execution (and the
 -- id of the AsyncAction, never reused), finished_order the order in which actions became final.
 CREATE TABLE actions (
     seq              INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,15 +45,15 @@ CREATE TABLE actions (
     CHECK (finished_ts IS NULL OR secrets IS NULL)
 );
 
--- A key is an action's as long as that is kept.
+-- A key is unique among the actions that are kept.
 CREATE UNIQUE INDEX actions_idempotency ON actions (idempotency_key) WHERE idempotency_key IS NOT NULL;
--- One at a time is a fact of this file.
+-- The database enforces that one action runs at a time.
 CREATE UNIQUE INDEX actions_one_running ON actions (state) WHERE state = 'RUNNING';
 CREATE INDEX actions_pending ON actions (seq) WHERE finished_ts IS NULL;
 CREATE INDEX actions_by_reference ON actions (user_reference, seq) WHERE user_reference IS NOT NULL;
 CREATE UNIQUE INDEX actions_finished ON actions (finished_order) WHERE finished_order IS NOT NULL;
 
--- Every state an action was in, by the number of the change that led to it.
+-- Every state of an action, by the number of the change that led to it.
 CREATE TABLE history (
     action_seq    INTEGER NOT NULL REFERENCES actions (seq) ON DELETE CASCADE,
     version       INTEGER NOT NULL,
@@ -87,7 +87,7 @@ BEGIN
     SELECT RAISE(ABORT, 'an action that is queued or running is never deleted');
 END;
 
--- The history is written by the change of state itself, so that none can be forgotten.
+-- Triggers write the history with each change of state, so that no line is missing.
 CREATE TRIGGER history_begins AFTER INSERT ON actions
 BEGIN
     INSERT INTO history (action_seq, version, timestamp, state, state_payload)

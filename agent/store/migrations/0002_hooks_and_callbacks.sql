@@ -1,7 +1,7 @@
 -- Delivered pushes, and the receivers of callbacks.
 
--- What hooks have delivered, so that none is taken twice: written by the action that came of it, kept longer
--- than that: the newest 10,000. The key of a hook's action identifies the delivery.
+-- The deliveries of hooks, so that none is accepted twice: a trigger adds them with their action; the newest 10,000 are
+-- kept, longer than the actions. The key of a hook's action identifies the delivery.
 CREATE TABLE deliveries (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     delivery    TEXT NOT NULL UNIQUE,
@@ -16,9 +16,8 @@ BEGIN
     DELETE FROM deliveries WHERE seq <= (SELECT max(seq) FROM deliveries) - 10000;
 END;
 
--- The receivers of every final action: as the configuration named them when an executor last read it. A receiver's own
--- clock runs only while it cannot be reached: the seconds that were waited for it, and the seconds of the present
--- pause before the next attempt.
+-- The receivers of every final action, as in the configuration that an executor read last. A receiver has its own clock,
+-- which runs only while it is unreachable: waited is its time in seconds, pause the seconds until the next attempt.
 CREATE TABLE receivers (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,
     url    TEXT NOT NULL UNIQUE,
@@ -26,7 +25,7 @@ CREATE TABLE receivers (
     pause  REAL NOT NULL DEFAULT 0
 );
 
--- Undelivered callbacks, in the order in which actions became final; since when, by the receiver's clock.
+-- Undelivered callbacks, in the order in which actions became final; since is a time of the receiver's clock.
 CREATE TABLE outbox (
     receiver_id    INTEGER NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
     finished_order INTEGER NOT NULL,
@@ -34,7 +33,7 @@ CREATE TABLE outbox (
     PRIMARY KEY (receiver_id, finished_order)
 ) WITHOUT ROWID;
 
--- Written by what makes an action final, so that none can be forgotten.
+-- A trigger adds them when an action becomes final, so that none is missing.
 CREATE TRIGGER outbox_of_final AFTER UPDATE OF finished_ts ON actions
 WHEN NEW.finished_ts IS NOT NULL
 BEGIN

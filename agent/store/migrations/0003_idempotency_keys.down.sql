@@ -1,4 +1,4 @@
--- Keys are kept only as long as their actions. Two callers with the same key: the index is refused.
+-- Keys are kept only as long as their actions. If two callers have the same key, creating the index fails.
 DROP TRIGGER idempotency_keys_of_actions;
 CREATE UNIQUE INDEX actions_idempotency ON actions (idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE TABLE deliveries (

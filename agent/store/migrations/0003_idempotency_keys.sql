@@ -1,7 +1,7 @@
 -- Idempotency keys that outlive the actions they scheduled.
 
 -- A key belongs to the user of the action. A delivery of a hook belongs to no user: its key is a hash of the
--- application and the body. The fingerprint is a keyed hash of kind, arguments and secrets; it is NULL where an agent
+-- application and the body. The fingerprint is a keyed hash of kind, arguments and secrets; it is NULL if an agent
 -- with an older schema accepted the key.
 CREATE TABLE idempotency_keys (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,7 +26,7 @@ DROP INDEX actions_idempotency;
 
 ALTER TABLE actions ADD COLUMN fingerprint BLOB;
 
--- Written in the commit of the action. A second action with the same key fails here, so that the first is looked up.
+-- Added in the commit of the action. A second action with the same key fails here.
 CREATE TRIGGER idempotency_keys_of_actions AFTER INSERT ON actions
 WHEN NEW.idempotency_key IS NOT NULL OR NEW.requester = 'HOOK'
 BEGIN

@@ -1,5 +1,5 @@
--- A measurement of progress replaces the measurement before it in the history, so that an action of many hours
--- that is measured each second leaves a short one.
+-- A measurement of progress replaces the previous measurement in the history: an action of many hours with a measurement
+-- each second has a short history.
 
 ALTER TABLE actions ADD COLUMN measured INTEGER NOT NULL DEFAULT 0 CHECK (measured IN (0, 1));
 ALTER TABLE history ADD COLUMN measured INTEGER NOT NULL DEFAULT 0 CHECK (measured IN (0, 1));
@@ -13,7 +13,7 @@ BEGIN
     WHERE NEW.measured = 1 AND action_seq = NEW.seq AND version = OLD.version AND measured = 1;
 END;
 
--- The newest line is never deleted, nor any line but a measurement.
+-- Only measurements are deleted, and never the newest line.
 DROP TRIGGER history_of_pending_never_deleted;
 CREATE TRIGGER history_of_pending_never_deleted BEFORE DELETE ON history
 WHEN EXISTS (

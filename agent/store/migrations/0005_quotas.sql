@@ -1,8 +1,8 @@
--- How many bytes wait in the queue, and how many the history of one action keeps.
+-- Limits on the bytes of the waiting actions, and of the history of one action.
 
 -- Bytes of arguments, secrets and headers, as they are stored.
 ALTER TABLE actions ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
--- Bytes of all payloads that the action had, and whether they are more than its history keeps.
+-- Bytes of all payloads of the action, and whether they are beyond the limit of its history.
 ALTER TABLE actions ADD COLUMN history_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE actions ADD COLUMN history_full INTEGER NOT NULL DEFAULT 0 CHECK (history_full IN (0, 1));
 
@@ -10,7 +10,7 @@ UPDATE actions SET size = length(CAST(args AS BLOB)) + length(CAST(headers AS BL
                           + ifnull(length(CAST(secrets AS BLOB)), 0)
 WHERE finished_ts IS NULL;
 
--- The sum of those that are NEW: one row, kept by the changes themselves, as a sum over a long queue takes long.
+-- The bytes of all NEW actions, in one row. Triggers update it, because a sum over a long queue takes long.
 CREATE TABLE waiting (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     bytes    INTEGER NOT NULL CHECK (bytes >= 0)
@@ -28,7 +28,7 @@ BEGIN
     UPDATE waiting SET bytes = bytes - OLD.size;
 END;
 
--- The action itself always has its payload in full. The line of history about it says how much was left out.
+-- The action itself always has its payload in full. Beyond the limit, its line in the history has the number of bytes.
 DROP TRIGGER history_continues;
 CREATE TRIGGER history_continues AFTER UPDATE OF state, state_payload ON actions
 BEGIN

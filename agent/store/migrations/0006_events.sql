@@ -1,6 +1,6 @@
 -- The audit trail: who did what, kept longer than the actions. Each event holds the hash of the event before it.
 
--- chained() is the agent's own function: see agent/store/audit_events.py. Where another program changes an action, it fails.
+-- chained() is a function of the agent: agent/store/audit_chain.py. A change of an action by another program fails.
 CREATE TABLE events (
     id        INTEGER PRIMARY KEY,
     timestamp INTEGER NOT NULL,
@@ -36,7 +36,7 @@ BEGIN
     SELECT RAISE(ABORT, 'the newest event is never deleted');
 END;
 
--- What is added: the view gives each event its number and its place in the chain.
+-- Events are added to this view, whose trigger sets the number and the place in the chain.
 CREATE VIEW new_events AS SELECT timestamp, event, user, requester, kind, action_id, details FROM events;
 
 CREATE TRIGGER new_events_are_chained INSTEAD OF INSERT ON new_events

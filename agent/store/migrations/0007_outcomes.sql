@@ -1,4 +1,4 @@
--- How a final action ended, why it was asked for, and the times between which it may start.
+-- The outcome of a final action, the reason of an action, and the times between which it may start.
 
 ALTER TABLE actions ADD COLUMN outcome TEXT
     CHECK (outcome IS NULL OR outcome IN ('done', 'failed', 'cancelled', 'timed_out', 'interrupted', 'expired'));

@@ -1,4 +1,4 @@
--- Who approved an action is lost. An action that waits for its approval would start without one.
+-- The identities that approved actions are lost. An action that waits for its approval would start without one.
 CREATE TABLE refused (
     actions INTEGER CONSTRAINT "actions wait for an approval, which the earlier schema does not know: cancel them"
         CHECK (actions = 0)

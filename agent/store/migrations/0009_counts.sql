@@ -1,7 +1,7 @@
--- How many actions ended how, and how long they waited and ran: a scrape of the metrics reads no action for it.
--- The rows are written by the changes themselves and stay when actions are pruned.
+-- Counts of outcomes, waiting times and running times, so that a scrape of the metrics reads no actions for them.
+-- Triggers write the rows, which stay when actions are pruned.
 
--- By kind and outcome; last_ts is the moment of the newest one.
+-- By kind and outcome; last_ts is the time of the newest one.
 CREATE TABLE outcomes (
     kind    TEXT NOT NULL,
     outcome TEXT NOT NULL,
@@ -27,8 +27,8 @@ INSERT INTO time_bounds VALUES
     (100000), (500000), (1000000), (5000000), (15000000), (60000000), (300000000), (900000000), (3600000000),
     (14400000000), (86400000000), (9223372036854775807);
 
--- By measure and kind: how many actions are in the bucket, and the sum of their times. Empty until the first action
--- after this migration. A clock that was set back counts as no time.
+-- By measure and kind: the number of actions in the bucket, and the sum of their times. Empty until the first action
+-- after this migration. If the clock was set back, the time counts as 0.
 CREATE TABLE times (
     measure      TEXT NOT NULL CHECK (measure IN ('wait', 'run')),
     kind         TEXT NOT NULL,

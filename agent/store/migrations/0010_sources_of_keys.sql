@@ -1,5 +1,5 @@
--- Who sent an idempotency key is a column of its own. Before, the key of a hook's delivery began with 'hook' and a line
--- end, which no header can contain.
+-- The source of an idempotency key, a caller or a hook, becomes a column. Before, the key of a hook's delivery began with
+-- 'hook' and a line end, which no header can contain.
 
 CREATE TABLE keys_with_source (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,7 +26,7 @@ DROP TRIGGER idempotency_keys_of_actions;
 DROP TABLE idempotency_keys;
 ALTER TABLE keys_with_source RENAME TO idempotency_keys;
 
--- Written in the commit of the action. A second action with the same key fails here, so that the first is looked up.
+-- Added in the commit of the action. A second action with the same key fails here.
 CREATE TRIGGER idempotency_keys_of_actions AFTER INSERT ON actions
 WHEN NEW.idempotency_key IS NOT NULL OR NEW.requester = 'HOOK'
 BEGIN

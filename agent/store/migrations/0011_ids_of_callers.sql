@@ -1,13 +1,13 @@
--- Actions whose id, moment of creation and requester a controller of the node protocol gives; repeated Request-Ids.
+-- Actions with an id, a time of creation and a requester from a controller of the node protocol; repeated Request-Ids.
 
--- Whom the controller names as the requester; `requester` stays the channel by which the request came.
+-- The requester that the controller names; `requester` remains the channel of the request.
 ALTER TABLE actions ADD COLUMN core_requester TEXT
     CHECK (core_requester IS NULL
            OR core_requester IN ('AGENT_API', 'CORE_API', 'CORE_PLAYBOOK', 'CORE_DECLARATIVE'));
 ALTER TABLE actions ADD COLUMN key_source TEXT
     CHECK (key_source IS NULL OR key_source IN ('caller', 'hook', 'id', 'request'));
 
--- Two more sources of keys: the id that a caller gave its action, and a Request-Id with what was asked for.
+-- Two more sources of keys: the id that a caller gave its action, and a Request-Id with kind and arguments.
 CREATE TABLE keys_with_sources (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     source      TEXT NOT NULL CHECK (source IN ('caller', 'hook', 'id', 'request')),
@@ -26,11 +26,11 @@ DROP TRIGGER idempotency_keys_of_actions;
 DROP TABLE idempotency_keys;
 ALTER TABLE keys_with_sources RENAME TO idempotency_keys;
 
--- Whether an id was ever used is looked up among the keys too: they outlive the actions.
+-- The check for a used id reads the keys too, as they outlive the actions.
 CREATE INDEX idempotency_keys_by_action ON idempotency_keys (action_id);
 
--- Written in the commit of the action. A second action with the same key fails here, so that the first is looked up.
--- How long a key is kept counts by the agent's clock: created_ts of an action may be the caller's.
+-- Added in the commit of the action. A second action with the same key fails here.
+-- The age of a key is measured by the agent's clock, as created_ts of an action may be the caller's.
 CREATE TRIGGER idempotency_keys_of_actions AFTER INSERT ON actions
 WHEN NEW.idempotency_key IS NOT NULL OR NEW.requester = 'HOOK'
 BEGIN

@@ -1,7 +1,7 @@
--- Where and when an agent used this file last, and which schemas it had. Only adds.
+-- The machine and the time of the last use of this file, and its schemas. Only adds.
 
--- ids: the machine's, those that can be read. boot: the id of its boot. An older copy of the file, or one of another
--- machine, is found by them when an agent starts to run the queue.
+-- ids: the readable ids of the machine. boot: the id of its boot. By these, an agent that starts to run the queue
+-- recognizes an older copy of the file, or a file of another machine.
 CREATE TABLE host (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
     ids      TEXT NOT NULL CHECK (json_valid(ids)),

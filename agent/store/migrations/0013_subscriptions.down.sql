@@ -1,4 +1,4 @@
--- Callbacks of other events than the end, the choice of events, and which subscriptions have ended are lost.
+-- Lost: callbacks of all events but action.final, the choice of events, and the ends of subscriptions.
 DROP TRIGGER outbox_of_events;
 DROP TRIGGER actions_untold_never_deleted;
 DROP INDEX outbox_of_action;

@@ -1,13 +1,13 @@
--- Callbacks of every event of an action, not of its end alone; and the reason why a waiting action is held.
+-- Callbacks of every event of an action, not only of its end; and the reason of a hold.
 
--- Set with the reason of each hold that was announced; the present reason is worked out by each reader.
+-- The last announced reason of a hold. Readers compute the present reason.
 ALTER TABLE actions ADD COLUMN announced_hold TEXT;
 
--- Why the last attempt failed, null after a delivery; ended: the receiver answered 410.
+-- failure: of the last attempt, null after a delivery. ended: the receiver answered 410.
 ALTER TABLE receivers ADD COLUMN failure TEXT;
 ALTER TABLE receivers ADD COLUMN ended INTEGER NOT NULL DEFAULT 0 CHECK (ended IN (0, 1));
 
--- Which events a receiver gets. One whose subscription has ended gets none.
+-- The events that a receiver gets; none after the end of its subscription.
 CREATE TABLE subscriptions (
     event       TEXT NOT NULL,
     receiver_id INTEGER NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
@@ -15,8 +15,8 @@ CREATE TABLE subscriptions (
 ) WITHOUT ROWID;
 INSERT INTO subscriptions SELECT 'action.final', id FROM receivers;
 
--- Undelivered callbacks, in the order of the events; since when, by the receiver's clock. Without a reference to the
--- event: the audit trail may be pruned before a receiver answers again.
+-- Undelivered callbacks, in the order of the events; since is a time of the receiver's clock. Without a reference to the
+-- event, as the audit trail may be pruned before a receiver answers again.
 CREATE TABLE undelivered (
     receiver_id INTEGER NOT NULL REFERENCES receivers (id) ON DELETE CASCADE,
     event_id    INTEGER NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE undelivered (
     PRIMARY KEY (receiver_id, event_id)
 ) WITHOUT ROWID;
 
--- The older ones come before every event, in their order.
+-- Callbacks from before this migration come first, in their order.
 INSERT INTO undelivered (receiver_id, event_id, event, action_seq, since)
 SELECT receiver_id, outbox.finished_order - 1 - (SELECT max(finished_order) FROM outbox), 'action.final', seq, since
 FROM outbox JOIN actions ON actions.finished_order = outbox.finished_order;
@@ -38,7 +38,7 @@ DROP TABLE outbox;
 ALTER TABLE undelivered RENAME TO outbox;
 CREATE INDEX outbox_of_action ON outbox (action_seq);
 
--- Written by the event itself, so that none can be forgotten.
+-- A trigger adds them with each event, so that none is missing.
 CREATE TRIGGER outbox_of_events AFTER INSERT ON events
 WHEN NEW.action_id IS NOT NULL
 BEGIN

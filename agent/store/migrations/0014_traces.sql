@@ -1,4 +1,4 @@
--- The request that an action came from: its id, and its place in a distributed trace. Only adds.
+-- The id of an action's request, and its place in a distributed trace. Only adds.
 
 -- Both are null for older actions.
 ALTER TABLE actions ADD COLUMN x_request_id TEXT;
