@@ -41,7 +41,7 @@ def hours_closed_now() -> str:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """An agent with a fourth identity, which schedules nothing and approves, as the DBA does too."""
+    """An agent with a fourth identity that only approves; the DBA may approve too."""
     directory = tmp_path_factory.mktemp("approval")
     may = 'permissions = ["approve", "audit"]\n'
     three = THREE.replace(f'["{PINGER}"]', f'{may}["{PINGER}"]', 1)
@@ -67,7 +67,7 @@ def events(agent: Guarded, action_id: str) -> list[dict[str, Any]]:
 
 
 def await_announced(agent: Guarded, action_id: str, reason: str) -> None:
-    """One line and one event say why the action is held."""
+    """Wait for one log line and one event with the reason of the hold."""
     text = f"is held in the queue: {reason}"
     eventually(lambda: re.search(f"action {action_id} .* {re.escape(text)}\n", agent.log_text()), text, 60)
     held = [event for event in events(agent, action_id) if event["event"] == "action.held"]

@@ -25,7 +25,7 @@ AUDITOR, AUDITOR_TOKEN = "auditor@example.com", "the-token-of-the-auditor-012345
 
 @pytest.fixture
 def audited(start_guarded: StartGuarded, tokens_file: Path) -> Guarded:
-    """An agent with one caller more, who may read the audit trail and nothing else."""
+    """An agent with a further caller, who may only read the audit trail."""
     auditor = table(AUDITOR, AUDITOR_TOKEN, [], read_only=True) + 'permissions = ["audit"]\n'
     write_tokens(tokens_file, tokens_file.read_text() + auditor)
     return start_guarded("[actions]\nprune_keep = 0\nprune_interval = 1\n")

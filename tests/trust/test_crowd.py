@@ -19,18 +19,18 @@ from tests.trust.guarded import Encrypted
 
 CROWD = 500
 CALLS = 60
-"""Of the good caller, each on a connection of its own."""
+"""Calls of the good caller, each on a new connection."""
 ADDRESSES = 4
 PATH = f"{PREFIX}/schedule/replicante.test.ping"
 HEAD = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
 BODY = HEAD + b"Content-Length: 100000\r\n\r\n" + b'{"count": ' + b" " * 50_000
 LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
-"""Whose answers are larger than what the kernel keeps for one who does not read them."""
+"""Requests with answers larger than the kernel's send buffer."""
 SAID = {"silent": b"", "one byte": b"P", "half a head": HEAD, "half a body": BODY, "slow reader": LARGE}
 
 
 class Crowd:
-    """The connections, which come from several addresses, as one may not have so many."""
+    """The connections, from several addresses because of the limit of connections for one address."""
 
     def __init__(self, port: int, said: bytes, context: ssl.SSLContext | None) -> None:
         self._said, self._sockets = said, [socket.socket() for _ in range(CROWD)]
@@ -40,7 +40,7 @@ class Crowd:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             each.settimeout(20)
             each.connect(("127.0.0.1", port))
-            # Silence and one byte are meant for the handshake, where there is one.
+            # With TLS, silence and a single byte stall the handshake.
             if context is not None and len(said) > 1:
                 each = self._sockets[number] = context.wrap_socket(each, server_hostname="127.0.0.1")
             each.settimeout(0)
@@ -48,7 +48,7 @@ class Crowd:
                 each.send(said)
 
     def standing(self) -> int:
-        """How many the agent has not closed."""
+        """The number of connections that the agent has not closed."""
         return sum(map(_stands, self._sockets))
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def test_agent_with_tokens_on_loopback_logs_no_warning(start_guarded: StartGuard
 
 
 def refused(tmp_path: Path, tokens: Path) -> str:
-    """What an agent says that does not start with this file."""
+    """The message of an agent that does not start with this file."""
     told = started_in_vain(tmp_path, f'[api]\ntokens = "{tokens}"\n')
     assert told.startswith(f"agent: {tokens}: ")
     return told
@@ -119,7 +119,7 @@ def test_reload_with_a_broken_tokens_file_admits_no_caller_until_corrected(
     assert guarded.get(f"{PREFIX}/queue").status == 200
 
 
-# The files of what is signed with
+# The files of signing secrets
 
 SIGNED_WITH = {
     "applications.shop.hook_secret": '[applications.shop]\nrepository = "/x"\npath = "/x"\nhook_secret = "{file}"\n',

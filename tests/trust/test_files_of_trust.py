@@ -31,7 +31,7 @@ OF_THE_DATABASE = ["agent.db", "agent.db-wal", "agent.db-shm", "agent.db.lock", 
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
-    """The folder of an agent that has run and ended, with all of its files."""
+    """The folder of an ended agent with all of its files."""
     agent = AgentProcess(tmp_path).start()
     agent.schedule("replicante.test.success", {}, headers={"Idempotency-Key": "one"})
     agent.kill_all()

@@ -14,7 +14,7 @@ ATTEMPTS = 10
 
 @pytest.mark.alone
 def test_first_tls_answer_is_as_fast_as_plain_gunicorns(tmp_path: Path) -> None:
-    """What Nagle's algorithm or a look for the first byte costs is there in every attempt; a busy machine is not."""
+    """A delay by Nagle's algorithm or a wait for the first byte is in every attempt; one by a busy machine is not."""
     bench = Bench(tmp_path, 1, print)
     rows: list[Row] = []
     while len(rows) < ATTEMPTS:

@@ -33,7 +33,7 @@ FORWARDED = {
 
 @pytest.fixture(scope="module", params=["loopback", "unix"])
 def trusting(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[AgentProcess]:
-    """An agent whose environment tells gunicorn to believe every proxy."""
+    """An agent whose environment makes gunicorn trust every proxy."""
     directory = tmp_path_factory.mktemp(request.param)
     agent = AgentProcess(directory, env={"FORWARDED_ALLOW_IPS": "*"}, unix=request.param == "unix").start()
     yield agent

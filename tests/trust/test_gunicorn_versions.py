@@ -26,7 +26,7 @@ POST = f"POST {PREFIX}/schedule/{PING} HTTP/1.1\r\nHost: localhost\r\nContent-Ty
 
 
 def allowed() -> tuple[str, str]:
-    """What pip installs the oldest and the newest by."""
+    """The requirements by which pip installs the oldest and the newest version."""
     setup = configparser.ConfigParser()
     setup.read(CHECKOUT / "setup.cfg")
     (wanted,) = re.findall(r"gunicorn *(>=.*)", setup["options"]["install_requires"])

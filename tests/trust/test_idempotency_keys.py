@@ -24,7 +24,7 @@ def test_key_guessed_by_another_caller_is_a_separate_key(start_guarded: StartGua
 
 
 def test_idempotency_key_cannot_be_used_to_guess_a_password(start_guarded: StartGuarded, tmp_path: Path) -> None:
-    """A wrong password is refused while the action waits and once it is final alike, and to its own caller only."""
+    """A wrong password is refused equally for a waiting and a final action, and only for its own caller."""
     (tmp_path / "secretive.py").write_text(SECRETIVE)
     config = '[agent]\nkinds = ["secretive"]\n'
     guarded = start_guarded(config, env={"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}"})

@@ -36,7 +36,7 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
 
 
 class Senders:
-    """Clients of several addresses that send all but the last byte of a body of a mebibyte, and show no token."""
+    """Clients of several addresses without a token that send all but the last byte of a body of a mebibyte."""
 
     def __init__(self, port: int) -> None:
         self._sockets = [socket.socket() for _ in range(CLIENTS)]
@@ -48,7 +48,7 @@ class Senders:
             each.setblocking(False)
 
     def send(self) -> None:
-        """As much as the agent takes now."""
+        """Send as much as the agent accepts now."""
         for number, each in enumerate(self._sockets):
             left = MEBIBYTE - 1 - self._sent[number]
             try:
@@ -59,7 +59,7 @@ class Senders:
                 continue
 
     def ended(self) -> int:
-        """How many the agent has answered or closed."""
+        """The number of connections answered or closed by the agent."""
         return sum(map(_ended, self._sockets))
 
     def close(self) -> None:

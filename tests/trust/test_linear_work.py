@@ -22,11 +22,11 @@ from tests.trust.guarded import PINGER_TOKEN, READER_TOKEN, Guarded, table, writ
 ANY = "external.any"
 NOBODY_TOKEN = "the-token-of-whom-nothing-is-allowed"
 FACTOR = 4
-"""How much larger the second request is than the first."""
+"""Ratio of the sizes of the second and first request."""
 LIMIT = 10.0
-"""How much more it may cost. Linear work costs at most 4 times as much, quadratic work 16 times."""
+"""Largest ratio of the costs. Linear work costs at most 4 times as much, quadratic work 16 times."""
 LEAST = 0.0002
-"""Seconds of processor time that any request costs: those of a thread that has ended meanwhile are not seen."""
+"""Seconds of processor time that any request costs; the time of an ended thread is not counted."""
 
 BODIES: dict[str, Callable[[int], bytes]] = {
     "brackets and quotes after a backslash": lambda size: b"[" * 65 + b'"' + rb"\"" * (size // 2),
@@ -92,14 +92,14 @@ ADDRESSES = (
 
 
 def spent(agent: AgentProcess) -> dict[str, float]:
-    """Seconds of processor time that each thread of the worker has used so far."""
+    """Processor seconds of each thread of the worker so far."""
     (worker,) = agent.workers()
     tasks = Path(f"/proc/{worker}/task").glob("[0-9]*/schedstat")
     return {task.parent.name: int(task.read_text().split()[0]) / 1e9 for task in tasks}
 
 
 def cost(agent: AgentProcess, request: bytes) -> float:
-    """The least of several: what else the worker does meanwhile is not the request's. A thread may end meanwhile."""
+    """The smallest of several measurements, because the worker does other work too. A thread may end meanwhile."""
     costs = []
     for _ in range(3):
         before = spent(agent)
@@ -120,7 +120,7 @@ def post(path: str, content_type: str, body: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """It takes anything from anybody, and carries nothing out."""
+    """An agent that accepts every request of every caller and executes nothing."""
     config = toml({"external_actions": {"any": {"action": ["true"], "check": ["true"]}}})
     started = AgentProcess(tmp_path_factory.mktemp("linear"), config=config).start()
     started.occupy()
@@ -194,7 +194,7 @@ def test_nesting_is_counted_outside_of_strings(text: bytes, deep: bool) -> None:
 
 
 def test_secret_costs_linear_time() -> None:
-    """The caller of an external action chooses its secrets, and each output that is cut is searched for them."""
+    """The caller of an external action chooses its secrets, and every truncated output is searched for them."""
     printed = CommandResult(("print",), 0, "a" * 2 * TAIL, "", None)
 
     def seconds(size: int) -> float:
@@ -234,7 +234,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     ],
 )
 def test_permissions_are_checked_before_the_body_arrives(guarded: Guarded, token: str, path: str, status: int) -> None:
-    """Of the body that is announced no byte ever comes, and the answer does not wait for one."""
+    """No byte of the announced body arrives, and the answer does not wait for it."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
     with closing(socket.create_connection(("127.0.0.1", guarded.port), 10)) as connection:
         connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n".encode())

@@ -25,7 +25,7 @@ AS_SYSTEMD = 'exec 3<&"$FD"; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
 
 
 class Handed(AgentProcess):
-    """An agent that is given a listening socket, as by a socket unit."""
+    """An agent that inherits a listening socket, as from a socket unit."""
 
     listener: socket.socket
 
@@ -35,7 +35,7 @@ class Handed(AgentProcess):
 
 
 def refused(directory: Path, options: Sequence[str] = (), *, handed: socket.socket | None = None, **env: str) -> str:
-    """The one sentence of an agent that must not start; nothing may answer meanwhile or afterwards."""
+    """The message of an agent that must not start; nothing may answer meanwhile or afterwards."""
     (directory / "agent.toml").touch()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AGENT_", "GUNICORN_"))}
     own = {"PYTHONPATH": str(CHECKOUT), "AGENT_CONFIG": str(directory / "agent.toml")}

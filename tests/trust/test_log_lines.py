@@ -39,11 +39,11 @@ def lines_of(text: str) -> list[str]:
     return lines
 
 
-# Every message that there is
+# Every message of the log
 
 
 def value_of(annotation: str) -> Any:
-    """Something hostile of a type, by its name."""
+    """A hostile value for a type."""
     request = Request("k", {}, {}, {}, Requester.API, HOSTILE, ("Server", HOSTILE), clock.now())
     action = Action(1, HOSTILE, HOSTILE, {}, {}, "API", State.NEW, None, 1, 1, None, HOSTILE)
     try:
@@ -67,7 +67,7 @@ MESSAGES = [
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """What standard error got since; a test sets the log up itself, on the standard error that pytest gives it."""
+    """New text on standard error. Each test configures the log itself, on pytest's standard error."""
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers)
     monkeypatch.setattr(log.log, "level", log.log.level)

@@ -22,7 +22,7 @@ SHADOWS = (
     "agent", "wsgi", "difflib", "gunicorn_log", "h2", "setproctitle", "sqlite3", "tomllib", "flask", "apscheduler",
     "marshmallow", "selectors", "concurrent", "asyncio", "uuid", "psycopg", "sitecustomize", "usercustomize",
 )  # fmt: skip
-"""Modules that are imported at some time, of which some are not installed everywhere."""
+"""Names of modules that the agent imports at some time; some are not installed everywhere."""
 TRAP = "import pathlib\npathlib.Path({trace!r}).open('a').write(__name__ + '\\n')\nraise ImportError(__name__)\n"
 MINE = (
     "from agent.kinds.base import Done, Kind\n\n\nclass Mine(Kind):\n    name = 'mine'\n\n    def step(self, step):\n"
@@ -31,7 +31,7 @@ MINE += "        return Done({}, 'mine')\n"
 
 
 class Installed(AgentProcess):
-    """Started by gunicorn's own program, as the unit does; the package is found where it is installed."""
+    """An agent started by gunicorn's program, as by the unit; the package is the installed one."""
 
     def command(self) -> list[str]:
         program = Path(sysconfig.get_path("scripts")) / "gunicorn"
@@ -40,7 +40,7 @@ class Installed(AgentProcess):
 
 @pytest.fixture
 def trapped(tmp_path: Path) -> Iterator[Installed]:
-    """An agent whose working directory holds traps; what has sprung is in `trace`."""
+    """An agent whose working directory has modules that record their import in `trace`."""
     directory = tmp_path / "state"
     directory.mkdir()
     for name in SHADOWS:
@@ -70,7 +70,7 @@ def test_module_of_the_working_directory_is_not_imported_for_kinds(tmp_path: Pat
 
 
 def test_children_are_started_without_the_working_directory_in_sys_path() -> None:
-    """Every Python that the package starts is told to leave the working directory out."""
+    """Every Python started by the package excludes the working directory."""
     started = [
         (path.name, match[0])
         for path in (CHECKOUT / "agent").rglob("*.py")

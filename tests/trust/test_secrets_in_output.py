@@ -26,7 +26,7 @@ FORMER = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\nc2VjcmV
 
 
 class Files:
-    """Makes a file for each secret, and remembers both."""
+    """Creates a file for each secret, and records both."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -34,7 +34,7 @@ class Files:
         self.secrets: list[str] = []
 
     def of(self, option: str, secret: str | None = None) -> str:
-        """The file for an option; its secret is made unless it is given."""
+        """The file for an option; its secret is generated unless given."""
         text = secret or f"{option}-correct-staple"
         self.options.add(option)
         self.secrets += [line for line in text.splitlines() if not line.startswith("-----")]
@@ -89,7 +89,7 @@ def document(files: Files, authority: Authority) -> Document:
 
 
 class Site:
-    """An agent with all these options, and what its commands print."""
+    """An agent with all these options, and the output of its commands."""
 
     def __init__(self, directory: Path, authority: Authority) -> None:
         files = Files(directory)
@@ -105,7 +105,7 @@ class Site:
         self.agent.context, self.agent.token = authority.client(None), DBA_TOKEN
 
     def _write(self, directory: Path) -> None:
-        """All secrets: as lines, in parts that each end in the middle of one, and as a report."""
+        """Write all secrets as lines, in parts split in the middle of a secret, and as a report."""
         text = "\n".join(["first", *self.secrets, "last"])
         (directory / "every").write_text(text)
         (directory / "report").write_text(json.dumps({"status": "finished", "said": self.secrets}))
@@ -117,7 +117,7 @@ class Site:
         (directory / "part-99").write_text(text[begins:])
 
     def performed(self, kind: str, state: str = "DONE") -> tuple[str, str]:
-        """The output of an action that prints them, and everything else that is answered about it."""
+        """The output of an action that prints them, and all other answers about it."""
         action_id = self.agent.schedule(kind, {})
         info = self.agent.await_final(action_id, 60)
         assert info["action"]["state"] == state, info

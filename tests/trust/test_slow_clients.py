@@ -29,7 +29,7 @@ SLOW = {
 
 
 class Slow:
-    """As many clients as the agent has threads, who said something and now say a byte a moment, or nothing."""
+    """As many clients as the agent has threads; after some bytes they send single bytes, or nothing."""
 
     def __init__(self, agent: AgentProcess, said: bytes, *, drips: bool, clients: int = THREADS) -> None:
         self.sockets = [socket.create_connection(("127.0.0.1", agent.port), timeout=60) for _ in range(clients)]
@@ -76,7 +76,7 @@ def seconds_until_served(agent: AgentProcess) -> float:
 
 
 def ended(client: socket.socket) -> bool:
-    """Whether the agent closes this connection, whatever it says first."""
+    """Whether the agent closes this connection, after any answer."""
     client.settimeout(15)
     try:
         while client.recv(65536):
@@ -120,7 +120,7 @@ def test_silent_clients_occupy_no_thread(agent: AgentProcess, slow: Callable[...
 
 @pytest.mark.alone
 def test_clients_that_do_not_close_block_no_other_client(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
-    """They were answered, and told that the connection ends, and leave it open."""
+    """They got an answer with `Connection: close` and keep the connection open."""
     slow(f"{WHOLE}Connection: close\r\n\r\n".encode(), drips=False, clients=2 * THREADS)
     assert seconds_until_served(agent) < LIMIT / 3
 

@@ -38,7 +38,7 @@ NEW = "you@example.com"
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What a command prints that goes well."""
+    """The output of a command that must succeed."""
     assert cli.main(["token", *arguments]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -309,7 +309,7 @@ def test_root_checks_a_configuration_as_the_agents_user_would(state: Path) -> No
 
 @pytest.mark.parametrize("command", [["token", "create", NEW, "--kinds", "*"], ["config", "check"]])
 def test_root_ignores_paths_in_a_configuration_of_another_user(tmp_path: Path, state: Path, command: list[str]) -> None:
-    """agentctl reads agent.toml of the working directory, and its owner chooses the files that the command works on."""
+    """agentctl reads agent.toml of the working directory, whose owner chooses the files of the command."""
     tmp_path.chmod(0o755)
     file = state / "agent.toml"
     file.write_text(f'[agent]\ndb = "{tmp_path}/agent.db"\n[api]\ntokens = "{tmp_path}/nologin"\n')
@@ -330,7 +330,7 @@ def test_root_refuses_a_configuration_writable_by_others(state: Path) -> None:
 
 
 def test_root_writes_the_audit_trail_as_the_agents_user(tmp_path: Path, state: Path) -> None:
-    """The tokens are root's here, the database beside them is not."""
+    """The tokens file belongs to root here, the database beside it does not."""
     config, tokens = state.parent / "agent.toml", state.parent / "tokens.toml"
     config.write_text(f'[agent]\ndb = "{state}/agent.db"\n[api]\ntokens = "{tokens}"\n')
     roots = tmp_path / "agent.db"

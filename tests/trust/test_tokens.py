@@ -184,7 +184,7 @@ def test_permissions_of_a_changed_file_apply_at_once(start_guarded: StartGuarded
     assert guarded.post_schedule(PING, {}).status == 200
 
 
-# Who it was
+# Identities
 
 
 def test_identity_is_the_user_and_the_from_header_is_ignored(start_guarded: StartGuarded) -> None:

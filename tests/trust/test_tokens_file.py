@@ -137,6 +137,6 @@ def test_lookup_of_an_identity_costs_one_stat_and_the_hash_comparisons(tmp_path:
             work()
         return time.process_time() - begun
 
-    # Processor time, in turns: a busy machine is as slow for one as for the other.
+    # Processor time, measured alternately: a busy machine slows both equally.
     both = [(seconds(least), seconds(lambda: known.by_token("token 7"))) for _ in range(20)]
     assert min(taken for _, taken in both) < 10 * min(needed for needed, _ in both)

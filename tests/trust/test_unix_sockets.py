@@ -22,7 +22,7 @@ from tests.trust.guarded import DBA_TOKEN, THREE, Guarded, assert_refused, write
 from tests.trust.test_listeners import refused
 
 USER = "daemon"
-"""A user that every Debian has, and who may log in nowhere."""
+"""A user that exists on every Debian and cannot log in."""
 GROUP = "games"
 NODE = "db-7"
 AS = """
@@ -45,7 +45,7 @@ sys.stdout.buffer.write(answer)
 
 
 class Called(Guarded):
-    """Its socket is called as a user of this host."""
+    """An agent whose socket is called as a user of this host."""
 
     def by(self, user: str, method: str, path: str, **headers: str) -> tuple[int, dict[str, object]]:
         own = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -63,14 +63,14 @@ class Called(Guarded):
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that every user may enter."""
+    """A folder that every user may enter."""
     with TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         yield Path(name)
 
 
 def started(folder: Path, tokens: str = "", api: str = "") -> Called:
-    """An agent with a unix socket, open to all so that its own rules are what counts."""
+    """An agent with a unix socket open to all, so that only the agent's rules apply."""
     file = write_tokens(folder / "tokens.toml", f"{THREE}{tokens}")
     config = f'[agent]\nnode = "{NODE}"\n[api]\ntokens = "{file}"\n{api}'
     return Called(folder, config=config, unix=True).start()

@@ -34,7 +34,7 @@ print(json.dumps({"status": "finished", "said": "the-payload-of-the-test", "back
 
 
 def told() -> dict[tuple[str, str], bool]:
-    """The cells of the table in the page: who sees what."""
+    """The cells of the table in docs/promises.rst."""
     section = PAGE[PAGE.index(HEADING) :].partition("\n**")[0]
     rows = [re.findall(r"^(?:   \* - |     - )(.+)$", row, re.M) for row in re.split(r"(?m)(?=^   \* - )", section)]
     head, *body = [row for row in rows if row]
@@ -43,7 +43,7 @@ def told() -> dict[tuple[str, str], bool]:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
-    """All that each of them sees of an agent, after an action with all of it has ended."""
+    """Everything that each reader can access, after an action with all of these data has ended."""
     directory = tmp_path_factory.mktemp("seen")
     auditor = table(AUDITOR, AUDITOR_TOKEN, [], read_only=True) + 'permissions = ["audit"]\n'
     callers = table(DBA, DBA_TOKEN, ["*"]) + table(READER, READER_TOKEN, [], read_only=True) + auditor
@@ -83,7 +83,7 @@ def config(tokens: Path) -> str:
 
 
 def answers(agent: Guarded, action_id: str, token: str | None) -> bytes:
-    """The bodies of all that can be read, whatever their status."""
+    """The bodies of all answers, of any status."""
     paths = [f"{PREFIX}/{each}" for each in ("queue", "finished", "available", f"info/{action_id}")]
     paths += ["/api/3/stacks/default/actions", "/api/3/stacks/default/actions/1", "/api/unstable/events"]
     paths += ["/api/unstable/whoami", "/metrics"]
@@ -92,7 +92,7 @@ def answers(agent: Guarded, action_id: str, token: str | None) -> bytes:
 
 
 def files(directory: Path, *, of_others: bool = False) -> bytes:
-    """What stands in the files of the agent: but for its log and its configuration, which the test has written."""
+    """The contents of the agent's files, except its log and its configuration."""
     found = [each for each in directory.rglob("agent.db*") if each.is_file()]
     assert found
     return b"".join(each.read_bytes() for each in found if not of_others or each.stat().st_mode & 0o077)

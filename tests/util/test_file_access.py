@@ -15,7 +15,7 @@ OTHER = 65534
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Theirs, in a folder of root that all may enter."""
+    """The other user's folder, in a folder of root that all may enter."""
     with tempfile.TemporaryDirectory(prefix="agent-") as root:
         Path(root).chmod(0o755)
         theirs = Path(root) / "theirs"

@@ -35,7 +35,7 @@ class ServerProgress(RestartProgress):
 
 
 class Server(RestartTarget[ServerProgress]):
-    """Shows these looks one after the other; `heard` and `answers` are what becomes of a request."""
+    """A target with these states one after the other; `heard` and `answers` are the fate of a request."""
 
     progress = ServerProgress
 
@@ -67,7 +67,7 @@ class Server(RestartTarget[ServerProgress]):
 
 
 def taken(server: Server, payload: Any = None, steps: int = 10) -> tuple[list[str], Any]:
-    """The states after each step until it is up, each read back from JSON, and the last payload."""
+    """The states after each step until the target is up, each read back from JSON, and the last payload."""
     states: list[str] = []
     while len(states) < steps and RUNNING not in states:
         payload = json.loads(json.dumps(idempotent_restart.step(server, payload).payload()))
@@ -128,7 +128,7 @@ OLD: list[tuple[type[RestartProgress], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("progress", "stored"), OLD)
 def test_the_progress_of_the_previous_version_is_read(progress: type[RestartProgress], stored: dict[str, Any]) -> None:
-    """That version stored no boot for a container and a pid file: it counts as this one."""
+    """That version stored no boot for a container and a pid file: the current boot is assumed."""
     boot = {"boot": clock.boot_id()} if "since" in stored else {}
     assert progress.of(stored | {"newer": 1}).payload() == stored | boot
 

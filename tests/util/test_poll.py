@@ -19,7 +19,7 @@ from agent.util.stop import Stop
 
 
 class Clock:
-    """A clock that sleeping moves."""
+    """A clock that advances by sleeping."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -239,7 +239,7 @@ def test_form_of_an_unknown_person_is_small(node: Node) -> None:
 
 
 def test_foreign_host_name_of_this_address_is_refused(open_agent: AgentProcess) -> None:
-    """As a page does whose name was made to lead here: its browser takes the agent for the same origin."""
+    """As in DNS rebinding: the browser takes the agent for the page's own origin."""
     other = FORM | {"Host": f"evil.example.com:{open_agent.port}"}
     assert open_agent.get("/ui/", headers=other).status == 421
     assert post_form(open_agent, SCHEDULE, {"do": "schedule"}, other).status == 421
@@ -277,14 +277,14 @@ def test_disabled_page_is_not_served(start_agent: StartAgent) -> None:
 
 
 def test_link_of_another_site_keeps_the_session(node: Node) -> None:
-    """Its request has no cookie, as that is `SameSite=Strict`."""
+    """Its request has no cookie, because the cookie is `SameSite=Strict`."""
     answer = get(node, "/ui/finished?kind=deploy", **{"Sec-Fetch-Site": "cross-site"})
     assert answer.status == 200
     assert b'<meta http-equiv="refresh" content="0">' in answer.body
     assert get(node, "/ui/finished", **{"Sec-Fetch-Site": "same-origin"}).status == 303
 
 
-# Sessions by themselves
+# Class Sessions
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_the_bars_of_the_timeline_are_as_long_as_the_actions_ran(browser: Browse
         page = visit.go("/ui/finished?kind=replicante.test.loop")
         ran = times(node.db, "replicante.test.loop")
         first, last = min(begun for begun, _ in ran), max(ended for _, ended in ran)
-        # A bar is half a percent wide at least, so that the shortest action is seen.
+        # A bar is at least half a percent wide, so that the shortest action is visible.
         wanted = [((begun - first) / (last - first), (ended - begun) / (last - first)) for begun, ended in ran]
         drawn = page.locator(".timeline").evaluate(
             "line => { const box = line.getBoundingClientRect(), of = (each) => each.getBoundingClientRect();"
@@ -115,7 +115,7 @@ def test_the_bars_of_the_timeline_are_as_long_as_the_actions_ran(browser: Browse
 
 
 def times(db: Path, kind: str) -> list[tuple[int, int]]:
-    """When the actions of the kind started and ended, in microseconds, the newest first; answers have seconds alone."""
+    """Start and end of the kind's actions in microseconds, newest first; answers of the API have whole seconds."""
     with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as connection:
         return connection.execute(
             "SELECT timestamp, finished_ts FROM actions JOIN history ON action_seq = seq AND history.version = 2"

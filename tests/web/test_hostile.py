@@ -37,7 +37,7 @@ def actions(node: Node) -> list[str]:
     found = []
     for text in CORPUS:
         args = {"title": "x", "tables": [text], "options": {"<b>" + text[:200]: text}}
-        # A header takes Latin-1 without control characters alone.
+        # A header accepts only Latin-1 without control characters.
         reason = "".join(each for each in text if each.isprintable() and ord(each) < 256)[:255]
         headers = bearer(DBA_TOKEN) | {"Action-Reason": reason}
         found.append(node.schedule("tests.form", args, headers=headers))
@@ -106,7 +106,7 @@ def test_hostile_address_runs_no_script(browser: Browser, node: Node) -> None:
 
 
 def unharmed(page: Page) -> bool:
-    """Nothing ran, no element is there that is not ours, and the page is no wider than its window."""
+    """Whether no script ran, no foreign element exists, and the page is not wider than its window."""
     found: bool = page.evaluate(
         "window.marked === undefined && document.scripts.length === 1"
         " && !document.querySelector('img, iframe, object, i, a[href^=javascript]')"

@@ -85,12 +85,12 @@ def test_hidden_page_sends_no_requests(browser: Browser, open_agent: AgentProces
         open_agent.await_final(open_agent.schedule("replicante.test.fail", {}))
         hide(page, hidden=False)
         expect(page.get_by_role("row").nth(1)).to_contain_text("replicante.test.fail")
-        # One request brought both: none was sent for the first of them.
+        # One request returned both: none was sent for the first change.
         assert len([each for each in asked if each.endswith("/ui/")]) <= 2
 
 
 def hide(page: Page, *, hidden: bool) -> None:
-    """Have the page believe that its tab was left, or is looked at again."""
+    """Make the page believe that its tab was hidden, or is visible again."""
     page.evaluate(
         "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
         "document.dispatchEvent(new Event('visibilitychange')); }",
@@ -117,13 +117,13 @@ def test_page_reports_a_lost_agent_and_reconnects(browser: Browser, tmp_path: Pa
 
 
 def test_page_reports_a_killed_agent_within_five_seconds(browser: Browser, tmp_path: Path) -> None:
-    """By the clock of the page, which stands still but for these five seconds."""
+    """Measured by the clock of the page, which stands still except for these five seconds."""
     agent = AgentProcess(tmp_path).start()
     try:
         with visiting(browser, agent) as visit:
             now = time.time()
             visit.page.clock.install(time=now)
-            visit.page.clock.pause_at(now + 3600)  # a clock cannot stand at what has passed
+            visit.page.clock.pause_at(now + 3600)  # a clock cannot be paused in the past
             page = visit.go()
             expect(page.get_by_role("status")).to_contain_text("Nothing runs")
             agent.await_final(agent.schedule("replicante.test.success", {}))

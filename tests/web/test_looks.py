@@ -22,7 +22,7 @@ WIDTHS = {"narrow": 320, "middle": 768, "wide": 1920}
 THEMES = ("light", "dark")
 RULES = {
     "light": {"resultTypes": ["violations"]},
-    # What else axe-core looks at is the same in both.
+    # All other checks of axe-core are the same in both themes.
     "dark": {"resultTypes": ["violations"], "runOnly": ["color-contrast"]},
 }
 NAMES = (
@@ -32,7 +32,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def scene(node: Node) -> Iterator[dict[str, str]]:
-    """A node in maintenance with something of everything; the addresses of its pages."""
+    """A node in maintenance with an action of each state; the paths of its pages."""
     ended = node.schedule("tests.form", {"title": "x", "count": 2, "password": "a-password-of-people"})
     node.await_final(ended)
     node.await_final(node.schedule("replicante.test.fail", {}))
@@ -85,7 +85,7 @@ def test_each_page_is_accessible(
 
 
 def open_page(visit: Visit, name: str, path: str) -> None:
-    """Go there as a person would, as far as the page that is meant."""
+    """Open the page by the steps of a person."""
     if name == "now":
         visit.sign_in(BOSS_TOKEN)
     page = visit.go(path)
@@ -100,9 +100,9 @@ def open_page(visit: Visit, name: str, path: str) -> None:
 
 
 def faults(page: Page, theme: str) -> list[str]:
-    """What axe-core finds, with where it is."""
+    """The faults found by axe-core, with their elements."""
     if not page.evaluate("typeof window.axe === 'object'"):
-        page.evaluate(AXE_SCRIPT)  # by the browser's own tools: the policy of the page forbids scripts of others
+        page.evaluate(AXE_SCRIPT)  # by the debugging protocol: the page's policy forbids foreign scripts
     found: Any = page.evaluate("options => axe.run(options)", RULES[theme])
     return [
         f"{each['id']}: {node['target']} {node['failureSummary']}"
@@ -128,7 +128,7 @@ def test_page_is_small_and_loads_only_own_files(browser: Browser, node: Node, sc
 
 
 def static_files(page: Page) -> list[str]:
-    """The addresses of the style sheet, the script and the icon."""
+    """The paths of the style sheet, the script and the icon."""
     found: list[str] = page.evaluate(
         "[...document.querySelectorAll('link[rel=stylesheet], link[rel=icon], script[src]')]"
         ".map(e => new URL(e.href || e.src).pathname)"

@@ -13,7 +13,7 @@ from tests.web.people import BOSS, BOSS_TOKEN, Gate, Node
 
 
 def refusals(visit: Visit) -> None:
-    """Forget what the browser says of answers that refuse a form: the test has seen them on the page."""
+    """Forget the browser's messages about refused forms, which the test has seen on the page."""
     visit.complaints[:] = [each for each in visit.complaints if "status of 4" not in each]
 
 
@@ -40,7 +40,7 @@ def test_action_is_scheduled_and_watched_with_a_mouse(browser: Browser, node: No
 
 
 def watch(page: Page, gate: Gate) -> None:
-    """The page of an action that copies: see each stage, the output and the end, as they come."""
+    """Watch the page of an action that copies: each stage, the output and the end appear."""
     bar = page.get_by_role("progressbar")
     expect(bar).to_have_attribute("value", "25.0")
     for measure in ("2.5 MB of 10.0 MB", "2.3 MB/s", "9 s left"):
@@ -81,12 +81,12 @@ def test_action_is_scheduled_and_watched_with_the_keyboard_alone(browser: Browse
 
 
 def reach(page: Page, role: str, name: str) -> None:
-    """Press Tab until it has the focus, which must be seen."""
+    """Press Tab until the element has the focus, which must be visible."""
     tab_to(page, page.get_by_role(role, name=name).first)  # type: ignore[arg-type]
 
 
 def tab_to(page: Page, wanted: Locator) -> None:
-    """Press Tab until it has the focus, which must be seen."""
+    """Press Tab until the element has the focus, which must be visible."""
     for _ in range(80):
         page.keyboard.press("Tab")
         if wanted.evaluate("each => each === document.activeElement"):
