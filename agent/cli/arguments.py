@@ -139,5 +139,5 @@ def _entered(name: str) -> str:
 
     first = getpass(f"{name}: ", stream=sys.stderr)
     if getpass(f"{name} again: ", stream=sys.stderr) != first:
-        raise Usage(f"{name}: the two are not the same: nothing was sent to the agent")
+        raise Usage(f"{name}: the two entries differ: nothing was sent to the agent")
     return first

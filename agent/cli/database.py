@@ -116,7 +116,7 @@ def check_command(db: Path) -> int:
         for each in faults:
             print(f"{db}: {each}")
         if faults:
-            print("stop the agent and run agentctl db restore with a backup; keep this file to look into it")
+            print("stop the agent and run agentctl db restore with a backup; keep this file for an analysis")
             return exits.FAILED
         print(f"{db}: schema {version(connection)}, {db.stat().st_size / MIB:.1f} MiB, no fault found")
     return exits.DONE

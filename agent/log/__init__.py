@@ -147,7 +147,7 @@ def not_executing(lock: str, holder: str) -> None:
 
 
 def from_backup(failed: int, why: str) -> None:
-    text = "%(failed)s waiting actions are FAILED instead of running, as from a backup: %(reason)s"
+    text = "%(failed)s waiting actions are FAILED and will not run: %(reason)s"
     _log(WARNING, "queue.from_backup", text, {"failed": failed, "reason": why})
 
 
@@ -248,7 +248,7 @@ def callbacks_not_signed() -> None:
 def tokens_not_read(reason: str, kept: int, seconds: float) -> None:
     what = "no token is valid until the file is corrected"
     if kept:
-        what = f"the {kept} identities that can be read with certainty stay valid for {seconds:.0f} seconds, no other"
+        what = f"only the {kept} identities without mistakes stay valid, for {seconds:.0f} seconds"
     _log(ERROR, "tokens.not_read", "%(reason)s; %(consequence)s", {"reason": reason, "consequence": what})
 
 

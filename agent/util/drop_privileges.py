@@ -30,7 +30,7 @@ def _owner(path: Path) -> int:
     owners = _owners(path)
     if len(owners) > 1:
         users = ", ".join(sorted(map(str, owners)))
-        raise ConfigError(f"{path}: the folders on the way belong to several users ({users}): let one of them own it")
+        raise ConfigError(f"{path}: its parent folders belong to several users ({users}): give all to one of them")
     return next(iter(owners), 0)
 
 

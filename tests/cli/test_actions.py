@@ -319,7 +319,7 @@ def test_secret_typed_differently_the_second_time_is_not_sent(external: AgentPro
     before = len(external.finished())
     words, first = ("schedule", "--yes", "secretive"), (b"password: ", "battery-staple\n")
     shown, code = on_a_terminal(external, words, first, (b"password again: ", "battery-stable\n"))
-    assert (code, "password: the two are not the same: nothing was sent" in shown) == (2, True), shown
+    assert (code, "password: the two entries differ: nothing was sent" in shown) == (2, True), shown
     assert ("battery" in shown, len(external.finished())) == (False, before)
 
 

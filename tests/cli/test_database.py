@@ -97,7 +97,7 @@ def test_queue_of_a_copy_put_back_by_hand_or_of_a_clone_does_not_run(agent: Agen
         connection.execute("""UPDATE host SET ids = '{"machine_id": "another"}'""")
     agent.start()
     assert "last used on another machine" in agent.await_final(cloned)["action"]["message"]
-    assert "waiting actions are FAILED instead of running, as from a backup" in agent.log_text()
+    assert "waiting actions are FAILED and will not run" in agent.log_text()
 
 
 def test_restore_of_a_file_that_is_not_a_copy_is_refused_and_changes_nothing(

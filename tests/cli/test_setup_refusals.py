@@ -86,7 +86,7 @@ def test_foreign_file_damaged_record_and_missing_user_are_refused(place: Path) -
     sentence = "agent.toml was not written by setup: move it away, then run agentctl setup again"
     assert refused(lambda: files.write(place / "agent.toml", "", "a test")).endswith(sentence)
     record.FILE.write_text("{}")
-    damaged = "is no record of setup: remove what it made by hand, then the file"
+    damaged = "is no record of setup: undo the changes of setup by hand, then remove the file"
     assert refused(record.read) == f"{record.FILE} {damaged}"
     sentence = "there is no user no-such-user on this host: create it first, or leave out --user"
     assert refused(lambda: list(units.user("no-such-user"))) == sentence

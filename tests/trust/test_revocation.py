@@ -167,7 +167,7 @@ def test_running_agent_logs_how_many_identities_stay_valid(start_guarded: StartG
     guarded = start_guarded()
     tokens_file.write_text(f"{THREE}[broken\n")
     assert all(admitted(guarded, token) for token in TOKENS)
-    told = "the 3 identities that can be read with certainty stay valid for 600 seconds, no other"
+    told = "only the 3 identities without mistakes stay valid, for 600 seconds"
     assert guarded.log_text().count(told) == 1
 
 

@@ -75,7 +75,7 @@ def _read() -> dict[str, list[Note]]:
         found = json.loads(data)
         return {name: list(notes) for name, notes in found.items()} | {"made": list(found["made"])}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Usage(f"{FILE} is no record of setup: remove what it made by hand, then the file") from None
+        raise Usage(f"{FILE} is no record of setup: undo the changes of setup by hand, then remove the file") from None
 
 
 def _write(notes: list[Note], unfinished: list[Note]) -> None:
