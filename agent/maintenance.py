@@ -48,7 +48,7 @@ class MaintenanceFlag:
         path = settings.maintenance.flag if settings.maintenance else None
         return cls(path or settings.agent.db.absolute().with_name("maintenance"))
 
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         """Whether the flag exists. True on errors too: kinds that must not run in maintenance then wait."""
         try:
             os.stat(self.path)

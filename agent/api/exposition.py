@@ -193,7 +193,7 @@ def _process(agent: Context) -> Iterator[Metric]:
         "Time since the last check of the queue by the engine.",
         engine.seconds_since_tick,
     )
-    maintenance = int(MaintenanceFlag.of(settings).is_there())
+    maintenance = int(MaintenanceFlag.of(settings).exists())
     yield _gauge("agent_maintenance", "1 if this host is in maintenance mode.", maintenance)
     yield _gauge("agent_requests_waiting", "Requests that wait for a change, without a thread.", len(waiters()))
     yield _gauge("agent_threads", "Threads of the process.", threading.active_count())

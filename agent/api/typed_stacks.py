@@ -237,7 +237,7 @@ def _stack() -> dict[str, Any]:
         "framework": "",
         "status": STATUSES[facts.deploy],
         "health": HEALTHY if all(part.ok for part in health.parts().values()) else IMPAIRED,
-        "maintenance_mode": MaintenanceFlag.of(settings).is_there(),
+        "maintenance_mode": MaintenanceFlag.of(settings).exists(),
         "has_loadbalancer": False,
         "redeploy_hook": None,
         "last_activity_iso": rfc3339(facts.last_ts),

@@ -42,7 +42,7 @@ class Holds:
 
     def kinds(self) -> Sequence[str]:
         """The kinds that maintenance mode holds now."""
-        return self._kinds if self._kinds and self._flag.is_there() else ()
+        return self._kinds if self._kinds and self._flag.exists() else ()
 
     def closed(self) -> Sequence[str]:
         """The kinds whose windows are all closed now; an approved action starts nevertheless."""

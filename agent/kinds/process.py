@@ -95,15 +95,15 @@ class OnProcesses(OnServer):
         return False
 
     def step(self, step: Step) -> StepResult:
-        done, noted = _so_far(step.payload)
-        name = noted["process"] if noted else self._next(step, done)
+        done, current = _so_far(step.payload)
+        name = current["process"] if current else self._next(step, done)
         if name is None:
             return Done({"processes": done}, _summary(done))
-        if self._is_gone(name, noted):
+        if self._is_gone(name, current):
             why = f"[processes.{name}] was changed or removed in the configuration"
             return give_up(type(self), self.settings, step, why)
         try:
-            found, after = self.act(self._of(name, step.stop, step.action.id), noted)
+            found, after = self.act(self._of(name, step.stop, step.action.id), current)
         except SupervisorFailed as error:
             return self._failed(name, error, done)
         return Running({"processes": [*done, {"process": name, **found}]}, after)
@@ -113,15 +113,15 @@ class OnProcesses(OnServer):
 
     @classmethod
     def describe_leftovers(cls, payload: Any) -> str:
-        done, noted = _so_far(payload)
+        done, current = _so_far(payload)
         parts = [_summary(done)] if done else []
-        return ", ".join([*parts, f"{noted['process']}: its restart has started"] if noted else parts)
+        return ", ".join([*parts, f"{current['process']}: its restart has started"] if current else parts)
 
     def _failed(self, name: str, why: SupervisorFailed, done: list[Entry]) -> Failed:
         message = f"{name}: {why}" + (f"; before it: {_summary(done)}" if done else "")
         return Failed(with_journal(self.settings, {"message": message, "processes": done}, why.journal), message)
 
-    def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
+    def act(self, processes: Processes, current: Entry | None) -> tuple[Entry, float]:
         """Do the next part of the work on one process. Returns the entry, which has `how` when the work is done, and
         the seconds until the next step."""
         raise NotImplementedError
@@ -132,10 +132,10 @@ class OnProcesses(OnServer):
         begun = [each["process"] for each in done]
         return next((name for name in wanted if name not in begun), None)
 
-    def _is_gone(self, name: str, noted: Entry | None) -> bool:
+    def _is_gone(self, name: str, current: Entry | None) -> bool:
         """Whether the process is no longer configured, or no longer configured as the unit or pid file of the entry."""
         named = self.settings.processes.get(name)
-        return named is None or (noted is not None and noted["restart"].get("unit") != named.unit)
+        return named is None or (current is not None and current["restart"].get("unit") != named.unit)
 
     def _of(self, name: str, stop: Stop, action: str | None = None) -> Processes:
         named = self.settings.processes[name]
@@ -154,7 +154,7 @@ class PauseProcesses(OnProcesses):
     def is_reached(self, paused: bool | None) -> bool:
         return paused is True
 
-    def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
+    def act(self, processes: Processes, current: Entry | None) -> tuple[Entry, float]:
         return {"how": processes.pause()}, 0.0
 
 
@@ -168,7 +168,7 @@ class ResumeProcesses(OnProcesses):
     def is_reached(self, paused: bool | None) -> bool:
         return paused is False
 
-    def act(self, processes: Processes, noted: Entry | None) -> tuple[Entry, float]:
+    def act(self, processes: Processes, current: Entry | None) -> tuple[Entry, float]:
         return {"how": processes.resume()}, 0.0
 
 
@@ -187,21 +187,21 @@ class RestartProcesses(OnProcesses):
         "meanwhile, the action checks whether the pid file names another process, and fails if not."
     )
 
-    def act(self, processes: RestartTarget[Any], noted: Entry | None) -> tuple[Entry, float]:
-        restart = idempotent_restart.step(processes, noted and noted["restart"])
+    def act(self, processes: RestartTarget[Any], current: Entry | None) -> tuple[Entry, float]:
+        restart = idempotent_restart.step(processes, current and current["restart"])
         if restart.state == RUNNING:
             return {"how": "restarted", "pid": restart.pid}, 0.0
         return {"restart": restart.payload()}, restart.due
 
     def cancel(self, step: Step) -> None:
-        _done, noted = _so_far(step.payload)
-        if noted is None:
+        _done, current = _so_far(step.payload)
+        if current is None:
             return
-        if self._is_gone(noted["process"], noted):
+        if self._is_gone(current["process"], current):
             give_up(type(self), self.settings, step, "")
         else:
-            target: RestartTarget[Any] = self._of(noted["process"], step.stop, step.action.id)
-            target.cancel(target.progress.of(noted["restart"]))
+            target: RestartTarget[Any] = self._of(current["process"], step.stop, step.action.id)
+            target.cancel(target.progress.of(current["restart"]))
 
 
 def _so_far(payload: Any) -> tuple[list[Entry], Entry | None]:

@@ -67,8 +67,8 @@ class RestartServices(OnServer):
             if begun and begun[-1].state != RUNNING:
                 *before, current = begun
                 return _running(before, idempotent_restart.advance(self._target(current.unit, step), current))
-            left = self._untouched(begun)
-            return self._begin(left, begun, step) if left else _done(begun)
+            remaining = self._untouched(begun)
+            return self._begin(remaining, begun, step) if remaining else _done(begun)
         except SupervisorFailed as error:
             return self._failed(error, begun)
 
@@ -82,9 +82,9 @@ class RestartServices(OnServer):
     def _target(self, unit: str, step: Step) -> UnitTarget:
         return UnitTarget(Unit(unit, SYSTEMCTL_TIMEOUT), self._timeout, step.stop, step.action.id)
 
-    def _begin(self, left: list[str], begun: list[UnitProgress], step: Step) -> Running:
+    def _begin(self, remaining: list[str], begun: list[UnitProgress], step: Step) -> Running:
         """Record the next restart. Before the first, all units are checked: if one is missing, none is restarted."""
-        notes = [self._target(unit, step).note() for unit in (left[:1] if begun else left)]
+        notes = [self._target(unit, step).note() for unit in (remaining[:1] if begun else remaining)]
         return _running(begun, notes[0])
 
     def _untouched(self, begun: list[UnitProgress]) -> list[str]:

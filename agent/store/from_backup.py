@@ -60,7 +60,7 @@ class Witness:
         self.path.unlink(missing_ok=True)
 
     def contradicts(self, store: Store) -> bool:
-        """Whether the trail lacks the recorded event, or has another event of its id."""
+        """Whether the trail lacks the recorded event, or has another event with its id."""
         event_id, digest = self._read()
         if event_id > int(store.read(NEWEST_EVENT)[0]["id"]):
             return True
@@ -98,7 +98,7 @@ def reason(store: Store, witness: Witness, resume_within: float) -> str:
 
 
 def is_noted(store: Store) -> bool:
-    """Whether this machine and boot are noted as the user, and no waiting action lacks secrets that a copy left out."""
+    """Whether the database names this machine and boot, and no waiting action lacks secrets that a copy left out."""
     rows = store.read(HOST)
     waiting = store.read(PENDING, {"newest": actions.LAST, "all": False, "left_out": LEFT_OUT})
     return (
@@ -115,7 +115,7 @@ def is_noted(store: Store) -> bool:
 def fail_waiting(
     store: Store, why: str, newest: int = actions.LAST, *, keep: bool = False, user: str | None = None
 ) -> int:
-    """Fail the NEW and RUNNING actions up to `newest`, and note this machine as the user; returns how many failed.
+    """Fail the NEW and RUNNING actions up to `newest`, and record this machine and boot; returns how many failed.
 
     With `keep`, or an empty `why`, only actions fail whose secrets the copy left out.
     """
