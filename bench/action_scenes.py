@@ -77,6 +77,8 @@ class Timed:
     before: list[list[str]] = field(default_factory=list)
     wanted: str = "DONE"
     extra_ms: float = UNIT_MS
+    server: tuple[str, int] | None = None
+    """The kind and port of the server whose outage is measured too."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def scenes(postgresql: str) -> Iterator[Scene]:
         [
             Timed(
                 "resync_slave_db of a PostgreSQL that has diverged", "resync_slave_db", {"force": True},
-                [["rewind", postgresql]], before=[["diverge"]], extra_ms=JOB_MS,
+                [["rewind", postgresql]], before=[["diverge"]], extra_ms=JOB_MS, server=("postgresql", 5446),
             )
         ],
     )  # fmt: skip

@@ -11,51 +11,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from statistics import median
 
 from bench.action_scenes import REDIS, Scene, Timed, prepare, scenes
+from bench.action_timer import Measured
 from bench.clone_scene import clone_scene
 from bench.figure import Bench, Row, Target, Unmeasured, compared
 
 MARGIN = 0.05
 """The share of the time by hand that an action may take longer, if that is more than its milliseconds."""
-MEASURING = """
-import http.client, json, subprocess, sys, time
-
-port, rounds, figures = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-
-def request(method, path, body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=70)
-    connection.request(method, "/api/unstable/actions" + path, body, {"content-type": "application/json", **headers})
-    answer = json.loads(connection.getresponse().read())
-    connection.close()
-    return answer
-
-def agent(kind, args, wanted):
-    began = time.perf_counter()
-    action = request("POST", "/schedule/" + kind, json.dumps(args))["id"]
-    ended = request("GET", "/info/" + action, Prefer="wait=60, until=final")["action"]
-    assert ended["state"] == wanted, ended
-    return (time.perf_counter() - began) * 1000
-
-def hand(*commands):
-    began = time.perf_counter()
-    for command in commands:
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return (time.perf_counter() - began) * 1000
-
-measured = [([], []) for _ in figures]
-for round in range(rounds + 1):
-    for each, figure in zip(measured, figures):
-        hand(["systemctl", "reset-failed"], *figure["before"])
-        by_agent = agent(figure["kind"], figure["args"], figure["wanted"])
-        hand(["systemctl", "reset-failed"], *figure["before"])
-        pair = by_agent, hand(*figure["by_hand"])
-        if round:  # not the first: it includes late imports
-            for times, time_ms in zip(each, pair):
-                times.append(time_ms)
-print(json.dumps(measured))
-"""
+TIMER = Path(__file__).with_name("action_timer.py")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -128,15 +94,18 @@ def _run(*argv: str, timeout: float) -> subprocess.CompletedProcess[str]:
 
 def _rows(timed: list[Timed], port: int, rounds: int, run: Run) -> Iterator[Row]:
     figures = json.dumps([asdict(each) for each in timed])
-    done = run(sys.executable, "-c", MEASURING, str(port), str(rounds), figures, timeout=500)
+    done = run(sys.executable, "-P", str(TIMER), str(port), str(rounds), figures, timeout=500)
     if done.returncode:
         raise Unmeasured(done.stderr[-800:])
-    measured: Any = json.loads(done.stdout)
-    for each, times in zip(timed, measured, strict=True):
-        yield _row(each, *times)
+    for each, found in zip(timed, json.loads(done.stdout), strict=True):
+        measured = Measured(**found)
+        yield _duration(each, measured)
+        if each.server is not None:
+            yield compared("g", f"{each.name}: server down", "ms", measured.agent_down, measured.by_hand_down)
 
 
-def _row(timed: Timed, agent: list[float], hand: list[float]) -> Row:
-    by_hand = sorted(hand)[len(hand) // 2]
+def _duration(timed: Timed, measured: Measured) -> Row:
+    by_hand = median(measured.by_hand)
     bound = by_hand + max(timed.extra_ms, MARGIN * by_hand)
-    return compared("g", timed.name, "ms", agent, hand, Target("value", "<=", round(bound, 1), "ms"))
+    target = Target("value", "<=", round(bound, 1), "ms")
+    return compared("g", timed.name, "ms", measured.agent, measured.by_hand, target)

@@ -49,7 +49,10 @@ def clone_scene(directory: Path) -> Iterator[tuple[str, list[Timed]]]:
             (directory / "clone").write_text(_sql(replica) + _clone(replica, source))
             name = "resync_slave_db of a MySQL by a clone"
             diverge, clone = scripts
-            timed = Timed(name, "resync_slave_db", {"force": True}, [clone], before=[diverge], extra_ms=JOB_MS)
+            timed = Timed(
+                name, "resync_slave_db", {"force": True}, [clone],
+                before=[diverge], extra_ms=JOB_MS, server=("mysql", replica.port),
+            )  # fmt: skip
             yield configuration(replica, **primary_options(source, directory)), [timed]
 
 
