@@ -409,9 +409,9 @@ def started_in_vain(directory: Path, text: str, status: int = os.EX_CONFIG, **en
     printed = ended.stdout + ended.stderr
     assert ended.returncode == status, printed
     assert "Traceback" not in printed, printed
-    told = [line for line in printed.splitlines() if line.startswith("agent: ")]
-    assert len(told) == 1, printed
-    return told[0]
+    message = [line for line in printed.splitlines() if line.startswith("agent: ")]
+    assert len(message) == 1, printed
+    return message[0]
 
 
 @pytest.mark.parametrize(

@@ -63,17 +63,17 @@ sha256sum <"$CREDENTIALS_DIRECTORY/redis"; touch /usr/lib/mine"""
 
 
 class Patient(Kind):
-    """Start a job that waits for a file, and look after it until it has ended."""
+    """Start a job that waits for a file, and poll it until it has ended."""
 
     name = "patient.job"
 
     def step(self, step):
         jobs = Jobs(self.settings.agent.db.with_name("agent.db.jobs"))
         status = jobs.start(f"patient-{step.action.id}", ["sh", "-c", SCRIPT], env=dict(os.environ)).look()
-        told = {"said": status.output, "note": status.note}
+        result = {"said": status.output, "note": status.note}
         if isinstance(status, RunningJob):
-            return Running(told | {"pid": status.pid}, after=0.1)
-        return Done(told) if isinstance(status, ExitedJob) else Failed(told)
+            return Running(result | {"pid": status.pid}, after=0.1)
+        return Done(result) if isinstance(status, ExitedJob) else Failed(result)
 
     resume = step
 '''

@@ -64,13 +64,13 @@ def assert_told_of_all(agent: AgentProcess, call: Callable[[], None], line: str)
     lasted = time.monotonic() - began
     assert len(said(agent, line)) <= 10 * (int(lasted) + 2)
 
-    def told() -> bool:
+    def logged() -> bool:
         nonlocal calls
         calls += 1
         call()
         return len(said(agent, line)) + sum(left_out(agent)) == calls
 
-    eventually(told, "the rest is told with the next line")
+    eventually(logged, "the rest is counted in the next line")
     assert left_out(agent)
 
 

@@ -24,4 +24,4 @@ def test_named_test_exists(path: str, name: str) -> None:
 def test_each_promise_names_a_test() -> None:
     promises = re.findall(r"^\*\*(?:.+)\n((?:    .+\n)+)", TEXT, re.MULTILINE)
     assert len(promises) == TEXT.count("\n**")
-    assert all("``tests/" in told for told in promises)
+    assert all("``tests/" in message for message in promises)

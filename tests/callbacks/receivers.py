@@ -20,7 +20,7 @@ TAKE = "204"
 
 
 @dataclass(frozen=True)
-class Told:
+class Received:
     """One received POST."""
 
     path: str
@@ -48,7 +48,7 @@ class Receiver:
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.port = free_port()
-        self.told: list[Told] = []
+        self.received: list[Received] = []
         self.behaviours: dict[str, str] = {}
         self.resumed = threading.Event()
         self._context = context
@@ -72,15 +72,19 @@ class Receiver:
             self._server.server_close()
             self._server = None
 
-    def taken(self, path: str = "/") -> list[Told]:
+    def taken(self, path: str = "/") -> list[Received]:
         """The POSTs answered with 2xx."""
-        return [told for told in list(self.told) if told.path == path and told.behaviour in (TAKE, "slow")]
+        return [
+            received
+            for received in list(self.received)
+            if received.path == path and received.behaviour in (TAKE, "slow")
+        ]
 
     def seqs(self, path: str = "/") -> list[int]:
         """The ids of the accepted AsyncActions, in the order of their receipt."""
-        return [told.action["id"] for told in self.taken(path)]
+        return [received.action["id"] for received in self.taken(path)]
 
-    def await_taken(self, count: int, path: str = "/", timeout: float = 15.0) -> list[Told]:
+    def await_taken(self, count: int, path: str = "/", timeout: float = 15.0) -> list[Received]:
         eventually(lambda: len(self.taken(path)) >= count, f"{count} callbacks at {path}", timeout)
         return self.taken(path)
 
@@ -101,7 +105,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             behaviour = receiver.behaviours.get(self.path, TAKE)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.told.append(Told(self.path, headers, body, behaviour, time.monotonic()))
+            receiver.received.append(Received(self.path, headers, body, behaviour, time.monotonic()))
             self._behave(behaviour)
 
         def _behave(self, behaviour: str) -> None:
@@ -128,7 +132,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the test looks at `told`."""
+            """Nothing: the test reads `received`."""
 
     return Handler
 

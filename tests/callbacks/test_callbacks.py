@@ -52,17 +52,17 @@ def test_callback_of_every_outcome_has_the_action_as_the_api_returns_it(
     assert agent.cancel(waiting).status == 200
     receiver.await_taken(3, "/told?token=quite-secret", timeout=3)
     assert agent.cancel(running).status == 200
-    told = receiver.await_taken(4, "/told?token=quite-secret")
-    assert [each.headers["x-agent-delivery"] for each in told] == [done, failed, waiting, running]
-    for each in told:
+    received = receiver.await_taken(4, "/told?token=quite-secret")
+    assert [each.headers["x-agent-delivery"] for each in received] == [done, failed, waiting, running]
+    for each in received:
         seen = agent.get(f"/api/3/stacks/default/actions/{each.action['id']}").json["response"]
         assert each.action == seen
         assert each.is_signed_with(SECRET)
         assert each.headers["x-agent-node"] == "db%201"
         assert each.headers["content-type"] == "application/json"
         assert b"correct horse" not in each.body
-    assert [each.action["finished_success"] for each in told] == [True, False, False, False]
-    assert len(receiver.told) == 4
+    assert [each.action["finished_success"] for each in received] == [True, False, False, False]
+    assert len(receiver.received) == 4
     assert "quite-secret" not in agent.whole_log()
 
 
@@ -88,14 +88,14 @@ def test_receiver_down_for_fifty_actions_gets_all_callbacks_in_order(
     agent = start_agent(config=config([receiver.url(path)], FAST))
     ids = outcomes(agent, 50)
     assert agent.get("/api/3/stacks/default/actions?per_page=100").json["count"] == 50
-    eventually(lambda: lines(agent, "callbacks to"), "it is told that they wait")
+    eventually(lambda: lines(agent, "callbacks to"), "the waiting callbacks are logged")
     receiver.up()
-    told = receiver.await_taken(50, path)
-    assert [each.headers["x-agent-delivery"] for each in told] == ids
-    seqs = [each.action["id"] for each in told]
+    received = receiver.await_taken(50, path)
+    assert [each.headers["x-agent-delivery"] for each in received] == ids
+    seqs = [each.action["id"] for each in received]
     assert seqs == sorted(seqs)
     eventually(lambda: kept(agent) == 0, "they are pruned")
-    assert len(receiver.told) == 50
+    assert len(receiver.received) == 50
     assert lines(agent, "callbacks to") == [
         f"WARNING callbacks to {receiver.url('')} wait: Connection refused",
         f"INFO callbacks to {receiver.url('')} are accepted again",
@@ -121,19 +121,19 @@ def test_refused_callback_is_retried_and_delays_no_other_receiver(start_agent: S
     begin = time.monotonic()
     ids = outcomes(agent, 20)
     assert time.monotonic() - begin < 20, "no action waited for the timeout of a receiver"
-    told = receiver.await_taken(20, "/fine")
-    assert [each.headers["x-agent-delivery"] for each in told] == ids
+    received = receiver.await_taken(20, "/fine")
+    assert [each.headers["x-agent-delivery"] for each in received] == ids
     waits = sorted(f"WARNING callbacks to {receiver.url('')} wait: {reason}" for _, reason in ANSWERS.values())
     eventually(lambda: sorted(lines(agent, " wait: ")) == waits, "each waits, for its own reason")
     assert not [path for path in ANSWERS if receiver.taken(path)]
     receiver.behaviours = {}
     receiver.resumed.set()
     for path in ANSWERS:
-        told = receiver.await_taken(20, path)
-        assert [each.headers["x-agent-delivery"] for each in told] == ids
+        received = receiver.await_taken(20, path)
+        assert [each.headers["x-agent-delivery"] for each in received] == ids
     eventually(lambda: len(lines(agent, " are accepted again")) == len(ANSWERS), "each is taken again")
     assert len(lines(agent, " wait: ")) == len(ANSWERS)
-    assert not [each for each in receiver.told if each.path == "/elsewhere"]
+    assert not [each for each in receiver.received if each.path == "/elsewhere"]
     assert "Traceback" not in agent.whole_log()
 
 
@@ -142,7 +142,7 @@ def test_hanging_receiver_delays_neither_calls_nor_queue_nor_stop(start_agent: S
     timeout = 30
     agent = start_agent(config=config([receiver.url()], timeout=timeout))
     outcomes(agent, 1)
-    eventually(lambda: receiver.told, "it is being told")
+    eventually(lambda: receiver.received, "the callback arrives")
     connection = agent.connect()
     begin = time.monotonic()
     for _ in range(100):
@@ -161,27 +161,27 @@ def test_reload_cuts_a_hanging_delivery_and_the_next_executor_continues_in_order
     receiver.await_taken(2)
     receiver.behaviours = {"/": "hang"}
     ids += outcomes(agent, 2)
-    eventually(lambda: len(receiver.told) == 3, "the third is being told")
+    eventually(lambda: len(receiver.received) == 3, "the third arrives")
     receiver.behaviours = {}
     agent.reload()
     ids += outcomes(agent, 1)
-    told = [each.headers["x-agent-delivery"] for each in receiver.await_taken(5)]
-    assert told == ids
-    assert [each.headers["x-agent-delivery"] for each in receiver.told] == [*ids[:3], *ids[2:]]
-    assert not lines(agent, " wait: "), "nobody is blamed for the stop"
+    received = [each.headers["x-agent-delivery"] for each in receiver.await_taken(5)]
+    assert received == ids
+    assert [each.headers["x-agent-delivery"] for each in receiver.received] == [*ids[:3], *ids[2:]]
+    assert not lines(agent, " wait: "), "no receiver is reported for the stop"
 
 
 def test_a_kill_between_the_commit_and_the_delivery_loses_nothing(start_agent: StartAgent, receiver: Receiver) -> None:
     receiver.behaviours = {"/": "hang"}
     agent = start_agent(config=config([receiver.url()], FAST))
     ids = outcomes(agent, 3)
-    eventually(lambda: receiver.told, "it is being told")
+    eventually(lambda: receiver.received, "the callback arrives")
     agent.kill_all()
     receiver.behaviours = {}
     agent.start()
-    told = receiver.await_taken(3)
-    assert [each.headers["x-agent-delivery"] for each in told] == ids
-    assert receiver.told[0].body == told[0].body, "the same again, by the same name"
+    received = receiver.await_taken(3)
+    assert [each.headers["x-agent-delivery"] for each in received] == ids
+    assert receiver.received[0].body == received[0].body, "the same again, by the same name"
     receiver.down()
     more = outcomes(agent, 2)
     agent.kill_worker()
@@ -194,15 +194,17 @@ def test_a_kill_at_any_time_loses_nothing_and_disorders_nothing(start_agent: Sta
     ids: list[str] = []
     for round_ in range(3):
         ids += [agent.schedule("replicante.test.success", {}) for _ in range(15)]
-        eventually(lambda r=round_: len(receiver.told) > 15 * r + 3, "some are told")  # type: ignore[misc]
+        eventually(lambda r=round_: len(receiver.received) > 15 * r + 3, "some arrive")  # type: ignore[misc]
         agent.kill_all()
         agent.start()
     agent.await_final(ids[-1])
-    eventually(lambda: receiver.told and receiver.told[-1].headers["x-agent-delivery"] == ids[-1], "all are told")
-    told = [each.headers["x-agent-delivery"] for each in receiver.told]
-    assert list(dict.fromkeys(told)) == ids
-    assert len(told) <= len(ids) + 3, "no more than one is told twice by a kill"
-    assert told == sorted(told, key=ids.index)
+    eventually(
+        lambda: receiver.received and receiver.received[-1].headers["x-agent-delivery"] == ids[-1], "all arrived"
+    )
+    received = [each.headers["x-agent-delivery"] for each in receiver.received]
+    assert list(dict.fromkeys(received)) == ids
+    assert len(received) <= len(ids) + 3, "a kill repeats one at most"
+    assert received == sorted(received, key=ids.index)
 
 
 def test_callbacks_older_than_keep_are_dropped_with_one_line(
@@ -232,13 +234,13 @@ def test_jumps_of_the_wall_clock_neither_drop_callbacks_nor_flood_the_receiver(
     env = wall.environment | {"PYTHONPATH": f"{CHECKOUT}:{STEADY_SLEEP}"}
     agent = start_agent(config=config([receiver.url()], keep=3600), env=env)
     ids = outcomes(agent, 2)
-    eventually(lambda: len(receiver.told) == 2, "it was tried twice")
+    eventually(lambda: len(receiver.received) == 2, "it was tried twice")
     for jump in ("-1d", "+365d", "-1d", "+0"):
         wall.set(jump)
         ids += outcomes(agent, 1)
     receiver.behaviours = {}
     first = receiver.await_taken(1, timeout=60)[0]
-    tries = [each.at for each in receiver.told[: receiver.told.index(first) + 1]]
+    tries = [each.at for each in receiver.received[: receiver.received.index(first) + 1]]
     pauses = [after - before for before, after in pairwise(tries)]
     assert all(pause >= 0.9 * due for pause, due in zip(pauses, (1, 2, 4, 8), strict=False)), pauses
     assert not lines(agent, "dropped")
@@ -262,7 +264,7 @@ def test_callbacks_of_a_removed_or_edited_url_are_dropped_with_one_line(
     )
     later = outcomes(agent, 1)
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1, "/edited")] == later
-    assert len(other.told) == 3
+    assert len(other.received) == 3
     assert "quite-secret" not in agent.whole_log()
 
 
@@ -275,11 +277,11 @@ def test_only_one_of_two_agents_on_one_database_sends_callbacks(start_agent: Sta
     waiting = first.occupy()
     late = second.schedule("replicante.test.success", {})
     assert second.cancel(late).status == 200
-    told = receiver.await_taken(12)
-    assert [each.headers["x-agent-delivery"] for each in told[1:]] == [*ids, late]
+    received = receiver.await_taken(12)
+    assert [each.headers["x-agent-delivery"] for each in received[1:]] == [*ids, late]
     first.cancel(waiting)
     receiver.await_taken(13)
-    assert len(receiver.told) == 13
+    assert len(receiver.received) == 13
 
 
 def test_an_unreadable_secret_sends_nothing_unsigned(
@@ -291,7 +293,7 @@ def test_an_unreadable_secret_sends_nothing_unsigned(
     file.rename(tmp_path / "away")
     outcomes(agent, 1)
     eventually(lambda: lines(agent, f"wait: {file} cannot be read: No such file"), "it says why")
-    assert not receiver.told
+    assert not receiver.received
     (tmp_path / "away").rename(file)
     assert receiver.await_taken(1)[0].is_signed_with(SECRET)
 
@@ -305,7 +307,7 @@ def test_certificates_are_verified(start_agent: StartAgent, tmp_path: Path) -> N
         known.await_taken(1)
         refused = f"{stranger.url('')} wait: its certificate is not accepted: "
         eventually(lambda: lines(agent, refused), "it is refused")
-        assert not stranger.told
+        assert not stranger.received
     finally:
         known.down()
         stranger.down()
@@ -334,5 +336,5 @@ def test_callback_with_lone_surrogates_and_nul_is_valid_json(start_agent: StartA
     agent = start_agent(config=config([receiver.url()], more))
     action_id = agent.schedule("external.odd", {"half": "\ud800", "nul": "\0", "far": "\U0001f418"})
     agent.await_final(action_id)
-    told = receiver.await_taken(1)[0]
-    assert told.action["metadata"] == json.loads(json.dumps({"half": "\ud800", "nul": "\0", "far": "\U0001f418"}))
+    received = receiver.await_taken(1)[0]
+    assert received.action["metadata"] == json.loads(json.dumps({"half": "\ud800", "nul": "\0", "far": "\U0001f418"}))

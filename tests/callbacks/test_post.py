@@ -143,7 +143,7 @@ def test_silent_address_leaves_time_for_the_next_address(
 ) -> None:
     addresses(monkeypatch, [silent, (HERE, free_port()), (HERE, receiver.port)])
     assert send("http://somewhere/", SHARED) >= SHARED / 3
-    assert receiver.told[0].headers["host"] == "somewhere"
+    assert receiver.received[0].headers["host"] == "somewhere"
 
 
 def test_addresses_of_a_silent_host_share_one_timeout(silent: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_addresses_of_a_silent_host_share_one_timeout(silent: tuple[str, int], m
 def test_a_post_can_be_cut_while_it_waits_for_an_answer(receiver: Receiver) -> None:
     receiver.behaviours = {"/": "hang"}
     post = Post(receiver.url(), LONG)
-    assert cut_once(post, lambda: receiver.told) < LONG
+    assert cut_once(post, lambda: receiver.received) < LONG
 
 
 def test_a_post_can_be_cut_while_it_connects(silent: tuple[str, int]) -> None:
@@ -173,7 +173,7 @@ def cut_once(post: Post, underway: Callable[[], object]) -> float:
     """Cut the post once the condition holds; returns the total seconds."""
 
     def cut() -> None:
-        eventually(underway, "it is under way")
+        eventually(underway, "it runs")
         post.cut()
 
     cutter = threading.Thread(target=cut)
@@ -187,7 +187,7 @@ def test_post_cut_before_its_start_sends_nothing(receiver: Receiver) -> None:
     post = Post(receiver.url(), LONG)
     post.cut()
     assert fails(post)[1] < LONG
-    assert not receiver.told
+    assert not receiver.received
 
 
 def test_post_over_tls_is_accepted_and_can_be_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_post_over_tls_is_accepted_and_can_be_cut(tmp_path: Path, monkeypatch: p
     try:
         assert send(receiver.url(), LONG) < LONG
         receiver.behaviours = {"/": "hang"}
-        assert cut_once(Post(receiver.url(), LONG), lambda: len(receiver.told) == 2) < LONG
+        assert cut_once(Post(receiver.url(), LONG), lambda: len(receiver.received) == 2) < LONG
     finally:
         receiver.down()
 

@@ -61,17 +61,17 @@ def ended(store: Store, receiver: Receiver, steady: Steady) -> Iterator[Ended]:
     """Finish an action and wake its receiver."""
     ids, _ = outbox.set_receivers(store, [receiver.url()], FINAL)
     options = Callbacks((receiver.url(),), keep=KEEP, timeout=LONG)
-    told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
+    received = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
 
     def end() -> str:
         schedule(store)
         action_id = finish(store)
-        told.wake()
+        received.wake()
         return action_id
 
     yield end
-    told.stop()
-    told.join(15)
+    received.stop()
+    received.join(15)
     assert f"callbacks-{ids[receiver.url()]}" not in [each.name for each in threading.enumerate()]
 
 
@@ -81,8 +81,8 @@ def waiting(store: Store) -> int:
 
 def tried(receiver: Receiver, more: int) -> None:
     """Wait for so many further attempts."""
-    before = len(receiver.told)
-    eventually(lambda: len(receiver.told) >= before + more, f"{more} attempts more")
+    before = len(receiver.received)
+    eventually(lambda: len(receiver.received) >= before + more, f"{more} attempts more")
 
 
 def test_pauses_double_up_to_the_longest(receiver: Receiver, ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_410_ends_the_subscription(receiver: Receiver, ended: Ended, store: Stor
     outbox.resume(store, outbox.receivers(store)[0].id, FINAL)
     last = ended()
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1)] == [last]
-    assert len(receiver.told) == 2, "nothing is sent after 410"
+    assert len(receiver.received) == 2, "nothing is sent after 410"
 
 
 def test_only_time_with_a_pending_callback_counts(
@@ -203,7 +203,7 @@ def test_suspended_machine_drops_no_callback(receiver: Receiver, store: Store, s
     schedule(store)
     finish(store)
     options = Callbacks((receiver.url(),), keep=KEEP, timeout=0.2 * KEEP)
-    told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
+    received = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
     try:
         tried(receiver, 2)
         for _ in range(4):
@@ -213,8 +213,8 @@ def test_suspended_machine_drops_no_callback(receiver: Receiver, store: Store, s
         steady.ahead += 10 * KEEP
         eventually(lambda: waiting(store) == 0, "what was tried as long as it may be is dropped")
     finally:
-        told.stop()
-        told.join(15)
+        received.stop()
+        received.join(15)
 
 
 def test_waiting_time_that_could_not_be_stored_is_added_later(
@@ -230,7 +230,7 @@ def test_waiting_time_that_could_not_be_stored_is_added_later(
     options = Callbacks((receiver.url(),), keep=KEEP, timeout=0.2 * KEEP)
     with monkeypatch.context() as full:
         full.setattr(outbox, "postpone", unwritable)
-        told = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
+        received = thread.Receiver(store, ids[receiver.url()], receiver.url(), options, "here")
         for _ in range(6):
             tried(receiver, 2)
             steady.ahead += 0.2 * KEEP
@@ -238,8 +238,8 @@ def test_waiting_time_that_could_not_be_stored_is_added_later(
     try:
         eventually(lambda: waiting(store) == 0, "what was tried as long as it may be is dropped")
     finally:
-        told.stop()
-        told.join(15)
+        received.stop()
+        received.join(15)
 
 
 def test_accepted_callback_is_not_sent_again_while_the_store_cannot_be_written(
@@ -257,7 +257,7 @@ def test_accepted_callback_is_not_sent_again_while_the_store_cannot_be_written(
     monkeypatch.setattr(log, "store_unavailable", lines.append)
     ids = [ended(), ended()]
     eventually(lambda: waiting(store) == 0, "it is struck off")
-    assert [each.headers["x-agent-delivery"] for each in receiver.told] == ids
+    assert [each.headers["x-agent-delivery"] for each in receiver.received] == ids
     assert lines == [["the disk is full"]] * 3
 
 
@@ -269,7 +269,7 @@ def test_unexpected_exception_does_not_end_the_thread_of_the_receiver(
     with monkeypatch.context() as broken:
         broken.setattr(Post, "send", lambda *args: 1 / 0)
         ended()
-        eventually(lambda: said, "it is told")
+        eventually(lambda: said, "it is logged")
     assert said == ["ZeroDivisionError"]
     receiver.await_taken(1)
 
@@ -321,11 +321,11 @@ def test_hanging_receiver_delays_the_next_executor_only_briefly(store: Store, re
     executor.drain()
     schedule(store)
     executor.drain()
-    eventually(lambda: receiver.told, "it is being told")
+    eventually(lambda: receiver.received, "the callback arrives")
     begin = clock.monotonic()
     assert executor.stop(timeout=60)
-    assert clock.monotonic() - begin < 30, "its call was not waited for"
-    assert not telling(), "and nobody tells anything once another may"
+    assert clock.monotonic() - begin < 30, "the stop did not wait for the call"
+    assert not telling(), "no thread sends once another executor may"
     assert waiting(store) == 1
 
 
@@ -358,14 +358,14 @@ def test_stop_reaches_the_receivers_before_the_running_step_ends(tmp_path: Path,
         executor = scene.executor()
         scene.start(executor)
         assert entered.wait(10)
-        eventually(lambda: receiver.told, "it is being told")
+        eventually(lambda: receiver.received, "the callback arrives")
         stopping = threading.Thread(target=scene.stop, args=(executor,))
         stopping.start()
-        eventually(lambda: not telling(), "nobody tells any more")
-        assert stopping.is_alive(), "the step is still under way"
+        eventually(lambda: not telling(), "no thread sends any more")
+        assert stopping.is_alive(), "the step still runs"
         gate.set()
         stopping.join()
-        assert len(receiver.told) == 1
+        assert len(receiver.received) == 1
         assert waiting(scene.store) == 2, "the second, and the one whose step has ended meanwhile"
 
 
@@ -385,7 +385,7 @@ def begun(store: Store, receiver: Receiver) -> callbacks.CallbackReceivers:
     schedule(store)
     finish(store)
     made.wake()
-    eventually(lambda: receiver.told, "it is being told")
+    eventually(lambda: receiver.received, "the callback arrives")
     return made
 
 

@@ -15,7 +15,7 @@ from agent import config as configuration
 from agent.auth import standard_webhooks
 from agent.errors import ConfigError
 from tests.agent_process import AgentProcess, StartAgent, eventually
-from tests.callbacks.receivers import Receiver, Told, config
+from tests.callbacks.receivers import Received, Receiver, config
 from tests.cli.calling import call
 
 OLD, NEW = "whsec_" + base64.b64encode(b"the key that was used before").decode(), "a secret that is plain text"
@@ -23,9 +23,9 @@ OF_TEXT = "whsec_" + base64.b64encode(NEW.encode()).decode()
 """The secret of plain text, for the library."""
 
 
-def verified(told: Told, secret: str) -> bool:
+def verified(received: Received, secret: str) -> bool:
     try:
-        return bool(Webhook(secret).verify(told.body, told.headers) == told.action)
+        return bool(Webhook(secret).verify(received.body, received.headers) == received.action)
     except WebhookVerificationError:
         return False
 
@@ -49,21 +49,21 @@ def test_every_event_is_signed_with_both_secrets_and_has_a_unique_id(
     held = agent.schedule("replicante.test.success", {}, headers={"Not-Before": "2999-01-01T00:00:00Z"})
     receiver.await_taken(5, timeout=60)
     agent.cancel(held)
-    told = receiver.await_taken(7, timeout=60)
-    assert [(each.headers["x-agent-delivery"], each.headers["x-agent-event"]) for each in told] == [
+    received = receiver.await_taken(7, timeout=60)
+    assert [(each.headers["x-agent-delivery"], each.headers["x-agent-event"]) for each in received] == [
         (done, "action.scheduled"), (done, "action.started"), (done, "action.final"),
         (held, "action.scheduled"), (held, "action.held"), (held, "action.cancel_requested"), (held, "action.final"),
     ]  # fmt: skip
-    ids = [each.headers["webhook-id"] for each in told]
+    ids = [each.headers["webhook-id"] for each in received]
     assert len(set(ids)) == len(ids)
-    for each, message_id in zip(told, ids, strict=True):
+    for each, message_id in zip(received, ids, strict=True):
         assert message_id.startswith(f"{each.headers['x-agent-delivery']}_{each.headers['x-agent-event'][7:]}_")
         assert verified(each, OLD) and verified(each, OF_TEXT)
         assert not verified(each, "whsec_" + base64.b64encode(b"another key").decode())
         assert each.is_signed_with(NEW)
         assert (each.action["finished_at"] is None) == (each.headers["x-agent-event"] != "action.final")
-    assert told[4].action["metadata"]["held"] == "not before 2999-01-01T00:00:00Z"
-    assert "held" not in told[3].action["metadata"]
+    assert received[4].action["metadata"]["held"] == "not before 2999-01-01T00:00:00Z"
+    assert "held" not in received[3].action["metadata"]
 
 
 def test_signature_equals_that_of_the_library_and_covers_id_time_and_body() -> None:

@@ -32,7 +32,7 @@ def test_a_job_continues_over_the_kill_and_is_found_again(agent: AgentProcess, t
         assert callable(kill)
         kill(agent)
         agent.await_ready()
-        assert worker.alive, "it goes on"
+        assert worker.alive, "it continues"
         eventually(lambda: "interrupted" in what(tmp_path) or "taken over" in agent.log_text(), "it was taken over")
         (tmp_path / "job.go").touch()
         info = agent.await_final(action_id)
@@ -64,7 +64,7 @@ def test_command_of_a_step_is_ended_by_a_kill_and_its_action_is_interrupted(
 
 
 PRINTS = """#!/bin/sh
-# The shell dies of its next line once nobody reads it; what it began does not.
+# The shell dies of its next line once it has no reader; its child does not.
 sh -c 'echo $$ > work.tmp; mv work.tmp work; exec sleep 60' >/dev/null 2>&1 &
 while kill -0 $!; do echo working; sleep 0.1; done
 """

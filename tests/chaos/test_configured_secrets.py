@@ -78,15 +78,15 @@ def test_secrets_of_configured_files_are_in_no_row_and_no_file(site: Site, start
         refused = ask(agent, "clear_caches", caches=["wrong"])
         assert refused["state"] == "FAILED" and "refuses: " in refused["state_payload"]["message"], refused
     pushed = pushed_and_deployed(agent, site)
-    told = site.receiver.await_taken(5)
-    assert all(each.is_signed_with(CALLBACK) for each in told)
-    eventually(lambda: "/down" in {each.path for each in site.receiver.told}, "what is not taken was tried")
-    assert "agent.db-wal" in holding(agent.directory, pushed), "else this test would show nothing"
+    received = site.receiver.await_taken(5)
+    assert all(each.is_signed_with(CALLBACK) for each in received)
+    eventually(lambda: "/down" in {each.path for each in site.receiver.received}, "what is not taken was tried")
+    assert "agent.db-wal" in holding(agent.directory, pushed), "positive control"
     assert found(agent) == {}
     agent.stop()
     with closing(sqlite3.connect(agent.db)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert "agent.db" in holding(agent.directory, pushed), "else this test would show nothing"
+    assert "agent.db" in holding(agent.directory, pushed), "positive control"
     assert found(agent) == {}
 
 

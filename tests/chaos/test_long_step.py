@@ -46,7 +46,7 @@ def test_calls_are_as_fast_during_a_long_step_as_on_an_idle_agent(agent: AgentPr
     action_id = agent.schedule(MARK, {"pause": 10})
     eventually(lambda: action_id in begun(tmp_path), "it runs")
     busy = medians(agent)
-    assert agent.state(action_id) == "RUNNING", "the calls were made while the step was under way"
+    assert agent.state(action_id) == "RUNNING", "the calls were made while the step ran"
     assert [line.what for line in trace(tmp_path)] == ["begin"]
     print({name: f"{idle[name] * 1000:.1f} ms idle, {busy[name] * 1000:.1f} ms busy" for name in idle})
     assert all(busy[name] < max(FACTOR * idle[name], FLOOR) for name in idle), (idle, busy)

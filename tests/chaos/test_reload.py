@@ -134,7 +134,7 @@ def test_repeated_reloads_lose_and_repeat_no_step(agent: AgentProcess, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         ('[actions]\nqueue_limit = "many"\n', 'actions.queue_limit: expected a positive integer, got "many"'),
         ("[actions\n", "not TOML"),
@@ -142,18 +142,18 @@ def test_repeated_reloads_lose_and_repeat_no_step(agent: AgentProcess, tmp_path:
     ],
 )
 def test_reload_with_a_broken_configuration_keeps_the_old_one_and_logs_the_mistake(
-    agent: AgentProcess, tmp_path: Path, broken: str, told: str
+    agent: AgentProcess, tmp_path: Path, broken: str, message: str
 ) -> None:
     action_id = agent.schedule(MARK, {"steps": 6, "after": 0.2})
     (agent.directory / "agent.toml").write_text(broken)
     before = agent.workers()
     hang_up(agent)
-    eventually(lambda: told in agent.log_text(), "the log says why", 20)
+    eventually(lambda: message in agent.log_text(), "the log says why", 20)
     eventually(lambda: agent.workers() and not agent.workers() & before, "the worker was replaced", 20)
     agent.await_ready()
     assert agent.await_final(action_id, timeout=20)["action"]["state"] == "DONE"
     assert agent.await_final(agent.schedule(MARK, {}))["action"]["state"] == "DONE"
-    assert len([line for line in agent.log_text().splitlines() if told in line]) == 1
+    assert len([line for line in agent.log_text().splitlines() if message in line]) == 1
     assert "Traceback" not in agent.whole_log()
     assert agent.process is not None
     assert agent.process.poll() is None
@@ -212,12 +212,12 @@ def test_stop_lets_the_running_step_end_although_clients_are_connected(
         begin = time.monotonic()
         agent.process.send_signal(number)
         assert waiter.answer().status == 304
-        assert len(trace(tmp_path)) == 1, "it is answered while the step is still under way"
+        assert len(trace(tmp_path)) == 1, "it is answered while the step still runs"
         assert agent.process.wait(40) == 0
         assert time.monotonic() - begin < 30, "it waited until a slow client had lost its request"
     assert lines(tmp_path) == [("begin", 1), ("end", 1)], "nothing more was begun"
     agent.start()
-    eventually(lambda: "taken over, handed over between steps" in agent.log_text(), "it goes on")
+    eventually(lambda: "taken over, handed over between steps" in agent.log_text(), "it continues")
 
 
 def test_handed_over_action_that_is_then_killed_is_interrupted(agent: AgentProcess, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_handed_over_action_that_is_then_killed_is_interrupted(agent: AgentProce
     eventually(lambda: ("end", 1) in lines(tmp_path), "its first step is over")
     agent.stop()
     agent.start()
-    eventually(lambda: lines(tmp_path)[-1][0] == "begin", "a later step is under way")
+    eventually(lambda: lines(tmp_path)[-1][0] == "begin", "a later step runs")
     agent.kill_worker()
     assert agent.await_final(action_id)["action"]["state"] == "DONE"
     assert ("interrupted", 0) in lines(tmp_path)

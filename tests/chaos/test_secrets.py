@@ -44,7 +44,7 @@ def use(password: str = SECRET, pause: float = 0.0) -> dict[str, object]:
 def test_secret_is_stored_while_needed_and_in_no_file_once_the_action_is_final(agent: AgentProcess) -> None:
     running = agent.schedule("secretive.use", use(pause=1))
     agent.await_state(running, "RUNNING")
-    assert holding(agent.directory), "else this test would show nothing"
+    assert holding(agent.directory), "positive control"
     info = agent.await_final(running)
     assert info["action"]["state_payload"]["said"] == "not ********"
     erased(agent)

@@ -43,12 +43,12 @@ def refusal(db: Path, tmp_path: Path, status: int = os.EX_CONFIG) -> str:
     agent = AgentProcess(place, env={"AGENT_DB": str(db)})
     with pytest.raises(AssertionError, match=f"left with exit code {status}:"):
         agent.start()
-    told = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
-    assert len(told) == 1
-    assert str(db) in told[0]
+    text = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
+    assert len(text) == 1
+    assert str(db) in text[0]
     assert "Traceback" not in agent.log_text()
     assert "Booting worker" not in agent.log_text()
-    return told[0]
+    return text[0]
 
 
 def newer(db: Path) -> None:
@@ -108,9 +108,9 @@ def test_foreign_or_damaged_database_is_refused_by_name_and_not_changed(
 ) -> None:
     damage(database)
     before = database.read_bytes()
-    told = refusal(database, tmp_path)
-    assert any(word in told for word in what.split("|")), told
-    assert to_do in told
+    message = refusal(database, tmp_path)
+    assert any(word in message for word in what.split("|")), message
+    assert to_do in message
     assert database.read_bytes() == before
 
 
@@ -164,4 +164,4 @@ def test_damage_of_the_database_at_run_time_is_503_and_never_500(start_agent: St
     assert damaged
     assert all("malformed" in answer.json["layers"][0] for answer in damaged)
     assert "Traceback" not in agent.whole_log()
-    assert agent.get("/api/unstable/actions/available").status == 200, "it goes on to answer what it can"
+    assert agent.get("/api/unstable/actions/available").status == 200, "other routes are answered"

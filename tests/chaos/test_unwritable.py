@@ -150,13 +150,13 @@ def test_full_disk_is_503_for_writes_while_reads_work_and_the_running_action_wai
     eventually(lambda: len(trace(tmp_path)) > 4, "it runs")
     filler = Filler(small_disk)
     exhausted(agent, filler)
-    eventually(lambda: "retrying" in agent.log_text(), "the step under way cannot be written down")
+    eventually(lambda: "retrying" in agent.log_text(), "the result of the running step cannot be stored")
     assert is_unavailable(agent.post_schedule(MARK, {}))
     reads_go_on(agent, running)
     assert agent.state(running) == "RUNNING"
     steps = len(trace(tmp_path))
     filler.remove()
-    eventually(lambda: len(trace(tmp_path)) > steps, "it goes on by itself")
+    eventually(lambda: len(trace(tmp_path)) > steps, "it continues by itself")
     accepted = agent.schedule(MARK, {})
     assert agent.cancel(running).status == 200
     assert complete(agent.await_final(running))
@@ -197,7 +197,7 @@ def test_a_read_only_disk_refuses_the_start_in_one_line(tmp_path: Path, small_di
     agent = AgentProcess(tmp_path / "agent", env={"AGENT_DB": str(small_disk / "agent.db")})
     with pytest.raises(AssertionError, match="left with exit code"):
         agent.start()
-    told = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
-    assert len(told) == 1
-    assert os.strerror(errno.EROFS) in told[0]
+    message = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
+    assert len(message) == 1
+    assert os.strerror(errno.EROFS) in message[0]
     assert "Traceback" not in agent.whole_log()

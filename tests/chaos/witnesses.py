@@ -79,11 +79,11 @@ def never_two_at_once(lines: list[Line]) -> bool:
 
 def single_unless_told(lines: list[Line]) -> int:
     """Assert that only `resume` repeated a step; returns the number of interruptions."""
-    told = Counter(line.action_id for line in lines if line.what == "interrupted")
+    message = Counter(line.action_id for line in lines if line.what == "interrupted")
     runs = Counter((line.action_id, line.number) for line in lines if line.what == "begin")
     again = {step: count - 1 for step, count in runs.items() if count > 1}
-    assert all(count <= told[action_id] for (action_id, _), count in again.items()), again
-    return sum(told.values())
+    assert all(count <= message[action_id] for (action_id, _), count in again.items()), again
+    return sum(message.values())
 
 
 def ids_by_seq(db: Path) -> list[str]:

@@ -47,8 +47,8 @@ def test_callbacks_are_listed_replayed_and_resumed(start_agent: StartAgent, rece
     receiver.await_taken(2, "/quite-secret", timeout=60)
     ended = callbacks(agent, "replay", "1", "--since", "1h")
     assert (ended.status, ended.stdout) == (0, "2 events are sent again\n")
-    told = receiver.await_taken(4, "/other", timeout=60)
-    assert [each.headers["x-agent-delivery"] for each in told] == ids * 2
+    received = receiver.await_taken(4, "/other", timeout=60)
+    assert [each.headers["x-agent-delivery"] for each in received] == ids * 2
 
     receiver.behaviours = {"/other": "410"}
     agent.await_final(agent.schedule(SUCCESS, {}))
@@ -77,9 +77,9 @@ def test_callbacks_test_sends_a_signed_message_and_prints_the_answer(tmp_path: P
     assert bad.startswith("1 ") and bad.endswith(" not accepted: it answered 500")
     one = call(None, "callbacks", "test", "0", AGENT_CONFIG=str(file), AGENT_DB=str(tmp_path / "agent.db"))
     assert one.status == 0 and one.stdout.startswith("0 ")
-    told = receiver.taken("/fine")[0]
-    assert told.is_signed_with(SECRET) and told.headers["x-agent-event"] == "callback.test"
-    assert (told.action["id"], told.action["finished_success"]) == (0, True)
+    received = receiver.taken("/fine")[0]
+    assert received.is_signed_with(SECRET) and received.headers["x-agent-event"] == "callback.test"
+    assert (received.action["id"], received.action["finished_success"]) == (0, True)
     (tmp_path / "secret").unlink()
     unsigned = call(None, "callbacks", "test", "0", AGENT_CONFIG=str(file), AGENT_DB=str(tmp_path / "agent.db"))
     assert unsigned.status == 1 and unsigned.stdout.rstrip().endswith(

@@ -53,10 +53,10 @@ def test_request_id_and_traceparent_are_returned_and_passed_on(agent: AgentProce
     assert action["headers"] == {name.lower(): value for name, value in sent.items()}
     output = agent.get(f"{PREFIX}/output/{action_id}").body.decode()
     assert f"TRACEPARENT={span}\n" in output
-    [told] = [each for each in receiver.await_taken(1, timeout=60) if each.headers["x-agent-delivery"] == action_id]
+    [received] = [each for each in receiver.await_taken(1, timeout=60) if each.headers["x-agent-delivery"] == action_id]
     for name, value in {"x-request-id": "CH-7/a", "traceparent": span, "tracestate": sent["tracestate"]}.items():
-        assert told.headers[name] == value
-    assert set(told.action) == set(agent.get("/api/3/stacks/default/actions/1").json["response"])
+        assert received.headers[name] == value
+    assert set(received.action) == set(agent.get("/api/3/stacks/default/actions/1").json["response"])
 
 
 @pytest.mark.parametrize(

@@ -123,13 +123,13 @@ def test_every_kind_is_a_command_of_the_async_actions(available: Any, document: 
 
 
 def test_document_has_every_error(document: Any) -> None:
-    told = {
+    message = {
         (int(status), text.split()[-1])
         for _, _, operation in operations(document)
         for status, response in operation["responses"].items()
         for text in resolved(document, response)["description"].split(":")
     }
-    assert {(error.status, error.__name__) for error in AgentError.__subclasses__()} <= told
+    assert {(error.status, error.__name__) for error in AgentError.__subclasses__()} <= message
 
 
 def test_every_operation_has_the_refusals_of_the_server(document: Any) -> None:

@@ -152,8 +152,8 @@ def test_new_data_that_follows_is_kept_after_a_kill(here: Member, data: Path) ->
     store = store_of(here)
     files.set_aside(data)
     (data / "WiredTiger").write_text("copied")
-    told = store.recover(service)
-    assert told is not None and "the initial sync had succeeded meanwhile" in told
+    message = store.recover(service)
+    assert message is not None and "the initial sync had succeeded meanwhile" in message
     assert names(data) == {"WiredTiger"} | KEPT
 
 

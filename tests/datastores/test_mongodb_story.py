@@ -63,8 +63,8 @@ def test_database_and_user_are_created_used_and_deleted_over_http(server: MongoS
     assert ended(agent, "database_delete", {"name": "admin"})[0] == "FAILED"
     assert ended(agent, "database_delete", {"name": "shop", "force": True})[0] == "DONE"
     assert "no database is called shop" in ended(agent, "database_delete", {"name": "shop"})[1]["message"]
-    state, told = ended(agent, "database_create", {"name": "a$b"})
-    assert state == "FAILED" and "cannot contain the character '$'" in told["message"]
+    state, text = ended(agent, "database_create", {"name": "a$b"})
+    assert state == "FAILED" and "cannot contain the character '$'" in text["message"]
     answers = str([agent.info(each["id"]) for each in agent.finished()])
     kept = agent.log_text().encode() + agent.db.read_bytes() + answers.encode()
     assert b"staple" not in kept and b"horse" not in kept

@@ -24,7 +24,7 @@ class FoldingMariaDB(MariaDBServer):
 
 
 class FoldingMySQL(MySQLServer):
-    """The same; MySQL is told when its data directory is made."""
+    """The same; MySQL gets the option when its data directory is created."""
 
     @property
     def settings(self) -> str:  # type: ignore[override]

@@ -149,14 +149,14 @@ def test_persisted_settings_are_active_after_a_restart(
 ) -> None:
     replica = pair[1]
     driver = own(replica)
-    told = driver.disable_replication(Stop())
-    assert "a restart" in told["kept"] and told["followed"] == [f"127.0.0.1:{pair[0].port}"]
+    message = driver.disable_replication(Stop())
+    assert "a restart" in message["kept"] and message["followed"] == [f"127.0.0.1:{pair[0].port}"]
     assert "has shut down" in driver.shut_down(20, Stop())
     replica.start()
     role = driver.role()
     assert role.primary is None
     assert role.writable == isinstance(replica, MAKES["mariadb"])  # which persists no setting, and reports this
-    assert "until a restart" in told["kept"] or not role.writable
+    assert "until a restart" in message["kept"] or not role.writable
 
 
 def test_resync_from_an_impossible_primary_is_refused_without_a_change(

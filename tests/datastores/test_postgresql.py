@@ -36,8 +36,8 @@ def test_postgresql_shuts_down_and_is_down(postgres: PostgresServer) -> None:
     store, pid = datastore_of(postgres), postgres.pid
     assert store.is_up()
     with psycopg.connect(postgres.dsn()):  # an idle session does not prevent the shutdown
-        told = store.shut_down(10, Stop())
-    assert told == f"PostgreSQL at {postgres.dir}:{postgres.port} (pid {pid}) has shut down"
+        message = store.shut_down(10, Stop())
+    assert message == f"PostgreSQL at {postgres.dir}:{postgres.port} (pid {pid}) has shut down"
     assert not store.is_up() and postgres.pid is None
     with pytest.raises(DatastoreDown, match=f"nothing listens at {postgres.dir}"):
         store.shut_down(10, Stop())

@@ -46,9 +46,9 @@ def test_change_is_refused_at_once_while_commits_are_blocked(
 ) -> None:
     agent = start_agent(config=configured(postgres_server))
     with setting(postgres_server, "synchronous_standby_names", "gone"):
-        told = failed(agent, "database_create", {"name": "late"})
+        message = failed(agent, "database_create", {"name": "late"})
         plan = datastore_of(postgres_server).plan_create_user("late", [], "readonly")
-    assert "synchronous_standby_names = 'gone' requires 1 standby, and none of these follows" in told
+    assert "synchronous_standby_names = 'gone' requires 1 standby, and none of these follows" in message
     assert plan.would is Would.REFUSE and "synchronous_standby_names" in plan.summary
     assert query(postgres_server, DATABASES) == "0"
 
@@ -99,13 +99,13 @@ def test_server_that_ignores_a_cancel_is_queried_again(
     monkeypatch.setattr(deadline, "HANG", 0.5)
     query(postgres_server, "CREATE DATABASE origin")
     store = datastore_of(postgres_server, timeout=1)
-    told: list[DatastoreError] = []
+    message: list[DatastoreError] = []
 
     def create() -> None:
         try:
             store.create_database("late", {"template": "origin"})
         except DatastoreError as error:
-            told.append(error)
+            message.append(error)
 
     # The server waits some seconds while another session uses the template: time enough to suspend the process.
     with psycopg.connect(postgres_server.dsn(database="origin")):
@@ -120,7 +120,7 @@ def test_server_that_ignores_a_cancel_is_queried_again(
         thread.join(30)
         if not ends:
             os.kill(int(found), signal.SIGCONT)
-    [error] = told
+    [error] = message
     assert isinstance(error, DatastoreRefused if ends else OutcomeUnknown), error
     assert ("it did not take effect" if ends else "it is unknown whether it took effect") in str(error)
     await_that(lambda: not Path(f"/proc/{found}").exists(), 10, "its process has ended")

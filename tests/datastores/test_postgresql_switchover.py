@@ -35,7 +35,7 @@ def trio(request: pytest.FixtureRequest, server_dir: Path) -> Iterator[Trio]:
         with closing(a.replica(server_dir / "b", "b")) as b, closing(a.replica(server_dir / "c", "c")) as c:
             for replica in (b, c):
                 replica.await_streaming()
-                # The slots were for the copies: a slot that nobody uses would hold WAL for ever.
+                # The slots were for the copies: an unused slot would retain WAL without an end.
                 replica.psql("ALTER SYSTEM SET primary_slot_name = ''")
                 replica.psql("SELECT pg_reload_conf()")
             yield a, b, c

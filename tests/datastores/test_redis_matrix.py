@@ -203,7 +203,7 @@ def test_full_disk_leaves_the_old_data_or_new_data_that_follows(
             resync_with(store, primary="b", force=True)
         assert (followed_by(here), settings_of(here), here.cli("dbsize")) == before
         assert here.cli("set", "old1", "y") == "OK" and not list((disk / "here").glob("temp*.rdb"))
-        outcomes["copy", "disk full", way] = "told: the old data serves as before"
+        outcomes["copy", "disk full", way] = "reported: the old data serves as before"
 
 
 @contextmanager
@@ -272,14 +272,14 @@ def judge(scene: Scene, fault: str, phase: str, message: str) -> str:
     if "had arrived already" in message:
         assert followed_by(scene.here) == f"slave 127.0.0.1:{scene.there.port}"
         assert scene.here.cli("dbsize") == scene.arrived
-        return "told: the new data had arrived already"
+        return "reported: the new data had arrived already"
     await_that(scene.is_as_before, 20, f"the old state {scene.before} after: {message}")
-    assert message or (fault == "cancel" and phase == "before"), "the failure is told, where anything was changed"
+    assert message or (fault == "cancel" and phase == "before"), "the failure is reported if anything was changed"
     if scene.method == "copy":
         assert scene.here.cli("set", "old1", "y") == "OK"
     else:
         await_that(lambda: "master_link_status:up" in scene.here.cli("info", "replication"), 20)
-    return f"told: {message.rpartition('; ')[2][:70]}" if message else "nothing was changed"
+    return f"reported: {message.rpartition('; ')[2][:70]}" if message else "nothing was changed"
 
 
 def saves(server: RedisServer) -> bool:

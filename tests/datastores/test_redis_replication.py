@@ -79,8 +79,8 @@ def test_a_disabled_replica_has_no_source_and_is_writable(redis_server: RedisSer
 def test_change_that_cannot_be_persisted_is_reported(replica: RedisServer) -> None:
     replica.config.unlink()
     replica.config.mkdir()
-    told: Any = store_of(replica).disable_replication(Stop())
-    assert told["kept_in"] is None and "a restart of Redis loses this change" in told["note"]
+    message: Any = store_of(replica).disable_replication(Stop())
+    assert message["kept_in"] is None and "a restart of Redis loses this change" in message["note"]
     assert store_of(replica).role().writable
 
 
@@ -122,8 +122,8 @@ def everything(store: Datastore) -> object:
     store.keep_users()
     resync(store)
     assert not store.is_dirty() and store.role().streaming
-    told: Any = store.promote(Stop(), PromoteRequest(force=True))
-    return told["held_by"]
+    message: Any = store.promote(Stop(), PromoteRequest(force=True))
+    return message["held_by"]
 
 
 def shut_down(store: Datastore, server: RedisServer, *, refused: bool) -> None:

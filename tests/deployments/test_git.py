@@ -51,9 +51,9 @@ def resolve(mirror: Mirror, ref: str, *, force: bool = False) -> str:
 
 
 def refused(mirror: Mirror, ref: str) -> str:
-    with pytest.raises(DeploymentFailed) as told:
+    with pytest.raises(DeploymentFailed) as message:
         resolve(mirror, ref)
-    return str(told.value)
+    return str(message.value)
 
 
 def test_a_branch_a_tag_and_a_commit_are_found(origin: Origin) -> None:
@@ -73,9 +73,9 @@ def test_a_ref_that_is_not_there_is_reported(origin: Origin, ref: str) -> None:
     origin.git("push", "--quiet", "origin", "main:master")  # where the HEAD of a mirror leads
     mirror = mirror_of(origin)
     assert fetch(mirror).ok
-    with pytest.raises(DeploymentFailed) as told:
+    with pytest.raises(DeploymentFailed) as message:
         resolve(mirror, ref)
-    assert str(told.value) == f"{origin.path} has no branch, tag or commit {ref}"
+    assert str(message.value) == f"{origin.path} has no branch, tag or commit {ref}"
 
 
 @pytest.mark.parametrize("how", ["branch", "tag"])

@@ -128,8 +128,8 @@ def test_an_unprivileged_agent_deploys_across_a_restart_and_rolls_back_a_crash(
     assert failed["action"]["state_payload"]["message"].endswith(f"; rolled back to {wanted}"), failed["action"]
     assert answers(node) == ["v1", "v1"]
 
-    told = json.dumps([info, failed]) + node.run("journalctl", "--no-pager").stdout
-    assert PASSWORD not in told + node.run("grep", "-r", PASSWORD, "/var/lib/agent", "/srv/shop").stdout
+    text = json.dumps([info, failed]) + node.run("journalctl", "--no-pager").stdout
+    assert PASSWORD not in text + node.run("grep", "-r", PASSWORD, "/var/lib/agent", "/srv/shop").stdout
 
 
 def test_an_unprivileged_agent_deploys_over_ssh_with_a_systemd_credential(

@@ -112,17 +112,19 @@ class Scene:
         assert transitions.claim(self.store)
         return action_id
 
-    def run(self, step: Work, **options: Any) -> "Told":
+    def run(self, step: Work, **options: Any) -> "StoredState":
         """Schedule one action with these steps, run it and return its stored state."""
         self.kind(step)
         action_id = self.schedule(**options)
         self.drain()
-        return self.told(action_id)
+        return self.stored(action_id)
 
-    def told(self, action_id: str) -> "Told":
+    def stored(self, action_id: str) -> "StoredState":
         action, history = info(self.store, action_id)
         message = self.store.read("SELECT finished_message FROM actions WHERE id = ?", (action_id,))[0][0]
-        return Told(str(action.state), action.state_payload, message, [str(line.state) for line in reversed(history)])
+        return StoredState(
+            str(action.state), action.state_payload, message, [str(line.state) for line in reversed(history)]
+        )
 
     def close(self) -> None:
         for executor in self.executors:
@@ -135,7 +137,7 @@ class Scene:
         self.changes += 1
 
 
-class Told:
+class StoredState:
     """The stored state of an action."""
 
     def __init__(self, state: str, payload: Any, message: str, history: list[str]) -> None:

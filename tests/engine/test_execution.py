@@ -30,27 +30,27 @@ def raising(error: BaseException) -> Work:
 
 
 def test_done_is_done(scene: Scene) -> None:
-    told = scene.run(lambda step: Done({"a": 1}, "well"))
-    assert (told.state, told.payload, told.message) == ("DONE", {"a": 1}, "well")
-    assert told.history == ["NEW", "RUNNING", "DONE"]
+    stored = scene.run(lambda step: Done({"a": 1}, "well"))
+    assert (stored.state, stored.payload, stored.message) == ("DONE", {"a": 1}, "well")
+    assert stored.history == ["NEW", "RUNNING", "DONE"]
 
 
 def test_failed_is_failed(scene: Scene) -> None:
-    told = scene.run(lambda step: Failed([1], "ill"))
-    assert (told.state, told.payload, told.message) == ("FAILED", [1], "ill")
+    stored = scene.run(lambda step: Failed([1], "ill"))
+    assert (stored.state, stored.payload, stored.message) == ("FAILED", [1], "ill")
 
 
 def test_running_result_continues_with_its_payload(scene: Scene) -> None:
-    told = scene.run(count_to(4))
-    assert (told.state, told.payload) == ("DONE", 4)
-    assert told.history == ["NEW", *["RUNNING"] * 4, "DONE"]
+    stored = scene.run(count_to(4))
+    assert (stored.state, stored.payload) == ("DONE", 4)
+    assert stored.history == ["NEW", *["RUNNING"] * 4, "DONE"]
 
 
 def test_an_exception_is_a_failure_with_its_message(scene: Scene) -> None:
-    told = scene.run(raising(KeyError("where is it")))
-    assert told.state == "FAILED"
-    assert told.payload == {"message": "'where is it'", "error": "KeyError"}
-    assert told.message == "'where is it'"
+    stored = scene.run(raising(KeyError("where is it")))
+    assert stored.state == "FAILED"
+    assert stored.payload == {"message": "'where is it'", "error": "KeyError"}
+    assert stored.message == "'where is it'"
 
 
 def test_an_exception_without_a_message_is_reported_by_its_name(scene: Scene) -> None:
@@ -58,8 +58,8 @@ def test_an_exception_without_a_message_is_reported_by_its_name(scene: Scene) ->
 
 
 def test_error_with_causes_is_reported_with_its_layers(scene: Scene) -> None:
-    told = scene.run(raising(InvalidArgs("no", layers=["because", "of this"])))
-    assert told.payload == {"message": "no", "layers": ["because", "of this"]}
+    stored = scene.run(raising(InvalidArgs("no", layers=["because", "of this"])))
+    assert stored.payload == {"message": "no", "layers": ["because", "of this"]}
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_invalid_result_of_a_step_fails_the_action_and_not_the_queue(scene: Scen
     scene.kind(lambda step: Done(), name="next")
     bad, good = scene.schedule(), scene.schedule("next")
     scene.drain()
-    assert scene.told(bad).state == "FAILED"
-    assert scene.told(bad).message
-    assert scene.told(good).state == "DONE"
+    assert scene.stored(bad).state == "FAILED"
+    assert scene.stored(bad).message
+    assert scene.stored(good).state == "DONE"
 
 
 def test_a_payload_that_refers_to_itself_fails_the_action(scene: Scene) -> None:
@@ -99,9 +99,9 @@ def test_a_payload_that_refers_to_itself_fails_the_action(scene: Scene) -> None:
 
 @pytest.mark.parametrize("text", ["\udcff", "a\x00b", "\ud800"])
 def test_message_with_nul_or_lone_surrogates_is_stored(scene: Scene, text: str) -> None:
-    told = scene.run(raising(OSError(text)))
-    assert (told.state, told.payload["message"]) == ("FAILED", text)
-    assert told.history == ["NEW", "RUNNING", "FAILED"]
+    stored = scene.run(raising(OSError(text)))
+    assert (stored.state, stored.payload["message"]) == ("FAILED", text)
+    assert stored.history == ["NEW", "RUNNING", "FAILED"]
 
 
 def test_message_of_an_exception_is_never_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
@@ -144,9 +144,9 @@ def test_secret_in_the_result_of_a_step_is_masked(scene: Scene, outcome: Any) ->
         kept: StepResult = outcome
         return kept
 
-    told = scene.run(step, args={"password": MASK}, secrets={"password": "hunter22"})
-    assert "hunter22" not in repr(told)
-    assert MASK in told.message
+    stored = scene.run(step, args={"password": MASK}, secrets={"password": "hunter22"})
+    assert "hunter22" not in repr(stored)
+    assert MASK in stored.message
 
 
 def test_secret_in_the_payload_of_a_running_action_is_masked(scene: Scene) -> None:
@@ -163,8 +163,8 @@ def test_member_names_booleans_and_numbers_of_a_payload_are_not_masked(scene: Sc
         return Done(step.payload) if step.payload else Running({"phase": {"creating": True, "looks": 12}})
 
     for secret in ("eat", "phase", "1", "True"):
-        told = scene.run(step, args={"password": MASK}, secrets={"password": secret})
-        assert (told.state, told.payload) == ("DONE", {"phase": {"creating": True, "looks": 12}})
+        stored = scene.run(step, args={"password": MASK}, secrets={"password": secret})
+        assert (stored.state, stored.payload) == ("DONE", {"phase": {"creating": True, "looks": 12}})
 
 
 def test_action_leaves_no_file_descriptor_open(scene: Scene) -> None:
@@ -191,8 +191,8 @@ def test_cancel_during_a_step_ends_the_action_after_this_step(scene: Scene) -> N
     action_id = scene.schedule()
     executor = scene.executor()
     executor.drain()
-    told = scene.told(action_id)
-    assert (told.state, told.payload, told.message) == (
+    stored = scene.stored(action_id)
+    assert (stored.state, stored.payload, stored.message) == (
         "FAILED",
         {"cancelled": True, "payload": "half"},
         "cancelled",
@@ -205,8 +205,8 @@ def test_action_that_succeeds_after_a_cancel_request_is_done(scene: Scene) -> No
         step.stop.request("cancelled")
         return Done("whole", "made it")
 
-    told = scene.run(step)
-    assert (told.state, told.payload, told.message) == ("DONE", "whole", "made it")
+    stored = scene.run(step)
+    assert (stored.state, stored.payload, stored.message) == ("DONE", "whole", "made it")
 
 
 def test_a_step_that_fails_because_of_a_cancel_is_cancelled(scene: Scene) -> None:
@@ -214,9 +214,9 @@ def test_a_step_that_fails_because_of_a_cancel_is_cancelled(scene: Scene) -> Non
         step.stop.request("cancelled")
         raise OSError("interrupted system call")
 
-    told = scene.run(step)
-    assert told.payload["cancelled"] is True
-    assert told.payload["payload"] == {"message": "interrupted system call", "error": "OSError"}
+    stored = scene.run(step)
+    assert stored.payload["cancelled"] is True
+    assert stored.payload["payload"] == {"message": "interrupted system call", "error": "OSError"}
 
 
 def test_a_cancel_between_two_steps_ends_the_wait(scene: Scene) -> None:
@@ -224,11 +224,11 @@ def test_a_cancel_between_two_steps_ends_the_wait(scene: Scene) -> None:
     action_id = scene.schedule()
     executor = scene.executor()
     thread = scene.start(executor)
-    eventually(lambda: scene.told(action_id).payload == 1, "it waits")
+    eventually(lambda: scene.stored(action_id).payload == 1, "it waits")
     transitions.cancel(scene.store, action_id)
     executor.check_running()
     thread.join(5)
-    assert scene.told(action_id).payload == {"cancelled": True, "payload": 1}
+    assert scene.stored(action_id).payload == {"cancelled": True, "payload": 1}
     assert kind.seen == [("step", None), ("cancel", 1)]
 
 
@@ -244,7 +244,7 @@ def test_a_cancel_ends_the_command_of_a_step(scene: Scene) -> None:
     action_id = scene.schedule()
     executor = scene.executor()
     thread = scene.start(executor)
-    eventually(lambda: scene.told(action_id).state == "RUNNING", "it runs")
+    eventually(lambda: scene.stored(action_id).state == "RUNNING", "it runs")
     transitions.cancel(scene.store, action_id)
 
     def tick() -> bool:
@@ -255,7 +255,7 @@ def test_a_cancel_ends_the_command_of_a_step(scene: Scene) -> None:
 
     eventually(tick, "the end of the step")
     assert ended == ["cancelled"]
-    assert scene.told(action_id).payload["cancelled"] is True
+    assert scene.stored(action_id).payload["cancelled"] is True
 
 
 def test_a_cancel_is_honoured_after_a_restart(scene: Scene) -> None:
@@ -263,9 +263,9 @@ def test_a_cancel_is_honoured_after_a_restart(scene: Scene) -> None:
     action_id = scene.crash()
     transitions.cancel(scene.store, action_id)
     scene.drain()
-    told = scene.told(action_id)
-    assert told.state == "FAILED"
-    assert told.payload == {"cancelled": True, "payload": None, "interrupted": True}
+    stored = scene.stored(action_id)
+    assert stored.state == "FAILED"
+    assert stored.payload == {"cancelled": True, "payload": None, "interrupted": True}
     assert kind.seen == [("cancel", None)], "nothing was begun again"
 
 
@@ -284,7 +284,7 @@ def test_cancel_does_not_affect_the_next_action(scene: Scene) -> None:
     executor = scene.executor()
     begin = time.monotonic()
     executor.drain()
-    assert scene.told(following).state == "DONE"
+    assert scene.stored(following).state == "DONE"
     assert time.monotonic() - begin >= 0.4
 
 
@@ -296,7 +296,7 @@ def test_exception_in_cancel_still_ends_the_action_as_cancelled(scene: Scene) ->
     scene.kind(step, cancel=raising(OSError("cannot")))
     action_id = scene.schedule()
     scene.drain()
-    assert scene.told(action_id).payload["cancelled"] is True
+    assert scene.stored(action_id).payload["cancelled"] is True
 
 
 # Timeout
@@ -316,8 +316,8 @@ def test_a_timeout_between_two_steps_ends_the_action(scene: Scene) -> None:
     begin = time.monotonic()
     scene.drain()
     assert 0.2 <= time.monotonic() - begin < 600
-    told = scene.told(action_id)
-    assert (told.state, told.payload, told.message) == (
+    stored = scene.stored(action_id)
+    assert (stored.state, stored.payload, stored.message) == (
         "FAILED",
         {"timed_out": True, "payload": 1},
         "timed out after 0.2 s",
@@ -340,7 +340,7 @@ def test_a_timeout_ends_the_command_of_a_step(scene: Scene) -> None:
         return not thread.is_alive()
 
     eventually(ticked, "a tick ends it")
-    assert scene.told(action_id).payload["timed_out"] is True
+    assert scene.stored(action_id).payload["timed_out"] is True
 
 
 def test_step_that_succeeds_after_the_timeout_is_done(scene: Scene, steady: list[float]) -> None:
@@ -353,7 +353,7 @@ def test_step_that_succeeds_after_the_timeout_is_done(scene: Scene, steady: list
     action_id = scene.schedule()
     executor = scene.executor()
     executor.drain()
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
 
 
 def test_a_timeout_survives_a_restart(scene: Scene, steady: list[float]) -> None:
@@ -361,7 +361,7 @@ def test_a_timeout_survives_a_restart(scene: Scene, steady: list[float]) -> None
     action_id = scene.crash()
     steady[0] += 101
     scene.drain()
-    assert scene.told(action_id).payload == {"timed_out": True, "payload": None, "interrupted": True}
+    assert scene.stored(action_id).payload == {"timed_out": True, "payload": None, "interrupted": True}
     assert kind.seen == [("cancel", None)]
 
 
@@ -373,13 +373,13 @@ def test_the_time_before_a_restart_counts_only_in_the_same_boot(
     steady[0] = 50.0  # a later boot than that of the claim
     monkeypatch.setattr(clock, "boot_id", lambda: "another boot")
     scene.drain()
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
 
 
 def test_timeout_of_a_kind_comes_from_the_configuration(tmp_path: Path) -> None:
     scene = Scene(tmp_path, timeouts={"fake": 0.1})
-    told = scene.run(count_to(1000, after=600))
-    assert told.message == "timed out after 0.1 s"
+    stored = scene.run(count_to(1000, after=600))
+    assert stored.message == "timed out after 0.1 s"
     scene.close()
 
 
@@ -390,10 +390,10 @@ def test_interrupted_action_fails_with_an_unknown_effect_by_default(scene: Scene
     kind = scene.kind(count_to(3))
     action_id = scene.crash()
     scene.drain()
-    told = scene.told(action_id)
-    assert told.state == "FAILED"
-    assert told.payload == {"interrupted": True, "payload": None}
-    assert "may or may not have taken effect" in told.message
+    stored = scene.stored(action_id)
+    assert stored.state == "FAILED"
+    assert stored.payload == {"interrupted": True, "payload": None}
+    assert "may or may not have taken effect" in stored.message
     assert kind.seen == [("resume", None)]
 
 
@@ -402,14 +402,14 @@ def test_only_the_first_step_after_a_restart_is_a_resume(scene: Scene) -> None:
     action_id = scene.crash()
     scene.drain()
     assert kind.seen == [("resume", None), ("step", 1), ("step", 2)]
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
 
 
 def test_an_exception_of_a_resume_is_a_failure(scene: Scene) -> None:
     scene.kind(count_to(3), resume=raising(OSError("cannot look")))
     action_id = scene.crash()
     scene.drain()
-    assert scene.told(action_id).message == "cannot look"
+    assert scene.stored(action_id).message == "cannot look"
 
 
 def test_actions_of_a_kind_no_longer_offered_fail_with_the_reason(scene: Scene) -> None:
@@ -419,9 +419,10 @@ def test_actions_of_a_kind_no_longer_offered_fail_with_the_reason(scene: Scene) 
     scene.registry.missing["fake"] = "it was taken out of the configuration"
     scene.drain()
     for action_id in (running, waiting):
-        assert scene.told(action_id).state == "FAILED"
+        assert scene.stored(action_id).state == "FAILED"
         assert (
-            "fake is not available on this node: it was taken out of the configuration" in scene.told(action_id).message
+            "fake is not available on this node: it was taken out of the configuration"
+            in scene.stored(action_id).message
         )
 
 
@@ -431,8 +432,8 @@ def test_arguments_no_longer_accepted_fail_the_action(scene: Scene) -> None:
     kind.schema = type(kind.schema)(unknown="raise")
     scene.store.write(lambda connection: connection.execute("UPDATE actions SET args = '{\"old\": 1}'"))
     scene.drain()
-    assert scene.told(action_id).state == "FAILED"
-    assert "does not accept" in scene.told(action_id).message
+    assert scene.stored(action_id).state == "FAILED"
+    assert "does not accept" in scene.stored(action_id).message
 
 
 def test_exception_while_loading_arguments_fails_the_action_and_not_the_queue(scene: Scene) -> None:
@@ -445,8 +446,8 @@ def test_exception_while_loading_arguments_fails_the_action_and_not_the_queue(sc
 
     kind.load = load  # type: ignore[method-assign]
     scene.drain()
-    assert scene.told(action_id).state == "FAILED"
-    assert scene.told(action_id).payload["error"] == "KeyError"
+    assert scene.stored(action_id).state == "FAILED"
+    assert scene.stored(action_id).payload["error"] == "KeyError"
 
 
 def test_mask_covers_all_values_and_no_member_names() -> None:

@@ -64,7 +64,7 @@ def test_action_scheduled_during_a_drain_is_run_by_this_drain(scene: Scene) -> N
     scene.kind(step)
     scene.schedule()
     scene.drain()
-    assert [scene.told(action_id).state for action_id in later] == ["DONE"] * 3
+    assert [scene.stored(action_id).state for action_id in later] == ["DONE"] * 3
 
 
 def test_interrupted_action_runs_before_waiting_actions(scene: Scene) -> None:
@@ -88,13 +88,13 @@ def test_a_wake_during_a_pause_takes_no_step_early_and_is_not_lost(scene: Scene)
     executor.start()
     executor.wake()
     began = time.monotonic()
-    eventually(lambda: scene.told(first).payload == 1, "it waits")
+    eventually(lambda: scene.stored(first).payload == 1, "it waits")
     second = scene.schedule("next")
-    while scene.told(first).state == "RUNNING":
+    while scene.stored(first).state == "RUNNING":
         executor.wake()
         time.sleep(0.02)
     assert time.monotonic() - began >= 0.5 and len(kind.seen) == 2
-    eventually(lambda: scene.told(second).state == "DONE", "the next action is run too")
+    eventually(lambda: scene.stored(second).state == "DONE", "the next action is run too")
 
 
 def test_unexpected_exception_is_logged_and_the_next_wake_runs_the_queue(
@@ -119,7 +119,7 @@ def test_unexpected_exception_is_logged_and_the_next_wake_runs_the_queue(
     eventually(lambda: "the executor raised SystemExit" in caplog.text, "a step that ends the process is no better")
     assert "bug" not in caplog.text
     executor.wake()
-    eventually(lambda: scene.told(action_id).state == "DONE", "the queue is run")
+    eventually(lambda: scene.stored(action_id).state == "DONE", "the queue is run")
 
 
 def test_every_change_notifies_the_waiters(scene: Scene) -> None:
@@ -136,10 +136,10 @@ def test_only_one_of_two_executors_runs_anything(scene: Scene) -> None:
     first.drain()
     action_id = scene.schedule()
     second.drain()
-    assert scene.told(action_id).state == "NEW"
+    assert scene.stored(action_id).state == "NEW"
     scene.stop(first)
     second.drain()
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
 
 
 def test_lock_is_held_by_one_process_and_released_by_its_death(tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_lock_that_cannot_be_taken_or_created_is_retried(scene: Scene) -> None:
     path.mkdir()
     executor = scene.executor()
     executor.drain()
-    assert scene.told(action_id).state == "NEW"
+    assert scene.stored(action_id).state == "NEW"
     path.rmdir()
     executor.drain()
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
 
 
 # Stop
@@ -200,9 +200,9 @@ def test_a_stop_lets_the_step_end_and_hands_the_action_over(scene: Scene) -> Non
     assert executor.stop(60)
     thread.join(10)
     scene.executors.remove(executor)
-    assert (scene.told(action_id).state, scene.told(action_id).payload) == ("RUNNING", 1)
+    assert (scene.stored(action_id).state, scene.stored(action_id).payload) == ("RUNNING", 1)
     scene.drain()
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
     assert kind.seen == [("step", None), ("step", 1)], "nothing was interrupted"
 
 
@@ -211,10 +211,10 @@ def test_a_stop_ends_the_wait_between_two_steps(scene: Scene) -> None:
     action_id = scene.schedule()
     executor = scene.executor()
     scene.start(executor)
-    eventually(lambda: scene.told(action_id).payload == 1, "it waits")
+    eventually(lambda: scene.stored(action_id).payload == 1, "it waits")
     scene.stop(executor)
     scene.drain()
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
     assert kind.seen == [("step", None), ("step", 1)]
 
 
@@ -224,7 +224,7 @@ def test_stopped_executor_starts_no_action(scene: Scene) -> None:
     executor = scene.executor()
     scene.stop(executor)
     executor.drain()
-    assert scene.told(action_id).state == "NEW"
+    assert scene.stored(action_id).state == "NEW"
 
 
 def test_action_handed_over_once_is_interrupted_by_a_later_crash(scene: Scene) -> None:
@@ -242,7 +242,7 @@ def test_action_handed_over_once_is_interrupted_by_a_later_crash(scene: Scene) -
         executor.drain()
     scene.stop(executor)
     scene.drain()
-    assert scene.told(action_id).payload == "resumed"
+    assert scene.stored(action_id).payload == "resumed"
     assert [what for what, _ in kind.seen] == ["step", "resume"]
 
 
@@ -255,7 +255,7 @@ def test_interrupted_action_not_resumed_yet_stays_interrupted(scene: Scene) -> N
     scene.stop(executor)
     assert executor._execute(execution) is None
     scene.drain()
-    assert scene.told(action_id).payload == "resumed"
+    assert scene.stored(action_id).payload == "resumed"
     assert [what for what, _ in kind.seen] == ["resume"]
 
 
@@ -298,8 +298,8 @@ def test_result_of_a_step_is_stored_once_the_store_is_writable_and_the_step_not_
     kind = scene.kind(step)
     action_id = scene.schedule()
     scene.executor().drain()
-    assert scene.told(action_id).state == "DONE"
-    assert scene.told(action_id).history == ["NEW", *["RUNNING"] * steps, "DONE"]
+    assert scene.stored(action_id).state == "DONE"
+    assert scene.stored(action_id).history == ["NEW", *["RUNNING"] * steps, "DONE"]
     assert kind.seen == [("step", None), ("step", 1)][:steps]
 
 
@@ -321,9 +321,9 @@ def test_stop_that_cannot_be_stored_is_an_interruption(scene: Scene) -> None:
     scene.stop(executor)
     thread.join(5)
     locked.end()
-    assert scene.told(action_id).state == "RUNNING"
+    assert scene.stored(action_id).state == "RUNNING"
     scene.drain()
-    assert scene.told(action_id).payload == "looked"
+    assert scene.stored(action_id).payload == "looked"
     assert [what for what, _ in kind.seen] == ["step", "resume"]
 
 
@@ -335,10 +335,10 @@ def test_queue_that_cannot_be_read_or_claimed_is_retried_by_the_next_drain(scene
     locked = Locked(scene.store)
     locked.begin()
     executor.drain()
-    assert scene.told(action_id).state == "NEW"
+    assert scene.stored(action_id).state == "NEW"
     locked.end()
     executor.drain()
-    assert scene.told(action_id).state == "DONE"
+    assert scene.stored(action_id).state == "DONE"
 
 
 def test_a_bug_in_the_engine_does_not_silently_repeat_a_step(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,6 +349,6 @@ def test_a_bug_in_the_engine_does_not_silently_repeat_a_step(scene: Scene, monke
         broken.setattr(transitions, "finish", lambda *args, **options: (_ for _ in ()).throw(RuntimeError("bug")))
         executor.drain()
     executor.drain()
-    assert scene.told(action_id).state == "FAILED"
-    assert scene.told(action_id).payload["interrupted"] is True
+    assert scene.stored(action_id).state == "FAILED"
+    assert scene.stored(action_id).payload["interrupted"] is True
     assert [what for what, _ in kind.seen] == ["step", "resume"]

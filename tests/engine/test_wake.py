@@ -37,7 +37,7 @@ def engine(scene: Scene) -> Iterator[Engine]:
 
 
 def await_done(scene: Scene, action_id: str) -> None:
-    eventually(lambda: scene.told(action_id).state == "DONE", "it is done without waiting for a tick", AT_ONCE)
+    eventually(lambda: scene.stored(action_id).state == "DONE", "it is done without waiting for a tick", AT_ONCE)
 
 
 def test_one_wake_runs_the_queue_at_once(scene: Scene, engine: Engine) -> None:
@@ -129,7 +129,7 @@ def test_wake_of_an_engine_that_does_not_run_is_ignored(scene: Scene) -> None:
     made = Engine(scene.store, scene.registry, scene.settings)
     action_id = scene.schedule()
     made.wake()
-    assert scene.told(action_id).state == "NEW"
+    assert scene.stored(action_id).state == "NEW"
     made.start()
     await_done(scene, action_id)
     made.stop(10)

@@ -169,7 +169,7 @@ HEADERS: dict[str, bytes] = {
     "a key of 256 characters": b"Idempotency-Key: " + b"x" * 256 + b"\r\n",
     "a latin-1 key": b"Idempotency-Key: \xe9\xff\r\n",
     "a utf-8 key": "Idempotency-Key: ключ\r\n".encode(),
-    "a sender who is nobody": b"From: <>@\r\n",
+    "an empty sender": b"From: <>@\r\n",
     "a latin-1 sender": b"From: \xe9@example.com\r\n",
     "a sender of 7,000 characters": b"From: " + b"a" * 3500 + b"@" + b"b" * 3500 + b"\r\n",
     "an odd value": b"X-Odd: \xff\xfe \x80\t'\"\\ {}\r\n",

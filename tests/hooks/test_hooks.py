@@ -141,7 +141,7 @@ def test_wrong_signature_is_401_with_one_log_line(agent: AgentProcess, signature
     if given and re.fullmatch("sha256=[0-9a-f]{64}", given):
         how = "does not match the body"
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         answer = deliver(agent, body, headers={"X-Hub-Signature-256": given})
         assert_error(answer, 401, "Unauthenticated")
         assert answer.headers["WWW-Authenticate"] == 'HMAC-SHA256 header="X-Hub-Signature-256"'
@@ -149,7 +149,7 @@ def test_wrong_signature_is_401_with_one_log_line(agent: AgentProcess, signature
         assert answer.json["error"] == f"X-Hub-Signature-256 {how}: {wanted}"
         return said_since(agent, lines)
 
-    [line] = eventually(told, "it is said in the log")
+    [line] = eventually(logged, "it is logged")
     begin = "WARNING a caller from 127.0.0.1 was refused with 401: applications.shop.hook_secret: "
     assert line.startswith(f"{begin}X-Hub-Signature-256 {how}")
     assert scheduled(agent) == before
@@ -245,12 +245,12 @@ def test_an_unknown_application_looks_like_a_wrong_signature(
 def test_log_says_whether_the_application_or_its_secret_is_missing(agent: AgentProcess, name: str, reason: str) -> None:
     lines = len(agent.log_text().splitlines())
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         deliver(agent, b"", name)
         return said_since(agent, lines)
 
     line = f"WARNING a caller from 127.0.0.1 was refused with 401: {reason}"
-    assert eventually(told, "it is said in the log") == [line]
+    assert eventually(logged, "it is logged") == [line]
 
 
 @pytest.mark.parametrize(
@@ -267,11 +267,11 @@ def test_every_refusal_leaves_a_line_that_names_the_option(
 ) -> None:
     lines = len(agent.log_text().splitlines())
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         assert deliver(agent, encoded(push(**said)), **options).status == status
         return said_since(agent, lines)
 
-    [line] = eventually(told, "it is said in the log")
+    [line] = eventually(logged, "it is logged")
     begin = f"WARNING a caller from 127.0.0.1 was refused with {status}: the hook of applications.shop: "
     assert line.startswith(begin + reason), line
 

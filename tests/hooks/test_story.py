@@ -26,13 +26,13 @@ def test_push_is_deployed_and_its_callback_sent(start_agent: StartAgent, tmp_pat
         agent = start_agent(config=settings + CALLBACKS.format(url=receiver.url(), directory=tmp_path))
         begun = taken(deliver(agent, encoded(push(after=pushed))))
         assert (begun["action"], begun["started_via"], begun["user"]) == ("deploy", "hook", "hook:shop")
-        [told] = receiver.await_taken(1)
-        assert told.is_signed_with(SECRET)
-        assert told.action["id"] == begun["id"]
-        assert told.action["finished_success"], told.action["finished_message"]
-        assert told.action["finished_result"]["git_hash"] == pushed
-        assert agent.info(told.headers["x-agent-delivery"])["action"]["requester"] == "HOOK"
-        assert told.action == agent.get(f"/api/3/stacks/default/actions/{begun['id']}").json["response"]
+        [received] = receiver.await_taken(1)
+        assert received.is_signed_with(SECRET)
+        assert received.action["id"] == begun["id"]
+        assert received.action["finished_success"], received.action["finished_message"]
+        assert received.action["finished_result"]["git_hash"] == pushed
+        assert agent.info(received.headers["x-agent-delivery"])["action"]["requester"] == "HOOK"
+        assert received.action == agent.get(f"/api/3/stacks/default/actions/{begun['id']}").json["response"]
     finally:
         receiver.down()
     assert (tmp_path / "shop/current/version").read_text() == "one"

@@ -38,8 +38,8 @@ Asked = TypeVar("Asked")
 
 
 def fatal_agent(start_agent: StartAgent, document: Document, call: str) -> AgentProcess:
-    """An agent whose worker is killed right before this call of its own; `tests/chaos/own_kinds/fatal.py` tells how
-    one is named."""
+    """An agent whose worker is killed right before this call of its own, in the form of
+    `tests/chaos/own_kinds/fatal.py`."""
     path = ":".join(map(str, (CHECKOUT, CHAOS / "own_kinds", CHAOS / "warm")))
     return start_agent(config=toml(document | {"agent": {"kinds": ["fatal"]}}), env={"PYTHONPATH": path, "FATAL": call})
 
@@ -59,8 +59,8 @@ def slow_down(node: Node) -> None:
 
 
 def killed_at_systemctl(agent: AgentInside, moment: str, ask: Callable[[], Asked]) -> Asked:
-    """Ask for something that pauses a unit or lets it go on, kill the agent right before or right after systemd was
-    told to, and start it again."""
+    """Request a pause or resume of a unit, kill the agent right before or right after its request to systemd, and
+    start it again."""
     node = agent.node
     node.run("touch", f"/{moment}.hold")
     asked = ask()

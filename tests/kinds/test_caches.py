@@ -107,10 +107,10 @@ def test_only_the_named_caches_are_cleared(ask: Ask, agent: AgentProcess, caches
 
 def test_each_cache_is_reported_before_its_clearing(agent: AgentProcess) -> None:
     history = agent.info(by_schedule(agent, KIND)["id"])["history"]
-    told = [
+    message = [
         each["state_payload"]["clearing"] for each in reversed(history) if "clearing" in (each["state_payload"] or ())
     ]
-    assert told == ["sessions", "items", "pages"]
+    assert message == ["sessions", "items", "pages"]
 
 
 def test_clear_caches_acts_on_the_stack_and_reports_the_freed_amount(agent: AgentProcess) -> None:

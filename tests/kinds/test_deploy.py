@@ -165,10 +165,10 @@ def test_files_of_a_release_are_world_readable_and_the_mirror_is_not(shop: Shop)
 
 def test_commands_get_the_documented_environment_and_folder(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSWORD_OF_THE_AGENT", "hidden")
-    told = sh("env > env; pwd > pwd")
-    first = shop.deployed(before=[told])
+    message = sh("env > env; pwd > pwd")
+    first = shop.deployed(before=[message])
     second_hash = shop.origin.commit({"version": "two"})
-    second = shop.deployed(after=[told])
+    second = shop.deployed(after=[message])
     for result, previous in ((first, ""), (second, first["release"])):
         release = Path(result["release"])
         env = dict(line.split("=", 1) for line in (release / "env").read_text().splitlines())

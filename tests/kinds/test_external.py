@@ -74,8 +74,8 @@ def test_commands_get_the_action_and_no_variables_of_the_agent(tmp_path: Path, m
     script = 'cat > {0}.stdin; env > {0}.env; echo \'{{"status": "finished"}}\''
     perform(external(*(sh(f"cd {tmp_path}; {script.format(name)}") for name in ("action", "check"))))
     for name in ("action", "check"):
-        told = json.loads((tmp_path / f"{name}.stdin").read_text())
-        assert told == {"args": {}, "headers": {}, "id": "a-1", "kind": "external.vacuum.full"}
+        message = json.loads((tmp_path / f"{name}.stdin").read_text())
+        assert message == {"args": {}, "headers": {}, "id": "a-1", "kind": "external.vacuum.full"}
         environment = dict(line.split("=", 1) for line in (tmp_path / f"{name}.env").read_text().splitlines())
         assert environment["PATH"] and environment["AGENT_ACTION"] == "a-1"
         assert not {"PGPASSWORD", "CREDENTIALS_DIRECTORY", "PYTHONPATH", "VIRTUAL_ENV"} & set(environment)

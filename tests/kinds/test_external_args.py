@@ -88,8 +88,8 @@ def test_truncated_output_contains_no_part_of_a_secret(cut: int) -> None:
 
 ECHOING = """
 import json, sys
-told = json.load(sys.stdin)
-password = told["args"]["password"]
+given = json.load(sys.stdin)
+password = given["args"]["password"]
 assert password == {secret!r}, "the command gets it"
 said = {{"status": "{status}", "error": "no " + password, password: [password, {{"a": password}}]}}
 sys.stderr.write(password)

@@ -167,12 +167,12 @@ def test_failed_command_is_named_and_a_repetition_runs_all_commands_again(
     for ask in (by_schedule, by_command):
         action = ask(agent, KIND, value=value)
         assert action["state"] == "FAILED"
-        told = action["state_payload"]["message"]
+        text = action["state_payload"]["message"]
         assert (
-            told.startswith(f"{site.script} {site.directory} {words[0]} failed")
-            and "with exit status 1: the balancer says no; " in told
+            text.startswith(f"{site.script} {site.directory} {words[0]} failed")
+            and "with exit status 1: the balancer says no; " in text
         )
-        assert told.endswith(f"maintenance mode is {state}") and site.said()["state"] == state
+        assert text.endswith(f"maintenance mode is {state}") and site.said()["state"] == state
         assert value or site.said()["since"] == "1970-01-01T00:00:00Z"
     (site.directory / "fail").unlink()
     assert by_schedule(agent, KIND, value=value)["state"] == "DONE"
@@ -258,8 +258,8 @@ def test_unwritable_flag_fails_the_action_before_any_command(
     try:
         for ask in (by_schedule, by_command):
             action = ask(agent, KIND, value=1)
-            told = f"the flag {folder}/flag cannot be changed: {why}; maintenance mode is off"
-            assert (action["state"], action["state_payload"]["message"]) == ("FAILED", told)
+            text = f"the flag {folder}/flag cannot be changed: {why}; maintenance mode is off"
+            assert (action["state"], action["state_payload"]["message"]) == ("FAILED", text)
         assert site.trace() == []
     finally:
         if where == "read-only":
@@ -269,8 +269,8 @@ def test_unwritable_flag_fails_the_action_before_any_command(
 def test_missing_command_of_maintenance_is_named(start_agent: StartAgent, tmp_path: Path) -> None:
     agent = start_agent(config=Site(tmp_path).config(on=[["/nowhere/balancer", "drain"]]))
     for ask in (by_schedule, by_command):
-        told = ask(agent, KIND, value=1)["state_payload"]["message"]
-        assert "/nowhere/balancer" in told and "was not found; maintenance mode is turning on" in told
+        text = ask(agent, KIND, value=1)["state_payload"]["message"]
+        assert "/nowhere/balancer" in text and "was not found; maintenance mode is turning on" in text
 
 
 def test_maintenance_mode_without_its_table_is_not_offered(start_agent: StartAgent) -> None:

@@ -88,8 +88,8 @@ def test_service_is_paused_and_resumed_idempotently(engine: DockerEngine, driver
     assert [status(engine, name) for name in THREE] == ["paused", "paused", "exited"]
     again = perform(driver, "async actions", "service_pause", service_name="web")
     assert each(again["finished_result"], "message")["web-1"] == "paused already"
-    told = f"the service web was paused: web-1, web-2; web-3 is not running: {stopped}"
-    assert again["finished_message"] == told
+    text = f"the service web was paused: web-1, web-2; web-3 is not running: {stopped}"
+    assert again["finished_message"] == text
     resumed = done(driver, "service_resume", {"service_name": "web"})
     assert each(resumed, "state") == {"web-1": "running", "web-2": "running", "web-3": "skipped"}
     assert [status(engine, name) for name in THREE] == ["running", "running", "exited"]
@@ -221,12 +221,12 @@ def test_a_service_that_is_a_unit_is_restarted_paused_and_resumed(node: Node, in
     pids.add(node.show(UNIT, "MainPID"))
     assert len(pids) == 3
     for wire in WIRES:
-        told = []
+        text = []
         for kind in ("service_pause", "service_pause", "service_resume", "service_resume"):
             action = perform(inside, wire, kind, service_name="cache")
             assert action["finished_success"], action
-            told.append((action["finished_result"]["unit"]["message"], node.show(UNIT, "FreezerState")))
-        assert told == [
+            text.append((action["finished_result"]["unit"]["message"], node.show(UNIT, "FreezerState")))
+        assert text == [
             ("frozen", "frozen"), ("paused already", "frozen"), ("thawed", "running"), ("not paused", "running"),
         ]  # fmt: skip
     assert node.show(UNIT, "MainPID") in pids
@@ -250,14 +250,14 @@ def test_unit_is_restarted_once_despite_a_kill_of_the_agent(node: Node, inside: 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_unit_is_paused_and_resumed_despite_a_kill_of_the_agent(moment: str, node: Node, inside: AgentInside) -> None:
     """Killed before and after the request to systemd."""
-    told = []
+    text = []
     for kind in ("service_pause", "service_resume"):
         action = killed_at_systemctl(inside, moment, partial(inside.schedule, kind, {"service_name": "cache"}))
         ended = inside.await_final(action, timeout=30)["action"]
         assert ended["state"] == "DONE", ended
-        told.append((ended["state_payload"]["unit"]["message"], node.show(UNIT, "FreezerState")))
+        text.append((ended["state_payload"]["unit"]["message"], node.show(UNIT, "FreezerState")))
     wanted = ["frozen", "thawed"] if moment == "before" else ["paused already", "not paused"]
-    assert told == list(zip(wanted, ("frozen", "running"), strict=True))
+    assert text == list(zip(wanted, ("frozen", "running"), strict=True))
 
 
 def test_missing_unit_and_unconfigured_service_are_reported(inside: AgentInside) -> None:

@@ -59,6 +59,6 @@ def test_page_documents_every_fact_of_each_kind(name: str) -> None:
     assert "\nResult:\n" in section
     assert ("\nArguments:\n" in section) or name == "stack_reboot"
     for fact in ("Configuration", "Privileges", "After an interruption"):
-        told = re.search(rf"^:{fact}: (.+)$", section, re.MULTILINE)
-        assert told is not None
-        assert told[1] not in ("None.", "")
+        message = re.search(rf"^:{fact}: (.+)$", section, re.MULTILINE)
+        assert message is not None
+        assert message[1] not in ("None.", "")

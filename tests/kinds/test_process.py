@@ -126,14 +126,14 @@ def test_process_group_is_paused_resumed_and_restarted(workers: Workers, start_a
     workers.run()
     agent = start_agent(config=toml(workers.document()))
     for wire in WIRES:
-        told = []
+        message = []
         for kind in ("process_pause", "process_pause", "process_resume", "process_resume"):
             action = perform(agent, wire, kind, process_name="workers")
             assert (action["finished_success"], action["resource_type"]) == (True, "Process"), action
             assert ProcessResult().validate(action["finished_result"]) == {}
             # A resumed process may be seen running before it sleeps again.
-            told.append((action["finished_message"], re.sub("[RD]", "S", workers.states())))
-        assert told == [
+            message.append((action["finished_message"], re.sub("[RD]", "S", workers.states())))
+        assert message == [
             ("workers: paused by a signal", "TTT"), ("workers: paused already", "TTT"),
             ("workers: continued", "SSS"), ("workers: not paused", "SSS"),
         ]  # fmt: skip
@@ -171,7 +171,7 @@ def test_killed_agent_runs_the_command_once(workers: Workers, start_agent: Start
     await_that(workers.marks.exists, 10, "the command has begun")
     agent.kill_all()
     workers.hold.unlink()
-    await_that(lambda: workers.pid != first, 10, "the restart goes on alone")
+    await_that(lambda: workers.pid != first, 10, "the restart continues alone")
     agent.start()
     final = agent.await_final(action, timeout=30)["action"]
     assert (final["state"], final["state_payload"]) == ("DONE", entry("restarted", pid=str(workers.pid)))
@@ -239,12 +239,12 @@ def test_missing_process_fails_on_both_wires(workers: Workers, start_agent: Star
     agent = start_agent(config=toml(workers.document(restart=["/no/such/start"])))
     missing = f"workers: there is no {workers.pid_file}"
     ended = f"workers: {workers.pid_file} contains pid 4194303, which is not running"
-    for told in (missing, ended):
+    for message in (missing, ended):
         for wire in WIRES:
             actions = [perform(agent, wire, kind) for kind in ("process_pause", "process_resume", "process_restart")]
             assert {action["finished_success"] for action in actions} == {False}
             *others, restart = [action["finished_message"] for action in actions]
-            assert others == [told, told]
+            assert others == [message, message]
             assert restart.startswith("workers: its restart failed") and "/no/such/start" in restart
         workers.pid_file.write_text("4194303\n")
     workers.pid_file.unlink()
@@ -263,8 +263,8 @@ def test_pid_file_that_is_a_link_or_fifo_is_refused(workers: Workers) -> None:
     other.write_text(f"{workers.run()}\n")
     workers.pid_file.unlink()
     workers.pid_file.symlink_to(other)
-    told = f"workers: {workers.pid_file} cannot be read: it is a symbolic link"
-    assert why(PauseProcesses, workers.document()) == told
+    message = f"workers: {workers.pid_file} cannot be read: it is a symbolic link"
+    assert why(PauseProcesses, workers.document()) == message
     workers.pid_file.unlink()
     os.mkfifo(workers.pid_file)
     assert why(PauseProcesses, workers.document()) == f"workers: {workers.pid_file} contains no pid"
@@ -286,14 +286,14 @@ def test_agent_and_init_are_never_signalled(whose: str, pid_of: Callable[[], int
 def test_pid_file_writable_by_others_is_refused(workers: Workers) -> None:
     pid = workers.run()
     workers.pid_file.chmod(0o666)
-    told = f"workers: users other than root and the owner of pid {pid} may write {workers.pid_file}"
-    assert why(PauseProcesses, workers.document()) == told
+    message = f"workers: users other than root and the owner of pid {pid} may write {workers.pid_file}"
+    assert why(PauseProcesses, workers.document()) == message
     workers.pid_file.chmod(0o644)
     os.chown(workers.pid_file, 65534, 65534)
-    assert why(PauseProcesses, workers.document()) == told
+    assert why(PauseProcesses, workers.document()) == message
     os.chown(workers.pid_file, 0, 65534)
     workers.pid_file.chmod(0o664)
-    assert why(PauseProcesses, workers.document()) == told
+    assert why(PauseProcesses, workers.document()) == message
     assert workers.states() == "SSS"
 
 
@@ -302,19 +302,19 @@ def test_process_of_another_user_fails_with_the_reason(workers: Workers) -> None
     workers.pid_file.write_text(f"{other.pid}\n")
     os.seteuid(65534)
     try:
-        told = why(PauseProcesses, workers.document())
+        message = why(PauseProcesses, workers.document())
     finally:
         os.seteuid(0)
         other.kill()
         other.wait()
         workers.pid_file.unlink()
-    assert told == f"workers: the agent may not signal pid {other.pid}, which another user runs"
+    assert message == f"workers: the agent may not signal pid {other.pid}, which another user runs"
 
 
 def test_restart_without_a_command_names_the_option(workers: Workers) -> None:
     workers.run()
-    told = why(RestartProcesses, {"processes": {"workers": {"pid_file": str(workers.pid_file)}}})
-    assert told == "workers: set processes.workers.restart in the configuration: the command for it"
+    message = why(RestartProcesses, {"processes": {"workers": {"pid_file": str(workers.pid_file)}}})
+    assert message == "workers: set processes.workers.restart in the configuration: the command for it"
 
 
 def test_failed_restart_is_reported_with_the_output_of_its_command(workers: Workers) -> None:
@@ -432,11 +432,11 @@ def starts(node: Node, unit: str) -> int:
 @pytest.mark.parametrize("wire", WIRES)
 def test_a_unit_is_frozen_thawed_and_restarted(wire: str, inside: AgentInside) -> None:
     node = inside.node
-    told = []
+    message = []
     for kind in ("process_pause", "process_pause", "process_resume", "process_resume", "process_pause"):
         action = perform(inside, wire, kind, **{"process-name": "cache"})
-        told.append((action["finished_message"], node.show(REDIS, "FreezerState")))
-    assert told == [
+        message.append((action["finished_message"], node.show(REDIS, "FreezerState")))
+    assert message == [
         ("cache: frozen", "frozen"), ("cache: paused already", "frozen"),
         ("cache: thawed", "running"), ("cache: not paused", "running"), ("cache: frozen", "frozen"),
     ]  # fmt: skip
@@ -502,10 +502,10 @@ def test_killed_agent_restarts_a_unit_once(inside: AgentInside) -> None:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_agent_pauses_and_resumes_a_unit(moment: str, inside: AgentInside) -> None:
-    """Whether systemd had been told of it or not."""
-    told = []
+    """Killed before and after the request to systemd."""
+    message = []
     for kind in ("process_pause", "process_resume"):
         seq = killed_at_systemctl(inside, moment, partial(begin, inside, "actions", kind, process_name="cache"))
-        told.append((finished(inside, seq)["finished_message"], inside.node.show(REDIS, "FreezerState")))
+        message.append((finished(inside, seq)["finished_message"], inside.node.show(REDIS, "FreezerState")))
     wanted = ["frozen", "thawed"] if moment == "before" else ["paused already", "not paused"]
-    assert told == [(f"cache: {how}", state) for how, state in zip(wanted, ("frozen", "running"), strict=True)]
+    assert message == [(f"cache: {how}", state) for how, state in zip(wanted, ("frozen", "running"), strict=True)]

@@ -116,9 +116,9 @@ def test_first_failed_unit_ends_the_action_and_the_others_are_listed(
 def test_no_unit_is_restarted_if_one_is_missing(node: Node, agent_of: Callable[..., AgentInside]) -> None:
     agent = agent_of(REDIS, "no.service")
     before = starts(node, REDIS)
-    told = "systemd has no unit no.service; restarted: none; not restarted: redis-server.service, no.service"
+    message = "systemd has no unit no.service; restarted: none; not restarted: redis-server.service, no.service"
     for wire in WIRES:
-        assert perform(agent, wire, "restart")["finished_message"] == told
+        assert perform(agent, wire, "restart")["finished_message"] == message
     assert starts(node, REDIS) == before
     for args, details in (
         ({"server": "db-2"}, {"server": ["this is db-1"]}),

@@ -13,7 +13,7 @@ from tests.kinds.performing import perform, step_of
 
 
 class Stage(Kind):
-    """Runs twice and is done; `seen` tells which calls it got."""
+    """Runs twice and is done; `seen` has its calls."""
 
     name = "first"
 

@@ -40,7 +40,7 @@ class MemcachedServer(Server):
         return [program("memcached"), "-d", "-u", USER, "-P", str(self.pidfile), *at, *self.options]
 
     def answers(self) -> bool:
-        """Whether it tells its version, and has written its pidfile, which comes after that."""
+        """Whether it answers with its version, and has written its pidfile, which it does later."""
         try:
             return self.pid is not None and self.ask("version").startswith("VERSION")
         except OSError:

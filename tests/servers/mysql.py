@@ -54,7 +54,7 @@ innodb_redo_log_capacity = 16M
 
     def _initialize(self) -> None:
         run(self.as_owner(str(self.server), f"--defaults-file={self.config}", "--initialize-insecure"))
-        (self.data / "auto.cnf").unlink(missing_ok=True)  # the identity, made anew at the start
+        (self.data / "auto.cnf").unlink(missing_ok=True)  # the identity, created again at the start
 
     def allow_replication(self) -> None:
         """Make the account replicator, if it is not there yet."""

@@ -138,7 +138,7 @@ class Mysqld(Server):
                 return False
 
     def close(self) -> None:
-        """End it at once and remove its files: a clean end takes seconds, and nobody needs it."""
+        """End it at once and remove its files: a clean end would take seconds."""
         kill_pid(self.pid)
         super().close()
 

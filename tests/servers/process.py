@@ -100,7 +100,7 @@ def run(argv: Sequence[str | Path], timeout: float = 60, **options: object) -> s
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this pid runs; a zombie that nobody reaped yet does not."""
+    """Whether a process of this pid runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

@@ -312,4 +312,4 @@ def test_failure_of_a_shared_commit_is_raised_by_all_and_the_next_commit_works(e
     thread = threading.Thread(target=lambda: results.append(together(2)), daemon=True)
     thread.start()
     thread.join(5)
-    assert results == [2], "the next waits for ever"
+    assert results == [2], "the next never ends"

@@ -23,7 +23,7 @@ def trail(store: Store) -> list[dict[str, Any]]:
     return audit_events.after(store, 0, 10_000)
 
 
-def told(store: Store) -> list[tuple[str, str | None]]:
+def event_names(store: Store) -> list[tuple[str, str | None]]:
     return [(event["event"], event["action_id"]) for event in trail(store)]
 
 
@@ -37,7 +37,7 @@ def test_audit_trail_has_the_life_of_an_action_and_outlives_it(store: Store) -> 
     two = schedule(store)
     transitions.cancel(store, two, user="dba@example.com")
     assert retention.prune(store, 0, 10) == 2
-    assert told(store) == [
+    assert event_names(store) == [
         ("audit.begun", None),
         ("action.scheduled", one), ("action.started", one), ("action.final", one),
         ("action.scheduled", two), ("action.cancel_requested", two), ("action.final", two),
@@ -196,7 +196,7 @@ def test_migration_of_an_older_file_begins_its_audit_trail(tmp_path: Path) -> No
     with closing(Store(tmp_path / "agent.db")) as store:
         store.open()
         finish(store)
-        assert told(store) == [("audit.begun", None), ("action.started", "old"), ("action.final", "old")]
+        assert event_names(store) == [("audit.begun", None), ("action.started", "old"), ("action.final", "old")]
         assert broken(store) == []
 
 

@@ -58,7 +58,7 @@ def test_without_receivers_the_outbox_stays_empty(store: Store) -> None:
     schedule(store)
     finish(store)
     receivers(store, HERE)
-    assert waiting(store) == [], "and nobody is told of what was before"
+    assert waiting(store) == [], "earlier ends make no callbacks"
 
 
 def test_each_receiver_gets_its_own_oldest_callback_first(store: Store) -> None:
@@ -92,8 +92,8 @@ def test_action_with_undelivered_callbacks_is_neither_pruned_nor_deleted(store: 
     for _ in range(4):
         schedule(store)
         finish(store)
-    for receiver, told in ((ids[HERE], 3), (ids[THERE], 2)):
-        for _ in range(told):
+    for receiver, message in ((ids[HERE], 3), (ids[THERE], 2)):
+        for _ in range(message):
             head = outbox.next_pending(store, receiver)
             assert head is not None
             outbox.remove_delivered(store, receiver, head.event_id, None)

@@ -103,8 +103,8 @@ def test_history_beyond_its_limit_has_the_number_of_bytes_left_out(store: Store)
     left_out = {"left_out": {"bytes": size, "option": "actions.history_bytes"}}
     action, history = info(store, action_id)
     assert action.state_payload == payloads[-1]
-    told = [line.state_payload for line in history]
-    assert told == [payloads[-1], left_out, left_out, payloads[1], payloads[0], None, None]
+    message = [line.state_payload for line in history]
+    assert message == [payloads[-1], left_out, left_out, payloads[1], payloads[0], None, None]
     [kept] = store.read("SELECT sum(length(state_payload)) FROM history")
     assert kept[0] < 2 * size + 3 * 100
 

@@ -15,7 +15,7 @@ from agent.supervisors.systemd.unit import Unit
 from agent.supervisors.systemd.unit_target import UnitTarget
 from agent.util import idempotent_restart
 def unit(name): return Unit(name, 10)
-def told(ask):
+def printed(ask):
     try:
         print(ask())
     except SupervisorFailed as error:
@@ -39,7 +39,7 @@ PATHS = {"D-Bus": str(CHECKOUT), "systemctl": f"{WITHOUT_SDBUS}:{CHECKOUT}"}
 
 def ask(node: Node, *expressions: str, prelude: str = "", way: str = "D-Bus") -> list[str]:
     """The value of each expression inside, or the supervisor's refusal, one line each, after `prelude`."""
-    lines = "".join(f"told(lambda: {each})\n" for each in expressions)
+    lines = "".join(f"printed(lambda: {each})\n" for each in expressions)
     done = node.run("env", f"PYTHONPATH={PATHS[way]}", sys.executable, "-W", "error", "-c", PRELUDE + prelude + lines)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout.splitlines()

@@ -89,12 +89,12 @@ def test_all_processes_of_a_unit_are_stopped_and_continued(old_node: Node, shell
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("what", ["process", "service"])
 def test_actions_pause_and_resume_all_processes_of_a_unit(what: str, wire: str, old_agent: AgentInside) -> None:
-    told = []
+    message = []
     for verb in ("pause", "pause", "resume", "resume"):
         action = perform(old_agent, wire, f"{what}_{verb}", **{f"{what}_name": "shells"})
         assert action["finished_success"], action
-        told.append((how(action["finished_result"]), "".join(states(old_agent.node, "shells.service"))))
-    assert told == [
+        message.append((how(action["finished_result"]), "".join(states(old_agent.node, "shells.service"))))
+    assert message == [
         ("paused by a signal", "TTT"), ("paused already", "TTT"), ("continued", "SSS"), ("not paused", "SSS"),
     ]  # fmt: skip
 
@@ -183,8 +183,8 @@ def test_paused_unit_ended_by_its_watchdog_is_restarted(node: Node, way: str) ->
     assert ask(node, pause, way=way) == [how]
     eventually(lambda: node.show("watched.service", "ActiveState") == "deactivating", "its watchdog", 20)
     restarted = "advance('watched.service', note('watched.service'), 60)"
-    told = ask(node, resume, restarted, prelude=ADVANCE, way=way)
-    assert told == [
+    message = ask(node, resume, restarted, prelude=ADVANCE, way=way)
+    assert message == [
         "watched.service is not running: deactivating (stop-watchdog), Result: watchdog",
         "active (running)",
     ]

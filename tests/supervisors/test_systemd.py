@@ -213,9 +213,9 @@ def test_slow_stop_is_awaited_for_any_result(agent: AgentInside, unit: Callable[
 
 def test_unprivileged_user_gets_a_refusal_without_a_password_prompt(node: Node, redis: str) -> None:
     node.add_code()
-    told = node.run("env", f"PYTHONPATH={CODE}", "/usr/bin/python3", "-c", AS_ANOTHER_USER, user="daemon")
-    running, refusal = told.stdout.splitlines()[0], told.stdout
-    assert running == "True", told.stderr
+    message = node.run("env", f"PYTHONPATH={CODE}", "/usr/bin/python3", "-c", AS_ANOTHER_USER, user="daemon")
+    running, refusal = message.stdout.splitlines()[0], message.stdout
+    assert running == "True", message.stderr
     assert "the agent's user may not stop redis-server.service (see agentctl polkit): " in refusal
     assert "authentication required" in refusal or "Access denied" in refusal
     assert node.show(redis, "ActiveState") == "active"

@@ -144,17 +144,17 @@ def test_unit_that_never_comes_up_fails_after_the_timeout_even_after_a_reboot(
     restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     asked = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
-    told = restart(unit(NEVER_READY), progress=str(asked), timeout=0.5)
-    assert told == "tried.service is not up 0.5 s after its restart: activating (start)"
+    message = restart(unit(NEVER_READY), progress=str(asked), timeout=0.5)
+    assert message == "tried.service is not up 0.5 s after its restart: activating (start)"
 
 
 @pytest.mark.parametrize("text", [FAILING, FAILING_SOON])
 def test_unit_that_fails_after_its_start_is_reported_at_once(
     text: str, restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
-    told = restart(unit(text), timeout=60)
+    message = restart(unit(text), timeout=60)
     why = "failed (failed), Result: exit-code (journalctl -u tried.service)"
-    assert told == f"tried.service was restarted and failed: {why}"
+    assert message == f"tried.service was restarted and failed: {why}"
 
 
 @pytest.mark.parametrize("pause", ["freeze", "kill --signal=SIGSTOP --kill-who=main"])
@@ -236,10 +236,10 @@ def test_restarts_during_daemon_reexec_neither_fail_nor_repeat(
     node.systemctl("start", quick)
     before = starts(node, quick)
     reexec = ["systemctl", "daemon-reexec"]
-    told = ask(node, f"under_a_storm('{quick}', {reexec})", prelude=ADVANCE + LOST, way=way)
-    assert told[-1].isdigit(), told
+    message = ask(node, f"under_a_storm('{quick}', {reexec})", prelude=ADVANCE + LOST, way=way)
+    assert message[-1].isdigit(), message
     assert node.show(quick, "ActiveState") == "active"
-    assert starts(node, quick) == before + int(told[-1])
+    assert starts(node, quick) == before + int(message[-1])
 
 
 DESCRIPTORS = """

@@ -17,9 +17,9 @@ WARNING = "callers are not authenticated"
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000", "db-1.example.com:8000"])
 def test_non_loopback_address_without_tokens_is_refused(tmp_path: Path, bind: str) -> None:
-    told = started_in_vain(tmp_path, f'[api]\nbind = "{bind}"\n', AGENT_BIND="")
-    assert "api.bind: expected a loopback address or unix:/path as long as neither api.tokens nor" in told
-    assert bind in told
+    message = started_in_vain(tmp_path, f'[api]\nbind = "{bind}"\n', AGENT_BIND="")
+    assert "api.bind: expected a loopback address or unix:/path as long as neither api.tokens nor" in message
+    assert bind in message
 
 
 def test_tls_without_tokens_does_not_allow_a_non_loopback_address(tmp_path: Path, authority: Authority) -> None:
@@ -57,9 +57,9 @@ def test_agent_with_tokens_on_loopback_logs_no_warning(start_guarded: StartGuard
 
 def refused(tmp_path: Path, tokens: Path) -> str:
     """The message of an agent that does not start with this file."""
-    told = started_in_vain(tmp_path, f'[api]\ntokens = "{tokens}"\n')
-    assert told.startswith(f"agent: {tokens}: ")
-    return told
+    text = started_in_vain(tmp_path, f'[api]\ntokens = "{tokens}"\n')
+    assert text.startswith(f"agent: {tokens}: ")
+    return text
 
 
 def test_missing_tokens_file_stops_the_start(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_mistake_in_the_tokens_file_stops_the_start_and_is_located(tmp_path: Pat
 
 def test_token_in_place_of_its_hash_is_not_repeated(tmp_path: Path) -> None:
     file = write_tokens(tmp_path / "tokens.toml", f'["a@example.com"]\nsha256 = "{DBA_TOKEN}"\n')
-    told = refused(tmp_path, file)
-    assert "a@example.com.sha256: expected 64 hexadecimal digits" in told
-    assert DBA_TOKEN not in told
+    message = refused(tmp_path, file)
+    assert "a@example.com.sha256: expected 64 hexadecimal digits" in message
+    assert DBA_TOKEN not in message
 
 
 # The files of encryption
@@ -101,9 +101,9 @@ def test_unusable_tls_file_stops_the_start(
     if content is not None:
         files[wrong].write_text(content)
     text = "[api.tls]\n" + "".join(f'{name} = "{file}"\n' for name, file in files.items())
-    told = started_in_vain(tmp_path, text)
-    assert f"api.tls.{wrong} {files[wrong]}" in told
-    assert "cannot be used" in told
+    message = started_in_vain(tmp_path, text)
+    assert f"api.tls.{wrong} {files[wrong]}" in message
+    assert "cannot be used" in message
 
 
 def test_reload_with_a_broken_tokens_file_admits_no_caller_until_corrected(
@@ -144,8 +144,8 @@ def test_unreadable_secret_stops_the_start_and_is_found_by_config_check(
     file.write_text("sixteen letters.")
     file.chmod(0o620)
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 1
-    told = f"{option}: {file}: users other than its owner may write it (mode 0620): run chmod 600 {file}\n"
-    assert capsys.readouterr().err == told
+    message = f"{option}: {file}: users other than its owner may write it (mode 0620): run chmod 600 {file}\n"
+    assert capsys.readouterr().err == message
     file.chmod(0o640)
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 0
 
@@ -153,18 +153,18 @@ def test_unreadable_secret_stops_the_start_and_is_found_by_config_check(
 @pytest.mark.parametrize("option", SIGNED_WITH)
 def test_credential_is_read_from_the_credentials_directory(tmp_path: Path, option: str) -> None:
     text = SIGNED_WITH[option].format(file="credential:one")
-    told = started_in_vain(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
+    message = started_in_vain(tmp_path, text, CREDENTIALS_DIRECTORY=str(tmp_path))
     missing = "the agent's unit passes no credential one: add LoadCredential=one:/path/of/the/file"
-    assert told == f"agent: {option}: {missing}"
+    assert message == f"agent: {option}: {missing}"
 
 
 def test_unit_without_credentials_does_not_start(tmp_path: Path) -> None:
     text = SIGNED_WITH["callbacks.secret"].format(file="credential:one")
-    told = started_in_vain(tmp_path, text, NOTIFY_SOCKET=str(tmp_path / "nobody"))
-    assert told.startswith("agent: callbacks.secret: the agent's unit passes no credential one: ")
+    message = started_in_vain(tmp_path, text, NOTIFY_SOCKET=str(tmp_path / "nobody"))
+    assert message.startswith("agent: callbacks.secret: the agent's unit passes no credential one: ")
 
 
 def test_path_that_may_be_the_secret_is_not_repeated(tmp_path: Path) -> None:
     text = SIGNED_WITH["callbacks.secret"].format(file="battery-staple")
-    told = started_in_vain(tmp_path, text)
-    assert told.startswith("agent: callbacks.secret: there is no such file; ") and "battery" not in told
+    message = started_in_vain(tmp_path, text)
+    assert message.startswith("agent: callbacks.secret: there is no such file; ") and "battery" not in message

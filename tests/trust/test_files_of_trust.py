@@ -54,8 +54,8 @@ def test_the_start_refuses_database_files_of_other_users(stopped: Path, name: st
     )
     path.chmod(0o600)
     os.chown(path, NOBODY, -1)
-    told = started_in_vain(stopped, "")
-    assert told == f"agent: agent.db: {path}: it belongs to nobody, not to root: run chown root {path}"
+    message = started_in_vain(stopped, "")
+    assert message == f"agent: agent.db: {path}: it belongs to nobody, not to root: run chown root {path}"
 
 
 def test_database_readable_by_others_gets_mode_0600(tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_lock_and_key_readable_by_others_stop_the_start(stopped: Path, name: str
 def test_symbolic_link_beside_the_database_stops_the_start(stopped: Path, name: str) -> None:
     (stopped / name).rename(stopped / "moved")
     (stopped / name).symlink_to("moved")
-    told = started_in_vain(stopped, "")
-    assert told == f"agent: agent.db: {stopped / name}: it is a symbolic link: run rm {stopped / name}"
+    message = started_in_vain(stopped, "")
+    assert message == f"agent: agent.db: {stopped / name}: it is a symbolic link: run rm {stopped / name}"
 
 
 def test_lock_is_not_taken_through_a_symbolic_link(tmp_path: Path) -> None:
@@ -118,8 +118,10 @@ def test_the_start_refuses_a_secret_file_of_another_user(tmp_path: Path, option:
     file = tmp_path / "secret"
     file.write_text("a secret of twenty characters")
     file.chmod(0o602)
-    told = started_in_vain(tmp_path, SECRETS[option].format(file=file))
-    assert told == f"agent: {option}: {file}: users other than its owner may write it (mode 0602): run chmod 600 {file}"
+    message = started_in_vain(tmp_path, SECRETS[option].format(file=file))
+    assert (
+        message == f"agent: {option}: {file}: users other than its owner may write it (mode 0602): run chmod 600 {file}"
+    )
     file.chmod(0o600)
     os.chown(file, NOBODY, -1)
     assert f"agent: {option}: {file}: it belongs to nobody" in started_in_vain(
@@ -145,8 +147,8 @@ def test_the_start_refuses_tls_files_of_another_user(tmp_path: Path, authority: 
         own[name].write_bytes(file.read_bytes())
     own[which].chmod(0o666)
     text = "[api.tls]\n" + "".join(f'{name} = "{file}"\n' for name, file in own.items())
-    told = started_in_vain(tmp_path, text)
-    assert told.startswith(f"agent: api.tls.{which}: {own[which]}: users other than its owner may write it")
+    message = started_in_vain(tmp_path, text)
+    assert message.startswith(f"agent: api.tls.{which}: {own[which]}: users other than its owner may write it")
 
 
 def test_folder_writable_by_another_user_is_refused(tmp_path: Path) -> None:
@@ -154,8 +156,8 @@ def test_folder_writable_by_another_user_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     file = write_tokens(folder / "tokens.toml")
     folder.chmod(0o777)
-    told = started_in_vain(tmp_path, f'[api]\ntokens = "{file}"\n')
-    assert told == (
+    message = started_in_vain(tmp_path, f'[api]\ntokens = "{file}"\n')
+    assert message == (
         f"agent: api.tokens: {folder}: users other than its owner may write it (mode 0777): run chmod go-w {folder}"
     )
     folder.chmod(0o1777)

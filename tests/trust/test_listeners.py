@@ -58,12 +58,12 @@ def refused(directory: Path, options: Sequence[str] = (), *, handed: socket.sock
     assert ended.returncode != 0, printed
     assert "Booting worker" not in printed
     assert "Traceback" not in printed, printed
-    (told,) = [line for line in printed.splitlines() if line.startswith("agent: ")]
-    return told
+    (output,) = [line for line in printed.splitlines() if line.startswith("agent: ")]
+    return output
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["-b", "0.0.0.0:{port}"], "gunicorn's command line sets bind: remove it; set api.bind in agent.toml instead"),
         (["--bind", "unix:{directory}/open.sock"], "gunicorn's command line sets bind"),
@@ -90,20 +90,20 @@ def refused(directory: Path, options: Sequence[str] = (), *, handed: socket.sock
         (["other:app"], "gunicorn's command line names another application: remove it, the agent is wsgi:app"),
     ],
 )
-def test_gunicorn_option_that_breaks_a_promise_is_refused(tmp_path: Path, options: list[str], told: str) -> None:
+def test_gunicorn_option_that_breaks_a_promise_is_refused(tmp_path: Path, options: list[str], message: str) -> None:
     words = [each.format(port=free_port(), directory=tmp_path) for each in options]
-    assert refused(tmp_path, words).startswith(f"agent: {told}")
+    assert refused(tmp_path, words).startswith(f"agent: {message}")
     assert not (tmp_path / "open.sock").exists()
 
 
 def test_the_same_options_are_refused_in_the_environment(tmp_path: Path) -> None:
-    told = "agent: GUNICORN_CMD_ARGS sets bind: remove it; set api.bind in agent.toml instead"
-    assert refused(tmp_path, GUNICORN_CMD_ARGS=f"--bind=0.0.0.0:{free_port()}") == told
+    message = "agent: GUNICORN_CMD_ARGS sets bind: remove it; set api.bind in agent.toml instead"
+    assert refused(tmp_path, GUNICORN_CMD_ARGS=f"--bind=0.0.0.0:{free_port()}") == message
 
 
 def test_the_control_socket_is_refused(tmp_path: Path) -> None:
-    told = refused(tmp_path, ["--control-socket", str(tmp_path / "control")])
-    assert told.startswith("agent: gunicorn's command line sets control_socket")
+    message = refused(tmp_path, ["--control-socket", str(tmp_path / "control")])
+    assert message.startswith("agent: gunicorn's command line sets control_socket")
 
 
 def test_harmless_gunicorn_options_are_accepted(tmp_path: Path) -> None:
@@ -142,23 +142,23 @@ def test_other_configuration_of_gunicorn_does_not_start(tmp_path: Path) -> None:
 def test_a_socket_that_api_bind_does_not_name_is_refused(tmp_path: Path, everywhere: bool) -> None:
     with socket.create_server(("0.0.0.0" if everywhere else "127.0.0.1", 0)) as listener:
         address, port = listener.getsockname()
-        told = refused(tmp_path, handed=listener)
-    assert f"but gunicorn listens on {address}:{port}: name this address in api.bind, or remove it" in told
+        message = refused(tmp_path, handed=listener)
+    assert f"but gunicorn listens on {address}:{port}: name this address in api.bind, or remove it" in message
 
 
 def test_host_name_of_a_non_loopback_address_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("\0abstract-of-a-test-" + str(os.getpid()))
         listener.listen()
-        told = refused(tmp_path, handed=listener)
-    assert "gunicorn listens on unix:@abstract-of-a-test-" in told
+        message = refused(tmp_path, handed=listener)
+    assert "gunicorn listens on unix:@abstract-of-a-test-" in message
 
 
 def test_an_address_where_nothing_listens_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bound = f"127.0.0.1:{listener.getsockname()[1]}"
-        told = refused(tmp_path, handed=listener, AGENT_BIND=f"{bound},unix:{tmp_path}/agent.sock")
-    assert told.startswith(f"agent: api.bind names unix:{tmp_path}/agent.sock, where gunicorn does not listen")
+        message = refused(tmp_path, handed=listener, AGENT_BIND=f"{bound},unix:{tmp_path}/agent.sock")
+    assert message.startswith(f"agent: api.bind names unix:{tmp_path}/agent.sock, where gunicorn does not listen")
 
 
 def test_inherited_socket_in_api_bind_is_served_with_the_host_check(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def test_nothing_is_imported_from_the_working_directory(trapped: Installed) -> N
 
 def test_module_of_the_working_directory_is_not_imported_for_kinds(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
-    told = started_in_vain(tmp_path, '[agent]\nkinds = ["mine"]\n', PYTHONPATH=str(CHECKOUT))
-    assert "agent.kinds: cannot import mine: No module named 'mine'" in told
+    message = started_in_vain(tmp_path, '[agent]\nkinds = ["mine"]\n', PYTHONPATH=str(CHECKOUT))
+    assert "agent.kinds: cannot import mine: No module named 'mine'" in message
 
 
 def test_children_are_started_without_the_working_directory_in_sys_path() -> None:
@@ -153,5 +153,5 @@ def test_kinds_path_writable_by_another_user_is_refused_by_agent_and_agentctl(
 
 
 def test_missing_kinds_path_is_reported(tmp_path: Path, kinds: Path) -> None:
-    told = checked_text(tmp_path, kinds / "nowhere")
-    assert told == f"agent.kinds_path: {kinds}/nowhere: No such file or directory\n"
+    message = checked_text(tmp_path, kinds / "nowhere")
+    assert message == f"agent.kinds_path: {kinds}/nowhere: No such file or directory\n"

@@ -154,9 +154,11 @@ def test_a_running_agent_admits_no_caller_without_a_valid_tokens_file(
     else:
         change(tokens_file, broken)
     assert not any(admitted(guarded, token) for token in TOKENS)
-    told = [line for line in guarded.log_text().splitlines() if "no token is valid until the file is corrected" in line]
-    assert len(told) == 1
-    assert str(tokens_file) in told[0]
+    message = [
+        line for line in guarded.log_text().splitlines() if "no token is valid until the file is corrected" in line
+    ]
+    assert len(message) == 1
+    assert str(tokens_file) in message[0]
     tokens_file.unlink(missing_ok=True)
     write_tokens(tokens_file, table("new@example.com", "new", ["*"]))
     assert admitted(guarded, "new")
@@ -167,8 +169,8 @@ def test_running_agent_logs_how_many_identities_stay_valid(start_guarded: StartG
     guarded = start_guarded()
     tokens_file.write_text(f"{THREE}[broken\n")
     assert all(admitted(guarded, token) for token in TOKENS)
-    told = "only the 3 identities without mistakes stay valid, for 600 seconds"
-    assert guarded.log_text().count(told) == 1
+    message = "only the 3 identities without mistakes stay valid, for 600 seconds"
+    assert guarded.log_text().count(message) == 1
 
 
 def test_parsing_of_a_long_broken_file_terminates(tmp_path: Path) -> None:

@@ -141,8 +141,8 @@ def test_ambiguous_or_unknown_token_is_refused(tokens_file: Path, capsys: pytest
     run(capsys, "create", DBA, "--file", str(tokens_file))
     one, other = ids(tokens_file, DBA)
     before = tokens_file.read_text()
-    told = fails(capsys, "rotate", DBA, "--file", str(tokens_file))
-    assert told == f"{tokens_file}: name one of the tokens of {DBA}: {one}, {other}"
+    message = fails(capsys, "rotate", DBA, "--file", str(tokens_file))
+    assert message == f"{tokens_file}: name one of the tokens of {DBA}: {one}, {other}"
     assert "no identity " in fails(capsys, "revoke", NEW, "--file", str(tokens_file), status=7)
     assert "name one of the tokens" in fails(capsys, "revoke", DBA, "0" * 12, "--file", str(tokens_file))
     missing = fails(capsys, "revoke", DBA, "--file", f"{tokens_file}.not")
@@ -161,8 +161,8 @@ def test_tokens_file_in_another_layout_is_not_changed(
         else f'["{DBA}"]\ntokens = [\n{hashes[0]},\n{hashes[1]}]\n'
     )
     file = write_tokens(tmp_path / "tokens.toml", text)
-    told = fails(capsys, "revoke", DBA, ids(file, DBA)[0], "--file", str(file))
-    assert "edit it by hand" in told
+    message = fails(capsys, "revoke", DBA, ids(file, DBA)[0], "--file", str(file))
+    assert "edit it by hand" in message
     assert file.read_text() == text
 
 
@@ -282,8 +282,8 @@ def owner_name() -> str:
 def test_symbolic_link_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tokens(tmp_path / "real.toml")
     (tmp_path / "tokens.toml").symlink_to("real.toml")
-    told = fails(capsys, "revoke", DBA, "--file", str(tmp_path / "tokens.toml"))
-    assert told == f"{tmp_path}/tokens.toml is a symbolic link: name the file itself"
+    message = fails(capsys, "revoke", DBA, "--file", str(tmp_path / "tokens.toml"))
+    assert message == f"{tmp_path}/tokens.toml is a symbolic link: name the file itself"
 
 
 def test_path_through_folders_of_several_users_is_refused(tmp_path: Path) -> None:

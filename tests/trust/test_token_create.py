@@ -83,7 +83,7 @@ def test_tokens_created_concurrently_are_all_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([NEW], "name its kinds"),
         (["nobody", "--kinds", "*"], "nobody: expected an e-mail"),
@@ -93,10 +93,10 @@ def test_tokens_created_concurrently_are_all_kept(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_arguments_of_token_create_change_nothing(
-    tokens_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    tokens_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     before = tokens_file.read_text()
-    assert told in refused(capsys, *arguments, "--file", str(tokens_file))
+    assert message in refused(capsys, *arguments, "--file", str(tokens_file))
     assert tokens_file.read_text() == before
 
 

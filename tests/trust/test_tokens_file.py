@@ -40,12 +40,12 @@ MISTAKES: list[tuple[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), MISTAKES)
-def test_a_mistake_is_reported_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "message"), MISTAKES)
+def test_a_mistake_is_reported_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     file = write_tokens(tmp_path / "tokens.toml", text)
     with pytest.raises(ConfigError) as caught:
         tokens.read(file)
-    assert str(caught.value).startswith(f"{file}: {told}")
+    assert str(caught.value).startswith(f"{file}: {message}")
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -195,7 +195,7 @@ def test_the_umask_changes_nothing(folder: Path, umask: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ('socket_mode = "rw"', "api.socket_mode: expected the permissions of a file, such as"),
         ("socket_mode = 660", "api.socket_mode: expected the permissions of a file"),
@@ -205,16 +205,16 @@ def test_the_umask_changes_nothing(folder: Path, umask: int) -> None:
         ),
     ],
 )
-def test_invalid_socket_options_are_refused(tmp_path: Path, line: str, told: str) -> None:
-    assert told in started_in_vain(tmp_path, f"[api]\n{line}\n")
+def test_invalid_socket_options_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    assert message in started_in_vain(tmp_path, f"[api]\n{line}\n")
 
 
 def test_folder_where_another_user_could_replace_the_socket_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
-    told = started_in_vain(tmp_path, "", AGENT_BIND=f"unix:{folder}/agent.sock")
-    assert f"api.bind: {folder}: users other than its owner may write it (mode 0777)" in told
+    message = started_in_vain(tmp_path, "", AGENT_BIND=f"unix:{folder}/agent.sock")
+    assert f"api.bind: {folder}: users other than its owner may write it (mode 0777)" in message
 
 
 def test_systemd_socket_with_mode_0666_is_refused(tmp_path: Path) -> None:
@@ -224,6 +224,6 @@ def test_systemd_socket_with_mode_0666_is_refused(tmp_path: Path) -> None:
         listener.listen()
         path.chmod(0o666)
         os.chown(path, 65534, -1)
-        told = refused(tmp_path, handed=listener, AGENT_BIND=f"unix:{path}")
-    assert "is open to more users than api.socket_mode and api.socket_group permit (mode 0666)" in told
-    assert told.endswith("set SocketMode=0660 in the socket unit")
+        message = refused(tmp_path, handed=listener, AGENT_BIND=f"unix:{path}")
+    assert "is open to more users than api.socket_mode and api.socket_group permit (mode 0666)" in message
+    assert message.endswith("set SocketMode=0660 in the socket unit")

@@ -33,7 +33,7 @@ print(json.dumps({"status": "finished", "said": "the-payload-of-the-test", "back
 """
 
 
-def told() -> dict[tuple[str, str], bool]:
+def cells() -> dict[tuple[str, str], bool]:
     """The cells of the table in docs/promises.rst."""
     section = PAGE[PAGE.index(HEADING) :].partition("\n**")[0]
     rows = [re.findall(r"^(?:   \* - |     - )(.+)$", row, re.M) for row in re.split(r"(?m)(?=^   \* - )", section)]
@@ -99,10 +99,10 @@ def files(directory: Path, *, of_others: bool = False) -> bytes:
 
 
 def test_table_has_a_cell_for_each_secret_and_place() -> None:
-    assert set(told()) == {(what, who) for what in MARKS for who in WHO}
+    assert set(cells()) == {(what, who) for what in MARKS for who in WHO}
 
 
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("what", MARKS)
 def test_secret_is_visible_only_where_the_table_says(seen: dict[str, bytes], what: str, who: str) -> None:
-    assert (MARKS[what].encode() in seen[who]) is told()[what, who]
+    assert (MARKS[what].encode() in seen[who]) is cells()[what, who]
