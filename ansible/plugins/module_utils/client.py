@@ -52,7 +52,7 @@ class Client:
     Seconds: `timeout` for one answer and for retries of safe calls; `patience` for reads once the agent has answered.
     """
 
-    answered = replayed = truncated = False  # replayed: `schedule` found an action of its key; truncated: of `output`
+    answered = replayed = truncated = False  # by `schedule`: the key had an action; by `output`: bytes are missing
     trace: Callable[[str], Any] = str  # gets a line for each call
 
     def __init__(
@@ -144,7 +144,7 @@ class Client:
                 connection.sendall(head.encode() + content)
                 answer = _received(stream)
         except (OSError, ValueError) as error:
-            if type(error).__name__ in ("SSLError", "SSLCertVerificationError"):  # others: answer lost
+            if type(error).__name__ in ("SSLError", "SSLCertVerificationError"):  # others: no answer
                 raise ClientError(f"{self.url}: TLS failed: {getattr(error, 'verify_message', error)}") from error
             if isinstance(error, PermissionError):
                 reason = "permission denied: your user must be in the group of the socket (api.socket_group)"
