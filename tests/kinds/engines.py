@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.agent_process import AgentProcess
+from tests.agent_process import AgentProcess, eventually
 from tests.kinds.configuring import Document
 from tests.kinds.wires import by_schedule
 from tests.servers.docker import DockerEngine
@@ -32,6 +32,11 @@ def run(engine: DockerEngine, name: str, *, does: str = "", service: str = "", o
 def starts(engine: DockerEngine, name: str) -> int:
     """How often it was started, the first time included."""
     return engine.cli("logs", name).count("started")
+
+
+def await_starts(engine: DockerEngine, counts: dict[str, int]) -> None:
+    """Wait until the containers have recorded so many starts: their output reaches the engine's log a moment later."""
+    eventually(lambda: {name: starts(engine, name) for name in counts} == counts, f"the starts {counts}")
 
 
 def status(engine: DockerEngine, name: str) -> str:

@@ -25,7 +25,7 @@ from tests.agent_process import PREFIX, AgentProcess, StartAgent
 from tests.datastores.held import Held
 from tests.kinds.configuring import settings, toml
 from tests.kinds.conftest import Drive
-from tests.kinds.engines import done, driving, failure, run, starts, status
+from tests.kinds.engines import await_starts, done, driving, failure, run, status
 from tests.kinds.performing import perform as perform_steps, step_of
 from tests.kinds.wires import perform
 from tests.servers.docker import DockerEngine
@@ -46,12 +46,12 @@ def test_container_is_restarted_by_name_and_by_id(engine: DockerEngine, driver: 
     result = done(driver, KIND, {"container": "shop"})
     assert ContainerResult().validate(result) == {}
     assert (result["container"], result["id"], result["state"]) == ("shop", id, "running")
-    assert starts(engine, "shop") == 2
+    await_starts(engine, {"shop": 2})
     done(driver, KIND, {"container": id})
     action = perform(driver, "async actions", KIND, container_id=id[:12])
     assert action["finished_message"] == "the container shop was restarted"
     assert action["resource_type"] == "Container"
-    assert starts(engine, "shop") == 4
+    await_starts(engine, {"shop": 4})
 
 
 def test_restart_starts_a_stopped_container_and_unpauses_a_paused_one(
@@ -64,7 +64,7 @@ def test_restart_starts_a_stopped_container_and_unpauses_a_paused_one(
     done(driver, KIND, {"container": "stopped"})
     done(driver, KIND, {"container": "frozen"})
     assert [status(engine, name) for name in ("stopped", "frozen")] == ["running", "running"]
-    assert [starts(engine, name) for name in ("stopped", "frozen")] == [2, 2]
+    await_starts(engine, {"stopped": 2, "frozen": 2})
 
 
 def test_container_that_exits_after_its_restart_is_reported_with_its_exit_code(
@@ -154,7 +154,8 @@ def test_container_is_restarted_once_despite_a_kill_of_the_agent(
         agent.start()
         ended = agent.await_final(action, timeout=30)["action"]
     assert ended["state"] == "DONE", ended
-    assert (starts(engine, "shop"), status(engine, "shop")) == (2, "running")
+    await_starts(engine, {"shop": 2})
+    assert status(engine, "shop") == "running"
 
 
 def test_slow_engine_gets_one_request(podman_engine: PodmanEngine, server_dir: Path, start_agent: StartAgent) -> None:
@@ -170,7 +171,7 @@ def test_slow_engine_gets_one_request(podman_engine: PodmanEngine, server_dir: P
         agent.start()
         ended = agent.await_final(action, timeout=30)["action"]
     assert ended["state"] == "DONE", ended
-    assert starts(podman_engine, "deaf") == 2
+    await_starts(podman_engine, {"deaf": 2})
     podman_engine.cli("rm", "--force", "--time=0", "deaf")
 
 
@@ -187,7 +188,7 @@ def test_container_between_stop_and_start_gets_no_second_request(
     monkeypatch.setattr(clock, "monotonic", lambda: later)
     again = kind.step(step_of(kind, doubted.payload, args={"container": "shop"}))
     assert isinstance(again, Running) and again.payload["state"] == "doubted"
-    assert starts(docker, "shop") == 1
+    await_starts(docker, {"shop": 1})
 
 
 def test_request_that_never_reached_the_engine_is_sent_after_a_while(
@@ -198,9 +199,9 @@ def test_request_that_never_reached_the_engine_is_sent_after_a_while(
     kind = ContainerRestart(settings(driving(docker, stop_timeout=1)))
     doubted = kind.resume(step_of(kind, _noted(kind, "shop"), args={"container": "shop"}))
     assert isinstance(doubted, Running) and doubted.payload["state"] == "doubted"
-    assert starts(docker, "shop") == 1
+    await_starts(docker, {"shop": 1})
     perform_steps(kind, doubted.payload, args={"container": "shop"})
-    assert starts(docker, "shop") == 2
+    await_starts(docker, {"shop": 2})
 
 
 def test_restarted_engine_gets_the_request_once_it_is_up(docker: DockerEngine) -> None:
@@ -215,7 +216,8 @@ def test_restarted_engine_gets_the_request_once_it_is_up(docker: DockerEngine) -
     finally:
         back.join()
     assert isinstance(ended, Done), ended
-    assert (starts(docker, "shop"), status(docker, "shop")) == (2, "running")
+    await_starts(docker, {"shop": 2})
+    assert status(docker, "shop") == "running"
 
 
 def test_container_stopped_with_its_engine_after_the_restart_is_started_again(
@@ -238,7 +240,8 @@ def test_container_stopped_with_its_engine_after_the_restart_is_started_again(
     finally:
         back.join()
     assert isinstance(ended, Done), ended
-    assert (starts(docker, "shop"), status(docker, "shop")) == (3, "running")
+    await_starts(docker, {"shop": 3})
+    assert status(docker, "shop") == "running"
 
 
 def test_failed_restart_of_a_stopping_engine_is_requested_again(
@@ -262,7 +265,8 @@ def test_failed_restart_of_a_stopping_engine_is_requested_again(
     finally:
         back.join()
     assert isinstance(ended, Done), ended
-    assert (starts(docker, "shop"), status(docker, "shop")) == (2, "running")
+    await_starts(docker, {"shop": 2})
+    assert status(docker, "shop") == "running"
 
 
 def test_failed_restart_of_a_running_engine_is_not_requested_again(
@@ -293,7 +297,7 @@ def test_request_without_an_answer_is_checked_and_not_repeated(
     monkeypatch.setattr(ContainerEngine, "restart", asked_and_lost)
     ended = perform_steps(kind, args={"container": "shop"})[-1]
     assert isinstance(ended, Done), ended
-    assert starts(docker, "shop") == 2
+    await_starts(docker, {"shop": 2})
 
 
 def test_new_container_of_the_same_name_is_not_restarted_instead(docker: DockerEngine) -> None:
@@ -304,7 +308,7 @@ def test_new_container_of_the_same_name_is_not_restarted_instead(docker: DockerE
     run(docker, "shop")
     ended = kind.step(step_of(kind, noted, args={"container": "shop"}))
     assert isinstance(ended, Failed) and ended.message == f"the container {id[:12]} is gone"
-    assert starts(docker, "shop") == 1
+    await_starts(docker, {"shop": 1})
 
 
 def test_unreachable_engine_is_reported_with_its_option(start_agent: StartAgent, tmp_path: Path) -> None:
@@ -346,7 +350,7 @@ def test_engine_on_a_port_is_called_without_a_proxy(server_dir: Path, start_agen
             config=toml(driving(engine, engine=engine.tcp_url)), env={"http_proxy": "http://127.0.0.1:1"}
         )
         assert done(agent, KIND, {"container": "shop"})["message"] == "running"
-        assert starts(engine, "shop") == 2
+        await_starts(engine, {"shop": 2})
     why = f"the engine at {engine.tcp_url} (containers.engine) cannot be reached: Connection refused"
     assert failure(agent, KIND, {"container": "shop"}) == why
 

@@ -15,7 +15,7 @@ from tests.agent_process import AgentProcess, StartAgent, eventually
 from tests.datastores.held import Held
 from tests.kinds.configuring import toml
 from tests.kinds.conftest import Drive
-from tests.kinds.engines import done, driving, failure, run, starts, status
+from tests.kinds.engines import await_starts, done, driving, failure, run, status
 from tests.kinds.killing import MOMENTS, killed_at_systemctl, slow_down
 from tests.kinds.wires import WIRES, by_schedule, perform
 from tests.servers.docker import DockerEngine
@@ -51,11 +51,6 @@ def run_web(engine: DockerEngine) -> None:
         run(engine, name, service="web")
 
 
-def counted(engine: DockerEngine) -> list[int]:
-    """The number of starts of each of the three."""
-    return [starts(engine, name) for name in THREE]
-
-
 def each(result: Any, member: str) -> dict[str, str]:
     """This member of the results, by container."""
     return {done["container"]: done[member] for done in result["containers"]}
@@ -69,14 +64,14 @@ def test_only_the_containers_of_a_service_are_restarted_in_order(engine: DockerE
     result = done(driver, "service_restart", {"service_name": "web"})
     assert ServiceResult().validate(result) == {}
     assert each(result, "state") == dict.fromkeys(THREE, "running")
-    assert counted(engine) == [2, 2, 2]
+    await_starts(engine, dict.fromkeys(THREE, 2))
     action = perform(
         driver, "async actions", "service_restart", service="web", server_uid="db-1", server_id_filter=["db-1", "db-2"]
     )
     assert action["finished_message"] == "the service web was restarted: web-1, web-2, web-3"
     assert action["resource_type"] == "Service"
-    assert counted(engine) == [3, 3, 3]
-    assert (starts(engine, "db-1"), starts(engine, "web-run")) == (1, 1)
+    await_starts(engine, dict.fromkeys(THREE, 3))
+    await_starts(engine, {"db-1": 1, "web-run": 1})
 
 
 def test_service_is_paused_and_resumed_idempotently(engine: DockerEngine, driver: AgentProcess) -> None:
@@ -95,7 +90,7 @@ def test_service_is_paused_and_resumed_idempotently(engine: DockerEngine, driver
     assert [status(engine, name) for name in THREE] == ["running", "running", "exited"]
     again = perform(driver, "async actions", "service_resume", service_name="web")
     assert each(again["finished_result"], "message")["web-1"] == "not paused"
-    assert counted(engine) == [1, 1, 1]
+    await_starts(engine, dict.fromkeys(THREE, 1))
 
 
 def test_pause_of_a_stopped_service_does_nothing(docker: DockerEngine, docker_driver: AgentProcess) -> None:
@@ -118,7 +113,8 @@ def test_failure_lists_the_containers_restarted_before(docker: DockerEngine, doc
     run(docker, "web-2", service="web", does="test -e /again && exit 3; echo > /again; ")
     action = by_schedule(docker_driver, "service_restart", service_name="web")
     why = action["state_payload"]["message"]
-    assert (action["state"], counted(docker)) == ("FAILED", [2, 2, 1])
+    assert action["state"] == "FAILED"
+    await_starts(docker, dict(zip(THREE, (2, 2, 1), strict=True)))
     assert why.startswith("web-2: the container web-2 was restarted and has exited: ")
     assert why.endswith("with exit code 3; restarted before: web-1; not restarted: web-3")
     assert each(action["state_payload"], "state") == {"web-1": "running", "web-2": "noted", "web-3": "waiting"}
@@ -134,7 +130,7 @@ def test_each_container_is_restarted_once_despite_a_kill_of_the_agent(
         agent = start_agent(config=toml(driving(engine, engine=f"unix://{held.path}")))
         ended = killed_at(held, agent, "service_restart")
     assert each(ended["state_payload"], "state") == dict.fromkeys(THREE, "running")
-    assert counted(engine) == [2, 2, 2]
+    await_starts(engine, dict.fromkeys(THREE, 2))
 
 
 @pytest.mark.parametrize("kind, word", [("service_pause", "/pause"), ("service_resume", "/unpause")])

@@ -11,7 +11,7 @@ from agent.kinds.base import Failed
 from agent.kinds.container_restart import ContainerRestart
 from tests.agent_process import StartAgent
 from tests.kinds.configuring import settings, toml
-from tests.kinds.engines import done, driving, failure, remove_all, run, starts
+from tests.kinds.engines import await_starts, done, driving, failure, remove_all, run
 from tests.kinds.performing import perform
 from tests.servers.docker import DockerEngine, write_busybox
 from tests.servers.node import Node
@@ -66,7 +66,7 @@ def test_health_check_run_by_systemd_is_awaited(podman: PodmanOfNode, start_agen
     run(podman, "ill", options=(*options, "2"))
     assert done(agent, KIND, {"container": "well"})["message"] == "running (healthy)"
     assert failure(agent, KIND, {"container": "ill"}) == "the container ill was restarted and is unhealthy"
-    assert [starts(podman, name) for name in ("well", "ill")] == [2, 2]
+    await_starts(podman, {"well": 2, "ill": 2})
 
 
 def test_health_check_that_never_runs_fails_the_action(podman_engine: PodmanEngine) -> None:
@@ -76,4 +76,4 @@ def test_health_check_that_never_runs_fails_the_action(podman_engine: PodmanEngi
     assert isinstance(ended, Failed)
     why = "runs, but its health check has not passed 1.5 s after its restart: running (starting)"
     assert ended.message == f"the container well {why}"
-    assert starts(podman_engine, "well") == 2
+    await_starts(podman_engine, {"well": 2})
