@@ -82,7 +82,7 @@ def lines(directory: Path) -> list[tuple[str, int]]:
 
 
 def test_reload_continues_an_action_from_its_payload(agent: AgentProcess, tmp_path: Path) -> None:
-    steps = 50
+    steps = 30
     action_id = agent.schedule(MARK, {"steps": steps, "after": 0.3})
     eventually(lambda: len(trace(tmp_path)) >= 4, "it runs")
     with Caller(agent) as caller:
@@ -218,6 +218,7 @@ def test_stop_lets_the_running_step_end_although_clients_are_connected(
     assert lines(tmp_path) == [("begin", 1), ("end", 1)], "nothing more was begun"
     agent.start()
     eventually(lambda: "taken over, handed over between steps" in agent.log_text(), "it continues")
+    agent.kill_all()  # does not wait for the second step
 
 
 def test_handed_over_action_that_is_then_killed_is_interrupted(agent: AgentProcess, tmp_path: Path) -> None:
