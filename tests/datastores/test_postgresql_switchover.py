@@ -153,7 +153,7 @@ def test_switchover_to_a_lagging_peer_keeps_this_primary(trio: Trio, monkeypatch
     a, b, _ = trio
     datastore, service = driver(a, b, peers=peers(a, trio), timeout=1.0)
     assert datastore.plan_demote(service, "b").would.value == "disrupt"
-    monkeypatch.setattr(demote, "_what_it_has", lambda primary: 0)
+    monkeypatch.setattr(demote, "_received_by", lambda primary: 0)
     with pytest.raises(DatastoreError, match=r"lacks .* bytes of WAL before .*; this server is a primary again"):
         datastore.demote(service, "b", Stop())
     a.psql("INSERT INTO t VALUES (1)")
