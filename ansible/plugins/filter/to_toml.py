@@ -41,7 +41,7 @@ BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The class that Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filter, by its name."""

@@ -1,4 +1,4 @@
-"""The arguments of an action: their types, and which of them are secrets, as the agent declares it."""
+"""The arguments of an action: their types and secrets, as the agent declares them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 class Arguments(NamedTuple):
-    """All of them as the agent expects them, and those that may be shown."""
+    """All arguments as the agent expects them, and those that may be shown."""
 
     all: dict[str, Any]
     public: dict[str, Any]
 
 
 def arguments(module: AnsibleModule, client: Client) -> Arguments:
-    """Those of `args` for `kind`. From now on Ansible shows the public ones, and masks the others."""
+    """The arguments in `args` for `kind`. From now on Ansible shows the public ones and masks the others."""
     given, module.params["args"] = module.params["args"], dict.fromkeys(module.params["args"], HIDDEN)
     module.no_log_values.difference_update(_texts(given))  # else an argument 1 hides each 1 of a message
     schema = _schema(client, module.params["kind"])
@@ -35,7 +35,7 @@ def arguments(module: AnsibleModule, client: Client) -> Arguments:
 
 
 def _schema(client: Client, kind: str) -> dict[str, Any]:
-    """What the agent declares of the arguments; nothing for a kind that it does not offer, which it will refuse."""
+    """The declarations of the arguments; empty for a kind that the agent does not offer and will refuse."""
     offered = {each["kind"]: each for each in client.get(f"{ACTIONS}/available").body}
     return dict(offered.get(kind, {}).get("args", {}))
 
@@ -58,7 +58,7 @@ def _texts(value: Any) -> set[str]:
 
 
 def _typed(value: Any, schema: dict[str, Any]) -> Any:
-    """A template gives text also for numbers and truth values, unless Ansible is told otherwise."""
+    """By default a template gives text also for numbers and truth values."""
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
     if isinstance(value, str) and "string" not in types and {"integer", "number", "boolean"} & set(types):

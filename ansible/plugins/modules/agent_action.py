@@ -33,7 +33,7 @@ options:
     type: str
     default: ""
   retry_failed:
-    description: Schedule again what failed, expired or was cancelled in an earlier pass of the same O(run_id).
+    description: Repeat the action if it failed, expired or was cancelled in an earlier pass of the same O(run_id).
     type: bool
     default: false
   reason:
@@ -44,17 +44,17 @@ options:
     type: bool
     default: true
   wait_timeout:
-    description: Seconds to wait; 0 for as long as the action may run. The action continues after that.
+    description: Seconds to wait; 0 for as long as the action may run. The action continues after this time.
     type: int
     default: 0
   not_before:
-    description: Hold the action until then, a time in RFC 3339.
+    description: The action starts at this time (RFC 3339) or later.
     type: str
   not_after:
-    description: Let the action expire if it has not started by then, a time in RFC 3339.
+    description: The action expires if it has not started at this time (RFC 3339).
     type: str
   output_lines:
-    description: How many of the last lines that the action printed are returned.
+    description: The number of lines of output to return, from the end.
     type: int
     default: 20
 extends_documentation_fragment:
@@ -132,13 +132,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "output_lines": {"type": "int", "default": 20},
 }
 PASSES = 20
-"""How often one action of a run may be tried again."""
+"""How often one action of a run may be repeated."""
 MAY_BE_REPEATED = ("failed", "cancelled", "expired")
-"""Outcomes after which it is known that the action has ended. Of `interrupted` and `timed_out` that is not known."""
+"""Outcomes after which the action has certainly ended. After `interrupted` and `timed_out` this is unknown."""
 
 
 def main() -> None:
-    """The module."""
+    """Runs the module."""
     run(act, OPTIONS)
 
 
@@ -189,13 +189,13 @@ def scheduled(client: Client, params: dict[str, Any], args: dict[str, Any], publ
 
 
 def reason(params: dict[str, Any]) -> str:
-    """What is stored with the action: the run, by which later passes find it, and why."""
+    """The reason to store: the id of the run, by which later passes find the action, and the reason given."""
     words = [f"run {params['run_id']}" if params["run_id"] else "", params["reason"] or ""]
     return ": ".join(filter(None, words))
 
 
 def ended(module: AnsibleModule, client: Client, action: dict[str, Any], replayed: bool) -> dict[str, Any]:
-    """The result of a final action; fails the task where the action did not succeed."""
+    """The result of a final action; fails the task if the action did not succeed."""
     result = {"action": action, "result": action["state_payload"], "replayed": replayed}
     result["output"] = _printed(client, action["id"], module.params["output_lines"])
     if action["outcome"] != "done":
@@ -220,7 +220,7 @@ def _printed(client: Client, action_id: str, lines: int) -> list[str]:
     try:
         text = b"".join(client.output(action_id, follow=False)).decode(errors="replace")
     except Refused:
-        return []  # it printed nothing, or the caller may not read it
+        return []  # the action has no output, or the caller may not read it
     return text.splitlines()[-lines:]
 
 

@@ -7,11 +7,11 @@ DOCUMENTATION = r"""
 module: agent_healthy
 short_description: Wait until the datastore of a host has the role and the lag that a step needs
 description:
-  - Asks the agent at growing pauses until all conditions hold. Changes nothing.
-  - Fails with the conditions that do not hold and what was found.
+  - Asks the agent at growing intervals until all conditions are met. Changes nothing.
+  - Fails with the conditions that are not met and the values found.
 options:
   datastore:
-    description: Whether the datastore is looked at; C(false) for a node without one.
+    description: Whether to check the datastore; C(false) for a node without one.
     type: bool
     default: true
   role:
@@ -22,7 +22,7 @@ options:
   streaming:
     description:
       - Whether a replica must receive its source's data and apply it, as the agent reports it.
-      - A replica that is only connecting to its source may show a lag of 0, and does not hold.
+      - A replica that is still connecting to its source may show a lag of 0 and does not meet the condition.
     type: bool
     default: true
   idle:
@@ -30,13 +30,13 @@ options:
     type: bool
     default: true
   max_lag_bytes:
-    description: How far a replica may be behind, in bytes of its log. A lag that is not known does not hold.
+    description: The largest allowed lag of a replica, in bytes of its log. An unknown lag does not meet the condition.
     type: int
   max_lag_seconds:
-    description: How far a replica may be behind, in seconds. A lag that is not known does not hold.
+    description: The largest allowed lag of a replica, in seconds. An unknown lag does not meet the condition.
     type: float
   timeout:
-    description: Seconds to wait; 0 to look once.
+    description: Seconds to wait; 0 to check once.
     type: int
     default: 60
 extends_documentation_fragment:
@@ -89,12 +89,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """The module."""
+    """Runs the module."""
     run(wait, OPTIONS)
 
 
 def wait(module: AnsibleModule, client: Client) -> dict[str, Any]:
-    """Look until nothing is missing, or until the timeout."""
+    """Check until all conditions are met, or until the timeout."""
     deadline, pause = time.monotonic() + module.params["timeout"], FIRST_PAUSE
     while True:
         facts: dict[str, Any] = {}
@@ -114,7 +114,7 @@ def wait(module: AnsibleModule, client: Client) -> dict[str, Any]:
 
 
 def unmet(params: dict[str, Any], queue: list[Any], datastore: dict[str, Any] | None = None) -> list[str]:
-    """What does not hold, in words."""
+    """The conditions that are not met, as text."""
     found = _unmet_of_datastore(params, datastore) if datastore else []
     if params["idle"] and queue:
         found.append(f"{len(queue)} actions wait or run, the first is {queue[0]['kind']} {queue[0]['id']}")

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: agent_info
 short_description: Read the state of an agent and of its datastore
 description:
-  - Returns what the agent of a host knows. Changes nothing.
+  - Returns the state that the agent of a host reports. Changes nothing.
 options:
   gather:
     description: What to read.
@@ -65,7 +65,7 @@ kinds:
   type: list
   elements: dict
 whoami:
-  description: Who the caller is for the agent.
+  description: The identity of the caller.
   returned: when gathered
   type: dict
 run_actions:
@@ -103,12 +103,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """The module."""
+    """Runs the module."""
     run(gather, OPTIONS)
 
 
 def gather(module: AnsibleModule, client: Client) -> dict[str, Any]:
-    """Everything that was asked for."""
+    """All requested parts."""
     run_id = run_id_of(module)
     found = {name: _read(client, PATHS[name]) for name in module.params["gather"]}
     if run_id is not None:

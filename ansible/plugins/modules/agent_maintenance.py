@@ -7,10 +7,10 @@ DOCUMENTATION = r"""
 module: agent_maintenance
 short_description: Turn the maintenance mode of a datastore host on or off
 description:
-  - Schedules C(maintenance_mode) where the mode is not as wanted, and waits for its end.
+  - Schedules C(maintenance_mode) if the mode differs from O(enabled), and waits for its end.
 options:
   enabled:
-    description: Whether the mode is to be on.
+    description: The wanted mode.
     type: bool
     required: true
   reason:
@@ -51,12 +51,12 @@ OPTIONS: dict[str, dict[str, Any]] = {"enabled": {"type": "bool", "required": Tr
 
 
 def main() -> None:
-    """The module."""
+    """Runs the module."""
     run(turn, OPTIONS)
 
 
 def turn(module: AnsibleModule, client: Client) -> dict[str, Any]:
-    """Ask for the plan, and schedule where it changes something."""
+    """Ask for the plan, and schedule the action if it would change something."""
     enabled = module.params["enabled"]
     args = {"value": "on" if enabled else "off"}
     plan = client.post("plan", KIND, args).body
