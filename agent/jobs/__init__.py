@@ -1,1 +1,1 @@
-"""Jobs: long work that outlives the agent, each run once by a process of its own."""
+"""Jobs: long work that outlives the agent; each is run once by its own process."""

@@ -1,4 +1,4 @@
-"""Follow the command of a job to its end, and write down how it ended. See runner.py for what it may import."""
+"""Follows the command of a job to its end and writes its result. runner.py says what this module may import."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from agent.jobs.runner import SignalStop
     from agent.processes.transcript import Sink
 
-GRACE = 10.0  # seconds between SIGTERM and SIGKILL for a job that took too long
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL after a timeout
 
 
 def follow(directory: str, request: dict[str, Any], command: Forked, ending: SignalStop) -> None:
-    """Record what the command prints until it has ended, and then the result."""
+    """Record the output of the command until it has ended, then its result."""
     output = TailFile(f"{directory}/output")
     with _recording(output, request) as add:
         status, ended = _followed(directory, request, command, add, ending)
@@ -32,7 +32,7 @@ def follow(directory: str, request: dict[str, Any], command: Forked, ending: Sig
 
 
 def not_started(directory: str, request: dict[str, Any], why: str, status: int) -> None:
-    """The same for a command that could not be started."""
+    """Record the output and result of a command that could not be started."""
     output = TailFile(f"{directory}/output")
     with _recording(output, request) as add:
         add(f"{why}\n".encode())
@@ -41,7 +41,7 @@ def not_started(directory: str, request: dict[str, Any], why: str, status: int) 
 
 @contextmanager
 def _recording(output: TailFile, request: dict[str, Any]) -> Iterator[Sink]:
-    """A sink for the job's output, which is also the action's if the job belongs to one."""
+    """A sink for the job's output, which also writes to the action's output if the request has a transcript."""
     if (saved := request["transcript"]) is None:
         yield output.add
     else:
@@ -52,7 +52,7 @@ def _recording(output: TailFile, request: dict[str, Any]) -> Iterator[Sink]:
 def _followed(
     directory: str, request: dict[str, Any], command: Forked, output: Sink, ending: SignalStop
 ) -> tuple[int | None, str | None]:
-    """Its exit status, and why it was ended."""
+    """Follow the command; returns its exit status and why it was ended."""
     child = Child(lambda: command, stdin=request["stdin"], stdout=output)
     try:
         ending.group = child.group
@@ -68,7 +68,7 @@ def _followed(
 
 
 def _write_result(directory: str, output: TailFile, status: int | None, ended: str | None) -> None:
-    """However long it takes: on a full disk the job counts as running until there is room, first for the output."""
+    """Write the rest of the output, then the result. On a full disk, retry: the job counts as running until then."""
     shown = "null" if status is None else str(status), "null" if ended is None else f'"{ended}"'
     result = '{{"status": {}, "ended": {}}}'.format(*shown).encode()
     while os.path.isdir(directory):

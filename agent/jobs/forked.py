@@ -1,4 +1,4 @@
-"""Start the command of a job by fork and exec alone: `subprocess` would be a third of the time that a job costs."""
+"""Starts the command of a job by fork and exec, because importing `subprocess` would take a third of a job's time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import _signal  # type: ignore[import-not-found]  # see runner.py
 import os
 from io import FileIO
 
-from agent.processes.errors import CommandNotStarted, why_not
+from agent.processes.errors import CommandNotStarted, start_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ NOT_STARTED = 127
 """The exit status that a shell gives for a command that could not be started."""
 PR_SET_PDEATHSIG = 1
 OF_PYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)
-"""Signals that Python ignores, and that a command must not."""
+"""Signals that Python ignores and a command must not ignore."""
 
 
 class Forked:
-    """A command that leads a group of its own, with the pipes that `subprocess.Popen` would give it.
+    """A command in its own process group, with pipes as from `subprocess.Popen`.
 
-    The kernel kills it when this process dies, so that a lost job does not continue unseen. Only for a process without
-    threads. Raises CommandNotStarted.
+    The kernel kills it when this process dies, so that a lost job does not continue unnoticed. Only for a process
+    without threads. Raises CommandNotStarted.
     """
 
     def __init__(self, argv: list[str], *, stdin: bool, env: Mapping[str, str], cwd: str, umask: int) -> None:
@@ -44,7 +44,7 @@ class Forked:
         self.stdin: IO[bytes] | None = None if write_input is None else FileIO(write_input, "w")
         self.stdout: IO[bytes] | None = FileIO(read_output, "r")
         with open(read_errno, "rb", buffering=0) as file:
-            if number := file.read():  # nothing once the program runs: the exec has closed the pipe
+            if number := file.read():  # empty if the program runs, because exec closes the pipe
                 self._refuse(argv[0], cwd, int(number))
 
     def poll(self) -> int | None:
@@ -52,7 +52,7 @@ class Forked:
         return self._awaited(os.WNOHANG)
 
     def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait for its end; returns the exit status."""
         status = self._awaited(0)
         assert status is not None
         return status
@@ -69,7 +69,7 @@ class Forked:
         for pipe in (self.stdin, self.stdout):
             if pipe is not None:
                 pipe.close()
-        raise CommandNotStarted(f"{program} {why_not(program, cwd, OSError(number, os.strerror(number)))}")
+        raise CommandNotStarted(f"{program} {start_failure(program, cwd, OSError(number, os.strerror(number)))}")
 
 
 def _become(
@@ -81,7 +81,7 @@ def _become(
     runner: int,
     errno: int,
 ) -> None:
-    """In the child: become the program, or write the number of the error to `errno` and end."""
+    """In the child: execute the program, or write the number of the error to `errno` and exit."""
     try:
         os.setpgid(0, 0)
         _die_with(runner)
@@ -100,7 +100,7 @@ def _become(
 
 
 def _exec(argv: list[str], env: Mapping[str, str]) -> int:
-    """Become the program; returns the number of the error that prevented it."""
+    """Execute the program; returns the number of the error if that failed."""
     why = 0
     for path in _candidates(argv[0], env):
         try:
@@ -123,7 +123,7 @@ def _candidates(program: str, env: Mapping[str, str]) -> Iterator[str]:
 
 
 def _die_with(runner: int) -> None:
-    # `ctypes` around it loads as long as all else that the runner needs. In the child, it is loaded beside the runner.
+    # Not `ctypes`: its import takes as long as all other imports of the runner. Imported in the child, in parallel.
     import _ctypes
 
     loaded = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # None: what this program has loaded already

@@ -1,15 +1,15 @@
 """One piece of long work, read from its directory.
 
-    NAME/request   what is to be done, with its stdin; the runner takes it away as it starts
-    NAME/claim     who runs it. Made by a hard link, so there is only ever one, and it decides: a
+    NAME/request   the command with its stdin; the runner removes it at its start
+    NAME/claim     the runner's process. Created by a hard link, so only one runner succeeds: a
                    runner without it does nothing, and a job that has it is never started again
     NAME/command   the process that the runner started
-    NAME/output    the end of what it has printed until now
-    NAME/report    its progress, if its command writes it there (see `Jobs.report_of`)
-    NAME/result    how it ended
+    NAME/output    the end of the output so far
+    NAME/report    the progress, if the command writes it there (see `Jobs.report_of`)
+    NAME/result    the exit status
 
-What is on disk is synced before the command starts: after a power cut a job that may have run is
-known to have been started.
+The claim is synced before the command starts: after a power cut, every job that may have run has
+a claim.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 class JobStillRuns(CommandError):
-    """A job that runs cannot be forgotten."""
+    """The job is still running and cannot be forgotten."""
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """pid: its runner. output: the end of what it printed until now. note: see `Jobs.start`."""
+    """pid: its runner. output: the end of its output so far. note: see `Jobs.start`."""
 
     pid: int
     output: str
@@ -47,8 +47,8 @@ class RunningJob:
 
 @dataclass(frozen=True)
 class ExitedJob:
-    """status: exit status, negative = killed by that signal, 127 = not started, None = could not be
-    killed. ended: None, "timeout" or "stopped"."""
+    """status: exit status, negative = killed by that signal, 127 = not started, None = still runs after
+    SIGKILL. ended: None, "timeout" or "stopped"."""
 
     status: int | None
     output: str
@@ -62,7 +62,7 @@ class ExitedJob:
 
 @dataclass(frozen=True)
 class LostJob:
-    """The runner is gone and left no result: the work may or may not have been done."""
+    """The runner has ended without a result: the work may or may not be done."""
 
     why: str
     output: str
@@ -73,7 +73,7 @@ JobStatus = RunningJob | ExitedJob | LostJob
 
 
 def lost_if_stopped(status: JobStatus) -> JobStatus:
-    """The same, but lost where the job was signalled: for callers that never do so and continue the work."""
+    """The status, but `LostJob` after a stop by a signal; for callers that never stop jobs and continue their work."""
     if isinstance(status, ExitedJob) and status.ended == "stopped":
         return LostJob("the job was ended by another program or a shutdown of the host", status.output, status.note)
     return status
@@ -88,11 +88,11 @@ class Job:
         self.report = directory / "report"
 
     def look(self) -> JobStatus:
-        """How it is now. A file of it that cannot be read makes it lost, unless its runner is known to live."""
+        """The current status. A job with an unreadable file is lost unless its runner is known to run."""
         claim = self._load("claim")
         runner = _process(claim.get("runner"))
         alive = runner is not None and runner.alive
-        result = self._load("result")  # After the look at the runner, which may just have ended.
+        result = self._load("result")  # read after the check of the runner, which may just have ended
         output, note = self._output(), str(claim.get("note", ""))
         if "status" in result and "ended" in result:
             return ExitedJob(result["status"], output, result["ended"], note)
@@ -101,13 +101,13 @@ class Job:
         return LostJob(self._why_lost(claim, runner), output, note)
 
     def await_end(self, seconds: float, stop: Stop | None = None) -> JobStatus:
-        """How it is once its runner has ended, `seconds` later, or at a stop, whichever comes first."""
+        """Wait for the end of its runner, for at most `seconds` or until a stop; returns the status then."""
         if (runner := self._runner()) is not None:
             runner.await_end(seconds, stop)
         return self.look()
 
     def end(self, grace: float) -> JobStatus:
-        """End it if it runs, and whatever is left of it: SIGTERM, after `grace` seconds SIGKILL."""
+        """End the job and its remaining processes: SIGTERM, after `grace` seconds SIGKILL; returns the status."""
         # The second SIGTERM makes the runner kill the command.
         for number, seconds in (
             (signal.SIGTERM, grace),
@@ -121,7 +121,7 @@ class Job:
         return self.look()
 
     def kill_rest(self) -> None:
-        """Kill at once what a lost job has left behind: it gets no time to do or undo anything."""
+        """Kill the remaining processes of a lost job at once, without time to do or undo anything."""
         if (group := self._command_group()) is not None:
             group.kill()
 
@@ -135,7 +135,7 @@ class Job:
         return _process(self._load("claim").get("runner"))
 
     def forget(self) -> None:
-        """Remove its directory; its name may be used again. Raises JobStillRuns."""
+        """Remove its directory, so that its name can be used again. Raises JobStillRuns."""
         if self.directory.exists():
             if isinstance(self.look(), RunningJob):
                 raise JobStillRuns(f"job {self.name} still runs")
@@ -143,15 +143,15 @@ class Job:
 
     @property
     def claimed(self) -> bool:
-        """Whether it is decided who runs it, if anybody."""
+        """Whether it has a claim: a runner has taken it, or it was withdrawn."""
         return (self.directory / "claim").exists()
 
     def withdraw(self, why: str) -> bool:
-        """See to it that no runner takes it any more; False if one has already."""
+        """Prevent any runner from taking it; False if one already has."""
         claim = json.dumps({"withdrawn": why}).encode()
         if self.claimed or not atomic_files.create(self.directory / "claim", claim):
             return False
-        (self.directory / "request").unlink(missing_ok=True)  # It may hold secrets.
+        (self.directory / "request").unlink(missing_ok=True)  # it may contain secrets
         return True
 
     def was_withdrawn(self, why: str) -> bool:
@@ -159,16 +159,16 @@ class Job:
 
     def remove(self) -> None:
         gone = hidden(self.directory)
-        os.rename(self.directory, gone)  # At once: half a directory would tell lies.
+        os.rename(self.directory, gone)  # atomically: a partly removed directory would be misread
         shutil.rmtree(gone, ignore_errors=True)
 
     def _load(self, name: str) -> dict[str, Any]:
-        """The members of one of its files; none where the file is missing, or empty or broken after a power cut."""
+        """The members of one of its files; empty if it is missing, or empty or invalid after a power cut."""
         try:
-            said = json.loads(atomic_files.read(self.directory / name) or b"{}")
+            found = json.loads(atomic_files.read(self.directory / name) or b"{}")
         except (ValueError, RecursionError):
             return {}
-        return said if isinstance(said, dict) else {}
+        return found if isinstance(found, dict) else {}
 
     def _output(self) -> str:
         return read_tail(self.directory / "output")
@@ -200,7 +200,7 @@ def hidden(directory: Path) -> Path:
 
 
 def _process(saved: Any) -> Process | None:
-    """The process that was written down; None for anything else."""
+    """The process saved in a file; None for anything else."""
     match saved:
         case {"pid": int(pid), "started": int(started), "boot": str(boot)}:
             return Process(pid, started, boot)

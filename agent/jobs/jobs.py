@@ -1,4 +1,4 @@
-"""Long work that outlives the agent: each job is run by a small process of its own (runner.py)."""
+"""Starts and finds jobs: long work that outlives the agent, each run by its own small process (runner.py)."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ __all__ = [
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
 REQUEST_FORMAT = 4
-"""Of `marshal`, which a runner loads in no time; one that every Python since 3.4 reads."""
+"""The version of `marshal`, a module that is imported fast; every Python since 3.4 reads this version."""
 NOT_STARTED = "the agent was killed while it started the job"
 
 
 _made: set[Path] = set()
-"""Directories that are on disk for good: a look at a job many times a second costs no fsync."""
+"""Directories that are synced already, so that frequent looks at a job need no fsync."""
 
 
 class BadJobName(ValueError):
-    """A job's name may have letters, digits and ._- only, at most 100, and not begin with . or -"""
+    """The name is invalid. Valid: at most 100 of letters, digits and ._- that do not begin with . or -"""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"not a job's name: {name[:100]!r}")
 
 
 class Jobs:
-    """The jobs kept in one directory."""
+    """The jobs in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
@@ -70,35 +70,35 @@ class Jobs:
         umask: int = -1,
         recorded: Recorded | None = None,
     ) -> Job:
-        """Start a job, unless it was started before: a name runs once, until it is forgotten.
+        """Start a job unless it was started before: a name runs once, until it is forgotten.
 
         timeout: seconds, or None. env: its whole environment; `passed_on` if None. umask: its runner's if negative.
-        recorded: what of it belongs to the output of the action whose step starts it.
-        Where systemd runs the job is a unit of its own: a transient one for root, agent-job@NAME for
-        any other user. Where there is none it is a plain child, which may end with the agent's unit,
-        and the `note` of its status says why.
-        If no runner can be started the job is `LostJob` at once and has not run.
+        recorded: the part of its output that belongs to the output of the running step's action.
+        With systemd the job runs in its own unit: a transient one for root, agent-job@NAME for any
+        other user. Otherwise it is a plain child, which may end with the agent's unit, and the `note`
+        of its status has the reason.
+        If no runner can be started, the job is `LostJob` at once and has not run.
         Raises BadJobName, OSError (the directory cannot be written).
         """
         job = Job(self._directory / _checked(name))
-        with self._alone():
+        with self._locked():
             if not _has_run(job):
                 self._prepare(job, argv, stdin, env, cwd, timeout, umask, recorded)
                 launch(job)
         return job
 
     def find(self, name: str) -> Job | None:
-        """The job of that name; None if it has not run, and then it will not unless started."""
+        """The job of this name; None if it has not run. Then it cannot run any more unless started again."""
         job = Job(self._directory / _checked(name))
-        with self._alone():
+        with self._locked():
             return job if _has_run(job) else None
 
     def report_of(self, name: str) -> Path:
-        """The file in which the job of that name may report its progress."""
+        """The file in which the job of this name may report its progress."""
         return Job(self._directory / _checked(name)).report
 
     def end_of(self, action: str, grace: float) -> list[str]:
-        """End what still runs for an action, whose id the names of its jobs have in them; their names."""
+        """End the running jobs of an action, whose names contain its id; returns their names."""
         found = (self.find(directory.name) for directory in self._directory.glob(f"[!.]*{glob.escape(action)}*"))
         running = [job for job in found if job is not None and not isinstance(job.look(), ExitedJob)]
         for job in running:
@@ -106,21 +106,21 @@ class Jobs:
         return [job.name for job in running]
 
     def running(self) -> dict[str, int]:
-        """The jobs that run now, of all actions: the process of the runner by the name of the job."""
+        """The running jobs of all actions: the pid of the runner by the name of the job."""
         found = {directory.name: self.find(directory.name) for directory in self._directory.glob("[!.]*")}
         looks = {name: job.look() for name, job in found.items() if job is not None}
         return {name: status.pid for name, status in looks.items() if isinstance(status, RunningJob)}
 
     def forget_ended(self) -> None:
-        """Remove what is left of all jobs that run no more; what cannot be removed is in no later job's way."""
-        with self._alone():
+        """Remove the directories of all ended jobs. One that cannot be removed does not disturb later jobs."""
+        with self._locked():
             for directory in self._directory.glob("[!.]*"):
                 with suppress(JobStillRuns, OSError):
                     Job(directory).forget()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One thread of one process at a time; a kill gives the lock back."""
+    def _locked(self) -> Iterator[None]:
+        """Lock the directory against other threads and processes; a kill releases the lock."""
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -139,7 +139,7 @@ class Jobs:
         umask: int,
         recorded: Recorded | None,
     ) -> None:
-        """Make the job's directory: under a hidden name first, so never seen half made."""
+        """Make the job's directory under a hidden name and rename it, so that it is never seen incomplete."""
         request = {
             "argv": list(argv),
             "stdin": stdin,
@@ -158,14 +158,14 @@ class Jobs:
         atomic_files.sync(self._directory)
 
     def _sweep(self) -> None:
-        """What was half made or half removed when an agent was killed."""
+        """Remove hidden directories, left by an agent that was killed while it made or removed a job."""
         for left in self._directory.glob(".*"):
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _has_run(job: Job) -> bool:
-    """Whether it was taken by a runner, or given up by `launch`. If not, it is taken away from any
-    runner that an agent killed meanwhile may have started, and removed."""
+    """Whether a runner has taken the job, or `launch` has withdrawn it. If not, it is withdrawn and removed,
+    so that a runner started by a killed agent cannot take it."""
     if not job.directory.exists():
         return False
     if not job.withdraw(NOT_STARTED) and not job.was_withdrawn(NOT_STARTED):
@@ -175,7 +175,7 @@ def _has_run(job: Job) -> bool:
 
 
 def _saved(recorded: Recorded | None) -> dict[str, Any] | None:
-    """Where the runner is to record what the command prints."""
+    """The transcript in which the runner records the command's output."""
     transcript = current()
     if transcript is None or recorded is None:
         return None

@@ -1,4 +1,4 @@
-"""Start the runner of a job: in a unit of its own where systemd runs, else as a child of the agent."""
+"""Starts the runner of a job: in its own unit if systemd runs, else as a child of the agent."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from agent.util.poll import pause_after, poll
 
 RUNNER = Path(__file__).resolve().with_name("runner.py")
 SYSTEMD_RUNS = Path("/run/systemd/system")
-START_WAIT = 30.0  # seconds that a runner gets to take its job
+START_WAIT = 30.0  # maximum seconds for a runner to take its job
 PATIENCE = 15.0
-"""Seconds that systemd may be out of reach, as while it executes itself again or dbus is restarted."""
+"""Maximum seconds without a connection to systemd, such as during `systemctl daemon-reexec` or a restart of dbus."""
 EXISTS = "already"
-"""In what systemd says where the unit is there."""
+"""Part of systemd's message if the unit exists."""
 
 
 class LaunchUnconfirmed(Exception):
-    """The unit may have been started or not."""
+    """It is unknown whether the unit was started."""
 
 
 def launch(job: Job) -> None:
-    """Start a runner and wait until the job is taken. One that was started by an agent killed
-    meanwhile may take it instead."""
+    """Start a runner and wait until the job is taken. A runner started by an agent that was killed
+    since then may take it instead."""
     why_not = _start_unit(job) if SYSTEMD_RUNS.exists() else ""
     process = None
     try:
@@ -53,26 +53,26 @@ def launch(job: Job) -> None:
         return
     if not done:
         job.withdraw("the runner did not start; the command has not run")
-    if process is not None:  # Without a wait it stays a zombie.
+    if process is not None:  # reap it, or it would stay a zombie
         threading.Thread(target=process.wait, name=f"job {job.name}", daemon=True).start()
 
 
 def _start_unit(job: Job) -> str | None:
-    """In a unit; why not, if it is refused.
+    """Start the runner in a unit; returns the reason if systemd refuses.
 
-    Only root makes one of its own. That right includes running any command as any user, which systemd
-    can allow or forbid and not narrow down; so any other user starts an instance of a unit that
-    root has written.
+    Only root uses transient units. That right would include running any command as any user, and
+    systemd cannot restrict it further; so any other user starts an instance of a unit that root has
+    installed.
     """
     transient = [_start_over_bus, _start_by_program] if has_bus() else [_start_by_program]
     try:
-        return _asked(job, transient if os.geteuid() == 0 else [_start_instance])
+        return _retried(job, transient if os.geteuid() == 0 else [_start_instance])
     except CommandError as error:
         return str(error)
 
 
-def _asked(job: Job, ways: Sequence[Callable[[Job], str | None]]) -> str | None:
-    """What the first way returns. A lost answer is no refusal: the next way asks again unless the runner has the job.
+def _retried(job: Job, ways: Sequence[Callable[[Job], str | None]]) -> str | None:
+    """The result of the first way that gets an answer. After a lost answer, tries the next way unless the job is taken.
 
     That is safe: of two runners only one gets the claim.
     """
@@ -94,7 +94,7 @@ def _asked(job: Job, ways: Sequence[Callable[[Job], str | None]]) -> str | None:
 def _start_over_bus(job: Job) -> str | None:
     why = transient_unit.start_over_bus(_unit(job), _runner_argv(job, ""))
     if why and EXISTS not in why:
-        raise LaunchUnconfirmed(why)  # systemd-run may get an answer, or say better what is wrong
+        raise LaunchUnconfirmed(why)  # systemd-run may get an answer or a better message
     return why
 
 
@@ -109,20 +109,20 @@ def _unit(job: Job) -> str:
 def _start_instance(job: Job) -> str | None:
     unit = f"agent-job@{job.name}.service"
     looked = run(["systemctl", "show", "--property=LoadState,User,ExecStart", "--", unit], timeout=START_WAIT)
-    if not looked.ok:  # it shows also what does not exist
+    if not looked.ok:  # a failure of systemctl itself: it also shows units that do not exist
         return _refusal(looked)
     shown = looked.stdout
     if "LoadState=not-found" in shown:
         return "agent-job@.service is not installed"
     if not _our_names() & set(re.findall("^User=(.*)$", shown, re.MULTILINE)):
-        return "agent-job@.service is another user's"
+        return "agent-job@.service runs as another user"
     if f" {job.directory} " not in shown:
         return f"agent-job@.service does not look for its jobs in {job.directory.parent}"
     return _refusal(run(["systemctl", "--no-ask-password", "start", "--", unit], timeout=START_WAIT))
 
 
 def _our_names() -> set[str]:
-    """What a unit may call our user."""
+    """The names of the agent's user in a unit: its number and its name."""
     names = {str(os.geteuid())}
     with suppress(KeyError):
         names.add(pwd.getpwuid(os.geteuid()).pw_name)
@@ -133,7 +133,7 @@ def _refusal(outcome: CommandResult) -> str | None:
     if outcome.ok:
         return None
     why = outcome.stderr.strip().splitlines() or [outcome.describe()]
-    # Of systemctl the first line says why, and the others where to read more.
+    # The first line of systemctl has the reason; the others refer to logs.
     refusal = f"systemd refused: {why[0]}"
     if is_lost(refusal):
         raise LaunchUnconfirmed(refusal)

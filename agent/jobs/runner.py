@@ -1,8 +1,8 @@
-"""Run one job apart from the agent: `python -I -S runner.py DIRECTORY [NOTE]`.
+"""Runs one job apart from the agent: `python -I -S runner.py DIRECTORY [NOTE]`.
 
-Its start is a part of the time that every job takes. So it loads little before the command runs, and meanwhile the
-rest (following.py); neither may load what is slow to load, such as typing, json or subprocess. NOTE is a JSON string.
-SIGTERM asks the job's command to end, a second SIGTERM kills it.
+Its start is part of the time of every job. So it imports little before the command runs, and the rest (following.py)
+while the command runs; neither may import slow modules such as typing, json or subprocess. NOTE is a JSON string.
+SIGTERM lets the job's command end, a second SIGTERM kills it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import marshal
 import os
 import sys
 
-# The folder that holds the package: -I leaves it out of the path, -S the folder of installed packages.
+# The folder that contains the package: -I and -S exclude it and the installed packages from the path.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from agent.jobs.forked import NOT_STARTED, Forked
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def main(directory: str, note: str = '""') -> None:
-    """Take the job, unless another runner has it, and write down how it ended."""
+    """Take the job unless another runner has it, run it and write its result."""
     ending = SignalStop()
     if not _claim(directory, note):
         return
@@ -53,7 +53,7 @@ def main(directory: str, note: str = '""') -> None:
 
 
 class SignalStop:
-    """What SIGTERM does, from the first moment on. Followed as a `Stop`, without the locks that threads need."""
+    """Handles SIGTERM from the start of the process. Used as a `Stop`, without locks for threads."""
 
     reason = "stopped"
 
@@ -62,13 +62,13 @@ class SignalStop:
         self.group: Group | None = None
         self.grace = float("inf")  # seconds for the command, until a second signal
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        _signal.signal(_signal.SIGTERM, self._asked)
+        _signal.signal(_signal.SIGTERM, self._handle)
 
     def fileno(self) -> int:
-        """A descriptor that is readable from the first signal on."""
+        """A descriptor that becomes readable with the first signal."""
         return self._eventfd
 
-    def _asked(self, number: int, frame: object) -> None:
+    def _handle(self, number: int, frame: object) -> None:
         if self.requested:
             self.grace = 0.0
             if self.group is not None:
@@ -83,12 +83,12 @@ def _claim(directory: str, note: str) -> bool:
     claim = f'{{"runner": {me.as_json()}, "note": {note}}}'
     try:
         return atomic_files.create(f"{directory}/claim", claim.encode(), sync_folder=False)
-    except FileNotFoundError:  # The job was given up and removed meanwhile.
+    except FileNotFoundError:  # the job was withdrawn and removed
         return False
 
 
 def _take_request(directory: str) -> dict[str, Any]:
-    """What is to be done; it may hold secrets and so does not stay."""
+    """Read and remove the request, because it may contain secrets."""
     path = f"{directory}/request"
     with open(path, "rb") as file:
         request: dict[str, Any] = marshal.load(file)
@@ -98,4 +98,4 @@ def _take_request(directory: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     main(sys.argv[1], *sys.argv[2:])
-    os._exit(0)  # all is written, and the agent waits for this end: the interpreter's own takes longer
+    os._exit(0)  # all is written; the normal exit of the interpreter takes longer, and the agent waits for it

@@ -1,4 +1,4 @@
-"""Start the runner of a job in a transient unit of systemd: over D-Bus, or by the slower systemd-run."""
+"""Starts the runner of a job in a transient unit of systemd: over D-Bus, or by the slower systemd-run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 SYSTEMD = "org.freedesktop.systemd1"
 RECURSIVE = 16384
-"""MS_REC of mount(2): with what is mounted below."""
+"""MS_REC of mount(2): includes the mounts below."""
 WHY = "Job of the agent of this datastore host"
 
 
 def start_over_bus(unit: str, argv: list[str]) -> str | None:
-    """Ask for the unit; returns what systemd or the library says if it was not accepted, or may not have been."""
+    """Start the unit; returns the message of systemd or of the library if that failed or may have failed."""
     from sdbus import sd_bus_open_system
 
     try:
@@ -30,13 +30,13 @@ def start_over_bus(unit: str, argv: list[str]) -> str | None:
             bus.call(request)
         finally:
             bus.close()
-    except Exception as error:  # the library has no common class for what it raises
+    except Exception as error:  # the library has no common class for its errors
         return str(error) or type(error).__name__
     return None
 
 
 def start_by_program(unit: str, argv: list[str], timeout: float) -> CommandResult:
-    """How systemd-run ends, which asks for the same."""
+    """Start the same unit by systemd-run; returns its result."""
     options = ["--quiet", "--collect", "--no-ask-password", "--property=KillMode=process"]
     if directory := _credentials():
         options += ["--property=SetCredential=job:yes", f"--property=BindReadOnlyPaths=-{directory}"]
@@ -54,7 +54,7 @@ def _properties(argv: list[str]) -> Iterator[tuple[str, tuple[str, Any]]]:
 
 
 def _credentials() -> str | None:
-    """The folder of the agent's, which stays in sight by the same names while the agent is restarted."""
+    """The folder of the agent's credentials; the job sees it at the same path also while the agent is restarted."""
     return os.environ.get("CREDENTIALS_DIRECTORY")
 
 

@@ -121,7 +121,7 @@ class Child:
         """
         import signal
 
-        self.group.ask_to_end()
+        self.group.terminate()
         if not self._gone_within(grace):
             self.group.signal(signal.SIGKILL)
             self._gone_within(KILL_WAIT)

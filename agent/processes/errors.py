@@ -14,7 +14,7 @@ class CommandNotStarted(CommandError):
     """The program could not be started; the message has its name and the reason."""
 
 
-def why_not(program: str, cwd: str | os.PathLike[str] | None, error: Exception) -> str:
+def start_failure(program: str, cwd: str | os.PathLike[str] | None, error: Exception) -> str:
     """The end of a message after the name of a program that could not be started."""
     if not isinstance(error, OSError):
         return f"could not be started: {error}"

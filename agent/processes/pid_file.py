@@ -1,4 +1,4 @@
-"""What a pid file names: a living process, and the group that it is in."""
+"""Reads pid files: the running process that one names, and its process group."""
 
 import errno
 import os
@@ -8,21 +8,21 @@ from pathlib import Path
 from agent.processes.process import GONE, Group, Process, boot_id, stat_of
 
 LONGEST = 64
-"""Bytes of the file that are read: a pid and what little may follow it."""
+"""Maximum bytes read: a pid and short text after it."""
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""A link would lead to another user's pid file, and a read of a pipe would block."""
+"""A link could point to another user's pid file, and reading a pipe would block."""
 
 
 class PidFileInvalid(Exception):
-    """What the file names is nothing to send signals to; the message is a sentence that says why."""
+    """The file names no process that may get signals; the message is a sentence with the reason."""
 
 
 class NotRunning(PidFileInvalid):
-    """There is no such file, or no process of that pid."""
+    """The file or the process does not exist."""
 
 
 def process_in(path: Path) -> Process:
-    """The living process whose pid is the first word of the file. Raises `PidFileInvalid`."""
+    """The running process whose pid is the first word of the file. Raises `PidFileInvalid`."""
     try:
         with open(os.open(path, FILE), "rb") as file:
             written_by = os.fstat(file.fileno())
@@ -44,7 +44,7 @@ def process_in(path: Path) -> Process:
 
 
 def group_of(process: Process) -> Group:
-    """The whole group that it is in. Raises `PidFileInvalid` for our own and that of init."""
+    """The process group of a process. Raises `PidFileInvalid` for the groups of the agent and of init."""
     its, ours, init = stat_of(process.pid), stat_of(os.getpid()), stat_of(1)
     if its is None or its.started != process.started:
         raise NotRunning(f"pid {process.pid} has ended")
@@ -52,19 +52,22 @@ def group_of(process: Process) -> Group:
         raise PidFileInvalid(f"pid {process.pid} is in the agent's own process group")
     if its.group <= 1 or (init is not None and its.group == init.group):
         raise PidFileInvalid(f"pid {process.pid} is in the process group of init")
-    # A leader that has ended leaves its number to the group.
+    # The group keeps the number of a leader that has ended.
     return Group(Process.of(its.group) or Process(its.group, 0, boot_id()))
 
 
 def _is_trusted(file: os.stat_result, pid: int) -> bool:
-    """Who may write the file could else have us signal any process at all."""
+    """Whether only root, the agent's user or the user and group of the process may write the file.
+
+    Any other writer could make the agent signal any process.
+    """
     its_user = file.st_uid in (0, os.geteuid(), _runs_as(pid, "Uid:"))
     its_group = not file.st_mode & 0o020 or file.st_gid in (0, os.getegid(), _runs_as(pid, "Gid:"))
     return its_user and its_group and not file.st_mode & 0o002
 
 
 def _runs_as(pid: int, whom: str) -> int | None:
-    """The user or group it runs as; the owner of its directory in /proc is root for many a daemon."""
+    """The user or group of the process. Not the owner of its folder in /proc, which is root for many daemons."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (*GONE, PermissionError):

@@ -4,7 +4,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from agent.processes.errors import CommandNotStarted, why_not
+from agent.processes.errors import CommandNotStarted, start_failure
 
 
 def popen(
@@ -31,4 +31,4 @@ def popen(
             umask=umask,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise CommandNotStarted(f"{argv[0]} {why_not(argv[0], cwd, error)}") from error
+        raise CommandNotStarted(f"{argv[0]} {start_failure(argv[0], cwd, error)}") from error

@@ -1,4 +1,4 @@
-"""Which process is which: a pid and when it started, so that a recycled pid does not deceive."""
+"""Identifies processes by pid and start time, so that a reused pid is not mistaken for the old process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from agent.util.stop import Stop
 
-KILL_WAIT = 5.0  # seconds that a killed process gets to disappear (it may hang in the kernel)
+KILL_WAIT = 5.0  # seconds to wait for the end of a killed process (it may hang in the kernel)
 GONE = (FileNotFoundError, ProcessLookupError)
 
 
 class Stat(namedtuple("Stat", ("state", "group", "session", "cpu", "started"))):
-    """What /proc/PID/stat says of a process; `started` in clock ticks after boot, `cpu` in those that it has used."""
+    """Fields of /proc/PID/stat. `started`: clock ticks after boot; `cpu`: used CPU time in clock ticks."""
 
     __slots__ = ()
     state: str
@@ -32,31 +32,31 @@ class Stat(namedtuple("Stat", ("state", "group", "session", "cpu", "started"))):
 
 
 def stat_of(pid: int | str) -> Stat | None:
-    """The process as it is now, or its thread `PID/task/TID`; None if there is none."""
+    """The current state of a process, or of its thread `PID/task/TID`; None if there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
-    except (*GONE, PermissionError):  # With hidepid= other users' processes are hidden.
+    except (*GONE, PermissionError):  # the mount option hidepid= hides other users' processes
         return None
-    # The second field is the program's name in parentheses and may itself hold any of these.
+    # The second field is the program's name in parentheses, which may contain spaces and parentheses.
     fields = text[text.rindex(b")") + 2 :].split()
     cpu = int(fields[11]) + int(fields[12])
     return Stat(fields[0].decode(), int(fields[2]), int(fields[3]), cpu, int(fields[19]))
 
 
 def boot_id() -> str:
-    """Another one after each boot."""
+    """The id of the current boot."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
 
 
 def all_pids() -> Iterator[int]:
-    """Every process that can be seen from here."""
+    """The pids of all visible processes."""
     return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
 class Process(namedtuple("Process", ("pid", "started", "boot"))):
-    """One process, never another: its pid, its start in clock ticks after boot, and which boot."""
+    """The unique identity of a process: its pid, its start in clock ticks after boot, and the boot id."""
 
     __slots__ = ()
     pid: int
@@ -70,7 +70,7 @@ class Process(namedtuple("Process", ("pid", "started", "boot"))):
         return None if stat is None else cls(pid, stat.started, boot_id())
 
     def as_json(self) -> str:
-        """As it is written down, without the module `json`, which the runner of a job does not load."""
+        """The process as JSON, made without the module `json`, which the runner of a job does not import."""
         return f'{{"pid": {self.pid}, "started": {self.started}, "boot": "{self.boot}"}}'
 
     @property
@@ -83,11 +83,11 @@ class Process(namedtuple("Process", ("pid", "started", "boot"))):
         return stat.started == self.started and stat.state not in "ZX"
 
     def age(self) -> float:
-        """Seconds since it was started, by the kernel's clock."""
+        """Seconds since its start, by the kernel's boot-time clock."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
 
     def await_end(self, seconds: float, stop: Stop | None = None) -> bool:
-        """Wait for the kernel's word that it has ended, `seconds` at most or until a stop; whether it has."""
+        """Wait for its end, for at most `seconds` or until a stop; whether it has ended."""
         with _pidfd(self.pid) as descriptor:
             if descriptor is None or not self.alive:
                 return True
@@ -100,10 +100,10 @@ class Process(namedtuple("Process", ("pid", "started", "boot"))):
     def signal(self, number: int) -> bool:
         """Send it a signal; False if it is gone.
 
-        Raises PermissionError. What comes later under the same pid is never hit: the descriptor is
-        opened first, then what it stands for is checked.
+        Raises PermissionError. A later process with the same pid never gets the signal: the
+        descriptor is opened first, then its process is checked.
         """
-        import signal  # here, as a job that is never signalled need not load it
+        import signal  # imported here: most jobs are never signalled and do not need it
 
         with _pidfd(self.pid) as descriptor:
             if descriptor is None or not self.alive:
@@ -128,16 +128,16 @@ def _pidfd(pid: int) -> Iterator[int | None]:
 
 
 class Group(namedtuple("Group", ("leader",))):
-    """The process group that `leader` opened; it may outlive its leader."""
+    """The process group of `leader`; it may outlive its leader."""
 
     __slots__ = ()
     leader: Process
 
     def members(self) -> list[Process]:
-        """Those of the group that still run."""
+        """The running processes of the group."""
         first = stat_of(self.leader.pid)
         if first is not None and first.started != self.leader.started:
-            return []  # The number belongs to someone else by now.
+            return []  # another process has this pid now
         boot = boot_id()
         if boot != self.leader.boot:
             return []
@@ -149,27 +149,27 @@ class Group(namedtuple("Group", ("leader",))):
         ]
 
     def signal(self, number: int) -> None:
-        """Send every member a signal; those that belong to another user are left out."""
+        """Send every member a signal; skip members of another user."""
         for member in self.members():
             with suppress(PermissionError):
                 member.signal(number)
 
-    def ask_to_end(self) -> None:
-        """SIGTERM, and SIGCONT so that a stopped process can obey."""
+    def terminate(self) -> None:
+        """Send SIGTERM, and SIGCONT so that a stopped process can handle it."""
         import signal
 
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
 
     def end(self, grace: float) -> bool:
-        """SIGTERM, after `grace` seconds SIGKILL; True if nothing of it is left."""
-        self.ask_to_end()
+        """Send SIGTERM, and SIGKILL after `grace` seconds; True if all members have ended."""
+        self.terminate()
         if self._gone_within(grace):
             return True
         return self.kill()
 
     def kill(self) -> bool:
-        """SIGKILL; True if nothing of it is left."""
+        """Send SIGKILL; True if all members have ended."""
         import signal
 
         self.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Whether processes that were just started have come to rest: then their start has not failed at once."""
+"""Detects that just started processes are at rest, which shows that their start has not failed at once."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from collections.abc import Iterable
 from agent.processes.process import GONE, stat_of
 
 REST = 0.02
-"""Seconds for which all of them must wait for something, without any of them using the CPU: two ticks of the kernel's
-clock of CPU times."""
+"""Seconds in which all processes must wait and none may use the CPU: two ticks of the kernel's clock of CPU times."""
 LOOK_AGAIN = 0.005
-"""Seconds until the next look at processes that are at work."""
+"""Seconds until the next look at working processes."""
 WAITS = "SI"
-"""States of a thread that waits for an event; one that waits for a disk or for the CPU has another."""
+"""States of a thread that waits for an event; a thread that waits for a disk or the CPU has another state."""
 SLEEP = "nanosleep"
-"""In the name of the kernel's function in which a program sleeps for a time: it wakes by itself, perhaps to fail.
-The kernel shows the function to root and to the user of the process. Threads other than the first may do so at rest."""
+"""Part of the name of the kernel's sleep function. A program that sleeps is not at rest: it may wake and fail.
+
+The kernel shows the function only to root and to the user of the process. Only the first thread is checked: others may
+sleep also at rest."""
 
 Resting = frozenset[tuple[int, int, int]]
 
 
 class RestCheck:
-    """Looks at the processes of one start again and again."""
+    """Checks the processes of one start repeatedly."""
 
     def __init__(self) -> None:
         self._seen: Resting | None = None
         self._since = 0.0
 
     def left(self, age: float, stays: float, pids: Iterable[int]) -> float:
-        """Seconds until the next look; 0 once they are `stays` seconds old, or have been at rest for `REST` seconds."""
+        """Seconds until the next look; 0 if the processes are `stays` seconds old or at rest for `REST` seconds."""
         if age >= stays:
             return 0.0
         now, looked = time.monotonic(), _resting(pids)
@@ -42,7 +43,7 @@ class RestCheck:
 
 
 def _resting(pids: Iterable[int]) -> Resting | None:
-    """Each process with its start and CPU time; None if one is at work or cannot be seen, or if there is none."""
+    """Each process with its start and CPU time; None if there is none, or one works or is invisible."""
     found = []
     for pid in pids:
         stat = stat_of(pid)
@@ -53,7 +54,7 @@ def _resting(pids: Iterable[int]) -> Resting | None:
 
 
 def _all_wait(pid: int) -> bool:
-    """Whether each thread waits."""
+    """Whether all threads of the process wait."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except (*GONE, PermissionError):
@@ -66,5 +67,5 @@ def _sleeps(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/wchan") as file:
             return SLEEP in file.read()
-    except OSError:  # it is gone, or the kernel has no names
+    except OSError:  # the process has ended, or the kernel shows no names
         return False

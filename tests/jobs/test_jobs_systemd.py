@@ -176,7 +176,7 @@ def run_as_daemon(node: Node, template: str) -> dict[str, Any]:
     [
         ("", "agent-job@.service is not installed"),
         (TEMPLATE.format(jobs="/elsewhere"), f"agent-job@.service does not look for its jobs in {JOBS}"),
-        (TEMPLATE.format(jobs=JOBS).replace("daemon", "nobody"), "agent-job@.service is another user's"),
+        (TEMPLATE.format(jobs=JOBS).replace("daemon", "nobody"), "agent-job@.service runs as another user"),
         (TEMPLATE.format(jobs=JOBS), "systemd refused: Failed to start agent-job@one.service: "),
     ],
 )
