@@ -244,6 +244,8 @@ class Datastore(ABC):
 
     resync_needs: ClassVar[tuple[str, ...]] = ()
     """The configuration that `resync` needs: "service", or options of `[datastore]`."""
+    resync_stops: ClassVar[bool] = False
+    """Whether a resync may stop the service."""
     follow_needs: ClassVar[tuple[str, ...]] = ()
     """The configuration that `follow` and `demote` need."""
 

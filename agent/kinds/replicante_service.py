@@ -212,7 +212,7 @@ class StartsAgain(Staged, OnService):
 
 
 class Restart(StartsAgain):
-    """Stop the datastore's service, then start it."""
+    """Stop the datastore's service, then start it. Refused if systemd would not start it again."""
 
     name = "replicante.service.restart"
     stages = (StopService, StartService)
@@ -226,7 +226,8 @@ class GracefulStop(Staged, OnService):
 
 
 class GracefulRestart(StartsAgain):
-    """Shut the datastore down by its own command, stop its service, then start it."""
+    """Shut the datastore down by its own command, stop its service, then start it. Refused if systemd would not start
+    it again."""
 
     name = "replicante.service.gracefulrestart"
     stages = (StopStore, StopService, StartService)

@@ -149,6 +149,10 @@ class TowardsPeer(OnReplica):
         check_needs(settings, datastore.follow_needs)
         yield cls(settings)
 
+    def _check_start(self, step: Step) -> None:
+        if "service" in self.datastore.follow_needs:
+            self.check_start(step)
+
 
 class Follow(TowardsPeer):
     """Follow another primary without a rebuild. Refused, with the reason, if a rebuild is necessary."""
@@ -161,6 +165,7 @@ class Follow(TowardsPeer):
 
     def act(self, step: Step) -> StepResult:
         primary = step.args["primary"]
+        self._check_start(step)
         return self.done(f"this server follows {primary}", self.datastore.follow(self.service(), primary, step.stop))
 
     def act_again(self, step: Step) -> StepResult:
@@ -181,11 +186,13 @@ class Demote(TowardsPeer):
         return self.datastore.plan_demote(self.service(), args["primary"])
 
     def act(self, step: Step) -> StepResult:
+        self._check_start(step)
+        return self.act_again(step)
+
+    def act_again(self, step: Step) -> StepResult:
         primary = step.args["primary"]
         details = self.datastore.demote(self.service(), primary, step.stop)
         return self.done(f"this server handed over to {primary} and follows it", details)
-
-    act_again = act
 
 
 def check_needs(settings: Settings, needs: tuple[str, ...]) -> None:

@@ -114,6 +114,8 @@ class ResyncSlaveDb(OnReplica):
         jobs, name = self._jobs(), self._job_name(step)
         if _is_of_earlier_boot(step.payload) and jobs.find(name) is None:
             return self._ended(step, LostJob("the host was restarted while it ran", "", ""), Report())
+        if self.datastore.resync_stops and jobs.find(name) is None:
+            self.check_start(step)
         request = replace(request_of(step.args), begun=step.payload.get("begun"))
         channels = {"transcript": _transcript(), "report": str(jobs.report_of(name))}
         job = jobs.start(

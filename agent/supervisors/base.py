@@ -79,7 +79,7 @@ class Supervisor(ABC):
         """Request a stop. The service may still run when this returns."""
 
     def allow_start(self, stop: Stop, action: str | None = None) -> None:  # noqa: B027 (most have no limit)
-        """Ensure that a start is not refused because of too many earlier starts. Call it before a stop."""
+        """Ensure that the next start is not refused. Call it before a stop: otherwise the service would stay down."""
 
     def watch(self, left: Callable[[Status], float], seconds: float, stop: Stop, action: str | None = None) -> Status:
         """Poll the status until `left` returns 0, at most for `seconds`. Returns the last status.

@@ -19,6 +19,10 @@ FAILING = """
 [Service]
 ExecStart=/bin/sh -c "exit 3"
 """
+RUNS = """
+[Service]
+ExecStart=/bin/sleep infinity
+"""
 CRASHING = """
 [Unit]
 StartLimitBurst={0}
@@ -151,6 +155,42 @@ def test_masked_unit_fails_with_the_message_of_systemd(
     node.systemctl("daemon-reload")
     state, payload = final(agent.over(masked).perform("start"))
     assert state == "FAILED" and f"Unit {masked} is masked" in payload["message"]
+
+
+CANNOT_START = {
+    "masked": ("", "is masked"),
+    "bad": ("[Service]\n", "has a bad unit file setting"),
+    "manual": (f"[Unit]\nRefuseManualStart=yes\n{RUNS}", "may be requested by dependency only"),
+    "needing": (f"[Unit]\nRequires=no.service\n{RUNS}", "Unit no.service not found"),
+    "removed": (None, "Unit tried.service not found"),
+}
+"""Unit files whose unit runs, but would not be started again, and the reason."""
+
+
+@pytest.mark.parametrize("how", CANNOT_START)
+def test_restart_does_not_stop_a_unit_that_cannot_be_started_again(
+    how: str, agent: AgentInside, node: Node, unit: Callable[[str], str]
+) -> None:
+    text, why = CANNOT_START[how]
+    tried = unit(RUNS)
+    node.systemctl("start", tried)
+    pid = node.show(tried, "MainPID")
+    node.run("rm", f"/etc/systemd/system/{tried}")
+    if text is not None:
+        node.write(f"/etc/systemd/system/{tried}", text)
+    node.systemctl("daemon-reload")
+    agent.over(tried)
+    try:
+        for kind in ("restart", "gracefulrestart"):
+            state, payload = final(agent.perform(kind))
+            assert (state, payload.keys()) == ("FAILED", {"message"})
+            assert payload["message"].startswith(f"{tried} is not stopped, as it could not be started again: ")
+            assert why in payload["message"]
+        assert node.show(tried, "MainPID") == pid
+        assert final(agent.perform("stop")) == ("DONE", service(0, NOT_RUNNING, None))
+    finally:
+        node.write(f"/etc/systemd/system/{tried}", RUNS)
+        node.systemctl("daemon-reload")
 
 
 def test_a_start_that_has_failed_is_final_at_once_with_the_log(agent: AgentInside, unit: Callable[[str], str]) -> None:

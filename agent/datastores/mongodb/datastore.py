@@ -44,6 +44,7 @@ class MongoDBDatastore(MongoDB):
     """The mongod of this host."""
 
     resync_needs = ("service",)
+    resync_stops = True
     database_options = ()
     experimental = "Experimental on MongoDB: tried on stand-ins that speak its protocol, never on mongod itself."
 

@@ -49,6 +49,7 @@ class MySQL(Datastore):
     driver = "pymysql"
     schemes = ("mysql", "mysql+unix")
     database_options = ("charset", "collation")
+    resync_stops = True
     absent_facts = mysql_status.ABSENT
 
     def __init__(self, settings: DatastoreSettings) -> None:

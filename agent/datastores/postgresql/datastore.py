@@ -26,6 +26,7 @@ class PostgreSQL(Datastore):
 
     driver = "psycopg"
     resync_needs = ("service", "data_directory")
+    resync_stops = True
     follow_needs = ("service", "data_directory")
     schemes = ("postgresql", "postgres")
     database_options = ("owner", "encoding", "template")

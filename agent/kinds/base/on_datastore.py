@@ -110,6 +110,11 @@ class OnDatastore(Planned, OnServer):
         """The supervisor of the datastore's service; None if `[service]` is not configured."""
         return supervisors.of(self.settings.service) if self.settings.service else None
 
+    def check_start(self, step: Step) -> None:
+        """Before work that stops the service: raises `SupervisorFailed` if its next start would be refused."""
+        if service := self.service():
+            service.allow_start(step.stop, step.action.id)
+
 
 def _failing_with_message(act: Callable[[Step], StepResult], step: Step) -> StepResult:
     try:

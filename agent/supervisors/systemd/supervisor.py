@@ -32,6 +32,7 @@ class Systemd(Supervisor):
 
     def allow_start(self, stop: Stop, action: str | None = None) -> None:
         self._unit.allow_start(stop, action)
+        self._unit.check_start(stop, action)
 
     def watch(self, left: Callable[[Status], float], seconds: float, stop: Stop, action: str | None = None) -> Status:
         return _status(self._unit.watch(lambda unit: left(_status(unit)), seconds, stop, action))

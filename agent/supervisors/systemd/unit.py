@@ -13,7 +13,7 @@ from agent.supervisors.base import CommandKilled, SupervisorFailed, run
 from agent.supervisors.systemd import lost_answers
 from agent.supervisors.systemd.dbus import Bus
 from agent.supervisors.systemd.systemctl import Systemctl
-from agent.supervisors.systemd.unit_status import UnitStatus, read
+from agent.supervisors.systemd.unit_status import ENDED, UnitStatus, read
 from agent.util.dbus import has_bus
 from agent.util.repeated_reads import repeated
 from agent.util.stop import Stop
@@ -90,6 +90,22 @@ class Unit:
         except SupervisorFailed as refusal:
             self._await_limit(interval - status.started_ago, status, refusal, stop)
 
+    def check_start(self, stop: Stop, action: str | None = None) -> None:
+        """Raises `SupervisorFailed` if systemd would refuse to start the unit after a stop.
+
+        A start of a running unit changes nothing, but systemd checks it: the unit file, the units that it requires and
+        the permission.
+        """
+        status = self.look(stop, action)
+        if not status.running:
+            return
+        try:
+            self.ask("start", stop, action, status)
+        except CommandKilled:
+            raise
+        except SupervisorFailed as refusal:
+            raise SupervisorFailed(f"{self.name} is not stopped, as it could not be started again: {refusal}") from None
+
     def journal(self, seconds: float) -> list[str]:
         """The last lines that systemd and the unit logged within `seconds`; empty if the agent may not read them."""
         since = f"--since=@{time.time() - seconds:.3f}"
@@ -108,15 +124,18 @@ class Unit:
 
     def _look(self, client: Client) -> UnitStatus:
         shown = client.show(self._full)
-        if shown.get("LoadState") == "not-found":
+        status = read(shown)
+        # A unit whose file was removed may still run.
+        if shown.get("LoadState") == "not-found" and status.active in ENDED:
             raise SupervisorFailed(f"systemd has no unit {self.name}")
-        return read(shown)
+        return status
 
     def _watch(self, client: Client, left: Callable[[UnitStatus], float], deadline: float, stop: Stop) -> UnitStatus:
         client.subscribe(self._full)
         result = ""
         while True:
-            status = self._look(client).after_job(result)
+            # A unit whose file was removed is gone once it has stopped.
+            status = read(client.show(self._full)).after_job(result)
             wanted, over = left(status), deadline - time.monotonic()
             if wanted <= 0 or over <= 0 or stop.requested:
                 return status
