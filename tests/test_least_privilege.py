@@ -304,9 +304,9 @@ def test_unit_missing_from_the_rule_fails_with_the_message_of_systemd(agent: Age
         assert other["state"] == "FAILED"
         assert f"the agent's user may not {verb} (see agentctl polkit): " in other["state_payload"]["message"]
     assert action["state"] == "FAILED"
-    said = action["state_payload"]["payload"]["message"]
-    refusal = "the agent's user may not stop db@b.service (see agentctl polkit): Failed to stop db@b.service: "
-    assert said.startswith(refusal)
+    said = action["state_payload"]["message"]
+    refusal = "the agent's user may not start db@b.service (see agentctl polkit): Failed to start db@b.service: "
+    assert said.startswith(f"db@b is not stopped, as it could not be started again: {refusal}")
     assert said.endswith("authentication required") and "\n" not in said
 
 
