@@ -138,7 +138,7 @@ def test_copy_with_newer_data_is_kept_after_a_kill_of_its_job(
     await_that(lambda: len(as_root(replica, "SELECT x FROM app.t")) == 2, 30, "the newer row on the copy")
     primary.kill()
     try:
-        assert driver.recover(service) == "an interrupted resync had come to its end: the copy is kept"
+        assert driver.recover(service) == "an interrupted resync had already succeeded: the copy is kept"
         assert as_root(replica, "SELECT x FROM app.t ORDER BY x") == [(1,), (2,)]
         assert not place.work.exists() and not store(replica).is_dirty()
         assert store(replica).role().writable is promoted
@@ -154,7 +154,7 @@ def killed_before_the_old_data_goes(driver: Any, service: Supervisor, monkeypatc
     """Resync by a copy in a process of its own that dies when the copy is proved."""
     if (child := os.fork()) == 0:
         try:
-            monkeypatch.setattr(DataDirectory, "let_go", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            monkeypatch.setattr(DataDirectory, "drop_old", lambda _: os.kill(os.getpid(), signal.SIGKILL))
             resync(driver, service, lambda _: None, COPY)
         finally:
             os._exit(1)

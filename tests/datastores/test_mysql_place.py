@@ -78,9 +78,9 @@ def test_kill_while_removing_the_old_data_can_be_repeated(
     place: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.exchange()
-    killed_after(0, monkeypatch, place.let_go)
+    killed_after(0, monkeypatch, place.drop_old)
     assert DataDirectory(place.data).is_exchanged()
-    place.let_go()
+    place.drop_old()
     assert not place.is_exchanged() and contents(place) == ["new"] and not place.work.exists()
 
 
@@ -99,7 +99,7 @@ def test_foreign_folder_in_place_of_the_data_is_not_removed(place: DataDirectory
 
 def test_proved_new_data_keeps_no_mark(place: DataDirectory) -> None:
     place.exchange()
-    place.let_go()
+    place.drop_old()
     assert contents(place) == ["new"] and not place.work.exists() and not (place.data / MARK).exists()
 
 

@@ -41,7 +41,7 @@ def test_termination_during_the_rollback_of_mysql_keeps_its_message(
 ) -> None:
     switch = DirectorySwap(Address("root", socket=str(tmp_path)), None, None, 1.0)  # type: ignore[arg-type]
     monkeypatch.setattr(switch, "_exchange", fails)
-    monkeypatch.setattr(switch, "back", interrupted_once(lambda: "the old data is in its place"))
+    monkeypatch.setattr(switch, "undo", interrupted_once(lambda: "the old data is in its place"))
     with pytest.raises(DatastoreError, match=r"the primary died; the old data is in its place"):
         switch.to_copy(None, lambda _: None, nullcontext())  # type: ignore[arg-type]
 

@@ -34,7 +34,7 @@ def is_offered(here: Session, there: Session) -> bool:
 class Clone:
     """One clone of `donor` by the server at `here`, into `directory` or in place of its own data.
 
-    `turn` is the server lock that the session of the clone holds; a later resync finds the session by it.
+    `turn` is the name of the server lock that the clone's session holds: a later resync finds the session by it.
     """
 
     def __init__(self, here: Address, donor: Address, timeout: float, turn: str, directory: Path | None = None) -> None:
@@ -66,11 +66,11 @@ class Clone:
             with connect(self._here, self._timeout, patient=True) as session:
                 session.wait_for_turn(0, self._turn)
                 self._session_id = session.id
-                self._ask(session)
-        except Exception as error:  # passed on to the thread that waits
+                self._run_statements(session)
+        except Exception as error:  # raised in the waiting thread
             self._error = error
 
-    def _ask(self, session: Session) -> None:
+    def _run_statements(self, session: Session) -> None:
         donor, password = self._donor, password_of(self._donor) or ""
         values: list[object] = [donor.user, donor.host, donor.port, password]
         session.run("SET GLOBAL clone_valid_donor_list = %s", f"{donor.host}:{donor.port}")
@@ -86,7 +86,7 @@ class Clone:
                 raise
 
     def _progress(self, expected: int) -> tuple[int, int | None]:
-        """Bytes done and total, according to the server; otherwise by the size of the directory."""
+        """Bytes done and total: by the size of the directory, or, for a clone in place, from the server."""
         if self._directory is not None:
             return size_of(self._directory), expected or None
         with suppress(DatastoreError), connect(self._here, self._timeout) as session:
@@ -109,7 +109,7 @@ def end_earlier(session: Session, turn: str) -> None:
     def ended() -> bool:
         if (holder := session.value("SELECT IS_USED_LOCK(%s)", turn)) is None:
             return True
-        with suppress(ServerRefused):  # it has ended meanwhile
+        with suppress(ServerRefused):  # the clone has ended meanwhile
             session.run("KILL %s", holder)
         return False
 

@@ -149,7 +149,7 @@ class DataDirectory:
         self._sync()
         self.clear()
 
-    def let_go(self) -> None:
+    def drop_old(self) -> None:
         """Remove the old data after the successor is proved; `put_back` is impossible from then on. Idempotent."""
         if self.old.exists():
             os.rename(self.old, self.work / "gone")

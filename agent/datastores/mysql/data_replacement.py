@@ -1,4 +1,4 @@
-"""Replace the data of one MySQL or MariaDB by a copy of its primary, beside the old data if possible."""
+"""Replace the data of one MySQL or MariaDB by a copy of its primary, made next to the old data if possible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OWN_LOGS = "SELECT CONCAT_WS(',', @@log_error, @@slow_query_log_file, @@general_
 
 
 class DataReplacement:
-    """Replace the data of the server at `here` by a copy of its source, made next to the old data if possible."""
+    """Replaces the data of the server at `here` by a copy of its source."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class DataReplacement:
         self._service, self._copying, self._progress = service, copying, progress
 
     def run(self, *, new_identity: bool) -> dict[str, Any]:
-        """More members of the result. `new_identity`: the server gets a new UUID because its GTIDs are discarded."""
+        """Returns members of the result. `new_identity`: the server gets a new UUID because its GTIDs are discarded."""
         with self._connect(self._here) as here, self._connect(self._source.admin) as there:
             self._product, kept = here.dialect.product, dict(here.dialect.kept)
             self._before = compare.take(there)
@@ -64,27 +64,27 @@ class DataReplacement:
             self._more = [] if self._copying.method == "clone" else dump.options_for(there, self._settings.programs)
         if self._copying.fixed is None:
             assert self._copying.place is not None and self._service is not None
-            compared = self._beside(self._copying.place, self._service, new_identity=new_identity)
+            compared = self._next_to_old(self._copying.place, self._service, new_identity=new_identity)
         else:
             compared = self._clone_in_place() if self._copying.method == "clone" else self._dump_in_place()
         return {"compared": compared, **kept}
 
     # Next to the old data
 
-    def _beside(self, place: DataDirectory, service: Supervisor, *, new_identity: bool) -> dict[str, Any]:
+    def _next_to_old(self, place: DataDirectory, service: Supervisor, *, new_identity: bool) -> dict[str, Any]:
         with self._without_debris(place), ExitStack() as stack:
             with self._connect(self._here) as here:
                 process = server_process.process_of(here)
                 logs = str(here.value(OWN_LOGS)).split(",")
             if process is None:
-                raise DatastoreError(f"cannot tell which process is the server of {place.data}")
+                raise DatastoreError(f"the server process of {place.data} is unknown: its pid file cannot be read")
             place.prepare()
             second = SecondServer(Origin.of(process), place, self._product, self._settings.programs)
             spare = stack.enter_context(second)
             self._make(spare, place)
             compared = self._prove(spare)
-            ends_with_the_switch = stack.pop_all()
-        with ends_with_the_switch:
+            until_the_switch = stack.pop_all()
+        with until_the_switch:
             directory_swap = swap.DirectorySwap(self._here, place, service, self._settings.timeout)
             stopping = self._stopping(spare, place, logs, new_identity=new_identity)
             directory_swap.to_copy(self._source, self._progress, stopping)
@@ -94,7 +94,7 @@ class DataReplacement:
     def _stopping(
         self, spare: SecondServer, place: DataDirectory, logs: list[str], *, new_identity: bool
     ) -> Iterator[None]:
-        """Complete the copy while the server itself stops: both take a second, and neither needs the other."""
+        """Shut the second server down and complete the copy while the server itself stops, to save a second."""
         with spare:
             spare.ask_to_stop()
             yield
@@ -104,7 +104,7 @@ class DataReplacement:
 
     @contextmanager
     def _without_debris(self, place: DataDirectory) -> Iterator[None]:
-        """Clean up a failure before the switch: only the working folder is removed."""
+        """Clean up after a failure before the switch: remove the working folder."""
         try:
             yield
         except Terminated:
@@ -124,12 +124,12 @@ class DataReplacement:
         self._progress("preparing the copy")
         spare.create()
         spare.start()
-        self._read_in(place.dump, spare.address)
+        self._load(place.dump, spare.address)
         spare.stop()
         place.dump.unlink()
 
     def _prove(self, spare: SecondServer) -> dict[str, Any]:
-        """Start the copy, compare it with its source, and mark it until it follows; it still runs then."""
+        """Start the copy, compare it with its source, and mark it as incomplete until it follows. It keeps running."""
         self._progress("comparing the copy")
         spare.start(open_to_all=True)
         with connect(spare.address, self._settings.timeout) as copy:
@@ -142,7 +142,10 @@ class DataReplacement:
     # In place
 
     def _dump_in_place(self) -> dict[str, Any]:
-        """From the deletion on the data is marked as incomplete; the dump is kept until it is read in."""
+        """Dump the source, delete the old data and load the dump, which is kept until it is loaded.
+
+        From the deletion on, the data is marked as incomplete.
+        """
         directory = Path(tempfile.mkdtemp(prefix="agent-resync-"))
         file = directory / "dump.sql"
         try:
@@ -153,12 +156,12 @@ class DataReplacement:
             raise
         try:
             self._make_room()
-            self._read_in(file, self._here)
+            self._load(file, self._here)
         except (DatastoreError, OSError, Terminated) as error:
             why = "cancelled" if isinstance(error, Terminated) else str(error)
             raise DatastoreError(
                 f"{why}; the old data is deleted and the dump is complete in {file}: run the action again, "
-                "or read the dump in"
+                "or load the dump"
             ) from None
         file.unlink()
         directory.rmdir()
@@ -169,7 +172,7 @@ class DataReplacement:
             raise DatastoreError(f"{directory.parent} has {free} bytes free and the dump needs {self._copying.size}")
 
     def _make_room(self) -> None:
-        """Delete all databases and GTIDs to make room for those of the primary."""
+        """Delete all databases and GTIDs, which the primary's will replace."""
         with connect(self._here, self._settings.timeout, patient=True) as session:
             self._begin_in_place(session)
             self._progress("deleting the old data")
@@ -180,7 +183,7 @@ class DataReplacement:
                 session.run(statement)
 
     def _clone_in_place(self) -> dict[str, Any]:
-        """Retry a clone without effect: the end of an earlier resync's clone may stop the server during this one."""
+        """Clone, with one retry: the end of an earlier resync's clone may stop the server during this one."""
         with suppress(DatastoreUnreachable):
             if self._has_cloned():
                 return self._finish_in_place()
@@ -203,7 +206,7 @@ class DataReplacement:
             return not incomplete_mark.is_marked(session)
 
     def _begin_in_place(self, session: Session) -> None:
-        """Mark the data as incomplete and refuse writes of clients, also after a restart if that can be stored."""
+        """Mark the data as incomplete and refuse writes of clients, also after a restart if the server keeps that."""
         follow.pause(session)
         session.run(session.dialect.make_read_only)
         session.run(session.dialect.make_resyncable)
@@ -234,7 +237,7 @@ class DataReplacement:
             self._progress.measure, self._copying.size or None,
         )  # fmt: skip
 
-    def _read_in(self, file: Path, target: Address) -> None:
+    def _load(self, file: Path, target: Address) -> None:
         self._progress("copying the data")
         with self._connect(target) as session:
             dialect = session.dialect

@@ -66,12 +66,12 @@ class Resync:
             if self._is_up() or self._service is None:
                 raise
             return plan.unknown(
-                f"this server is down: it would be started, and what it has decides ({error})",
+                f"this server is down: it would be started, and its data decides what follows ({error})",
                 steps=["start this server", "compare it with its primary"],
             )
 
     def run(self, progress: ResyncProgress) -> Json:
-        """The members of the result. Raises `DatastoreError`, also on a request to end, saying what is left."""
+        """Returns the members of the result. Raises `DatastoreError` with the state, also on a request to end."""
         try:
             return self._run(progress)
         except Terminated:  # code that has begun to change something handles this itself
@@ -79,7 +79,7 @@ class Resync:
 
     def _run(self, progress: ResyncProgress) -> Json:
         progress("waiting for this server")
-        self._settle_earlier()
+        self._clean_up_earlier()
         progress("checking the primary")
         decided, copying, source = self._look_patiently()
         if decided.would is Would.REFUSE and decided.refusal is not None:
@@ -94,7 +94,7 @@ class Resync:
         replacement = DataReplacement(self._settings, self._here, source, self._service, copying, progress)
         return result | {"where": decided.facts["where"]} | replacement.run(new_identity=bool(decided.discards))
 
-    def _settle_earlier(self) -> None:
+    def _clean_up_earlier(self) -> None:
         """Clean up after an earlier resync: restore old data, end a clone that continues in the server."""
         if (directory := self._settings.data_directory) is not None:
             swap.recover(self._here, DataDirectory(directory), self._service, self._settings.timeout)
@@ -135,7 +135,7 @@ class Resync:
     def _only_source(self, here: Session) -> Source:
         if len(followed := here.replica_status()) > 1:
             named = ", ".join(map(mysql_assessment.source_name, followed))
-            raise DatastoreRefused(f"this server follows {len(followed)} sources, name one as primary: {named}")
+            raise DatastoreRefused(f"this server follows {len(followed)} sources: name one as primary: {named}")
         return only_source(here, self._settings)
 
     def _repoint(self, source: Source) -> dict[str, Any]:

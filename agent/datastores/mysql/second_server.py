@@ -41,7 +41,7 @@ DEFAULTS = ("--defaults-file", "--defaults-extra-file", "--defaults-group-suffix
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The command line of the server, read from the kernel."""
+    """Command line, directory and user of the running server, read from /proc."""
 
     executable: str
     words: tuple[str, ...]
@@ -51,14 +51,14 @@ class Origin:
 
     @classmethod
     def of(cls, process: Process) -> Origin:
-        """Read it. Raises `DatastoreError` without the permission."""
+        """Read them. Raises `DatastoreError` without the permission."""
         proc = Path(f"/proc/{process.pid}")
         try:
             words = (proc / "cmdline").read_text().rstrip("\0").split("\0")
             stat = proc.stat()
             return cls(os.readlink(proc / "exe"), tuple(words[1:]), os.readlink(proc / "cwd"), stat.st_uid, stat.st_gid)
         except OSError as error:
-            raise DatastoreError(f"cannot see how the server was started: {error.strerror}") from None
+            raise DatastoreError(f"the command line of the server cannot be read: {error.strerror}") from None
 
     def words_with(self, *more: str) -> list[str]:
         """The server's arguments, followed by others that override them."""
@@ -89,7 +89,7 @@ class SecondServer:
         self._run([program("mariadb-install-db", self._programs), *self._origin.words_with(*common, *more)])
 
     def start(self, *, open_to_all: bool = False) -> None:
-        """Start it and wait until it answers; `open_to_all`: without authentication, as the accounts are not known."""
+        """Start it and wait until it answers. `open_to_all`: without authentication, as its accounts are unknown."""
         pool = f"--innodb-buffer-pool-size={BUFFER}"
         words = self._origin.words_with(
             f"--datadir={self._place.new}", f"--tmpdir={self._temporary()}", f"--socket={self.address.socket}",
@@ -105,7 +105,7 @@ class SecondServer:
             raise DatastoreError(f"the second server does not answer after {START_WAIT:g} s: {self._last_errors()}")
 
     def stop(self) -> None:
-        """Shut down cleanly, so that all data is in the files. Raises `DatastoreError`."""
+        """Shut down cleanly: all data is then in the files. Raises `DatastoreError`."""
         self.ask_to_stop()
         self.await_stop()
 

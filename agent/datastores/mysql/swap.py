@@ -1,7 +1,7 @@
 """Replace the data of a server by a copy, and restore the old data if the copy is not proved.
 
-A copy is proved if it follows its primary. After a killed resync two facts also prove the copy, as the primary may have
-died since: the copy has all that the primary had at the exchange, or it has transactions of its own.
+A copy is proved if it follows its primary. After a killed resync the primary may have died, so two more facts prove the
+copy: it has all GTIDs that the primary had at the exchange, or it has transactions of its own.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class DirectorySwap:
     ) -> None:
         """Exchange, follow, then remove the old data. After a `DatastoreError` the old data is in use again.
 
-        `completing` surrounds the stop of the server; after it the copy is complete.
+        `completing` is the context of the server's stop; at its end the copy is complete.
         """
         try:
             self._exchange(source, progress, completing)
         except (*FAILURES, Terminated) as error:
             why = "cancelled" if isinstance(error, Terminated) else str(error)
-            raise DatastoreError(f"{why}; {complete(self.back)}") from None
-        complete(self._place.let_go)  # the copy is proved and stays
+            raise DatastoreError(f"{why}; {complete(self.undo)}") from None
+        complete(self._place.drop_old)  # the copy is proved and stays
 
     def _exchange(
         self, source: Source, progress: Callable[[str], None], completing: AbstractContextManager[None]
@@ -60,9 +60,9 @@ class DirectorySwap:
         with connect(self._here, self._timeout) as session:
             session.keep_out_of_binary_log()
             follow.follow_copy(session, source, self._timeout, Stop())
-            _believe(session)
+            _accept(session)
 
-    def back(self) -> str:
+    def undo(self) -> str:
         """Restore the old data, if it is kept, and start the server on it; returns a sentence."""
         place = self._place
         try:
@@ -75,14 +75,14 @@ class DirectorySwap:
             self._keep_read_only()
             return "the old data is in its place and the server runs on it as before"
         except FAILURES as error:
-            lies = place.old if place.is_exchanged() else place.data
+            where = place.old if place.is_exchanged() else place.data
             return (
-                f"the old data could not be put back ({error}): it lies in {lies}; stop the server, move the data to "
+                f"the old data could not be put back ({error}): it lies in {where}; stop the server, move the data to "
                 f"{place.data} and start the server"
             )
 
     def _keep_read_only(self) -> None:
-        """Make a MariaDB read-only again, which it forgets at a restart."""
+        """Make a MariaDB read-only again: it loses this setting at a restart."""
         with connect(self._here, self._timeout) as session:
             if session.replica_status() or not self._was_writable:
                 session.run(session.dialect.make_read_only)
@@ -110,20 +110,20 @@ def recover(here: Address, place: DataDirectory, service: Supervisor | None, tim
     if place.is_exchanged():
         place.check_what_is_in_place()
         if service is None:
-            raise DatastoreError(f"{place.old} holds the old data of an earlier resync: [service] is needed for it")
+            raise DatastoreError(f"{place.old} holds the old data of an earlier resync: set [service] to restore it")
         if _is_proved(here, place, service, timeout):
             with connect(here, timeout) as session:
-                _believe(session)
-            place.let_go()
-            return "an interrupted resync had come to its end: the copy is kept"
-        return DirectorySwap(here, place, service, timeout).back()
+                _accept(session)
+            place.drop_old()
+            return "an interrupted resync had already succeeded: the copy is kept"
+        return DirectorySwap(here, place, service, timeout).undo()
     try:
         with connect(here, timeout) as session:
             clone.end_earlier(session, TURN)
             place.clear()
             if not incomplete_mark.is_marked(session) or not replication.role(session).streaming:
                 return None
-            _believe(session)
+            _accept(session)
             return "the copy follows its primary"
     except DatastoreDown:
         return None
@@ -136,9 +136,9 @@ def _is_proved(here: Address, place: DataDirectory, service: Supervisor, timeout
     try:
         server_process.bring_up(here, service, timeout)
         with connect(here, timeout) as session:
-            return _is_worth_the_old(session, goal)
+            return _may_replace_old(session, goal)
     except (DatastoreDown, DatastoreRefused, SupervisorFailed):
-        return False  # it does not start, or lacks the agent's account
+        return False  # the copy does not start, or lacks the agent's account
     except DatastoreUnreachable as error:
         raise DatastoreUnreachable(
             f"{error}; the data from before the resync is in {place.old} and the copy in {place.data}: the next "
@@ -146,7 +146,7 @@ def _is_proved(here: Address, place: DataDirectory, service: Supervisor, timeout
         ) from None
 
 
-def _is_worth_the_old(session: Session, goal: str) -> bool:
+def _may_replace_old(session: Session, goal: str) -> bool:
     """Whether the copy follows, has all GTIDs of `goal`, or has transactions of its own.
 
     A copy without a source was either promoted by hand or has not begun to follow: only its own transactions count.
@@ -158,7 +158,7 @@ def _is_worth_the_old(session: Session, goal: str) -> bool:
     return history.has_more(session, goal)
 
 
-def _believe(session: Session) -> None:
+def _accept(session: Session) -> None:
     """Remove the mark of an unproved copy. A replica stays read-only, a promoted copy accepts writes."""
     session.keep_out_of_binary_log()
     if not session.replica_status():
