@@ -37,9 +37,9 @@ def test_server_that_refuses_only_the_agents_login_is_not_stopped(pair: Pair, mo
     primary, replica = pair
     before = age(replica)
     url = replica.dsn(user="renamed")
-    with pytest.raises(DatastoreRefused, match=r"\"renamed\" does not exist.*login of datastore\.url must"):
+    with pytest.raises(DatastoreRefused, match=r"\"renamed\" does not exist.*repair the login of datastore\.url"):
         plan(replica, primary, ResyncRequest(mode=mode), url=url)
-    with pytest.raises(DatastoreRefused, match=r"login of datastore\.url must"):
+    with pytest.raises(DatastoreRefused, match=r"repair the login of datastore\.url"):
         resync(replica, primary, ResyncRequest(mode=mode), url=url)
     assert age(replica) == before
 

@@ -92,7 +92,7 @@ class Target:
             raise DatastoreUnreachable(f"PostgreSQL at {self.address} does not answer")
         return answer is not PingAnswer.NOT_LISTENING
 
-    def lets_in(self) -> bool:
+    def accepts_connections(self) -> bool:
         """Whether the server accepts connections; it does not before its data is consistent."""
         return ping(self.params, self.timeout) is PingAnswer.ACCEPTS
 

@@ -214,4 +214,4 @@ class PostgreSQL(Datastore):
         from agent.datastores.postgresql.files import work_of
 
         data = self.settings.data_directory
-        return data is not None and os.path.exists(work_of(data) / "old") and not self.server.lets_in()
+        return data is not None and os.path.exists(work_of(data) / "old") and not self.server.accepts_connections()

@@ -1,4 +1,4 @@
-"""The data directory of a PostgreSQL, its programs and its settings. Root acts on them as the owner."""
+"""The data directory of a PostgreSQL, its programs and its settings. As root, the agent acts as their owner."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EARLIER_LIFE = (
 )  # fmt: skip
 """Settings in postgresql.auto.conf that a standby must not inherit from a restore or an earlier source."""
 ENDS_RECOVERY = (*EARLIER_LIFE[:5], "promote_trigger_file")
-"""Those of these settings that are overridden with '' if another file sets them: each would end recovery."""
+"""Settings that would end recovery: overridden with '' if another file sets them."""
 ASSIGNED = re.compile(r"^\s*(\w+)\s*=?\s*'((?:[^'\\]|''|\\.)*)'", re.MULTILINE)
 
 
@@ -89,7 +89,7 @@ class DataDirectory:
 
     @contextmanager
     def as_owner(self) -> Iterator[None]:
-        """If the agent is root, access files with the owner's permissions in this thread: never with more."""
+        """If the agent is root, access files with only the owner's permissions in this thread."""
         if os.geteuid() != 0:
             yield
             return
@@ -105,7 +105,7 @@ class DataDirectory:
         if found is None and self._programs is None:
             found = shutil.which(name)
         if found is None:
-            raise DatastoreError(f"{name} is not found: set datastore.programs to where the server's programs are")
+            raise DatastoreError(f"{name} is not found: set datastore.programs to the folder of the server's programs")
         return found
 
     def run(self, name: str, *args: str, recorded: Recorded | None = None) -> CommandResult:

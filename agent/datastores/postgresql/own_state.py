@@ -40,7 +40,7 @@ LIVE = """
 """
 SLOTS = "SELECT slot_name || ' (' || slot_type || ')' FROM pg_replication_slots WHERE NOT temporary ORDER BY 1"
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
-ASKED = (*MUST_FIT, *TARGETS, "primary_conninfo", "primary_slot_name", "restore_command", "hot_standby")
+OWN_SETTINGS = (*MUST_FIT, *TARGETS, "primary_conninfo", "primary_slot_name", "restore_command", "hot_standby")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class OwnState:
 def look_at(data: DataDirectory, server: Target, known: OwnState | None = None) -> OwnState:
     """Inspect this server. Raises `DatastoreError` if its cluster is unknown, or if it refuses only the agent.
 
-    The settings of a stopped server are those of `known`, where it is given: the server's program reads them slowly.
+    For a stopped server, the settings of `known` are used if given: to read them by the server's program is slow.
     """
     control = read_control(data)
     up = server.is_up()
@@ -103,24 +103,24 @@ def endpoint(conninfo: str) -> tuple[str, str] | None:
 def _live(server: Target) -> tuple[Any, dict[str, str], list[str]] | None:
     """The answers of the running server; None if it accepts no connections.
 
-    A server that accepts connections but refuses the agent's login is intact and must not be stopped. It is asked
-    twice because it may have become ready meanwhile.
+    Raises `DatastoreRefused` if the server accepts connections but refuses the agent's login: it is intact and must
+    not be stopped. A second attempt covers a server that has become ready meanwhile.
     """
     for _ in range(2):
         try:
             with server.connect() as connection:
                 row = connection.execute(LIVE).fetchone()
-                settings = dict(connection.execute(SETTINGS, (list(ASKED),)).fetchall())
+                settings = dict(connection.execute(SETTINGS, (list(OWN_SETTINGS),)).fetchall())
                 return row, settings, all_of(connection, SLOTS)
         except DatastoreDown:
             return None
         except DatastoreRefused as error:
             refusal = str(error)
-            if not server.lets_in():
+            if not server.accepts_connections():
                 return None
     raise DatastoreRefused(
-        f"{refusal}; it accepts connections, so the login of datastore.url must be mended first. A server that is "
-        "stopped is judged by its files"
+        f"{refusal}; the server accepts connections: repair the login of datastore.url, or stop the server, and the "
+        "agent reads its state from its files"
     )
 
 
@@ -155,4 +155,4 @@ def _slots_by_files(data: DataDirectory) -> list[str]:
 
 
 def _settings_by_files(data: DataDirectory) -> dict[str, str]:
-    return {name: value for name in ASKED if (value := data.setting(name)) is not None}
+    return {name: value for name in OWN_SETTINGS if (value := data.setting(name)) is not None}

@@ -41,7 +41,7 @@ class Comparison:
         return self.mine.slots if self.decision.method in ("rewind", "copy") else ()
 
     def as_plan(self, data: DataDirectory) -> Plan:
-        """The decision as a plan for people and for the HTTP answer."""
+        """The decision as a plan, for the HTTP answer and for operators."""
         if self.decision.method == "refuse":
             return refuse(self.decision.reason, self.decision.lifted_by, facts=self._facts())
         if self.decision.method == "none":
@@ -66,7 +66,7 @@ class Comparison:
         return Would.DISRUPT
 
     def _steps(self, data: DataDirectory) -> Sequence[str]:
-        slot = [f"create the replication slot {self.primary.slot} where it is missing"] if self.primary.slot else []
+        slot = [f"create the replication slot {self.primary.slot} if it is missing"] if self.primary.slot else []
         if self.decision.method == "follow" and self.decision.reload:
             return [*slot, "set primary_conninfo and reload", "wait until it receives"]
         stop = ["stop the server"] if self.mine.up else []
@@ -85,7 +85,7 @@ class Comparison:
             warnings.append(f"the replay of this standby is {self.mine.replay}")
         if self.slots_lost:
             named = ", ".join(self.slots_lost)
-            warnings.append(f"the replication slots of this server are lost, and what follows by them: {named}")
+            warnings.append(f"the replication slots of this server are lost, and their replicas lose it: {named}")
         return warnings
 
     def _facts(self) -> dict[str, Any]:
@@ -131,8 +131,8 @@ def _decided(
     request: ResyncRequest, mine: OwnState, source: Source, primary: Primary, data: DataDirectory, standby_will_do: bool
 ) -> Decision:
     where = primary.target.address
-    if (wrong := _not_to_be_followed(mine, source, data, where, standby_will_do)) is not None:
-        return wrong
+    if (refusal := _refuse_source(mine, source, data, where, standby_will_do)) is not None:
+        return refusal
     if in_step(mine, primary.endpoint) and mine.control.system == source.system and request.mode in ("auto", "follow"):
         return Decision("none", f"this server follows {where} already")
     divergence = divergence_of(mine, source, data)
@@ -147,7 +147,7 @@ def _decided(
     return check(decision, mine, source, primary, data, force=request.force)
 
 
-def _not_to_be_followed(
+def _refuse_source(
     mine: OwnState, source: Source, data: DataDirectory, where: str, standby_will_do: bool
 ) -> Decision | None:
     if mine.started is not None and mine.started == source.started:
@@ -196,7 +196,7 @@ def _with_wal(decision: Decision, request: ResyncRequest, mine: OwnState, source
     if "has already been removed" not in missing:
         return refused(f"{primary.target.address} does not send WAL: {missing}", "repair this, or request mode copy")
     if request.mode == "follow":
-        return refused(f"this server cannot follow as it is: {missing}", "resync_slave_db rebuilds it")
+        return refused(f"this server cannot follow without a rebuild: {missing}", "resync_slave_db rebuilds it")
     return _without_wal(decision, missing)
 
 

@@ -29,7 +29,7 @@ def check(
 ) -> Decision:
     """The decision, or a refusal that names the first missing requirement.
 
-    With `force` it may run without the estimated free space: file systems can share blocks, and the old data is kept
+    `force` permits a resync without the estimated free space: file systems can share blocks, and the old data is kept
     if the disk becomes full.
     """
     for missing in _missing(decision, mine, source, primary, data):
@@ -38,8 +38,8 @@ def check(
         return decision
     if not force:
         why = f"{why}: the old data stays until the new data follows"
-        return refused(why, "free that space; force tries, and the old data comes back if the disk fills up")
-    return replace(decision, warnings=[*decision.warnings, f"{why}: if the disk fills up the old data is put back"])
+        return refused(why, "free that space; force tries it, and restores the old data if the disk fills up")
+    return replace(decision, warnings=[*decision.warnings, f"{why}: if the disk fills up, the old data is put back"])
 
 
 def bytes_needed(method: str, mine: OwnState, source: Source, primary: Primary, data: DataDirectory) -> int | None:
@@ -93,7 +93,7 @@ def _on_disk(decision: Decision, source: Source, data: DataDirectory) -> Iterato
         data.check()
         _places(decision, source, data)
     except DatastoreError as error:
-        yield refused(str(error), "make room for the new data beside the old data")
+        yield refused(str(error), "make room for the new data next to the old data")
 
 
 def _places(decision: Decision, source: Source, data: DataDirectory) -> list[TablespaceLink]:
@@ -101,7 +101,7 @@ def _places(decision: Decision, source: Source, data: DataDirectory) -> list[Tab
 
 
 def _no_room(decision: Decision, mine: OwnState, source: Source, primary: Primary, data: DataDirectory) -> str | None:
-    """The disk with too little free space by the estimate; None if there is none or the size is unknown."""
+    """A sentence about a disk with too little free space; None if there is none, or if the size is unknown."""
     needed = bytes_needed(decision.method, mine, source, primary, data)
     if needed is None:
         return None

@@ -40,7 +40,7 @@ def data_of(settings: DatastoreSettings) -> DataDirectory:
     """The configured data directory. Raises `DatastoreError` if it is not configured."""
     if settings.data_directory is None:
         raise DatastoreError(
-            "set datastore.data_directory in the configuration: a resync works there while the server is down"
+            "set datastore.data_directory in the configuration: a resync changes it while the server is down"
         )
     return DataDirectory(settings.data_directory, settings.programs)
 
@@ -103,7 +103,7 @@ def recover(data: DataDirectory, service: PostgresqlService) -> str | None:
 
     The new data is kept if the server follows with it, was promoted since, or has everything up to the `goal` of the
     resync: its source may have died since, and the old data may lack that part. Otherwise the old data is restored.
-    Raises `DatastoreError` if another directory was put in place of the data by hand.
+    Raises `DatastoreError` if an operator has put another directory in place of the data.
     """
     work = WorkFolder(data)
     if not work.exists:
@@ -111,9 +111,11 @@ def recover(data: DataDirectory, service: PostgresqlService) -> str | None:
     data.end_left_over()
     if not work.proved:
         work.check_what_is_in_place()
-    if work.proved or (service.server.lets_in() and work.old.exists() and _is_proved(service.server, work.goal)):
+    if work.proved or (
+        service.server.accepts_connections() and work.old.exists() and _is_proved(service.server, work.goal)
+    ):
         work.finish()
-        return "an interrupted resync had come to its end"
+        return "an interrupted resync had already succeeded: the new data is kept"
     was_up = work.was_up
     if work.old.exists():
         service.stop()
@@ -142,7 +144,7 @@ class Resync:
         self.work = WorkFolder(data)
 
     def run(self) -> Comparison:
-        """The members of the result."""
+        """Carry out the decision. Returns the comparison with the decision that was carried out."""
         created = create_slot(self.primary)
         try:
             self._act()
@@ -161,7 +163,7 @@ class Resync:
         else:
             self.data.check()
             self._or_put_back(self._replace)
-            self._remove_the_old()
+            self._remove_old()
 
     def _replace(self) -> None:
         """Create the new data, switch to it, and wait until it follows."""
@@ -180,8 +182,8 @@ class Resync:
         self.progress("waiting until it follows")
         self.service.await_following(self.primary)
 
-    def _remove_the_old(self) -> None:
-        """The new data follows and is kept, even if the end is requested now (at most once)."""
+    def _remove_old(self) -> None:
+        """Remove the old data. The new data follows and is kept, even if the end is requested now (at most once)."""
         try:
             self.progress("removing the old data")
             self.work.finish()
@@ -204,7 +206,9 @@ class Resync:
             self._copy()
 
     def _copy(self) -> None:
-        """A standby stays up until the copy is complete; a writable server is stopped first: writes would be lost."""
+        """Copy the source. A standby stays up until the copy is complete; a writable server is stopped first, because
+        its writes would be lost.
+        """
         if not self.mine.follows or not self.mine.live:
             self._stop()
         places = places_for(self.data, self.outlook.source.tablespaces)
@@ -230,7 +234,7 @@ class Resync:
         self.outlook = replace(self.outlook, decision=decision)
 
     def _or_put_back(self, act: Callable[[], None]) -> None:
-        """Undo on an error or a request to end. Raises `DatastoreError` with the cause and the present state."""
+        """Run `act`, and undo it after an error or a request to end. Raises `DatastoreError` with cause and state."""
         try:
             act()
         except (DatastoreError, SupervisorFailed, OSError) as error:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from agent.supervisors.base import Status, Supervisor
 
 PATIENCE = 60.0
-"""Seconds without progress that a server may take, in its start or in what it receives."""
+"""Maximum seconds without progress of a server that starts or receives."""
 STOPPING = 600.0
 """Timeout in seconds of the service's stop."""
 STARTING = 3.0
-"""Seconds after which a stopped service has ended, and is not about to start."""
+"""Seconds after a start until a service that is stopped counts as failed: before, it may not have started yet."""
 # The greater of received and replayed: a new receiver reports the start of a segment until data arrives.
 ENDS = """
     SELECT CASE WHEN pg_is_in_recovery() THEN GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
@@ -45,7 +45,7 @@ class PostgresqlService:
     """The service of `[service]`, which must be the service of this server."""
 
     def __init__(self, supervisor: Supervisor, server: Target, stop: Stop | None = None) -> None:
-        """`stop` only ends the wait until the server follows."""
+        """`stop` ends only the wait until the server follows."""
         self.supervisor, self.server = supervisor, server
         self._until = stop or Stop()
 
@@ -78,7 +78,7 @@ class PostgresqlService:
 
     def await_answer(self) -> None:
         """Wait until the server accepts connections. Raises `DatastoreError`."""
-        self._await(lambda: (None, self.server.lets_in()), "does not accept connections")
+        self._await(lambda: (None, self.server.accepts_connections()), "does not accept connections")
 
     def await_following(self, primary: Primary) -> None:
         """Wait until the server receives, and has received the source's present WAL. Raises `DatastoreError`.
@@ -110,7 +110,7 @@ class PostgresqlService:
             if looked != seen:
                 seen, changed = looked, time.monotonic()
             if time.monotonic() > changed + PATIENCE:
-                at = f", and stands still at {seen[2] or seen[3]}" if seen else ""
+                at = f" and makes no progress at {seen[2] or seen[3]}" if seen else ""
                 raise DatastoreError(f"PostgreSQL at {self.server.address} {otherwise}{at}")
             if looked is None and time.monotonic() > changed + STARTING and self._ended():
                 raise DatastoreError(
@@ -123,5 +123,5 @@ class PostgresqlService:
 
 
 def _starting(status: Status) -> float:
-    """How long the supervisor is watched: it may notice later than the server's clients that the server is up."""
+    """Seconds to wait for the supervisor: it may notice later than the server's clients that the server is up."""
     return 0.0 if status.running or status.stopped else PATIENCE
