@@ -185,7 +185,7 @@ def test_a_worker_that_hangs_is_found_by_the_watchdog(node: Node) -> None:
 
 
 def test_accepted_actions_survive_a_power_cut_and_run_after_the_boot(node: Node) -> None:
-    head = call(node, "POST", "schedule/replicante.test.loop", {"target": 30, "delay": 0.5})["id"]
+    head = call(node, "POST", "schedule/replicante.test.loop", {"target": 10, "delay": 0.5})["id"]
     behind = call(node, "POST", "schedule/replicante.test.ping", {"count": 2})["id"]
     node.power_cut()
     node.boot()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from tests.servers.process import await_that, kill_pid, program, run
 CHECKOUT = Path(__file__).resolve().parents[2]
 CODE = "/opt/agent-code"  # where `add_code` puts the package, for users who cannot read the checkout
 REBOOT_ASKED = 133  # what nspawn ends with when the host inside asked for a reboot
-POWER_OFF = signal.SIGRTMIN + 4
 # What installed packages have enabled, beside what every system has.
 ENABLED = (
     "multi-user.target.wants/*.service", "default.target.wants/*.service", "sockets.target.wants/*",
@@ -189,17 +187,6 @@ class Node:
         """As `wait_off`, without waiting; None while it is on."""
         return self._nspawn.poll() if self._nspawn else None
 
-    def power_off(self, timeout: float = 20) -> None:
-        """Let systemd stop everything and end; a power cut if it takes longer than `timeout`."""
-        leader = self.leader
-        if self._nspawn is None or leader is None:
-            return self.power_cut()
-        os.kill(leader, POWER_OFF)
-        try:
-            self._nspawn.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.power_cut()
-
     def power_cut(self) -> None:
         """Switch it off this instant: nothing inside learns of it."""
         kill_pid(self.leader)
@@ -212,9 +199,9 @@ class Node:
             self._nspawn.wait(10)
 
     def close(self) -> None:
-        """Switch it off and remove its disk, its mounts and its cgroups; may be called twice."""
+        """Switch it off at once and remove its disk, its mounts and its cgroups; may be called twice."""
         try:
-            self.power_off()
+            self.power_cut()
         finally:
             for mount in (self.root, self.dir):
                 unmount(mount)
