@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from agent.config import Application
 from agent.deployments.errors import DeploymentFailed
 from agent.deployments.git import Mirror
+from agent.deployments.git_errors import object_format
 from agent.deployments.jobs import DeployJobs, JobLost
 from agent.deployments.progress import AFTER_COMMANDS, BEFORE_SWITCH, DeployProgress
 from agent.deployments.releases import Releases, hash_of
@@ -81,6 +82,8 @@ class Deployment:
         except JobLost as error:
             self._retry(error, clean)
         except DeploymentFailed as error:
+            if (format := object_format(str(error))) is not None:
+                self._retry(error, lambda: self.mirror.make(format, self.stop, self.action))
             if not self.mirror.is_broken(str(error), self.stop, self.action):
                 raise
             if self.progress.phase != "fetch":

@@ -48,11 +48,18 @@ class Mirror:
         Raises `DeploymentFailed`, `OSError`.
         """
         if not (self.path / "HEAD").exists():
-            shutil.rmtree(self.path, ignore_errors=True)
-            # The history may contain private files, and only the agent needs it.
-            self.path.mkdir(mode=0o700)
-            self._run(stop, action, "init", "--quiet", "--bare", "--template=")
+            self.make("sha1", stop, action)
         self.sweep()
+
+    def make(self, object_format: str, stop: Stop, action: str) -> None:
+        """Create the mirror, empty, for hashes of this format; an existing one is removed first.
+
+        Raises `DeploymentFailed`, `OSError`.
+        """
+        self.discard()
+        # The history may contain private files, and only the agent needs it.
+        self.path.mkdir(mode=0o700)
+        self._run(stop, action, "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
 
     def sweep(self) -> None:
         """Remove locks and unfinished files of an interrupted git. No git may be running in the mirror."""
@@ -75,8 +82,9 @@ class Mirror:
 
     def fetch(self) -> list[str]:
         """The command that updates the mirror."""
-        quiet = ("--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
-        return self._argv("fetch", *quiet, "--", self._application.repository, *REFS)
+        options = ("--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+        # Without --update-shallow, git silently fetches no branch of a repository that is itself a shallow clone.
+        return self._argv("fetch", *options, "--update-shallow", "--", self._application.repository, *REFS)
 
     def check_out(self, git_hash: str, folder: Path) -> list[str]:
         """The command that writes the files of a commit, without `.git`, into an empty folder."""

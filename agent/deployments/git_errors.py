@@ -15,6 +15,8 @@ OWNED = "let the agent's user own it, or add it with git config --system --add s
 UNREADABLE_KEY = ("error in libcrypto", "invalid format")
 """ssh's messages about a key that it cannot parse; they depend on its version."""
 LONGEST_KEY = 65536
+OTHER_FORMAT = re.compile(r"mismatched algorithms: client \w+; server (sha1|sha256)\b")
+"""git's message about a repository whose hashes have another format than those of the mirror."""
 
 
 def last_words(output: str) -> str:
@@ -24,6 +26,12 @@ def last_words(output: str) -> str:
     line = (fatal or lines[-1:] or [""])[0]
     why = USERINFO.sub("", _ssh_error(lines[: lines.index(line)]) if line == SSH_FAILED else line)
     return f"{why}; {OWNED}" if "dubious ownership" in why else why
+
+
+def object_format(message: str) -> str | None:
+    """The format of the hashes of the repository, if git failed because the mirror has the other one."""
+    found = OTHER_FORMAT.search(message)
+    return found[1] if found else None
 
 
 def about_key(message: str, key: Path | None) -> str:

@@ -10,8 +10,12 @@ from pathlib import Path
 def remove_tree(path: Path) -> bool:
     """Remove a folder and its content, including folders without write permission for their owner.
 
-    Returns False if something could not be removed.
+    A link or file in its place is removed, and a link is not followed. Returns False if something could not be removed.
     """
+    if path.is_symlink() or path.is_file():
+        with suppress(OSError):
+            path.unlink()
+        return not os.path.lexists(path)
     shutil.rmtree(path, ignore_errors=True)
     if os.path.lexists(path):
         _let_owner_write(path)

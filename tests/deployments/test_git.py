@@ -149,6 +149,18 @@ def test_a_commit_that_no_ref_reaches_any_more_needs_force(origin: Origin, digit
     assert resolve(mirror, gone[:digits]) == gone
 
 
+def test_branches_of_a_shallow_repository_are_found(origin: Origin) -> None:
+    wanted = origin.commit({"version": "two"})
+    shallow = origin.path.with_name("shallow.git")
+    run(["git", "clone", "--quiet", "--bare", "--depth=1", f"file://{origin.path}", shallow])
+    mirror = mirror_of(origin, repository=str(shallow))
+    assert fetch(mirror).ok
+    assert resolve(mirror, "main") == wanted
+    mirror = mirror_of(origin)
+    assert fetch(mirror).ok
+    assert resolve(mirror, f"{wanted}")
+
+
 def test_forced_push_and_deleted_branch_are_followed(origin: Origin) -> None:
     origin.commit({"version": "two"})
     origin.git("push", "--quiet", "origin", "main:side")

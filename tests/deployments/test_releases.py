@@ -162,6 +162,25 @@ def test_release_made_again_is_empty(releases: Releases) -> None:
     assert names(releases) == []
 
 
+@pytest.mark.parametrize("left", ["release", "half removed"])
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_link_or_file_in_place_of_a_release_is_removed_and_not_followed(
+    left: str, kind: str, releases: Releases, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "closed").mkdir(parents=True)
+    (elsewhere / "closed").chmod(0o500)
+    release = f"20260101-000000-{HASH}"
+    place = releases.path / "releases" / (release if left == "release" else f".{release}")
+    if kind == "link":
+        place.symlink_to(elsewhere)
+    else:
+        place.touch()
+    assert releases.remove(f"releases/{release}") if left == "release" else releases.sweep() == []
+    assert names(releases) == []
+    assert (elsewhere / "closed").stat().st_mode & 0o777 == 0o500
+
+
 @pytest.fixture
 def plain_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A user who may write only in the folder of the test."""

@@ -521,6 +521,19 @@ def let_go(directory: Path) -> None:
     (directory / "go").touch()
 
 
+def test_repositories_with_hashes_of_either_format_are_deployed(shop: Shop, tmp_path: Path) -> None:
+    shop.deployed()
+    other = tmp_path / "sha256.git"
+    made = (
+        f"git init --quiet --object-format=sha256 --initial-branch=main {other}; cd {other}; git -c user.name=a "
+        "-c user.email=a@example.com commit --quiet --allow-empty --message=one; git rev-parse main"
+    )
+    wanted = run(["sh", "-ec", made]).strip()
+    assert len(wanted) == 64
+    assert shop.deployed(repository=str(other))["git_hash"] == wanted
+    assert len(shop.deployed()["git_hash"]) == 40
+
+
 @pytest.mark.parametrize(("phase", "killed"), [("before", "kill_all"), ("after", "kill_worker")])
 def test_command_runs_once_despite_a_kill_of_the_agent(
     shop: Shop, start_agent: StartAgent, killed: str, phase: str

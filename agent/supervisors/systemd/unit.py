@@ -126,7 +126,7 @@ class Unit:
         shown = client.show(self._full)
         status = read(shown)
         # A unit whose file was removed may still run.
-        if shown.get("LoadState") == "not-found" and status.active in ENDED:
+        if shown.get("LoadState") == "not-found" and status.active in ("", *ENDED):
             raise SupervisorFailed(f"systemd has no unit {self.name}")
         return status
 
