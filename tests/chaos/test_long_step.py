@@ -50,6 +50,7 @@ def test_calls_are_as_fast_during_a_long_step_as_on_an_idle_agent(agent: AgentPr
     assert [line.what for line in trace(tmp_path)] == ["begin"]
     print({name: f"{idle[name] * 1000:.1f} ms idle, {busy[name] * 1000:.1f} ms busy" for name in idle})
     assert all(busy[name] < max(FACTOR * idle[name], FLOOR) for name in idle), (idle, busy)
+    agent.kill_all()  # a stop would wait for the step, and other tests for this one
 
 
 def test_a_cancel_ends_the_command_of_a_step_promptly(agent: AgentProcess, tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.agent_process import AgentProcess
 from tests.conftest import STARTED, close_all
 from tests.trust.certificates import Authority
 from tests.trust.guarded import DBA_TOKEN, Guarded, write_tokens
+from tests.trust.slow_clients import Slow, slow_clients
 
 
 @pytest.fixture
@@ -60,3 +62,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Another authority of the same name, which the agent does not know."""
     return Authority(tmp_path_factory.mktemp("stranger"))
+
+
+@pytest.fixture
+def slow(agent: AgentProcess) -> Iterator[Callable[..., Slow]]:
+    """Begin slow clients of the agent, with the options of `Slow`."""
+    with slow_clients(agent) as begin:
+        yield begin
