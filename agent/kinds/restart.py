@@ -1,5 +1,6 @@
 """`restart`: restart the services of this server."""
 
+from dataclasses import replace
 from typing import Any
 
 from marshmallow import fields
@@ -8,6 +9,7 @@ from agent.config import Settings
 from agent.kinds.base import Args, Done, Failed, NotOffered, Running, Step, StepResult
 from agent.kinds.base.server_argument import OnServer
 from agent.kinds.base.unit_log import with_journal
+from agent.models import Json
 from agent.plan import Danger, Plan, Would, refuse
 from agent.supervisors.base import SupervisorFailed
 from agent.supervisors.systemd.unit import SYSTEMCTL_TIMEOUT, Unit
@@ -66,7 +68,8 @@ class RestartServices(OnServer):
         try:
             if begun and begun[-1].state != RUNNING:
                 *before, current = begun
-                return _running(before, idempotent_restart.advance(self._target(current.unit, step), current))
+                current = idempotent_restart.advance(self._target(current.unit, step), current)
+                return _running([*before, current], _invocations(step))
             remaining = self._untouched(begun)
             return self._begin(remaining, begun, step) if remaining else _done(begun)
         except SupervisorFailed as error:
@@ -83,9 +86,14 @@ class RestartServices(OnServer):
         return UnitTarget(Unit(unit, SYSTEMCTL_TIMEOUT), self._timeout, step.stop, step.action.id)
 
     def _begin(self, remaining: list[str], begun: list[UnitProgress], step: Step) -> Running:
-        """Record the next restart. Before the first, all units are checked: if one is missing, none is restarted."""
+        """Record the next restart. Before the first, all units are checked: if one is missing, none is restarted.
+
+        A unit that was started since then, together with a unit that it is part of, is not restarted again.
+        """
         notes = [self._target(unit, step).note() for unit in (remaining[:1] if begun else remaining)]
-        return _running(begun, notes[0])
+        invocations = _invocations(step) if begun else {note.unit: note.was for note in notes}
+        current = replace(notes[0], was=invocations.get(notes[0].unit, notes[0].was))
+        return _running([*begun, current], invocations)
 
     def _untouched(self, begun: list[UnitProgress]) -> list[str]:
         """The units without a record, compared by name: the list may have changed since the action began."""
@@ -99,8 +107,15 @@ class RestartServices(OnServer):
         return Failed(with_journal(self.settings, payload, why.journal), message)
 
 
-def _running(before: list[UnitProgress], current: UnitProgress) -> Running:
-    return Running({"services": [each.payload() for each in (*before, current)]}, after=current.due)
+def _running(begun: list[UnitProgress], invocations: dict[str, Json]) -> Running:
+    """`begun` ends with the current unit; `invocations` are those of all units before the first restart."""
+    payload = {"services": [each.payload() for each in begun], "invocations": invocations}
+    return Running(payload, after=begun[-1].due)
+
+
+def _invocations(step: Step) -> dict[str, Json]:
+    # Actions begun by an older agent have none in the payload.
+    return step.payload.get("invocations", {}) if step.payload else {}
 
 
 def _done(restarted: list[UnitProgress]) -> Done:

@@ -22,6 +22,13 @@ SLOW_UNIT = """
 ExecStart=/bin/sleep infinity
 ExecStop=/bin/sh -c "sleep 1; while [ -e /slow.hold ]; do sleep 0.05; done"
 """
+PART_UNIT = f"""
+[Unit]
+{{}}={SLOW}
+After={SLOW}
+[Service]
+ExecStart=/bin/sleep infinity
+"""
 FAILING_UNIT = """
 [Service]
 ExecStart=/bin/sh -c "exit 3"
@@ -77,6 +84,22 @@ def test_each_unit_and_the_agent_are_restarted_once_in_order(node: Node, agent_o
         assert starts(node, *units)[len(before) :] == units
         pids = [each["pid"] for each in action["finished_result"]["services"]]
         assert pids == [node.show(unit, "MainPID") for unit in units]
+
+
+@pytest.mark.parametrize("how", ["PartOf", "BindsTo"])
+def test_unit_that_is_restarted_with_another_one_is_not_restarted_again(
+    how: str, node: Node, agent_of: Callable[..., AgentInside]
+) -> None:
+    node.write("/etc/systemd/system/part.service", PART_UNIT.format(how))
+    node.systemctl("daemon-reload")
+    node.systemctl("start", "part.service")
+    units = [SLOW, "part.service"]
+    agent = agent_of(*units)
+    before = starts(node, *units)
+    assert restarted(perform(agent, "actions", "restart")) == units
+    assert starts(node, *units) == [*before, *units]
+    assert restarted(perform(agent, "actions", "restart")) == units
+    assert starts(node, *units) == [*before, *units, *units]
 
 
 def test_killed_agent_restarts_each_unit_once(node: Node, agent_of: Callable[..., AgentInside]) -> None:
