@@ -59,7 +59,9 @@ class Mirror:
         self.discard()
         # The history may contain private files, and only the agent needs it.
         self.path.mkdir(mode=0o700)
-        self._run(stop, action, "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
+        # git before 2.29 has no such option, and SHA-1 only.
+        other = [] if object_format == "sha1" else [f"--object-format={object_format}"]
+        self._run(stop, action, "init", "--quiet", "--bare", "--template=", *other)
 
     def sweep(self) -> None:
         """Remove locks and unfinished files of an interrupted git. No git may be running in the mirror."""
