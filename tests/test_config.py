@@ -114,9 +114,9 @@ def refused(file: Path, text: str, **environ: str) -> str:
     """The message for a configuration that must be refused: one line that begins with the file."""
     with pytest.raises(ConfigError) as caught:
         load(file, text, **environ)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said.removeprefix(f"{file}: ")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.removeprefix(f"{file}: ")
 
 
 # Wrong values
@@ -145,20 +145,20 @@ def test_every_option_refuses_a_value_of_another_type() -> None:
 
 
 def test_unknown_kind_of_datastore_is_refused(file: Path) -> None:
-    said = refused(file, '[datastore]\nkind = "oracle"\nurl = "x"\n')
-    assert said.startswith("datastore.kind: expected one of ")
-    assert said.endswith(', got "oracle"')
+    message = refused(file, '[datastore]\nkind = "oracle"\nurl = "x"\n')
+    assert message.startswith("datastore.kind: expected one of ")
+    assert message.endswith(', got "oracle"')
 
 
 @pytest.mark.parametrize("value", ["0", '"an hour"', "true"])
 def test_a_wrong_timeout_of_a_kind_names_the_kind(file: Path, value: str) -> None:
-    said = refused(file, f'[actions]\ntimeouts = {{ deploy = 60, "external.vacuum" = {value} }}\n')
-    assert said == f"actions.timeouts.external.vacuum: expected a positive number, got {value}"
+    message = refused(file, f'[actions]\ntimeouts = {{ deploy = 60, "external.vacuum" = {value} }}\n')
+    assert message == f"actions.timeouts.external.vacuum: expected a positive number, got {value}"
 
 
 def test_a_number_too_large_for_a_clock_is_refused(file: Path) -> None:
-    said = refused(file, f"[actions]\nexecute_interval = 1{'0' * 400}\n")
-    assert said.startswith("actions.execute_interval: expected a positive number, got 1000")
+    message = refused(file, f"[actions]\nexecute_interval = 1{'0' * 400}\n")
+    assert message.startswith("actions.execute_interval: expected a positive number, got 1000")
 
 
 def test_a_home_directory_of_an_unknown_user_is_refused(file: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_home_directory_of_an_unknown_user_is_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[agents]\n", "agents: unknown option, expected one of "),
         ("queue_limit = 1\n", "queue_limit: unknown option, expected one of "),
@@ -180,12 +180,12 @@ def test_a_home_directory_of_an_unknown_user_is_refused(file: Path) -> None:
         ),
     ],
 )
-def test_unknown_table_or_option_is_reported_with_the_known_ones(file: Path, text: str, said: str) -> None:
-    assert refused(file, text).startswith(said)
+def test_unknown_table_or_option_is_reported_with_the_known_ones(file: Path, text: str, message: str) -> None:
+    assert refused(file, text).startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("agent = 1\n", "agent: expected a table, got 1"),
         ("external_actions = []\n", "external_actions: expected a table for each name, got []"),
@@ -193,8 +193,8 @@ def test_unknown_table_or_option_is_reported_with_the_known_ones(file: Path, tex
         ("[[actions]]\n", "actions: expected a table, got [{}]"),
     ],
 )
-def test_value_in_place_of_a_table_is_reported(file: Path, text: str, said: str) -> None:
-    assert refused(file, text) == said
+def test_value_in_place_of_a_table_is_reported(file: Path, text: str, message: str) -> None:
+    assert refused(file, text) == message
 
 
 @pytest.mark.parametrize("name", ["vacuum", "vacuum.full", "a/b", "0_a-Z"])
@@ -205,7 +205,7 @@ def test_external_action_keeps_its_configured_name(file: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ("1", "args: expected a table for each argument, got 1"),
         ("{ x = 1 }", "args.x: expected a table, got 1"),
@@ -217,21 +217,23 @@ def test_external_action_keeps_its_configured_name(file: Path, name: str) -> Non
         ('{ "a b" = { type = "string" } }', "args: expected names of letters, digits, dashes and underscores, got"),
     ],
 )
-def test_wrong_arguments_of_an_external_action_are_refused_with_their_place(file: Path, args: str, said: str) -> None:
+def test_wrong_arguments_of_an_external_action_are_refused_with_their_place(
+    file: Path, args: str, message: str
+) -> None:
     found = refused(file, f"[external_actions.x]\n{EXTERNAL}args = {args}\n")
-    assert found.startswith(f"external_actions.x.{said}")
+    assert found.startswith(f"external_actions.x.{message}")
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "with space", "ümlaut", "a\\nb", "?x"])
 def test_a_name_that_cannot_be_part_of_an_address_is_refused(file: Path, name: str) -> None:
-    said = refused(file, f'[external_actions."{name}"]\n{EXTERNAL}')
-    assert said.startswith("external_actions: expected a name of letters, digits, dots, dashes")
+    message = refused(file, f'[external_actions."{name}"]\n{EXTERNAL}')
+    assert message.startswith("external_actions: expected a name of letters, digits, dots, dashes")
 
 
 def test_dotted_name_without_quotes_is_refused(file: Path) -> None:
     """TOML reads such a name as nested tables."""
-    said = refused(file, f"[external_actions.vacuum.full]\n{EXTERNAL}")
-    assert said.startswith("external_actions.vacuum.full: unknown option")
+    message = refused(file, f"[external_actions.vacuum.full]\n{EXTERNAL}")
+    assert message.startswith("external_actions.vacuum.full: unknown option")
 
 
 @pytest.mark.parametrize(
@@ -239,9 +241,9 @@ def test_dotted_name_without_quotes_is_refused(file: Path) -> None:
 )
 def test_wrong_value_of_an_external_action_is_reported_with_its_option(file: Path, option: str, value: str) -> None:
     kept = "\n".join(line for line in EXTERNAL.splitlines() if not line.startswith(option))
-    said = refused(file, f'[external_actions."vacuum.full"]\n{kept}\n{option} = {value}\n')
-    assert said.startswith(f"external_actions.vacuum.full.{option}: expected ")
-    assert said.endswith(f", got {value}")
+    message = refused(file, f'[external_actions."vacuum.full"]\n{kept}\n{option} = {value}\n')
+    assert message.startswith(f"external_actions.vacuum.full.{option}: expected ")
+    assert message.endswith(f", got {value}")
 
 
 @pytest.mark.parametrize(
@@ -260,18 +262,18 @@ def test_wrong_value_of_an_external_action_is_reported_with_its_option(file: Pat
     ],
 )
 def test_missing_option_is_reported(file: Path, text: str, option: str) -> None:
-    said = refused(file, text)
-    assert said.startswith(f"{option}: expected a value, ")
-    assert said.endswith(", got nothing")
+    message = refused(file, text)
+    assert message.startswith(f"{option}: expected a value, ")
+    assert message.endswith(", got nothing")
 
 
 # The file
 
 
 def test_a_file_that_is_not_toml_is_reported_with_the_line(file: Path) -> None:
-    said = refused(file, "[actions]\nqueue_limit = many\n")
-    assert said.startswith("not TOML: ")
-    assert "line 2" in said
+    message = refused(file, "[actions]\nqueue_limit = many\n")
+    assert message.startswith("not TOML: ")
+    assert "line 2" in message
 
 
 def test_a_file_that_is_not_text_is_reported(file: Path) -> None:
@@ -367,15 +369,15 @@ def test_an_empty_variable_overrides_nothing(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("AGENT_BIND", "0.0.0.0:80", "AGENT_BIND: expected a loopback address or unix:/path"),
         ("AGENT_BIND", "80", "AGENT_BIND: expected host:port or unix:/path"),
         ("AGENT_DB", " ", "AGENT_DB: expected a text"),
     ],
 )
-def test_wrong_environment_variable_is_reported_by_name(file: Path, variable: str, value: str, said: str) -> None:
-    assert refused(file, "", **{variable: value}).startswith(said)
+def test_wrong_environment_variable_is_reported_by_name(file: Path, variable: str, value: str, message: str) -> None:
+    assert refused(file, "", **{variable: value}).startswith(message)
 
 
 def test_under_systemd_the_state_is_in_the_state_directory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +417,7 @@ def started_in_vain(directory: Path, text: str, status: int = os.EX_CONFIG, **en
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[actions]\nqueue_limit = "many"\n', 'actions.queue_limit: expected a positive integer, got "many"'),
         ("[actions\n", "not TOML"),
@@ -425,24 +427,26 @@ def started_in_vain(directory: Path, text: str, status: int = os.EX_CONFIG, **en
         ('[agent]\nkinds = ["twice"]\n', "the kind replicante.test.ping is defined twice"),
     ],
 )
-def test_wrong_configuration_stops_the_start_with_the_reason(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_configuration_stops_the_start_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "broken_module.py").write_text("def:\n")
     (tmp_path / "raising_module.py").write_text("1 / 0\n")
     (tmp_path / "twice.py").write_text(
         "from agent.kinds.base import Kind\nclass Mine(Kind):\n    name = 'replicante.test.ping'\n"
     )
-    assert said in started_in_vain(tmp_path, text)
+    assert message in started_in_vain(tmp_path, text)
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "message"),
     [
         ({"AGENT_BIND": "0.0.0.0:80"}, "AGENT_BIND: expected a loopback address"),
         ({"AGENT_CONFIG": "/nowhere/agent.toml"}, "/nowhere/agent.toml: cannot be read: No such file or directory"),
     ],
 )
-def test_wrong_environment_stops_the_start_with_the_reason(tmp_path: Path, environ: dict[str, str], said: str) -> None:
-    assert said in started_in_vain(tmp_path, "", os.EX_CONFIG, **environ)
+def test_wrong_environment_stops_the_start_with_the_reason(
+    tmp_path: Path, environ: dict[str, str], message: str
+) -> None:
+    assert message in started_in_vain(tmp_path, "", os.EX_CONFIG, **environ)
 
 
 @pytest.mark.parametrize("db", ["/nowhere/agent.db", "/proc/version"])

@@ -161,8 +161,8 @@ def test_a_listed_unit_is_restarted_by_an_action_on_either_wire(agent: AgentInNo
     first = pid()
     done(agent, agent.schedule("replicante.service.restart", {}))
     second = pid()
-    asked = agent.post(ACTIONS, json={"command": "replicante.service.restart"}).json["response"]
-    eventually(lambda: agent.get(f"{ACTIONS}/{asked['id']}").json["response"]["finished_success"], "its end", 40)
+    scheduled = agent.post(ACTIONS, json={"command": "replicante.service.restart"}).json["response"]
+    eventually(lambda: agent.get(f"{ACTIONS}/{scheduled['id']}").json["response"]["finished_success"], "its end", 40)
     assert len({first, second, pid()}) == 3
     assert agent.node.run("ps", "-o", "user=", "-p", agent.node.show("agent", "MainPID")).stdout == "agent\n"
 
@@ -273,12 +273,12 @@ def test_transient_unit_is_refused_even_if_systemd_passes_its_name(
 ) -> None:
     """Like the request of systemd 257 and later; only root may pass details to polkit."""
     details = {"unit": unit, "verb": "start", "polkit.message": message}
-    asked = node.run(
+    ended = node.run(
         "pkcheck",
         *("--action-id", "org.freedesktop.systemd1.manage-units", "--process", node.show("agent", "MainPID")),
         *(word for name, value in details.items() for word in ("--detail", name, value)),
     )
-    assert asked.returncode == (0 if allowed else NEEDS_A_PASSWORD), asked.stderr
+    assert ended.returncode == (0 if allowed else NEEDS_A_PASSWORD), ended.stderr
 
 
 def test_job_unit_may_be_started_but_not_restarted(node: Node) -> None:
@@ -288,7 +288,7 @@ def test_job_unit_may_be_started_but_not_restarted(node: Node) -> None:
 
 
 def test_unit_missing_from_the_rule_fails_with_the_message_of_systemd(agent: AgentInNode) -> None:
-    asked = [
+    requests = [
         ("replicante.service.restart", {}, ""),
         ("restart", {}, "restart listed.service"),
         *((f"{what}_pause", args, f"freeze {unit}.service") for what, unit, args in PAUSABLE),
@@ -296,18 +296,18 @@ def test_unit_missing_from_the_rule_fails_with_the_message_of_systemd(agent: Age
     ]
     install_rule(agent.node, "")
     try:
-        ids = [agent.schedule(kind, args) for kind, args, _ in asked]
+        ids = [agent.schedule(kind, args) for kind, args, _ in requests]
         action, *others = [agent.await_final(each, timeout=40)["action"] for each in ids]
     finally:
         install_rule(agent.node, CONFIGURATION)
-    for (_, _, verb), other in zip(asked[1:], others, strict=True):
+    for (_, _, verb), other in zip(requests[1:], others, strict=True):
         assert other["state"] == "FAILED"
         assert f"the agent's user may not {verb} (see agentctl polkit): " in other["state_payload"]["message"]
     assert action["state"] == "FAILED"
-    said = action["state_payload"]["message"]
+    message = action["state_payload"]["message"]
     refusal = "the agent's user may not start db@b.service (see agentctl polkit): Failed to start db@b.service: "
-    assert said.startswith(f"db@b is not stopped, as it could not be started again: {refusal}")
-    assert said.endswith("authentication required") and "\n" not in said
+    assert message.startswith(f"db@b is not stopped, as it could not be started again: {refusal}")
+    assert message.endswith("authentication required") and "\n" not in message
 
 
 def test_start_limit_is_awaited_before_the_stop_without_reset_failed(agent: AgentInNode) -> None:
@@ -363,11 +363,11 @@ def test_a_job_continues_while_the_agent_is_restarted(agent: AgentInNode, waitin
     assert f"/{unit}" in before["said"] and before["said"].startswith("agent\n") and before["note"] == ""
     agent.end(end)
     node.run("touch", "/var/lib/agent/go")
-    said = done(agent, waiting)["said"]
-    assert said.startswith(before["said"]) and node.read("/var/lib/agent/started") == "started\n"
+    output = done(agent, waiting)["said"]
+    assert output.startswith(before["said"]) and node.read("/var/lib/agent/started") == "started\n"
     # The agent's credentials, and the same few writable folders.
-    assert hashlib.sha256(f"{SECRET}\n".encode()).hexdigest() in said
-    assert "Read-only file system" in said
+    assert hashlib.sha256(f"{SECRET}\n".encode()).hexdigest() in output
+    assert "Read-only file system" in output
 
 
 @pytest.mark.parametrize("end", ["restart", "kill -9"])

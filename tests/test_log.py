@@ -62,19 +62,19 @@ def assert_told_of_all(agent: AgentProcess, call: Callable[[], None], line: str)
     for _ in range(CALLS):
         call()
     lasted = time.monotonic() - began
-    assert len(said(agent, line)) <= 10 * (int(lasted) + 2)
+    assert len(lines_of(agent, line)) <= 10 * (int(lasted) + 2)
 
     def logged() -> bool:
         nonlocal calls
         calls += 1
         call()
-        return len(said(agent, line)) + sum(left_out(agent)) == calls
+        return len(lines_of(agent, line)) + sum(left_out(agent)) == calls
 
     eventually(logged, "the rest is counted in the next line")
     assert left_out(agent)
 
 
-def said(agent: AgentProcess, line: str) -> list[str]:
+def lines_of(agent: AgentProcess, line: str) -> list[str]:
     return re.findall(line, agent.log_text())
 
 

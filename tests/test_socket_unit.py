@@ -77,12 +77,12 @@ def cancelled(node: Node) -> list[dict[str, Any]]:
     return [event for event in map(json.loads, lines) if event["event"] == "action.cancel_requested"]
 
 
-def said(node: Node) -> str:
+def journal(node: Node) -> str:
     return node.run("journalctl", "--unit=agent", "--no-pager", "--lines=20").stdout
 
 
 def test_socket_of_the_unit_is_served_to_the_users_of_its_group(node: Node, start: Callable[..., int]) -> None:
-    assert start() == 0, said(node)
+    assert start() == 0, journal(node)
     action_id = call(node, "alice", "POST", "schedule/replicante.test.success", "{}")["id"]
     action = call(node, "alice", "GET", f"info/{action_id}")["action"]
     assert (action["requester"], call(node, "mallory", "GET", "queue")) == ("CLI", None)
@@ -93,7 +93,7 @@ def test_socket_of_the_unit_is_served_to_the_users_of_its_group(node: Node, star
 
 
 def test_the_socket_stays_through_a_reload_and_a_restart(node: Node, start: Callable[..., int]) -> None:
-    assert start() == 0, said(node)
+    assert start() == 0, journal(node)
     inode = node.run("stat", "-c", "%i", PATH).stdout
     before = node.show("agent", "MainPID")
     node.systemctl("reload", "agent")
@@ -108,12 +108,12 @@ def test_the_socket_stays_through_a_reload_and_a_restart(node: Node, start: Call
 def test_socket_unit_with_mode_0666_is_refused(node: Node, start: Callable[..., int]) -> None:
     assert start(mode="0666", user="root") != 0
     assert node.show("agent", "ExecMainStatus") == "78"
-    assert "set SocketMode=0660 and SocketGroup=dba in the socket unit" in said(node)
+    assert "set SocketMode=0660 and SocketGroup=dba in the socket unit" in journal(node)
     assert call(node, "mallory", "GET", "queue") is None
 
 
 def test_socket_of_the_agents_user_with_mode_0666_gets_mode_0660(node: Node, start: Callable[..., int]) -> None:
-    assert start(mode="0666") == 0, said(node)
+    assert start(mode="0666") == 0, journal(node)
     assert node.run("stat", "-c", "%a", PATH).stdout.strip() == "660"
     assert call(node, "mallory", "GET", "queue") is None
 
@@ -121,5 +121,5 @@ def test_socket_of_the_agents_user_with_mode_0666_gets_mode_0660(node: Node, sta
 def test_a_socket_unit_with_another_address_is_refused(node: Node, start: Callable[..., int]) -> None:
     assert start(listen="0.0.0.0:8000") != 0
     assert node.show("agent", "ExecMainStatus") == "78"
-    assert "gunicorn listens on 0.0.0.0:8000: name this address in api.bind" in said(node)
+    assert "gunicorn listens on 0.0.0.0:8000: name this address in api.bind" in journal(node)
     assert node.run("curl", "--silent", "--max-time", "2", "http://127.0.0.1:8000/").stdout == ""

@@ -133,7 +133,7 @@ def configured(node: Node) -> Iterator[Callable[[str], None]]:
 
 
 WRONG = pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[agent]\nkinds = ["no.such"]\n', "agent.kinds: cannot import no.such"),
         ('[api]\nthreads = "many"\n', 'api.threads: expected a positive integer, got "many"'),
@@ -144,7 +144,7 @@ WRONG = pytest.mark.parametrize(
 
 @WRONG
 def test_a_start_with_a_wrong_configuration_fails_and_is_not_repeated(
-    node: Node, configured: Callable[[str], None], text: str, said: str
+    node: Node, configured: Callable[[str], None], text: str, message: str
 ) -> None:
     since = cursor(node)
     configured(text)
@@ -152,18 +152,18 @@ def test_a_start_with_a_wrong_configuration_fails_and_is_not_repeated(
     assert node.show("agent", "ActiveState") == "failed"
     assert node.show("agent", "ExecMainStatus") == "78"
     assert node.show("agent", "NRestarts") == "0"
-    assert said in node.run("journalctl", "--unit=agent", "--after-cursor", since, "--no-pager").stdout
+    assert message in node.run("journalctl", "--unit=agent", "--after-cursor", since, "--no-pager").stdout
 
 
 @WRONG
 def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(
-    node: Node, configured: Callable[[str], None], text: str, said: str
+    node: Node, configured: Callable[[str], None], text: str, message: str
 ) -> None:
     since, before = cursor(node), worker(node)
     configured(text)
     assert node.run("systemctl", "reload", "agent").returncode != 0
     assert node.show("agent", "ActiveState") == "active"
-    assert said in node.run("journalctl", "--unit=agent", "--after-cursor", since, "--no-pager").stdout
+    assert message in node.run("journalctl", "--unit=agent", "--after-cursor", since, "--no-pager").stdout
     assert worker(node) == before
     assert answers(node)
 

@@ -29,8 +29,8 @@ def test_a_redis_with_the_certificate_of_another_authority_is_not_trusted(
     for url in (address, f"{address}?ssl_ca_certs={Authority(tmp_path).ca}"):
         with pytest.raises(CacheFailed) as failed:
             clear(url)
-        said = rf"Redis at {address} is not trusted: .*certificate.* \(set ssl_ca_certs in its url\)"
-        assert re.fullmatch(said, str(failed.value))
+        expected = rf"Redis at {address} is not trusted: .*certificate.* \(set ssl_ca_certs in its url\)"
+        assert re.fullmatch(expected, str(failed.value))
     fill(certified, "0", 10)
     assert clear(str(certified.tls_url))["keys"] == 10
 

@@ -264,13 +264,13 @@ def test_accepted_callback_is_not_sent_again_while_the_store_cannot_be_written(
 def test_unexpected_exception_does_not_end_the_thread_of_the_receiver(
     receiver: Receiver, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(log, "receiver_fails", lambda url, reason: said.append(reason))
+    reasons: list[str] = []
+    monkeypatch.setattr(log, "receiver_fails", lambda url, reason: reasons.append(reason))
     with monkeypatch.context() as broken:
         broken.setattr(Post, "send", lambda *args: 1 / 0)
         ended()
-        eventually(lambda: said, "it is logged")
-    assert said == ["ZeroDivisionError"]
+        eventually(lambda: reasons, "it is logged")
+    assert reasons == ["ZeroDivisionError"]
     receiver.await_taken(1)
 
 

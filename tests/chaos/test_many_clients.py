@@ -47,10 +47,12 @@ class Client:
 
     def round(self, connection: HTTPConnection) -> None:
         count = self.random.randint(1, 3)
-        asked = self.agent.post_schedule("replicante.test.ping", {"count": count}, connection=connection, timeout=30)
-        self.note(asked.status)
-        while asked.status == 200 and not self.over.is_set():
-            info = self.agent.get_info(asked.json["id"], connection=connection)
+        scheduled = self.agent.post_schedule(
+            "replicante.test.ping", {"count": count}, connection=connection, timeout=30
+        )
+        self.note(scheduled.status)
+        while scheduled.status == 200 and not self.over.is_set():
+            info = self.agent.get_info(scheduled.json["id"], connection=connection)
             self.note(info.status)
             # Pruned already: then it was final.
             if info.status == 404 or info.json["action"]["state"] in FINAL:

@@ -204,9 +204,9 @@ def test_stop_lets_the_running_step_end_although_clients_are_connected(
     eventually(lambda: len(trace(tmp_path)) == 1, "it runs")
     assert agent.process is not None
     with ExitStack() as clients:
-        for said in (b"", b"GET /api HTTP/1.1\r\nHost: local", b"POST /api HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"):
+        for sent in (b"", b"GET /api HTTP/1.1\r\nHost: local", b"POST /api HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"):
             client = clients.enter_context(socket.create_connection(("127.0.0.1", agent.port)))
-            client.sendall(said)
+            client.sendall(sent)
         waiter = clients.enter_context(Waiter(agent, ids[-1]))
         time.sleep(0.3)  # the connections are with the worker's threads
         begin = time.monotonic()

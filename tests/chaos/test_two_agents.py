@@ -56,9 +56,9 @@ def test_idle_agent_warns_once_and_names_the_executing_process(
     two: tuple[AgentProcess, AgentProcess],
 ) -> None:
     first, second = two
-    said = "this process stores actions but does not execute them: process {} executes the queue"
+    warning = "this process stores actions but does not execute them: process {} executes the queue"
     [worker] = first.workers()
-    eventually(lambda: said.format(worker) in second.log_text(), "the warning", 20)
+    eventually(lambda: warning.format(worker) in second.log_text(), "the warning", 20)
     time.sleep(4 * TICK)
     assert second.log_text().count("does not execute them") == 1
     assert "does not execute them" not in first.whole_log()

@@ -38,8 +38,8 @@ def of_tests(files: Iterable[Path]) -> list[frozenset[str]]:
 
 def is_expected(sentence: str, expectations: Iterable[frozenset[str]]) -> bool:
     """Whether one expectation has half of the sentence, not counting its values."""
-    said = _windows(sentence)
-    return any(2 * len(said & each) >= len(said) for each in expectations)
+    words = _windows(sentence)
+    return any(2 * len(words & each) >= len(words) for each in expectations)
 
 
 def _windows(text: str) -> frozenset[str]:

@@ -209,7 +209,7 @@ def test_kind_that_destroys_is_confirmed_by_its_name(external: AgentProcess, ans
     assert (code, kept.exists()) == (status, status != 0), shown
 
 
-def asked(agent: AgentProcess, kind: str, would: str, answer: str) -> tuple[int, str]:
+def confirmed(agent: AgentProcess, kind: str, would: str, answer: str) -> tuple[int, str]:
     """Exit status and messages of a call on a terminal with this answer to every question."""
     ended = call(agent, "schedule", "--wait", kind, f"would={would}", stdin=Typed(f"{answer}\n"))
     assert ("done: did it" in ended.stdout) == (ended.status == 0)
@@ -218,7 +218,7 @@ def asked(agent: AgentProcess, kind: str, would: str, answer: str) -> tuple[int,
 
 @pytest.mark.parametrize("would", ["nothing", "change", "unknown", "disrupt"])
 def test_a_kind_that_disrupts_is_confirmed_whatever_its_plan(external: AgentProcess, would: str) -> None:
-    status, prose = asked(external, "tests.effect", would, "")
+    status, prose = confirmed(external, "tests.effect", would, "")
     assert (status, prose.count("schedule it? [y/N]"), would in prose) == (2, 1, True)
 
 
@@ -227,19 +227,19 @@ def test_a_kind_that_disrupts_is_confirmed_whatever_its_plan(external: AgentProc
 def test_plan_that_destroys_is_confirmed_by_the_name_of_the_kind(
     external: AgentProcess, kind: str, answer: str, status: int
 ) -> None:
-    ended, prose = asked(external, kind, "destroy", answer.format(kind))
+    ended, prose = confirmed(external, kind, "destroy", answer.format(kind))
     assert (ended, f"this destroys data; type {kind} to schedule it: " in prose) == (status, True)
 
 
 @pytest.mark.parametrize(("answer", "status"), [("n", 2), ("y", 0)])
 def test_a_harmless_kind_whose_plan_disrupts_is_confirmed(external: AgentProcess, answer: str, status: int) -> None:
-    ended, prose = asked(external, "tests.effect.harmless", "disrupt", answer)
+    ended, prose = confirmed(external, "tests.effect.harmless", "disrupt", answer)
     assert (ended, "disrupt: would disrupt" in prose) == (status, True)
 
 
 @pytest.mark.parametrize("would", ["nothing", "change", "unknown"])
 def test_harmless_kind_with_a_harmless_plan_needs_no_confirmation(external: AgentProcess, would: str) -> None:
-    status, prose = asked(external, "tests.effect.harmless", would, "")
+    status, prose = confirmed(external, "tests.effect.harmless", would, "")
     assert (status, "schedule it" in prose) == (0, False)
 
 
@@ -265,7 +265,7 @@ def test_unavailable_plan_leaves_the_danger_of_the_kind(
         return post(self, verb, *more, **options)
 
     monkeypatch.setattr(Client, "post", without_plans)
-    status, prose = asked(external, kind, "destroy", "y")
+    status, prose = confirmed(external, kind, "destroy", "y")
     assert (status, prose.count("schedule it? [y/N]"), prose.count("the plan is not available")) == (
         0, questions, questions,
     )  # fmt: skip

@@ -358,8 +358,8 @@ def test_context_is_used_only_if_named_or_chosen(
     back = "back to the agent of this host: agentctl context use default"
     assert answered("context", "use", "db-1") == (0, "", f"commands use db-1, {url_of(used)}, now; {back}\n")
     assert in_use() == f"db-1  {url_of(used)}"
-    said = f"context db-1: {url_of(used)}; the agent of this host: -c default\n"
-    assert answered("queue", "-o", "name") == (0, "", said)
+    note = f"context db-1: {url_of(used)}; the agent of this host: -c default\n"
+    assert answered("queue", "-o", "name") == (0, "", note)
     assert local.removeprefix("unix:") in call(None, "-c", "default", "queue", **env).stderr
     assert answered("context", "use", "default") == (0, "", f"commands use default, {local}, now\n")
     assert in_use() == f"default  {local}"

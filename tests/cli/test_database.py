@@ -117,7 +117,7 @@ def test_restore_of_a_file_that_is_not_a_copy_is_refused_and_changes_nothing(
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     shutil.copyfile(whole, keyless)
     Path(f"{keyless}.key").write_bytes(b"")
-    for file, said in (
+    for file, message in (
         (foreign, "this is the database of another program"),
         (damaged, f"{damaged}: file is not a database"),
         (half, f"{half}: database disk image is malformed"),
@@ -125,7 +125,7 @@ def test_restore_of_a_file_that_is_not_a_copy_is_refused_and_changes_nothing(
         (keyless, f"{keyless}.key is damaged: copy it again, or remove it to restore without"),
     ):
         ended = db(agent, "restore", str(file))
-        assert (ended.status, said in ended.stderr, ended.stderr.count("\n")) == (2, True, 1), ended
+        assert (ended.status, message in ended.stderr, ended.stderr.count("\n")) == (2, True, 1), ended
     missing = db(agent, "restore", str(tmp_path / "none.db"))
     assert (missing.status, missing.stderr) == (7, f"there is no file {tmp_path}/none.db\n")
     assert not list(agent.directory.glob("agent.db.re*"))
@@ -147,8 +147,8 @@ def test_a_copy_that_the_agents_user_cannot_read_is_named(agent: AgentProcess, s
         refused = call(None, "db", "restore", str(server_dir / "copy.db"), **state)
     finally:
         os.seteuid(0)
-    said = f"{server_dir / file} cannot be read by nobody: copy it beside the database; then run chown nobody FILE\n"
-    assert (refused.status, refused.stderr) == (2, said)
+    message = f"{server_dir / file} cannot be read by nobody: copy it beside the database; then run chown nobody FILE\n"
+    assert (refused.status, refused.stderr) == (2, message)
 
 
 def test_backup_replaces_no_file_and_names_a_path_it_cannot_write(agent: AgentProcess, tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_copy(agent: AgentProcess, tmp_p
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=True)
     try:
         ended = db(agent, "backup", str(small / "copy.db"))
-        said = f"{small}/copy.db cannot be made from {agent.db}: database or disk is full\n"
-        assert (ended.status, ended.stderr, list(small.iterdir())) == (2, said, [])
+        message = f"{small}/copy.db cannot be made from {agent.db}: database or disk is full\n"
+        assert (ended.status, ended.stderr, list(small.iterdir())) == (2, message, [])
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

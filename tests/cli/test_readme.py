@@ -52,12 +52,12 @@ def typed(agent: AgentProcess, command: str, without_rich: Path) -> str:
     ours, its = os.openpty()
     with subprocess.Popen([*COMMAND, *shlex.split(command)], env=env, stdin=its, stdout=its, stderr=its):
         os.close(its)
-        shown, asked = "", False
+        shown, prompted = "", False
         with suppress(OSError):  # the end of the other side
             while piece := os.read(ours, 4096):
                 shown += piece.decode()
-                if PROMPT in shown and not asked:
-                    asked = True
+                if PROMPT in shown and not prompted:
+                    prompted = True
                     os.write(ours, b"y\n")
         os.close(ours)
     return shown.replace("\r\n", "\n").replace(f"127.0.0.1:{agent.port}", "127.0.0.1:8000")

@@ -54,8 +54,8 @@ def test_second_concurrent_setup_is_refused() -> None:
     with record.alone():
         for words in ((), ("--remove",)):
             ended = call(None, "setup", *words)
-            said = "another agentctl setup runs on this host: wait for its end\n"
-            assert (ended.status, ended.stderr) == (2, said)
+            message = "another agentctl setup runs on this host: wait for its end\n"
+            assert (ended.status, ended.stderr) == (2, message)
 
 
 def test_host_with_no_or_several_servers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

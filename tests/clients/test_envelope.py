@@ -177,9 +177,9 @@ def test_long_poll_of_the_list_sees_a_new_kind(node: Node) -> None:
     path = f"{PREFIX}/list?kind=*test.fail"
     before = node.get(path)
     assert before.json["items"] == []
-    asked = {"If-None-Match": str(before.headers["ETag"]), "Prefer": "wait=60"}
+    headers = {"If-None-Match": str(before.headers["ETag"]), "Prefer": "wait=60"}
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(node.get, path, headers=asked)
+        waiting = pool.submit(node.get, path, headers=headers)
         failing = ask(node, envelope(), "agent.replicante.io/test.fail").json["id"]
         assert [each["id"] for each in waiting.result().json["items"]] == [failing]
 

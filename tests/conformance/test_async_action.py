@@ -142,8 +142,8 @@ def test_ids_count_up_in_the_order_of_scheduling(busy_agent: AgentProcess) -> No
 
 
 def test_the_user_is_the_from_header_or_the_agent_itself(own_kinds: AgentProcess) -> None:
-    asked = own_kinds.post(ACTIONS, json={"command": SUCCESS}, headers={"From": "John <john@example.com>"})
-    assert asked.json["response"]["user"] == "john@example.com"
+    answer = own_kinds.post(ACTIONS, json={"command": SUCCESS}, headers={"From": "John <john@example.com>"})
+    assert answer.json["response"]["user"] == "john@example.com"
     assert begin(own_kinds, SUCCESS).json["response"]["user"] == "agent@db-1"
 
 
@@ -167,19 +167,19 @@ def test_secret_is_masked_everywhere_and_erased_from_the_file(own_kinds: AgentPr
 
 def test_a_parameter_may_be_spelled_in_either_way(own_kinds: AgentProcess) -> None:
     for spelled in ({"container": "web"}, {"container_id": "web"}):
-        asked = begin(own_kinds, "own.container", **spelled)
-        assert_json(asked)
-        assert asked.json["response"]["metadata"] == {"container": "web"}
-    asked = begin(own_kinds, "own.container", container="web", **{"process-name": "worker"})
-    assert asked.json["response"]["metadata"] == {"container": "web", "process_name": "worker"}
+        answer = begin(own_kinds, "own.container", **spelled)
+        assert_json(answer)
+        assert answer.json["response"]["metadata"] == {"container": "web"}
+    answer = begin(own_kinds, "own.container", container="web", **{"process-name": "worker"})
+    assert answer.json["response"]["metadata"] == {"container": "web", "process_name": "worker"}
     assert begin(own_kinds, "own.container", container="web", container_id="web").status == 400
 
 
 def test_parameters_may_come_as_a_form(own_kinds: AgentProcess) -> None:
     body = urlencode({"command": "own.container", "container_id": "web", "count": "3", "user_reference": "r-form"})
-    asked = own_kinds.post(ACTIONS, body=body.encode(), headers=FORM)
-    assert_json(asked)
-    assert asked.json["response"]["metadata"] == {"container": "web", "count": 3, "user_reference": "r-form"}
+    answer = own_kinds.post(ACTIONS, body=body.encode(), headers=FORM)
+    assert_json(answer)
+    assert answer.json["response"]["metadata"] == {"container": "web", "count": 3, "user_reference": "r-form"}
     wrong = urlencode({"command": "own.container", "container_id": "web", "count": "many"})
     refused = own_kinds.post(ACTIONS, body=wrong.encode(), headers=FORM)
     assert_json(refused, 400)
@@ -272,8 +272,8 @@ def test_pages_of_a_thousand_async_actions_stay_consistent_while_new_ones_arrive
     try:
         agent.schedule(LOOP, {"target": 600, "delay": 1})
         with ThreadPoolExecutor(4) as pool:
-            asked = list(pool.map(lambda n: begin(agent, SUCCESS, user_reference=f"{n % 10}").json, range(999)))
-            known = {1, *(each["response"]["id"] for each in asked)}
+            answer = list(pool.map(lambda n: begin(agent, SUCCESS, user_reference=f"{n % 10}").json, range(999)))
+            known = {1, *(each["response"]["id"] for each in answer)}
             arriving = pool.submit(lambda: [begin(agent, SUCCESS).status for _ in range(100)])
             seen = list(all_pages(agent, 30))
             assert set(arriving.result()) == {200}

@@ -48,10 +48,10 @@ def final_state(agent: AgentProcess, action_id: str) -> str:
 class Listener(socket.socket):
     """A listener whose process has no descriptor left."""
 
-    exhausted, asked = True, 0
+    exhausted, calls = True, 0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        self.asked += 1
+        self.calls += 1
         if self.exhausted:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return super().accept()
@@ -70,7 +70,7 @@ def test_connection_that_cannot_be_accepted_waits_without_a_busy_loop() -> None:
         ):
             for _ in range(turns):
                 reception.turn()
-            assert 0 < listener.asked < turns  # every second turn waits, unless the machine is slower than a turn
+            assert 0 < listener.calls < turns  # every second turn waits, unless the machine is slower than a turn
             listener.exhausted = False
             while reception.empty:
                 reception.turn()
@@ -96,7 +96,7 @@ def test_kept_connection_is_closed_before_a_new_one() -> None:
                 kept.connect(listener.getsockname())
                 assert ask(kept, reception).endswith(b"ok")
                 new.connect(listener.getsockname())
-                while listener.asked < 3 or is_in_use(reception):
+                while listener.calls < 3 or is_in_use(reception):
                     reception.turn()
                 listener.exhausted = True
                 another.connect(listener.getsockname())

@@ -104,8 +104,8 @@ def test_a_generated_python_client_has_sound_types_and_works(
     (tmp_path / "config.yaml").write_text("post_hooks: []\n")
     generate: Sequence[str | Path] = ("-m", "openapi_python_client", "generate", "--meta", "none")
     options = ("--config", tmp_path / "config.yaml", "--output-path", tmp_path / "agent_client")
-    said = run(PYTHON, *generate, "--path", document, *options, cwd=tmp_path)
-    missing = [line for line in said.splitlines() if line.startswith("WARNING parsing")]
+    output = run(PYTHON, *generate, "--path", document, *options, cwd=tmp_path)
+    missing = [line for line in output.splitlines() if line.startswith("WARNING parsing")]
     assert missing in ([], ["WARNING parsing GET /api/unstable/events within events."]), "it reads no JSON lines"
     (tmp_path / "round_trip.py").write_text(PYTHON_ROUND_TRIP)
     run(PYTHON, "-m", "mypy", "--strict", "round_trip.py", "agent_client", cwd=tmp_path)

@@ -191,21 +191,21 @@ TLS = {"certificate": "/nowhere", "key": "/nowhere", "clients_ca": "/nowhere"}
 
 
 @pytest.mark.parametrize(
-    ("api", "asked", "of_a_hook"),
+    ("api", "security", "hook_security"),
     [
         ({}, [], []),
         ({"tokens": "/nowhere"}, [{"token": []}], []),
         ({"tokens": "/nowhere", "tls": TLS}, [{"certificate": []}], [{"certificate": []}]),
     ],
 )
-def test_document_has_the_security_schemes(tmp_path: Path, api: Any, asked: Any, of_a_hook: Any) -> None:
+def test_document_has_the_security_schemes(tmp_path: Path, api: Any, security: Any, hook_security: Any) -> None:
     app = create_app(config.parse({"agent": {"db": str(tmp_path / "agent.db")}, "api": api}))
     with app.test_request_context():
         document = put_together()
     OpenAPIV31SpecValidator(document).validate()
-    assert document["security"] == asked
-    assert list(document["components"]["securitySchemes"]) == [name for scheme in asked for name in scheme]
-    assert document["paths"]["/hooks/deploy/{application}"]["post"]["security"] == of_a_hook
+    assert document["security"] == security
+    assert list(document["components"]["securitySchemes"]) == [name for scheme in security for name in scheme]
+    assert document["paths"]["/hooks/deploy/{application}"]["post"]["security"] == hook_security
     assert "security" not in document["paths"][f"{PREFIX}/queue"]["get"]
 
 

@@ -15,7 +15,7 @@ from tests.conformance.shapes import FAIL, LOOP, PING, SUCCESS, ids
 class Call:
     """A schedule call: the times of call and answer, and the answer."""
 
-    asked: float
+    sent: float
     answered: float
     action_id: str
 
@@ -49,7 +49,7 @@ def test_queue_is_in_the_order_of_the_answers_under_concurrency(
     place = {action_id: place for place, action_id in enumerate(ids(agent.queue()))}
     assert len(place) == 49
     for one, other in permutations(calls, 2):
-        if one.answered < other.asked:
+        if one.answered < other.sent:
             assert place[one.action_id] < place[other.action_id]
 
 
@@ -85,6 +85,6 @@ def test_an_action_starts_as_soon_as_it_is_scheduled(start_agent: StartAgent) ->
 
 def timed_schedule(agent: AgentProcess) -> Call:
     """One schedule call with its times."""
-    asked = time.monotonic()
+    sent = time.monotonic()
     action_id = agent.schedule(SUCCESS, {})
-    return Call(asked, time.monotonic(), action_id)
+    return Call(sent, time.monotonic(), action_id)

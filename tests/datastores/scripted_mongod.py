@@ -80,7 +80,7 @@ class Group:
 
 
 class Member:
-    """One member, `state` as in replSetGetStatus; `asked` has the received commands."""
+    """One member, `state` as in replSetGetStatus; `received` has the commands sent to it."""
 
     def __init__(self, group: Group, state: str) -> None:
         self.group = group
@@ -97,7 +97,7 @@ class Member:
         self.held: str | None = None
         """The reason why its writes are not acknowledged."""
         self.own_collections: list[str] = []
-        self.asked: list[str] = []
+        self.received: list[str] = []
         self.directory: Path | None = None
         self.total_size = 200
         self.version = "7.0.5"
@@ -144,7 +144,7 @@ class Member:
         if name.lower() == "ismaster":
             name = "hello"
         if name != "hello":
-            self.asked.append(name)
+            self.received.append(name)
         if name == "shutdown" and self._may_shut_down():
             request.hangup()
             threading.Thread(target=self.stop).start()

@@ -43,7 +43,7 @@ def test_member_in_step_is_not_rebuilt(group: Group, data: Path) -> None:
     result, phases = resync(store_of(group.members[1]), Service(group.members[1], data))
     assert result == {"primary": group.members[0].address, "method": "none", "discarded": []} and phases == []
     reads = {"ping", "replSetGetStatus", "replSetGetConfig", "getCmdLineOpts", "find"}
-    assert {word for each in group.members for word in each.asked} <= reads
+    assert {word for each in group.members for word in each.received} <= reads
     assert planned(group.members[1], data, force=True).would is Would.NOTHING
 
 
@@ -257,7 +257,7 @@ def test_copy_that_would_fail_after_the_stop_is_refused_before_it(group: Group, 
     reasons = [str(plan.refusal) for plan in refused]
     assert "needs MongoDB" not in reasons[0] and "feature compatibility version 7.0" in reasons[0]
     assert "are free without the old data" in reasons[1]
-    assert "replSetReconfig" not in here.asked and (data / "collection-0.wt").read_text() == "old"
+    assert "replSetReconfig" not in here.received and (data / "collection-0.wt").read_text() == "old"
 
 
 def test_copy_without_room_for_both_needs_force(group: Group, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_secondary_is_elected_if_the_primary_is_gone(group: Group) -> None:
     first.stop()
     options = {"primary": f"mongodb://{first.address}/"}
     result = promote(second, options=options)
-    assert second.state == "PRIMARY" and second.asked.count("replSetStepUp") == 1
+    assert second.state == "PRIMARY" and second.received.count("replSetStepUp") == 1
     assert result["old_primary"] == "unreachable" and result["old_primary_address"] == first.address
     assert result["held_by"] is None and result["discarded"] == []
     assert result["lag"] == {"bytes": None, "seconds": 91.0, "transactions": None}, "how old the newest write here is"
@@ -94,7 +94,7 @@ def test_a_member_that_cannot_win_is_refused_with_force_too(group: Group) -> Non
     second.state = "REMOVED"
     second.last_config = group.config
     assert "is in no replica set" in refusal(second, force=True)
-    assert "replSetStepUp" not in second.asked
+    assert "replSetStepUp" not in second.received
 
 
 def test_an_election_that_is_lost_is_reported(group: Group) -> None:
@@ -147,7 +147,7 @@ def test_primary_hands_over_to_exactly_the_named_member(group: Group) -> None:
     assert result["handed_over_to"] == second.address
     assert states(group) == ["SECONDARY", "PRIMARY", "SECONDARY"]
     assert second.oplog[: len(written)] == written, "no acknowledged write is lost"
-    assert third.asked.count("replSetFreeze") == 2 and not third.frozen
+    assert third.received.count("replSetFreeze") == 2 and not third.frozen
     assert store.plan_demote(None, "b").would is Would.NOTHING
     assert store.role().primary == second.address
 
@@ -194,7 +194,7 @@ def test_handover_that_would_fail_is_refused(spoil: Any, words: str, group: Grou
     spoil(group)
     plan = store_of(group.members[0], **peers(b=group.members[1])).plan_demote(None, "b")
     assert plan.refusal is not None and words in plan.refusal.reason
-    assert "replSetStepDown" not in group.members[0].asked
+    assert "replSetStepDown" not in group.members[0].received
 
 
 def test_handover_to_another_set_is_refused(group: Group) -> None:

@@ -87,7 +87,7 @@ def test_disable_replication_removes_the_member_on_the_primary(group: Group, dat
     assert isinstance(result, dict)
     assert (result["set"], result["removed"], result["member"]["priority"]) == ("rs", member.address, 5)
     assert store.role() == Role("standalone") and result["kept_in"] == str(data / "agent-member.json")
-    assert group.members[0].asked == ["replSetGetConfig", "replSetReconfig"]
+    assert group.members[0].received == ["replSetGetConfig", "replSetReconfig"]
     assert store.plan_disable_replication().would is Would.NOTHING
 
 
@@ -95,7 +95,7 @@ def test_a_configuration_that_changes_meanwhile_is_read_again(group: Group) -> N
     """Row 30: two changes at the same moment are no failure."""
     group.busy = 2
     store_of(group.members[2]).disable_replication(Stop())
-    assert group.members[0].asked.count("replSetReconfig") == 3 and group.members[2].state == "REMOVED"
+    assert group.members[0].received.count("replSetReconfig") == 3 and group.members[2].state == "REMOVED"
 
 
 def test_plan_of_leaving_warns_about_lost_majority_and_copies(group: Group) -> None:

@@ -84,8 +84,8 @@ def test_old_data_serves_again_after_a_failed_copy(
     with pytest.raises(DatastoreRefused, match=words) as raised:
         resync(store, service, mode="copy")
     touched = fault not in ("disk full", "not stopped")
-    said = "the old data is back in its place" if touched else "data was not touched|old data is back"
-    assert re.search(said, str(raised.value)), raised.value
+    expected = "the old data is back in its place" if touched else "data was not touched|old data is back"
+    assert re.search(expected, str(raised.value)), raised.value
     assert names(data) == {"WiredTiger", "collection-0.wt", "journal"} | KEPT
     assert (data / "WiredTiger").read_text() == "old" and (data / "journal/log.1").read_text() == "old"
     assert here.server is not None and here.state == "SECONDARY" and not store.is_dirty()

@@ -136,7 +136,7 @@ def test_cancelled_or_timed_out_resync_puts_the_old_data_back_with_a_message(
         assert agent.cancel(action_id).status == 200
     action = agent.await_final(action_id, 90)["action"]
     assert action["state"] == "FAILED"
-    said = str(action["state_payload"])
-    assert "the old data is in" in said and "runs as before" in said, action
+    payload = str(action["state_payload"])
+    assert "the old data is in" in payload and "runs as before" in payload, action
     assert not is_alive(left) and old.psql(SUM) == "101"
     assert not old.data.with_name("data.resync").exists()

@@ -43,7 +43,7 @@ def with_acl_file(directory: Path) -> RedisServer:
     return server
 
 
-def asked(server: RedisServer, command: str, name: str = "app", password: str = "horse") -> str:
+def reply(server: RedisServer, command: str, name: str = "app", password: str = "horse") -> str:
     """The answer of Redis to a command of the user; errors as text."""
     with redis.Redis(unix_socket_path=str(server.socket), username=name, password=password, protocol=2) as client:
         try:
@@ -53,7 +53,7 @@ def asked(server: RedisServer, command: str, name: str = "app", password: str = 
 
 
 def may(server: RedisServer, command: str, **who: Any) -> bool:
-    answer = asked(server, command, **who).lower()
+    answer = reply(server, command, **who).lower()
     return not any(refusal in answer for refusal in ("no permissions", "can't access"))
 
 
@@ -78,7 +78,7 @@ def test_user_has_exactly_its_privileges(user: str, server: RedisServer) -> None
 def test_a_user_without_databases_has_no_keys(server: RedisServer) -> None:
     store = at(f"unix://{server.socket}")
     store.create_user("app", "horse", [], "owner")
-    assert asked(server, "PING") == "True" and not may(server, "GET k") and not may(server, "GET :k")
+    assert reply(server, "PING") == "True" and not may(server, "GET k") and not may(server, "GET :k")
     store.delete_user("app")
 
 
@@ -86,12 +86,12 @@ def test_names_and_prefixes_are_used_literally(server: RedisServer) -> None:
     store = at(f"unix://{server.socket}")
     for name in NAMES:
         store.create_user(name, "horse", [name], "readwrite")
-        assert asked(server, f"SET {name}:k v", name=name) == "True"
+        assert reply(server, f"SET {name}:k v", name=name) == "True"
         others = [key for key in ("aa:k", "b:k", ":k", f"{name}k") if may(server, f"GET {key}", name=name)]
         assert others == [], name
     server.stop()
     server.start()
-    assert [name for name in NAMES if asked(server, f"EXISTS {name}:k", name=name) != "0"] == [], "after a restart"
+    assert [name for name in NAMES if reply(server, f"EXISTS {name}:k", name=name) != "0"] == [], "after a restart"
     for name in NAMES:
         store.delete_user(name)
     assert server.cli("acl", "users") == "default"
@@ -120,7 +120,7 @@ def test_the_password_is_never_sent(server: RedisServer) -> None:
     assert "setuser" in server.cli("slowlog", "get").lower()
     assert "geheimes-wort" not in server.cli("slowlog", "get") + server.cli("acl", "log") + server.log.read_text()
     assert "geheimes-wort" not in (server.dir / "users.acl").read_text()
-    assert asked(server, "SET app:k v", password="geheimes-wort") == "True"
+    assert reply(server, "SET app:k v", password="geheimes-wort") == "True"
     at(f"unix://{server.socket}").delete_user("app")
 
 
@@ -135,7 +135,7 @@ def test_deleting_a_user_ends_its_connections_and_keeps_its_keys(server: RedisSe
         with pytest.raises(redis.ConnectionError):
             pubsub.read_response()
     with pytest.raises(redis.AuthenticationError):
-        asked(server, "PING")
+        reply(server, "PING")
     assert server.cli("get", "app:kept") == "1"
 
 
@@ -165,7 +165,7 @@ def test_users_are_kept_in_the_configuration_file_without_an_aclfile(redis_serve
             store.create_user(name, "horse", [prefix], "readwrite")
     redis_server.stop()
     redis_server.start()
-    assert asked(redis_server, r"SET a*\b:k v") == "True" and not may(redis_server, r"GET ax\b:k")
+    assert reply(redis_server, r"SET a*\b:k v") == "True" and not may(redis_server, r"GET ax\b:k")
     store.delete_user("app")
     redis_server.stop()
     redis_server.start()
@@ -221,7 +221,7 @@ def a_user(server: RedisServer, privileges: str = "readwrite") -> Iterator[Any]:
 
 def logs_in(server: RedisServer, password: str) -> bool:
     try:
-        return asked(server, "PING", password=password) == "True"
+        return reply(server, "PING", password=password) == "True"
     except redis.AuthenticationError:
         return False
 

@@ -140,9 +140,9 @@ def test_a_commit_that_no_ref_reaches_any_more_needs_force(origin: Origin, digit
     origin.git("reset", "--quiet", "--hard", "HEAD~1")
     origin.commit({"version": "instead"})
     assert fetch(mirror).ok
-    said = refused(mirror, gone[:digits])
-    assert said.startswith(f"no branch or tag of {origin.path} reaches commit {gone} any more")
-    assert said.endswith("force deploys it")
+    message = refused(mirror, gone[:digits])
+    assert message.startswith(f"no branch or tag of {origin.path} reaches commit {gone} any more")
+    assert message.endswith("force deploys it")
     assert resolve(mirror, gone[:digits], force=True) == gone
     origin.git("push", "--quiet", "origin", f"{gone}:refs/tags/kept")
     assert fetch(mirror).ok
@@ -295,7 +295,7 @@ def test_credentials_file_is_used_unchanged_and_never_shown(origin: Origin, tmp_
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "message"),
     [
         ("warning: x\nfatal: no such thing\nPlease make sure\n", "fatal: no such thing"),
         ("first\nlast\n\n", "last"),
@@ -305,8 +305,8 @@ def test_credentials_file_is_used_unchanged_and_never_shown(origin: Origin, tmp_
         ("fatal: Could not read from remote repository.", "fatal: Could not read from remote repository."),
     ],
 )
-def test_error_of_git_is_reported_by_its_fatal_line(output: str, said: str) -> None:
-    assert last_words(output) == said
+def test_error_of_git_is_reported_by_its_fatal_line(output: str, message: str) -> None:
+    assert last_words(output) == message
 
 
 # Placeholders in place of files
@@ -334,8 +334,8 @@ def test_a_commit_with_files_in_git_lfs_is_refused_by_their_names(origin: Origin
     folder = where.rpartition("/")[0]
     names = [f"{folder}/{name}".lstrip("/") for name in ("añadir it.bin", "two.bin")]
     origin.commit({where: TRACKED, "version": "one"} | dict.fromkeys(names, POINTER))
-    said = "commit C has files in Git LFS, which the agent does not fetch: {} and 1 more"
-    assert incomplete(origin) == said.format(names[0])
+    message = "commit C has files in Git LFS, which the agent does not fetch: {} and 1 more"
+    assert incomplete(origin) == message.format(names[0])
     origin.commit({where: TRACKED, "version": "one", names[0]: b"\0the file itself"})
     assert incomplete(origin) == ""
     origin.commit({"docs/pointer.txt": POINTER})  # not one by any attribute
@@ -348,5 +348,5 @@ def test_a_commit_with_submodules_is_refused_by_their_folders(origin: Origin) ->
         origin.git("update-index", "--add", "--cacheinfo", f"160000,{commit},{name}")
         origin.git("commit", "--quiet", "--message", "a submodule")
     origin.git("push", "--quiet", "origin", "main")
-    said = "commit C has submodules, which the agent does not fetch: lib/one and 1 more"
-    assert incomplete(origin) == said
+    message = "commit C has submodules, which the agent does not fetch: lib/one and 1 more"
+    assert incomplete(origin) == message

@@ -126,8 +126,8 @@ def test_a_failure_of_ssh_is_reported_in_one_sentence_without_a_prompt(
 ) -> None:
     repository = ssh.url(Path("/no/such.git") if name == "gone" else origin.path)
     why = why.format(others=others, host=f"[127.0.0.1]:{ssh.port}")
-    said = f"git cannot fetch main of {repository}: {why}; `current` was not switched"
-    assert failure(agent, "deploy", {"application": name}) == said
+    message = f"git cannot fetch main of {repository}: {why}; `current` was not switched"
+    assert failure(agent, "deploy", {"application": name}) == message
 
 
 def test_private_keys_are_in_no_answer_log_or_file(agent: AgentProcess, ssh: SshServer, others: Path) -> None:

@@ -33,8 +33,8 @@ class Systemd:
         self._path = path
 
     def _take(self) -> None:
-        while (said := self._socket.recv(4096)) != b"end":
-            if b"WATCHDOG=1" in said:
+        while (datagram := self._socket.recv(4096)) != b"end":
+            if b"WATCHDOG=1" in datagram:
                 self.fed.append(time.monotonic())
 
     def longest_pause(self, since: float) -> float:

@@ -52,8 +52,8 @@ def _version(package: Path) -> str:
 
 def _versions(nodes: Nodes) -> list[str]:
     url = "http://localhost/api/unstable/info/agent"
-    asked = ("--unix-socket", "/run/agent/agent.sock", url)
-    return [re.findall(r'"number":\s*"([^"]+)"', nodes.nodes[name].curl(*asked))[0] for name in NAMES]
+    arguments = ("--unix-socket", "/run/agent/agent.sock", url)
+    return [re.findall(r'"number":\s*"([^"]+)"', nodes.nodes[name].curl(*arguments))[0] for name in NAMES]
 
 
 def _pids(nodes: Nodes) -> list[str]:

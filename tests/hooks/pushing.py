@@ -58,8 +58,8 @@ def push(**members: Any) -> dict[str, Any]:
     return given | members
 
 
-def encoded(said: Any) -> bytes:
-    return json.dumps(said).encode()
+def encoded(body: Any) -> bytes:
+    return json.dumps(body).encode()
 
 
 def signed(body: bytes, secret: str = SECRET) -> str:

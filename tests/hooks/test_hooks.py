@@ -203,14 +203,14 @@ def test_members_of_another_type_are_refused(agent: AgentProcess, members: dict[
 
 @pytest.mark.parametrize("missing", ["ref", "after"])
 def test_push_without_ref_or_after_is_refused(agent: AgentProcess, missing: str) -> None:
-    said = push()
-    del said[missing]
-    assert_invalid_args(deliver(agent, encoded(said)), missing)
+    body = push()
+    del body[missing]
+    assert_invalid_args(deliver(agent, encoded(body)), missing)
 
 
-@pytest.mark.parametrize("said", [None, [], "push", 7])
-def test_body_that_is_not_an_object_is_refused(agent: AgentProcess, said: Any) -> None:
-    assert_invalid_args(deliver(agent, encoded(said)), "_schema")
+@pytest.mark.parametrize("body", [None, [], "push", 7])
+def test_body_that_is_not_an_object_is_refused(agent: AgentProcess, body: Any) -> None:
+    assert_invalid_args(deliver(agent, encoded(body)), "_schema")
 
 
 def test_missing_event_header_is_refused(agent: AgentProcess) -> None:
@@ -254,7 +254,7 @@ def test_log_says_whether_the_application_or_its_secret_is_missing(agent: AgentP
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "options", "reason"),
+    ("status", "body", "options", "reason"),
     [
         (413, {"padding": "x" * 1_100_000}, {}, "the body is larger than 1048576 bytes, the limit of api.max_body"),
         (415, {}, {"headers": {"Content-Type": "text/plain"}}, "the body must be application/json"),
@@ -263,12 +263,12 @@ def test_log_says_whether_the_application_or_its_secret_is_missing(agent: AgentP
     ],
 )
 def test_every_refusal_leaves_a_line_that_names_the_option(
-    agent: AgentProcess, status: int, said: dict[str, Any], options: dict[str, Any], reason: str
+    agent: AgentProcess, status: int, body: dict[str, Any], options: dict[str, Any], reason: str
 ) -> None:
     lines = len(agent.log_text().splitlines())
 
     def logged() -> list[str]:
-        assert deliver(agent, encoded(push(**said)), **options).status == status
+        assert deliver(agent, encoded(push(**body)), **options).status == status
         return said_since(agent, lines)
 
     [line] = eventually(logged, "it is logged")

@@ -28,9 +28,9 @@ def test_the_same_delivery_is_the_same_action(start_agent: StartAgent, tmp_path:
 def test_other_body_or_application_is_a_new_delivery(start_agent: StartAgent, tmp_path: Path) -> None:
     config = hooked(tmp_path).replace("refs/heads/release-*", "refs/heads/*")
     agent = start_agent(config=config)
-    said = push()
-    body = encoded(said)
-    deliveries = [(body, "shop"), (body, "team/shop"), (body + b"\n", "shop"), (encoded(said | {"x": 1}), "shop")]
+    event = push()
+    body = encoded(event)
+    deliveries = [(body, "shop"), (body, "team/shop"), (body + b"\n", "shop"), (encoded(event | {"x": 1}), "shop")]
     ids = [taken(deliver(agent, *each))["id"] for each in deliveries]
     assert len(set(ids)) == 4
 

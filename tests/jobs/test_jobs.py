@@ -547,16 +547,16 @@ def test_broken_connection_to_systemd_is_not_taken_for_a_refusal(
     jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrived: bool
 ) -> None:
     """As during daemon-reexec: a job run as a child instead of a unit would end with the agent's unit."""
-    asked: list[str] = []
+    programs: list[str] = []
 
     def systemd_run(argv: Sequence[str], **_: Any) -> CommandResult:
-        asked.append(argv[0])
+        programs.append(argv[0])
         words = argv[argv.index("--") + 1 :]
-        if arrived or len(asked) > 1:
+        if arrived or len(programs) > 1:
             started.append(subprocess.Popen(words, start_new_session=True))
-        lost = len(asked) == 1
-        said = "Failed to start transient service unit: Connection reset by peer" if lost else ""
-        return CommandResult(tuple(argv), int(lost), "", said, None)
+        lost = len(programs) == 1
+        error = "Failed to start transient service unit: Connection reset by peer" if lost else ""
+        return CommandResult(tuple(argv), int(lost), "", error, None)
 
     started: list[subprocess.Popen[bytes]] = []
     monkeypatch.setattr(launch, "SYSTEMD_RUNS", tmp_path)
@@ -566,6 +566,6 @@ def test_broken_connection_to_systemd_is_not_taken_for_a_refusal(
     ended = result(job)
     assert (ended.status, ended.note) == (0, ""), ended
     assert (tmp_path / "done").read_text() == "done\n"
-    assert asked[0] == "systemd-run"
+    assert programs[0] == "systemd-run"
     for each in started:
         each.wait(20)

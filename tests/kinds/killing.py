@@ -63,11 +63,11 @@ def killed_at_systemctl(agent: AgentInside, moment: str, ask: Callable[[], Asked
     start it again."""
     node = agent.node
     node.run("touch", f"/{moment}.hold")
-    asked = ask()
+    action_id = ask()
     eventually(node.path(f"/{moment}.held").exists, f"systemctl is held {moment} it tells systemd", 30)
     node.systemctl("kill", "--signal=KILL", "agent")
     eventually(lambda: node.show("agent", "ActiveState") == "failed", "systemd sees it")
     node.run("rm", f"/{moment}.hold", f"/{moment}.held")
     node.systemctl("start", "agent")
     agent.await_ready()
-    return asked
+    return action_id

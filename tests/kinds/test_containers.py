@@ -91,7 +91,7 @@ def test_short_prefix_of_an_id_is_not_accepted(docker: DockerEngine) -> None:
 def test_engine_reports_events_of_a_container(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes_module, "LOOK_ANYWAY", PATIENT)
     id = run(engine, "restless")
-    with ContainerEngine(Containers(engine=engine.url)) as asked, asked.changes(id) as changes, Stop() as stop:
+    with ContainerEngine(Containers(engine=engine.url)) as client, client.changes(id) as changes, Stop() as stop:
         assert changes.reported
         over = threading.Event()
         restless = threading.Thread(target=_pause_until, args=(engine, "restless", over))

@@ -202,8 +202,8 @@ def test_missing_ref_changes_nothing(shop: Shop, start_agent: StartAgent) -> Non
     for wire in WIRES:
         action = ask(agent, wire, "deploy", git_ref="nosuch")
         assert action["finished_success"] is False
-        said = f"{shop.origin.path} has no branch, tag or commit nosuch; `current` was not switched"
-        assert action["finished_message"] == action["finished_result"]["message"] == said
+        message = f"{shop.origin.path} has no branch, tag or commit nosuch; `current` was not switched"
+        assert action["finished_message"] == action["finished_result"]["message"] == message
     assert (shop.current, len(shop.releases)) == ("one", 1)
 
 
@@ -219,8 +219,8 @@ def test_failed_command_before_leaves_no_release(shop: Shop) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
     failing = sh("echo no room in the oven; exit 3")
-    said = shop.refused(before=[["true"], failing, ["touch", str(shop.directory / "later")]])
-    assert said == (
+    message = shop.refused(before=[["true"], failing, ["touch", str(shop.directory / "later")]])
+    assert message == (
         f"{shlex.join(failing)} failed with exit status 3: no room in the oven; `current` was not switched"
     )  # fmt: skip
     assert (shop.current, len(shop.releases)) == ("one", 1)
@@ -237,8 +237,8 @@ def test_missing_command_is_named(shop: Shop) -> None:
 
 def test_folder_in_place_of_the_link_is_kept_and_refused(shop: Shop) -> None:
     (shop.path / "current").mkdir(parents=True)
-    said = shop.refused()
-    assert said == f"{shop.path}/current is no symbolic link, move it away first; `current` was not switched"
+    message = shop.refused()
+    assert message == f"{shop.path}/current is no symbolic link, move it away first; `current` was not switched"
     assert shop.releases == []
 
 
@@ -251,9 +251,9 @@ def test_full_disk_keeps_the_current_release(shop: Shop, small_disk: Path) -> No
     shop.path = small_disk / "srv"
     shop.deployed()
     shop.origin.commit({"version": "two", "large": os.urandom(3_000_000)})
-    said = shop.refused()
-    assert "git cannot check out main" in said and "error: unable to write file large" in said
-    assert said.endswith("; `current` was not switched")
+    message = shop.refused()
+    assert "git cannot check out main" in message and "error: unable to write file large" in message
+    assert message.endswith("; `current` was not switched")
     assert (shop.current, len(shop.releases)) == ("one", 1)
     shop.origin.commit({"version": "three"})
     shop.deployed()
@@ -312,8 +312,8 @@ def test_command_that_is_always_killed_is_run_three_times(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, program: str, word: str
 ) -> None:
     put(shop, monkeypatch, program, DYING.format(word=word, directory=shop.directory, real=shutil.which(program)))
-    said = shop.refused()
-    assert said.startswith(program) and said.endswith("was killed by SIGSEGV; `current` was not switched")
+    message = shop.refused()
+    assert message.startswith(program) and message.endswith("was killed by SIGSEGV; `current` was not switched")
     assert (shop.directory / "died").read_text() == "x\n" * 3
     assert shop.current is None and shop.releases == []
 
@@ -337,8 +337,8 @@ def test_unit_started_by_others_on_the_new_release_is_rolled_back(shop: Shop, mo
     put(shop, monkeypatch, "systemctl", UNITS.format(shop.directory))
     shop.origin.commit({"version": "two"})
     after = sh(f"echo started > {shop.directory}/two.service; false")
-    said = shop.refused(services=["one.service", "two.service"], strategy="none", after=[after])
-    assert said.endswith(f"; rolled back to {shop.first}") and shop.current == "one"
+    message = shop.refused(services=["one.service", "two.service"], strategy="none", after=[after])
+    assert message.endswith(f"; rolled back to {shop.first}") and shop.current == "one"
     assert not (shop.directory / "one.service").exists(), "it runs the release before"
     assert (shop.directory / "two.service").read_text() == "xstarted\n"
 
@@ -351,8 +351,8 @@ exec {real} "$@"
 
 def test_failure_of_git_does_not_count_as_overtaken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     put(shop, monkeypatch, "git", UNTOLD.format(real=shutil.which("git")))
-    said = shop.refused({"git_ref": shop.first, "of_ref": MAIN})
-    assert said.endswith("fatal: Out of memory; `current` was not switched"), said
+    message = shop.refused({"git_ref": shop.first, "of_ref": MAIN})
+    assert message.endswith("fatal: Out of memory; `current` was not switched"), message
 
 
 @pytest.mark.usefixtures("by_systemctl")
@@ -364,9 +364,9 @@ def test_failing_systemctl_of_one_unit_does_not_stop_the_rollback_of_others(
     put(shop, monkeypatch, "systemctl", UNITS.format(shop.directory))
     shop.origin.commit({"version": "two"})
     after = sh(f"touch {shop.directory}/back; false")
-    said = shop.refused(services=["one.service", "two.service"], after=[after])
-    assert f"; the rollback to {shop.first} failed too: systemctl show" in said
-    assert said.endswith("was killed by SIGSEGV") and shop.current == "one"
+    message = shop.refused(services=["one.service", "two.service"], after=[after])
+    assert f"; the rollback to {shop.first} failed too: systemctl show" in message
+    assert message.endswith("was killed by SIGSEGV") and shop.current == "one"
     assert (shop.directory / "two.service").read_text() == "xx\n"
 
 
@@ -376,23 +376,23 @@ def test_failing_systemctl_of_one_unit_does_not_stop_the_rollback_of_others(
 def test_failed_command_after_rolls_back(shop: Shop) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
-    said = shop.refused(after=[sh("cat version; exit 1")])
-    assert said == f"/bin/sh -c 'cat version; exit 1' failed with exit status 1: two; rolled back to {shop.first}"
+    message = shop.refused(after=[sh("cat version; exit 1")])
+    assert message == f"/bin/sh -c 'cat version; exit 1' failed with exit status 1: two; rolled back to {shop.first}"
     assert (shop.current, len(shop.releases)) == ("one", 1)
 
 
 def test_failed_first_release_reports_that_none_is_before_it(shop: Shop) -> None:
-    said = shop.refused(after=[["false"]])
-    assert said == "false failed with exit status 1; there is no previous release"
+    message = shop.refused(after=[["false"]])
+    assert message == "false failed with exit status 1; there is no previous release"
     assert shop.current == "one"
 
 
 def test_unhealthy_rollback_is_reported(shop: Shop) -> None:
     shop.deployed()
     shop.origin.commit({"version": "two"})
-    said = shop.refused(health=sh("cat version; exit 1"), health_timeout=0.1)
+    message = shop.refused(health=sh("cat version; exit 1"), health_timeout=0.1)
     health = "/bin/sh -c 'cat version; exit 1'"
-    assert said == (
+    assert message == (
         f"the application is not healthy within 0.1 s: {health} failed with exit status 1: two; the rollback to "
         f"{shop.first} failed too: the application is not healthy within 0.1 s: {health} failed with exit status 1: one"
     )
@@ -419,7 +419,7 @@ def test_unexpected_exception_after_the_switch_rolls_back(
 
 
 @pytest.mark.parametrize(
-    ("args", "member", "said"),
+    ("args", "member", "message"),
     [
         ({"application": "shoe"}, "application", "Must be one of: shop, till."),
         ({}, "application", "Must be one of: shop, till."),
@@ -437,10 +437,10 @@ def test_unexpected_exception_after_the_switch_rolls_back(
         ({"application": "shop", "froce": True}, "froce", "Unknown field."),
     ],
 )
-def test_invalid_arguments_of_a_deploy_are_refused(two: AgentProcess, args: Any, member: str, said: str) -> None:
+def test_invalid_arguments_of_a_deploy_are_refused(two: AgentProcess, args: Any, member: str, message: str) -> None:
     answer = two.post_schedule("deploy", args)
     assert (answer.status, answer.json["variant"]) == (400, "InvalidArgs")
-    assert answer.json["details"][member][0].startswith(said)
+    assert answer.json["details"][member][0].startswith(message)
     answer = two.post(ACTIONS, json={"command": "deploy"} | args)
     assert (answer.status, answer.json["variant"]) == (400, "InvalidArgs")
 

@@ -91,9 +91,9 @@ import json, sys
 given = json.load(sys.stdin)
 password = given["args"]["password"]
 assert password == {secret!r}, "the command gets it"
-said = {{"status": "{status}", "error": "no " + password, password: [password, {{"a": password}}]}}
+report = {{"status": "{status}", "error": "no " + password, password: [password, {{"a": password}}]}}
 sys.stderr.write(password)
-print(json.dumps(said))
+print(json.dumps(report))
 """
 
 

@@ -62,7 +62,7 @@ class Site:
         """Wait until exactly these commands have started."""
         eventually(lambda: self.trace() == words, f"{words} were run")
 
-    def said(self) -> Any:
+    def status(self) -> Any:
         return json.loads(self.flag.read_text())
 
     def clean(self) -> None:
@@ -128,7 +128,7 @@ def test_missing_value_is_refused(agent: AgentProcess) -> None:
 def test_flag_is_world_readable_with_user_and_time(agent: AgentProcess, site: Site) -> None:
     action_id = agent.schedule(KIND, {"value": 1}, headers={"From": "ops@example.com"})
     since = agent.await_final(action_id)["action"]["state_payload"]["since"]
-    assert site.said() == {"state": "on", "since": since, "by": "ops@example.com", "action": action_id}
+    assert site.status() == {"state": "on", "since": since, "by": "ops@example.com", "action": action_id}
     assert stat.S_IMODE(site.flag.stat().st_mode) == 0o644
 
 
@@ -137,7 +137,7 @@ def test_flag_exists_while_the_commands_run_with_its_state(agent: AgentProcess, 
         (site.directory / "wait").touch()
         action_id = agent.schedule(KIND, {"value": value})
         site.await_trace(ran)
-        assert site.said()["state"] == state
+        assert site.status()["state"] == state
         (site.directory / "wait").unlink()
         assert agent.await_final(action_id)["action"]["state"] == "DONE"
     assert not site.flag.exists()
@@ -172,8 +172,8 @@ def test_failed_command_is_named_and_a_repetition_runs_all_commands_again(
             text.startswith(f"{site.script} {site.directory} {words[0]} failed")
             and "with exit status 1: the balancer says no; " in text
         )
-        assert text.endswith(f"maintenance mode is {state}") and site.said()["state"] == state
-        assert value or site.said()["since"] == "1970-01-01T00:00:00Z"
+        assert text.endswith(f"maintenance mode is {state}") and site.status()["state"] == state
+        assert value or site.status()["since"] == "1970-01-01T00:00:00Z"
     (site.directory / "fail").unlink()
     assert by_schedule(agent, KIND, value=value)["state"] == "DONE"
     assert site.trace() == [words[0], words[0], *words]
@@ -194,7 +194,7 @@ def test_cancelled_maintenance_action_reports_its_progress(agent: AgentProcess, 
     agent.cancel(action_id)
     payload = agent.await_final(action_id)["action"]["state_payload"]
     assert payload["cancelled"] and payload["payload"]["message"].endswith("maintenance mode is turning on")
-    assert site.said()["state"] == "turning on"
+    assert site.status()["state"] == "turning on"
 
 
 @pytest.mark.parametrize(

@@ -149,8 +149,8 @@ def test_process_group_is_paused_resumed_and_restarted(workers: Workers, start_a
 def test_paused_process_is_resumed_for_its_restart(workers: Workers) -> None:
     """The command may request the end of the process itself."""
     first = workers.run()
-    asked = RESTART.replace("-KILL", "-TERM").format(**workers.places)
-    document = workers.document(restart=["sh", "-c", asked + workers.start])
+    stop = RESTART.replace("-KILL", "-TERM").format(**workers.places)
+    document = workers.document(restart=["sh", "-c", stop + workers.start])
     steps_of(PauseProcesses(settings(document)))
     assert steps_of(RestartProcesses(settings(document)))[-1] == Done(
         entry("restarted", pid=str(workers.pid)), "workers: restarted"

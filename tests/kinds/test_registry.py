@@ -111,8 +111,8 @@ def test_a_module_that_cannot_be_imported_is_reported_by_its_name(modules: Path,
 
 
 def test_an_unknown_kind_is_reported_with_the_closest_ones() -> None:
-    said = why_not(found(), "replicante.test.pong")
-    assert said.startswith("no kind is called 'replicante.test.pong'; the closest are replicante.test.ping")
+    message = why_not(found(), "replicante.test.pong")
+    assert message.startswith("no kind is called 'replicante.test.pong'; the closest are replicante.test.ping")
 
 
 def test_unknown_kind_without_a_close_one_names_the_list_of_kinds() -> None:

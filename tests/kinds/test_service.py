@@ -85,8 +85,8 @@ def test_service_that_does_not_come_up_fails_with_the_tried_command(redis_server
     *before, last = perform(StartService(settings(over(redis_server, start=idle, attempts=3))))
     assert [each.payload["attempt"] for each in before] == [0, 1, 2]
     assert isinstance(last, Failed) and last.payload == service(3, last.message, None)
-    for said in (shlex.join(idle), "got the request to start", "3 checks over 0.3 s", "pid_of.sh", "exit status 1"):
-        assert said in last.message, last.message
+    for part in (shlex.join(idle), "got the request to start", "3 checks over 0.3 s", "pid_of.sh", "exit status 1"):
+        assert part in last.message, last.message
 
 
 def test_a_service_that_dies_at_once_has_not_started(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ class Wheels:
         self._download = subprocess.Popen([*pip, "--dest", folder, wanted], stderr=subprocess.PIPE, text=True)
 
     def await_all(self) -> None:
-        _, said = self._download.communicate(timeout=400)
-        assert self._download.returncode == 0, said
+        _, output = self._download.communicate(timeout=400)
+        assert self._download.returncode == 0, output
 
     def close(self) -> None:
         self._download.terminate()
@@ -118,8 +118,8 @@ def test_setup_runs_an_action_and_remove_undoes_it(
 ) -> None:
     node, unit = installed.node, UNITS[datastore]
     before, pid = installed.files(), node.show(unit, "MainPID")
-    said = installed.ok("agentctl", "setup", "--datastore", datastore)
-    assert "done: 1 of 1 pongs" in said and "FAULT" not in said, said
+    output = installed.ok("agentctl", "setup", "--datastore", datastore)
+    assert "done: 1 of 1 pongs" in output and "FAULT" not in output, output
     assert installed.user_of_agent() == user
     again = installed.files()
     assert "nothing to change" in installed.ok("agentctl", "setup", "--datastore", datastore)
@@ -224,8 +224,8 @@ def test_setup_from_the_wheel_runs_an_action_and_remove_undoes_it(host: Host, wh
     host.ok("/usr/bin/python3", "-m", "venv", "/opt/agent")
     host.ok("/opt/agent/bin/pip", "install", "--quiet", "--no-index", "--find-links=/wheels", wheels.wanted)
     agentctl = "/opt/agent/bin/agentctl"
-    said = host.ok(agentctl, "setup", "--datastore", "postgresql")
-    assert "done: 1 of 1 pongs" in said and "FAULT" not in said, said
+    output = host.ok(agentctl, "setup", "--datastore", "postgresql")
+    assert "done: 1 of 1 pongs" in output and "FAULT" not in output, output
     again = host.files()
     assert "nothing to change" in host.ok(agentctl, "setup", "--datastore", "postgresql")
     assert host.files() == again and host.user_of_agent() == "postgres"

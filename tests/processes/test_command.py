@@ -88,7 +88,7 @@ def test_a_program_that_cannot_start_is_named_with_the_reason(tmp_path: Path) ->
     plain.write_text("no program")
     lost.write_text("#!/nowhere/sh\n")
     lost.chmod(0o755)
-    for argv, said in [
+    for argv, message in [
         (["no-such-program"], "no-such-program was not found"),
         ([str(plain)], f"{plain} is not executable"),
         ([str(lost)], f"{lost} names an interpreter that was not found"),
@@ -97,7 +97,7 @@ def test_a_program_that_cannot_start_is_named_with_the_reason(tmp_path: Path) ->
     ]:
         with pytest.raises(CommandNotStarted) as caught:
             run(argv, timeout=20)
-        assert str(caught.value) == said
+        assert str(caught.value) == message
     with pytest.raises(CommandError, match=f"there is no directory {tmp_path}/none"):
         run(["true"], timeout=20, cwd=tmp_path / "none")
 

@@ -235,10 +235,10 @@ def test_sqlite_error_fails_all_requests_of_a_shared_commit(known: Store, monkey
     requests[7] = request(args={"a": 1}, key="old")
     insert = Enqueuer._insert
 
-    def broken_file(enqueuer: Enqueuer, connection: sqlite3.Connection, asked: Any, row: Any) -> Any:
-        if asked[0].idempotency_key:
+    def broken_file(enqueuer: Enqueuer, connection: sqlite3.Connection, batch: Any, row: Any) -> Any:
+        if batch[0].idempotency_key:
             raise sqlite3.OperationalError("database or disk is full")
-        return insert(enqueuer, connection, asked, row)
+        return insert(enqueuer, connection, batch, row)
 
     monkeypatch.setattr(Enqueuer, "_insert", broken_file)
     results = at_once(known, requests)
@@ -264,9 +264,9 @@ def test_action_that_ran_and_was_pruned_before_the_retry_is_not_scheduled_again(
 
     monkeypatch.setattr(known, "write", much_happens_before)
     enqueuer = Enqueuer(known, 1000)
-    asked = [request(), request(args={"a": 1}, key="old")]
+    pair = [request(), request(args={"a": 1}, key="old")]
     [first, replayed] = enqueuer._schedule_all(
-        [(each, 1, mark) for each, mark in map(enqueuer._fingerprints.identified, asked)]
+        [(each, 1, mark) for each, mark in map(enqueuer._fingerprints.identified, pair)]
     )
     while actions.queue(known):
         ran.append(finish(known))

@@ -79,11 +79,11 @@ def test_a_file_of_a_newer_agent_is_refused_with_a_sentence(store: Store) -> Non
     newcomer = Store(store.path)
     with pytest.raises(StoreUnusable) as caught:
         newcomer.open()
-    said = str(caught.value)
-    assert str(store.path) in said
-    assert f"schema {newest + 1}" in said
-    assert f"up to {newest}" in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert str(store.path) in message
+    assert f"schema {newest + 1}" in message
+    assert f"up to {newest}" in message
+    assert "\n" not in message
     count = "SELECT count(*) FROM actions"
     assert store.write(lambda connection: connection.execute(count).fetchone()[0]) == 1, "it was not touched"
 

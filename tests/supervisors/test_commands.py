@@ -46,7 +46,7 @@ def test_first_of_several_pids_is_the_main_pid() -> None:
 
 
 @pytest.mark.parametrize(
-    "pid, said",
+    "pid, message",
     [
         (["echo", "redis is running"], "printed 'redis' instead of a pid"),
         (["/no/such/program"], "/no/such/program was not found"),
@@ -54,8 +54,8 @@ def test_first_of_several_pids_is_the_main_pid() -> None:
         (["sh", "-c", "kill -9 $$"], "was killed by SIGKILL"),
     ],
 )
-def test_output_without_a_pid_is_a_failure(pid: list[str], said: str) -> None:
-    with pytest.raises(SupervisorFailed, match=said):
+def test_output_without_a_pid_is_a_failure(pid: list[str], message: str) -> None:
+    with pytest.raises(SupervisorFailed, match=message):
         over(pid=pid, timeout=0.3).status(Stop())
 
 

@@ -163,9 +163,9 @@ def test_unit_killed_while_frozen_can_be_resumed_restarted_and_paused(node: Node
         eventually(lambda: node.show("dying.service", "ActiveState") == "failed", "its death")
 
     die()
-    said = "dying.service is not running: failed (failed), Result: signal"
+    failure = "dying.service is not running: failed (failed), Result: signal"
     restarted = "advance('dying.service', note('dying.service'))"
-    assert ask(node, resume, restarted, prelude=ADVANCE, way=way) == [said, "active (running)"]
+    assert ask(node, resume, restarted, prelude=ADVANCE, way=way) == [failure, "active (running)"]
     die()
     node.systemctl("start", "dying.service")
     assert node.show("dying.service", "FreezerState") == "frozen" and states(node, "dying.service") == ["S"]

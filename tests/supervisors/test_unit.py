@@ -136,15 +136,15 @@ def test_unit_is_restarted_once_although_the_request_was_not_stored(
 def test_unit_down_after_a_reboot_is_started_with_a_new_timeout(
     restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
-    asked = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
-    assert restart(unit(SLEEPING), progress=str(asked)) == "active (running)"
+    stored = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
+    assert restart(unit(SLEEPING), progress=str(stored)) == "active (running)"
 
 
 def test_unit_that_never_comes_up_fails_after_the_timeout_even_after_a_reboot(
     restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
-    asked = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
-    message = restart(unit(NEVER_READY), progress=str(asked), timeout=0.5)
+    stored = {"unit": "tried.service", "state": "restarting", "was": "0" * 32, "since": 1e9, "boot": "another"}
+    message = restart(unit(NEVER_READY), progress=str(stored), timeout=0.5)
     assert message == "tried.service is not up 0.5 s after its restart: activating (start)"
 
 
@@ -190,16 +190,18 @@ def test_unit_whose_dependency_fails_is_reported_at_once(
     assert message.startswith("tried.service was restarted and has ended: inactive (dead)")
 
 
-@pytest.mark.parametrize("text, said", [("masked", "Unit tried.service is masked"), ("[Service]\n", "bad unit file")])
+@pytest.mark.parametrize(
+    "text, message", [("masked", "Unit tried.service is masked"), ("[Service]\n", "bad unit file")]
+)
 def test_unit_that_cannot_be_started_fails_with_the_message_of_systemd(
-    text: str, said: str, restart: Restart, node: Node, unit: Callable[[str], str]
+    text: str, message: str, restart: Restart, node: Node, unit: Callable[[str], str]
 ) -> None:
     name = unit(text)
     if text == "masked":
         node.run("ln", "-sf", "/dev/null", f"/etc/systemd/system/{name}")
         node.systemctl("daemon-reload")
     try:
-        assert said in restart(name, timeout=60)
+        assert message in restart(name, timeout=60)
     finally:
         node.run("rm", f"/etc/systemd/system/{name}")
 

@@ -28,11 +28,11 @@ SLOW = {
 class Slow:
     """As many clients as the agent has threads; after some bytes they send single bytes, or nothing."""
 
-    def __init__(self, agent: AgentProcess, said: bytes, *, drips: bool, clients: int = THREADS) -> None:
+    def __init__(self, agent: AgentProcess, sent: bytes, *, drips: bool, clients: int = THREADS) -> None:
         self.sockets = [socket.create_connection(("127.0.0.1", agent.port), timeout=60) for _ in range(clients)]
         self._ended = threading.Event()
         for each in self.sockets:
-            each.sendall(said)
+            each.sendall(sent)
         self._dripping = threading.Thread(target=self._drip) if drips else None
         if self._dripping:
             self._dripping.start()
@@ -59,8 +59,8 @@ def slow_clients(agent: AgentProcess) -> Iterator[Callable[..., Slow]]:
     """Begin slow clients with the options of `Slow`; they are closed at the end."""
     with ExitStack() as stack:
 
-        def begin(said: bytes, **options: object) -> Slow:
-            begun = Slow(agent, said, **options)  # type: ignore[arg-type]
+        def begin(sent: bytes, **options: object) -> Slow:
+            begun = Slow(agent, sent, **options)  # type: ignore[arg-type]
             stack.callback(begun.close)
             return begun
 

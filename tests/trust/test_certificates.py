@@ -183,9 +183,9 @@ def test_encrypted_tokens_need_no_certificate(start_encrypted: StartEncrypted, a
 def test_unfinished_handshakes_block_no_other_client(start_encrypted: StartEncrypted) -> None:
     agent = start_encrypted()
     with ExitStack() as stack:
-        for said in (b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") * 4:
+        for sent in (b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") * 4:
             client = stack.enter_context(socket.create_connection(("127.0.0.1", agent.port), timeout=20))
-            client.sendall(said)
+            client.sendall(sent)
         assert agent.get(f"{PREFIX}/queue", timeout=15).status == 200
     assert "Traceback" not in agent.whole_log()
 

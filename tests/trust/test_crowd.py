@@ -26,26 +26,26 @@ HEAD = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/js
 BODY = HEAD + b"Content-Length: 100000\r\n\r\n" + b'{"count": ' + b" " * 50_000
 LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
 """Requests with answers larger than the kernel's send buffer."""
-SAID = {"silent": b"", "one byte": b"P", "half a head": HEAD, "half a body": BODY, "slow reader": LARGE}
+SENT = {"silent": b"", "one byte": b"P", "half a head": HEAD, "half a body": BODY, "slow reader": LARGE}
 
 
 class Crowd:
     """The connections, from several addresses because of the limit of connections for one address."""
 
-    def __init__(self, port: int, said: bytes, context: ssl.SSLContext | None) -> None:
-        self._said, self._sockets = said, [socket.socket() for _ in range(CROWD)]
+    def __init__(self, port: int, sent: bytes, context: ssl.SSLContext | None) -> None:
+        self._sent, self._sockets = sent, [socket.socket() for _ in range(CROWD)]
         for number, each in enumerate(self._sockets):
             each.bind((f"127.0.1.{number % ADDRESSES + 1}", 0))
-            if said is LARGE:
+            if sent is LARGE:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             each.settimeout(20)
             each.connect(("127.0.0.1", port))
             # With TLS, silence and a single byte stall the handshake.
-            if context is not None and len(said) > 1:
+            if context is not None and len(sent) > 1:
                 each = self._sockets[number] = context.wrap_socket(each, server_hostname="127.0.0.1")
             each.settimeout(0)
             with suppress(BlockingIOError, ssl.SSLWantWriteError):
-                each.send(said)
+                each.send(sent)
 
     def standing(self) -> int:
         """The number of connections that the agent has not closed."""
@@ -94,14 +94,14 @@ def agent(
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
-def test_crowd_of_bad_callers_does_not_delay_a_good_one(agent: AgentProcess, said: bytes) -> None:
+@pytest.mark.parametrize("sent", SENT.values(), ids=SENT)
+def test_crowd_of_bad_callers_does_not_delay_a_good_one(agent: AgentProcess, sent: bytes) -> None:
     (worker,) = agent.workers()
     seconds_of_a_call(agent)
     before = proportional_kilobytes(worker)
     running = agent.schedule("replicante.test.loop", {"target": 100_000, "delay": 0.05})
     agent.await_state(running, "RUNNING")
-    with closing(Crowd(agent.port, said, getattr(agent, "context", None))) as crowd:
+    with closing(Crowd(agent.port, sent, getattr(agent, "context", None))) as crowd:
         begun = agent.info(running)["action"]["state_payload"]
         times = [seconds_of_a_call(agent) for _ in range(CALLS)]
         eventually(lambda: agent.info(running)["action"]["state_payload"] != begun, "the action continues")

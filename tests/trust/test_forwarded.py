@@ -54,8 +54,8 @@ def test_forwarding_headers_do_not_change_the_route(trusting: AgentProcess, path
 
 @pytest.mark.parametrize("headers", FORWARDED.values(), ids=FORWARDED.keys())
 def test_proxy_headers_change_no_answer(trusting: AgentProcess, headers: dict[str, str]) -> None:
-    def asked(**more: dict[str, str]) -> list[Response]:
+    def answers(**more: dict[str, str]) -> list[Response]:
         return [trusting.get(f"{PREFIX}/queue", **more), trusting.post(f"{PREFIX}/schedule/nothing", json={}, **more)]
 
-    for plain, forwarded in zip(asked(), asked(headers=headers), strict=True):
+    for plain, forwarded in zip(answers(), answers(headers=headers), strict=True):
         assert (forwarded.status, forwarded.body) == (plain.status, plain.body)

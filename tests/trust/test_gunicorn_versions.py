@@ -114,8 +114,10 @@ def test_systemd_is_notified_once_the_worker_serves(gunicorn: Path, tmp_path: Pa
         env = {"PYTHONPATH": f"{gunicorn}:{CHECKOUT}", "NOTIFY_SOCKET": str(address)}
         agent = AgentProcess(tmp_path, env=env).start()
         try:
-            said = eventually(lambda: [each for each in [systemd.recv(4096)] if each.startswith(b"READY=1")], "READY")
-            assert said == [b"READY=1\nSTATUS=Serving"]
+            datagrams = eventually(
+                lambda: [each for each in [systemd.recv(4096)] if each.startswith(b"READY=1")], "READY"
+            )
+            assert datagrams == [b"READY=1\nSTATUS=Serving"]
         finally:
             agent.close()
 

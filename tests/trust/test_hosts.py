@@ -114,9 +114,9 @@ def test_form_of_the_agents_own_page_is_accepted(shared_agent: AgentProcess) -> 
 
 
 def test_no_other_origin_is_ever_allowed(shared_agent: AgentProcess, start_guarded: StartGuarded) -> None:
-    asked = {"Origin": "http://evil.example.com", "Access-Control-Request-Method": "POST"}
+    headers = {"Origin": "http://evil.example.com", "Access-Control-Request-Method": "POST"}
     for agent in (shared_agent, start_guarded()):
         for method in ("OPTIONS", "GET"):
-            answer = agent.request(method, f"{PREFIX}/queue", headers=asked)
+            answer = agent.request(method, f"{PREFIX}/queue", headers=headers)
             assert answer.status == 403
             assert not [name for name in answer.headers if name.lower().startswith("access-control")]

@@ -24,7 +24,7 @@ def ended(client: socket.socket) -> bool:
 
 
 def test_each_slow_client_gets_408_after_the_timeout(agent: AgentProcess, slow: Callable[..., Slow]) -> None:
-    clients = [slow(said, drips=said.endswith((b"a", b"\r\n")), clients=1).sockets[0] for said in SLOW.values()]
+    clients = [slow(sent, drips=sent.endswith((b"a", b"\r\n")), clients=1).sockets[0] for sent in SLOW.values()]
     begun = time.monotonic()
     for client in clients[:-1]:
         answer = client.recv(65536)

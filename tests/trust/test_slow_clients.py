@@ -18,9 +18,9 @@ def seconds_until_served(agent: AgentProcess) -> float:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("said", SLOW.values(), ids=SLOW.keys())
-def test_slow_clients_do_not_block_another(agent: AgentProcess, slow: Callable[..., Slow], said: bytes) -> None:
-    slow(said, drips=said.endswith((b"a", b"\r\n")), clients=8 * THREADS)
+@pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW.keys())
+def test_slow_clients_do_not_block_another(agent: AgentProcess, slow: Callable[..., Slow], sent: bytes) -> None:
+    slow(sent, drips=sent.endswith((b"a", b"\r\n")), clients=8 * THREADS)
     for _ in range(20):
         assert seconds_until_served(agent) < LIMIT / 3
     assert "Traceback" not in agent.whole_log()

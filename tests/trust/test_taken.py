@@ -20,8 +20,8 @@ def test_address_in_use_ends_the_start_with_the_option(tmp_path: Path) -> None:
     agent = AgentProcess(tmp_path)
     with socket.create_server(("127.0.0.1", agent.port)), pytest.raises(AssertionError, match="left with exit code 1:"):
         agent.start()
-    said = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
-    assert said == [
+    lines = [line for line in agent.log_text().splitlines() if line.startswith("agent: ")]
+    assert lines == [
         f"agent: api.bind: another process listens on 127.0.0.1:{agent.port} (ss -ltnp shows which): "
         "stop it, or set another address"
     ]

@@ -111,8 +111,8 @@ def test_broken_tokens_file_is_not_changed(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_missing_folder_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(capsys, NEW, "--kinds", "*", "--file", str(tmp_path / "nowhere" / "tokens.toml"))
-    assert f"there is no folder {tmp_path}/nowhere: run install -d -o " in said
+    message = refused(capsys, NEW, "--kinds", "*", "--file", str(tmp_path / "nowhere" / "tokens.toml"))
+    assert f"there is no folder {tmp_path}/nowhere: run install -d -o " in message
 
 
 def test_new_token_is_valid_at_once(

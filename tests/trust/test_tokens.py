@@ -103,11 +103,11 @@ def test_kind_that_matches_a_glob_may_be_scheduled(guarded: Guarded) -> None:
 
 
 def test_other_kind_is_forbidden_on_both_wires(guarded: Guarded) -> None:
-    asked = [
+    answers = [
         guarded.post_schedule(SUCCESS, {}, headers=bearer(PINGER_TOKEN)),
         guarded.post(STACK, json={"command": SUCCESS}, headers=bearer(PINGER_TOKEN)),
     ]
-    for answer in asked:
+    for answer in answers:
         assert_refused(answer, 403, "Forbidden")
         assert PINGER in answer.json["error"]
         assert SUCCESS in answer.json["error"]

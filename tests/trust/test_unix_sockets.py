@@ -49,9 +49,9 @@ class Called(Guarded):
 
     def by(self, user: str, method: str, path: str, **headers: str) -> tuple[int, dict[str, object]]:
         own = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
-        asked = [user, self.socket, method, path, own, "{}" if method == "POST" else ""]
+        request = [user, self.socket, method, path, own, "{}" if method == "POST" else ""]
         done = subprocess.run(
-            ["/usr/bin/python3", "-I", "-c", AS], input=json.dumps(asked).encode(), capture_output=True, check=False
+            ["/usr/bin/python3", "-I", "-c", AS], input=json.dumps(request).encode(), capture_output=True, check=False
         )
         if done.returncode:
             raise PermissionError(done.stderr.decode())

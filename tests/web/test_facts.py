@@ -87,8 +87,8 @@ def test_running_action_shows_the_usual_duration_of_its_kind(browser: Browser, n
     done = [each for each in items(node, "kind=tests.copy&state=DONE") if each["started_ts"]]
     with visiting(browser, node) as visit, node.copying():
         page = visit.sign_in(DBA_TOKEN)
-        said = page.get_by_role("article").get_by_text("usually")
-        expect(said).to_have_text(re.compile(rf"^usually [0-9.]+ m?s \({len(done)} runs\)$"))
+        duration = page.get_by_role("article").get_by_text("usually")
+        expect(duration).to_have_text(re.compile(rf"^usually [0-9.]+ m?s \({len(done)} runs\)$"))
 
 
 def items(node: Node, query: str) -> Any:

@@ -79,14 +79,14 @@ def test_hidden_page_sends_no_requests(browser: Browser, open_agent: AgentProces
     with visiting(browser, open_agent) as visit:
         page = visit.go()
         hide(page, hidden=True)
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        urls: list[str] = []
+        page.on("request", lambda request: urls.append(request.url))
         open_agent.await_final(open_agent.schedule("replicante.test.success", {}))
         open_agent.await_final(open_agent.schedule("replicante.test.fail", {}))
         hide(page, hidden=False)
         expect(page.get_by_role("row").nth(1)).to_contain_text("replicante.test.fail")
         # One request returned both: none was sent for the first change.
-        assert len([each for each in asked if each.endswith("/ui/")]) <= 2
+        assert len([each for each in urls if each.endswith("/ui/")]) <= 2
 
 
 def hide(page: Page, *, hidden: bool) -> None:
