@@ -145,7 +145,7 @@ def test_invalid_args_of_the_envelope_are_refused_and_not_stored(node: Node) -> 
 
 
 @pytest.mark.parametrize("name", ["replicante.test.ping", "external.note", "replicante.io/test.ping", "test.ping", ""])
-def test_only_kinds_of_the_protocol_are_known(node: Node, name: str) -> None:
+def test_kind_outside_of_the_protocol_is_not_found(node: Node, name: str) -> None:
     answer = ask(node, envelope(), name)
     assert_error(answer, 404)
     if name == "replicante.test.ping":

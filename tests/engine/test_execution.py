@@ -29,13 +29,13 @@ def raising(error: BaseException) -> Work:
 # Results of a step
 
 
-def test_done_is_done(scene: Scene) -> None:
+def test_done_result_ends_the_action_as_done(scene: Scene) -> None:
     stored = scene.run(lambda step: Done({"a": 1}, "well"))
     assert (stored.state, stored.payload, stored.message) == ("DONE", {"a": 1}, "well")
     assert stored.history == ["NEW", "RUNNING", "DONE"]
 
 
-def test_failed_is_failed(scene: Scene) -> None:
+def test_failed_result_ends_the_action_as_failed(scene: Scene) -> None:
     stored = scene.run(lambda step: Failed([1], "ill"))
     assert (stored.state, stored.payload, stored.message) == ("FAILED", [1], "ill")
 

@@ -201,7 +201,7 @@ def marking(marks: Path, more: str = "true", timeout: float = 1) -> Document:
     return {"host": {"reboot": ["sh", "-c", f"echo asked >>{marks}; {more}"], "reboot_timeout": timeout}}
 
 
-def test_a_host_that_stays_up_fails_the_action(tmp_path: Path, start_agent: StartAgent) -> None:
+def test_reboot_fails_if_the_host_stays_up(tmp_path: Path, start_agent: StartAgent) -> None:
     agent = start_agent(config=toml(marking(tmp_path / "marks")))
     for wire in WIRES:
         action = perform(agent, wire, "stack_reboot")

@@ -49,7 +49,7 @@ def test_migration_of_an_old_file_keeps_its_rows(connection: sqlite3.Connection)
     assert (version(connection), rows(connection)) == (2, [(1, 2), (5, 3)])
 
 
-def test_new_file_gets_every_step_once(connection: sqlite3.Connection) -> None:
+def test_new_file_gets_each_migration_once(connection: sqlite3.Connection) -> None:
     for _ in range(2):
         migrate(connection, [FIRST, SECOND])
     assert (version(connection), rows(connection)) == (2, [(1, 2), (5, 3)])

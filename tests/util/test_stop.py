@@ -12,7 +12,7 @@ from types import FrameType
 from agent.util.stop import Stop
 
 
-def test_the_first_reason_stays() -> None:
+def test_first_reason_of_a_stop_is_kept() -> None:
     with Stop() as stop:
         assert not stop.requested and stop.reason is None
         stop.request("cancelled")
