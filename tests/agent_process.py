@@ -42,7 +42,7 @@ def eventually(fact: Callable[[], Fact], what: str, timeout: float = 10.0) -> Fa
 
 @dataclass(frozen=True)
 class Response:
-    """What the agent answered; `json` is the decoded body, None unless it says to be JSON."""
+    """An answer of the agent; `json` is the decoded body, None unless its content type is JSON."""
 
     status: int
     headers: HTTPMessage
@@ -202,10 +202,10 @@ class AgentProcess:
         connection: HTTPConnection | None = None,
         timeout: float = 10.0,
     ) -> Response:
-        """Make one call, on a fresh connection unless one is given.
+        """Send one request, on a new connection unless one is given.
 
-        A body, whether `json` or bytes, is sent as application/json unless `headers` say
-        otherwise under the very name `Content-Type`; None leaves a header out.
+        A body, `json` or bytes, is sent as application/json unless `headers` has another
+        value for `Content-Type`; None omits a header.
         """
         used = connection or self.connect(timeout)
         content = body if json is UNSET else dumps(json).encode()

@@ -83,7 +83,7 @@ def functions_of(reached: Any) -> Iterator[FunctionType]:
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:
-    """The code and that of the functions in it."""
+    """The code and the code of its nested functions."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -91,7 +91,7 @@ def nested(code: CodeType) -> Iterator[CodeType]:
 
 
 def may_need_root(code: CodeType) -> bool:
-    """Whether it names such a call, or a program among its constants."""
+    """Whether the code names such a call, or has a program among its constants."""
     words = {word for each in code.co_consts for word in (each if isinstance(each, tuple) else (each,))}
     calls = CALLS_OF_ROOT | UNKNOWN
     return not calls.isdisjoint(code.co_names) or not PROGRAMS_OF_ROOT.isdisjoint(words)

@@ -95,12 +95,12 @@ def graph() -> dict[str, set[tuple[str, bool]]]:
 
 
 def loaded() -> Graph:
-    """What each module imports when it is loaded."""
+    """The imports of each module at load time."""
     return {module: {name for name, inside in found if not inside} for module, found in graph().items()}
 
 
 def later() -> Graph:
-    """What each module imports inside its functions."""
+    """The imports of each module inside its functions."""
     return {module: {name for name, inside in found if inside} for module, found in graph().items()}
 
 
@@ -124,7 +124,7 @@ def packages_of(module: str) -> list[str]:
 
 
 def cycle(edges: Graph) -> list[str]:
-    """One cycle of the graph, each module importing the next one; empty when there is none."""
+    """One import cycle, each module importing the next one; empty if there is none."""
     try:
         TopologicalSorter(edges).prepare()
     except CycleError as error:

@@ -27,7 +27,7 @@ SPAN = f"00-{TRACE}-b7ad6b7169203331-01"
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The log of this process as it was before the test."""
+    """Restores the log of this process after the test."""
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers)
     monkeypatch.setattr(log.log, "level", log.log.level)

@@ -133,7 +133,7 @@ class WarmStart:
 
 
 def imports_the_same(env: Mapping[str, str]) -> bool:
-    """Whether an interpreter with this environment would import what the forking process has imported."""
+    """Whether an interpreter with this environment would import the same modules as the forking process."""
     others = (name for name in env if name.startswith(("PYTHON", "LD_", "MALLOC_")) and name != "PYTHONPATH")
     if any(env[name] != os.environ.get(name) for name in others):
         return False

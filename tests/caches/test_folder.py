@@ -124,7 +124,7 @@ def test_folder_replaced_by_a_link_during_the_clearing_is_not_followed(
 
 
 def test_links_created_and_removed_during_the_clearing_are_not_followed(cache: Path) -> None:
-    """Another thread swaps a folder for a link out of the cache, over and over."""
+    """Another thread swaps a folder for a link out of the cache, repeatedly."""
     done, swaps = threading.Event(), 0
 
     def swap() -> None:
@@ -154,7 +154,7 @@ def test_links_created_and_removed_during_the_clearing_are_not_followed(cache: P
 
 @pytest.fixture(params=["tmpfs", "bind"])
 def mounted(cache: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """Something mounted in the cache: another file system, or a folder of the same one."""
+    """A mount in the cache: another file system, or a folder of the same one."""
     point = cache / "a" / "mounted"
     point.mkdir()
     how = ["-t", "tmpfs", "none"] if request.param == "tmpfs" else ["--bind", str(cache.parent / "outside")]

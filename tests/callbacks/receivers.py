@@ -96,7 +96,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64  # without room the kernel retries after a second, which is the timeout of some tests
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client may disconnect, or fail to agree on encryption."""
+        """Does nothing: a client may disconnect, or fail in the TLS handshake."""
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
@@ -132,7 +132,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the test reads `received`."""
+            """Does nothing: the test reads `received`."""
 
     return Handler
 

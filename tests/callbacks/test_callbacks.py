@@ -314,7 +314,7 @@ def test_certificates_are_verified(start_agent: StartAgent, tmp_path: Path) -> N
 
 
 def encrypted(directory: Path) -> Receiver:
-    """A receiver with a certificate of its own authority."""
+    """A receiver with a certificate of a private authority."""
     directory.mkdir()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*Authority(directory).server())

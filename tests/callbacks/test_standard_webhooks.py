@@ -31,7 +31,7 @@ def verified(received: Received, secret: str) -> bool:
 
 
 def known(agent: AgentProcess) -> bool:
-    """Whether the receiver is stored: it gets later events."""
+    """Whether the receiver is stored and so gets later events."""
     with closing(sqlite3.connect(agent.db)) as connection:
         return bool(connection.execute("SELECT 1 FROM receivers").fetchall())
 

@@ -33,7 +33,7 @@ ANSWER = re.compile(rb'\{"id": ?"([0-9a-f-]{36})"\}')
 
 @dataclass(frozen=True)
 class Write:
-    """Bytes at an offset, or with `size` the length that the file is given."""
+    """Bytes at an offset, or a truncation to `size`."""
 
     offset: int = 0
     data: bytes = b""
@@ -92,7 +92,7 @@ class Disk:
         return {name: bytes(file.cut(chance)) for name, file in names.items()}
 
     def moments(self, trace: Path) -> Iterator[str]:
-        """Go through the calls; stop before each sync takes effect, and once at the end."""
+        """Replay the calls; yields before each sync takes effect, and once at the end."""
         begun: dict[str, tuple[str, int]] = {}
         with trace.open(encoding="ascii") as lines:
             for line in lines:

@@ -35,7 +35,7 @@ DISK = "300m"
 VICTIM, APP, CONTAINER = "victim.service", "app.service", "shop"
 SHOWN = "/srv/host"
 """Folder in the node with the engine's socket and the offset of the clock."""
-# On a file system of its own, so that a full disk costs no line.
+# On a separate file system, so that a full disk loses no line.
 COUNTED = """
 [Service]
 ExecStartPre=/bin/sh -c "echo started >>/run/starts.%p"
@@ -54,7 +54,7 @@ DISK_IS_FULL = ("No space left on device", "Out of diskspace", "write error", "u
 """Message of git on a full disk."""
 ENGINE_IS_DOWN = "(containers.engine) cannot be reached"
 PATIENCE = 120.0
-"""Seconds for an action, and for the time in which a full disk refuses it."""
+"""Seconds for an action, including the time in which a full disk refuses it."""
 
 
 @contextmanager

@@ -24,7 +24,7 @@ prune_keep = 200
 
 
 class Client:
-    """Schedules one action after the other, each when the one before is final, and reads in between."""
+    """Schedules an action after the previous one is final, and reads in between."""
 
     def __init__(self, agent: AgentProcess, number: int) -> None:
         self.agent = agent

@@ -52,7 +52,7 @@ class NextAgent(AgentProcess):
 
 
 def next_version(checkout: Path, first_line: str) -> Path:
-    """This version with one more schema: links to all else."""
+    """A copy of this version with one more migration; everything else is a link."""
     migrations_of_next = checkout / "agent" / "store" / "migrations"
     migrations_of_next.mkdir(parents=True)
     for folder in (migrations_of_next, *migrations_of_next.parents[:2], checkout):
@@ -71,7 +71,7 @@ def schema(agent: AgentProcess) -> int:
 
 @pytest.fixture
 def agent(start_agent: StartAgent, tmp_path: Path) -> AgentProcess:
-    """With the witness kinds and a queue that is soon full."""
+    """An agent with the witness kinds and a short queue."""
     return start_agent(config=FULL, env=witness_environment(tmp_path), unix=True)
 
 

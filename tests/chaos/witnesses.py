@@ -57,7 +57,7 @@ def trace(directory: Path) -> list[Line]:
 
 
 def begun(directory: Path) -> list[str]:
-    """The ids of the actions in the order in which their first step first began."""
+    """The ids of the actions, ordered by the begin of their first step."""
     return list(dict.fromkeys(line.action_id for line in trace(directory) if line.what == "begin"))
 
 
@@ -67,7 +67,7 @@ def await_begun(directory: Path, action_id: str, timeout: float) -> None:
 
 
 def never_two_at_once(lines: list[Line]) -> bool:
-    """Whether each step that began came to its end, or was interrupted, before another began."""
+    """Whether each step ended or was interrupted before another one began."""
     if any(line.what == "overlap" for line in lines):
         return False
     return all(
@@ -95,7 +95,7 @@ def ids_by_seq(db: Path) -> list[str]:
 
 
 def whole(db: Path) -> bool:
-    """Whether SQLite finds nothing wrong with the file."""
+    """Whether the integrity and foreign key checks of SQLite succeed."""
     connection = sqlite3.connect(db)
     try:
         found = connection.execute("PRAGMA integrity_check").fetchall()

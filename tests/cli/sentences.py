@@ -13,7 +13,7 @@ SENTENCE_OF = {
     **dict.fromkeys(("Usage", "Missing", "ClientError", "Unreachable", "TimedOut", "ConfigError", "fail"), 0),
     **dict.fromkeys(("Refused", "Finding"), 1),
 }
-"""Which argument of these calls is the sentence."""
+"""The position of the sentence in the arguments of these calls."""
 WINDOW = 8
 """Consecutive characters that a sentence and an expectation must share to count as the same."""
 
@@ -37,7 +37,7 @@ def of_tests(files: Iterable[Path]) -> list[frozenset[str]]:
 
 
 def is_expected(sentence: str, expectations: Iterable[frozenset[str]]) -> bool:
-    """Whether one expectation has half of the sentence, not counting its values."""
+    """Whether one expectation contains half of the sentence, without its values."""
     words = _windows(sentence)
     return any(2 * len(words & each) >= len(words) for each in expectations)
 

@@ -18,7 +18,7 @@ from tests.conformance.shapes import LOOP, SUCCESS
 
 CTRL_C = "\x03"
 POLL = ("7 ", "271 ")
-"""Numbers of the system calls in which a process waits for a socket."""
+"""Numbers of the system calls that wait for a socket."""
 
 
 def at_a_terminal(agent: AgentProcess, words: tuple[str, ...], *dialogue: tuple[str, str]) -> tuple[str, int]:

@@ -50,7 +50,7 @@ BY_CLICK = {"_locale", "gc", "locale"}
 def loaded(words: tuple[str, ...], env: dict[str, str]) -> tuple[list[int], set[str]]:
     """The statuses of these commands, and their imports except `click`, `json` and `socket`.
 
-    The interpreter runs without `site`: that of an editable installation loads a tenth of the library.
+    The interpreter runs without `site`, which in an editable installation loads a tenth of the library.
     """
     env["PYTHONPATH"] = os.pathsep.join((str(CHECKOUT), str(Path(click.__file__).parent.parent)))
     done = subprocess.run(

@@ -65,7 +65,7 @@ class Controller:
             self.save()
 
     def schedule(self, wanted: Any) -> None:
-        """The body is the arguments; a key makes the call safe to repeat, and the agent names the action."""
+        """Schedule an action with a key, so that the call can be repeated. The agent chooses the id."""
         answer = self.call("POST", wanted["kind"], wanted["args"], {"Idempotency-Key": wanted["name"]})
         if answer.status != 200:
             raise CycleEnded(str(node_models.ERROR(answer.json)))
@@ -93,7 +93,7 @@ class Controller:
 
 
 class Controller05(Controller):
-    """Generation 0.5 chooses the ids of its actions, and takes a conflict for a lost answer."""
+    """Generation 0.5 chooses the ids of its actions, and treats a conflict as a lost answer."""
 
     generation = "0.5"
 

@@ -23,7 +23,7 @@ NULL_UNTIL_FINAL = {"finished_at", "finished_success", "finished_message", "fini
 
 @pytest.fixture(scope="module")
 def own_kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """An agent with kinds of its own: one with a secret, one with a parameter of two spellings."""
+    """An agent with two additional kinds: one with a secret, one with a parameter of two spellings."""
     directory = tmp_path_factory.mktemp("kinds")
     (directory / "own.py").write_text(
         """
@@ -69,7 +69,7 @@ def begin(agent: AgentProcess, command: str, *, path: str = ACTIONS, **parameter
 
 
 def await_final(agent: AgentProcess, async_id: int) -> Any:
-    """The AsyncAction once its action, the one of that place in the order, is final."""
+    """The AsyncAction of the action at this position, once it is final."""
     ids = [item["id"] for item in agent.queue()]
     for action_id in ids:
         agent.await_final(action_id)

@@ -28,7 +28,7 @@ def replica_set(*states: str) -> Iterator[Group]:
 
 
 def store_of(member: Member, **options: Any) -> Datastore:
-    """With the data directory of the member, where it has one."""
+    """The store of a member, with its data directory if it has one."""
     directory = {"data_directory": str(member.directory)} if member.directory else {}
     return at(f"mongodb://{member.address}/", **{"timeout": 2} | directory | options)
 

@@ -86,12 +86,12 @@ def session(server: PostgresServer, user: str, password: str, database: str) -> 
 
 
 def query(server: PostgresServer, sql: str, database: str = "postgres") -> str:
-    """What the superuser sees in a database of any name."""
+    """The result of a query as superuser in a database."""
     return server.psql(sql, quote(database, safe=""))
 
 
 def await_value(server: PostgresServer, sql: str, value: str, database: str = "postgres") -> None:
-    """Await that a query of the superuser gives this."""
+    """Wait until a query as superuser returns this value."""
 
     def gives() -> bool:
         try:

@@ -96,7 +96,7 @@ def resync(
 
 
 def resync_killed(phase: str, server: PostgresServer, primary: PostgresServer, request: ResyncRequest = FORCED) -> None:
-    """A resync in a process of its own, which kills itself as the phase begins."""
+    """A resync in a separate process, which kills itself at the begin of the phase."""
 
     def report(report: Report) -> None:
         if report.phase == phase:

@@ -36,7 +36,7 @@ def _table(peer: Any) -> Any:
 
 
 def resync(store: Datastore, **request: Any) -> tuple[Any, list[str]]:
-    """What a resync returned and the phases that it reported."""
+    """The result of a resync and its reported phases."""
     phases: list[str] = []
     return store.resync(None, into(phases), ResyncRequest(**request)), phases
 

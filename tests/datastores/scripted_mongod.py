@@ -39,7 +39,7 @@ class NoAnswer(Exception):
 
 
 class Group:
-    """One replica set: its configuration and what its members share."""
+    """A replica set: its configuration and the shared state of its members."""
 
     def __init__(self, name: str = "rs") -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Group:
         self.members: list[Member] = []
         self.options: dict[str, Answer] = {}
         self.busy = 0
-        """How many changes of the configuration are refused first."""
+        """The number of configuration changes to refuse first."""
         self.catches_up = True
         self.write_concern: Any = "majority"
 
@@ -70,7 +70,7 @@ class Group:
         return {"_id": self.name, "version": self.version, "members": members, "settings": {"replicaSetId": self.id}}
 
     def votes(self, *, up: bool = False) -> int:
-        """Of all configured members, or of those that run."""
+        """The votes of all configured members, or of the running ones."""
         running = {each.address for each in self.members if each.server}
         return sum(int(each["votes"]) for each in self.options.values() if not up or each["host"] in running)
 

@@ -68,7 +68,7 @@ PATIENCE = 5
 
 @pytest.fixture(scope="module", params=MAKES)
 def pair(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[Pair]:
-    """A primary, and its replica on a file system of its own."""
+    """A primary and its replica, the replica on a separate file system."""
     disk = module_dir / "disk"
     disk.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=755", "tmpfs", disk], check=True)
@@ -151,7 +151,7 @@ def test_copy_with_newer_data_is_kept_after_a_kill_of_its_job(
 
 
 def killed_before_the_old_data_goes(driver: Any, service: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resync by a copy in a process of its own that dies when the copy is proved."""
+    """Resync by a copy in a separate process that dies when the copy is verified."""
     if (child := os.fork()) == 0:
         try:
             monkeypatch.setattr(DataDirectory, "drop_old", lambda _: os.kill(os.getpid(), signal.SIGKILL))
@@ -202,7 +202,7 @@ def start_again(primary: AnyServer, replica: AnyServer) -> None:
 
 
 def attempt(pair: Pair, directory: Path, fault: str, phase: str, request: ResyncRequest = COPY) -> str:
-    """The message with which the resync ended."""
+    """The final message of the resync."""
     primary, replica = pair
     driver = store(replica, timeout=PATIENCE, **primary_options(primary, directory))
     service = service_of(replica)

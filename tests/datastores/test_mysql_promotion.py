@@ -35,7 +35,7 @@ def primary(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[AnySer
 
 @pytest.fixture
 def replica(primary: AnyServer, server_dir: Path) -> Iterator[AnyServer]:
-    """A replica of its own for each test, as most promote it."""
+    """A separate replica for each test, because most tests promote it."""
     as_root(primary, "DELETE FROM app.t")
     with primary.replica(server_dir / "b") as started:
         yield started

@@ -18,7 +18,7 @@ PASSWORD = "clear-horse-7"
 
 @pytest.fixture(scope="module", params=MAKES)
 def logging(request: pytest.FixtureRequest, module_dir: Path) -> Iterator[AnyServer]:
-    """A server that logs every statement as it is sent."""
+    """A server that logs every statement unchanged."""
     with MAKES[request.param](module_dir / request.param) as started:
         as_root(started, "CREATE DATABASE shop")
         for setting in ("general_log = ON", "slow_query_log = ON", "long_query_time = 0"):

@@ -144,7 +144,7 @@ def test_plan_of_a_promotion_is_known_although_the_primary_hangs(nodes: Nodes) -
 
 
 def test_action_agrees_with_its_plan(nodes: Nodes) -> None:
-    """The scenarios of a server's life, in which each plan must agree with its action."""
+    """In each scenario the plan must agree with its action."""
     group, a, b = nodes.group, nodes.on_a, nodes.on_b
     group.await_in_step()
     agrees(nodes, b, "resync_slave_db", {"primary": "a"}, "nothing")

@@ -74,7 +74,7 @@ def hangs(old: PostgresServer) -> list[int]:
 
 
 def directory_of(pid: int) -> str | None:
-    """Where a process works; None once it has ended."""
+    """The working directory of a process; None if it has ended."""
     try:
         return os.readlink(f"/proc/{pid}/cwd")
     except FileNotFoundError:

@@ -32,7 +32,7 @@ def servers(request: pytest.FixtureRequest, server_dir: Path) -> Iterator[Server
 
 
 def refused(store: Datastore, words: str) -> None:
-    """By plan and action, without `force`."""
+    """Assert that plan and action refuse without `force`."""
     plan = store.plan_promote(PromoteRequest())
     assert plan.would is Would.REFUSE and words in plan.summary, plan
     with pytest.raises(DatastoreRefused) as raised:

@@ -98,7 +98,7 @@ class Town:
         return [self.node.show(unit, "MainPID") for unit in UNITS]
 
     def starts(self) -> int:
-        """How often a unit of the shop was started."""
+        """The number of starts of a unit of the shop."""
         return len(self.node.read("/starts").split())
 
     @contextmanager

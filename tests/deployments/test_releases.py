@@ -194,7 +194,7 @@ def plain_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def closed(release: Path) -> None:
-    """Folders as `go mod download` makes them: not even their owner may remove what is in them."""
+    """Folders like those of `go mod download`: not even their owner may remove their content."""
     deep = release / "mod/cache/deep"
     deep.mkdir(parents=True)
     (deep / "file").touch()

@@ -88,7 +88,7 @@ def node(origin: Origin, agent_venv: Path, start_node: Callable[..., Node]) -> N
 
 
 def let_in_by_key(host: Node, key: Path) -> None:
-    """Debian's sshd of the node lets root in; the host key is known to every user."""
+    """root can log in to the node by Debian's sshd; the host key is known to every user."""
     host.write("/etc/keys/ssh", key.read_text(), 0o600)
     host.write("/root/.ssh/authorized_keys", public(key), 0o600)
     host.write("/etc/ssh/ssh_known_hosts", f"127.0.0.1 {host.read('/etc/ssh/ssh_host_ed25519_key.pub')}")

@@ -50,7 +50,7 @@ def paused(clocks: Clocks) -> Iterator[BackgroundScheduler]:
 
 
 def due(made: BackgroundScheduler, clocks: Clocks) -> list[str]:
-    """The jobs that APScheduler would run now; as it does, the next run of each is set from its trigger."""
+    """The jobs that APScheduler would run now; like APScheduler, sets the next run of each by its trigger."""
     store = made._lookup_jobstore("default")
     jobs = store.get_due_jobs(clocks.wall)
     for job in jobs:

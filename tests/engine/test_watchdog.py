@@ -17,7 +17,7 @@ from tests.agent_process import CHECKOUT, AgentProcess
 WATCHDOG = 2.0
 """Seconds."""
 BOOT = 5.0
-"""Seconds that the module of a kind takes to be imported."""
+"""The import time of the module of a kind in seconds."""
 SLOW = 'import pathlib, time\ntime.sleep(float(pathlib.Path(__file__).with_name("seconds").read_text()))\n'
 
 

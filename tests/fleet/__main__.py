@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def built(folder: Path, work: Path) -> tuple[Path, Path]:
-    """The .deb of the checkout, and one of a copy with a higher version: made here, where there is a package index."""
+    """The .deb of the checkout and one with a higher version. Built on this machine, which has a package index."""
     if not folder.exists():
         folder.mkdir(parents=True)
         build(folder, CHECKOUT, "deb")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Protocol, Self
 
 NUMBERS = itertools.count(1)
-"""Shared by all writers: a repeated number would be refused, which would look like a time without a primary."""
+"""Shared by all writers: the refusal of a repeated number would look like a time without a primary."""
 
 
 class Session(Protocol):
@@ -20,21 +20,21 @@ class Session(Protocol):
         """Return once the server has acknowledged it."""
 
     def read(self) -> None:
-        """Read anything that was written."""
+        """Read any of the written rows."""
 
     def close(self) -> None:
         """May raise."""
 
 
 class Datastore(Protocol):
-    """What the clients need of a datastore."""
+    """The interface of a datastore for the clients."""
 
     def connect(self, address: str) -> Session:
         """Connect within a second."""
 
 
 class Clients:
-    """Both run inside `with`. `addresses` are those of the servers."""
+    """A writer and a reader, running inside `with`. `addresses` are the addresses of the servers."""
 
     def __init__(self, datastore: Datastore, addresses: Mapping[str, str]) -> None:
         self.datastore, self.addresses = datastore, list(addresses.values())

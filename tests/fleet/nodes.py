@@ -54,7 +54,7 @@ class Nodes:
         return self._book("role", self.role_variables(package, configs) | more, *options)
 
     def start_agents(self, venv: Path, configs: Mapping[str, Any], user: str, secrets: Mapping[str, str]) -> None:
-        """Start the agents without the role, which takes a minute: they run from a virtualenv of this machine."""
+        """Start the agents from a virtualenv of this machine, without the role, which takes a minute."""
         tls = {"certificate": "/etc/agent/server.pem", "key": "/etc/agent/server.key"}
         own = {"tokens": "/etc/agent/tokens.toml", "tls": tls}
         for name, node in self.nodes.items():
@@ -104,7 +104,7 @@ class Nodes:
         }
 
     def agentctl(self, name: str, *words: str) -> Any:
-        """The JSON that agentctl prints on that node."""
+        """The JSON output of agentctl on that node."""
         done = self.nodes[name].run("agentctl", *words, "-o", "json", timeout=300)
         assert done.returncode == 0, (name, words, done.stdout, done.stderr)
         return json.loads(done.stdout)
@@ -115,12 +115,12 @@ class Nodes:
         return [each["kind"] for each in reversed(items) if each["outcome"] == "done"]
 
     def roles(self) -> dict[str, str]:
-        """Of the datastores."""
+        """The roles of the datastores."""
         return {name: self.agentctl(name, "datastore")["role"] for name in NAMES}
 
     @contextmanager
     def firmware(self) -> Iterator[list[str]]:
-        """Boot each node again that asks for a reboot; the names of those that did."""
+        """Boot again each node that has requested a reboot; returns their names."""
         rebooted: list[str] = []
         over = threading.Event()
 
@@ -159,7 +159,7 @@ class Nodes:
 
 @contextmanager
 def booted(directory: Path) -> Iterator[Nodes]:
-    """Three nodes; the caller is in the network namespace of the bridge meanwhile."""
+    """Three nodes. Meanwhile the caller is in the network namespace of the bridge."""
     with ExitStack() as stack:
         bridge = stack.enter_context(Bridge())
         nodes = {name: stack.enter_context(_node(bridge, name, directory)) for name in NAMES}

@@ -55,12 +55,12 @@ class Rolling:
         self._await_in_step()
 
     def set_up_from(self, venv: Path) -> None:
-        """The same without the role, which is faster."""
+        """Like `set_up` but without the role, which is faster."""
         self.nodes.start_agents(venv, self._started(), self.server.user, {SECRET: PASSWORD})
         self._await_in_step()
 
     def _started(self) -> dict[str, Any]:
-        """Start the servers; the configurations of their agents."""
+        """Start the servers; returns the configurations of their agents."""
         self.server.prepare(self.nodes.nodes, self.addresses)
         for node in self.nodes.nodes.values():
             node.systemctl("add-wants", "multi-user.target", self.server.unit)
@@ -98,7 +98,7 @@ class Rolling:
         assert all(after[name] != before[name] for name in NAMES), (before, after)
         done = {name: self.nodes.done(name) for name in NAMES}
         promoted = next(name for name, role in self.nodes.roles().items() if role == "primary")
-        (follower,) = {"db-2", "db-3"} - {promoted}  # the one that was behind when the run chose
+        (follower,) = {"db-2", "db-3"} - {promoted}  # the replica with the lag when the run chose
         assert done == {
             "db-1": ["replication.demote", RESTART],
             promoted: [RESTART, "promote_slave_db"],
@@ -151,7 +151,7 @@ class Rolling:
         return self.nodes.by_https.play(name, *options, **variables)
 
     def _starts(self) -> dict[str, str]:
-        """Of the server's unit: another one after each start."""
+        """The identity of the start of the server's unit; each start has another one."""
         return {name: node.show(self.server.unit, "InvocationID") for name, node in self.nodes.nodes.items()}
 
     def _runs(self, name: str) -> bool:

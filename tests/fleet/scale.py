@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def started(folder: Path, wanted: int, receiver: Receiver, stack: ExitStack) -> list[AgentProcess]:
-    """So many agents, or as many as leave a quarter of the memory free."""
+    """This number of agents, or as many as leave a quarter of the memory free."""
     config = f'[callbacks]\nurls = ["http://127.0.0.1:{receiver.server_port}/"]\n'
     agents: list[AgentProcess] = []
     while len(agents) < wanted and available() > 0.25:
@@ -123,7 +123,7 @@ def started(folder: Path, wanted: int, receiver: Receiver, stack: ExitStack) -> 
 
 
 def polls(lines: list[Line]) -> None:
-    """One poll of the queue of each agent, again and again."""
+    """Poll the queue of each agent repeatedly."""
     for name, known in (("a poll", False), ("a poll with an entity tag", True)):
         for line in lines:
             line.bytes = 0
@@ -199,7 +199,7 @@ def memory_of(agents: list[AgentProcess]) -> float:
 
 
 def processor(agents: list[AgentProcess]) -> float:
-    """Seconds of a processor that all of them have used."""
+    """The processor time of all of them in seconds."""
     ticks = 0
     for pid in processes(agents):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

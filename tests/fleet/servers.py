@@ -30,7 +30,7 @@ def ok(node: Node, *argv: str, input: str | None = None) -> str:
 
 
 class PostgreSQL:
-    """Debian's, by its unit; the agent runs as its owner."""
+    """PostgreSQL of Debian, run by its unit. The agent runs as the owner of its data."""
 
     version = newest_debian().parts[-2]
     unit, user = f"postgresql@{version}-main.service", "postgres"
@@ -77,11 +77,11 @@ class PostgreSQL:
         }
 
     def numbers(self, node: Node) -> set[int]:
-        """What was written and is there."""
+        """The written numbers that the server has."""
         return {int(line) for line in self._psql(node, "SELECT x FROM t").split()}
 
     def connect(self, address: str) -> PostgreSQLSession:
-        """As the clients do."""
+        """Connect like the clients."""
         return PostgreSQLSession(address)
 
     def break_start(self, node: Node) -> None:
@@ -89,7 +89,7 @@ class PostgreSQL:
         ok(node, "pg_conftool", self.version, "main", "set", "shared_buffers", "nonsense")
 
     def mend_start(self, node: Node) -> None:
-        """Undo that, and start it."""
+        """Undo `break_start`, and start the server."""
         ok(node, "pg_conftool", self.version, "main", "remove", "shared_buffers")
         node.systemctl("reset-failed", self.unit)
         node.systemctl("start", self.unit)
@@ -114,7 +114,7 @@ class PostgreSQLSession:
 
 
 class MariaDB:
-    """Debian's, by its unit. A server starts read-only: only a promotion lets it accept writes."""
+    """MariaDB of Debian, run by its unit. A server starts read-only: only a promotion makes it accept writes."""
 
     unit, user = "mariadb.service", "agent"
     configuration = "/etc/mysql/mariadb.conf.d/99-fleet.cnf"
@@ -152,11 +152,11 @@ class MariaDB:
         return {"kind": "mysql", "url": "mysql+unix://agent@/run/mysqld/mysqld.sock", "peers": peers}
 
     def numbers(self, node: Node) -> set[int]:
-        """What was written and is there."""
+        """The written numbers that the server has."""
         return {int(line) for line in self._sql(node, "SELECT x FROM app.t").split()}
 
     def connect(self, address: str) -> MariaDBSession:
-        """As the clients do."""
+        """Connect like the clients."""
         return MariaDBSession(address)
 
     def break_start(self, node: Node) -> None:
@@ -164,7 +164,7 @@ class MariaDB:
         ok(node, "tee", "--append", self.configuration, input="nonsense = 1\n")
 
     def mend_start(self, node: Node) -> None:
-        """Undo that, and start it."""
+        """Undo `break_start`, and start the server."""
         ok(node, "sed", "-i", "/nonsense/d", self.configuration)
         node.systemctl("reset-failed", self.unit)
         node.systemctl("start", self.unit)
@@ -202,7 +202,7 @@ class MariaDBSession:
 
 
 class Redis:
-    """Debian's, by its unit, with an append-only file."""
+    """Redis of Debian, run by its unit, with an append-only file."""
 
     unit, user = "redis-server.service", "agent"
     configuration = "/etc/redis/redis.conf"
@@ -227,12 +227,12 @@ class Redis:
         return {"kind": "redis", "url": "redis://127.0.0.1:6379", "password_file": SECRET_FILE, "peers": peers}
 
     def numbers(self, node: Node) -> set[int]:
-        """What was written and is there."""
+        """The written numbers that the server has."""
         words = ("redis-cli", "--no-auth-warning", "-a", PASSWORD, "SMEMBERS", "t")
         return {int(line) for line in ok(node, *words).split()}
 
     def connect(self, address: str) -> RedisSession:
-        """As the clients do."""
+        """Connect like the clients."""
         return RedisSession(address)
 
     def break_start(self, node: Node) -> None:
@@ -240,7 +240,7 @@ class Redis:
         ok(node, "tee", "--append", self.configuration, input="nonsense 1\n")
 
     def mend_start(self, node: Node) -> None:
-        """Undo that, and start it."""
+        """Undo `break_start`, and start the server."""
         ok(node, "sed", "-i", "/nonsense/d", self.configuration)
         node.systemctl("reset-failed", self.unit)
         node.systemctl("start", self.unit)

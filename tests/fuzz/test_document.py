@@ -12,7 +12,7 @@ from tests.fuzz.harmless import assert_unharmed
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 TIMEOUT = 400
-"""Seconds; on a machine with nothing else to do it takes a quarter of that."""
+"""Seconds; on an idle machine the test takes a quarter of this time."""
 
 
 def test_agent_answers_as_its_openapi_document_says(harmless_agent: AgentProcess, tmp_path: Path) -> None:
@@ -28,5 +28,5 @@ def test_agent_answers_as_its_openapi_document_says(harmless_agent: AgentProcess
         check=False,
     )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr
-    # By the numbers, as old actions are pruned meanwhile.
+    # Compared by number, because old actions are pruned meanwhile.
     assert max(assert_unharmed(harmless_agent).values()) > 100

@@ -20,7 +20,7 @@ OPTIONAL = {"details", "error_description"}
 
 @dataclass(frozen=True)
 class Wire:
-    """One of the two APIs: where an action is scheduled, and how a body names the kind."""
+    """One of the two APIs: its route for scheduling, and the member of the body with the kind."""
 
     name: str
     path: str
@@ -44,7 +44,7 @@ WIRES = (
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of the several that a connection may bring."""
+    """One of several answers on a connection."""
 
     status: int
     headers: dict[str, str]
@@ -96,7 +96,7 @@ def _received(connection: socket.socket) -> bytes:
 
 
 class _Received:
-    """What `HTTPResponse` reads from instead of a socket."""
+    """The replacement of a socket for `HTTPResponse`."""
 
     def __init__(self, stream: BytesIO) -> None:
         self.stream = stream

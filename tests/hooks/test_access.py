@@ -40,7 +40,7 @@ def test_a_hook_needs_no_token_and_opens_nothing_else(start_guarded: StartGuarde
 def test_hooks_need_the_client_certificate_of_every_connection(
     tmp_path: Path, authority: Authority, stranger: Authority, request: pytest.FixtureRequest
 ) -> None:
-    """Its identity is not looked up: tested with a reader and with an unknown e-mail."""
+    """The identity of the certificate does not matter: tested with a reader and with an unknown e-mail."""
     certificate, key = authority.server()
     tokens = write_tokens(tmp_path / "tokens.toml", table(READER, None, ["*"], read_only=True))
     lines = [f'[api]\ntokens = "{tokens}"\n[api.tls]', f'certificate = "{certificate}"', f'key = "{key}"']

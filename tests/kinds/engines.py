@@ -30,7 +30,7 @@ def run(engine: DockerEngine, name: str, *, does: str = "", service: str = "", o
 
 
 def starts(engine: DockerEngine, name: str) -> int:
-    """How often it was started, the first time included."""
+    """The number of starts, including the first one."""
     return engine.cli("logs", name).count("started")
 
 

@@ -38,7 +38,7 @@ Asked = TypeVar("Asked")
 
 
 def fatal_agent(start_agent: StartAgent, document: Document, call: str) -> AgentProcess:
-    """An agent whose worker is killed right before this call of its own, in the form of
+    """An agent whose worker is killed right before this call, in the form of
     `tests/chaos/own_kinds/fatal.py`."""
     path = ":".join(map(str, (CHECKOUT, CHAOS / "own_kinds", CHAOS / "warm")))
     return start_agent(config=toml(document | {"agent": {"kinds": ["fatal"]}}), env={"PYTHONPATH": path, "FATAL": call})

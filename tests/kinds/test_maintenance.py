@@ -24,7 +24,7 @@ from tests.kinds.wires import Ask, by_command, by_form, by_schedule, refused
 KIND = "maintenance_mode"
 ON_OFF = [(1, 0), (True, False), ("on", "off"), ("true", "false"), ("1", "0")]
 
-# Writes its words into a file, waits while the file `wait` is there, fails if `fail` is.
+# Writes its arguments into a file, waits while the file `wait` exists, and fails if `fail` exists.
 COMMAND = """\
 echo $2 >> $1/trace
 while [ -e $1/wait ]; do sleep 0.02; done

@@ -52,7 +52,7 @@ def run_web(engine: DockerEngine) -> None:
 
 
 def each(result: Any, member: str) -> dict[str, str]:
-    """This member of the results, by container."""
+    """The values of this member of the results, by container."""
     return {done["container"]: done[member] for done in result["containers"]}
 
 
@@ -148,7 +148,7 @@ def test_service_is_paused_or_resumed_despite_a_kill_of_the_agent(
 
 
 def killed_at(held: Held, agent: AgentProcess, kind: str) -> Any:
-    """The final state, which is DONE, of an action whose agent was killed at the request that is held."""
+    """The state (DONE) of an action whose agent was killed during the held request."""
     action = agent.schedule(kind, {"service_name": "web"})
     assert held.reached.wait(10)
     agent.kill_all()

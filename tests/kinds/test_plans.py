@@ -48,7 +48,7 @@ def test_every_kind_with_an_effect_has_a_plan() -> None:
 
 
 SERVICE = {
-    # by whether the server is up
+    # depending on whether the server is up
     StartService: {True: Would.NOTHING, False: Would.CHANGE},
     StopService: {True: Would.DISRUPT, False: Would.NOTHING},
     StopStore: {True: Would.DISRUPT, False: Would.NOTHING},

@@ -20,7 +20,7 @@ from tests.servers.process import await_that
 from tests.servers.server import in_background
 
 KIND = "container_restart"
-DIRECTORY = "/srv/podman"  # in memory: podman cannot mount an overlay over that of the node
+DIRECTORY = "/srv/podman"  # in memory: podman cannot mount an overlay on the overlay of the node
 CHECK = ("--health-cmd", "test -e /ok", "--health-interval", "1s")
 
 
@@ -41,7 +41,7 @@ class PodmanOfNode(DockerEngine):
         await_that(self.socket.exists, 10, "the socket of podman")
 
     def cli(self, *args: str) -> str:
-        """What podman prints in there; RuntimeError if it fails."""
+        """The output of podman in the node; RuntimeError if it fails."""
         ended = self.node.run("podman", *args)
         if ended.returncode:
             raise RuntimeError(f"podman {' '.join(args)}: {ended.stderr}")
@@ -50,7 +50,7 @@ class PodmanOfNode(DockerEngine):
 
 @pytest.fixture
 def podman(start_node: Callable[..., Node]) -> Iterator[PodmanOfNode]:
-    """With the image busybox:1."""
+    """A podman with the image busybox:1."""
     node = start_node("podman")
     engine = PodmanOfNode(node)
     write_busybox(node.path(f"{DIRECTORY}/busybox.tar"))

@@ -48,7 +48,7 @@ DAEMON = "setsid sh -c 'echo $$ >/run/filed.pid; exec sleep infinity' >/dev/null
 
 
 class Workers:
-    """A leader and two more processes, in a group of their own that a pid file names, and their restart."""
+    """A process group of a leader and two children, named by a pid file, with a restart command."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -67,7 +67,7 @@ class Workers:
         return self.pid
 
     def await_rest(self) -> None:
-        """Wait until its start has ended: other processes and busy workers would change the letters."""
+        """Wait until the start has ended: other processes and busy workers would change the state letters."""
         await_that(lambda: self.states() == "SSS", 10, "all of them, and no others")
 
     @property
@@ -77,7 +77,7 @@ class Workers:
         return pid
 
     def states(self) -> str:
-        """A letter for each of its processes."""
+        """The state letter of each process."""
         group = self.pid
         stats = (stat_of(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
         return "".join(sorted(stat.state for stat in stats if stat is not None and stat.group == group))
@@ -113,7 +113,7 @@ def entry(how: str, **more: Any) -> dict[str, Any]:
 
 
 def why(kind: type[Any], document: Document) -> str:
-    """How an action on the workers fails."""
+    """The message of a failing action on the workers."""
     outcome = steps_of(kind(settings(document)))[-1]
     assert isinstance(outcome, Failed), outcome
     return outcome.message

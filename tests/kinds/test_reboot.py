@@ -87,7 +87,7 @@ def shipped(agent_venv: Path, start_node: Callable[..., Node]) -> Iterator[Shipp
 
 
 def occupy(shipped: Shipped) -> None:
-    """Keep the queue busy for a moment, so that later calls are accepted before the host goes down."""
+    """Keep the queue busy for a moment, so that later calls are accepted before the shutdown of the host."""
     shipped.schedule("replicante.test.loop", {"target": 2, "delay": 1})
 
 

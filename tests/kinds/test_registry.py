@@ -52,7 +52,7 @@ class Absent(Base):
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place for modules, which are forgotten afterwards."""
+    """A folder for modules; they are removed from `sys.modules` afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
     known = set(sys.modules)
     yield tmp_path

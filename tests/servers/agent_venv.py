@@ -23,7 +23,7 @@ def shared_agent_venv(run_id: str) -> Iterator[Path]:
     """A virtualenv with the checkout and all its extras, made once for all processes of a test run.
 
     It lies in the cache directory, which a node shows at the same path (unlike /tmp and root's home): make it before
-    the node. Its programs are in `bin`. The last process removes it. RuntimeError if pip fails.
+    the node. Its programs are in `bin`. The last process removes it. Raises RuntimeError if pip fails.
     """
     folder, make = cache_dir() / f"agent-venv-{run_id}", lambda venv: make_agent_venv(venv, "all")
     with shared(folder, make, Path(__file__)) as venv:
@@ -43,7 +43,7 @@ def make_agent_venv(venv: Path, *extras: str, checkout: Path = CHECKOUT) -> None
 
 
 def install(venv: Path, extras: tuple[str, ...], checkout: Path) -> None:
-    """Install a copy of the checkout: a build writes beside its sources."""
+    """Install a copy of the checkout, because a build writes beside its sources."""
     with tempfile.TemporaryDirectory() as building:
         copy = Path(building) / "agent"
         shutil.copytree(checkout, copy, ignore=NOT_INSTALLED)

@@ -17,7 +17,7 @@ NETWORK, SELF, FIRST = "192.0.2", 1, 11
 
 
 class Bridge:
-    """The namespace `name` with the bridge; what runs there has the address .1 and reaches all nodes. Needs root."""
+    """The namespace `name` with the bridge. Its processes have the address .1 and reach all nodes. Needs root."""
 
     def __init__(self) -> None:
         self.name = f"t-bridge-{secrets.token_hex(3)}"
@@ -33,7 +33,7 @@ class Bridge:
             raise
 
     def join(self, member: str) -> str:
-        """A network namespace for a node, with one link to the bridge; its name."""
+        """Create a network namespace for a node, with one link to the bridge; returns its name."""
         netns, number = f"{self.name}-{member}", FIRST + len(self.members)
         self.members[member] = f"{NETWORK}.{number}"
         run(["ip", "netns", "add", netns])
@@ -45,7 +45,7 @@ class Bridge:
         return netns
 
     def cut(self, member: str) -> None:
-        """Let no packet of this member through."""
+        """Drop every packet of this member."""
         self._inside("link", "set", member, "down")
 
     def mend(self, member: str) -> None:
@@ -54,7 +54,7 @@ class Bridge:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """This thread, and what it starts, are in the namespace meanwhile."""
+        """Move this thread and its children into the namespace for the duration of the block."""
         with open("/proc/thread-self/ns/net") as before, open(f"/run/netns/{self.name}") as ours:
             _enter(ours.fileno())
             try:
@@ -63,7 +63,7 @@ class Bridge:
                 _enter(before.fileno())
 
     def close(self) -> None:
-        """Remove all of it."""
+        """Remove the namespaces and links."""
         for name in (*(f"{self.name}-{member}" for member in self.members), self.name):
             if Path("/run/netns", name).exists():
                 subprocess.run(["ip", "netns", "delete", name], check=False)

@@ -28,7 +28,7 @@ def cached(*parts: str) -> Path:
 
 
 def copy_kept(kept: Path, data: Path, make: Callable[[], None]) -> None:
-    """Make the directory `data` with `make`, which takes seconds, and keep a copy for the next: it is copied back."""
+    """Create the directory `data`: the first call runs `make`, which takes seconds, later calls copy its result."""
     if kept.exists():
         run(["cp", "-a", kept, data])
         return
@@ -36,6 +36,6 @@ def copy_kept(kept: Path, data: Path, make: Callable[[], None]) -> None:
     kept.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=kept.parent))
     run(["cp", "-a", data, part / kept.name])
-    with suppress(OSError):  # another process did so at the same time
+    with suppress(OSError):  # another process made the copy concurrently
         (part / kept.name).rename(kept)
     shutil.rmtree(part)

@@ -12,14 +12,14 @@ from tests.servers.leftovers import mounts_below, processes_using, unmount
 from tests.servers.process import await_that, free_port, program, run
 from tests.servers.server import Server, in_background
 
-IDLE = ("sh", "-c", "trap exit TERM; sleep 1000 & wait")  # PID 1 ignores what it does not trap
+IDLE = ("sh", "-c", "trap exit TERM; sleep 1000 & wait")  # PID 1 ignores signals that it does not trap
 BUSYBOX_TOOLS = ("sh", "sleep", "echo", "cat", "true", "false")
 
 
 class DockerEngine(Server):
     """One dockerd with all its state in `dir`; its containers have the host's network or none.
 
-    With `tcp` it listens on a port of the loopback address too, for which it takes a second more.
+    With `tcp` it also listens on a port of the loopback address; its start then takes a second longer.
     """
 
     name = "dockerd"
@@ -39,7 +39,7 @@ class DockerEngine(Server):
 
     @property
     def tcp_url(self) -> str:
-        """The same on its port, not encrypted."""
+        """The address of its TCP port, not encrypted."""
         return f"tcp://127.0.0.1:{self.port}"
 
     @property
@@ -61,7 +61,7 @@ class DockerEngine(Server):
             return False
 
     def cli(self, *args: str) -> str:
-        """What the docker client prints, without the last newline; RuntimeError if it fails."""
+        """The output of the docker client, without the last newline; RuntimeError if it fails."""
         return run([program("docker"), "--host", self.url, *args]).rstrip("\n")
 
     def import_busybox(self, tag: str = "busybox:1") -> str:
@@ -82,7 +82,7 @@ class DockerEngine(Server):
         if self.pid is not None and (containers := self.cli("ps", "--all", "--quiet").split()):
             self.cli("rm", "--force", *containers)
         self.stop()
-        # What podman runs once a container has ended would mount and write again.
+        # The cleanup that podman runs after the end of a container would mount and write again.
         with suppress(TimeoutError):
             await_that(lambda: not [*processes_using(f"{self.dir}/")], 10)
         for mount in mounts_below(f"{self.dir}/"):
@@ -91,7 +91,7 @@ class DockerEngine(Server):
 
 
 def write_busybox(file: Path) -> None:
-    """What an image of Debian's static busybox is made of."""
+    """Write the content of an image with Debian's static busybox."""
     with tarfile.open(file, "w") as image:
         image.add(program("busybox"), "bin/busybox")
         for tool in BUSYBOX_TOOLS:

@@ -34,7 +34,7 @@ def server_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def module_dir() -> Iterator[Path]:
-    """The same, kept for a whole module."""
+    """A directory like `server_dir` for a whole module."""
     yield from temporary_directory()
 
 
@@ -91,7 +91,7 @@ def podman_engine(module_dir: Path) -> Iterator[PodmanEngine]:
 
 @pytest.fixture(scope="session")
 def agent_venv() -> Iterator[Path]:
-    """The checkout and all its extras in a virtualenv that a node sees; ask for it before a node."""
+    """A virtualenv with the checkout and all its extras, visible in nodes; request this fixture before a node."""
     with shared_agent_venv(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))) as venv:
         yield venv
 
@@ -117,7 +117,7 @@ def start_node() -> Iterator[Callable[..., Node]]:
 def temporary_directory() -> Iterator[Path]:
     """Unix sockets hold 107 characters, and root's pytest directory is closed to postgres.
 
-    What a server left there fails the test; a command that has done its work may need a moment to end.
+    Leftovers of a server fail the test; a finished command gets a moment to end.
     """
     path = Path(tempfile.mkdtemp(prefix="agent-"))
     path.chmod(0o755)

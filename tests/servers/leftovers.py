@@ -17,11 +17,11 @@ from pathlib import Path
 from tests.servers.process import await_that, is_alive, run
 
 CGROUPS = Path("/sys/fs/cgroup")
-TEMPORARY = ("agent-", "node-", "pytest-of-", "t-")  # how the tests' directories begin
+TEMPORARY = ("agent-", "node-", "pytest-of-", "t-")  # the prefixes of the tests' directories
 
 
 def left_in(directory: str) -> list[str]:
-    """What still uses this directory, or those whose path begins so, in words."""
+    """Descriptions of all users of this directory, or of all directories with this prefix."""
     return [
         *(f"process {pid}: {words}" for pid, words in processes_using(directory)),
         *(f"mount {mount}" for mount in mounts_below(directory)),
@@ -29,10 +29,10 @@ def left_in(directory: str) -> list[str]:
 
 
 def processes_using(directory: str) -> Iterator[tuple[int, str]]:
-    """Other live processes that work in it, name it in their arguments or have a file of it open."""
+    """Other processes with a working directory, an argument or an open file in the directory."""
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
-        with suppress(OSError):  # it has ended in the meantime
+        with suppress(OSError):  # the process has ended
             words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             used = [*opened(entry), str((entry / "cwd").readlink())]
             mine = directory in words or any(path.startswith(directory) for path in used)
@@ -54,7 +54,7 @@ def mounts_below(directory: str) -> list[str]:
 
 
 def left_on_machine() -> list[str]:
-    """Everything on this machine that looks like a test's."""
+    """Everything on this machine that looks like a leftover of a test."""
     temporary = Path(tempfile.gettempdir())
     beginnings = [str(temporary / beginning) for beginning in TEMPORARY]
     directories = [*temporary.glob("agent-*"), *temporary.glob("node-*"), *temporary.glob("t-*")]
@@ -81,7 +81,7 @@ def remove_cgroup(cgroup: Path) -> None:
 
 
 def unmount(mount: Path) -> None:
-    """Unmount all that is mounted there, one on the other, once nothing uses it any more."""
+    """Unmount everything there, including stacked mounts, as soon as it is unused."""
 
     def unmounted() -> bool:
         # Path.is_mount does not see a directory that is mounted on itself

@@ -55,9 +55,9 @@ innodb_log_file_size = 8M
         )
 
     def executed(self) -> str:
-        """The GTID of the last thing this server has written or applied."""
+        """The GTID of the last transaction that this server has written or applied."""
         return self.sql("select @@gtid_current_pos")
 
     def has_executed(self, gtids: str) -> bool:
-        """Whether this server has applied them, awaiting them for at most a second."""
+        """Whether this server has applied them; waits for at most a second."""
         return self.sql(f"select master_gtid_wait('{gtids}', 1)") == "0"

@@ -20,7 +20,7 @@ from tests.servers.server import Server, in_background
 class MongoServer(Server):
     """One SecantusDB on 127.0.0.1, run from a virtualenv of its own (GPL: for tests only).
 
-    With a `password` it asks all clients for one, and the user admin has this one.
+    With a `password` all clients must authenticate; it is the password of the user admin.
     """
 
     name = "secantusd-py"
@@ -52,7 +52,7 @@ class MongoServer(Server):
         return self
 
     def command(self, name: str, value: Any = 1, /, *, db: str = "admin", **more: Any) -> Any:
-        """Its answer to one database command; PyMongoError if it refuses."""
+        """The answer to a database command; PyMongoError if it is refused."""
         client: pymongo.MongoClient[Any] = pymongo.MongoClient(
             self.url, serverSelectionTimeoutMS=300, directConnection=True
         )
@@ -76,13 +76,13 @@ class MongoServer(Server):
         )
 
     def answers(self) -> bool:
-        """Whether it lets its user in."""
+        """Whether its user can log in."""
         try:
             return bool(self.command("listDatabases")["ok"])
         except PyMongoError:
             return False
 
     def close(self) -> None:
-        """End it at once and remove its files."""
+        """Kill the server and remove its files."""
         kill_pid(self.pid)
         super().close()

@@ -12,7 +12,7 @@ from tests.servers.process import run
 class MySQLServer(Mysqld):
     """One MySQL, from the programs that `.ci/servers` keeps in the cache.
 
-    The clone plugin is there, and replicator may be cloned from. Replication speaks the newer
+    The clone plugin is installed, and replicator may clone from this server. Replication speaks the newer
     dialect only (`show replica status`).
     """
 
@@ -57,7 +57,7 @@ innodb_redo_log_capacity = 16M
         (self.data / "auto.cnf").unlink(missing_ok=True)  # the identity, created again at the start
 
     def allow_replication(self) -> None:
-        """Make the account replicator, if it is not there yet."""
+        """Create the account replicator if it does not exist."""
         super().allow_replication()
         self.sql("grant backup_admin on *.* to replicator@'127.0.0.1'")
 
@@ -72,9 +72,9 @@ innodb_redo_log_capacity = 16M
         )
 
     def executed(self) -> str:
-        """The GTIDs of what this server has written or applied."""
+        """The GTIDs of the transactions that this server has written or applied."""
         return self.sql("select replace(@@gtid_executed, '\\n', '')")
 
     def has_executed(self, gtids: str) -> bool:
-        """Whether this server has applied all of them, awaiting them for at most a second."""
+        """Whether this server has applied all of them; waits for at most a second."""
         return self.sql(f"select wait_for_executed_gtid_set('{gtids}', 1)") == "0"

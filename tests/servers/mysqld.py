@@ -11,7 +11,7 @@ from tests.servers.process import await_that, free_port, is_root, kill_pid, open
 from tests.servers.server import Server, in_background
 
 GREETING = b"\x0a"  # the version of the protocol, after the length and number of the packet; an error has 0xff
-OWNER = "mysql"  # whom the server runs as when root starts it
+OWNER = "mysql"  # the user of the server if root starts it
 
 SETTINGS = """
 bind_address = 127.0.0.1
@@ -26,11 +26,11 @@ performance_schema = 0
 class Mysqld(Server):
     """One server of the family on a unix socket in `dir` and 127.0.0.1, everything in GTID mode.
 
-    root enters by the socket without a password. Port and paths stand in the configuration file
+    root enters by the socket without a password. Port and paths are in the configuration file
     beside `data`, so they stay its own when `data` is copied from another server.
     """
 
-    settings: str  # of this make, lines of the configuration file
+    settings: str  # lines of the configuration file, for this product only
 
     def __init__(self, dir: Path) -> None:
         self.dir = open_to(OWNER, dir)
@@ -62,15 +62,15 @@ class Mysqld(Server):
         raise NotImplementedError
 
     def executed(self) -> str:
-        """The GTIDs of what this server has written or applied."""
+        """The GTIDs of the transactions that this server has written or applied."""
         raise NotImplementedError
 
     def has_executed(self, gtids: str) -> bool:
-        """Whether this server has applied all of them, awaiting them for at most a second."""
+        """Whether this server has applied all of them; waits for at most a second."""
         raise NotImplementedError
 
     def start(self) -> Self:
-        """Start it, made first if there is nothing yet; RuntimeError with its log if it fails."""
+        """Create the server if it does not exist, and start it; RuntimeError with its log if the start fails."""
         if self.data.exists():
             return super().start()
         self.create()
@@ -78,7 +78,7 @@ class Mysqld(Server):
         return self
 
     def allow_replication(self) -> None:
-        """Make the account replicator, if it is not there yet."""
+        """Create the account replicator if it does not exist."""
         self.sql(
             "create user if not exists replicator@'127.0.0.1' "
             f"identified by '{self.replication_password}'; "
@@ -97,12 +97,12 @@ class Mysqld(Server):
         return replica
 
     def await_replica(self, primary: Self, timeout: float = 20) -> None:
-        """Await that this replica has applied what its primary has written until now."""
+        """Wait until this replica has applied everything that its primary has written so far."""
         written = primary.executed()
         await_that(lambda: self.has_executed(written), timeout, "the replica to catch up")
 
     def sql(self, statements: str, *options: str) -> str:
-        """What the client prints for statements of root, with tabs; RuntimeError if it fails."""
+        """The output of the client for statements of root, separated by tabs; RuntimeError if it fails."""
         argv = [
             str(self.client),
             "--no-defaults",
@@ -128,7 +128,7 @@ class Mysqld(Server):
         )
 
     def answers(self) -> bool:
-        """Whether it greets its clients; a client's program would take as much processor time as the server's start."""
+        """Whether it sends its greeting. A client program would use as much processor time as the server's start."""
         with socket(AF_UNIX) as client:
             client.settimeout(5)
             try:
@@ -138,7 +138,7 @@ class Mysqld(Server):
                 return False
 
     def close(self) -> None:
-        """End it at once and remove its files: a clean end would take seconds."""
+        """Kill the server and remove its files: a clean shutdown would take seconds."""
         kill_pid(self.pid)
         super().close()
 
@@ -150,7 +150,7 @@ class Mysqld(Server):
         """The configuration file's text."""
         own = {
             "datadir": self.data,
-            "tmpdir": self.dir,  # a server that starts removes the temporary tables there, also those of others
+            "tmpdir": self.dir,  # a starting server removes all temporary tables there, also those of other servers
             "socket": self.socket,
             "pid_file": self.pidfile,
             "port": self.port,

@@ -12,7 +12,7 @@ CLONE_NEWNET = 0x40000000
 
 
 def connect_inside(pid: int, address: tuple[str, int], timeout: float = 10) -> socket.socket:
-    """Connect to `address` as `pid` sees it; the socket then works from here. Needs root."""
+    """Connect to `address` in the network namespace of `pid`; the socket is usable here. Needs root."""
 
     def connect() -> socket.socket:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -24,7 +24,7 @@ def connect_inside(pid: int, address: tuple[str, int], timeout: float = 10) -> s
             os.close(namespace)
         return socket.create_connection(address, timeout)
 
-    # a thread of its own: only it changes its namespace, and it ends with its one connection
+    # a separate thread: only this thread changes its namespace, and it ends after one connection
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(connect).result()
 

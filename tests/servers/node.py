@@ -17,33 +17,33 @@ from tests.servers.netns import InsideConnection
 from tests.servers.process import await_that, kill_pid, program, run
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-CODE = "/opt/agent-code"  # where `add_code` puts the package, for users who cannot read the checkout
-REBOOT_ASKED = 133  # what nspawn ends with when the host inside asked for a reboot
-# What installed packages have enabled, beside what every system has.
+CODE = "/opt/agent-code"  # the place of the package (`add_code`), for users who cannot read the checkout
+REBOOT_ASKED = 133  # the exit status of nspawn after a reboot of the host inside
+# The units that installed packages have enabled.
 ENABLED = (
     "multi-user.target.wants/*.service", "default.target.wants/*.service", "sockets.target.wants/*",
     "timers.target.wants/*",
 )  # fmt: skip
 NAMESPACES = ("-m", "-p", "-u", "-i", "-n", "-C")
 
-# nspawn runs in cgroups of its own and on a /run/systemd/nspawn of its own, so that nodes do not
-# meet; both must be in place before it starts.
+# Each nspawn has its own cgroups and its own /run/systemd/nspawn, so that nodes do not
+# collide; both must exist before it starts.
 ENTER = """
 for cgroup in $CGROUPS; do echo $$ > "$cgroup/cgroup.procs"; done
 mkdir -p /run/systemd/nspawn && mount -t tmpfs tmpfs /run/systemd/nspawn && exec "$@"
 """
 
 OF_THIS_MACHINE = ("TMPDIR",)
-"""Variables that name what a node does not have."""
+"""Variables whose values do not exist in a node."""
 
 
 class Node:
-    """A Debian host with what this machine has installed and a disk of its own; needs root.
+    """A Debian host with the programs of this machine and its own disk; needs root.
 
     Of the installed services only `keep_units` start. `binds` are directories of this machine
     shown inside read-only, `shares` the same but writable, each "HERE" or "HERE:INSIDE". `disk`
-    limits what the node writes. Without `freezer` its systemd cannot freeze units. /tmp and /run
-    inside are its own. Its disk survives reboots and power cuts, and goes with `close`.
+    limits the size of the node's files. Without `freezer` its systemd cannot freeze units. /tmp and /run
+    inside are its own. Its disk survives reboots and power cuts; `close` removes it.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Node:
             raise
 
     def boot(self, timeout: float = 30) -> Self:
-        """Switch it on and await that systemd has started what it should.
+        """Boot the node and wait until systemd has started its units.
 
-        RuntimeError with the end of its console, and a node switched off, if it does not.
+        On failure the node is switched off; RuntimeError with the end of its console.
         """
         with self.console.open("ab") as console:
             self._nspawn = self._start_nspawn(console)
@@ -94,9 +94,9 @@ class Node:
     def run(
         self, *argv: str, timeout: float = 30, user: str | None = None, input: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run argv inside, as root or as `user`; its exit status is the caller's to judge.
+        """Run argv inside, as root or as `user`; the caller checks the exit status.
 
-        RuntimeError when the node is off, and never a command on this machine instead.
+        RuntimeError if the node is off: the command never runs on this machine instead.
         """
         as_user = ["runuser", "-u", user, "--"] if user else []
         return subprocess.run(
@@ -106,7 +106,7 @@ class Node:
         )  # fmt: skip
 
     def systemctl(self, *args: str) -> str:
-        """What systemctl prints inside; RuntimeError if it fails."""
+        """The output of systemctl inside; RuntimeError if it fails."""
         done = self.run("systemctl", *args)
         if done.returncode:
             raise RuntimeError(f"systemctl {' '.join(args)}: {done.returncode}: {done.stderr}")
@@ -117,7 +117,7 @@ class Node:
         return self.systemctl("show", unit, "-p", what, "--value")
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file of root's inside, on or off; the directories above it are made."""
+        """Write a file inside, owned by root, with its parent directories. Also possible while the node is off."""
         file = self.path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -128,15 +128,15 @@ class Node:
         return self.path(path).read_text()
 
     def path(self, inside: str) -> Path:
-        """Where this machine finds a file, directory or unix socket of the node.
+        """The path on this machine of a file, directory or unix socket of the node.
 
-        Symbolic links inside that are absolute lead astray: name the file itself.
+        Not through absolute symbolic links inside, which would resolve on this machine: name the file itself.
         """
         leader = self.leader
         return (Path(f"/proc/{leader}/root") if leader else self.root) / inside.lstrip("/")
 
     def add_code(self) -> None:
-        """Put the agent's package where every user inside can import it from."""
+        """Copy the agent's package to a place from which every user inside can import it."""
         shutil.copytree(CHECKOUT / "agent", self.path(f"{CODE}/agent"), dirs_exist_ok=True)
         self.run("chmod", "-R", "a+rX", CODE)
 
@@ -145,7 +145,7 @@ class Node:
         return InsideConnection(self._inside(), port, timeout)
 
     def curl(self, *args: str) -> str:
-        """What curl prints inside; RuntimeError if it fails (HTTP errors included)."""
+        """The output of curl inside; RuntimeError if it fails (HTTP errors included)."""
         done = self.run("curl", "--silent", "--show-error", "--fail-with-body", *args)
         if done.returncode:
             raise RuntimeError(f"curl ended with {done.returncode}: {done.stderr}{done.stdout}")
@@ -153,7 +153,7 @@ class Node:
 
     @property
     def leader(self) -> int | None:
-        """The pid, here, of the systemd inside; None while the node is off."""
+        """The pid on this machine of the systemd inside; None while the node is off."""
         if self._nspawn is None or self._nspawn.poll() is not None:
             return None
         nspawn = self._nspawn.pid
@@ -163,32 +163,32 @@ class Node:
             its, ours = (Path(f"/proc/{who}/ns/pid").readlink() for who in (leader, "self"))
         except (OSError, IndexError):
             return None
-        return leader if its != ours else None  # early on it is a child that is still out here
+        return leader if its != ours else None  # at first the child is still in the namespaces of this machine
 
     def reboot(self, timeout: float = 60) -> Self:
-        """Let systemd reboot it cleanly and await that it is up again, its disk kept."""
+        """Reboot the node cleanly with systemd and wait until it is up again; the disk is kept."""
         self.run("systemctl", "reboot")
         return self.boot_after_reboot(timeout)
 
     def boot_after_reboot(self, timeout: float = 60) -> Self:
-        """Await the end of a reboot asked for inside, and boot it again as firmware does."""
+        """Wait until the node is down after a reboot requested inside, and boot it again like the firmware."""
         status = self.wait_off(timeout)
         if status != REBOOT_ASKED:
             raise RuntimeError(f"{self.name} did not ask for a reboot: nspawn ended with {status}")
         return self.boot(timeout)
 
     def wait_off(self, timeout: float = 30) -> int:
-        """Await that it is off; 0 is a power-off, 133 a wish to be booted again."""
+        """Wait until the node is off; 0 is a power-off, 133 a reboot."""
         if self._nspawn is None:
             raise RuntimeError(f"{self.name} was never on")
         return self._nspawn.wait(timeout)
 
     def ended_with(self) -> int | None:
-        """As `wait_off`, without waiting; None while it is on."""
+        """Like `wait_off` without waiting; None while the node is on."""
         return self._nspawn.poll() if self._nspawn else None
 
     def power_cut(self) -> None:
-        """Switch it off this instant: nothing inside learns of it."""
+        """Switch the node off without any notice to its processes."""
         kill_pid(self.leader)
         if self._nspawn is None:
             return
@@ -228,7 +228,7 @@ class Node:
         run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root])
 
     def _make_host(self, keep_units: Sequence[str]) -> None:
-        """Give it an identity of its own and only the wished services."""
+        """Give the node its own identity and only the selected services."""
         self.write("/etc/machine-id", "")
         self.write("/etc/hostname", f"{self.name}\n")
         for wanted in ENABLED:
@@ -237,7 +237,7 @@ class Node:
                     unit.unlink()
 
     def _start_nspawn(self, console: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start nspawn in mounts and cgroups of its own."""
+        """Start nspawn in separate mounts and cgroups."""
         for cgroup in self.cgroups:
             cgroup.mkdir(exist_ok=True)
         network = f"--network-namespace-path=/run/netns/{self.netns}"
@@ -259,7 +259,7 @@ class Node:
         )  # fmt: skip
 
     def _settled(self) -> bool:
-        """Whether the boot has ended, one way or the other."""
+        """Whether the boot has ended, successfully or not."""
         if self._nspawn is None or self._nspawn.poll() is not None:
             return True
         if not self.leader or not self.path("/run/dbus/system_bus_socket").exists():
@@ -274,6 +274,6 @@ class Node:
 
 
 def cgroup_parents() -> list[Path]:
-    """Systemd's own hierarchy and the unified one, or the one there is."""
+    """The hierarchies of systemd and of cgroups v2, as far as they exist."""
     hybrid = [CGROUPS / "systemd", CGROUPS / "unified"]
     return hybrid if hybrid[1].is_dir() else [CGROUPS]

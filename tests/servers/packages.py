@@ -25,7 +25,7 @@ def shared_packages(run_id: str) -> Iterator[Path]:
 
 
 def build(to: Path, checkout: Path = CHECKOUT, *formats: str) -> None:
-    """Build all of them, or these formats, from a checkout. RuntimeError with what the programs said if one fails."""
+    """Build all of them, or these formats, from a checkout. RuntimeError with the output if a program fails."""
     environ = dict(os.environ) | {"SOURCE_DATE_EPOCH": str(EPOCH)}
     run([sys.executable, checkout / "packaging/make_packages.py", "--out", to, *formats], timeout=800, env=environ)
     to.chmod(0o755)

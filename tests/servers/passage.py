@@ -13,7 +13,7 @@ from tests.servers.node import Node
 
 @contextmanager
 def passage(node: Node, port: int) -> Iterator[int]:
-    """The port here. Where nothing listens inside, a connection is closed at once."""
+    """Yields the port on this machine. A connection is closed at once if nothing listens inside."""
 
     class Handler(BaseRequestHandler):
         def handle(self) -> None:
@@ -40,11 +40,11 @@ class _Quiet(ThreadingTCPServer):
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing listens inside: that the connection ends says so."""
+        """Does nothing: nothing listens inside, and the closed connection is the answer."""
 
 
 def _copy(one: socket.socket, other: socket.socket) -> None:
-    """Until one of both ends; then both end."""
+    """Copy until one of both ends, then close both."""
     with suppress(OSError):
         one.settimeout(None)
         while piece := one.recv(65536):

@@ -8,7 +8,7 @@ from tests.servers.docker import DockerEngine
 from tests.servers.process import program, run
 from tests.servers.server import in_background
 
-# runc, lower limits, no keyring: the limits that podman would set, crun and keyrings do not suit every host of tests.
+# runc, lower limits, no keyring: podman's own limits, crun and keyrings do not work on every test host.
 CONTAINERS_CONF = """
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
@@ -32,7 +32,7 @@ runroot = "{dir}/run"
 
 
 class PodmanEngine(DockerEngine):
-    """One podman API service with all its state in `dir`; driven as the Docker Engine of the tests is."""
+    """One podman API service with all its state in `dir`; used like `DockerEngine`."""
 
     name = "podman"
 
@@ -59,7 +59,7 @@ class PodmanEngine(DockerEngine):
             return False
 
     def cli(self, *args: str) -> str:
-        """What podman prints, without the last newline; RuntimeError if it fails."""
+        """The output of podman, without the last newline; RuntimeError if it fails."""
         return run([*self._podman(), *args]).rstrip("\n")
 
     def _podman(self) -> list[str]:

@@ -13,10 +13,10 @@ from tests.servers.cache import cache_dir, copy_kept
 from tests.servers.process import await_that, free_port, is_root, open_to, run, stop_pid
 from tests.servers.server import Server
 
-OWNER = "postgres"  # whom the server runs as when root starts it, for it refuses root
+OWNER = "postgres"  # the user of the server if root starts it: PostgreSQL refuses root
 DEBIAN = Path("/usr/lib/postgresql")
 IDENTITIES = itertools.cycle(range(4))
-"""To make a cluster takes a second of the processor, so that of these identities one each is kept, to be copied."""
+"""Creating a cluster takes a second of processor time, so one cluster per identity is kept and copied."""
 
 SETTINGS = """
 listen_addresses = '127.0.0.1'
@@ -33,13 +33,13 @@ shared_buffers = 16MB
 class PostgresServer(Server):
     """One PostgreSQL on a unix socket in `dir` (no password) and 127.0.0.1 (scram passwords).
 
-    Port and socket stand in `start_command`, not in the data directory: they stay its own when
-    `data` is copied from another server. `bin` takes another version's programs. The roles are
+    Port and socket are in `start_command`, not in the data directory: they do not change when
+    `data` is copied from another server. `bin` selects the programs of another version. The roles are
     postgres, with `password`, and replicator, with `replication_password`.
     """
 
     name = "postgres"
-    stop_signal = signal.SIGINT  # "fast": sessions are ended, not waited for
+    stop_signal = signal.SIGINT  # "fast": ends sessions instead of waiting for them
 
     def __init__(self, dir: Path, *, bin: Path | None = None) -> None:
         self.dir = open_to(OWNER, dir)
@@ -52,7 +52,7 @@ class PostgresServer(Server):
         self.replication_password = secrets.token_urlsafe()
 
     def create(self) -> PostgresServer:
-        """Make an empty cluster, still down, of another identity than the last ones; postgres has no password yet."""
+        """Create an empty, stopped cluster with an identity other than the last ones; postgres has no password yet."""
         version = run([self.bin / "postgres", "--version"]).split()[2]
         copy_kept(cache_dir() / "empty" / f"postgresql-{version}-{next(IDENTITIES)}", self.data, self._initdb)
         with (self.data / "postgresql.conf").open("a") as config:
@@ -66,7 +66,7 @@ class PostgresServer(Server):
         ))  # fmt: skip
 
     def start(self) -> PostgresServer:
-        """Start it, made first if there is nothing yet; RuntimeError with its log if it fails."""
+        """Create the server if it does not exist, and start it; RuntimeError with its log if the start fails."""
         if self.data.exists():
             return super().start()
         self.create()
@@ -79,7 +79,7 @@ class PostgresServer(Server):
         return self
 
     def replica(self, dir: Path, slot: str = "replica") -> PostgresServer:
-        """A running replica of this running server, by pg_basebackup through a slot of its own."""
+        """A running replica of this running server, made by pg_basebackup with its own slot."""
         replica = PostgresServer(dir, bin=self.bin)
         replica.password = self.password
         replica.replication_password = self.replication_password
@@ -94,12 +94,12 @@ class PostgresServer(Server):
             return replica.start()
 
     def close(self) -> None:
-        """End it at once, without a last checkpoint, and remove its files."""
+        """Kill the server, without a last checkpoint, and remove its files."""
         stop_pid(self.pid, sig=signal.SIGQUIT)
         super().close()
 
     def await_streaming(self, timeout: float = 10) -> None:
-        """Await that this replica receives what its primary writes."""
+        """Wait until this replica streams from its primary."""
         streaming = "select status = 'streaming' from pg_stat_wal_receiver"
         await_that(lambda: self.psql(streaming) == "t", timeout, "the replica's stream")
 
@@ -110,7 +110,7 @@ class PostgresServer(Server):
         return f"postgresql://{user}@/{database}?host={quote(str(self.dir), '')}&port={self.port}"
 
     def psql(self, sql: str, database: str = "postgres") -> str:
-        """What psql prints for sql as superuser, unaligned; RuntimeError if it fails."""
+        """The unaligned output of psql for `sql` as superuser; RuntimeError if it fails."""
         argv = [str(self.bin / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]
         return run([*argv, self.dsn(database=database)]).rstrip("\n")
 

@@ -26,8 +26,8 @@ BASE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def free_port() -> int:
     """A TCP port of the loopback address without a listener, below those that the kernel gives to connections.
 
-    A server may need seconds until it listens, in which the kernel would give a port of its own choice to others. Each
-    process of a run has its share of the ports, and none is given twice by one process.
+    A server may need seconds until it listens; meanwhile the kernel would assign its ephemeral ports to others. Each
+    process of a run has its own range, and never returns a port twice.
     """
     while True:
         port = next(_ports)
@@ -47,7 +47,7 @@ _ports = _own_ports()
 
 
 def await_that(fact: Callable[[], Fact], timeout: float = 10.0, what: str = "the fact") -> Fact:
-    """Ask until the fact is true and return it; TimeoutError after `timeout` seconds."""
+    """Call `fact` until its result is true and return it; TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         begun = time.monotonic()
@@ -60,7 +60,7 @@ def await_that(fact: Callable[[], Fact], timeout: float = 10.0, what: str = "the
 
 
 def pause_after(took: float) -> float:
-    """Seconds until a fact is asked for again: twice as long as asking took, which leaves the processor to others."""
+    """Seconds until the next check: twice the duration of the last one, which leaves processor time to others."""
     return min(max(0.02, 2 * took), 0.2)
 
 
@@ -72,7 +72,7 @@ def start_process(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start argv in a session of its own, its output appended to `log`, as `user` when root."""
+    """Start argv in a new session, its output appended to `log`, as `user` if this process is root."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [str(word) for word in argv],
@@ -89,7 +89,7 @@ def start_process(
 
 
 def run(argv: Sequence[str | Path], timeout: float = 60, **options: object) -> str:
-    """Run argv to its end and return its output; RuntimeError with what it said if it fails."""
+    """Run argv to its end and return its output; RuntimeError with the output if it fails."""
     words = [str(word) for word in argv]
     done = subprocess.run(  # type: ignore[call-overload]
         words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, **options
@@ -100,7 +100,7 @@ def run(argv: Sequence[str | Path], timeout: float = 60, **options: object) -> s
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this pid runs; a zombie does not."""
+    """Whether the process `pid` runs; a zombie does not count."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -120,7 +120,7 @@ def stop_pid(pid: int | None, timeout: float = 10.0, sig: int = signal.SIGTERM) 
 
 
 def kill_pid(pid: int | None) -> None:
-    """End a process with KILL, at once, and await that it is gone."""
+    """Kill a process and wait until it is gone."""
     if pid is None or not is_alive(pid):
         return
     send(pid, signal.SIGKILL)
@@ -128,7 +128,7 @@ def kill_pid(pid: int | None) -> None:
 
 
 def send(pid: int, sig: int) -> None:
-    """Send a signal to a process that may have gone in the meantime."""
+    """Send a signal to a process that may have ended."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sig)
 
@@ -157,7 +157,7 @@ def is_root() -> bool:
 
 
 def open_to(user: str, directory: Path) -> Path:
-    """Give the directory to `user` (when root) and let others pass through those above it."""
+    """Make `user` the owner of the directory (if root) and its parents passable for others."""
     directory.mkdir(parents=True, exist_ok=True)
     if is_root():
         shutil.chown(directory, user, user)

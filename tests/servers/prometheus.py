@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 from tests.servers.process import await_that, free_port, program, start_process
 
 PATIENCE = 90.0
-"""Seconds that a busy machine gets."""
+"""The time limit in seconds, also for a busy machine."""
 
 
 class Prometheus:
@@ -46,11 +46,11 @@ class Prometheus:
     def stop(self) -> None:
         """End it by its pid."""
         if self._process is not None:
-            self._process.kill()  # its data is of no worth
+            self._process.kill()  # its data is not needed
             self._process.wait()
 
     def query(self, expression: str) -> list[Any]:
-        """The result of an instant query. `ValueError` with what Prometheus says of a wrong one."""
+        """The result of an instant query. `ValueError` with the message of Prometheus if the query is invalid."""
         return list(self._get("query", query=expression)["result"])
 
     def rules(self) -> list[Any]:

@@ -13,7 +13,7 @@ SSH = "ssh.service"
 
 
 def node(bridge: Bridge, name: str, key: Path, **options: Any) -> Node:
-    """A node, not booted, without the checkout. `key` is made if it does not exist, and lets root in."""
+    """A node, not booted, without the checkout. root can log in with `key`, which is created if it does not exist."""
     if not key.exists():
         new_key(key)
     empty = key.with_name("empty")
@@ -22,14 +22,14 @@ def node(bridge: Bridge, name: str, key: Path, **options: Any) -> Node:
     made = Node(name, netns=bridge.join(name), keep_units=[SSH, *options.pop("keep_units", [])], **options)
     made.write("/root/.ssh/authorized_keys", public(key), 0o600)
     made.path("/root/.ssh").chmod(0o700)
-    # What this machine's root has there may take its time for each command.
+    # The start-up files of this machine's root may delay each command.
     made.write("/root/.bashrc", "")
     made.write("/etc/ssh/sshd_config.d/quick.conf", "UseDNS no\nUsePAM no\n")
     return made
 
 
 def variables(bridge: Bridge, name: str, key: Path) -> dict[str, Any]:
-    """Of the inventory, for a controller in the bridge's namespace."""
+    """Variables of the inventory for a controller in the bridge's namespace."""
     return {
         "ansible_host": bridge.members[name],
         "ansible_user": "root",

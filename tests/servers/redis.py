@@ -19,8 +19,8 @@ DISKLESS = "repl-diskless-sync"
 class RedisServer(Server):
     """One Redis on 127.0.0.1 and a unix socket, its configuration a file in `dir`.
 
-    `replica_of` is the server to follow. It must ask for the same password, or none. Other
-    binaries of the same make (`valkey-server`) can be given by name or path. With `tls`, which are
+    `replica_of` is the server to follow. It must have the same password, or none. Other
+    binaries of the same family (`valkey-server`) can be given by name or path. With `tls`, which are
     the files of a certificate, its key and the authority for both, it has a TLS port too.
     """
 
@@ -84,14 +84,14 @@ class RedisServer(Server):
         return ["/bin/sh", str(START_DAEMON), str(self.pidfile), self.name, self.binary, str(self.config)]
 
     def answers(self) -> bool:
-        """Whether it says PONG; it does not while it loads its data."""
+        """Whether it answers PONG; it does not while it loads its data."""
         try:
             return self.cli("ping") == "PONG"
         except RuntimeError:
             return False
 
     def close(self) -> None:
-        """End it at once and remove its files."""
+        """Kill the server and remove its files."""
         kill_pid(self.pid)
         super().close()
 
@@ -102,17 +102,17 @@ class RedisServer(Server):
 
     @property
     def for_replicas(self) -> str:
-        """Where its replicas find it."""
+        """The address for replicas."""
         return f"127.0.0.1:{self.tls_port if self._ca else self.port}"
 
     def cli(self, *args: str) -> str:
-        """What redis-cli prints for a command, less the last newline; RuntimeError if it fails."""
-        # -e: an error reply ends with 1 instead of 0
+        """The output of redis-cli for a command, without the last newline; RuntimeError if it fails."""
+        # -e: exit status 1 instead of 0 for an error reply
         env = {"REDISCLI_AUTH": self.password} if self.password else {}
         return run([program("redis-cli"), "-e", "-s", self.socket, *args], env=env).rstrip("\n")
 
     def await_replica(self, timeout: float = 10) -> None:
-        """Await that this replica has its primary's data, also in its own append-only file.
+        """Wait until this replica has its primary's data, also in its append-only file.
 
         Until that is written first, Redis takes TERM for an error and goes on.
         """
@@ -125,7 +125,7 @@ class RedisServer(Server):
         await_that(in_sync, timeout, "the replica's link to its primary")
 
     def _tls(self, certificate: Path, key: Path, ca: Path) -> str:
-        """What the file says for its TLS port, over which it follows its primary too."""
+        """The settings of the TLS port, which is also used to follow the primary."""
         files = f"tls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {ca}\n"
         return f"tls-port {self.tls_port}\n{files}tls-auth-clients no\ntls-replication yes\n"
 

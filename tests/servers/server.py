@@ -19,13 +19,13 @@ PID_OF = Path(__file__).with_name("pid_of.sh")
 class Server:
     """A real server known by its pidfile, so that fixtures and a supervisor can share it.
 
-    `start_command`, `stop_command` and `pid_command` are argument lists for anyone to run: the
+    `start_command`, `stop_command` and `pid_command` are argument lists: the
     first returns once the server is started in the background, the second once it has ended, the
     third prints the pid and ends with 0 while the server runs, else with 1. `start` also awaits
     that it answers.
     """
 
-    name: str  # of the process, as the kernel knows it (at most 15 characters)
+    name: str  # the name of the process in the kernel (at most 15 characters)
     dir: Path
     log: Path
     pidfile: Path
@@ -41,7 +41,7 @@ class Server:
     @property
     def stop_command(self) -> list[str]:
         """Ends the server with its signal, or KILL after a while; no error if it is down."""
-        # not start-stop-daemon: it waits until PID 1 reaps, which takes seconds in some containers
+        # not start-stop-daemon: it waits until PID 1 reaps the process, which takes seconds in some containers
         return [
             sys.executable, "-I", process.__file__, str(self.pidfile), self.name,
             str(self.stop_timeout), str(int(self.stop_signal)),
@@ -58,11 +58,11 @@ class Server:
         return pid_in(self.pidfile, self.name)
 
     def answers(self) -> bool:
-        """Whether the server does what its clients want now."""
+        """Whether the server serves clients."""
         raise NotImplementedError
 
     def start(self) -> Self:
-        """Start the server and await that it answers; RuntimeError with its log if it does not."""
+        """Start the server and wait until it answers; RuntimeError with its log if it does not."""
         try:
             run(self.start_command, timeout=self.start_timeout)
             await_that(self.answers, self.start_timeout, f"an answer of {self.name}")
@@ -76,9 +76,9 @@ class Server:
         await_that(lambda: self.pid is None, 5, f"the end of {self.name}")
 
     def kill(self) -> None:
-        """End the server with KILL, as a crash does; its pidfile stays.
+        """Kill the server, like a crash; its pidfile stays.
 
-        Awaits that PID 1 has reaped it too: a new PostgreSQL or MySQL takes a zombie for alive.
+        Also waits until PID 1 has reaped it: a new PostgreSQL or MySQL would treat the zombie as alive.
         """
         pid = self.pid
         kill_pid(pid)
@@ -103,7 +103,7 @@ class Server:
 
     @contextmanager
     def closed_on_error(self) -> Iterator[None]:
-        """Leave nothing behind where the server does not come up."""
+        """Remove everything if the server does not start."""
         try:
             yield
         except BaseException:
@@ -123,9 +123,9 @@ def in_background(
     make_pidfile: bool = False,
     executable: Path | None = None,
 ) -> list[str]:
-    """The command that starts a server which has no daemon mode of its own.
+    """The command that starts a server without a daemon mode in the background.
 
-    `executable` is what the process will run, where that is not argv[0] itself.
+    `executable` is the program of the process, if it is not argv[0].
     """
     return [
         program("start-stop-daemon"), "--start", "--quiet", "--background", "--oknodo",

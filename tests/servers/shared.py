@@ -12,14 +12,14 @@ from pathlib import Path
 from tests.servers.process import locked
 
 USERS = ".users"
-"""A file in the folder that each process which uses it has locked."""
+"""A file in the folder, locked by each process that uses the folder."""
 
 
 @contextmanager
 def shared(folder: Path, make: Callable[[Path], None], lock: Path) -> Iterator[Path]:
-    """`folder`, which `make` creates if it does not exist. Raises what `make` raises.
+    """Yields `folder`, which `make` creates if it does not exist. Exceptions of `make` are passed on.
 
-    `lock` is a file, the same in all processes, that is locked meanwhile.
+    The file `lock`, the same in all processes, is locked meanwhile.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(lock, fcntl.LOCK_EX):

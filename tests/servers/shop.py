@@ -41,12 +41,12 @@ TimeoutStopSec=5
 Restart=always
 RestartSec=100ms
 """
-# Asked by a deploy: the unit's own port must answer, unless a test holds it back.
+# The health check of a deploy: the unit's own port must answer, unless a test delays it.
 HEALTH = """#!/bin/sh
 number=${AGENT_UNIT#shop@}
 [ ! -e /health.hold ] && exec curl --silent --fail --max-time 2 "http://127.0.0.1:900${number%.service}/"
 """
-# A server that did not answer once is asked again at once: with two, one of which is down for a moment, both
+# A server that did not answer is tried again at once: with two servers, one of them down for a moment, both
 # could otherwise be left out at the same time.
 NGINX = """
 pid /run/nginx.pid;
@@ -69,12 +69,12 @@ http {
 
 
 def shop(version: str, status: str = "200 OK") -> dict[str, str]:
-    """The files of a version that answers with its name, and this status."""
+    """The files of a version that answers with its name and this status."""
     return {"shop.py": SHOP.replace("{version}", version).replace("{status}", status)}
 
 
 class Origin:
-    """A bare repository, and the working copy that commits are made in."""
+    """A bare repository with a working copy for commits."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "origin.git"
@@ -101,5 +101,5 @@ class Origin:
         self.git("push", "--quiet", "origin", name)
 
     def git(self, *words: str) -> str:
-        """What git says of the working copy; RuntimeError if it fails."""
+        """The output of git in the working copy; RuntimeError if it fails."""
         return run(["git", "-C", self._copy, *words], env=os.environ | AUTHOR | ALONE).strip()

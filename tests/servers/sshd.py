@@ -8,11 +8,11 @@ from pathlib import Path
 from tests.servers.process import free_port, is_root, program, run
 from tests.servers.server import Server, in_background
 
-PRIVILEGES_DROPPED = Path("/run/sshd")  # where root's sshd wants to be; on a booted system its unit makes it
+PRIVILEGES_DROPPED = Path("/run/sshd")  # required by root's sshd; on a booted system its unit creates it
 
 
 class SshServer(Server):
-    """One sshd on 127.0.0.1 with a host key of its own, which lets root in by the keys in `authorized`."""
+    """One sshd on 127.0.0.1 with its own host key. root can log in with the keys in `authorized`."""
 
     name = "sshd"
 
@@ -26,16 +26,16 @@ class SshServer(Server):
         self.config = dir / "sshd_config"
         self.host_key = new_key(dir / "host_key")
         self.key = new_key(dir / "key")
-        """A private key that it lets in."""
+        """An accepted private key."""
         self.known = dir / "known_hosts"
-        """A file of known hosts that knows it alone."""
+        """A file of known hosts with only this server."""
         self.authorized.write_text(public(self.key))
         self.known.write_text(f"[127.0.0.1]:{self.port} {public(self.host_key)}")
         self.config.write_text(self._settings())
 
     @property
     def options(self) -> dict[str, str]:
-        """Of an application: how it is let in, and knows whom it asks."""
+        """Options of an application: its key and its known hosts."""
         return {"ssh_key": str(self.key), "known_hosts": str(self.known)}
 
     def url(self, path: Path) -> str:
@@ -51,7 +51,7 @@ class SshServer(Server):
         return in_background(argv, pidfile=self.pidfile, log=self.log)
 
     def answers(self) -> bool:
-        """Whether it greets who connects."""
+        """Whether it sends its greeting."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
                 return client.recv(4) == b"SSH-"

@@ -15,7 +15,7 @@ CHUNK = 65536
 
 @contextmanager
 def stalling(repository: Path, after: int) -> Iterator[str]:
-    """The address of the repository, at a git server whose answers stall."""
+    """Yields the address of the repository at a git server whose answers stall."""
     port = free_port()
     argv = ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={repository.parent}"]
     daemon = start_process(argv, repository.parent / "git-daemon.log")
@@ -61,7 +61,7 @@ def _accept(proxy: socket.socket, port: int, after: int) -> None:
 
 
 def _serve(client: socket.socket, port: int, after: int) -> None:
-    """Until the client has gone."""
+    """Serve until the client disconnects."""
     with client, socket.create_connection(("127.0.0.1", port)) as server, suppress(OSError):
         asking = threading.Thread(target=_pass_on, args=(server, client, after))
         asking.start()

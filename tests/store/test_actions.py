@@ -323,7 +323,7 @@ def checkpointed(store: Store) -> int:
 
 
 def payloads(store: Store, action_id: str) -> list[object]:
-    """Of the whole history, the oldest first."""
+    """The payloads of the whole history, oldest first."""
     return [each.state_payload for each in reversed(info(store, action_id)[1])]
 
 

@@ -18,7 +18,7 @@ from tests.store.scenes import claim, finish, schedule
 HERE, THERE = "http://here/", "http://there/"
 FINAL = ("action.final",)
 SUBSCRIPTIONS = 13
-"""The migration that made them."""
+"""The migration that created the subscriptions."""
 
 
 def waiting(store: Store) -> list[tuple[str, str]]:

@@ -80,7 +80,7 @@ def redis(node: Node) -> str:
 
 @pytest.fixture
 def unit(node: Node) -> Iterator[Callable[[str], str]]:
-    """Gives the node a unit `tried.service` with the text given."""
+    """Installs a unit `tried.service` with this text in the node."""
 
     def give(text: str) -> str:
         node.write("/etc/systemd/system/tried.service", text)

@@ -65,7 +65,7 @@ def node(start_node: Callable[..., Node]) -> Node:
 
 @pytest.fixture
 def unit(node: Node) -> Iterator[Callable[[str], str]]:
-    """Gives the node a unit `tried.service` with the text given."""
+    """Installs a unit `tried.service` with this text in the node."""
 
     def give(text: str) -> str:
         node.write("/etc/systemd/system/tried.service", text)
@@ -104,7 +104,7 @@ def invocation(node: Node, unit: str) -> str:
 
 
 def starts(node: Node, unit: str) -> int:
-    """How often systemd has started it."""
+    """The number of starts by systemd."""
     shown = node.run("journalctl", "--no-pager", f"--unit={unit}", "--output=cat").stdout.splitlines()
     return len([line for line in shown if line.startswith("Started ")])
 

@@ -23,7 +23,7 @@ def tokens_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start_guarded(tmp_path: Path, tokens_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Start an agent with these identities, called as the one with all permissions."""
+    """Start an agent with these identities; calls use the one with all permissions."""
     agents = request.node.stash.setdefault(STARTED, [])
 
     def start(config: str = "", *, everywhere: bool = False, **options: Any) -> Guarded:

@@ -34,7 +34,7 @@ class Files:
         self.secrets: list[str] = []
 
     def of(self, option: str, secret: str | None = None) -> str:
-        """The file for an option; its secret is generated unless given."""
+        """The file of an option; its secret is generated unless given."""
         text = secret or f"{option}-correct-staple"
         self.options.add(option)
         self.secrets += [line for line in text.splitlines() if not line.startswith("-----")]

@@ -24,7 +24,7 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for the tests of a file."""
+    """One browser for the tests of a file."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=list(OPTIONS))
         yield started
@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Visit:
-    """One person with a browser of their own, on the pages of one agent."""
+    """One person with a separate browser on the pages of one agent."""
 
     def __init__(self, context: BrowserContext, agent: AgentProcess, port: int | None = None) -> None:
         self.context, self.agent, self._port = context, agent, port

@@ -25,7 +25,7 @@ class MarkArgs(Args):
 
 
 class Mark(Kind):
-    """Append a line as each step begins and another as it ends."""
+    """Appends a line at the begin of each step and another at its end."""
 
     name = "witness.mark"
     args = MarkArgs
