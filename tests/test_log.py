@@ -55,7 +55,7 @@ def test_rate_limiter_counts_the_suppressed_lines() -> None:
     assert [ration.take(), ration.take()] == [1, 0]
 
 
-def assert_told_of_all(agent: AgentProcess, call: Callable[[], None], line: str) -> None:
+def assert_all_are_counted(agent: AgentProcess, call: Callable[[], None], line: str) -> None:
     """Call `call` many times at once: a few lines are logged, and a count of all others."""
     agent.log.write_text("")
     calls, began = CALLS, time.monotonic()
@@ -95,7 +95,7 @@ def test_refused_callers_do_not_flood_the_log(start_guarded: StartGuarded) -> No
 
         call()
         assert "refused with 401: a token is required" in guarded.log_text(), "a single one has its line"
-        assert_told_of_all(guarded, call, "WARNING a caller from 127.0.0.1 was refused with 401")
+        assert_all_are_counted(guarded, call, "WARNING a caller from 127.0.0.1 was refused with 401")
     action_id = guarded.schedule(SUCCESS, {})
     guarded.await_final(action_id)
     assert f"action {action_id} {SUCCESS} scheduled by " in guarded.log_text()
@@ -117,11 +117,11 @@ def test_refused_deliveries_do_not_flood_the_log(
         401: "WARNING a caller from 127.0.0.1 was refused with 401: applications.shop.hook_secret",
         503: "ERROR applications.shop.hook_secret",
     }
-    assert_told_of_all(agent, call, lines[status])
+    assert_all_are_counted(agent, call, lines[status])
 
 
 def test_malformed_requests_do_not_flood_the_log(agent: AgentProcess) -> None:
     def call() -> None:
         assert agent.get("/", headers={"A B": "c"}).status == 400
 
-    assert_told_of_all(agent, call, "WARNING a request was refused with 400: InvalidHeaderName")
+    assert_all_are_counted(agent, call, "WARNING a request was refused with 400: InvalidHeaderName")

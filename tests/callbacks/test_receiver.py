@@ -325,7 +325,7 @@ def test_hanging_receiver_delays_the_next_executor_only_briefly(store: Store, re
     begin = clock.monotonic()
     assert executor.stop(timeout=60)
     assert clock.monotonic() - begin < 30, "the stop did not wait for the call"
-    assert not telling(), "no thread sends once another executor may"
+    assert not receiver_threads(), "no thread sends once another executor may"
     assert waiting(store) == 1
 
 
@@ -337,7 +337,7 @@ def test_callback_accepted_shortly_after_a_stop_is_not_sent_again(
     made = begun(store, receiver)
     made.stop()
     made.end()
-    assert not telling()
+    assert not receiver_threads()
     assert waiting(store) == 0
 
 
@@ -361,7 +361,7 @@ def test_stop_reaches_the_receivers_before_the_running_step_ends(tmp_path: Path,
         eventually(lambda: receiver.received, "the callback arrives")
         stopping = threading.Thread(target=scene.stop, args=(executor,))
         stopping.start()
-        eventually(lambda: not telling(), "no thread sends any more")
+        eventually(lambda: not receiver_threads(), "no thread sends any more")
         assert stopping.is_alive(), "the step still runs"
         gate.set()
         stopping.join()
@@ -374,7 +374,7 @@ def test_receivers_started_during_a_stop_end_too(store: Store, receiver: Receive
     made.stop()
     made.begin()
     made.end()
-    assert not telling()
+    assert not receiver_threads()
 
 
 def begun(store: Store, receiver: Receiver) -> callbacks.CallbackReceivers:
@@ -389,6 +389,6 @@ def begun(store: Store, receiver: Receiver) -> callbacks.CallbackReceivers:
     return made
 
 
-def telling() -> list[str]:
+def receiver_threads() -> list[str]:
     """The running threads of receivers."""
     return [each.name for each in threading.enumerate() if each.name.startswith("callbacks-")]

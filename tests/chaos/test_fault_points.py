@@ -18,7 +18,7 @@ from tests.chaos.witnesses import (
     complete,
     ids_by_seq,
     never_two_at_once,
-    single_unless_told,
+    single_unless_resumed,
     trace,
     whole,
     witness_environment,
@@ -174,7 +174,7 @@ def test_a_kill_at_any_commit_of_a_life_loses_doubles_and_disorders_nothing(
         (info["action"]["state"] == "DONE") or info["action"]["state_payload"]["cancelled"] is True for info in marks
     )
     assert never_two_at_once(trace(tmp_path))
-    assert single_unless_told(trace(tmp_path)) > 0
+    assert single_unless_resumed(trace(tmp_path)) > 0
     assert "Traceback" not in agent.whole_log()
 
 
@@ -193,7 +193,7 @@ def test_a_kill_around_the_commit_of_a_prune_leaves_each_action_whole_or_gone(
         assert not rows(agent.db, "SELECT action_seq FROM history WHERE action_seq NOT IN (SELECT seq FROM actions)")
         assert all(complete(agent.info(action_id)) for action_id in client.ids[-3:])
     assert begun(tmp_path) == client.ids
-    single_unless_told(trace(tmp_path))
+    single_unless_resumed(trace(tmp_path))
 
 
 def rows(db: Path, sql: str) -> list[tuple[object, ...]]:

@@ -15,7 +15,7 @@ from tests.chaos.witnesses import (
     ids_by_seq,
     never_two_at_once,
     seeded,
-    single_unless_told,
+    single_unless_resumed,
     trace,
     whole,
     witness_environment,
@@ -55,14 +55,14 @@ def test_accepted_actions_run_once_and_in_order_across_kills(
     assert sorted(order) == sorted(clients.answered), "each accepted call is one action, and no other was made"
     assert all(complete(agent.info(action_id)) for action_id in order)
     assert {each["state"] for each in agent.finished()} == {"DONE"}
-    assert 0 < single_unless_told(trace(tmp_path)) <= kills
+    assert 0 < single_unless_resumed(trace(tmp_path)) <= kills
     assert begun(tmp_path) == order
     assert never_two_at_once(trace(tmp_path))
     assert whole(agent.db)
 
 
 def await_steps(directory: Path, count: int) -> None:
-    """Wait until so many lines were noted from now on: the queue is drained again."""
+    """Wait until this many further lines are noted: the queue is drained again."""
     seen = noted(directory)
     eventually(lambda: noted(directory) > seen + count, "the queue is drained again", 60)
 

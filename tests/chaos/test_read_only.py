@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent_process import AgentProcess, StartAgent, eventually
-from tests.chaos.test_unwritable import is_unavailable, reads_go_on, start
+from tests.chaos.test_unwritable import assert_reads_work, is_unavailable, start
 from tests.chaos.witnesses import MARK, complete, whole
 
 
@@ -61,7 +61,7 @@ def test_a_disk_that_turns_read_only_is_503_for_writes_and_loses_nothing(
     agent.await_state(running, "RUNNING")
     disk.fail()
     eventually(lambda: is_unavailable(agent.post_schedule(MARK, {})), "writes are refused")
-    reads_go_on(agent, done)
+    assert_reads_work(agent, done)
     eventually(lambda: "retrying" in agent.log_text(), "what runs cannot be written down")
     assert "Traceback" not in agent.whole_log()
 

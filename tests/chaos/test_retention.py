@@ -14,7 +14,7 @@ from tests.agent_process import AgentProcess, eventually
 MILLION = 1_000_000
 CALLS = 300
 FACTOR, FLOOR = 3.0, 0.030
-"""Limits of a call: so many times the longest one without a prune, or so many seconds on a busy machine."""
+"""Limits of a call: a multiple of the longest one without a prune, or seconds on a busy machine."""
 CONFIG = """
 [actions]
 prune_interval = {prune_interval}

@@ -48,7 +48,7 @@ def is_unavailable(answer: Response) -> bool:
     return True
 
 
-def reads_go_on(agent: AgentProcess, known: str) -> None:
+def assert_reads_work(agent: AgentProcess, known: str) -> None:
     """Assert that repeated reads work."""
     for _ in range(12):
         assert isinstance(agent.queue(), list)
@@ -69,7 +69,7 @@ def test_locked_database_is_503_for_writes_while_reads_work(start_agent: StartAg
     try:
         assert is_unavailable(agent.post_schedule(MARK, {}))
         assert is_unavailable(agent.cancel(running))
-        reads_go_on(agent, known)
+        assert_reads_work(agent, known)
     finally:
         other.execute("ROLLBACK")
         other.close()
@@ -152,7 +152,7 @@ def test_full_disk_is_503_for_writes_while_reads_work_and_the_running_action_wai
     exhausted(agent, filler)
     eventually(lambda: "retrying" in agent.log_text(), "the result of the running step cannot be stored")
     assert is_unavailable(agent.post_schedule(MARK, {}))
-    reads_go_on(agent, running)
+    assert_reads_work(agent, running)
     assert agent.state(running) == "RUNNING"
     steps = len(trace(tmp_path))
     filler.remove()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 STEADY_SLEEP = Path(__file__).parent / "steady_sleep"
-"""For PYTHONPATH: `time.sleep` without the call that the library breaks."""
+"""For PYTHONPATH: a `time.sleep` that avoids the call broken by the library."""
 
 
 class Clock:

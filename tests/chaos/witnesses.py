@@ -77,7 +77,7 @@ def never_two_at_once(lines: list[Line]) -> bool:
     )
 
 
-def single_unless_told(lines: list[Line]) -> int:
+def single_unless_resumed(lines: list[Line]) -> int:
     """Assert that only `resume` repeated a step; returns the number of interruptions."""
     message = Counter(line.action_id for line in lines if line.what == "interrupted")
     runs = Counter((line.action_id, line.number) for line in lines if line.what == "begin")

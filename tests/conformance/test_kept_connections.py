@@ -33,7 +33,7 @@ def body_of(size: int, chunk: int | None) -> bytes | Iterator[bytes]:
     return text if chunk is None else (text[start : start + chunk] for start in range(0, size, chunk))
 
 
-def asked_twice(agent: AgentProcess, method: str, path: str, body: bytes | Iterator[bytes]) -> tuple[int, str, bool]:
+def two_requests(agent: AgentProcess, method: str, path: str, body: bytes | Iterator[bytes]) -> tuple[int, str, bool]:
     """Status and `Connection` of the answer, and whether the next request used the same connection.
 
     The next request is always answered: the client opens a new connection if necessary.
@@ -66,7 +66,7 @@ def asked_twice(agent: AgentProcess, method: str, path: str, body: bytes | Itera
 def test_answer_without_reading_the_body_closes_the_connection(
     agent: AgentProcess, method: str, path: str, size: int, chunk: int | None, status: int
 ) -> None:
-    assert asked_twice(agent, method, path, body_of(size, chunk)) == (status, "close", False)
+    assert two_requests(agent, method, path, body_of(size, chunk)) == (status, "close", False)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_answer_without_reading_the_body_closes_the_connection(
 def test_read_or_small_body_keeps_the_connection(
     agent: AgentProcess, path: str, size: int, chunk: int | None, status: int
 ) -> None:
-    assert asked_twice(agent, "POST", path, body_of(size, chunk)) == (status, "keep-alive", True)
+    assert two_requests(agent, "POST", path, body_of(size, chunk)) == (status, "keep-alive", True)
 
 
 def test_invalid_chunk_closes_the_connection(agent: AgentProcess) -> None:

@@ -92,7 +92,7 @@ def test_disable_replication_removes_the_member_on_the_primary(group: Group, dat
 
 
 def test_a_configuration_that_changes_meanwhile_is_read_again(group: Group) -> None:
-    """Row 30: two changes at the same moment are no failure."""
+    """Row 30: concurrent changes are no failure."""
     group.busy = 2
     store_of(group.members[2]).disable_replication(Stop())
     assert group.members[0].received.count("replSetReconfig") == 3 and group.members[2].state == "REMOVED"

@@ -76,10 +76,10 @@ def test_a_broken_replica_is_rebuilt_across_a_kill_of_any_process(
     with connect(store(replica).at, 5) as session:
         assert session.replica_status()[0]["Replica_IO_Running"] == "Yes", "nothing was changed"
     before = contents(replica)
-    a_resync_that_dies_half_way_leaves_the_old_data(agent, replica)
+    killed_resync_leaves_the_old_data(agent, replica)
     assert contents(replica) == before
-    what_is_not_whole_is_no_primary(agent, replica)
-    a_resync_outlives_an_agent_that_is_killed_three_times(agent, replica)
+    incomplete_server_is_refused_as_primary(agent, replica)
+    resync_survives_three_kills_of_the_agent(agent, replica)
     assert not store(replica).is_dirty()
     assert as_root(replica, "SHOW DATABASES LIKE 'agent%'") == []
     assert contents(replica) == contents(primary)
@@ -100,7 +100,7 @@ def test_cancelled_resync_leaves_the_server_unchanged_with_a_message(
 
 
 def break_replication(replica: AnyServer, primary: AnyServer) -> None:
-    """Write a row on the replica that the primary writes too."""
+    """Write a row on the replica that the primary also writes."""
     with login_as_root(replica) as root:
         if isinstance(replica, MAKES["mysql"]):
             root.execute("SET GLOBAL super_read_only = 0")
@@ -110,8 +110,8 @@ def break_replication(replica: AnyServer, primary: AnyServer) -> None:
     eventually(lambda: not store(replica).role().streaming, "the replica is broken")
 
 
-def a_resync_that_dies_half_way_leaves_the_old_data(agent: AgentProcess, replica: AnyServer) -> None:
-    """No file of it stays, and no program that it started."""
+def killed_resync_leaves_the_old_data(agent: AgentProcess, replica: AnyServer) -> None:
+    """Neither files nor programs of the resync remain."""
     work = replica.data.with_name("data.resync")
     action_id = agent.schedule("resync_slave_db", {})
     eventually(work.exists, "a copy is made", 30)
@@ -123,8 +123,8 @@ def a_resync_that_dies_half_way_leaves_the_old_data(agent: AgentProcess, replica
     assert holding(ESCAPED, Path(tempfile.gettempdir()).glob("*")) == []
 
 
-def what_is_not_whole_is_no_primary(agent: AgentProcess, replica: AnyServer) -> None:
-    """Nor where it follows no source, nor where it accepts writes, as MariaDB does after a restart."""
+def incomplete_server_is_refused_as_primary(agent: AgentProcess, replica: AnyServer) -> None:
+    """Also if it follows no source, or accepts writes, like MariaDB after a restart."""
     with connect(store(replica).at, 5) as session:
         session.run(session.dialect.make_resyncable)
         session.keep_out_of_binary_log()
@@ -146,7 +146,7 @@ def let_write(server: AnyServer) -> Iterator[None]:
     as_root(server, "SET GLOBAL read_only = ON")
 
 
-def a_resync_outlives_an_agent_that_is_killed_three_times(agent: AgentProcess, replica: AnyServer) -> None:
+def resync_survives_three_kills_of_the_agent(agent: AgentProcess, replica: AnyServer) -> None:
     action_id = agent.schedule("resync_slave_db", {})
     kill_when(agent, lambda: agent.state(action_id) == "RUNNING", "it runs")
     kill_when(agent, replica.data.with_name("data.resync").exists, "a copy is made")

@@ -29,7 +29,7 @@ from tests.servers.process import await_that, kill_pid, send
 from tests.servers.redis import MAKES, RedisServer, binary_of
 
 OLD, NEW = 20, 300
-"""Keys of the server before, and of the primary that it is led to."""
+"""Keys of the server before the resync, and of its new primary."""
 COPY = ("before", "led", "awaiting", "receiving", "loading")
 FOLLOW = ("before", "led", "following")
 FAULTS = ("primary killed", "job killed", "cancel", "timeout", "wrong grants")
@@ -48,7 +48,7 @@ def cells() -> list[tuple[str, str, str]]:
 
 
 class Scene:
-    """Server `here` is led from where it is to `there` by a job; `source` is what it follows before, if anything."""
+    """A job makes the server `here` follow `there`; `source` is its earlier source, if any."""
 
     def __init__(self, directory: Path, method: str, make: str) -> None:
         binary = binary_of(make)

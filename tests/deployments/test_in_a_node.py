@@ -79,7 +79,7 @@ class Town:
         return SOURCE | {"path": "/srv/agent", "services": ["agent.service"], "health": ["test", "-e", "shop.py"]}
 
     def next_version(self) -> str:
-        """Commit a working version; returns its name, which it answers with."""
+        """Commit a working version; returns its name, with which it answers."""
         self.versions += 1
         self.hash = self.origin.commit(shop(f"v{self.versions}"))
         return f"v{self.versions}"

@@ -28,7 +28,7 @@ class FakeArgs(Args):
 
 
 class Fake(Kind):
-    """Does what the test says."""
+    """Runs the function given by the test."""
 
     args = FakeArgs
     timeout = 600.0

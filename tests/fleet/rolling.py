@@ -40,11 +40,11 @@ class Rolling:
         self.set_up(package)
         print(f"roles: {self.nodes.roles()}", flush=True)
         self.check_mode_changes_nothing()
-        self.a_replica_that_does_not_come_back_leaves_the_primary_untouched()
-        self.a_killed_controller_continues_and_no_write_is_lost()
-        self.a_link_that_is_cut_is_waited_for()
-        self.a_reboot_in_the_middle_is_waited_for()
-        self.a_failover_between_the_steps_is_noticed()
+        self.failed_replica_leaves_the_primary_untouched()
+        self.killed_run_continues_without_lost_writes()
+        self.run_waits_for_a_cut_link()
+        self.run_waits_for_a_reboot()
+        self.failover_between_steps_is_noticed()
 
     def set_up(self, package: Path) -> None:
         """A primary and two replicas, each with its agent, which the role installs."""
@@ -72,7 +72,7 @@ class Rolling:
         assert [self.nodes.agentctl(name, "finished") for name in NAMES] == [[], [], []]
         print("--check changes nothing", flush=True)
 
-    def a_replica_that_does_not_come_back_leaves_the_primary_untouched(self) -> None:
+    def failed_replica_leaves_the_primary_untouched(self) -> None:
         broken, before = self.nodes.nodes["db-2"], self._starts()
         self.server.break_start(broken)
         stopped = self._play("rolling_restart", rolling_settle=5)
@@ -83,7 +83,7 @@ class Rolling:
         self._await_in_step()
         print("a replica that does not come back stops the run before the primary", flush=True)
 
-    def a_killed_controller_continues_and_no_write_is_lost(self) -> None:
+    def killed_run_continues_without_lost_writes(self) -> None:
         before = self._starts()
         with Clients(self.server, self.addresses) as clients:
             self._until_writes(clients)
@@ -110,7 +110,7 @@ class Rolling:
             await_that(lambda: written <= self.server.numbers(self.nodes.nodes[name]), 60, f"{name} has every write")  # noqa: B023
         print("a controller that was killed continues: each server was restarted once", flush=True)
 
-    def a_link_that_is_cut_is_waited_for(self) -> None:
+    def run_waits_for_a_cut_link(self) -> None:
         """db-1 is a replica now, the first one."""
         with self.nodes.by_https.start("datastore.agent.rolling_restart", run_id="cut") as playbook:
             await_that(lambda: self._began("db-1", "cut"), PATIENCE, "db-1 restarts")
@@ -123,7 +123,7 @@ class Rolling:
         self._await_in_step()
         print("a link that is cut while an action runs is waited for", flush=True)
 
-    def a_reboot_in_the_middle_is_waited_for(self) -> None:
+    def run_waits_for_a_reboot(self) -> None:
         with self.nodes.firmware() as rebooted, Clients(self.server, self.addresses) as clients:
             self._until_writes(clients)
             outcome = self._play("rolling_restart", kind="stack_reboot")
@@ -133,7 +133,7 @@ class Rolling:
         self._report(clients)
         print(f"stack_reboot of all hosts, in the order {', '.join(rebooted)}", flush=True)
 
-    def a_failover_between_the_steps_is_noticed(self) -> None:
+    def failover_between_steps_is_noticed(self) -> None:
         roles = self.nodes.roles()
         replicas = [name for name in NAMES if roles[name] == "replica"]
         primary = next(name for name in NAMES if roles[name] == "primary")

@@ -17,4 +17,4 @@ def test_a_killed_controller_continues_on_three_hosts_and_no_write_is_lost(agent
         rolling = Rolling(three, PostgreSQL())
         rolling.set_up_from(agent_venv)
         rolling.check_mode_changes_nothing()
-        rolling.a_killed_controller_continues_and_no_write_is_lost()
+        rolling.killed_run_continues_without_lost_writes()

@@ -117,7 +117,7 @@ def test_event_that_deploys_nothing_is_answered_and_not_scheduled(
 # Refused
 
 
-def said_since(agent: AgentProcess, lines: int) -> list[str]:
+def logged_since(agent: AgentProcess, lines: int) -> list[str]:
     """The log lines after the first `lines`; empty if earlier tests have used up the rate limit of this second."""
     return [line for line in agent.log_text().splitlines()[lines:] if "more calls were refused" not in line]
 
@@ -147,7 +147,7 @@ def test_wrong_signature_is_401_with_one_log_line(agent: AgentProcess, signature
         assert answer.headers["WWW-Authenticate"] == 'HMAC-SHA256 header="X-Hub-Signature-256"'
         wanted = "sign the body as it is sent with the secret of the application's hook_secret"
         assert answer.json["error"] == f"X-Hub-Signature-256 {how}: {wanted}"
-        return said_since(agent, lines)
+        return logged_since(agent, lines)
 
     [line] = eventually(logged, "it is logged")
     begin = "WARNING a caller from 127.0.0.1 was refused with 401: applications.shop.hook_secret: "
@@ -247,7 +247,7 @@ def test_log_says_whether_the_application_or_its_secret_is_missing(agent: AgentP
 
     def logged() -> list[str]:
         deliver(agent, b"", name)
-        return said_since(agent, lines)
+        return logged_since(agent, lines)
 
     line = f"WARNING a caller from 127.0.0.1 was refused with 401: {reason}"
     assert eventually(logged, "it is logged") == [line]
@@ -269,7 +269,7 @@ def test_every_refusal_leaves_a_line_that_names_the_option(
 
     def logged() -> list[str]:
         assert deliver(agent, encoded(push(**body)), **options).status == status
-        return said_since(agent, lines)
+        return logged_since(agent, lines)
 
     [line] = eventually(logged, "it is logged")
     begin = f"WARNING a caller from 127.0.0.1 was refused with {status}: the hook of applications.shop: "

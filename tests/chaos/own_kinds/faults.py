@@ -19,7 +19,7 @@ COUNTED = {"stamp": 0, "commits": 0}
 
 
 class Connection(sqlite3.Connection):
-    """A connection that knows when a statement commits, and what was written since the previous commit."""
+    """A connection that recognises commits, and records the statements since the previous one."""
 
     _written = ""
 
