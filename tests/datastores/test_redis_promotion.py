@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import Datastore, DatastoreRefused, Role
+from agent.datastores.redis import promotion
 from agent.datastores.replication_requests import Lag, PromoteRequest
 from agent.plan import Would
 from agent.util.stop import Stop
@@ -103,7 +104,10 @@ def test_a_primary_that_was_demoted_is_read_only(primary: RedisServer, replica: 
     assert promote(store_of(replica))["old_primary"] == "read_only"
 
 
-def test_a_primary_that_hangs_is_unreachable_in_time(primary: RedisServer, replica: RedisServer) -> None:
+def test_a_primary_that_hangs_is_unreachable_in_time(
+    primary: RedisServer, replica: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promotion, "ANSWERS_BEFORE_ACTING", 2.0)
     assert primary.pid
     send(primary.pid, signal.SIGSTOP)
     try:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.agent_process import AgentProcess, StartAgent
 from tests.datastores.redis_nodes import in_step
@@ -70,7 +72,12 @@ def failed(agent: AgentProcess, kind: str, args: dict[str, Any]) -> str:
 
 def user_of(server: RedisServer) -> redis.Redis:
     return redis.Redis(
-        unix_socket_path=str(server.socket), username="app", password=USER_SECRET, protocol=2, decode_responses=True
+        unix_socket_path=str(server.socket),
+        username="app",
+        password=USER_SECRET,
+        protocol=2,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),  # the driver tries a refused login again, for seconds
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from agent.datastores.base import DatastoreRefused, UserChanges
 from agent.plan import Would
@@ -45,7 +47,13 @@ def with_acl_file(directory: Path) -> RedisServer:
 
 def reply(server: RedisServer, command: str, name: str = "app", password: str = "horse") -> str:
     """The answer of Redis to a command of the user; errors as text."""
-    with redis.Redis(unix_socket_path=str(server.socket), username=name, password=password, protocol=2) as client:
+    with redis.Redis(
+        unix_socket_path=str(server.socket),
+        username=name,
+        password=password,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),  # the driver tries a refused login again, for seconds
+    ) as client:
         try:
             return repr(client.execute_command(*command.split(" ")))
         except redis.ResponseError as error:
