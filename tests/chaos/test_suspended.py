@@ -53,7 +53,7 @@ def all_of(agent: AgentProcess) -> set[int]:
     return {agent.process.pid} | agent.workers()
 
 
-@pytest.mark.parametrize(("what", "seconds"), [("the worker", 8.0), ("the whole agent", 30.0)])
+@pytest.mark.parametrize(("what", "seconds"), [("the worker", 5.0), ("the whole agent", 10.0)])
 def test_after_a_suspension_the_executor_continues_as_the_only_one(
     start_agent: StartAgent, tmp_path: Path, what: str, seconds: float
 ) -> None:

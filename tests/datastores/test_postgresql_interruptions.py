@@ -128,7 +128,7 @@ def test_cancelled_or_timed_out_resync_puts_the_old_data_back_with_a_message(
     old, new = pair
     wanted = document(old, new, programs=str(programs_with(old, "pg_rewind", hanging(old))))
     if end == "timeout":
-        wanted["actions"] = {"timeouts": {"resync_slave_db": 20.0}}
+        wanted["actions"] = {"timeouts": {"resync_slave_db": 10.0}}
     agent = start_agent(config=toml(wanted))
     action_id = agent.schedule("resync_slave_db", FORCE)
     (left,) = eventually(lambda: hangs(old), "pg_rewind hangs", 60)
