@@ -147,7 +147,7 @@ def _obstacle(assessment: Assessment, request: ResyncRequest, how: Copying) -> t
         return f"a copy would remove the data that this server received from {named}", "force discards it"
     if how.fixed and not assessment.worthless and not request.force:
         return (
-            f"the copy would replace the data in place, and the old data could not be restored: {how.fixed}",
+            f"the copy would replace the data in place, and the old data cannot be restored: {how.fixed}",
             "force allows it",
         )
     return None
