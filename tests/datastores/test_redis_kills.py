@@ -24,7 +24,7 @@ USER = {"name": "app", "password": "battery-staple", "databases": ["app"]}
 def agent_of(server: RedisServer, start_agent: StartAgent, primary: RedisServer | None = None) -> AgentProcess:
     """An agent that connects to its server through a proxy that a test can hold."""
     document = over(server)
-    document["datastore"] |= {"url": f"unix://{way_to(server)}"}
+    document["datastore"] |= {"url": f"unix://{way_to(server)}", "timeout": 5}
     if primary is not None:
         document["datastore"]["primary"] = f"redis://127.0.0.1:{primary.port}"
     return start_agent(config=toml(document))
