@@ -79,7 +79,7 @@ def test_run_stops_before_the_primary_where_a_replica_does_not_return(
 ) -> None:
     broken = trio[1].data / "postgresql.auto.conf"
     broken.write_text(broken.read_text() + "shared_buffers = 'nonsense'\n")
-    outcome = controller.play("rolling_restart", run_id="r2", rolling_settle=5)
+    outcome = controller.play("rolling_restart", run_id="r2", rolling_settle=2)
     assert outcome.status != 0
     assert "stopped at b" in outcome.text and "left: b, c, a" in outcome.text, outcome.text
     assert "datastore.agent.rolling_restart -e run_id=r2" in outcome.text

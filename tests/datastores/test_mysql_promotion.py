@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.datastores.base import DatastoreRefused, OutcomeUnknown
+from agent.datastores.mysql import commit
 from agent.datastores.mysql.datastore import MySQL
 from agent.datastores.replication_requests import PROMOTE, Lag, PromoteRequest
 from agent.plan import Would
@@ -160,7 +161,10 @@ def test_received_transactions_that_cannot_be_applied_are_discarded_only_with_fo
     assert done["discarded"][-1]["what"] == "transactions that were received and are not applied"
 
 
-def test_commit_waiting_for_replicas_is_reported(primary: AnyServer, replica: AnyServer, driver: MySQL) -> None:
+def test_commit_waiting_for_replicas_is_reported(
+    primary: AnyServer, replica: AnyServer, driver: MySQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "LONGEST", 1.5)
     require_a_replica(replica)
     with read_only(primary):
         plan = driver.plan_promote(PROMOTE)

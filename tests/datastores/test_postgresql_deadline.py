@@ -63,10 +63,10 @@ def test_hanging_synchronous_standby_leaves_neither_database_nor_user(
         with setting(postgres_server, "synchronous_standby_names", "*"):
             await_value(postgres_server, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", "1")
             receiver = int(replica.psql("SELECT pid FROM pg_stat_wal_receiver"))
-            store = datastore_of(postgres_server, timeout=5)
+            store = datastore_of(postgres_server, timeout=3)
             os.kill(receiver, signal.SIGSTOP)
             try:
-                with pytest.raises(DatastoreRefused, match=r"late is not created: .* 5 s .*SyncRep.*removed again"):
+                with pytest.raises(DatastoreRefused, match=r"late is not created: .* 3 s .*SyncRep.*removed again"):
                     store.create_database("late", {})
                 with pytest.raises(DatastoreRefused, match="waited for IPC:SyncRep"):
                     store.create_user("late", "correct-horse", [], "readonly")
