@@ -1,4 +1,4 @@
-"""The errors of the API, each with its HTTP status (PROTOCOL "Errors")."""
+"""The errors of the API, each with its HTTP status."""
 
 from collections.abc import Mapping, Sequence
 
@@ -45,7 +45,7 @@ class AgentError(Exception):
 def described(message: str, details: Mapping[str, Sequence[str]]) -> str:
     """One sentence of the message and the details: `message: member: error; member: error`.
 
-    Errors of the whole body (`NO_MEMBER`) have no name in it.
+    Errors of the whole body (`NO_MEMBER`) are shown without a name.
     """
     wrong = {name: " ".join(messages).rstrip(".") for name, messages in details.items()}
     wrong_members = [text if name == NO_MEMBER else f"{name}: {text}" for name, text in wrong.items()]
@@ -104,7 +104,7 @@ class Unauthenticated(AgentError):
 
 
 class Forbidden(AgentError):
-    """The caller has no permission for this."""
+    """The caller has no permission for this call."""
 
     status = 403
 
@@ -168,7 +168,7 @@ class IdempotencyKeyReused(AgentError):
 
 
 class ActionAlreadyExists(AgentError):
-    """An action with the `action_id` of the envelope already exists."""
+    """An action with the `action_id` of the request body already exists."""
 
     status = 409
 
@@ -222,7 +222,7 @@ class AddressTaken(Exception):
 
 
 class ConfigError(Exception):
-    """The configuration is wrong. `mistakes` has a sentence for each mistake; the message is all of them."""
+    """The configuration is wrong. `mistakes` has a sentence for each mistake; the message joins them."""
 
     def __init__(self, *mistakes: str) -> None:
         super().__init__("; ".join(mistakes))

@@ -11,7 +11,7 @@ from agent.models import Json
 
 
 class Would(StrEnum):
-    """The effect of an action, from harmless to harmful (PROTOCOL.md section 4)."""
+    """The effect of an action, from harmless to harmful."""
 
     NOTHING = "nothing"
     CHANGE = "change"
@@ -46,7 +46,7 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What an action needs: free bytes on disk, an estimate of its seconds, privileges that are missing or required."""
+    """The needs of an action: free bytes on disk, estimated seconds, and missing or required privileges."""
 
     disk_bytes: int | None = None
     seconds: float | None = None
@@ -61,7 +61,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the action would fail in the planned state, and what would let it run."""
+    """Why the action would fail in the planned state, and the change that would let it run."""
 
     reason: str
     lifted_by: str
@@ -69,7 +69,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an action would do in the present state of the host and its server. Planning changes nothing.
+    """The effect of an action in the present state of the host and its server. Planning changes nothing.
 
     `facts`: the inputs of the decision; for a resync also its `method`.
     """
@@ -107,7 +107,7 @@ def to_confirm(kind: Danger, plan: Mapping[str, Any]) -> Danger:
 
 
 def object_name(kind: str, args: Mapping[str, Any]) -> str:
-    """The name that a user types to confirm: of the object that the action destroys, else the kind."""
+    """The name that a user types to confirm: the object's, or the kind if the arguments name no object."""
     for name in ("name", "database", "user", "application", "server"):
         if isinstance(args.get(name), str) and args[name]:
             return str(args[name])

@@ -143,7 +143,7 @@ def _states(text: str | None) -> tuple[State, ...] | None:
         return tuple(State(each) for each in text.split(","))
     except ValueError:
         raise InvalidQuery(
-            f"the query parameter state expects some of {', '.join(State)}, got {text[:100]!a}"
+            f"the query parameter state expects one or more of {', '.join(State)}, got {text[:100]!a}"
         ) from None
 
 

@@ -36,7 +36,7 @@ class Authenticator:
         self._certificates = ClientCertificates(revocable=api.tls is not None and api.tls.crl is not None)
 
     def check(self) -> None:
-        """Store the caller of this request for `caller` and `channel`.
+        """Store the caller of this request, which `caller()` and `channel()` return.
 
         Raises `Unauthenticated` without valid credentials, `Forbidden` if they are not enough. Both are logged and
         counted.

@@ -41,7 +41,8 @@ def trail() -> Response:
     try:
         after: int = EventsQuery().load(request.args.to_dict())["after"]
     except ValidationError as error:
-        raise InvalidQuery("after must be the id of an event", details={"after": _flat(error)}) from None
+        why = "the query parameter after must be the id of an event"
+        raise InvalidQuery(why, details={"after": _flat(error)}) from None
     preferred = preference()
     if preferred.seconds:
         waiters().wait(preferred.seconds, Fact(lambda: audit_events.newest(store) > after))

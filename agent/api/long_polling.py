@@ -17,7 +17,7 @@ LONGEST = 60.0
 """Seconds; a longer wait is capped."""
 WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]+)"?\s*(;.*)?', re.IGNORECASE)
 SEED = "seed"
-"""The form of answers whose tags have no prefix."""
+"""The value of api.node_protocol and api.async_actions whose entity tags have no prefix."""
 UNTIL_FINAL = re.compile(r'\s*until\s*=\s*"?final"?\s*', re.IGNORECASE)
 
 

@@ -1,4 +1,4 @@
-"""`GET /metrics`: the metrics for Prometheus, for known callers; needs the extra `metrics`."""
+"""`GET /metrics`: the metrics for Prometheus, for authenticated callers; needs the extra `metrics`."""
 
 from importlib.util import find_spec
 

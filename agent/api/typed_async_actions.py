@@ -54,7 +54,7 @@ def refuse_parameters_in_a_body() -> None:
     if request.method == "GET" and request.path.startswith("/api/3/") and _has_body():
         content = request_body.read().strip()
         if content not in (b"", b"{}"):
-            raise InvalidBody("a GET takes its parameters, such as page, in the address and none in the body")
+            raise InvalidBody("a GET takes its parameters, such as page, from the URL and not from the body")
 
 
 def _has_body() -> bool:

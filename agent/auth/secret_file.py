@@ -42,7 +42,7 @@ def read(path: Path, *, shortest: int = 1) -> str:
         raise SecretUnreadable(f"{path} is empty")
     if len(secret) < shortest:
         raise SecretUnreadable(
-            f"{path} holds {len(secret)} characters, and a key to sign with has at least {shortest}: "
+            f"{path} holds {len(secret)} characters, and a signing key needs at least {shortest}: "
             "make one with openssl rand -hex 32"
         )
     return secret

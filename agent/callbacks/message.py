@@ -20,7 +20,7 @@ FINAL, TEST = "action.final", "callback.test"
 
 
 def body(store: Store, head: PendingCallback) -> bytes:
-    """The AsyncAction; events before the end do not show the end. Raises `StoreUnavailable`."""
+    """The AsyncAction; the body of an event before the end shows the action as not ended. Raises `StoreUnavailable`."""
     found = async_actions.by_seq(store, head.seq)
     if head.event != FINAL:
         found = replace(found, state=State.NEW, finished_ts=None)

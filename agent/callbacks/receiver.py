@@ -24,7 +24,7 @@ LONGEST_RETRY_AFTER = 3600.0
 GONE = 410
 """The HTTP status that ends a subscription."""
 
-RETRY = 1.0
+DATABASE_RETRY = 1.0
 """Seconds between attempts to use a database that cannot be read or written."""
 
 
@@ -75,7 +75,7 @@ class Receiver:
                 self._deliver_all()
             except StoreUnavailable as error:
                 log.store_unavailable(error.layers)
-                self._stopping.wait(RETRY)
+                self._stopping.wait(DATABASE_RETRY)
                 continue
             self._wake.wait()
             self._wake.clear()

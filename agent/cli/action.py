@@ -81,8 +81,8 @@ def _last(text: bytes, count: int) -> Iterator[bytes]:
 def wait_command(session: CliSession, ids: tuple[str, ...]) -> int:
     """Wait until actions have ended.
 
-    The exit status is the highest of the actions. If --timeout ends the wait, the exit status is 6 and the action
-    continues.
+    The exit status is the highest exit status of the actions. If --timeout ends the wait, the exit status is 6 and
+    the action continues.
     """
     status = exits.DONE
     for each in ids:

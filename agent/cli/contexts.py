@@ -130,7 +130,7 @@ def list_command() -> int:
 @context_command.command("use", cls=Documented)
 @click.argument("name", shell_complete=complete_context)
 def use_command(name: str) -> int:
-    """Make a context the one that commands use; `default` is the agent of this host."""
+    """Select the context of later commands; `default` is the agent of this host."""
     found = read()
     url = found.get(name)["url"]
     _write(found._replace(current=None if name == DEFAULT else name))
@@ -146,7 +146,7 @@ def use_command(name: str) -> int:
 @click.option("--token-file", type=click.Path(resolve_path=True), help="A file with the token.")
 @click.option("--ca", type=click.Path(resolve_path=True), help="The CA certificates for the agent's certificate.")
 @click.option("--certificate", type=click.Path(resolve_path=True), help="A client certificate.")
-@click.option("--key-file", type=click.Path(resolve_path=True), help="Its key.")
+@click.option("--key-file", type=click.Path(resolve_path=True), help="The key of the client certificate.")
 def add_command(name: str, url: str, **files: str | None) -> int:
     """Add an agent, or replace one of this name. URL is unix:PATH, http://HOST:PORT or https://HOST:PORT.
 

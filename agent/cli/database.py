@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 @click.group("db")
 def db_command() -> None:
-    """The database of this host's agent: copies, checks, earlier schemas.
+    """The database of this host's agent: back up, restore, check, downgrade.
 
     The commands run as the agent's user. `backup` and `check` work while the agent runs, the others need it stopped.
     """
@@ -61,8 +61,8 @@ def backup_command(db: Path, file: Path) -> None:
     """Copy the database to FILE while the agent runs.
 
     The copy is consistent, checked, and readable by its owner only (mode 0600). It contains no secrets, so waiting
-    actions that need one cannot run after a restore. FILE.key is a copy of the key that compares secrets. The output of
-    commands (agent.output) is not included.
+    actions that need one cannot run after a restore. FILE.key is a copy of the key by which secrets are
+    compared. The output of commands (agent.output) is not included.
     """
     with _reading(db) as connection:
         try:

@@ -24,7 +24,7 @@ def events_command(session: CliSession, follow: bool, since: str | None) -> int:
 
     With --url, -c or $AGENT_URL the events come from the agent's API, which needs the permission audit. Otherwise they
     come from the database of this host's agent, even while it is stopped; then the chain of the events is checked, and
-    the exit status is 1 if another program has changed it.
+    the exit status is 1 if another program has changed an event.
     """
     if {"url", "context"} & set(given(click.get_current_context())) or os.environ.get("AGENT_URL"):
         return _from_the_api(session, since, follow=follow)

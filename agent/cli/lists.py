@@ -15,7 +15,7 @@ from agent.client import LONGEST_WAIT
 
 
 @remote("queue", examples=("agentctl queue", "agentctl queue -o name", "agentctl -c db-1 queue --watch"))
-@click.option("-w", "--watch", is_flag=True, help="Print it again after each change, until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Print the list again after each change, until Ctrl-C.")
 def queue_command(session: CliSession, watch: bool) -> int:
     """Print the running action and the waiting ones, in the order of execution."""
     wanted = Selection(states="NEW,RUNNING", limit=500, oldest_first=True)
@@ -40,7 +40,7 @@ def _words(*known: str) -> Callable[..., list[str]]:
 
 def _filters(command: Any) -> Any:
     for decorate in (
-        click.option("-w", "--watch", is_flag=True, help="Print them again after each change, until Ctrl-C."),
+        click.option("-w", "--watch", is_flag=True, help="Print the list again after each change, until Ctrl-C."),
         click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many."),
         click.option("--until", type=AGO, help="Scheduled before a time, or an age such as 1h."),
         click.option("--since", type=AGO, help="Scheduled at or after a time, or an age such as 24h."),

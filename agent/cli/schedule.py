@@ -58,9 +58,9 @@ def schedule_command(session: CliSession, kind: str, args: tuple[str, ...], **te
     the command line.
 
     Without --wait the id of the action is printed. Ctrl-C ends the wait and leaves the action running; a second Ctrl-C
-    cancels it. The danger is the greater one of the kind and of the plan. Before an action that disrupts, agentctl
-    prints the plan and asks y/N; before one that destroys, it asks for the name of the object. Without a terminal both
-    need --yes.
+    cancels it. Before an action that disrupts, agentctl prints the plan and asks y/N; before one that destroys, it asks
+    for the name of the object. The worse one of the kind's danger and the plan's effect decides. Without a terminal
+    both need --yes.
     """
     found = kind_named(session.client, kind)
     return _scheduled(session, found, typed(found, args), **terms)

@@ -80,7 +80,7 @@ ROWS = """
 @click.option("--log", type=click.Path(), help="The agent's log; default: the journal of agent.service.")
 @as_owner
 def support_bundle_command(file: str | None, output: str | None, log: str | None) -> int:
-    """Write an archive for the diagnosis of a problem by others.
+    """Write an archive for others who diagnose a problem.
 
     It contains the configuration, the findings of doctor, versions, the last actions and the end of the log.
 

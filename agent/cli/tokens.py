@@ -51,7 +51,7 @@ def _of_tokens(name: str, *examples: str) -> Decorator:
     "--permissions",
     cls=Several,
     type=click.Choice(PERMISSIONS),
-    help="approve: approve actions; audit: read the audit trail; controller: name a requester CORE_*.",
+    help="approve: approve actions; audit: read the audit trail; controller: schedule with a requester CORE_*.",
 )
 @EXPIRES
 def create_command(

@@ -25,7 +25,7 @@ class Duration(click.ParamType[float]):
 
 
 class MomentParam(click.ParamType[str]):
-    """A time of RFC 3339 with its zone, or a time span from now (times `sign`); converted to RFC 3339 in UTC."""
+    """A time of RFC 3339 with its zone, or a time span from now, multiplied by `sign`; converted to RFC 3339 in UTC."""
 
     name = "time"
 

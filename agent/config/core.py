@@ -101,7 +101,7 @@ class Api:
     socket_mode: str = option(
         "0660",
         validators.mode,
-        "The mode of unix sockets. Users with write permission may connect; callers are then authenticated.",
+        "The mode of unix sockets. Users with write permission may connect; the agent then authenticates them.",
     )
     socket_group: str | None = option(
         None, validators.group, "The group of unix sockets; default: the group of the agent's user.", '"dba"'

@@ -1,4 +1,4 @@
-"""The container engine's events for one container: each calls for another look at it."""
+"""The container engine's events for one container: after each, the container is checked again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ContainerEvents:
     """Waits for the next event of a container. Without a stream of events, the waits are growing pauses."""
 
     def __init__(self, connection: socket.socket | None, id: str) -> None:
-        """`connection` leads to the engine, None if it cannot be reached. The `with` block closes it."""
+        """`connection` is a socket to the engine, None if the engine is unreachable. The `with` block closes it."""
         self._connection = connection
         self._pauses = Pauses()
         if connection is not None and not _subscribed(connection, id):

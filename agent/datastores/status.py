@@ -1,4 +1,4 @@
-"""The status of one server as shown by `GET /api/unstable/datastore` (PROTOCOL.md section 4)."""
+"""The status of one server as shown by `GET /api/unstable/datastore`."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def prune(deployment: Deployment) -> DeployProgress:
 
 
 def switch_back(deployment: Deployment) -> DeployProgress:
-    """Point `current` to the previous release, and find the units that no longer run it."""
+    """Point `current` to the previous release, and find the units that no longer run that release."""
     progress, previous = deployment.progress, deployment.previous_release
     deployment.releases.switch(previous)
     left = deployment.rollout(previous).have_left(progress.units or {}, progress.services)
@@ -112,7 +112,7 @@ def switch_back(deployment: Deployment) -> DeployProgress:
 
 
 def restart_back(deployment: Deployment) -> DeployProgress:
-    """Restart the units that left the previous release, the failed one first. Another failure skips the unit."""
+    """Restart the units that left the previous release, the failed one first. A unit that fails here too is skipped."""
     names, back = deployment.progress.restarted or [], deployment.progress.back or []
     if len(back) == len(names) and (not back or ended(back[-1])):
         return _rolled_back(deployment, back)

@@ -128,8 +128,8 @@ class Execution:
     def _masked(self, outcome: Result) -> Result:
         """The outcome with the secrets of the action masked: a server or command may have printed one.
 
-        A final outcome has the configured secrets masked too. In `Running` they stay: the next step reads its payload,
-        and a weak password may be a part of a name.
+        A final outcome has the configured secrets masked too. A `Running` payload keeps them: masking a weak
+        password could change a name that the next step reads.
         """
         secrets = [value for value in self._secrets.values() if isinstance(value, str) and value]
         if not isinstance(outcome, Running):

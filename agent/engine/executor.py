@@ -64,7 +64,7 @@ class Executor:
         self._wakeup.set()
         self._callbacks.stop()
         ended = self._draining.acquire(timeout=timeout)
-        # Before the lock is released, as each receiver gets its callbacks in order from one executor.
+        # They end before the lock is released: only one executor may send to a receiver, to keep the order.
         self._callbacks.end()
         if ended:
             self.continuity.note_used()

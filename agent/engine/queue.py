@@ -125,7 +125,7 @@ class Queue:
             self._changed()
 
     def announce_holds(self) -> None:
-        """Announce the actions that are held since the last call."""
+        """Announce the actions that became held since the last call."""
         try:
             if self._announcer.announce():
                 self._callbacks.wake()
@@ -133,7 +133,7 @@ class Queue:
             log.store_unavailable(error.layers)
 
     def wipe_secrets(self) -> None:
-        """Remove the bytes of erased secrets from the write-ahead log; the next tick retries if that is postponed."""
+        """Remove the bytes of erased secrets from the write-ahead log; the next tick repeats a postponed removal."""
         try:
             self._store.wipe_secrets()
         except StoreUnavailable as error:

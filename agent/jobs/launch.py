@@ -37,8 +37,8 @@ class LaunchUnconfirmed(Exception):
 
 
 def launch(job: Job) -> None:
-    """Start a runner and wait until the job is taken. A runner started by an agent that was killed
-    since then may take it instead."""
+    """Start a runner and wait until the job is taken. A runner of an earlier agent that was
+    killed meanwhile may take it instead."""
     why_not = _start_unit(job) if SYSTEMD_RUNS.exists() else ""
     process = None
     try:
@@ -60,8 +60,8 @@ def launch(job: Job) -> None:
 def _start_unit(job: Job) -> str | None:
     """Start the runner in a unit; returns the reason if systemd refuses.
 
-    Only root uses transient units. That right would include running any command as any user, and
-    systemd cannot restrict it further; so any other user starts an instance of a unit that root has
+    Only root uses transient units: the right to start them includes running any command as any
+    user, and systemd cannot restrict it further; so any other user starts an instance of a unit that root has
     installed.
     """
     transient = [_start_over_bus, _start_by_program] if has_bus() else [_start_by_program]
@@ -109,7 +109,7 @@ def _unit(job: Job) -> str:
 def _start_instance(job: Job) -> str | None:
     unit = f"agent-job@{job.name}.service"
     looked = run(["systemctl", "show", "--property=LoadState,User,ExecStart", "--", unit], timeout=START_WAIT)
-    if not looked.ok:  # a failure of systemctl itself: it also shows units that do not exist
+    if not looked.ok:  # systemctl itself failed; it does not fail for a missing unit
         return _refusal(looked)
     shown = looked.stdout
     if "LoadState=not-found" in shown:

@@ -64,7 +64,7 @@ class External(Kind):
 
     @property
     def description(self) -> str:
-        return self._declared.description or f"Run {self._declared.action[0]}, an action of this node's own."
+        return self._declared.description or f"Run {self._declared.action[0]}, an action defined on this node."
 
     def args_schema(self) -> dict[str, Any]:
         """Any JSON is accepted if the configuration declares no `args`: the commands validate it."""

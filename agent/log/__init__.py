@@ -141,7 +141,7 @@ def executing(lock: str) -> None:
 def not_executing(lock: str, holder: str) -> None:
     text = (
         "this process stores actions but does not execute them: process %(holder)s executes the queue of this database "
-        "(%(lock)s); it takes over when that process ends"
+        "(%(lock)s); this process takes over when that one ends"
     )
     _log(WARNING, "queue.taken_by_another", text, {"holder": holder, "lock": lock})
 
@@ -267,7 +267,7 @@ def configuration_kept(reason: str) -> None:
 
 def receiver_fails(url: str, reason: str) -> None:
     fields: dict[str, Field] = {"receiver": _origin(url), "reason": reason}
-    _log(WARNING, "receiver.failed", "callbacks to %(receiver)s wait: %(reason)s", fields)
+    _log(WARNING, "receiver.failed", "callbacks to %(receiver)s are delayed: %(reason)s", fields)
 
 
 def receiver_answers(url: str) -> None:
@@ -275,7 +275,7 @@ def receiver_answers(url: str) -> None:
 
 
 def callbacks_dropped(url: str, count: int, keep: float) -> None:
-    text = "callbacks to %(receiver)s: %(count)d were not accepted within %(seconds)g s and are dropped"
+    text = "%(count)d callbacks to %(receiver)s were not accepted within %(seconds)g s and are dropped"
     _log(ERROR, "callbacks.dropped", text, {"receiver": _origin(url), "count": count, "seconds": keep})
 
 
@@ -288,7 +288,7 @@ def subscription_ended(url: str, count: int) -> None:
 
 
 def receiver_removed(url: str, count: int) -> None:
-    text = "callbacks to %(receiver)s: %(count)d are dropped, their URL is no longer configured"
+    text = "%(count)d callbacks to %(receiver)s are dropped: their URL is no longer configured"
     _log(WARNING, "receiver.removed", text, {"receiver": _origin(url), "count": count})
 
 

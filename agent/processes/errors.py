@@ -15,7 +15,7 @@ class CommandNotStarted(CommandError):
 
 
 def start_failure(program: str, cwd: str | os.PathLike[str] | None, error: Exception) -> str:
-    """The end of a message after the name of a program that could not be started."""
+    """The text after the program's name in the message about a program that could not be started."""
     if not isinstance(error, OSError):
         return f"could not be started: {error}"
     if cwd is not None and not os.path.isdir(cwd):

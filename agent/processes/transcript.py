@@ -1,4 +1,4 @@
-"""The output of an action's commands, in files that can be read while they run; limited in size, without secrets.
+"""The output of an action's commands, in files that are readable while the commands run; bounded, without secrets.
 
     ID/0          the first segment
     ID/1048576    the segment that begins at this byte, and so on; the first and the newest segments are kept

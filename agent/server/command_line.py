@@ -60,7 +60,7 @@ def check() -> None:
 def _check(parser: Any, words: Sequence[str], where: str) -> None:
     given = {name: value for name, value in vars(parser.parse_args(words)).items() if value not in (None, [])}
     if given.pop("args", [APP]) != [APP]:
-        raise ConfigError(f"{where} names another application: remove it, the agent is {APP}")
+        raise ConfigError(f"{where} names another application: remove it; the agent's is {APP}")
     for name in sorted(given.keys() - FREE):
         instead = f"set {INSTEAD[name]} in agent.toml instead" if name in INSTEAD else "the agent sets it itself"
         raise ConfigError(f"{where} sets {name}: remove it; {instead}")

@@ -18,7 +18,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Next(enum.Enum):
-    """The next thing that the exchange needs, or that follows it."""
+    """What the event loop does next with the exchange."""
 
     RECEIVE = enum.auto()
     """More bytes of the body."""

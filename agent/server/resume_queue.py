@@ -18,7 +18,7 @@ class ResumeQueue:
 
     SHARE = 0.2
     LONGEST = 0.05
-    """Maximum seconds between two of them."""
+    """Maximum seconds between two answers."""
 
     def __init__(self) -> None:
         self._waiting: deque[ClientConnection] = deque()

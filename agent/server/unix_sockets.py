@@ -55,7 +55,7 @@ def _check(path: Path, mode: int, gid: int | None) -> None:
     status = path.lstat()
     found = stat.S_IMODE(status.st_mode)
     if not stat.S_ISSOCK(status.st_mode):
-        raise ConfigError(f"api.bind: {path} is no socket: run rm {path}")
+        raise ConfigError(f"api.bind: {path} is not a socket: run rm {path}")
     if found & ~mode or (gid is not None and status.st_gid != gid):
         group = f" and SocketGroup={grp.getgrgid(gid).gr_name}" if gid is not None else ""
         raise ConfigError(

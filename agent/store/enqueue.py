@@ -86,7 +86,7 @@ class Enqueuer:
         with self._store.snapshot() as connection:
             before = idempotency.find(connection, request, fingerprint)
         if before is None:
-            raise QueueFull(f"{reason}: call without a key, or later")
+            raise QueueFull(f"{reason}: call without an Idempotency-Key, or try again later")
         return Accepted(before, replayed=True)
 
     def _schedule_all(self, requests: Sequence[PendingInsert]) -> Sequence[Accepted | Exception]:

@@ -51,7 +51,7 @@ def key_of(db: Path) -> Path:
 def _key_beside(copy: Path) -> bytes | None:
     found = atomic_files.read(key_of(copy))
     if found is not None and len(found) != idempotency.KEY_BYTES:
-        raise StoreUnusable(f"{key_of(copy)} is damaged: copy it again, or remove it to restore without")
+        raise StoreUnusable(f"{key_of(copy)} is damaged: copy it again, or remove it to restore without the key")
     return found
 
 
@@ -94,7 +94,7 @@ def _exchange(draft: Path, db: Path) -> Path | None:
     with suppress(sqlite3.Error), closing(sqlite3.connect(db, timeout=1.0)) as connection:
         if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             # A kill between the renames below would lose its newest changes.
-            raise StoreUnusable(f"{db} is read by another process: end it, or try again")
+            raise StoreUnusable(f"{db} is read by another process: end that process, or try again")
     now = clock.now()
     time = f"{strftime('%Y%m%dT%H%M%S', gmtime(now // 1_000_000))}.{now % 1_000_000:06}Z"
     replaced = db.with_name(f"{db.name}.replaced-{time}")

@@ -22,14 +22,14 @@ PRUNE = f"DELETE FROM actions WHERE seq IN ({OUTDATED})"
 def prune(store: Store, keep: int, limit: int, *, remember_ids: bool = False) -> int:
     """Remove the oldest final actions beyond the newest `keep`, at most `limit`; returns how many.
 
-    `remember_ids`: callers cannot use their ids for other actions, as long as keys are kept.
+    `remember_ids`: the ids of removed actions stay reserved as long as idempotency keys are kept.
     """
 
     def work(connection: sqlite3.Connection) -> int:
         if remember_ids:
             idempotency.remember(connection, OUTDATED, {"keep": keep, "limit": limit})
         count = connection.execute(PRUNE, {"keep": keep, "limit": limit}).rowcount
-        # sqlite3 runs one step of a statement without columns, and one step frees one page.
+        # Python's sqlite3 runs only one step of this PRAGMA, and one step frees one page.
         for _ in range(connection.execute("PRAGMA freelist_count").fetchone()[0]):
             connection.execute("PRAGMA incremental_vacuum")
         return count

@@ -82,7 +82,7 @@ def record(
 ) -> None:
     """Store the new payload of a running action. A measurement replaces the previous one in the history.
 
-    The history keeps `history_bytes` of the payloads of an action; beyond that, each line has only the number of bytes.
+    The history keeps `history_bytes` of the payloads of an action; beyond that, each entry has only its size.
     """
     row = {"seq": seq, "payload": _payload(payload), "now": clock.now(), "measured": int(measured)}
     row = _sized(row, history_bytes)
@@ -180,7 +180,7 @@ def approve(store: Store, action_id: str, user: str, requester: Requester) -> Ac
         if action.approved_by is not None:
             raise NotApprovable(f"the action was approved already, by {action.approved_by}")
         if action.user == user:
-            raise NotApprovable("an action is approved by another identity than the one that scheduled it")
+            raise NotApprovable("the identity that scheduled an action may not approve it")
         origin = {"user": user, "requester": requester, "kind": action.kind, "action_id": action.id}
         audit_events.add(connection, "action.approved", {"needed": action.needs_approval}, **origin)
         _one(connection.execute(APPROVE, {"seq": action.seq, "user": user}))

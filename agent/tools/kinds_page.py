@@ -37,7 +37,8 @@ def _section(cls: type[Kind]) -> Iterator[str]:
     yield from _members("Arguments", json_schema(cls.args()))
     if cls.result is not None:
         yield from _members("Result", json_schema(cls.result()))
-    yield f"Acts on a ``{cls.resource_type}``; may run for {cls.timeout:g} s unless ``actions.timeouts`` says more."
+    limit = f"may run for {cls.timeout:g} s unless ``actions.timeouts`` sets another limit"
+    yield f"Acts on a ``{cls.resource_type}``; {limit}."
     yield ""
     yield f":Danger: ``{cls.danger.value}``"
     yield from (f":Configuration: {cls.configuration}", f":Privileges: {cls.privileges}")

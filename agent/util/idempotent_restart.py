@@ -19,7 +19,7 @@ from agent.util.stop import Stop
 
 NOTED, DOUBTED, RESTARTING, RUNNING = "noted", "doubted", "restarting", "running"
 DUE = 0.05
-"""Seconds between two looks. A look waits itself, except where the restart of the target ends the agent too."""
+"""Seconds between two looks. A look already waits, unless the restart of the target also ends the agent."""
 
 
 class AnswerLost(Exception):

@@ -97,7 +97,7 @@ def test_receiver_down_for_fifty_actions_gets_all_callbacks_in_order(
     eventually(lambda: kept(agent) == 0, "they are pruned")
     assert len(receiver.received) == 50
     assert lines(agent, "callbacks to") == [
-        f"WARNING callbacks to {receiver.url('')} wait: Connection refused",
+        f"WARNING callbacks to {receiver.url('')} are delayed: Connection refused",
         f"INFO callbacks to {receiver.url('')} are accepted again",
     ]
     assert "quite-secret" not in agent.whole_log()
@@ -123,8 +123,8 @@ def test_refused_callback_is_retried_and_delays_no_other_receiver(start_agent: S
     assert time.monotonic() - begin < 20, "no action waited for the timeout of a receiver"
     received = receiver.await_taken(20, "/fine")
     assert [each.headers["x-agent-delivery"] for each in received] == ids
-    waits = sorted(f"WARNING callbacks to {receiver.url('')} wait: {reason}" for _, reason in ANSWERS.values())
-    eventually(lambda: sorted(lines(agent, " wait: ")) == waits, "each waits, for its own reason")
+    waits = sorted(f"WARNING callbacks to {receiver.url('')} are delayed: {reason}" for _, reason in ANSWERS.values())
+    eventually(lambda: sorted(lines(agent, " are delayed: ")) == waits, "each waits, for its own reason")
     assert not [path for path in ANSWERS if receiver.taken(path)]
     receiver.behaviours = {}
     receiver.resumed.set()
@@ -132,7 +132,7 @@ def test_refused_callback_is_retried_and_delays_no_other_receiver(start_agent: S
         received = receiver.await_taken(20, path)
         assert [each.headers["x-agent-delivery"] for each in received] == ids
     eventually(lambda: len(lines(agent, " are accepted again")) == len(ANSWERS), "each is taken again")
-    assert len(lines(agent, " wait: ")) == len(ANSWERS)
+    assert len(lines(agent, " are delayed: ")) == len(ANSWERS)
     assert not [each for each in receiver.received if each.path == "/elsewhere"]
     assert "Traceback" not in agent.whole_log()
 
@@ -168,7 +168,7 @@ def test_reload_cuts_a_hanging_delivery_and_the_next_executor_continues_in_order
     received = [each.headers["x-agent-delivery"] for each in receiver.await_taken(5)]
     assert received == ids
     assert [each.headers["x-agent-delivery"] for each in receiver.received] == [*ids[:3], *ids[2:]]
-    assert not lines(agent, " wait: "), "no receiver is reported for the stop"
+    assert not lines(agent, " are delayed: "), "no receiver is reported for the stop"
 
 
 def test_a_kill_between_the_commit_and_the_delivery_loses_nothing(start_agent: StartAgent, receiver: Receiver) -> None:
@@ -217,13 +217,13 @@ def test_callbacks_older_than_keep_are_dropped_with_one_line(
             schedule(store)
             finish(store)
     agent = start_agent(config=config([receiver.url()], FAST, keep=1), env={"AGENT_DB": str(store.path)})
-    dropped = f"ERROR callbacks to {receiver.url('')}: 3 were not accepted within 1 s and are dropped"
+    dropped = f"ERROR 3 callbacks to {receiver.url('')} were not accepted within 1 s and are dropped"
     eventually(lambda: lines(agent, "dropped") == [dropped], "they are dropped")
     eventually(lambda: kept(agent) == 0, "they are kept no longer")
     receiver.behaviours = {}
     later = outcomes(agent, 1)
     assert [each.headers["x-agent-delivery"] for each in receiver.await_taken(1)] == later
-    assert len(lines(agent, " wait: ")) == 1
+    assert len(lines(agent, " are delayed: ")) == 1
 
 
 def test_jumps_of_the_wall_clock_neither_drop_callbacks_nor_flood_the_receiver(
@@ -259,7 +259,7 @@ def test_callbacks_of_a_removed_or_edited_url_are_dropped_with_one_line(
     agent.start()
     eventually(lambda: len(lines(agent, "no longer configured")) == 2 and kept(agent) == 0, "they are forgotten")
     assert sorted(lines(agent, "no longer configured")) == sorted(
-        f"WARNING callbacks to {url}: {count} are dropped, their URL is no longer configured"
+        f"WARNING {count} callbacks to {url} are dropped: their URL is no longer configured"
         for url, count in ((receiver.url(""), 3), (other.url(""), 0))
     )
     later = outcomes(agent, 1)
@@ -292,7 +292,7 @@ def test_an_unreadable_secret_sends_nothing_unsigned(
     agent = start_agent(config=config([receiver.url()], secret=str(file)))
     file.rename(tmp_path / "away")
     outcomes(agent, 1)
-    eventually(lambda: lines(agent, f"wait: {file} cannot be read: No such file"), "it says why")
+    eventually(lambda: lines(agent, f"are delayed: {file} cannot be read: No such file"), "it says why")
     assert not receiver.received
     (tmp_path / "away").rename(file)
     assert receiver.await_taken(1)[0].is_signed_with(SECRET)
@@ -305,7 +305,7 @@ def test_certificates_are_verified(start_agent: StartAgent, tmp_path: Path) -> N
         agent = start_agent(config=config(urls), env={"SSL_CERT_FILE": str(tmp_path / "known" / "ca.pem")})
         outcomes(agent, 1)
         known.await_taken(1)
-        refused = f"{stranger.url('')} wait: its certificate is not accepted: "
+        refused = f"{stranger.url('')} are delayed: its certificate is not accepted: "
         eventually(lambda: lines(agent, refused), "it is refused")
         assert not stranger.received
     finally:

@@ -51,7 +51,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def steady(monkeypatch: pytest.MonkeyPatch) -> Steady:
     monkeypatch.setattr(thread, "FIRST_PAUSE", 0.002)
     monkeypatch.setattr(thread, "LONGEST_PAUSE", 0.016)
-    monkeypatch.setattr(thread, "RETRY", 0.01)
+    monkeypatch.setattr(thread, "DATABASE_RETRY", 0.01)
     monkeypatch.setattr(thread, "JITTER", 0.0)
     return Steady(monkeypatch)
 

@@ -122,7 +122,7 @@ def test_restore_of_a_file_that_is_not_a_copy_is_refused_and_changes_nothing(
         (damaged, f"{damaged}: file is not a database"),
         (half, f"{half}: database disk image is malformed"),
         (empty, f"{empty}: it is empty"),
-        (keyless, f"{keyless}.key is damaged: copy it again, or remove it to restore without"),
+        (keyless, f"{keyless}.key is damaged: copy it again, or remove it to restore without the key"),
     ):
         ended = db(agent, "restore", str(file))
         assert (ended.status, message in ended.stderr, ended.stderr.count("\n")) == (2, True, 1), ended
@@ -193,7 +193,8 @@ def test_a_restore_beside_a_reader_or_a_running_job_is_refused(agent: AgentProce
         agent.await_final(agent.schedule("replicante.test.success", {}))
         agent.stop()
         beside = db(agent, "restore", str(copy))
-        assert (beside.status, beside.stderr) == (2, f"{agent.db} is read by another process: end it, or try again\n")
+        why = f"{agent.db} is read by another process: end that process, or try again\n"
+        assert (beside.status, beside.stderr) == (2, why)
     job = Jobs(agent.directory / "agent.db.jobs").start(f"{kept}.copy", ["sleep", "60"])
     runs = db(agent, "restore", str(copy))
     look = job.look()

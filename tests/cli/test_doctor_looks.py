@@ -48,7 +48,7 @@ def test_other_type_of_file_at_the_socket_path_is_found(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(f"{tmp_path}/agent.sock")
         [found] = faults(access.addresses, {"api": {"bind": f"unix:{tmp_path}/agent.sock"}})
-    assert found.endswith(f": run rm {tmp_path}/agent.sock if it is no socket of the agent")
+    assert found.endswith(f": run rm {tmp_path}/agent.sock if it is not a socket of the agent")
 
 
 def test_missing_list_of_revoked_certificates_is_found(tmp_path: Path) -> None:

@@ -64,11 +64,11 @@ def test_host_with_no_or_several_servers_is_refused(monkeypatch: pytest.MonkeyPa
     none = "none of postgresql, mariadb, mysql, redis, valkey, mongodb runs here as a unit of systemd: start it first"
     assert refused(lambda: host.find(None)) == none
     monkeypatch.setattr(host, "servers", lambda: iter((server("redis"), server("mysql"))))
-    several = "several datastores run here, and an agent has one: name it with --datastore: "
+    several = "several datastores run on this host, and an agent manages one: name it with --datastore: "
     assert refused(lambda: host.find(None)) == f"{several}redis (redis.service), mysql (mysql.service)"
     two = (server("redis"), replace(server("redis"), unit="redis@b.service"))
     monkeypatch.setattr(host, "servers", lambda: iter(two))
-    several = "several datastores run here, and an agent has one: name it with --unit: "
+    several = "several datastores run on this host, and an agent manages one: name it with --unit: "
     assert refused(lambda: host.find("redis")) == f"{several}redis (redis.service), redis (redis@b.service)"
     assert host.find(None, "redis@b") is host.find("redis", "redis@b.service") is two[1]
     gone = "redis@c does not run here as a unit of systemd: start it first"

@@ -139,7 +139,7 @@ def test_unreadable_secret_stops_the_start_and_is_found_by_config_check(
     assert capsys.readouterr().err == f"{option}: {file} is empty\n"
     file.write_text("fifteen letters")
     assert cli.main(["config", "check", str(tmp_path / "agent.toml")]) == 1
-    short = f"{option}: {file} holds 15 characters, and a key to sign with has at least 16: make one with "
+    short = f"{option}: {file} holds 15 characters, and a signing key needs at least 16: make one with "
     assert capsys.readouterr().err == f"{short}openssl rand -hex 32\n"
     file.write_text("sixteen letters.")
     file.chmod(0o620)

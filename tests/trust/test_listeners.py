@@ -87,7 +87,7 @@ def refused(directory: Path, options: Sequence[str] = (), *, handed: socket.sock
         (["--graceful-timeout", "1"], "gunicorn's command line sets graceful_timeout"),
         (["--daemon"], "gunicorn's command line sets daemon"),
         (["--certfile", "x"], "gunicorn's command line sets certfile: remove it; set api.tls.certificate"),
-        (["other:app"], "gunicorn's command line names another application: remove it, the agent is wsgi:app"),
+        (["other:app"], "gunicorn's command line names another application: remove it; the agent's is wsgi:app"),
     ],
 )
 def test_gunicorn_option_that_breaks_a_promise_is_refused(tmp_path: Path, options: list[str], message: str) -> None:

@@ -41,7 +41,7 @@ def _unix(address: str) -> Finding:
         except ConnectionRefusedError:
             return Finding("api.bind", detail=f"{path} is a leftover of an agent that has ended")
         except OSError as error:
-            return Finding("api.bind", f"{path}: {error.strerror}: run rm {path} if it is no socket of the agent")
+            return Finding("api.bind", f"{path}: {error.strerror}: run rm {path} if it is not a socket of the agent")
 
 
 def _tcp(address: str) -> Finding:

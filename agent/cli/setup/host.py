@@ -56,7 +56,7 @@ def find(datastore: str | None, unit: str | None = None) -> Server:
     if len(found) > 1:
         option = "--datastore" if len({each.datastore for each in found}) == len(found) else "--unit"
         units = ", ".join(f"{each.datastore} ({each.unit})" for each in found)
-        raise Usage(f"several datastores run here, and an agent has one: name it with {option}: {units}")
+        raise Usage(f"several datastores run on this host, and an agent manages one: name it with {option}: {units}")
     return found[0]
 
 

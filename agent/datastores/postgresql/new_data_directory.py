@@ -29,7 +29,8 @@ MEASURE_EVERY = 0.5
 CHECKPOINT_WITHIN = 600.0
 """Seconds to wait for the first checkpoint of a primary after its promotion."""
 CHUNK = 16 * 1024 * 1024
-REPEATED = 500
+LAST_WORDS = 500
+"""Maximum characters of a program's output in a message."""
 NOT_BY_THE_KERNEL = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 NOT_COPIED = ("postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal", "promote")
 WAL_IS_MISSING = re.compile(
@@ -114,7 +115,7 @@ def await_checkpoint(primary: Primary, timeline: int, progress: ResyncProgress) 
 
 def last_words(outcome: CommandResult) -> str:
     """The last output of a failed program, or its exit; never its arguments."""
-    output = " ".join((outcome.stderr.strip() or outcome.stdout.strip())[-REPEATED:].split())
+    output = " ".join((outcome.stderr.strip() or outcome.stdout.strip())[-LAST_WORDS:].split())
     return output or outcome.describe()
 
 

@@ -67,7 +67,7 @@ def resync(
     """Make the server follow its primary. Raises `DatastoreError`, `SupervisorFailed`, `OSError`."""
     try:
         return _resync(settings, server, supervisor, peer, request, progress, node, stop)
-    except Terminated:  # code that has begun to change something handles this itself
+    except Terminated:  # before the first change: later code handles it itself
         raise DatastoreError("cancelled before anything was changed") from None
 
 
@@ -183,7 +183,7 @@ class Resync:
         self.service.await_following(self.primary)
 
     def _remove_old(self) -> None:
-        """Remove the old data. The new data follows and is kept, even if the end is requested now (at most once)."""
+        """Remove the old data. The new data follows: it is kept even if a stop is requested now, at most once."""
         try:
             self.progress("removing the old data")
             self.work.finish()

@@ -1,8 +1,8 @@
 """Keep the old data directory of a resync until the new one follows, and restore it otherwise.
 
-`NAME.resync` contains `new` while the new data is created, `old` from the switch to the proof, `replaced` after it,
-and `state`. Each step is one rename: after any interruption `put_back` finds the old data and restores it. The new
-data contains a mark: a directory in its place without the mark was put there by an operator and is not touched. The
+`NAME.resync` contains `new` while the new data is created, `old` from the switch to the proof, `replaced` after the
+proof, and `state`. Each step is one rename: after any interruption `put_back` finds the old data and restores it. The
+new data contains a mark: a directory in its place without the mark was put there by an operator and is not touched. The
 removal begins with the `reserve` file, so that the server can start again if the disk became full meanwhile.
 """
 
@@ -152,7 +152,7 @@ class WorkFolder:
         gone = self.root.with_name(f"{self.root.name}.done")
         with self.data.as_owner():
             shutil.rmtree(gone, ignore_errors=True)
-        self._rename(self.root, gone)  # atomically, because it is the mark
+        self._rename(self.root, gone)  # at once: this folder marks an unfinished resync
         with self.data.as_owner():
             shutil.rmtree(gone, ignore_errors=True)
 

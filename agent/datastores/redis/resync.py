@@ -33,13 +33,13 @@ CONNECTS_WITHIN = 5.0
 
 
 class Resync:
-    """One resync; `datastore.timeout` is the maximum of seconds without progress."""
+    """One resync; `datastore.timeout` is the maximum number of seconds without progress."""
 
     def __init__(self, here: Redis, service: Supervisor | None, progress: ResyncProgress, stop: Stop) -> None:
         self.here, self.service, self.progress, self.stop = here, service, progress, stop
 
     def run(self, request: ResyncRequest) -> dict[str, Any]:
-        """Returns the members of the result. After a `DatastoreError` everything is undone, or it has the state."""
+        """The members of the result. On a `DatastoreError` all is undone, or the message describes the state."""
         self._bring_up()
         self._reset_option()
         if (source := self._begun_with(request)) is not None:
@@ -81,13 +81,13 @@ class Resync:
         self._await(lambda state: not state.loading, f"Redis at {self.here.address} does not start")
 
     def _reset_option(self) -> None:
-        """Reset the option of a killed job, unless a copy is running that still needs it."""
+        """Reset the option that a killed job has set, unless a running copy still needs it."""
         with self.here.client() as client:
             if not look(client).copying:
                 reset_option(client)
 
     def _let_connect(self) -> None:
-        """Wait for the first connection of a started replica: before it the replication id proves nothing."""
+        """Wait for the first connection of a started replica: until then the replication id proves nothing."""
 
         def connected() -> bool:
             state = self._look()
@@ -175,7 +175,7 @@ def commands_of(decision: Decision, source: Source) -> Commands:
     """The commands that change the source, for one transaction.
 
     After `REPLICAOF NO ONE` Redis cannot continue where it was. In one transaction no client can write in
-    between, and a killed job leaves the option for one copy only together with the new source.
+    between; and after a kill of the job either both the option and the new source are set, or neither.
     """
     commands: list[Sequence[str]] = [("REPLICAOF", source.host, str(source.port))]
     if decision.forget:

@@ -1,4 +1,4 @@
-"""Decides after a lost answer to a request: succeeded, refused, or send it again."""
+"""After a lost answer, decides whether the request succeeded, was refused, or must be sent again."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from agent.util.stop import Stop
 
 
 def send_once(request: Callable[[], None], has_arrived: Callable[[], bool], stop: Stop) -> None:
-    """Send a request once. After a lost answer it is sent again only if `has_arrived` is false.
+    """Send a request so that it takes effect once: after a lost answer again only if `has_arrived` is false.
 
     An unclear answer that arrives twice is a refusal. Raises `SupervisorFailed`.
     """

@@ -14,7 +14,7 @@ from agent.util.stop import Stop
 WATCH = 1.0
 """Seconds that one look watches the unit. The agent may be stopped between two looks."""
 LOG_BEFORE = 0.5
-"""Seconds before the request from which on the log is repeated: the clocks are not read at the same moment."""
+"""Seconds before the request from which the message repeats the log: the two clocks are not read at one moment."""
 NEVER_STARTED = ""
 """The invocation of a unit without a start since the boot."""
 
@@ -38,7 +38,7 @@ class UnitTarget(RestartTarget[UnitProgress]):
         self._ends_the_agent = False
 
     def paused(self) -> bool | None:
-        """Whether it is paused; None if it does not run."""
+        """Whether the unit is paused; None if it does not run."""
         status = self.unit.look(self.stop, self._action)
         paused = freezer.paused(self.unit, status)
         return paused if paused or status.running else None
@@ -92,8 +92,9 @@ class UnitTarget(RestartTarget[UnitProgress]):
         status = self.unit.watch(left, min(WATCH, seconds), self.stop, self._action)
         shown, name = {"pid": status.pid, "message": status.message}, self.unit.name
         if has_failed(status):
-            how = "failed" if status.active == "failed" else "has ended" if status.stopped else "was not"
-            failed = f"{name} was restarted and {how}: {status.message} (journalctl -u {name})"
+            ended = "was restarted and failed" if status.active == "failed" else "was restarted and has ended"
+            how = ended if status.stopped else "was not restarted"
+            failed = f"{name} {how}: {status.message} (journalctl -u {name})"
             return Look(RESTARTING, shown, failed=failed)
         lacks = f"{name} is not up {self.timeout:g} s after its restart: {status.message}"
         return Look(RUNNING if left(status) == 0 else RESTARTING, shown, lacks=lacks)

@@ -14,7 +14,7 @@ class AgentVersionSchema(Schema):
 
 
 class AgentInfoSchema(Schema):
-    """The agent."""
+    """The version of the agent."""
 
     version = fields.Nested(AgentVersionSchema, required=True)
 
@@ -34,11 +34,11 @@ class CommitOffsetSchema(Schema):
     """A position or a lag."""
 
     unit = fields.Raw(required=True, metadata={"description": '`"seconds"`, or the unit as `{"unit": "bytes"}`.'})
-    value = number("How many.")
+    value = number("The amount, in `unit`.")
 
 
 class ShardSchema(Schema):
-    """The data of this node."""
+    """One shard: all data of this node."""
 
     id = text("The stack of this node.")
     role = fields.Raw(required=True, metadata={"description": '`"primary"`, `"secondary"`, or `{"unknown": "<why>"}`.'})
@@ -49,12 +49,15 @@ class ShardSchema(Schema):
         metadata={"description": "Null if the position is not a number."},
     )
     lag = fields.Nested(
-        CommitOffsetSchema, required=True, allow_none=True, metadata={"description": "Of a replica; null: not known."}
+        CommitOffsetSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The lag of a replica; null if unknown."},
     )
 
 
 class ShardListSchema(Schema):
-    """All data of this node."""
+    """The shards of this node."""
 
     shards = fields.List(fields.Nested(ShardSchema), required=True)
 
@@ -62,4 +65,4 @@ class ShardListSchema(Schema):
 class ActionsOfferedSchema(Schema):
     """Whether this node runs actions."""
 
-    actions = flag("True.")
+    actions = flag("Always true.")
