@@ -43,8 +43,8 @@ class Rollout:
         self._action = action
 
     def invocations(self, names: Sequence[str]) -> dict[str, str | None]:
-        """The current invocation id of each unit. Raises `SupervisorFailed` for a missing unit."""
-        return {name: self._invocation(name) for name in names}
+        """The current invocation id of each unit. Raises `SupervisorFailed` for a unit that cannot be restarted."""
+        return {name: str(self._target(name).note().was) for name in names}
 
     def rolling(self, names: Sequence[str], done: list[Progress]) -> list[Progress]:
         """Restart one unit at a time: the next one only after this one is healthy."""

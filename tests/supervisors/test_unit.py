@@ -190,6 +190,18 @@ def test_unit_whose_dependency_fails_is_reported_at_once(
     assert message.startswith("tried.service was restarted and has ended: inactive (dead)")
 
 
+@pytest.mark.parametrize("remains", ["no", "yes"])
+def test_oneshot_is_restarted_only_if_it_stays_up(
+    remains: str, way: str, node: Node, unit: Callable[[str], str]
+) -> None:
+    name = unit(f"[Service]\nType=oneshot\nRemainAfterExit={remains}\nExecStart=/bin/touch /run/was-run\n")
+    node.run("rm", "-f", "/run/was-run")
+    refusal = "tried.service is Type=oneshot and would not stay up: set RemainAfterExit=yes"
+    (said,) = ask(node, f"advance('{name}', {NOTE.format(name)})", prelude=ADVANCE, way=way)
+    assert said == {"no": refusal, "yes": "active (exited)"}[remains]
+    assert node.path("/run/was-run").exists() == (remains == "yes")
+
+
 @pytest.mark.parametrize(
     "text, message", [("masked", "Unit tried.service is masked"), ("[Service]\n", "bad unit file")]
 )

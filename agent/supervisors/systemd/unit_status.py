@@ -10,7 +10,7 @@ from agent.processes.rest import RestCheck
 PROPERTIES = (
     "Id", "ActiveState", "SubState", "MainPID", "LoadState", "Result", "InvocationID", "FreezerState", "ControlGroup",
     "Job", "Type", "ActiveEnterTimestampMonotonic", "InactiveExitTimestampMonotonic", "StartLimitBurst",
-    "StartLimitIntervalUSec", "WatchdogUSec",
+    "StartLimitIntervalUSec", "WatchdogUSec", "RemainAfterExit",
 )  # fmt: skip
 ACTIVE = ("active", "reloading", "refreshing")
 ENDED = ("inactive", "failed")
@@ -30,7 +30,8 @@ class UnitStatus:
 
     `age` and `started_ago` are seconds since it became active and since its start began, by systemd's clock; None if
     it never did. `start_limit` is how many starts systemd allows in how many seconds. `watchdog` is WatchdogSec in
-    seconds, 0 for none. `job_result` is the result of the last job, if it was received.
+    seconds, 0 for none. `never_up`: it is inactive again as soon as its command has ended. `job_result` is the result
+    of the last job, if it was received.
     """
 
     active: str
@@ -46,6 +47,7 @@ class UnitStatus:
     started_ago: float | None = None
     start_limit: tuple[int, float] = (0, 0.0)
     watchdog: float = 0.0
+    never_up: bool = False
     job_result: str = ""
 
     @property
@@ -104,4 +106,7 @@ def read(shown: Mapping[str, str]) -> UnitStatus:
         started_ago=ago("InactiveExitTimestampMonotonic"),
         start_limit=(int(shown.get("StartLimitBurst") or 0), int(shown.get("StartLimitIntervalUSec") or 0) / 1e6),
         watchdog=int(shown.get("WatchdogUSec") or 0) / 1e6,
+        # A unit file without any command is also shown as oneshot; systemd refuses it itself.
+        never_up=[shown.get(name) for name in ("LoadState", "Type")] == ["loaded", "oneshot"]
+        and shown.get("RemainAfterExit") in ("no", "False"),
     )
