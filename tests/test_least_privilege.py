@@ -310,7 +310,7 @@ def test_unit_missing_from_the_rule_fails_with_the_message_of_systemd(agent: Age
     assert message.endswith("authentication required") and "\n" not in message
 
 
-def test_start_limit_is_awaited_before_the_stop_without_reset_failed(agent: AgentInNode) -> None:
+def test_restart_without_the_right_to_reset_failed_waits_for_the_start_limit_first(agent: AgentInNode) -> None:
     node = agent.node
     limited = "/etc/systemd/system/listed.service.d/limit.conf"
 

@@ -167,7 +167,7 @@ def test_410_ends_the_subscription(receiver: Receiver, ended: Ended, store: Stor
     assert len(receiver.received) == 2, "nothing is sent after 410"
 
 
-def test_only_time_with_a_pending_callback_counts(
+def test_wait_time_counts_only_while_a_callback_is_pending(
     receiver: Receiver, ended: Ended, store: Store, steady: Steady, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[outbox.PendingCallback | None] = []

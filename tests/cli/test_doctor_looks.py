@@ -99,7 +99,7 @@ def test_database_that_violates_its_constraints_is_found(tmp_path: Path) -> None
 # Programs and units
 
 
-def test_missing_program_of_a_kind_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_a_missing_program_of_a_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = faults(programs.tools, {"applications": {"shop": {"repository": "/srv/shop.git", "path": "/srv/shop"}}})
     assert found == ["git is not installed, and deploy needs it: install it"]

@@ -10,7 +10,7 @@ TESTS = [
 ]
 
 
-def test_each_sentence_is_expected_by_a_test() -> None:
+def test_every_message_of_the_code_is_expected_by_a_test() -> None:
     expectations = of_tests(TESTS)
     missing = {text: at for text, at in of_code(CODE).items() if not is_expected(text, expectations)}
     assert not missing, "provoke each in a test that expects its words"

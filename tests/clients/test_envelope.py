@@ -258,7 +258,7 @@ def test_an_idempotency_key_does_not_count_beside_an_id(node: Node) -> None:
 
 
 @pytest.mark.parametrize("requester", node_models.CORE)
-def test_requester_of_the_core_needs_its_permission(node: Node, requester: str) -> None:
+def test_core_requester_without_the_permission_controller_gets_403(node: Node, requester: str) -> None:
     body = envelope(requester=requester)
     answer = ask(node, body, token=OTHER_TOKEN)
     assert_error(answer, 403, "Forbidden")

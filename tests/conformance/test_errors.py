@@ -81,7 +81,9 @@ def test_kind_with_invalid_encoding_is_not_available(shared_agent: AgentProcess,
         ("replicante.tests.success", SUCCESS),
     ],
 )
-def test_the_closest_kinds_are_named(shared_agent: AgentProcess, mistyped: str, meant: str) -> None:
+def test_error_for_a_mistyped_kind_names_the_closest_kinds(
+    shared_agent: AgentProcess, mistyped: str, meant: str
+) -> None:
     answer = shared_agent.post_schedule(mistyped, {})
     assert meant in " ".join([answer.json["error"], *answer.json["layers"]])
 
@@ -127,7 +129,7 @@ def test_head_is_get_without_the_body(shared_agent: AgentProcess, route: str) ->
     assert answer.headers.get_content_type() == "application/json"
 
 
-def test_head_of_an_unknown_action_is_not_found(shared_agent: AgentProcess) -> None:
+def test_head_request_for_an_unknown_action_is_404_without_a_body(shared_agent: AgentProcess) -> None:
     answer = shared_agent.request("HEAD", f"{PREFIX}/info/x")
     assert (answer.status, answer.body) == (404, b"")
 

@@ -139,7 +139,9 @@ def test_commits_are_timed(used: AgentProcess) -> None:
     assert value(metrics, "agent_store_commit_seconds_sum")
 
 
-def test_the_datastore_has_a_role_and_a_replica_a_lag(start_agent: StartAgent, server_dir: Path) -> None:
+def test_metrics_have_the_role_of_the_datastore_and_the_lag_of_a_replica(
+    start_agent: StartAgent, server_dir: Path
+) -> None:
     with (
         RedisServer(server_dir / "primary", appendonly=False) as primary,
         RedisServer(server_dir / "replica", replica_of=primary, appendonly=False) as replica,

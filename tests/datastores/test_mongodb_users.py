@@ -134,7 +134,7 @@ def test_change_without_an_answer_in_time_is_reported_as_unknown(
 # On scripted members
 
 
-def test_change_that_no_majority_acknowledges_is_unknown() -> None:
+def test_outcome_is_unknown_if_no_majority_acknowledges_the_change() -> None:
     """Row 11: made on the primary, and lost if another member becomes primary."""
     with replica_set() as group:
         primary = group.members[0]

@@ -129,7 +129,9 @@ def test_a_switchover_under_load_loses_no_acknowledged_write(trio: Trio, start_a
     assert "is a standby" in failed(on_a, "replication.demote", {"primary": "c"})
 
 
-def test_failover_of_three_nodes_by_the_kinds_alone(trio: Trio, start_agent: StartAgent) -> None:
+def test_after_a_failover_the_replica_follows_and_the_old_primary_needs_a_forced_resync(
+    trio: Trio, start_agent: StartAgent
+) -> None:
     a, b, c = trio
     on_a, on_b, on_c = agents(start_agent, trio)
     a.psql("INSERT INTO t SELECT generate_series(1, 100)")

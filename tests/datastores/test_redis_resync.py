@@ -281,7 +281,7 @@ def test_change_by_another_client_is_not_undone(primary: RedisServer, replica: R
     settle(primary)
 
 
-def test_change_by_another_client_after_the_agents_begin_is_not_undone(
+def test_source_changed_by_another_client_meanwhile_is_not_undone(
     primary: RedisServer, replica: RedisServer, third: RedisServer
 ) -> None:
     replica.cli("replicaof", "no", "one")

@@ -49,7 +49,7 @@ def refused(agent: AgentProcess, kind: str, args: dict[str, Any]) -> str:
     return str(action["state_payload"]["message"])
 
 
-def test_switchover_and_failover_of_three_nodes_over_http(trio: Trio, start_agent: StartAgent) -> None:
+def test_after_switchover_and_failover_all_replicas_follow_the_new_primary(trio: Trio, start_agent: StartAgent) -> None:
     a, b, c = trio
     on_a, on_b, on_c = (agent_of(each, trio, start_agent) for each in trio)
     assert done(on_a, "replication.demote", {"primary": "b"})["role"] == "replica"

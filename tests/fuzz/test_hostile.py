@@ -58,7 +58,7 @@ def test_a_hostile_body_is_read_or_refused(ledger: Ledger, wire: Wire) -> None:
     assert {each[0].status for each in answers.values()} <= {200, 400, 404, 413, 415}
 
 
-def test_hostile_address_is_answered_cleanly(ledger: Ledger) -> None:
+def test_hostile_url_gets_one_answer_without_injected_headers(ledger: Ledger) -> None:
     for name, answers in ledger.send_all(corpus.addresses()).items():
         assert len(answers) == 1, name
         assert "x-injected" not in answers[0].headers, name

@@ -106,7 +106,7 @@ def test_a_kind_without_arguments_takes_none(args: Any) -> None:
     wrong(kind, args)
 
 
-def test_secrets_are_taken_out_and_masked(kind: Plain) -> None:
+def test_split_secrets_returns_masked_arguments_and_the_secrets(kind: Plain) -> None:
     args = {"name": "a", "password": "hunter22"}
     public, secrets = kind.split_secrets(args)
     assert public == {"name": "a", "password": MASK}

@@ -121,7 +121,7 @@ def test_value_other_than_on_or_off_is_refused(value: Any, agent: AgentProcess) 
     assert list(refused(agent, KIND, value=value)) == ["value"]
 
 
-def test_missing_value_is_refused(agent: AgentProcess) -> None:
+def test_maintenance_mode_without_value_is_refused(agent: AgentProcess) -> None:
     assert refused(agent, KIND) == {"value": ["Missing data for required field."]}
 
 

@@ -100,7 +100,7 @@ def test_pause_of_a_stopped_service_does_nothing(docker: DockerEngine, docker_dr
     assert action["finished_message"].startswith("nothing of web is running; web-1 is not running: exited")
 
 
-def test_service_without_containers_fails_on_both_wires(engine: DockerEngine, driver_of: Drive) -> None:
+def test_service_without_containers_fails_on_both_apis(engine: DockerEngine, driver_of: Drive) -> None:
     driver, why = driver_of(engine), "no container belongs to the service nobody"
     for kind in ("service_restart", "service_pause", "service_resume"):
         assert failure(driver, kind, {"service_name": "nobody"}) == why

@@ -34,7 +34,7 @@ def background(script: str) -> list[str]:
 # Without an agent
 
 
-def test_stop_and_start_of_the_service_of_the_datastore(redis_server: RedisServer) -> None:
+def test_stop_ends_the_datastore_and_start_starts_it(redis_server: RedisServer) -> None:
     start, stop = (kind(settings(over(redis_server))) for kind in (StartService, StopService))
     assert perform(stop) == [Done(service(0, NOT_RUNNING, None), NOT_RUNNING)]
     assert redis_server.pid is None

@@ -74,7 +74,7 @@ def test_children_of_a_command_that_died_with_the_agent_are_ended(tmp_path: Path
         assert not child.alive
 
 
-def test_daemon_of_the_interrupted_step_is_kept_by_its_session(tmp_path: Path) -> None:
+def test_daemon_in_its_own_session_is_not_ended(tmp_path: Path) -> None:
     daemon = leave("a1", DAEMON_OF_A_SESSION, tmp_path, finished=True)
     with ended_at_the_end(daemon):
         assert end_left_over("a1", 3) == []

@@ -55,7 +55,7 @@ def test_new_file_gets_each_migration_once(connection: sqlite3.Connection) -> No
     assert (version(connection), rows(connection)) == (2, [(1, 2), (5, 3)])
 
 
-def test_failing_step_is_rolled_back_to_the_version_before(connection: sqlite3.Connection) -> None:
+def test_failed_migration_leaves_the_schema_of_the_previous_version(connection: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table: no"):
         migrate(connection, [FIRST, FAILING])
     assert (version(connection), rows(connection)) == (1, [(1,)])

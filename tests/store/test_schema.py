@@ -80,7 +80,7 @@ def test_unknown_state_is_refused(store: Store, begin: str, state: str) -> None:
     assert "CHECK" in broken(store, "UPDATE actions SET state = ?, version = version + 1", state)
 
 
-def test_final_state_needs_its_time(store: Store) -> None:
+def test_schema_refuses_a_final_state_without_finished_ts(store: Store) -> None:
     schedule(store)
     claim(store)
     assert "CHECK" in broken(store, "UPDATE actions SET state = 'DONE', version = version + 1")

@@ -84,7 +84,7 @@ def test_permissions_of_a_certificate_come_from_the_tokens_file(
     assert_refused(agent.post_schedule(PING, {}), 403, "Forbidden")
 
 
-def test_certificate_missing_from_the_file_may_not_read(start_encrypted: StartEncrypted, authority: Authority) -> None:
+def test_certificate_of_an_unknown_identity_gets_403(start_encrypted: StartEncrypted, authority: Authority) -> None:
     agent = start_encrypted()
     agent.context = authority.client("somebody.else@example.com")
     assert_refused(agent.get(f"{PREFIX}/queue"), 403, "Forbidden")
@@ -172,7 +172,9 @@ def test_every_certificate_may_do_everything_without_a_tokens_file_with_a_warnin
     assert agent.log_text().count("api.tokens is not set: every client with a certificate of api.tls.clients_ca") == 1
 
 
-def test_encrypted_tokens_need_no_certificate(start_encrypted: StartEncrypted, authority: Authority) -> None:
+def test_token_over_tls_is_accepted_without_a_client_certificate(
+    start_encrypted: StartEncrypted, authority: Authority
+) -> None:
     agent = start_encrypted(clients=None)
     agent.context = ssl.create_default_context(cafile=authority.ca)
     assert_refused(agent.get(f"{PREFIX}/queue"), 401, "Unauthenticated")

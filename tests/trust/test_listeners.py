@@ -96,7 +96,7 @@ def test_gunicorn_option_that_breaks_a_promise_is_refused(tmp_path: Path, option
     assert not (tmp_path / "open.sock").exists()
 
 
-def test_the_same_options_are_refused_in_the_environment(tmp_path: Path) -> None:
+def test_bind_in_gunicorn_cmd_args_is_refused(tmp_path: Path) -> None:
     message = "agent: GUNICORN_CMD_ARGS sets bind: remove it; set api.bind in agent.toml instead"
     assert refused(tmp_path, GUNICORN_CMD_ARGS=f"--bind=0.0.0.0:{free_port()}") == message
 

@@ -24,7 +24,7 @@ def folder() -> Iterator[Path]:
         yield theirs
 
 
-def test_files_are_created_and_refused_as_the_other_user(folder: Path) -> None:
+def test_file_access_as_uses_the_rights_of_the_given_user(folder: Path) -> None:
     private = folder.parent / "private"
     private.write_text("root's")
     private.chmod(0o600)

@@ -20,7 +20,7 @@ def test_first_reason_of_a_stop_is_kept() -> None:
         assert stop.requested and stop.reason == "cancelled"
 
 
-def test_concurrent_requests_agree_on_one_reason() -> None:
+def test_concurrent_stop_requests_all_see_the_same_reason() -> None:
     with Stop() as stop:
         barrier, seen = threading.Barrier(16), []
 
@@ -54,7 +54,7 @@ def test_a_selector_notices_a_stop_and_keeps_noticing_it() -> None:
         assert select.select([stop], [], [], 0)[0] == [stop]
 
 
-def test_signal_handler_may_request_while_its_thread_holds_the_lock() -> None:
+def test_stop_request_in_a_signal_handler_does_not_deadlock() -> None:
     with Stop() as stop:
 
         def handler(number: int, frame: FrameType | None) -> None:
