@@ -107,6 +107,7 @@ def test_promotion_with_wait_catches_up_first(primary: AnyServer, replica: AnySe
     receive_nothing(replica)
     as_root(primary, "INSERT INTO app.t VALUES (1)")
     as_root(replica, "START REPLICA IO_THREAD")
+    await_that(lambda: driver.status().streaming is True, 20, "the replica receives")
     with read_only(primary):
         done = promoted(driver, PromoteRequest(wait=20, max_lag=Lag(transactions=0)))
     assert done["lag"]["transactions"] == 0 and as_root(replica, "SELECT x FROM app.t") == [(1,)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,11 +57,16 @@ def test_replica_with_one_broken_source_of_two_shows_this_source(pair: tuple[Any
         other = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1 FOR CHANNEL 'z'"
         forget = "RESET REPLICA ALL FOR CHANNEL 'z'"
     as_root(replica, other)
+    await_that(lambda: source_of(replica).get("state") == "stopped", 20, "the broken source is shown")
     status = store(replica).status()
     as_root(replica, forget)
     assert status.streaming is False and status.source is not None
     shown = {name: status.source[name] for name in ("address", "state", "others")}
     assert shown == {"address": "127.0.0.1:1", "state": "stopped", "others": [f"127.0.0.1:{primary.port}"]}
+
+
+def source_of(replica: AnyServer) -> dict[str, Any]:
+    return dict(store(replica).status().source or {})
 
 
 def test_replica_of_a_dead_source_does_not_stream_and_has_no_lag(pair: tuple[AnyServer, AnyServer]) -> None:
