@@ -269,6 +269,20 @@ def test_a_unit_that_is_not_there_is_reported_before_anything_changes(town: Town
     ]  # fmt: skip
 
 
+def test_masked_unit_is_reported_before_the_switch(town: Town) -> None:
+    release = town.node.run("readlink", "/srv/shop/current").stdout
+    town.node.run("ln", "-s", "/dev/null", "/etc/systemd/system/shop@2.service")
+    town.node.systemctl("daemon-reload")
+    try:
+        message = town.deploy()["action"]["state_payload"]["message"]
+    finally:
+        town.node.run("rm", "/etc/systemd/system/shop@2.service")
+        town.node.systemctl("daemon-reload")
+    why = "Unit shop@2.service is masked: run systemctl unmask shop@2.service"
+    assert message == f"{why}; `current` was not switched"
+    assert town.node.run("readlink", "/srv/shop/current").stdout == release
+
+
 def test_a_unit_that_refuses_to_be_restarted_is_left_alone(town: Town) -> None:
     before, pids = town.hash, town.pids()
     town.origin.commit(broken_by_its_answers())

@@ -202,18 +202,23 @@ def test_oneshot_is_restarted_only_if_it_stays_up(
     assert node.path("/run/was-run").exists() == (remains == "yes")
 
 
-@pytest.mark.parametrize(
-    "text, message", [("masked", "Unit tried.service is masked"), ("[Service]\n", "bad unit file")]
-)
-def test_unit_that_cannot_be_started_fails_with_the_message_of_systemd(
-    text: str, message: str, restart: Restart, node: Node, unit: Callable[[str], str]
-) -> None:
-    name = unit(text)
-    if text == "masked":
-        node.run("ln", "-sf", "/dev/null", f"/etc/systemd/system/{name}")
-        node.systemctl("daemon-reload")
+def test_masked_unit_is_refused_before_a_restart(way: str, node: Node, unit: Callable[[str], str]) -> None:
+    name = unit("masked")
+    node.run("ln", "-sf", "/dev/null", f"/etc/systemd/system/{name}")
+    node.systemctl("daemon-reload")
     try:
-        assert message in restart(name, timeout=60)
+        refusal = ask(node, NOTE.format(name), prelude=ADVANCE, way=way)
+    finally:
+        node.run("rm", f"/etc/systemd/system/{name}")
+    assert refusal == ["Unit tried.service is masked: run systemctl unmask tried.service"]
+
+
+def test_unit_with_a_bad_file_fails_with_the_message_of_systemd(
+    restart: Restart, node: Node, unit: Callable[[str], str]
+) -> None:
+    name = unit("[Service]\n")
+    try:
+        assert "bad unit file" in restart(name, timeout=60)
     finally:
         node.run("rm", f"/etc/systemd/system/{name}")
 

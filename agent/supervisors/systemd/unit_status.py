@@ -30,8 +30,8 @@ class UnitStatus:
 
     `age` and `started_ago` are seconds since it became active and since its start began, by systemd's clock; None if
     it never did. `start_limit` is how many starts systemd allows in how many seconds. `watchdog` is WatchdogSec in
-    seconds, 0 for none. `never_up`: it is inactive again as soon as its command has ended. `job_result` is the result
-    of the last job, if it was received.
+    seconds, 0 for none. `never_up`: it is inactive again as soon as its command has ended. `masked`: systemd refuses
+    each start. `job_result` is the result of the last job, if it was received.
     """
 
     active: str
@@ -48,6 +48,7 @@ class UnitStatus:
     start_limit: tuple[int, float] = (0, 0.0)
     watchdog: float = 0.0
     never_up: bool = False
+    masked: bool = False
     job_result: str = ""
 
     @property
@@ -109,4 +110,5 @@ def read(shown: Mapping[str, str]) -> UnitStatus:
         # A unit file without any command is also shown as oneshot; systemd refuses it itself.
         never_up=[shown.get(name) for name in ("LoadState", "Type")] == ["loaded", "oneshot"]
         and shown.get("RemainAfterExit") in ("no", "False"),
+        masked=shown.get("LoadState") == "masked",
     )

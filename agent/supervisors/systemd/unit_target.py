@@ -51,6 +51,8 @@ class UnitTarget(RestartTarget[UnitProgress]):
 
     def note(self) -> UnitProgress:
         status = self.unit.look(self.stop, self._action)
+        if status.masked:
+            raise SupervisorFailed(f"Unit {self.unit.name} is masked: run systemctl unmask {self.unit.name}")
         if status.never_up:
             raise SupervisorFailed(f"{self.unit.name} is Type=oneshot and would not stay up: set RemainAfterExit=yes")
         return UnitProgress(unit=self.unit.name, was=status.invocation, pid=status.pid, message=status.message)
