@@ -21,10 +21,12 @@ def perform(agent: AgentProcess, wire: str, kind: str, **args: Any) -> Any:
 
 
 def begin(agent: AgentProcess, wire: str, kind: str, **args: Any) -> int:
-    """Schedule it through one of `WIRES`, or as a form; its id as an AsyncAction."""
+    """Schedule it through one of `WIRES`, or as a form; its id as an AsyncAction. No other caller may schedule."""
     if wire == "actions":
+        # The Actions API does not return this number, and the action may end the agent before another request.
+        earlier = agent.get(f"{ACTIONS}?per_page=100").json["response"]
         agent.schedule(kind, args)
-        return int(agent.get(f"{ACTIONS}?per_page=100").json["response"][-1]["id"])
+        return max((int(each["id"]) for each in earlier), default=0) + 1
     parameters = {"command": kind} | args
     if wire == "form":
         body = urlencode(parameters, doseq=True).encode()
