@@ -26,6 +26,7 @@ wal_keep_size = 128MB
 max_wal_senders = 5
 hot_standby = on
 fsync = off
+dynamic_shared_memory_type = mmap
 shared_buffers = 16MB
 """
 
