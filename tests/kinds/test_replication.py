@@ -17,11 +17,13 @@ from agent.datastores.progress import ResyncProgress
 from agent.datastores.replication_requests import ResyncRequest
 from agent.datastores.resync_report import Report
 from agent.errors import ActionNotAvailable
-from agent.jobs.jobs import RunningJob as JobRunning
+from agent.jobs.jobs import Jobs, RunningJob as JobRunning
 from agent.kinds import replication, resync_slave_db as resync_kind
 from agent.kinds.base import Done, Failed, Kind, Running, StepResult
 from agent.kinds.base.registry import discover
 from agent.models import Json
+from agent.supervisors.base import SupervisorFailed
+from agent.supervisors.systemd.supervisor import Systemd
 from agent.util import atomic_files
 from agent.util.stop import Stop
 from tests.agent_process import eventually
@@ -274,6 +276,26 @@ def test_agent_killed_before_the_end_is_stored_does_not_rebuild_again(
     eventually(ended, "it is done")
     assert isinstance(kind.resume(step_of(kind, payload)), Done), "found again, as its end was not recorded"
     assert (tmp_path / "agent" / "datastores" / "effect").read_text() == "rebuilt\n"
+
+
+@pytest.mark.parametrize("make", [resync_kind.ResyncSlaveDb, replication.Follow, replication.Demote])
+def test_service_that_would_not_start_again_is_not_stopped(
+    make: type[replication.OnReplica], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise SupervisorFailed("Unit postgresql.service is masked")
+
+    def reached(*_: object, **__: object) -> None:
+        pytest.fail("the server was changed")
+
+    datastore = POSTGRESQL | {"data_directory": str(tmp_path), "peers": {"b": {"url": "postgresql://b/postgres"}}}
+    kind = make(settings(tmp_path, datastore=datastore, service=SERVICE))
+    monkeypatch.setattr(Systemd, "allow_start", refuse)
+    monkeypatch.setattr(Jobs, "start", reached)
+    for method in ("follow", "demote"):
+        monkeypatch.setattr(kind.datastore, method, reached)
+    ended = kind.step(step_of(kind, {"phase": "planned"}, args={"primary": "b"}))
+    assert isinstance(ended, Failed) and ended.message == "Unit postgresql.service is masked"
 
 
 def test_printed_report_of_a_job_of_an_older_agent_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
