@@ -14,6 +14,8 @@ from agent.errors import AgentError, described
 
 DETAILS = 100
 """Maximum number of members in the details of an error."""
+SHOWN = 100
+"""Maximum characters of an unknown address in a message."""
 VARIANTS = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
@@ -66,7 +68,7 @@ def _answer(
 
 def _sentence(status: int, error: HTTPException) -> str:
     if status == 404:
-        return "this address does not exist: see /openapi.json"
+        return f"not found: {ascii(f'{request.method} {request.path}'[:SHOWN])[1:-1]} (see /openapi.json)"
     if status == 405:
         return f"{request.method} is not allowed at this address"
     return (error.description or error.name).split(". ")[0].rstrip(".")

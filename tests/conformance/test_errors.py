@@ -100,6 +100,12 @@ def test_an_unknown_route_is_not_found(shared_agent: AgentProcess, route: str) -
     assert_error(shared_agent.get(quote(route, safe="/%")), 404)
 
 
+def test_error_for_an_unknown_address_names_it_without_odd_characters(shared_agent: AgentProcess) -> None:
+    answer = shared_agent.get("/x%0A%C3%A9" + "y" * 200)
+    shown = "GET /x\\n\\xe9" + "y" * 92
+    assert answer.json["error"] == f"not found: {shown} (see /openapi.json)"
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("route", READ_ONLY)
 def test_read_routes_accept_only_get(shared_agent: AgentProcess, route: str, method: str) -> None:
